@@ -1,0 +1,45 @@
+"""A cost as named terms that sum to the total."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Term(NamedTuple):
+    """One named part of a cost."""
+
+    phase: str
+    """``forward``, ``backward``, ``recompute``; for memory ``persistent`` or ``transient``."""
+    name: str
+    amount: int
+    """FLOPs or bytes."""
+    operator: str | None = None
+    """The aten operator that does it (``addmm``, ``mm``, ``bmm``), where that is exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Terms of one cost; integers, and nothing but the terms is in the total."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(term.amount for term in self.terms)
+
+    def by_name(self) -> dict[str, int]:
+        """``{"forward.qkv": 123, ...}`` in the order of the computation."""
+        amounts: dict[str, int] = {}
+        for term in self.terms:
+            key = f"{term.phase}.{term.name}"
+            amounts[key] = amounts.get(key, 0) + term.amount
+        return amounts
+
+    def by_operator(self) -> dict[str, int]:
+        """``{"addmm": 123, ...}``: what a FLOP counter has to find; operators of 0 left out."""
+        amounts: dict[str, int] = {}
+        for term in self.terms:
+            if term.operator is not None and term.amount:
+                amounts[term.operator] = amounts.get(term.operator, 0) + term.amount
+        return amounts

@@ -1,0 +1,37 @@
+"""One error tree; the class of an error decides the exit code of the command line.
+
+The bare fact is raised where it is found ("segment size 10 leaves no room for text"); the
+command line adds the context once and prints one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RmtscaleError(Exception):
+    """Anything rmtscale itself reports; never a bug, always something the user can act on."""
+
+    exit_code = 2
+
+
+class BadInput(RmtscaleError, ValueError):
+    """A value that cannot be used. The message names the value and what would be accepted."""
+
+
+class MissingDependency(RmtscaleError, ImportError):
+    """A command needs a library that the light installation leaves out."""
+
+
+class CheckFailed(RmtscaleError):
+    """A check that was asked for ran, and its answer is no."""
+
+    exit_code = 1
+
+
+def quoted_list(values: Iterable[object]) -> str:
+    """The accepted values of a message: ``a, b or c``, in the order given."""
+    words = [str(value) for value in values]
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,139 @@
+"""The only number formatters and the only parsers of sizes.
+
+Counts, FLOPs and tokens are SI (powers of ten); bytes are IEC (powers of two). Nowhere else in
+the project is a number turned into text for people, so that two tables cannot disagree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from rmtscale.errors import BadInput
+
+_SI = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
+_IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]?)(i?)")
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B")
+_POWER = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _scaled(value: float, base: int, prefixes: tuple[str, ...], digits: int) -> tuple[str, str]:
+    power = 0
+    # 999.96 shown with four digits is 1000: compare what will be printed, not what is stored.
+    while abs(value) >= base - 0.5 * 10.0 ** (3 - digits) and power < len(prefixes) - 1:
+        value /= base
+        power += 1
+    before = len(str(int(abs(value))))
+    return f"{value:.{max(digits - before, 0)}f}", prefixes[power]
+
+
+def format_flops(flops: float, digits: int = 4) -> str:
+    """FLOPs in SI: ``734.8 TFLOP``."""
+    text, prefix = _scaled(flops, 1000, _SI, digits)
+    return f"{text} {prefix}FLOP"
+
+
+def format_count(count: float, digits: int = 4) -> str:
+    """A count in SI: ``125.2M``; exact below 1000."""
+    if abs(count) < 1000 and float(count).is_integer():
+        return str(int(count))
+    text, prefix = _scaled(count, 1000, _SI, digits)
+    return f"{text}{prefix}"
+
+
+def format_tokens(tokens: int) -> str:
+    """Tokens with thousands separated: ``2,048,000``."""
+    return f"{tokens:,}"
+
+
+def format_bytes(size_bytes: float, digits: int = 4) -> str:
+    """Bytes in IEC: ``53.91 GiB``; whole below 1 KiB."""
+    if abs(size_bytes) < 1024:
+        return f"{int(size_bytes)} B"
+    text, prefix = _scaled(size_bytes, 1024, _IEC, digits)
+    return f"{text} {prefix}"
+
+
+def format_seconds(seconds: float, digits: int = 3) -> str:
+    """A duration: ``1.86 s``, ``284 ms``, ``12.0 us``, and ``3 h 25 min`` from two hours on."""
+    if seconds >= 7200:
+        minutes = round(seconds / 60)
+        if minutes >= 2880:
+            return f"{minutes / 1440:,.1f} days"
+        return f"{minutes // 60} h {minutes % 60} min"
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if seconds >= scale * 0.9995:
+            value = seconds / scale
+            before = len(str(int(value)))
+            return f"{value:.{max(digits - before, 0)}f} {unit}"
+    return f"{seconds / 1e-9:.0f} ns"
+
+
+def format_ratio(ratio: float) -> str:
+    """A ratio: ``x295.07``, three significant digits below one."""
+    return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"
+
+
+def parse_size(text: str, name: str = "tokens") -> int:
+    """``512``, ``32k``, ``2M`` (powers of ten) or ``32Ki`` (powers of two) as a positive integer.
+
+    Raises:
+        BadInput: not such a number, not whole, or not above zero.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]):
+        raise BadInput(f"{name} {text!r}: expected a whole number such as 512, 32k, 2M or 32Ki")
+    base = 1024 if match[3] else 1000
+    # Multiplied as integers, so that 1.5k is exactly 1500 whatever the float says.
+    whole, _, fraction = match[1].partition(".")
+    numerator = int(whole + fraction) * base ** _POWER[match[2]]
+    value, rest = divmod(numerator, 10 ** len(fraction))
+    if rest:
+        raise BadInput(f"{name} {text!r}: not a whole number")
+    if value < 1:
+        raise BadInput(f"{name} {text!r}: expected 1 or more")
+    return value
+
+
+def parse_sizes(text: str, name: str = "tokens") -> list[int]:
+    """A comma-separated list of sizes, in the order given, each once."""
+    parts = [part for part in text.split(",") if part.strip()]
+    if not parts:
+        raise BadInput(f"{name} {text!r}: expected one or more numbers such as 512,32k,2M")
+    return list(dict.fromkeys(parse_size(part, name) for part in parts))
+
+
+def parse_bytes(text: str, name: str = "memory") -> int:
+    """``80GiB`` or ``80GB`` as bytes.
+
+    Raises:
+        BadInput: no such number, or no unit (which of the two is meant matters).
+    """
+    match = _BYTES.fullmatch(text.strip())
+    if match is None:
+        raise BadInput(f"{name} {text!r}: expected a size with its unit such as 80GiB or 512MiB")
+    size = float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2]]
+    if size < 1:
+        raise BadInput(f"{name} {text!r}: expected more than 0 bytes")
+    return int(size)
+
+
+def doubling_tokens(first: int = 512, last: int = 2_048_000) -> list[int]:
+    """The lengths of Figure 2: ``512 * 2**k`` to 32,768, then ``64,000 * 2**k`` to ``last``."""
+    short = (first * 2**k for k in range(7))
+    long = (64_000 * 2**k for k in range(6))
+    return [tokens for tokens in (*short, *long) if tokens <= last]
+
+
+def require_positive(name: str, value: int) -> None:
+    """Raises ``BadInput`` unless ``value`` is a whole number above zero."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadInput(f"{name} {value!r}: expected a whole number of 1 or more")
+
+
+def require_one_of(name: str, value: str, accepted: Iterable[str]) -> None:
+    """Raises ``BadInput`` that lists the accepted values unless ``value`` is one of them."""
+    accepted = list(accepted)
+    if value not in accepted:
+        raise BadInput(f"{name} {value!r}: expected one of {', '.join(accepted)}")
