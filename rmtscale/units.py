@@ -87,7 +87,7 @@ def parse_size(text: str, name: str = "tokens") -> int:
     base = 1024 if match[3] else 1000
     # Multiplied as integers, so that 1.5k is exactly 1500 whatever the float says.
     whole, _, fraction = match[1].partition(".")
-    numerator = int(whole + fraction) * base ** _POWER[match[2]]
+    numerator = int(whole + fraction) * int(base ** _POWER[match[2]])
     value, rest = divmod(numerator, 10 ** len(fraction))
     if rest:
         raise BadInput(f"{name} {text!r}: not a whole number")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from rmtscale.errors import BadInput
+from rmtscale.specs.fields import ConfigFields
 from rmtscale.specs.model import ModelSpec
 
 _SIZES = {  # layers, heads, width
@@ -36,3 +40,72 @@ def _spec(size: str) -> ModelSpec:
 
 
 PRESETS = {spec.name: spec for spec in map(_spec, _SIZES)}
+
+
+def from_config(fields: ConfigFields) -> ModelSpec:
+    """The spec of a config of this kind."""
+    width, heads = fields.size("hidden_size"), fields.size("num_heads")
+    layers, positions = fields.size("num_layers"), fields.size("max_position_embeddings")
+    return ModelSpec(
+        name=fields.name,
+        kind="gpt_neo",
+        layers=layers,
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=fields.head_width("hidden_size", "num_heads"),
+        mlp_width=fields.size("intermediate_size", 4 * width),
+        vocabulary=fields.size("vocab_size"),
+        embedding_width=width,
+        positions=positions,
+        position_rows=positions,
+        activation=fields.word("activation_function", "gelu_new"),
+        qkv_bias=False,
+        tied_head=fields.flag("tie_word_embeddings", True),
+        local_layers=_local_layers(fields, layers),
+        local_window=fields.size("window_size", 256),
+        hidden_dropout=fields.rate("resid_dropout"),
+        attention_dropout=fields.rate("attention_dropout"),
+    )
+
+
+def to_config(spec: ModelSpec) -> dict[str, Any]:
+    """The config that builds this spec."""
+    # The released pattern alternates; any other has its global layers first.
+    if 2 * spec.local_layers == spec.layers:
+        attention_types: list[Any] = [[["global", "local"], spec.local_layers]]
+    else:
+        runs = {"global": spec.layers - spec.local_layers, "local": spec.local_layers}
+        attention_types = [[[kind], times] for kind, times in runs.items() if times]
+    return {
+        "hidden_size": spec.width,
+        "num_layers": spec.layers,
+        "num_heads": spec.heads,
+        "intermediate_size": spec.mlp_width,
+        "vocab_size": spec.vocabulary,
+        "max_position_embeddings": spec.positions,
+        "activation_function": spec.activation,
+        "attention_types": attention_types,
+        "window_size": spec.local_window,
+        "tie_word_embeddings": spec.tied_head,
+        "resid_dropout": spec.hidden_dropout,
+        "embed_dropout": spec.hidden_dropout,
+        "attention_dropout": spec.attention_dropout,
+    }
+
+
+def _local_layers(fields: ConfigFields, layers: int) -> int:
+    """GPT-Neo's pattern: ``attention_layers``, or ``attention_types`` as [[kinds], times]."""
+    pattern: list[Any] = []
+    try:
+        for kinds, times in fields.config.get("attention_types") or []:
+            pattern += list(kinds) * times
+    except (TypeError, ValueError):
+        pattern = []
+    pattern = list(fields.config.get("attention_layers") or pattern)
+    if len(pattern) != layers or not set(pattern) <= {"global", "local"}:
+        raise BadInput(
+            f"model {fields.name!r}: attention_types name {len(pattern)} layers, expected "
+            f"{layers} of 'global' or 'local'"
+        )
+    return pattern.count("local")

@@ -6,6 +6,10 @@ Touvron et al. 2023 (arXiv 2307.09288, Table 1 and appendix A.2.1) and Grattafio
 
 from __future__ import annotations
 
+from typing import Any
+
+from rmtscale.errors import BadInput
+from rmtscale.specs.fields import ConfigFields
 from rmtscale.specs.model import ModelSpec
 
 _LLAMA_2 = "Touvron et al. 2023 (Llama 2), Table 1"
@@ -49,3 +53,58 @@ def _spec(name: str) -> ModelSpec:
 
 
 PRESETS = {spec.name: spec for spec in map(_spec, _SIZES)}
+
+
+def from_config(fields: ConfigFields) -> ModelSpec:
+    """The spec of a config of this kind."""
+    heads = fields.size("num_attention_heads")
+    kv_heads = fields.size("num_key_value_heads", heads)
+    if heads % kv_heads:
+        raise BadInput(
+            f"model {fields.name!r}: num_key_value_heads is {kv_heads}, expected a divisor of "
+            f"num_attention_heads ({heads})"
+        )
+    if fields.config.get("head_dim") is None:
+        head_width = fields.head_width("hidden_size", "num_attention_heads")
+    else:
+        head_width = fields.size("head_dim")
+    bias = fields.flag("attention_bias", False)
+    return ModelSpec(
+        name=fields.name,
+        kind="llama",
+        layers=fields.size("num_hidden_layers"),
+        width=fields.size("hidden_size"),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_width=head_width,
+        mlp_width=fields.size("intermediate_size"),
+        vocabulary=fields.size("vocab_size"),
+        embedding_width=fields.size("hidden_size"),
+        rotary_width=head_width,
+        gated_mlp=True,
+        activation=fields.word("hidden_act", "silu"),
+        norm="rms",
+        qkv_bias=bias,
+        output_bias=bias,
+        mlp_bias=fields.flag("mlp_bias", False),
+        tied_head=fields.flag("tie_word_embeddings", False),
+        attention_dropout=fields.rate("attention_dropout"),
+    )
+
+
+def to_config(spec: ModelSpec) -> dict[str, Any]:
+    """The config that builds this spec."""
+    return {
+        "hidden_size": spec.width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "num_key_value_heads": spec.kv_heads,
+        "head_dim": spec.head_width,
+        "intermediate_size": spec.mlp_width,
+        "vocab_size": spec.vocabulary,
+        "hidden_act": spec.activation,
+        "attention_bias": spec.qkv_bias,
+        "mlp_bias": spec.mlp_bias,
+        "tie_word_embeddings": spec.tied_head,
+        "attention_dropout": spec.attention_dropout,
+    }

@@ -39,7 +39,7 @@ class ModelSpec:
     vocabulary: int
     """Rows of the token embedding, V (padded rows included)."""
     embedding_width: int
-    """Width of the token embedding and of an RMT's memory; below ``width`` only with a projection."""
+    """Width of the token embedding and of an RMT's memory; not ``width`` only if projected."""
     positions: int | None = None
     """Longest sequence of a learned position table; None where positions are rotary."""
     position_rows: int = 0
@@ -81,8 +81,16 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         require_one_of("model kind", self.kind, KINDS)
-        for field in ("layers", "width", "heads", "kv_heads", "head_width", "mlp_width",
-                      "vocabulary", "embedding_width"):
+        for field in (
+            "layers",
+            "width",
+            "heads",
+            "kv_heads",
+            "head_width",
+            "mlp_width",
+            "vocabulary",
+            "embedding_width",
+        ):
             require_positive(field, getattr(self, field))
         if self.heads % self.kv_heads:
             raise BadInput(

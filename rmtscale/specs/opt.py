@@ -5,6 +5,9 @@ OPT-350M is the odd one: embeddings of 512 projected to 1024 and back, and norms
 
 from __future__ import annotations
 
+from typing import Any
+
+from rmtscale.specs.fields import ConfigFields
 from rmtscale.specs.model import ModelSpec
 
 _SIZES = {  # layers, heads, width
@@ -47,3 +50,55 @@ def _spec(size: str) -> ModelSpec:
 
 
 PRESETS = {spec.name: spec for spec in map(_spec, _SIZES)}
+
+
+def from_config(fields: ConfigFields) -> ModelSpec:
+    """The spec of a config of this kind."""
+    width, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
+    positions = fields.size("max_position_embeddings")
+    pre_norm = fields.flag("do_layer_norm_before", True)
+    bias = fields.flag("enable_bias", True)
+    fields.refuse("layer_norm_elementwise_affine", True, "norms without weights are not supported")
+    return ModelSpec(
+        name=fields.name,
+        kind="opt",
+        layers=fields.size("num_hidden_layers"),
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=fields.head_width("hidden_size", "num_attention_heads"),
+        mlp_width=fields.size("ffn_dim"),
+        vocabulary=fields.size("vocab_size"),
+        embedding_width=fields.size("word_embed_proj_dim", width),
+        positions=positions,
+        position_rows=positions + 2,
+        activation=fields.word("activation_function", "relu"),
+        post_norm=not pre_norm,
+        final_norm=pre_norm and not fields.flag("_remove_final_layer_norm", False),
+        qkv_bias=bias,
+        output_bias=bias,
+        mlp_bias=bias,
+        tied_head=fields.flag("tie_word_embeddings", True),
+        hidden_dropout=fields.rate("dropout", 0.1),
+        attention_dropout=fields.rate("attention_dropout"),
+    )
+
+
+def to_config(spec: ModelSpec) -> dict[str, Any]:
+    """The config that builds this spec."""
+    return {
+        "hidden_size": spec.width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "ffn_dim": spec.mlp_width,
+        "vocab_size": spec.vocabulary,
+        "word_embed_proj_dim": spec.embedding_width,
+        "max_position_embeddings": spec.positions,
+        "activation_function": spec.activation,
+        "do_layer_norm_before": not spec.post_norm,
+        "_remove_final_layer_norm": not spec.post_norm and not spec.final_norm,
+        "enable_bias": spec.mlp_bias,
+        "tie_word_embeddings": spec.tied_head,
+        "dropout": spec.hidden_dropout,
+        "attention_dropout": spec.attention_dropout,
+    }

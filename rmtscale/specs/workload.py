@@ -33,9 +33,9 @@ class Workload:
     dtype: str = "fp32"
     """Of weights, activations, gradients and optimizer state alike (no mixed precision)."""
     attention: str = "sdpa"
-    """``eager`` keeps the square of probabilities; ``sdpa`` (memory-efficient or flash) does not."""
+    """``eager`` keeps the square of probabilities, ``sdpa`` (efficient or flash) does not."""
     optimizer: str = "adamw"
-    """``adamw`` is torch's default (foreach), which needs one copy of the weights while it steps."""
+    """``adamw`` is torch's default (foreach): one more copy of the weights while it steps."""
     dropout: bool | None = None
     """None: as the model's released config has it. False: off. Matters in ``train`` only."""
     bptt_segments: int | None = None
