@@ -84,11 +84,11 @@ def parse_size(text: str, name: str = "tokens") -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None or (match[3] and not match[2]):
         raise BadInput(f"{name} {text!r}: expected a whole number such as 512, 32k, 2M or 32Ki")
-    base = 1024 if match[3] else 1000
+    base: int = 1024 if match[3] else 1000
     # Multiplied as integers, so that 1.5k is exactly 1500 whatever the float says.
     whole, _, fraction = match[1].partition(".")
-    numerator = int(whole + fraction) * int(base ** _POWER[match[2]])
-    value, rest = divmod(numerator, 10 ** len(fraction))
+    numerator = int(whole + fraction) * base ** _POWER[match[2]]
+    value, rest = divmod(numerator, int(10 ** len(fraction)))
     if rest:
         raise BadInput(f"{name} {text!r}: not a whole number")
     if value < 1:

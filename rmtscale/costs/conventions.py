@@ -1,0 +1,150 @@
+"""Four ways to count the FLOPs of one forward pass. One multiply-add is two FLOPs.
+
+Attention is never halved for causality: the released modules multiply the whole square, GPT-Neo's
+local layers included.
+
+Symbols: s tokens, d width, k head width, h heads, g key/value heads, e embedding width, V
+vocabulary, L layers, f feed-forward width. For every model with g = h, e = d and f = 4d the terms
+reduce to the published formulas; grouped queries, gated feed-forwards and projected embeddings
+are counted at the size that their matrices really have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.parameters import block_matrix_weights
+from rmtscale.specs.model import ModelSpec
+
+CONVENTIONS = ("hoffmann", "matmul", "kaplan", "paper")
+DEFAULT_CONVENTION = "hoffmann"
+
+
+class PassTerm(NamedTuple):
+    """One kind of operation in one pass, summed over all layers."""
+
+    name: str
+    flops: int
+    operator: str | None = None
+    """The aten operator of the forward pass, in the ``matmul`` convention."""
+    in_block: bool = True
+    """Inside the blocks, so computed again under one checkpoint per layer."""
+    once: bool = False
+    """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
+    once: bool = False
+    """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
+
+
+def _linear_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
+    """FLOPs of a block's matrices over ``tokens``, all layers."""
+    per_weight = 2 * tokens * model.layers * model.width
+    return {
+        "qkv": per_weight * (model.query_width + 2 * model.kv_width),
+        "output": per_weight * model.query_width,
+        "dense up": per_weight * model.mlp_width * (1 + model.gated_mlp),
+        "dense down": per_weight * model.mlp_width,
+    }
+
+
+def _projection_flops(model: ModelSpec, tokens: int) -> int:
+    """OPT-350M's way into and out of the model's width."""
+    return 4 * tokens * model.embedding_width * model.width * model.projected_embedding
+
+
+def _head(model: ModelSpec, tokens: int) -> PassTerm:
+    """The head: a product with the vocabulary, or a pooler and a classifier on one position."""
+    if model.head == "classification":
+        flops = 2 * model.width * (model.width + model.labels)
+        return PassTerm("head", flops, "addmm", in_block=False, once=True)
+    flops = 2 * tokens * model.embedding_width * model.vocabulary
+    return PassTerm("head", flops, "mm", in_block=False)
+
+
+def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassTerm, ...]:
+    """Hoffmann et al. 2022 (arXiv 2203.15556), Appendix F, term by term.
+
+    Embeddings 2sVd (a product with a one-hot matrix); QKV 2*3*s*d*(k*h); logits 2*s^2*(k*h);
+    softmax 3*h*s^2; reduction 2*s^2*(k*h); output 2*s*(k*h)*d; dense 2*s*(f*d + f*d); head 2sdV.
+    """
+    linear = _linear_flops(model, tokens)
+    square = model.layers * tokens * tokens
+    return (
+        PassTerm("embeddings", 2 * tokens * model.vocabulary * model.embedding_width, None, False),
+        PassTerm("projection", _projection_flops(model, tokens), None, False),
+        PassTerm("qkv", linear["qkv"]),
+        PassTerm("logits", 2 * square * model.query_width),
+        PassTerm("softmax", 3 * square * model.heads),
+        PassTerm("reduction", 2 * square * model.query_width),
+        PassTerm("output", linear["output"]),
+        PassTerm("dense", linear["dense up"] + linear["dense down"]),
+        _head(model, tokens),
+    )
+
+
+def matmul_terms(model: ModelSpec, tokens: int, text_tokens: int) -> tuple[PassTerm, ...]:
+    """What the real module multiplies, by aten operator, as torch's FLOP counter sees it.
+
+    A linear layer with a bias is one ``addmm``, without one ``mm``; attention (eager) two
+    ``bmm``. A language-model head is applied to text positions only.
+    """
+    linear = _linear_flops(model, tokens)
+    attention = 2 * model.layers * tokens * tokens * model.query_width
+    return (
+        PassTerm("projection", _projection_flops(model, tokens), "mm", False),
+        PassTerm("qkv", linear["qkv"], "addmm" if model.qkv_bias else "mm"),
+        PassTerm("logits", attention, "bmm"),
+        PassTerm("reduction", attention, "bmm"),
+        PassTerm("output", linear["output"], "addmm" if model.output_bias else "mm"),
+        PassTerm("dense up", linear["dense up"], "addmm" if model.mlp_bias else "mm"),
+        PassTerm("dense down", linear["dense down"], "addmm" if model.mlp_bias else "mm"),
+        _head(model, text_tokens),
+    )
+
+
+def kaplan_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassTerm, ...]:
+    """Kaplan et al. 2020 (arXiv 2001.08361), equation 2.2: 2N + 2*L*s*d FLOPs a token.
+
+    N is the matrices of the blocks; no embeddings, no head.
+    """
+    context = 2 * model.layers * tokens * tokens * model.query_width
+    return (
+        PassTerm("2N", 2 * tokens * block_matrix_weights(model)),
+        PassTerm("context", context),
+    )
+
+
+def paper_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassTerm, ...]:
+    """Figure 2 of Bulatov et al. 2024 (arXiv 2304.11062).
+
+    L*(24*s*d^2 + s^2*(4*d + 10*h)) + 2*s*V*d: the 10 is softmax 5, dropout 4, scale 1.
+    """
+    linear = _linear_flops(model, tokens)
+    square = model.layers * tokens * tokens
+    return (
+        PassTerm("projection", _projection_flops(model, tokens), None, False),
+        PassTerm("linear", sum(linear.values())),
+        PassTerm("attention", 4 * square * model.query_width),
+        PassTerm("softmax", 5 * square * model.heads),
+        PassTerm("dropout", 4 * square * model.heads),
+        PassTerm("scale", square * model.heads),
+        _head(model, tokens),
+    )
+
+
+_TERMS: dict[str, Callable[[ModelSpec, int, int], tuple[PassTerm, ...]]] = {
+    "hoffmann": hoffmann_terms,
+    "matmul": matmul_terms,
+    "kaplan": kaplan_terms,
+    "paper": paper_terms,
+}
+
+
+@lru_cache(maxsize=65536)
+def pass_terms(
+    convention: str, model: ModelSpec, tokens: int, text_tokens: int
+) -> tuple[PassTerm, ...]:
+    """The terms of one forward pass of one sequence that are not zero."""
+    terms = _TERMS[convention](model, tokens, text_tokens)
+    return tuple(term for term in terms if term.flops)

@@ -1,0 +1,105 @@
+"""FLOPs of full attention and of an RMT, forward or a whole training step, in four conventions."""
+
+from __future__ import annotations
+
+from rmtscale.costs.breakdown import Breakdown, Term
+from rmtscale.costs.conventions import (
+    CONVENTIONS,
+    DEFAULT_CONVENTION,
+    PassTerm,
+    pass_terms,
+)
+from rmtscale.costs.passes import plan_passes
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import require_one_of
+
+_BACKWARD_OPERATOR = {"addmm": "mm", "mm": "mm", "bmm": "bmm"}
+
+
+def estimate_flops(
+    model: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None = None,
+    convention: str = DEFAULT_CONVENTION,
+) -> Breakdown:
+    """FLOPs of one workload, as terms that sum to the total.
+
+    Args:
+        model: the backbone.
+        workload: tokens per sequence, batch size, ``forward`` or ``train``, checkpoints.
+        recurrence: None for full attention in one pass, else how the RMT cuts the input.
+        convention: ``hoffmann`` (default), ``matmul``, ``kaplan`` or ``paper``.
+
+    Returns:
+        Phases ``forward``, ``backward`` (two times forward: one product for the gradient of the
+        input, one for that of the weight; Hoffmann et al. 2022, Appendix F) and ``recompute``
+        (activation checkpoints), in FLOPs. An optimizer step multiplies no matrices; it costs
+        memory traffic, not FLOPs, and is left out.
+
+    Under ``paper`` an RMT is tokens / segment size segments and its memory is free, as in the
+    figure. Under ``kaplan`` training keeps the context term that Kaplan et al. drop (their 6N is
+    meant for d > s / 12): without it a training step over a long input would cost less than its
+    forward pass.
+
+    Raises:
+        BadInput: an unknown convention, or a segment that cannot be (see ``Recurrence``).
+    """
+    require_one_of("convention", convention, CONVENTIONS)
+    if recurrence is not None and convention == "paper":
+        return _paper_recurrence(model, workload, recurrence)
+    batch = workload.batch_size
+    terms: dict[str, list[Term]] = {"forward": [], "backward": [], "recompute": []}
+    for run in plan_passes(model, workload, recurrence):
+        for term in pass_terms(convention, model, run.size_tokens, run.text_tokens):
+            once = int(run.last)
+            runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
+            flops = term.flops * batch
+            operator = _BACKWARD_OPERATOR.get(term.operator or "")
+            if runs:
+                terms["forward"].append(Term("forward", term.name, flops * runs, term.operator))
+            if workload.train and backward_runs:
+                flops *= backward_runs
+                terms["backward"].append(Term("backward", term.name, 2 * flops, operator))
+                if _recomputed(term, model, workload, recurrence, convention):
+                    terms["recompute"].append(Term("recompute", term.name, flops, term.operator))
+    return Breakdown(tuple(term for phase in terms.values() for term in phase))
+
+
+def _recomputed(
+    term: PassTerm,
+    model: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None,
+    convention: str,
+) -> bool:
+    """Whether a backward pass computes this term once more."""
+    if workload.checkpoint_segments and recurrence is not None:
+        return not term.once
+    if not workload.checkpoint_layers or not term.in_block:
+        return False
+    if convention == "matmul" and term.name == "dense down":
+        # torch stops recomputing once it has what the backward pass needs: the last product of
+        # a block is skipped unless something behind it keeps its result.
+        dropout = workload.dropout is not False and model.hidden_dropout > 0
+        return dropout or model.post_norm
+    return True
+
+
+def _paper_recurrence(model: ModelSpec, workload: Workload, recurrence: Recurrence) -> Breakdown:
+    """Figure 2's RMT: tokens / segment size times the cost of one segment, exactly.
+
+    Every term of the formula has a factor s, so the cost per token is a whole number.
+    """
+    size, batch = recurrence.segment_size, workload.batch_size
+    recurrence.segment_tokens(model)  # raises where there is no such segment
+    terms: dict[str, list[Term]] = {"forward": [], "backward": [], "recompute": []}
+    for term in pass_terms("paper", model, size, size):
+        flops = batch * (term.flops if term.once else term.flops * workload.tokens // size)
+        terms["forward"].append(Term("forward", term.name, flops))
+        if workload.train:
+            terms["backward"].append(Term("backward", term.name, 2 * flops))
+            if _recomputed(term, model, workload, recurrence, "paper"):
+                terms["recompute"].append(Term("recompute", term.name, flops))
+    return Breakdown(tuple(term for phase in terms.values() for term in phase))

@@ -1,0 +1,46 @@
+"""A real Hugging Face module from a spec; random weights, or none at all on ``meta``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from rmtscale.specs.huggingface import to_config
+from rmtscale.specs.model import ModelSpec
+
+
+def build_backbone(
+    spec: ModelSpec,
+    *,
+    attention: str = "eager",
+    device: str = "meta",
+    dropout: bool | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """The Hugging Face module of ``spec`` with its head.
+
+    Args:
+        attention: ``eager`` or ``sdpa``, as Transformers calls its implementations.
+        device: ``meta`` builds the shape without memory: a 175B model in a second.
+        dropout: False switches every dropout off; None leaves it as the config has it.
+
+    Raises:
+        ValueError: Transformers has no such attention for this kind (GPT-Neo has no SDPA).
+    """
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+    )
+
+    if dropout is False:
+        spec = replace(spec, hidden_dropout=0.0, attention_dropout=0.0)
+    config = AutoConfig.for_model(**to_config(spec))
+    classifier = spec.head == "classification"
+    auto: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    with torch.device(device):
+        module: nn.Module = auto.from_config(config, attn_implementation=attention)
+    return module.to(dtype) if dtype is not None else module
