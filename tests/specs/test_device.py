@@ -1,0 +1,156 @@
+"""The GPU table: sourced, dense, in plausible order, and no device ever taken for another."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.specs.device import DEVICE_DTYPES
+from rmtscale.specs.devices import DEVICES, find_device
+
+TERA = 10**12
+
+# Dense fp16 peak a second way: processors, clock in MHz, FLOPs per clock and processor with fp32
+# accumulate. A sparse figure would be twice that, GeForce's fp16 accumulate too.
+FIRST_PRINCIPLES = {
+    "a100-40gb": (108, 1410, 2048),
+    "a100-80gb": (108, 1410, 2048),
+    "a100-80gb-pcie": (108, 1410, 2048),
+    "h100-sxm": (132, 1830, 4096),
+    "h100-pcie": (114, 1620, 4096),
+    "h100-nvl": (132, 1545, 4096),
+    "h200": (132, 1830, 4096),
+    "gh200": (132, 1830, 4096),
+    "b200": (148, 1850, 8192),
+    "v100-16gb": (80, 1530, 1024),
+    "v100-16gb-pcie": (80, 1380, 1024),
+    "v100-32gb": (80, 1530, 1024),
+    "v100-32gb-pcie": (80, 1380, 1024),
+    "t4": (40, 1590, 1024),
+    "a10": (72, 1695, 1024),
+    "a10g": (80, 1710, 512),
+    "l4": (58, 2040, 1024),
+    "l40s": (142, 2520, 1024),
+    "rtx-a6000": (84, 1800, 1024),
+    "rtx-6000-ada": (142, 2505, 1024),
+    "rtx-3090": (82, 1695, 512),
+    "rtx-4090": (128, 2520, 512),
+    "rtx-5090": (170, 2407, 512),
+    "mi250x-gcd": (110, 1700, 1024),
+    "mi300x": (304, 2100, 2048),
+}
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_device_is_sourced_and_positive(name: str) -> None:
+    device = DEVICES[name]
+    assert device.name == name == name.lower()
+    assert device.title.startswith(("NVIDIA ", "AMD "))
+    assert device.source.startswith(device.title.split()[0])
+    assert any(year in device.source for year in map(str, range(2018, 2027)))
+    assert device.memory_bytes > 8 * 1024**3
+    assert device.bandwidth_bytes_per_second > 100 * 10**9
+    assert {"fp32", "fp16"} <= set(device.dtypes) <= set(DEVICE_DTYPES)
+    for dtype in device.dtypes:
+        assert isinstance(device.flops_per_second(dtype), int)
+        assert TERA < device.flops_per_second(dtype) < 10_000 * TERA
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_lower_precision_is_never_slower(name: str) -> None:
+    device = DEVICES[name]
+    peaks = [device.flops_per_second(dtype) for dtype in device.dtypes]
+    assert peaks == sorted(peaks)
+    if device.bf16_flops_per_second is not None:
+        assert device.bf16_flops_per_second == device.fp16_flops_per_second
+    if device.tf32_flops_per_second is not None:
+        ratio = device.flops_per_second("fp16") / device.tf32_flops_per_second
+        assert ratio == pytest.approx(2, rel=0.02)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_dense_peak_follows_from_processors_and_clock(name: str) -> None:
+    processors, megahertz, flops_per_clock = FIRST_PRINCIPLES[name]
+    expected = processors * megahertz * 10**6 * flops_per_clock
+    assert DEVICES[name].flops_per_second("fp16") == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "peak"),
+    [
+        ("a100-80gb", "bf16", 312_000_000_000_000),
+        ("a100-40gb", "tf32", 156_000_000_000_000),
+        ("a100-80gb", "fp32", 19_500_000_000_000),
+        ("h100-sxm", "bf16", 989_400_000_000_000),
+        ("h200", "bf16", 989_400_000_000_000),
+        ("v100-32gb", "fp16", 125_000_000_000_000),
+        ("rtx-4090", "fp16", 165_200_000_000_000),
+        ("rtx-3090", "fp16", 71_000_000_000_000),
+        ("l4", "bf16", 121_000_000_000_000),
+        ("l40s", "bf16", 362_050_000_000_000),
+        ("mi250x-gcd", "fp32", 47_850_000_000_000),
+    ],
+)
+def test_known_peaks_are_exact(name: str, dtype: str, peak: int) -> None:
+    assert find_device(name).flops_per_second(dtype) == peak
+
+
+def test_bandwidths_are_in_order() -> None:
+    names = ["t4", "v100-32gb", "a100-40gb", "a100-80gb-pcie", "a100-80gb", "h100-sxm",
+             "h100-nvl", "gh200", "h200", "b200"]  # fmt: skip
+    bandwidths = [DEVICES[name].bandwidth_bytes_per_second for name in names]
+    assert bandwidths == sorted(set(bandwidths))
+    assert DEVICES["a100-80gb"].bandwidth_bytes_per_second == 2_039_000_000_000
+
+
+def test_memory_never_promises_more_than_the_driver_shows() -> None:
+    assert DEVICES["h200"].memory_bytes == 143_771 * 1024**2
+    assert DEVICES["a100-80gb"].memory_bytes == 80 * 1024**3
+    assert DEVICES["h100-sxm"].memory_bytes < 80 * 1024**3
+    assert DEVICES["mi300x"].memory_bytes == 206_141_652_992 < 192 * 1024**3
+
+
+def test_find_device_ignores_case() -> None:
+    assert find_device("A100-80GB") is DEVICES["a100-80gb"]
+    assert find_device(" H200 ") is DEVICES["h200"]
+
+
+def test_unknown_device_names_the_value_and_lists_all() -> None:
+    with pytest.raises(BadInput) as error:
+        find_device("TPU-v5")
+    message = str(error.value)
+    assert message.startswith("device 'TPU-v5': ")
+    assert all(name in message for name in DEVICES)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["a100", "h100", "v100", "rtx", "h2000", ""])
+def test_no_device_is_taken_for_another(name: str) -> None:
+    with pytest.raises(BadInput, match="expected one of a100-40gb, "):
+        find_device(name)
+
+
+def test_an_ambiguous_name_gets_its_siblings_as_a_hint() -> None:
+    with pytest.raises(BadInput, match=r"did you mean h100-sxm, h100-pcie or h100-nvl\?"):
+        find_device("H100")
+
+
+@pytest.mark.parametrize("name", ["v100-16gb", "v100-32gb", "t4"])
+@pytest.mark.parametrize("dtype", ["bf16", "tf32", "int3"])
+def test_missing_dtype_names_those_the_device_has(name: str, dtype: str) -> None:
+    with pytest.raises(BadInput, match=rf"^dtype '{dtype}': {name} .*expected fp32 or fp16$"):
+        find_device(name).flops_per_second(dtype)
+
+
+def test_a_device_is_immutable_and_checked() -> None:
+    device = DEVICES["h200"]
+    with pytest.raises(FrozenInstanceError):
+        device.memory_bytes = 1  # type: ignore[misc]
+    with pytest.raises(BadInput, match="h200 memory 0: expected a whole number of 1 or more"):
+        replace(device, memory_bytes=0)
+    with pytest.raises(BadInput, match="h200 fp16 FLOP/s -1"):
+        replace(device, fp16_flops_per_second=-1)
+    with pytest.raises(BadInput, match="expected a source"):
+        replace(device, source="")
