@@ -1,0 +1,47 @@
+"""rmtscale: what a long input costs a transformer, and what segment recurrence (RMT) buys.
+
+>>> import rmtscale
+>>> opt = rmtscale.resolve_model("opt-175b")
+>>> work = rmtscale.Workload(tokens=2_048_000)
+>>> full = rmtscale.estimate_flops(opt, work, convention="paper")
+>>> rmt = rmtscale.estimate_flops(opt, work, rmtscale.Recurrence(512, 10), convention="paper")
+>>> round(full.total / rmt.total, 2)
+29.02
+"""
+
+from __future__ import annotations
+
+from rmtscale.costs.breakdown import Breakdown, Term
+from rmtscale.costs.conventions import CONVENTIONS
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.devices import DEVICES, find_device
+from rmtscale.specs.huggingface import from_config, resolve_model
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+__version__ = "0.1.0"
+__all__ = [
+    "CONVENTIONS",
+    "DEVICES",
+    "PRESETS",
+    "BadInput",
+    "Breakdown",
+    "CheckFailed",
+    "DeviceSpec",
+    "MissingDependency",
+    "ModelSpec",
+    "Recurrence",
+    "RmtscaleError",
+    "Term",
+    "Workload",
+    "count_parameters",
+    "estimate_flops",
+    "find_device",
+    "from_config",
+    "resolve_model",
+]

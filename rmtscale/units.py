@@ -6,12 +6,14 @@ the project is a number turned into text for people, so that two tables cannot d
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
 from rmtscale.errors import BadInput
 
 _SI = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
+_COUNT = ("", "k", "M", "B", "T")
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]?)(i?)")
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B")
@@ -35,10 +37,10 @@ def format_flops(flops: float, digits: int = 4) -> str:
 
 
 def format_count(count: float, digits: int = 4) -> str:
-    """A count in SI: ``125.2M``; exact below 1000."""
+    """A count as the field writes it: ``125.2M``, ``174.6B``; exact below 1000."""
     if abs(count) < 1000 and float(count).is_integer():
         return str(int(count))
-    text, prefix = _scaled(count, 1000, _SI, digits)
+    text, prefix = _scaled(count, 1000, _COUNT, digits)
     return f"{text}{prefix}"
 
 
@@ -87,8 +89,8 @@ def parse_size(text: str, name: str = "tokens") -> int:
     base: int = 1024 if match[3] else 1000
     # Multiplied as integers, so that 1.5k is exactly 1500 whatever the float says.
     whole, _, fraction = match[1].partition(".")
-    numerator = int(whole + fraction) * base ** _POWER[match[2]]
-    value, rest = divmod(numerator, int(10 ** len(fraction)))
+    scale = math.prod([base] * _POWER[match[2]])
+    value, rest = divmod(int(whole + fraction) * scale, math.prod([10] * len(fraction)))
     if rest:
         raise BadInput(f"{name} {text!r}: not a whole number")
     if value < 1:

@@ -20,6 +20,12 @@ from rmtscale.specs.model import ModelSpec
 
 CONVENTIONS = ("hoffmann", "matmul", "kaplan", "paper")
 DEFAULT_CONVENTION = "hoffmann"
+SOURCES = {
+    "hoffmann": "Hoffmann et al. 2022, Appendix F; every segment at its true size",
+    "matmul": "what the real modules multiply, operator by operator",
+    "kaplan": "Kaplan et al. 2020, 2N + 2*L*s*d a token; no embeddings, no head",
+    "paper": "Bulatov et al. 2024, Figure 2; memory tokens are free",
+}
 
 
 class PassTerm(NamedTuple):
@@ -33,8 +39,6 @@ class PassTerm(NamedTuple):
     """Inside the blocks, so computed again under one checkpoint per layer."""
     once: bool = False
     """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
-    once: bool = False
-    """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
 
 
 def _linear_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
@@ -43,8 +47,8 @@ def _linear_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
     return {
         "qkv": per_weight * (model.query_width + 2 * model.kv_width),
         "output": per_weight * model.query_width,
-        "dense up": per_weight * model.mlp_width * (1 + model.gated_mlp),
-        "dense down": per_weight * model.mlp_width,
+        "dense_up": per_weight * model.mlp_width * (1 + model.gated_mlp),
+        "dense_down": per_weight * model.mlp_width,
     }
 
 
@@ -78,7 +82,7 @@ def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[Pa
         PassTerm("softmax", 3 * square * model.heads),
         PassTerm("reduction", 2 * square * model.query_width),
         PassTerm("output", linear["output"]),
-        PassTerm("dense", linear["dense up"] + linear["dense down"]),
+        PassTerm("dense", linear["dense_up"] + linear["dense_down"]),
         _head(model, tokens),
     )
 
@@ -97,8 +101,8 @@ def matmul_terms(model: ModelSpec, tokens: int, text_tokens: int) -> tuple[PassT
         PassTerm("logits", attention, "bmm"),
         PassTerm("reduction", attention, "bmm"),
         PassTerm("output", linear["output"], "addmm" if model.output_bias else "mm"),
-        PassTerm("dense up", linear["dense up"], "addmm" if model.mlp_bias else "mm"),
-        PassTerm("dense down", linear["dense down"], "addmm" if model.mlp_bias else "mm"),
+        PassTerm("dense_up", linear["dense_up"], "addmm" if model.mlp_bias else "mm"),
+        PassTerm("dense_down", linear["dense_down"], "addmm" if model.mlp_bias else "mm"),
         _head(model, text_tokens),
     )
 

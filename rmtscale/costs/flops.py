@@ -79,7 +79,7 @@ def _recomputed(
         return not term.once
     if not workload.checkpoint_layers or not term.in_block:
         return False
-    if convention == "matmul" and term.name == "dense down":
+    if convention == "matmul" and term.name == "dense_down":
         # torch stops recomputing once it has what the backward pass needs: the last product of
         # a block is skipped unless something behind it keeps its result.
         dropout = workload.dropout is not False and model.hidden_dropout > 0

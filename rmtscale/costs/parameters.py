@@ -17,9 +17,9 @@ def count_parameters(model: ModelSpec) -> Breakdown:
     parts = {
         "embedding": embedding,
         "positions": (model.position_rows + model.token_types) * width,
-        "embedding projection": 2 * model.embedding_width * width * model.projected_embedding,
+        "embedding_projection": 2 * model.embedding_width * width * model.projected_embedding,
         "attention": model.layers * _attention(model),
-        "feed-forward": model.layers * _feed_forward(model),
+        "feed_forward": model.layers * _feed_forward(model),
         "norms": (2 * model.layers + model.final_norm + model.embedding_norm) * norm,
         "head": 0,
     }

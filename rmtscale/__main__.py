@@ -1,0 +1,5 @@
+"""``python -m rmtscale``."""
+
+from rmtscale.cli.main import main
+
+main()

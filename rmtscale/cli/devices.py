@@ -1,0 +1,56 @@
+"""``rmtscale devices``: the GPUs that times and limits are predicted for."""
+
+from __future__ import annotations
+
+from rmtscale.cli import options
+from rmtscale.cli.output import Row, require_format, write_rows, write_table, write_text
+from rmtscale.specs.devices import DEVICES
+from rmtscale.units import format_bytes
+
+_PEAKS = ("fp32", "tf32", "bf16", "fp16")
+
+
+def command(output_format: options.Format = "table") -> None:
+    """GPUs: memory, bandwidth and the vendor's dense peaks, with their source.
+
+    Example: rmtscale devices --format json
+    """
+    require_format(output_format)
+    rows: list[Row] = [
+        {
+            "name": device.name,
+            "title": device.title,
+            "memory_bytes": device.memory_bytes,
+            "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
+        }
+        | {
+            f"{peak}_flops_per_second": getattr(device, f"{peak}_flops_per_second")
+            for peak in _PEAKS
+        }
+        | {"source": device.source}
+        for device in DEVICES.values()
+    ]
+    if output_format != "table":
+        write_rows(rows, output_format)
+        return
+    write_table(
+        ["name", "memory", "GB/s", *_PEAKS],
+        [
+            [
+                row["name"],
+                format_bytes(row["memory_bytes"]),
+                f"{row['bandwidth_bytes_per_second'] / 1e9:,.0f}",
+                *(_teraflops(row[f"{peak}_flops_per_second"]) for peak in _PEAKS),
+            ]
+            for row in rows
+        ],
+        text_columns=1,
+    )
+    write_text(
+        "fp32 to fp16: dense TFLOP/s by the vendor, which no kernel reaches; their sources stand in "
+        "--format json."
+    )
+
+
+def _teraflops(flops_per_second: int | None) -> str:
+    return "-" if flops_per_second is None else f"{flops_per_second / 1e12:,.1f}"

@@ -1,0 +1,223 @@
+"""``rmtscale flops``: FLOPs of full attention and RMT against length."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rmtscale.cli import options
+from rmtscale.cli.output import (
+    Row,
+    require_format,
+    write_breakdowns,
+    write_line,
+    write_rows,
+    write_table,
+    write_text,
+)
+from rmtscale.costs.breakdown import Breakdown
+from rmtscale.costs.breakeven import break_even_tokens
+from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION, SOURCES
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import (
+    doubling_tokens,
+    format_count,
+    format_flops,
+    format_ratio,
+    format_tokens,
+    parse_size,
+    parse_sizes,
+    require_one_of,
+)
+
+Estimates = dict[tuple[str, int, str], Breakdown]  # (convention, tokens, method)
+
+
+def command(
+    model: options.Model,
+    tokens: options.Tokens = "",
+    segment_size: options.SegmentSize = "512",
+    memory_tokens: options.MemoryTokens = 10,
+    convention: Annotated[
+        str, typer.Option(help="hoffmann, matmul, kaplan, paper, a list of them, or all.")
+    ] = DEFAULT_CONVENTION,
+    mode: options.Mode = "forward",
+    batch_size: options.BatchSize = 1,
+    checkpoint_segments: options.CheckpointSegments = False,
+    checkpoint_layers: options.CheckpointLayers = False,
+    bptt_segments: options.BpttSegments = None,
+    breakdown: options.Breakdown = False,
+    output_format: options.Format = "table",
+) -> None:
+    """FLOPs of full attention against RMT, and their ratio, by length.
+
+    Example: rmtscale flops --model opt-175b --tokens 512,32k,2M --convention all
+    """
+    require_format(output_format)
+    spec = resolve_model(model)
+    lengths = parse_sizes(tokens) if tokens else doubling_tokens()
+    recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+    conventions = _parse_conventions(convention)
+
+    def workload(length: int) -> Workload:
+        return Workload(
+            tokens=length,
+            batch_size=batch_size,
+            mode=mode,  # type: ignore[arg-type]
+            bptt_segments=bptt_segments,
+            checkpoint_segments=checkpoint_segments,
+            checkpoint_layers=checkpoint_layers,
+        )
+
+    def estimate(length: int, method: str, name: str) -> Breakdown:
+        with_memory = recurrence if method == "rmt" else None
+        return estimate_flops(spec, workload(length), with_memory, name)
+
+    estimates = {
+        (name, length, method): estimate(length, method, name)
+        for name in conventions
+        for length in lengths
+        for method in ("full", "rmt")
+    }
+    if output_format != "table":
+        write_rows(_rows(spec, recurrence, workload(1), estimates, breakdown), output_format)
+        return
+    _write_header(spec, recurrence, workload(1), conventions)
+    _write_estimates(spec, recurrence, estimates)
+    if breakdown:
+        for length in lengths if tokens else lengths[-1:]:
+            for name in conventions:
+                sides = {side: estimates[name, length, side] for side in ("full", "rmt")}
+                title = f"{format_tokens(length)} tokens, {name}"
+                write_breakdowns(title, sides, format_flops)
+    last = lengths[-1]
+    others = [name for name in CONVENTIONS if name not in conventions]
+    if others:
+        said = ", ".join(
+            f"{name} {format_ratio(_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name)))}"
+            for name in others
+        )
+        write_text(f"At {format_tokens(last)} tokens the other conventions say: {said}.")
+    first = break_even_tokens(
+        lambda length: estimate(length, "full", conventions[0]).total,
+        lambda length: estimate(length, "rmt", conventions[0]).total,
+        recurrence.segment_tokens(spec),
+    )
+    if first is not None:
+        write_text(
+            f"RMT needs fewer FLOPs from {format_tokens(first)} tokens on; below, full attention "
+            "does."
+        )
+    if spec.positions is not None and last > spec.positions:
+        write_text(
+            f"Beyond {format_tokens(spec.positions)} tokens {spec.name} has no positions for full "
+            "attention: the figure is what it would cost with a longer table."
+        )
+
+
+def _parse_conventions(text: str) -> list[str]:
+    if text == "all":
+        return list(CONVENTIONS)
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names or [text]:
+        require_one_of("convention", name, (*CONVENTIONS, "all"))
+    return names
+
+
+def _ratio(full: Breakdown, rmt: Breakdown) -> float:
+    return full.total / rmt.total
+
+
+def _rows(
+    spec: ModelSpec,
+    recurrence: Recurrence,
+    workload: Workload,
+    estimates: Estimates,
+    with_terms: bool,
+) -> list[Row]:
+    rows: list[Row] = []
+    for (convention, tokens, method), estimate in estimates.items():
+        rmt = method == "rmt"
+        rows.append(
+            {
+                "model": spec.name,
+                "method": method,
+                "tokens": tokens,
+                "segment_size": recurrence.segment_size if rmt else None,
+                "memory_tokens": recurrence.memory_tokens if rmt else None,
+                "segments": _segments(spec, recurrence, tokens, convention) if rmt else None,
+                "mode": workload.mode,
+                "convention": convention,
+                "batch_size": workload.batch_size,
+                "flops": estimate.total,
+            }
+            | ({"terms": estimate.by_name()} if with_terms else {})
+        )
+    return rows
+
+
+def _segments(spec: ModelSpec, recurrence: Recurrence, tokens: int, convention: str) -> int:
+    """Segments that were counted: ``paper`` gives the whole segment to the text."""
+    if convention == "paper":
+        return -(-tokens // recurrence.segment_size)
+    return recurrence.segments(spec, tokens)
+
+
+def _write_header(
+    spec: ModelSpec, recurrence: Recurrence, workload: Workload, conventions: list[str]
+) -> None:
+    parameters = format_count(count_parameters(spec).total)
+    write_line(
+        f"{spec.name}: {parameters} parameters, {spec.layers} layers, width {spec.width}; "
+        f"{workload.mode}, batch size {workload.batch_size}"
+    )
+    overhead = recurrence.overhead(spec)
+    write_line(
+        f"RMT segment: {recurrence.segment_size} tokens = {recurrence.segment_tokens(spec)} text "
+        f"+ {overhead} memory{'' if spec.decoder else ' and special'}"
+    )
+    for name in conventions:
+        write_line(f"Convention {name}: {SOURCES[name]}")
+
+
+def _write_estimates(spec: ModelSpec, recurrence: Recurrence, estimates: Estimates) -> None:
+    conventions = list(dict.fromkeys(name for name, _, _ in estimates))
+    lengths = list(dict.fromkeys(tokens for _, tokens, _ in estimates))
+    if len(conventions) > 1:
+        write_line("FLOPs of full attention / FLOPs of RMT, by convention")
+        columns = ["tokens", *conventions]
+        rows = [
+            [
+                format_tokens(tokens),
+                *(
+                    format_ratio(
+                        _ratio(estimates[name, tokens, "full"], estimates[name, tokens, "rmt"])
+                    )
+                    for name in conventions
+                ),
+            ]
+            for tokens in lengths
+        ]
+        write_table(columns, rows)
+        return
+    name = conventions[0]
+    rows = []
+    for tokens in lengths:
+        full, rmt = estimates[name, tokens, "full"], estimates[name, tokens, "rmt"]
+        segments = _segments(spec, recurrence, tokens, name)
+        rows.append(
+            [
+                format_tokens(tokens),
+                format_flops(full.total),
+                format_flops(rmt.total),
+                format_tokens(segments),
+                format_ratio(_ratio(full, rmt)),
+            ]
+        )
+    write_table(["tokens", "full attention", "RMT", "segments", "full / RMT"], rows)

@@ -1,0 +1,44 @@
+"""The options that several commands share, so that one name means one thing everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Preset (see 'rmtscale models'), config.json, folder or hub name."
+    ),
+]
+Tokens = Annotated[
+    str,
+    typer.Option(help="Text tokens of the input: a list such as 512,32k,2M or 32Ki."),
+]
+SegmentSize = Annotated[
+    str,
+    typer.Option(help="What the backbone sees per recurrent step, memory tokens included."),
+]
+MemoryTokens = Annotated[int, typer.Option(help="Length of the recurrent state; 0 is allowed.")]
+Mode = Annotated[
+    str, typer.Option(help="forward (inference) or train (forward, backward, optimizer step).")
+]
+BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
+Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16, for weights and all else.")]
+Attention = Annotated[str, typer.Option(help="eager or sdpa.")]
+Optimizer = Annotated[str, typer.Option(help="adamw, adamw-fused, sgd or none.")]
+Dropout = Annotated[
+    bool, typer.Option("--dropout/--no-dropout", help="As the model's config has it, or none.")
+]
+BpttSegments = Annotated[
+    int | None, typer.Option(help="RMT: segments a gradient flows back through.  [default: all]")
+]
+CheckpointSegments = Annotated[
+    bool, typer.Option("--checkpoint-segments", help="RMT: one activation checkpoint per segment.")
+]
+CheckpointLayers = Annotated[
+    bool, typer.Option("--checkpoint-layers", help="One activation checkpoint per layer.")
+]
+Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
+Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]

@@ -1,0 +1,90 @@
+"""How commands print: tables for people; JSON and CSV with plain numbers and units in the key."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rmtscale.costs.breakdown import Breakdown
+from rmtscale.units import require_one_of
+
+SCHEMA_VERSION = 1
+FORMATS = ("table", "json", "csv")
+Row = dict[str, Any]
+
+
+def require_format(value: str) -> None:
+    require_one_of("format", value, FORMATS)
+
+
+def write_rows(rows: Sequence[Row], output_format: str) -> None:
+    """Rows as JSON or CSV on standard output."""
+    if output_format == "json":
+        write_line(json.dumps({"schema_version": SCHEMA_VERSION, "rows": list(rows)}, indent=2))
+        return
+    flat = [_flatten(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    sys.stdout.write(text.getvalue())
+
+
+def write_line(text: str = "") -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def write_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 0
+) -> None:
+    """A table for people; the first ``text_columns`` are words, the others numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for index, column in enumerate(columns):
+        words = index < text_columns
+        table.add_column(column, justify="left" if words else "right", no_wrap=words)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False, emoji=False).print("", table, "", sep="\n")
+
+
+def write_text(text: str) -> None:
+    """A paragraph, wrapped to the terminal."""
+    from rich.console import Console
+
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=False).print(text)
+
+
+def write_breakdowns(
+    title: str, breakdowns: dict[str, Breakdown], show: Callable[[int], str]
+) -> None:
+    """Terms of several breakdowns side by side, and the check that they sum to the total."""
+    amounts = {column: breakdown.by_name() for column, breakdown in breakdowns.items()}
+    names = list(dict.fromkeys(name for terms in amounts.values() for name in terms))
+    rows = [
+        [name, *(show(terms[name]) if name in terms else "" for terms in amounts.values())]
+        for name in names
+    ]
+    rows.append(["sum", *(show(sum(terms.values())) for terms in amounts.values())])
+    write_line()
+    write_line(title)
+    write_table(["term", *breakdowns], rows, text_columns=1)
+
+
+def _flatten(row: Row) -> Row:
+    """One level: ``{"terms": {"a": 1}}`` becomes ``{"terms.a": 1}``."""
+    flat: Row = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
