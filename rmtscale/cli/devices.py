@@ -47,8 +47,8 @@ def command(output_format: options.Format = "table") -> None:
         text_columns=1,
     )
     write_text(
-        "fp32 to fp16: dense TFLOP/s by the vendor, which no kernel reaches; their sources stand in "
-        "--format json."
+        "fp32 to fp16: dense TFLOP/s by the vendor, which no kernel reaches. "
+        "--format json names the source of each."
     )
 
 

@@ -100,7 +100,7 @@ def command(
     others = [name for name in CONVENTIONS if name not in conventions]
     if others:
         said = ", ".join(
-            f"{name} {format_ratio(_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name)))}"
+            f"{name} {_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name))}"
             for name in others
         )
         write_text(f"At {format_tokens(last)} tokens the other conventions say: {said}.")
@@ -130,8 +130,8 @@ def _parse_conventions(text: str) -> list[str]:
     return names
 
 
-def _ratio(full: Breakdown, rmt: Breakdown) -> float:
-    return full.total / rmt.total
+def _ratio(full: Breakdown, rmt: Breakdown) -> str:
+    return format_ratio(full.total / rmt.total)
 
 
 def _rows(
@@ -196,9 +196,7 @@ def _write_estimates(spec: ModelSpec, recurrence: Recurrence, estimates: Estimat
             [
                 format_tokens(tokens),
                 *(
-                    format_ratio(
-                        _ratio(estimates[name, tokens, "full"], estimates[name, tokens, "rmt"])
-                    )
+                    _ratio(estimates[name, tokens, "full"], estimates[name, tokens, "rmt"])
                     for name in conventions
                 ),
             ]
@@ -217,7 +215,7 @@ def _write_estimates(spec: ModelSpec, recurrence: Recurrence, estimates: Estimat
                 format_flops(full.total),
                 format_flops(rmt.total),
                 format_tokens(segments),
-                format_ratio(_ratio(full, rmt)),
+                _ratio(full, rmt),
             ]
         )
     write_table(["tokens", "full attention", "RMT", "segments", "full / RMT"], rows)

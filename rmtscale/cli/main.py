@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 
 from rmtscale.errors import RmtscaleError
 
-COMMANDS = ("flops", "memory", "plan", "verify", "reproduce", "models", "devices", "cite")
+COMMANDS = ("flops", "verify", "reproduce", "models", "devices", "cite")
 # The class of all usage errors; typer exports only its subclasses.
-_UsageError = typer.BadParameter.__bases__[0]
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -39,8 +40,6 @@ def build_app(only: str | None = None) -> typer.Typer:
             sys.stdout.write(f"rmtscale {__version__}\n")
             raise typer.Exit
 
-    app.info.invoke_without_command = True
-
     for name in COMMANDS:
         if only is None or name == only:
             app.command(name)(import_module(f"rmtscale.cli.{name}").command)
@@ -56,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     except RmtscaleError as error:
         sys.exit(_report(str(error), error.exit_code))
     except _UsageError as error:
-        sys.exit(_report(error.format_message(), 2))  # type: ignore[attr-defined]
+        sys.exit(_report(error.format_message(), 2))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_report("interrupted", 130))
     except BrokenPipeError:

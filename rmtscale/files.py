@@ -1,0 +1,55 @@
+"""Files are written whole or not at all, and never over another without being told to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rmtscale.errors import BadInput
+
+
+def require_writable(paths: Sequence[Path], *, force: bool) -> None:
+    """Before any work: none of the files exists, or ``force`` says that they may go.
+
+    Raises:
+        BadInput: a file is there, or a folder's name is taken by a file.
+    """
+    for path in paths:
+        for parent in path.parents:
+            if parent.exists():
+                if not parent.is_dir():
+                    raise BadInput(f"output {str(path)!r}: {str(parent)!r} is not a folder")
+                break
+        if path.exists() and not force:
+            raise BadInput(f"output {str(path)!r}: exists already, expected --force to overwrite")
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes through a temporary file beside ``path`` and a rename.
+
+    Raises:
+        BadInput: the system refuses (no permission, disk full); nothing is left behind.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise BadInput(f"output {str(path)!r}: cannot be written ({error.strerror})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

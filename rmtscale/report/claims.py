@@ -1,0 +1,41 @@
+"""What a paper claims, what we find, and whether the two agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["pass", "fail", "not measurable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim, checked."""
+
+    text: str
+    """What is claimed, in a few words."""
+    paper: str
+    """The paper's number."""
+    ours: str
+    """Our number beside it."""
+    outcome: Outcome
+    tolerance: str = ""
+    """How near the two had to be."""
+
+
+def within(text: str, paper: float, ours: float, tolerance: float, digits: str = ",.2f") -> Claim:
+    """A claim about one number that holds if it is within a relative tolerance."""
+    outcome: Outcome = "pass" if abs(ours - paper) <= tolerance * abs(paper) else "fail"
+    return Claim(
+        text, format(paper, digits), format(ours, digits), outcome, f"{tolerance:.1g} relative"
+    )
+
+
+def markdown_table(claims: list[Claim]) -> str:
+    """The claims as a Markdown table."""
+    lines = ["| claim | paper | ours | tolerance | outcome |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {claim.text} | {claim.paper} | {claim.ours} | {claim.tolerance} | {claim.outcome} |"
+        for claim in claims
+    ]
+    return "\n".join(lines)
