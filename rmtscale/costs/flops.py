@@ -62,12 +62,12 @@ def estimate_flops(
             if workload.train and backward_runs:
                 flops *= backward_runs
                 terms["backward"].append(Term("backward", term.name, 2 * flops, operator))
-                if _recomputed(term, model, workload, recurrence, convention):
+                if term_is_recomputed(term, model, workload, recurrence, convention):
                     terms["recompute"].append(Term("recompute", term.name, flops, term.operator))
     return Breakdown(tuple(term for phase in terms.values() for term in phase))
 
 
-def _recomputed(
+def term_is_recomputed(
     term: PassTerm,
     model: ModelSpec,
     workload: Workload,
@@ -100,6 +100,6 @@ def _paper_recurrence(model: ModelSpec, workload: Workload, recurrence: Recurren
         terms["forward"].append(Term("forward", term.name, flops))
         if workload.train:
             terms["backward"].append(Term("backward", term.name, 2 * flops))
-            if _recomputed(term, model, workload, recurrence, "paper"):
+            if term_is_recomputed(term, model, workload, recurrence, "paper"):
                 terms["recompute"].append(Term("recompute", term.name, flops))
     return Breakdown(tuple(term for phase in terms.values() for term in phase))

@@ -1,0 +1,143 @@
+"""A lower bound of the time on a device: each product takes its arithmetic or its traffic.
+
+Williams et al. 2009: an operation cannot be faster than its FLOPs over the peak, nor than its
+bytes over the bandwidth. The bound of a step is the sum over its operations, one after another.
+Real kernels reach a part of either peak, and short segments are bound by launches, which this
+leaves out; ``rmtscale profile`` measures by how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.conventions import PassTerm, pass_terms
+from rmtscale.costs.flops import term_is_recomputed
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.passes import plan_passes
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+OPTIMIZER_TRAFFIC = {"adamw": 7, "adamw-fused": 7, "sgd": 3, "none": 0}
+"""Elements read or written per parameter: AdamW reads weight, gradient and two moments and writes
+three of them back; SGD reads two and writes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """A lower bound in seconds, and what it is made of."""
+
+    terms: dict[str, float]
+    """Seconds by phase and operation: ``{"forward.qkv": 0.01, ...}``."""
+    arithmetic_seconds: float
+    """The share of operations whose FLOPs take longer than their bytes."""
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.terms.values())
+
+    @property
+    def bound(self) -> str:
+        """What limits most of the time: ``arithmetic`` or ``bandwidth``."""
+        return "arithmetic" if 2 * self.arithmetic_seconds >= self.seconds else "bandwidth"
+
+
+class _Roof(NamedTuple):
+    seconds: float
+    arithmetic: bool
+
+
+def estimate_time(
+    model: ModelSpec,
+    workload: Workload,
+    device: DeviceSpec,
+    recurrence: Recurrence | None = None,
+) -> TimeEstimate:
+    """The roofline time of one workload on ``device``.
+
+    FLOPs are those of the ``matmul`` convention, but with ``sdpa`` a decoder's attention counts
+    half the square: fused causal kernels skip what lies above the diagonal. fp32 is plain fp32
+    (TF32 off). Backward is two times forward; an optimizer is all traffic.
+
+    Raises:
+        BadInput: the device has no peak for the dtype, or a segment cannot be.
+    """
+    terms: dict[str, float] = {}
+    arithmetic_seconds = 0.0
+    for run in plan_passes(model, workload, recurrence):
+        for term in pass_terms("matmul", model, run.size_tokens, run.text_tokens):
+            roof = _roof(model, workload, device, term, run.size_tokens, run.text_tokens)
+            once = int(run.last)
+            runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
+            repeats = {"forward": runs}
+            if workload.train:
+                repeats["backward"] = 2 * backward_runs
+                if term_is_recomputed(term, model, workload, recurrence, "matmul"):
+                    repeats["recompute"] = backward_runs
+            for phase, times in repeats.items():
+                if times:
+                    key = f"{phase}.{term.name}"
+                    terms[key] = terms.get(key, 0.0) + times * roof.seconds
+                    arithmetic_seconds += times * roof.seconds * roof.arithmetic
+    if workload.train:
+        elements = OPTIMIZER_TRAFFIC[workload.optimizer] * count_parameters(model).total
+        if elements:
+            traffic_bytes = elements * workload.dtype_bytes
+            terms["optimizer.step"] = traffic_bytes / device.bandwidth_bytes_per_second
+    return TimeEstimate(terms, arithmetic_seconds)
+
+
+@lru_cache(maxsize=65536)
+def _roof(
+    model: ModelSpec,
+    workload: Workload,
+    device: DeviceSpec,
+    term: PassTerm,
+    tokens: int,
+    text_tokens: int,
+) -> _Roof:
+    """One forward operation of one pass, all layers and the whole batch."""
+    batch = workload.batch_size
+    flops: float = term.flops * batch
+    fused = workload.attention == "sdpa"
+    if term.name in ("logits", "reduction") and fused and model.decoder:
+        flops *= (tokens + 1) / (2 * tokens)
+    traffic_bytes = workload.dtype_bytes * _elements(
+        model, term.name, tokens, text_tokens, batch, fused=fused
+    )
+    arithmetic = flops / device.flops_per_second(workload.dtype)
+    traffic = traffic_bytes / device.bandwidth_bytes_per_second
+    return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
+
+
+def _elements(
+    model: ModelSpec, name: str, tokens: int, text_tokens: int, batch: int, *, fused: bool
+) -> int:
+    """Elements a product has to read and write once: its operands and its result."""
+
+    def product(rows: int, inner: int, columns: int, times: int) -> int:
+        return times * (rows * inner + inner * columns + rows * columns)
+
+    width, query, kv, mlp = model.width, model.query_width, model.kv_width, model.mlp_width
+    rows, layers, embedding = batch * tokens, model.layers, model.embedding_width
+    square = 0 if fused else layers * batch * model.heads * tokens * tokens
+    if name == "qkv":
+        return product(rows, width, query + 2 * kv, layers)
+    if name == "logits":  # query and key in; the square out, and once more through the softmax
+        return layers * rows * (query + kv) + 3 * square
+    if name == "reduction":
+        return layers * rows * (kv + query) + square
+    if name == "output":
+        return product(rows, query, width, layers)
+    if name == "dense_up":
+        return product(rows, width, mlp, layers * (1 + model.gated_mlp))
+    if name == "dense_down":
+        return product(rows, mlp, width, layers)
+    if name == "projection":
+        return product(rows, embedding, width, 2)
+    if model.head == "classification":
+        return product(batch, width, width + model.labels, 1)
+    return product(batch * text_tokens, embedding, model.vocabulary, 1)
