@@ -1,0 +1,104 @@
+"""What exists only for a moment: the largest temporaries of one layer and of the head.
+
+Bytes, at the operator where they are largest. Tensors that autograd keeps are not in them (see
+``activations``), and neither are the workspaces of a library (cuBLAS, cuDNN) nor the allocator's
+rounding, which a device adds. Shapes as in ``activations``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rmtscale.costs.activations import FP32_BYTES, Rates, softmax_bytes
+from rmtscale.specs.model import ModelSpec
+
+FEED_FORWARD_FORWARD = {"relu": 2, "gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2, "gelu_new": 4}
+"""Tensors of feed-forward width alive at once while the activation runs; input and output in it."""
+FEED_FORWARD_BACKWARD = {"relu": 2, "gelu": 1, "gelu_pytorch_tanh": 1, "silu": 1, "gelu_new": 2}
+"""Gradients of feed-forward width alive at once, less what was saved and is freed by then."""
+GATED = {"forward": 3, "backward": 2}
+"""The same with a gate: activation, up-projection and product; and their two gradients."""
+EMBEDDINGS_HELD = {"gpt2": 2, "gpt_neo": 2, "opt": 2, "gpt_neox": 1, "llama": 1, "bert": 1}
+"""Tensors of model width the module's forward holds through all layers: embeddings, positions."""
+BLOCK_HELD = {"gpt2": 4, "gpt_neo": 4, "opt": 2, "gpt_neox": 3, "llama": 3, "bert": 2}
+"""And through a feed-forward: the block's input, the residual, attention's output, the norm's."""
+SCORES = 2
+"""Squares of attention alive at once: one operator's input and its output."""
+
+
+class LayerWork(NamedTuple):
+    """Temporaries of one layer in bytes, by what it is doing."""
+
+    forward: int
+    """Forward, nothing kept for a backward pass."""
+    feed_forward: int
+    """Backward, in the feed-forward block."""
+    attention: int
+    """Backward, in the attention, less what the feed-forward block and its norm have freed."""
+
+
+def layer_work(model: ModelSpec, rates: Rates, w: int, batch: int, size: int) -> LayerWork:
+    """Largest temporaries of one layer over ``batch`` sequences of ``size`` tokens."""
+    tokens, square = batch * size, batch * size * size
+    width, query, kv, inner = model.width, model.query_width, model.kv_width, model.mlp_width
+    forward, backward = FEED_FORWARD_FORWARD, FEED_FORWARD_BACKWARD
+    up = GATED["forward"] if model.gated_mlp else forward[model.activation]
+    down = GATED["backward"] if model.gated_mlp else backward[model.activation]
+    held = EMBEDDINGS_HELD[model.kind]
+    in_attention = tokens * w * ((2 + held) * width + 2 * query + 2 * kv)
+    in_feed_forward = tokens * w * ((held + BLOCK_HELD[model.kind]) * width + up * inner)
+    if not rates.fused:
+        probabilities = square * model.heads * w
+        mask = square * w * model.decoder
+        score = softmax_bytes(model, w)
+        in_attention += SCORES * score * model.heads * square + mask
+        if score != w or model.kind == "gpt_neo":
+            # The scores in the dtype beside the fp32 softmax; GPT-Neo: the layer's before.
+            in_attention += probabilities
+        in_feed_forward += probabilities + mask  # the block holds what its attention returned
+    norm_freed = rates.norms_token // 2 if model.post_norm else 0
+    freed = rates.feed_forward_token + rates.norms_token // 2 + norm_freed + query * w
+    gradients = width + 2 * query + kv + (kv if rates.fused else 0)
+    return LayerWork(
+        max(in_feed_forward, in_attention),
+        tokens * (w * (width + down * inner) - norm_freed),
+        tokens * (w * gradients - freed) + square * rates.pair_work,
+    )
+
+
+class HeadWork(NamedTuple):
+    """Logits, loss and their gradients in bytes, by moment."""
+
+    saved: int
+    """Kept from forward to backward: the log-softmax in fp32, and the labels."""
+    forward: int
+    """Without a loss: the logits."""
+    loss: int
+    """At the start of the backward pass: log-softmax and two gradients, all in fp32."""
+    projection: int
+    """While the head's matrix is differentiated: the gradient of the logits."""
+    weight: int
+    """Gradient of the head's matrix."""
+
+
+def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
+    """What head and cross-entropy take over ``batch`` sequences with ``text`` tokens of loss."""
+    if model.head == "classification":
+        logits = batch * model.labels
+        pooled = 2 * batch * model.width * w  # the first token's vector, through a tanh
+        return HeadWork(
+            logits * w + pooled,
+            logits * w + pooled,
+            3 * logits * w + pooled,
+            pooled,
+            model.width * model.width * w,
+        )
+    logits = batch * text * model.vocabulary
+    labels = batch * text * 8
+    return HeadWork(
+        logits * FP32_BYTES + labels,
+        logits * w,
+        3 * logits * FP32_BYTES + labels,
+        logits * w + batch * text * model.embedding_width * w,
+        model.vocabulary * model.embedding_width * w,
+    )

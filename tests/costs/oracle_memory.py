@@ -1,0 +1,384 @@
+"""What a step really keeps: the Hugging Face modules on `meta`, with every live storage counted.
+
+Nothing here knows a closed form. The real module runs forward, loss, backward and optimizer step
+on the `meta` device (no memory is taken, no number computed); a dispatch mode sees each operator
+and adds up the storages that are alive. It stands in for `torch.cuda.max_memory_allocated`; what
+the card adds (allocator rounding, library workspaces, temporaries inside a kernel) is not seen.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import transformers.masking_utils
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    GPT2Config,
+    GPTNeoConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+)
+
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS, Recurrence
+from rmtscale.specs.workload import Workload
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    # `foreach` asked for by name: off CUDA torch would choose the one-by-one loop.
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, foreach=True),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, foreach=True, lr=0.1),
+}
+
+
+_MATH_ATTENTION = F.scaled_dot_product_attention  # what `meta` takes by itself
+
+
+class LiveBytes(TorchDispatchMode):
+    """Adds up the bytes of all storages alive, and remembers the peak and what it was made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, tuple[str, int]] = {}
+        self.live = self.peak = 0
+        self.peak_operator = ""
+        self.at_peak: Counter[str] = Counter()
+
+    def track(self, tensor: torch.Tensor, label: str = "") -> None:
+        storage = tensor.untyped_storage()
+        key = id(storage)
+        if key in self.sizes:
+            return
+        label = label or f"{tuple(tensor.shape)} {str(tensor.dtype)[6:]}"
+        self.sizes[key] = (label, storage.nbytes())
+        self.live += storage.nbytes()
+        weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self.live -= self.sizes.pop(key)[1]
+
+    def restart(self) -> None:
+        """Forgets the peak; what is alive stays counted."""
+        self.peak = self.live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, torch.Tensor):
+                self.track(tensor)
+        if self.live > self.peak:
+            self.peak, self.peak_operator = self.live, str(func)
+            self.at_peak = Counter()
+            for label, size in self.sizes.values():
+                self.at_peak[label] += size
+        return out
+
+
+def _fused_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """SDPA as the GPU runs it: memory-efficient in fp32, flash in 16 bits; `meta` takes `math`."""
+    assert attn_mask is None
+    if query.dtype == torch.float32:
+        if enable_gqa:  # no kernel for grouped heads in fp32: torch falls back to math, as here
+            return _MATH_ATTENTION(
+                query, key, value, None, dropout_p, is_causal, scale=scale, enable_gqa=True
+            )
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        keep = torch.is_grad_enabled()
+        return efficient(query, key, value, None, keep, dropout_p, is_causal, scale=scale)[0]
+    flash = torch.ops.aten._scaled_dot_product_flash_attention
+    return flash(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
+
+
+def _fused_dropout(
+    input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> torch.Tensor:
+    """Dropout as the GPU runs it, with a mask of one byte an element; `meta` keeps a float mask."""
+    assert not inplace
+    return torch.ops.aten.native_dropout(input, p, training)[0] if training and p else input
+
+
+@contextmanager
+def as_on_the_gpu() -> Iterator[None]:
+    """Fused attention and dropout; no look at the values of position ids (`meta` has none)."""
+    with (
+        patch.object(F, "scaled_dot_product_attention", _fused_attention),
+        patch.object(F, "dropout", _fused_dropout),
+        patch.object(transformers.masking_utils, "find_packed_sequence_indices", lambda _: None),
+    ):
+        yield
+
+
+def build(spec: ModelSpec, workload: Workload) -> torch.nn.Module:
+    """The real Hugging Face module of ``spec`` on ``meta``, with its head, dropout and dtype."""
+    off = workload.dropout is False
+    hidden = 0.0 if off else spec.hidden_dropout
+    attention = 0.0 if off else spec.attention_dropout
+    rows = max(spec.positions or 0, workload.tokens)
+    size: dict[str, Any] = {"vocab_size": spec.vocabulary, "tie_word_embeddings": spec.tied_head}
+    config: Any
+    match spec.kind:
+        case "gpt2":
+            config = GPT2Config(
+                **size,
+                n_embd=spec.width,
+                n_layer=spec.layers,
+                n_head=spec.heads,
+                n_inner=spec.mlp_width,
+                n_positions=rows,
+                activation_function=spec.activation,
+                embd_pdrop=hidden,
+                resid_pdrop=hidden,
+                attn_pdrop=attention,
+            )
+        case "opt":
+            config = OPTConfig(
+                **size,
+                hidden_size=spec.width,
+                num_hidden_layers=spec.layers,
+                num_attention_heads=spec.heads,
+                ffn_dim=spec.mlp_width,
+                max_position_embeddings=rows,
+                word_embed_proj_dim=spec.embedding_width,
+                do_layer_norm_before=not spec.post_norm,
+                activation_function=spec.activation,
+                dropout=hidden,
+                attention_dropout=attention,
+            )
+        case "gpt_neo":
+            config = GPTNeoConfig(
+                **size,
+                hidden_size=spec.width,
+                num_layers=spec.layers,
+                num_heads=spec.heads,
+                attention_types=[[["global", "local"], spec.layers // 2]],
+                intermediate_size=spec.mlp_width,
+                max_position_embeddings=rows,
+                activation_function=spec.activation,
+                window_size=spec.local_window,
+                resid_dropout=hidden,
+                embed_dropout=hidden,
+                attention_dropout=attention,
+            )
+        case "gpt_neox":
+            config = GPTNeoXConfig(
+                **size,
+                hidden_size=spec.width,
+                num_hidden_layers=spec.layers,
+                num_attention_heads=spec.heads,
+                intermediate_size=spec.mlp_width,
+                hidden_act=spec.activation,
+                max_position_embeddings=2048,
+                rope_parameters={
+                    "rope_type": "default",
+                    "rope_theta": 10000.0,
+                    "partial_rotary_factor": spec.rotary_width / spec.head_width,
+                },
+                hidden_dropout=hidden,
+                attention_dropout=attention,
+            )
+        case "llama":
+            config = LlamaConfig(
+                **size,
+                hidden_size=spec.width,
+                num_hidden_layers=spec.layers,
+                num_attention_heads=spec.heads,
+                num_key_value_heads=spec.kv_heads,
+                head_dim=spec.head_width,
+                intermediate_size=spec.mlp_width,
+                attention_dropout=attention,
+            )
+        case _:
+            config = BertConfig(
+                vocab_size=spec.vocabulary,
+                hidden_size=spec.width,
+                num_hidden_layers=spec.layers,
+                num_attention_heads=spec.heads,
+                intermediate_size=spec.mlp_width,
+                max_position_embeddings=rows,
+                hidden_act=spec.activation,
+                num_labels=spec.labels,
+                hidden_dropout_prob=hidden,
+                attention_probs_dropout_prob=attention,
+            )
+    auto = AutoModelForCausalLM if spec.decoder else AutoModelForSequenceClassification
+    implementation = "eager" if spec.kind == "gpt_neo" else workload.attention
+    with torch.device("meta"):
+        model = auto.from_config(
+            config, attn_implementation=implementation, dtype=DTYPES[workload.dtype]
+        )
+    if workload.checkpoint_layers:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train(workload.train)
+
+
+def saved_bytes(run: Callable[[], Any], model: torch.nn.Module) -> int:
+    """Bytes autograd saves for the backward pass of ``run``; each storage once, no parameters."""
+    return sum(storage.nbytes() for storage in saved_storages(run, model).values())
+
+
+def saved_storages(
+    run: Callable[[], Any], model: torch.nn.Module, labels: dict[int, str] | None = None
+) -> dict[int, torch.UntypedStorage]:
+    """The distinct storages that ``run`` saves for its backward pass, by identity."""
+    known = {id(part.untyped_storage()) for part in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if id(storage) not in known:
+            if labels is not None and id(storage) not in kept:
+                labels[id(storage)] = (
+                    f"{tuple(tensor.shape)} {str(tensor.dtype)[6:]} {storage.nbytes()}"
+                )
+            kept[id(storage)] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        graph = run()
+    del graph
+    return kept
+
+
+def measure_step(
+    spec: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
+) -> LiveBytes:
+    """Peak of one step in the steady state: two steps run, the second is the one that counts."""
+    with as_on_the_gpu(), LiveBytes() as live, torch.device("meta"):
+        model = build(spec, workload)
+        rmt = None if recurrence is None else SegmentLoop(model, spec, workload, recurrence)
+        owner = rmt or model
+        for name, part in (*owner.named_parameters(), *owner.named_buffers()):
+            live.track(part, name)
+        optimizer = None
+        if workload.train and workload.optimizer in OPTIMIZERS:
+            optimizer = OPTIMIZERS[workload.optimizer](owner.parameters())
+        ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
+        for _ in range(2):
+            live.restart()
+            if not workload.train:
+                with torch.no_grad():
+                    rmt.run(ids) if rmt else _full(model, spec, ids, train=False)
+                continue
+            if rmt:
+                rmt.run(ids)
+            else:
+                out = _full(model, spec, ids, train=True)
+                out.loss.backward()
+                del out  # the caller holds the output, logits in it, through the backward pass
+            if optimizer:
+                optimizer.step()
+            owner.zero_grad(set_to_none=True)
+    return live
+
+
+def _full(model: torch.nn.Module, spec: ModelSpec, ids: torch.Tensor, train: bool) -> Any:
+    kwargs: dict[str, Any] = {"use_cache": False} if spec.decoder else {}
+    if train:
+        kwargs["labels"] = ids if spec.decoder else ids[:, 0]
+    return model(input_ids=ids, **kwargs)
+
+
+def saved_by_backbone(spec: ModelSpec, workload: Workload) -> int:
+    """Bytes the backbone alone keeps for its backward pass, its output too, as a head would."""
+    with as_on_the_gpu(), torch.device("meta"):
+        backbone = build(spec, workload).base_model
+        backbone.pooler = None  # BERT's reads one token; not part of the backbone's cost
+        ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
+        kwargs = {"use_cache": False} if spec.decoder else {}
+        return saved_bytes(
+            lambda: backbone(input_ids=ids, **kwargs).last_hidden_state.square(), backbone
+        )
+
+
+class SegmentLoop(torch.nn.Module):
+    """The smallest RMT: a loop over segments, loss per segment, nothing else kept."""
+
+    def __init__(
+        self, model: torch.nn.Module, spec: ModelSpec, workload: Workload, recurrence: Recurrence
+    ) -> None:
+        super().__init__()
+        self.model, self.spec, self.workload = model, spec, workload
+        self.text = recurrence.segment_tokens(spec)
+        self.m = recurrence.memory_tokens
+        self.memory = torch.nn.Parameter(
+            torch.empty(self.m, spec.embedding_width, dtype=DTYPES[workload.dtype], device="meta")
+        )
+
+    def run(self, ids: torch.Tensor) -> None:
+        """One whole pass; in training with the backward passes in it."""
+        state = self.memory.expand(len(ids), -1, -1)
+        segments = ids.split(self.text, dim=1)
+        window = self.workload.bptt_segments or len(segments)
+        loss: torch.Tensor | None = None
+        for index, text in enumerate(segments):
+            if self.workload.train and self.workload.checkpoint_segments:
+                part, state = checkpoint(self.segment, state, text, use_reentrant=False)
+            else:
+                part, state = self.segment(state, text)
+            if not self.workload.train:
+                del part
+                continue
+            if part is not None:
+                loss = part if loss is None else loss + part
+            del part
+            if index + 1 == len(segments) or (index + 1) % window == 0:
+                if loss is not None:
+                    loss.backward()
+                    loss = None
+                state = state.detach()
+
+    def segment(
+        self, state: torch.Tensor, text: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        embedded = self.model.get_input_embeddings()(text)
+        if not self.spec.decoder:
+            return self._encoder_segment(state, text, embedded)
+        backbone = self.model.base_model
+        hidden = backbone(
+            inputs_embeds=torch.cat([state, embedded, state], 1), use_cache=False
+        ).last_hidden_state
+        del embedded
+        m, length = self.m, text.shape[1]
+        state = hidden[:, m + length :]
+        logits = self.model.get_output_embeddings()(hidden[:, m : m + length])
+        if not self.workload.train:
+            return logits, state
+        flat = logits.view(-1, logits.shape[-1]).float()
+        del logits
+        return F.cross_entropy(flat, text.reshape(-1), reduction="sum"), state
+
+    def _encoder_segment(
+        self, state: torch.Tensor, text: torch.Tensor, embedded: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        special = torch.zeros(len(text), 1, dtype=torch.long)
+        word = self.model.get_input_embeddings()(special)
+        parts = [word, state, word, embedded, word]
+        assert ENCODER_SPECIAL_TOKENS == 3
+        hidden = self.model.bert(inputs_embeds=torch.cat(parts, 1)).last_hidden_state
+        logits = self.model.classifier(self.model.bert.pooler(hidden))
+        state = hidden[:, 1 : 1 + self.m]
+        if not self.workload.train:
+            return logits, state
+        return F.cross_entropy(logits.float(), text[:, 0], reduction="sum"), state
