@@ -14,7 +14,10 @@ from __future__ import annotations
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.conventions import CONVENTIONS
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.plan import Plan, make_plan
+from rmtscale.costs.roofline import TimeEstimate, estimate_time
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.device import DeviceSpec
@@ -35,13 +38,19 @@ __all__ = [
     "DeviceSpec",
     "MissingDependency",
     "ModelSpec",
+    "PeakMemory",
+    "Plan",
     "Recurrence",
     "RmtscaleError",
     "Term",
+    "TimeEstimate",
     "Workload",
     "count_parameters",
     "estimate_flops",
+    "estimate_memory",
+    "estimate_time",
     "find_device",
     "from_config",
+    "make_plan",
     "resolve_model",
 ]

@@ -15,8 +15,8 @@ from rmtscale.errors import BadInput
 _SI = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
 _COUNT = ("", "k", "M", "B", "T")
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]?)(i?)")
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKMGT]?)(i?)")
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B")
 _POWER = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 

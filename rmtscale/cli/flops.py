@@ -173,7 +173,7 @@ def _write_header(
     spec: ModelSpec, recurrence: Recurrence, workload: Workload, conventions: list[str]
 ) -> None:
     parameters = format_count(count_parameters(spec).total)
-    write_line(
+    write_text(
         f"{spec.name}: {parameters} parameters, {spec.layers} layers, width {spec.width}; "
         f"{workload.mode}, batch size {workload.batch_size}"
     )
@@ -183,7 +183,7 @@ def _write_header(
         f"+ {overhead} memory{'' if spec.decoder else ' and special'}"
     )
     for name in conventions:
-        write_line(f"Convention {name}: {SOURCES[name]}")
+        write_text(f"Convention {name}: {SOURCES[name]}")
 
 
 def _write_estimates(spec: ModelSpec, recurrence: Recurrence, estimates: Estimates) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from rmtscale.errors import RmtscaleError
 
-COMMANDS = ("flops", "verify", "reproduce", "models", "devices", "cite")
+COMMANDS = ("flops", "memory", "plan", "verify", "reproduce", "models", "devices", "cite")
 # The class of all usage errors; typer exports only its subclasses.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -31,19 +31,24 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     @app.callback()
     def rmtscale(
-        version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+        _version: bool = typer.Option(
+            False, "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ) -> None:
         """What a long input costs a transformer, and what segment recurrence (RMT) buys."""
-        if version:
-            from rmtscale import __version__
-
-            sys.stdout.write(f"rmtscale {__version__}\n")
-            raise typer.Exit
 
     for name in COMMANDS:
         if only is None or name == only:
             app.command(name)(import_module(f"rmtscale.cli.{name}").command)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from rmtscale import __version__
+
+        sys.stdout.write(f"rmtscale {__version__}\n")
+        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:

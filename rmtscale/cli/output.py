@@ -75,7 +75,7 @@ def write_breakdowns(
     ]
     rows.append(["sum", *(show(sum(terms.values())) for terms in amounts.values())])
     write_line()
-    write_line(title)
+    write_text(title)
     write_table(["term", *breakdowns], rows, text_columns=1)
 
 

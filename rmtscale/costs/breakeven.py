@@ -22,19 +22,24 @@ def break_even_tokens(
         segment_tokens: text tokens of a full segment.
 
     An RMT's cost jumps where a segment begins (its memory tokens are paid then) and grows more
-    slowly than full attention's inside it. So a segment's first token is its worst place, and
-    those places are searched before the tokens between two of them.
+    slowly than full attention's inside it, so a segment's first token is its worst place. Those
+    places are looked at on a grid of growing steps first, since the two costs may cross more than
+    once, and then one by one behind the last place where ``rmt`` is not the cheaper.
     """
 
     def cheaper(tokens: int) -> bool:
         return rmt(tokens) < full(tokens)
 
     starts = range(1, longest_tokens, segment_tokens)
-    first = bisect_left(starts, True, key=cheaper)
-    if first == len(starts):
-        return None
-    if first == 0:
+    grid = sorted({0, len(starts) - 1, *(int(1.2**power) for power in range(120))})
+    grid = [index for index in grid if index < len(starts)]
+    dearer = [index for index in grid if not cheaper(starts[index])]
+    if not dearer:
         return 1
+    if dearer[-1] == grid[-1]:
+        return None
+    low, high = dearer[-1], grid[grid.index(dearer[-1]) + 1]
+    first = low + bisect_left(range(low, high + 1), True, key=lambda i: cheaper(starts[i]))
     inside = range(starts[first - 1], starts[first] + 1)
     return inside[bisect_left(inside, True, key=cheaper)]
 

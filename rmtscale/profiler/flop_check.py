@@ -59,7 +59,9 @@ def _count(spec: ModelSpec, workload: Workload, recurrence: Recurrence | None) -
     module: Any = build_backbone(spec, dropout=workload.dropout)
     module.train(workload.train)
     if workload.checkpoint_layers:
-        module.gradient_checkpointing_enable({"use_reentrant": False})
+        # The newer of the two names came with Transformers 5.2x, the older goes in 6.
+        enable = getattr(module, "activation_checkpointing_enable", None)
+        (enable or module.gradient_checkpointing_enable)()
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(workload.train):
         if recurrence is None:
             scored = _full(module, spec, workload)

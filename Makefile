@@ -1,0 +1,62 @@
+# Two commands do all the set-up: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit bench light verify figures readme clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed  ## Set up, then predict, check against real modules, and draw
+	$(BIN)/rmtscale flops --model opt-175b
+	$(BIN)/rmtscale plan --model gpt2 --device a100-80gb
+	$(BIN)/rmtscale verify --model gpt2 --tokens 512 --segment-size 128
+	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force
+
+test: lint unit bench light  ## Set up, then lint, type-check and test everything
+
+lint: $(VENV)/installed  ## Ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/installed  ## All tests but the benchmarks
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/bench
+
+bench: $(VENV)/installed  ## Speed limits, measured
+	$(BIN)/pytest tests/bench --benchmark-columns=min,median,max,rounds
+
+light: .venv-light/installed  ## The light installation predicts and reports without torch
+	.venv-light/bin/python tests/light_install.py
+
+.venv-light/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-light
+	.venv-light/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+verify: $(VENV)/installed  ## Every preset against its real module, three lengths (half an hour)
+	@for model in $$($(BIN)/rmtscale models --format csv | $(BIN)/python -c \
+		"import csv, sys; print(*(row['name'] for row in csv.DictReader(sys.stdin)))"); do \
+		for mode in forward train; do \
+			$(BIN)/rmtscale verify --model $$model --tokens 128,256,512 --segment-size 128 \
+				--mode $$mode --format csv >/dev/null && echo "pass $$model $$mode" || exit 1; \
+		done; \
+	done
+
+figures: $(VENV)/installed  ## Make reports/ again from what is committed
+	$(BIN)/rmtscale reproduce figure-2 --out reports/figure-2 --force
+
+readme: $(VENV)/installed  ## Fill the README's file map and shown output
+	$(BIN)/python tests/readme_blocks.py
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) .venv-light build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,143 @@
+"""``rmtscale memory``: peak bytes of full attention and RMT against length."""
+
+from __future__ import annotations
+
+from rmtscale.cli import options
+from rmtscale.cli.output import (
+    Row,
+    require_format,
+    write_breakdowns,
+    write_line,
+    write_rows,
+    write_table,
+    write_text,
+)
+from rmtscale.costs.breakeven import break_even_tokens
+from rmtscale.costs.memory import PeakMemory, estimate_memory
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import (
+    doubling_tokens,
+    format_bytes,
+    format_count,
+    format_ratio,
+    format_tokens,
+    parse_size,
+    parse_sizes,
+)
+
+
+def command(
+    model: options.Model,
+    tokens: options.Tokens = "",
+    segment_size: options.SegmentSize = "512",
+    memory_tokens: options.MemoryTokens = 10,
+    mode: options.Mode = "forward",
+    batch_size: options.BatchSize = 1,
+    dtype: options.Dtype = "fp32",
+    attention: options.Attention = "sdpa",
+    optimizer: options.Optimizer = "adamw",
+    dropout: options.Dropout = True,
+    bptt_segments: options.BpttSegments = None,
+    checkpoint_segments: options.CheckpointSegments = False,
+    checkpoint_layers: options.CheckpointLayers = False,
+    breakdown: options.Breakdown = False,
+    output_format: options.Format = "table",
+) -> None:
+    """Peak allocated memory of full attention against RMT, by length.
+
+    Example: rmtscale memory --model gpt2 --mode train --tokens 1k,4k,16k --breakdown
+    """
+    require_format(output_format)
+    spec = resolve_model(model)
+    lengths = parse_sizes(tokens) if tokens else doubling_tokens()
+    recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+
+    def workload(length: int) -> Workload:
+        return Workload(
+            tokens=length,
+            batch_size=batch_size,
+            mode=mode,  # type: ignore[arg-type]
+            dtype=dtype,
+            attention=attention,
+            optimizer=optimizer,
+            dropout=None if dropout else False,
+            bptt_segments=bptt_segments,
+            checkpoint_segments=checkpoint_segments,
+            checkpoint_layers=checkpoint_layers,
+        )
+
+    def estimate(length: int, method: str) -> PeakMemory:
+        return estimate_memory(spec, workload(length), recurrence if method == "rmt" else None)
+
+    peaks = {
+        (length, method): estimate(length, method)
+        for length in lengths
+        for method in ("full", "rmt")
+    }
+    if output_format != "table":
+        rows: list[Row] = []
+        for (length, method), peak in peaks.items():
+            rmt = method == "rmt"
+            row: Row = {
+                "model": spec.name,
+                "method": method,
+                "tokens": length,
+                "segment_size": recurrence.segment_size if rmt else None,
+                "memory_tokens": memory_tokens if rmt else None,
+                "segments": recurrence.segments(spec, length) if rmt else None,
+                "mode": mode,
+                "batch_size": batch_size,
+                "dtype": dtype,
+                "attention": attention,
+                "optimizer": optimizer if mode == "train" else None,
+                "peak_bytes": peak.total,
+                "peak_moment": peak.moment,
+            }
+            rows.append(row | ({"terms": peak.by_name()} if breakdown else {}))
+        write_rows(rows, output_format)
+        return
+    overhead = recurrence.overhead(spec)
+    write_line(
+        f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; {mode}, {dtype}, "
+        f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
+    )
+    write_line(
+        f"RMT segment: {recurrence.segment_size} tokens = {recurrence.segment_tokens(spec)} text "
+        f"+ {overhead} memory{'' if spec.decoder else ' and special'}"
+    )
+    write_table(
+        ["tokens", "full attention", "RMT", "segments", "full / RMT"],
+        [
+            [
+                format_tokens(length),
+                format_bytes(peaks[length, "full"].total),
+                format_bytes(peaks[length, "rmt"].total),
+                format_tokens(recurrence.segments(spec, length)),
+                format_ratio(peaks[length, "full"].total / peaks[length, "rmt"].total),
+            ]
+            for length in lengths
+        ],
+    )
+    if breakdown:
+        for length in lengths if tokens else lengths[-1:]:
+            sides = {method: peaks[length, method] for method in ("full", "rmt")}
+            moments = "; ".join(f"{side}: {peak.moment}" for side, peak in sides.items())
+            write_breakdowns(
+                f"{format_tokens(length)} tokens, peak {moments}", dict(sides), format_bytes
+            )
+    first = break_even_tokens(
+        lambda length: estimate(length, "full").total,
+        lambda length: estimate(length, "rmt").total,
+        recurrence.segment_tokens(spec),
+    )
+    if first is None:
+        write_text("RMT needs no less memory than full attention at any length.")
+    else:
+        write_text(f"RMT needs less memory from {format_tokens(first)} tokens on.")
+    write_text(
+        "Peak of allocated tensors; the CUDA context and fragmentation come on top. Predicted, "
+        "not measured."
+    )

@@ -1,0 +1,94 @@
+"""What to run on a given device: break-even lengths, and where memory ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.roofline import estimate_time
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Lengths, in tokens, at which the answer changes; None where it never does."""
+
+    segment_size: int
+    fewer_flops_tokens: int | None
+    """From here on RMT needs fewer FLOPs."""
+    less_memory_tokens: int | None
+    """From here on RMT needs less memory."""
+    less_memory_checkpointed_tokens: int | None
+    """The same with one activation checkpoint per segment (training)."""
+    less_time_tokens: int | None
+    """From here on RMT needs less time, by the roofline."""
+    full_longest_tokens: int | None
+    """The longest input that fits with full attention; None if not even one token does."""
+    rmt_longest_tokens: int | None
+    rmt_checkpointed_longest_tokens: int | None
+    """With one activation checkpoint per segment (training)."""
+
+
+def make_plan(
+    model: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence,
+    device: DeviceSpec,
+    convention: str,
+) -> Plan:
+    """The lengths at which RMT and full attention change places on ``device``.
+
+    Args:
+        workload: its ``tokens`` are ignored; everything else is kept at every length.
+
+    Raises:
+        BadInput: the device has no peak for the dtype, or a segment cannot be.
+    """
+
+    def at(tokens: int) -> Workload:
+        return replace(workload, tokens=tokens)
+
+    def peak_bytes(tokens: int, with_memory: Recurrence | None, *, checkpoint: bool = False) -> int:
+        work = at(tokens)
+        if checkpoint:
+            work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
+        return estimate_memory(model, work, with_memory).total
+
+    text = recurrence.segment_tokens(model)
+    return Plan(
+        segment_size=recurrence.segment_size,
+        fewer_flops_tokens=break_even_tokens(
+            lambda tokens: estimate_flops(model, at(tokens), None, convention).total,
+            lambda tokens: estimate_flops(model, at(tokens), recurrence, convention).total,
+            text,
+        ),
+        less_memory_tokens=break_even_tokens(
+            lambda tokens: peak_bytes(tokens, None),
+            lambda tokens: peak_bytes(tokens, recurrence),
+            text,
+        ),
+        less_memory_checkpointed_tokens=break_even_tokens(
+            lambda tokens: peak_bytes(tokens, None),
+            lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True),
+            text,
+        ),
+        less_time_tokens=break_even_tokens(
+            lambda tokens: estimate_time(model, at(tokens), device).seconds,
+            lambda tokens: estimate_time(model, at(tokens), device, recurrence).seconds,
+            text,
+        ),
+        full_longest_tokens=longest_fitting_tokens(
+            lambda tokens: peak_bytes(tokens, None), device.memory_bytes
+        ),
+        rmt_longest_tokens=longest_fitting_tokens(
+            lambda tokens: peak_bytes(tokens, recurrence), device.memory_bytes
+        ),
+        rmt_checkpointed_longest_tokens=longest_fitting_tokens(
+            lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True), device.memory_bytes
+        ),
+    )

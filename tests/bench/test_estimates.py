@@ -1,0 +1,45 @@
+"""How long an answer takes: a whole process, and many estimates through the API."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+
+def test_flops_as_a_whole_process(benchmark: Any) -> None:
+    """``rmtscale flops --model opt-175b`` in under 0.20 s."""
+    script = Path(sys.executable).with_name("rmtscale")
+    command = [str(script)] if script.exists() else [sys.executable, "-m", "rmtscale"]
+
+    def run() -> None:
+        subprocess.run(
+            [*command, "flops", "--model", "opt-175b"], check=True, stdout=subprocess.DEVNULL
+        )
+
+    benchmark.pedantic(run, rounds=15, warmup_rounds=2)
+    assert benchmark.stats.stats.median < 0.20
+
+
+def test_ten_thousand_comparisons(benchmark: Any) -> None:
+    """10,000 estimates of full against RMT, each of another length, in under 1 s."""
+    model, recurrence = PRESETS["opt-175b"], Recurrence(512, 10)
+    offset = iter(range(10**6))
+
+    def run() -> int:
+        first = 512 + next(offset) * 10_000  # new lengths each round: no answer is remembered
+        total = 0
+        for tokens in range(first, first + 10_000):
+            work = Workload(tokens=tokens)
+            total += estimate_flops(model, work).total
+            total += estimate_flops(model, work, recurrence).total
+        return total
+
+    benchmark.pedantic(run, rounds=5)
+    assert benchmark.stats.stats.median < 1.0

@@ -1,0 +1,150 @@
+"""The other commands: what they print is what the library computes, in 80 columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.profiler import flop_check
+from rmtscale.references import REFERENCES
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.devices import DEVICES
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import format_bytes
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "models",
+        "devices",
+        "cite",
+        "flops -m llama-3.1-405b --convention all --breakdown",
+        "memory -m opt-125m --mode train --breakdown",
+        "plan -m gpt2 -d a100-80gb",
+        "plan -m opt-175b -d h200 --dtype bf16 --mode forward",
+    ],
+)
+def test_tables_fit_80_columns(rmtscale: Callable[..., Any], line: str) -> None:
+    done = rmtscale(*line.split())
+    assert done.code == 0
+    assert max(len(text.rstrip()) for text in done.out.splitlines()) <= 80
+    assert "…" not in done.out
+
+
+def test_models(rmtscale: Callable[..., Any]) -> None:
+    rows = json.loads(rmtscale("models", "--format", "json").out)["rows"]
+    assert [row["name"] for row in rows] == list(PRESETS)
+    for row in rows:
+        assert row["parameters"] == count_parameters(PRESETS[row["name"]]).total
+
+
+def test_devices(rmtscale: Callable[..., Any]) -> None:
+    rows = json.loads(rmtscale("devices", "--format", "json").out)["rows"]
+    assert [row["name"] for row in rows] == list(DEVICES)
+    assert all(row["source"] for row in rows)
+
+
+def test_cite(rmtscale: Callable[..., Any]) -> None:
+    assert rmtscale("cite", "--format", "bibtex").out.count("@article") == len(REFERENCES)
+    rows = json.loads(rmtscale("cite", "--format", "json").out)["rows"]
+    assert {row["arxiv"] for row in rows} >= {"2304.11062", "2203.15556"}
+
+
+def test_memory_json(rmtscale: Callable[..., Any]) -> None:
+    done = rmtscale(
+        *[
+            "memory",
+            "-m",
+            "gpt2",
+            "--tokens",
+            "1k,8k",
+            "--segment-size",
+            "1000",
+            "--memory-tokens",
+            "2",
+            "--mode",
+            "train",
+        ],
+        *["--dtype", "bf16", "--attention", "eager", "--no-dropout", "--checkpoint-segments"],
+        *["--breakdown", "--format", "json"],
+    )
+    rows = json.loads(done.out)["rows"]
+    assert len(rows) == 4
+    for row in rows:
+        work = Workload(
+            tokens=row["tokens"],
+            mode="train",
+            dtype="bf16",
+            attention="eager",
+            dropout=False,
+            checkpoint_segments=True,
+        )
+        recurrence = Recurrence(1000, 2) if row["method"] == "rmt" else None
+        assert row["peak_bytes"] == estimate_memory(PRESETS["gpt2"], work, recurrence).total
+        assert row["peak_bytes"] == sum(row["terms"].values())
+
+
+def test_memory_table(rmtscale: Callable[..., Any]) -> None:
+    done = rmtscale(*["memory", "-m", "gpt2", "--tokens", "4k", "--mode", "train"])
+    peak = estimate_memory(PRESETS["gpt2"], Workload(tokens=4000, mode="train")).total
+    assert format_bytes(peak) in done.out
+
+
+def test_plan_says_where_full_attention_wins(rmtscale: Callable[..., Any]) -> None:
+    done = rmtscale(*["plan", "-m", "gpt2", "-d", "a100-80gb"])
+    words = " ".join(done.out.split())
+    assert "Inference: full attention wins on everything below" in words
+    assert "RMT wins on everything from" in words
+    rows = json.loads(rmtscale(*["plan", "-m", "gpt2", "-d", "a100-80gb", "--format", "json"]).out)[
+        "rows"
+    ]
+    assert {row["segment_size"] for row in rows} == {128, 256, 512, 1024}
+    assert {row["mode"] for row in rows} == {"forward", "train"}
+
+
+def test_verify(rmtscale: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [
+        "verify",
+        "-m",
+        "pythia-14m",
+        "--tokens",
+        "64",
+        "--segment-size",
+        "32",
+        "--memory-tokens",
+        "2",
+    ]
+    done = rmtscale(*line)
+    assert done.code == 0
+    assert "pass: all 6 counts are equal as integers" in done.out
+
+    real = flop_check.estimate_flops
+    monkeypatch.setattr(
+        flop_check,
+        "estimate_flops",
+        lambda spec, work, recurrence, convention: real(
+            spec, Workload(tokens=work.tokens + 1, mode=work.mode), recurrence, convention
+        ),
+    )
+    wrong = rmtscale(*line)
+    assert wrong.code == 1
+    assert "6 of 6 counts differ from the prediction" in wrong.err
+
+
+def test_reproduce(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "figure-2"
+    done = rmtscale("reproduce", "figure-2", "--out", str(folder))
+    assert done.code == 0
+    assert "pass: all 12 claims hold" in done.out
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert rmtscale("reproduce", "figure-2", "--out", str(folder)).code == 2
+    assert rmtscale("reproduce", "figure-2", "--out", str(folder), "--force").code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -1,0 +1,63 @@
+"""Break-even lengths against a search that looks at every length."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+LONGEST = 6000
+
+
+@given(
+    text=st.integers(20, 500),
+    memory=st.integers(0, 20),
+    convention=st.sampled_from(["hoffmann", "matmul", "kaplan", "paper"]),
+    name=st.sampled_from(["pythia-14m", "pythia-70m", "pythia-1b"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_smallest_length_from_which_it_holds(
+    text: int, memory: int, convention: str, name: str
+) -> None:
+    model, recurrence = PRESETS[name], Recurrence(text + 2 * memory, memory)
+
+    def full(tokens: int) -> int:
+        return estimate_flops(model, Workload(tokens=tokens), None, convention).total
+
+    def rmt(tokens: int) -> int:
+        return estimate_flops(model, Workload(tokens=tokens), recurrence, convention).total
+
+    found = break_even_tokens(full, rmt, text, LONGEST)
+    dearer = [tokens for tokens in range(1, LONGEST) if rmt(tokens) >= full(tokens)]
+    if found is None:
+        assert dearer[-1] >= LONGEST - text
+    else:
+        assert found == (dearer[-1] + 1 if dearer else 1)
+
+
+def test_never_and_always() -> None:
+    assert break_even_tokens(lambda _: 1, lambda _: 2, 10) is None
+    assert break_even_tokens(lambda _: 2, lambda _: 1, 10) == 1
+
+
+def test_costs_that_cross_twice() -> None:
+    """Cheaper in the middle is not cheaper from there on."""
+    crossing = 100_000
+    assert break_even_tokens(lambda t: 0, lambda t: -1 if 50 < t < crossing else 1, 10) is None
+    late = break_even_tokens(lambda t: 0, lambda t: -1 if 50 < t < 90 or t > crossing else 1, 10)
+    assert late == crossing + 1
+
+
+@given(limit=st.integers(0, 10**6), slope=st.integers(1, 50), start=st.integers(0, 1000))
+def test_the_longest_that_fits(limit: int, slope: int, start: int) -> None:
+    longest = longest_fitting_tokens(lambda tokens: start + slope * tokens, limit, 10**5)
+    if longest is None:
+        assert start + slope > limit
+    else:
+        assert start + slope * longest <= limit
+        assert longest == 10**5 or start + slope * (longest + 1) > limit

@@ -1,0 +1,51 @@
+"""Run by an environment that has the light installation only: it predicts and reports.
+
+Not a pytest file: the light environment has no pytest. ``make light`` runs it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+RMTSCALE = str(Path(sys.executable).with_name("rmtscale"))
+
+
+def run(line: str, code: int = 0) -> str:
+    """Runs a command, checks its exit code, returns what it printed."""
+    done = subprocess.run([RMTSCALE, *line.split()], capture_output=True, text=True)
+    if done.returncode != code or "Traceback" in done.stderr:
+        raise SystemExit(f"rmtscale {line}: exit code {done.returncode}\n{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def main() -> None:
+    for name in ("torch", "transformers", "pytest"):
+        if importlib.util.find_spec(name) is not None:
+            raise SystemExit(f"{name} is installed: this is not the light environment")
+    expected = {
+        "flops --model opt-175b": "x27.43",
+        "memory --model gpt2 --tokens 4k --mode train": "full attention",
+        "plan --model gpt2 --device a100-80gb": "full attention wins",
+        "models": "pythia-12b",
+        "devices": "h200",
+        "cite": "2304.11062",
+    }
+    for line, text in expected.items():
+        if text not in run(line):
+            raise SystemExit(f"rmtscale {line}: does not print {text!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        run(f"reproduce figure-2 --out {folder}/figure-2")
+    if "pip install 'rmtscale[measure]'" not in run("verify --model gpt2", code=2):
+        raise SystemExit("rmtscale verify: does not say what is missing")
+    hub = run("flops --model some-lab/some-model", code=2)
+    if "pip install 'rmtscale[measure]'" not in hub:
+        raise SystemExit("rmtscale flops with a hub name: does not say what is missing")
+    print(f"light installation: {len(expected) + 3} commands passed")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

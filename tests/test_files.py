@@ -1,0 +1,49 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.files import require_writable, write_whole
+
+
+def test_a_file_and_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    require_writable([path], force=False)
+    write_whole(path, "one\n")
+    write_whole(path, b"two\n")
+    assert path.read_bytes() == b"two\n"
+    assert [file.name for file in path.parent.iterdir()] == ["b.txt"]
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "b.txt"
+    write_whole(path, "mine")
+    with pytest.raises(BadInput, match="exists already, expected --force"):
+        require_writable([path], force=False)
+    require_writable([path], force=True)
+
+
+def test_a_file_in_the_way_of_a_folder(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "mine")
+    with pytest.raises(BadInput, match="is not a folder"):
+        require_writable([tmp_path / "a" / "b" / "c"], force=True)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "b.txt"
+    write_whole(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BadInput, match="cannot be written \\(No space left on device\\)"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["b.txt"]

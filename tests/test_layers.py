@@ -1,0 +1,173 @@
+"""The layers of the architecture: a module imports only from below, and light ones stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rmtscale
+
+ROOT = Path(rmtscale.__file__).parent
+LAYERS = {
+    "errors": 0,
+    "units": 0,
+    "files": 0,
+    "references": 0,
+    "specs": 1,
+    "costs": 2,
+    "records": 2,
+    "tasks": 2,
+    "rmt": 3,
+    "report": 3,
+    "profiler": 4,
+    "training": 4,
+    "evaluation": 5,
+    "experiments": 6,
+    "cli": 7,
+    "__init__": 2.5,
+    "__main__": 8,
+}
+HEAVY = {"torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers"}
+SLOW = {"numpy", "pandas", "matplotlib", "jinja2"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package by its dotted name, parsed."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """All modules named by an import anywhere in a module."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part(name: str) -> str:
+    """``rmtscale.costs.flops`` belongs to ``costs``."""
+    pieces = name.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def violations(trees: dict[str, ast.Module]) -> list[str]:
+    """Imports that do not point down."""
+    wrong = []
+    for name, tree in trees.items():
+        for target in imports(tree):
+            if not target.startswith("rmtscale.") or part(target) not in LAYERS:
+                continue
+            here, there = part(name), part(target)
+            ground = (
+                LAYERS[here] == 0
+            )  # errors < units, files: single files that may lean on errors
+            if (
+                here != there
+                and LAYERS[there] >= LAYERS[here]
+                and not (ground and there == "errors")
+            ):
+                wrong.append(f"{name} imports {target}")
+    return sorted(wrong)
+
+
+def cycles(trees: dict[str, ast.Module]) -> list[str]:
+    """Modules that can be reached from themselves."""
+    edges = {name: {t for t in imports(tree) if t in trees} for name, tree in trees.items()}
+    in_cycle = []
+    for start, targets in edges.items():
+        seen: set[str] = set()
+        todo = list(targets)
+        while todo:
+            here = todo.pop()
+            if here == start:
+                in_cycle.append(start)
+                break
+            if here not in seen:
+                seen.add(here)
+                todo += edges[here]
+    return in_cycle
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {part(name) for name in modules()} <= set(LAYERS)
+
+
+def test_imports_point_down() -> None:
+    assert violations(modules()) == []
+
+
+def test_no_cycles() -> None:
+    assert cycles(modules()) == []
+
+
+def test_a_wrong_import_is_found() -> None:
+    trees = {"rmtscale.specs.model": ast.parse("from rmtscale.costs.flops import estimate_flops")}
+    assert violations(trees) == [
+        "rmtscale.specs.model imports rmtscale.costs.flops",
+        "rmtscale.specs.model imports rmtscale.costs.flops.estimate_flops",
+    ]
+    circle = {
+        "rmtscale.a": ast.parse("import rmtscale.b"),
+        "rmtscale.b": ast.parse("import rmtscale.a"),
+        "rmtscale.c": ast.parse("import rmtscale.a"),
+    }
+    assert cycles(circle) == ["rmtscale.a", "rmtscale.b"]
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level modules a fresh interpreter has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+LIGHT = [
+    "import rmtscale",
+    "from rmtscale.cli.main import build_app; build_app()",
+    "import rmtscale.experiments.figure_2",
+    "import rmtscale.report.figures.figure_2",
+]
+
+
+@pytest.mark.parametrize("statement", LIGHT)
+def test_nothing_heavy_is_loaded(statement: str) -> None:
+    assert loaded_after(statement) & (HEAVY | SLOW) == set()
+
+
+def test_a_heavy_import_is_seen() -> None:
+    assert "numpy" in loaded_after("import numpy")
+
+
+def test_layers_that_predict_and_report_never_name_torch() -> None:
+    light = {
+        "errors",
+        "units",
+        "files",
+        "references",
+        "specs",
+        "costs",
+        "records",
+        "tasks",
+        "report",
+    }
+    named = {
+        f"{name}: {target}"
+        for name, tree in modules().items()
+        if part(name) in light
+        for target in imports(tree)
+        if target.split(".")[0] in HEAVY
+    }
+    assert named == set()

@@ -1,0 +1,91 @@
+"""Formatting and parsing of numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmtscale import units
+from rmtscale.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512", 512), ("32k", 32_000), ("32K", 32_000), ("2M", 2_000_000), ("1.5k", 1500)]
+    + [("32Ki", 32_768), ("2Mi", 2 * 2**20), ("1G", 10**9), ("2.048M", 2_048_000), (" 7 ", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert units.parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "0", "1.5", "1e3", "0.0001k", "32i", "k", "1 k", "\u0661"]
+)
+def test_bad_sizes_name_the_value(text: str) -> None:
+    with pytest.raises(BadInput, match="tokens ") as error:
+        units.parse_size(text)
+    assert repr(text) in str(error.value)
+
+
+def test_lists_keep_their_order_and_drop_repeats() -> None:
+    assert units.parse_sizes("4k,512,4000,") == [4000, 512]
+    with pytest.raises(BadInput, match="expected one or more numbers"):
+        units.parse_sizes(" , ")
+
+
+@given(st.integers(1, 10**15))
+def test_plain_numbers_survive(value: int) -> None:
+    assert units.parse_size(str(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("80GiB", 80 * 2**30), ("80GB", 80 * 10**9), ("1.5 MiB", 3 * 2**19)]
+)
+def test_bytes(text: str, size: int) -> None:
+    assert units.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["80", "80G", "GiB", "-1GiB", "0GiB"])
+def test_bytes_need_a_unit(text: str) -> None:
+    with pytest.raises(BadInput, match="memory "):
+        units.parse_bytes(text)
+
+
+def test_flops_are_si_and_bytes_iec() -> None:
+    assert units.format_flops(734_805_016_707_072) == "734.8 TFLOP"
+    assert units.format_flops(999) == "999.0 FLOP"
+    assert units.format_bytes(2**30) == "1.000 GiB"
+    assert units.format_bytes(1023) == "1023 B"
+    assert units.format_count(174_604_468_224) == "174.6B"
+    assert units.format_count(12) == "12"
+    assert units.format_tokens(2_048_000) == "2,048,000"
+
+
+@given(st.floats(1e-6, 1e25))
+def test_no_number_is_printed_as_1000_of_a_smaller_unit(value: float) -> None:
+    number, _ = units.format_flops(value).split()
+    assert float(number) < 1000 or value >= 9.995e32
+    assert len(number.replace(".", "")) >= 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.86, "1.86 s"), (0.284, "284 ms"), (12e-6, "12.0 us"), (0.99999, "1.00 s")]
+    + [(12300, "3 h 25 min"), (5e-9, "5 ns"), (86400 * 30, "30.0 days")],
+)
+def test_seconds(seconds: float, text: str) -> None:
+    assert units.format_seconds(seconds) == text
+
+
+def test_ratios() -> None:
+    assert units.format_ratio(295.0712) == "x295.07"
+    assert units.format_ratio(0.92751) == "x0.928"
+
+
+def test_the_lengths_of_figure_2() -> None:
+    lengths = units.doubling_tokens()
+    assert lengths[0] == 512
+    assert lengths[6:8] == [32_768, 64_000]
+    assert lengths[-1] == 2_048_000
+    assert len(lengths) == 13
