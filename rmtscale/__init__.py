@@ -11,21 +11,25 @@
 
 from __future__ import annotations
 
-from rmtscale.costs.breakdown import Breakdown, Term
-from rmtscale.costs.conventions import CONVENTIONS
-from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.memory import PeakMemory, estimate_memory
-from rmtscale.costs.parameters import count_parameters
-from rmtscale.costs.plan import Plan, make_plan
-from rmtscale.costs.roofline import TimeEstimate, estimate_time
-from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
-from rmtscale.specs.catalog import PRESETS
-from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.devices import DEVICES, find_device
-from rmtscale.specs.huggingface import from_config, resolve_model
-from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import Workload
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rmtscale.costs.breakdown import Breakdown, Term
+    from rmtscale.costs.conventions import CONVENTIONS
+    from rmtscale.costs.flops import estimate_flops
+    from rmtscale.costs.memory import PeakMemory, estimate_memory
+    from rmtscale.costs.parameters import count_parameters
+    from rmtscale.costs.plan import Plan, make_plan
+    from rmtscale.costs.roofline import TimeEstimate, estimate_time
+    from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
+    from rmtscale.specs.catalog import PRESETS
+    from rmtscale.specs.device import DeviceSpec
+    from rmtscale.specs.devices import DEVICES, find_device
+    from rmtscale.specs.huggingface import from_config, resolve_model
+    from rmtscale.specs.model import ModelSpec
+    from rmtscale.specs.recurrence import Recurrence
+    from rmtscale.specs.workload import Workload
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,3 +58,35 @@ __all__ = [
     "make_plan",
     "resolve_model",
 ]
+
+_HOMES = {
+    "costs.breakdown": ("Breakdown", "Term"),
+    "costs.conventions": ("CONVENTIONS",),
+    "costs.flops": ("estimate_flops",),
+    "costs.memory": ("PeakMemory", "estimate_memory"),
+    "costs.parameters": ("count_parameters",),
+    "costs.plan": ("Plan", "make_plan"),
+    "costs.roofline": ("TimeEstimate", "estimate_time"),
+    "errors": ("BadInput", "CheckFailed", "MissingDependency", "RmtscaleError"),
+    "specs.catalog": ("PRESETS",),
+    "specs.device": ("DeviceSpec",),
+    "specs.devices": ("DEVICES", "find_device"),
+    "specs.huggingface": ("from_config", "resolve_model"),
+    "specs.model": ("ModelSpec",),
+    "specs.recurrence": ("Recurrence",),
+    "specs.workload": ("Workload",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name is imported when it is first used, so that a command loads what it needs."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value: object = getattr(import_module(f"rmtscale.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'rmtscale' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
