@@ -48,8 +48,8 @@ def test_never_and_always() -> None:
 def test_costs_that_cross_twice() -> None:
     """Cheaper in the middle is not cheaper from there on."""
     crossing = 100_000
-    assert break_even_tokens(lambda t: 0, lambda t: -1 if 50 < t < crossing else 1, 10) is None
-    late = break_even_tokens(lambda t: 0, lambda t: -1 if 50 < t < 90 or t > crossing else 1, 10)
+    assert break_even_tokens(lambda _: 0, lambda t: -1 if 50 < t < crossing else 1, 10) is None
+    late = break_even_tokens(lambda _: 0, lambda t: -1 if 50 < t < 90 or t > crossing else 1, 10)
     assert late == crossing + 1
 
 

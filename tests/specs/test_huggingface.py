@@ -1,4 +1,4 @@
-"""Models that are not presets: a config.json, its folder, a hub name; and what is wrong with one."""
+"""Models that are not presets: a config.json, its folder, a hub name; what is wrong with one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_bad_field(name: str, change: dict[str, Any], message: str) -> None:
 
 
 def test_a_folder_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="expected a config.json in this folder"):
+    with pytest.raises(BadInput, match=r"expected a config\.json in this folder"):
         resolve_model(str(tmp_path))
 
 
