@@ -42,6 +42,10 @@ FUSED_ROW_BLOCK = 32
 FUSED_SEEDS = {4: 16, 2: 24}
 """Bytes of random-number state a fused attention keeps per layer, by bytes of the dtype."""
 
+SOFTMAX_BACKWARD = 3
+"""Squares in the softmax's backward pass: both gradients, and torch's CUDA kernel holds a product
+of gradient and output (``softmax_backward_cuda_out`` in ``ATen/native/cuda/SoftMax.cu``)."""
+
 FP32_SOFTMAX = ("opt", "gpt_neo", "gpt_neox", "llama")
 """Eager attention of these takes its softmax in fp32 whatever the dtype, then rounds a copy."""
 
@@ -62,7 +66,7 @@ class Saved(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Bytes per token (B x s), per pair of tokens (B x s^2) and fixed, of one layer or the model."""
+    """Bytes per token (B x s), per pair of tokens (B x s^2) and fixed, of a layer or the model."""
 
     fused: bool
     """A fused kernel runs the attention, which keeps no square."""
@@ -149,9 +153,10 @@ def _pair(model: ModelSpec, w: int, mask: int) -> int:
 
 
 def _pair_work(model: ModelSpec, w: int, mask: int) -> int:
-    """Two gradients of the softmax, when the copy and the mask are freed; or that of the copy."""
+    """Inside the softmax's backward pass, when copy and mask are freed; or the copy's gradient."""
     softmax = softmax_bytes(model, w)
-    return max(w, 3 * softmax - _pair(model, w, mask))
+    copies = _pair(model, w, mask) - softmax
+    return max(w, SOFTMAX_BACKWARD * softmax - copies)
 
 
 def softmax_bytes(model: ModelSpec, w: int) -> int:
@@ -232,14 +237,14 @@ def layer_activations(model: ModelSpec, rates: Rates, batch: int, size: int) -> 
     return Saved(attention, batch * size * (rates.norms_token + rates.feed_forward_token))
 
 
-def backbone_activations(model: ModelSpec, workload: Workload, batch: int, size: int) -> Saved:
+def backbone_activations(
+    model: ModelSpec, workload: Workload, rates: Rates, batch: int, size: int
+) -> Saved:
     """Bytes the whole backbone keeps, without head and loss; layer inputs only if checkpointed."""
-    rates = activation_rates(model, workload, batch)
-    outside_token = rates.embedding_token + rates.final_token
-    outside = Saved(0, batch * size * outside_token + size * rates.position)
+    outside = batch * size * (rates.embedding_token + rates.final_token) + size * rates.position
     if workload.checkpoint_layers:
-        inputs = batch * size * model.width * workload.dtype_bytes * model.layers
-        if model.post_norm:  # the first of them is in the model's own part
-            inputs -= batch * size * model.width * workload.dtype_bytes
-        return outside.plus(Saved(0, inputs))
-    return outside.plus(layer_activations(model, rates, batch, size).times(model.layers))
+        # After a post-norm, the first layer's input is among the embedding's activations.
+        inputs = model.layers - model.post_norm
+        return Saved(0, outside + inputs * batch * size * model.width * workload.dtype_bytes)
+    layers = layer_activations(model, rates, batch, size).times(model.layers)
+    return layers.plus(Saved(0, outside))

@@ -44,6 +44,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
+# Kernels that hold one more tensor of their output's size while they run on CUDA:
+# ATen/native/cuda/SoftMax.cu, softmax_backward_cuda_out, `Tensor tmp = grad * output`.
+PRODUCT_INSIDE = {torch.ops.aten._softmax_backward_data.default}
 _MATH_ATTENTION = F.scaled_dot_product_attention  # what `meta` takes by itself
 
 
@@ -55,6 +58,8 @@ class LiveBytes(TorchDispatchMode):
         self.sizes: dict[int, tuple[str, int]] = {}
         self.live = self.peak = 0
         self.peak_operator = ""
+        self.in_backward = False
+        """Autograd adds gradients in place, unless a mode such as this one is looking."""
         self.at_peak: Counter[str] = Counter()
 
     def track(self, tensor: torch.Tensor, label: str = "") -> None:
@@ -70,6 +75,12 @@ class LiveBytes(TorchDispatchMode):
     def _free(self, key: int) -> None:
         self.live -= self.sizes.pop(key)[1]
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """``loss.backward()``, with its sums taken as in place."""
+        self.in_backward = True
+        loss.backward()
+        self.in_backward = False
+
     def restart(self) -> None:
         """Forgets the peak; what is alive stays counted."""
         self.peak = self.live
@@ -79,8 +90,10 @@ class LiveBytes(TorchDispatchMode):
         for tensor in tree_iter(out):
             if isinstance(tensor, torch.Tensor):
                 self.track(tensor)
-        if self.live > self.peak:
-            self.peak, self.peak_operator = self.live, str(func)
+        inside = out.nbytes if func in PRODUCT_INSIDE else 0
+        in_place = self.in_backward and func is torch.ops.aten.add.Tensor
+        if self.live + inside > self.peak and not in_place:
+            self.peak, self.peak_operator = self.live + inside, str(func)
             self.at_peak = Counter()
             for label, size in self.sizes.values():
                 self.at_peak[label] += size
@@ -282,10 +295,10 @@ def measure_step(
                     rmt.run(ids) if rmt else _full(model, spec, ids, train=False)
                 continue
             if rmt:
-                rmt.run(ids)
+                rmt.run(ids, live.backward)
             else:
                 out = _full(model, spec, ids, train=True)
-                out.loss.backward()
+                live.backward(out.loss)
                 del out  # the caller holds the output, logits in it, through the backward pass
             if optimizer:
                 optimizer.step()
@@ -326,13 +339,17 @@ class SegmentLoop(torch.nn.Module):
             torch.empty(self.m, spec.embedding_width, dtype=DTYPES[workload.dtype], device="meta")
         )
 
-    def run(self, ids: torch.Tensor) -> None:
+    def run(
+        self, ids: torch.Tensor, backward: Callable[[torch.Tensor], None] = torch.Tensor.backward
+    ) -> None:
         """One whole pass; in training with the backward passes in it."""
         state = self.memory.expand(len(ids), -1, -1)
         segments = ids.split(self.text, dim=1)
         window = self.workload.bptt_segments or len(segments)
         loss: torch.Tensor | None = None
         for index, text in enumerate(segments):
+            if index:
+                state = state.clone()  # a tensor of its own, not a view of all hidden states
             if self.workload.train and self.workload.checkpoint_segments:
                 part, state = checkpoint(self.segment, state, text, use_reentrant=False)
             else:
@@ -345,7 +362,7 @@ class SegmentLoop(torch.nn.Module):
             del part
             if index + 1 == len(segments) or (index + 1) % window == 0:
                 if loss is not None:
-                    loss.backward()
+                    backward(loss)
                     loss = None
                 state = state.detach()
 
