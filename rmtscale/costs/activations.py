@@ -94,9 +94,14 @@ def fused_attention(model: ModelSpec, workload: Workload) -> bool:
     fp32, which no fused kernel of torch takes: SDPA then falls back to its ``math`` form, which
     keeps what eager attention keeps.
     """
-    if workload.attention == "eager" or model.kind == "gpt_neo":
+    if eager_attention(model, workload):
         return False
     return workload.dtype_bytes < FP32_BYTES or model.kv_heads == model.heads
+
+
+def eager_attention(model: ModelSpec, workload: Workload) -> bool:
+    """Whether the module's own eager attention runs."""
+    return workload.attention == "eager" or model.kind == "gpt_neo"
 
 
 def activation_rates(model: ModelSpec, workload: Workload, batch: int) -> Rates:

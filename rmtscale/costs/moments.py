@@ -17,7 +17,7 @@ from rmtscale.costs.activations import (
     layer_activations,
 )
 from rmtscale.costs.parameters import block_matrix_weights, memory_parameters
-from rmtscale.costs.working_set import HeadWork, LayerWork, head_work, layer_work
+from rmtscale.costs.working_set import HeadWork, LayerWork, head_work, layer_work, mask_bytes
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -99,13 +99,13 @@ class Step:
         batch, w = workload.batch_size, workload.dtype_bytes
         return Segment(
             batch * size * model.width * w,
-            _mask(model, workload, batch * size * size),
+            mask_bytes(model, workload, size),
             batch * size * rates.embedding_token,
             batch * size * rates.final_token,
             layer_activations(model, rates, batch, size),
             backbone_activations(model, workload, rates, batch, size),
             head_work(model, w, batch, text),
-            layer_work(model, rates, w, batch, size),
+            layer_work(model, workload, rates, size),
         )
 
     def forward(self) -> Iterator[Moment]:
@@ -175,11 +175,13 @@ class Step:
         if self.workload.checkpoint_layers:  # the layer that is recomputed, and its mask
             layer = layer.plus(Saved(segment.mask, 0))
             last = last.plus(layer)
-        yield from self._in_layer("last", gradients, last, held, state, segment.work)
+        yield from self._in_layer("last", Moment("", gradients, *last, held, state), segment.work)
         if not graded:  # where gradients exist, the first layer is no larger than the last
             gradients = self.weights - self._late_gradients()
             first = others.plus(layer).plus(Saved(0, segment.embedding))
-            yield from self._in_layer("first", gradients, first, held, state, segment.work)
+            yield from self._in_layer(
+                "first", Moment("", gradients, *first, held, state), segment.work
+            )
         work = 2 * segment.hidden
         if graded or self.tied:
             work += self._embedding_bytes()
@@ -187,17 +189,18 @@ class Step:
             "where the embedding is differentiated", self.weights, *others, held, state, work
         )
 
-    def _in_layer(
-        self, which: str, gradients: int, saved: Saved, held: int, state: int, work: LayerWork
-    ) -> tuple[Moment, Moment]:
+    def _in_layer(self, which: str, now: Moment, work: LayerWork) -> tuple[Moment, Moment]:
         """The two moments of one layer; its new gradients are counted with the others."""
+        _, gradients, attention, activations, held, state, _ = now
         matrix = self.model.width * self.model.mlp_width * self.workload.dtype_bytes
         block = (2 + self.model.gated_mlp) * matrix
         first = f"in the {which} layer's feed-forward, backward"
         second = f"in the {which} layer's attention, backward"
         return (
-            Moment(first, gradients + matrix, *saved, held, state, work.feed_forward),
-            Moment(second, gradients + block, *saved, held, state, work.attention),
+            Moment(
+                first, gradients + matrix, attention, activations, held, state, work.feed_forward
+            ),
+            Moment(second, gradients + block, attention, activations, held, state, work.attention),
         )
 
     def _embedding_bytes(self) -> int:
@@ -209,9 +212,3 @@ class Step:
         late = block_matrix_weights(model) // model.layers + model.position_rows * model.width
         late *= self.workload.dtype_bytes
         return late if self.tied else late + self._embedding_bytes()
-
-
-def _mask(model: ModelSpec, workload: Workload, square: int) -> int:
-    """Bytes of the additive mask; SDPA and encoders need none."""
-    eager = workload.attention == "eager" or model.kind == "gpt_neo"
-    return square * workload.dtype_bytes if eager and model.decoder else 0

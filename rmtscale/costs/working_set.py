@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rmtscale.costs.activations import FP32_BYTES, Rates, softmax_bytes
+from rmtscale.costs.activations import (
+    FP32_BYTES,
+    ID_BYTES,
+    Rates,
+    eager_attention,
+    softmax_bytes,
+)
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.workload import Workload
 
 FEED_FORWARD_FORWARD = {"relu": 2, "gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2, "gelu_new": 4}
 """Tensors of feed-forward width alive at once while the activation runs; input and output in it."""
@@ -37,8 +44,16 @@ class LayerWork(NamedTuple):
     """Backward, in the attention, less what the feed-forward block and its norm have freed."""
 
 
-def layer_work(model: ModelSpec, rates: Rates, w: int, batch: int, size: int) -> LayerWork:
-    """Largest temporaries of one layer over ``batch`` sequences of ``size`` tokens."""
+def mask_bytes(model: ModelSpec, workload: Workload, size: int) -> int:
+    """The additive mask of eager attention; fused kernels and encoders need none."""
+    if not (model.decoder and eager_attention(model, workload)):
+        return 0
+    return workload.batch_size * size * size * workload.dtype_bytes
+
+
+def layer_work(model: ModelSpec, workload: Workload, rates: Rates, size: int) -> LayerWork:
+    """Largest temporaries of one layer over the workload's batch of ``size`` tokens each."""
+    w, batch = workload.dtype_bytes, workload.batch_size
     tokens, square = batch * size, batch * size * size
     width, query, kv, inner = model.width, model.query_width, model.kv_width, model.mlp_width
     forward, backward = FEED_FORWARD_FORWARD, FEED_FORWARD_BACKWARD
@@ -49,13 +64,15 @@ def layer_work(model: ModelSpec, rates: Rates, w: int, batch: int, size: int) ->
     in_feed_forward = tokens * w * ((held + BLOCK_HELD[model.kind]) * width + up * inner)
     if not rates.fused:
         probabilities = square * model.heads * w
-        mask = square * w * model.decoder
         score = softmax_bytes(model, w)
-        in_attention += SCORES * score * model.heads * square + mask
-        if score != w or model.kind == "gpt_neo":
-            # The scores in the dtype beside the fp32 softmax; GPT-Neo: the layer's before.
-            in_attention += probabilities
-        in_feed_forward += probabilities + mask  # the block holds what its attention returned
+        in_attention += SCORES * score * model.heads * square
+        if eager_attention(model, workload):
+            mask = mask_bytes(model, workload, size)
+            in_attention += mask
+            if score != w or model.kind == "gpt_neo":
+                # The scores in the dtype beside the fp32 softmax; GPT-Neo: the layer's before.
+                in_attention += probabilities
+            in_feed_forward += probabilities + mask  # the block holds what its attention returned
     norm_freed = rates.norms_token // 2 if model.post_norm else 0
     freed = rates.feed_forward_token + rates.norms_token // 2 + norm_freed + query * w
     gradients = width + 2 * query + kv + (kv if rates.fused else 0)
@@ -94,7 +111,7 @@ def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
             model.width * model.width * w,
         )
     logits = batch * text * model.vocabulary
-    labels = batch * text * 8
+    labels = batch * text * ID_BYTES
     return HeadWork(
         logits * FP32_BYTES + labels,
         logits * w,

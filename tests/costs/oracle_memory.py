@@ -12,6 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -55,20 +56,19 @@ class LiveBytes(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes: dict[int, tuple[str, int]] = {}
+        self.sizes: dict[int, tuple[object, int]] = {}
         self.live = self.peak = 0
         self.peak_operator = ""
         self.in_backward = False
         """Autograd adds gradients in place, unless a mode such as this one is looking."""
-        self.at_peak: Counter[str] = Counter()
+        self._at_peak: tuple[tuple[object, int], ...] = ()
 
     def track(self, tensor: torch.Tensor, label: str = "") -> None:
         storage = tensor.untyped_storage()
         key = id(storage)
         if key in self.sizes:
             return
-        label = label or f"{tuple(tensor.shape)} {str(tensor.dtype)[6:]}"
-        self.sizes[key] = (label, storage.nbytes())
+        self.sizes[key] = (label or (tensor.shape, tensor.dtype), storage.nbytes())
         self.live += storage.nbytes()
         weakref.finalize(storage, self._free, key)
 
@@ -80,6 +80,14 @@ class LiveBytes(TorchDispatchMode):
         self.in_backward = True
         loss.backward()
         self.in_backward = False
+
+    @property
+    def at_peak(self) -> Counter[str]:
+        """Bytes at the peak by name, or by shape and dtype."""
+        made_of: Counter[str] = Counter()
+        for label, size in self._at_peak:
+            made_of[str(label)] += size
+        return made_of
 
     def restart(self) -> None:
         """Forgets the peak; what is alive stays counted."""
@@ -94,13 +102,11 @@ class LiveBytes(TorchDispatchMode):
         in_place = self.in_backward and func is torch.ops.aten.add.Tensor
         if self.live + inside > self.peak and not in_place:
             self.peak, self.peak_operator = self.live + inside, str(func)
-            self.at_peak = Counter()
-            for label, size in self.sizes.values():
-                self.at_peak[label] += size
+            self._at_peak = tuple(self.sizes.values())
         return out
 
 
-def _fused_attention(
+def _fused_attention(  # noqa: PLR0917 (the signature of the function it stands for)
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -141,6 +147,31 @@ def as_on_the_gpu() -> Iterator[None]:
         patch.object(transformers.masking_utils, "find_packed_sequence_indices", lambda _: None),
     ):
         yield
+
+
+def shrink(spec: ModelSpec, layers: int) -> ModelSpec:
+    """The same architecture, small; with dropout wherever the module has any."""
+    rotary = {"llama": 16, "gpt_neox": 4}.get(spec.kind, 0)
+    return replace(
+        spec,
+        layers=layers,
+        width=64,
+        heads=4,
+        kv_heads=4 if spec.kv_heads == spec.heads else 2,
+        head_width=16,
+        mlp_width=208,
+        vocabulary=1000,
+        embedding_width=32 if spec.projected_embedding else 64,
+        rotary_width=rotary,
+        local_layers=layers // 2 if spec.local_layers else 0,
+        hidden_dropout=0.0 if spec.kind == "llama" else 0.1,
+        attention_dropout=0.1,
+    )
+
+
+def dropout_is_fused(spec: ModelSpec, attention: str, dtype: str) -> bool:
+    """Not in SDPA's ``math`` form, which drops out inside C++ where `meta` keeps a float mask."""
+    return attention == "eager" or dtype != "fp32" or spec.kv_heads == spec.heads
 
 
 def build(spec: ModelSpec, workload: Workload) -> torch.nn.Module:
@@ -248,30 +279,20 @@ def build(spec: ModelSpec, workload: Workload) -> torch.nn.Module:
 
 def saved_bytes(run: Callable[[], Any], model: torch.nn.Module) -> int:
     """Bytes autograd saves for the backward pass of ``run``; each storage once, no parameters."""
-    return sum(storage.nbytes() for storage in saved_storages(run, model).values())
-
-
-def saved_storages(
-    run: Callable[[], Any], model: torch.nn.Module, labels: dict[int, str] | None = None
-) -> dict[int, torch.UntypedStorage]:
-    """The distinct storages that ``run`` saves for its backward pass, by identity."""
-    known = {id(part.untyped_storage()) for part in (*model.parameters(), *model.buffers())}
+    # The storages are kept, not their ids alone: an id is used again once its storage is freed.
+    own = [part.untyped_storage() for part in (*model.parameters(), *model.buffers())]
+    known = {id(storage) for storage in own}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if id(storage) not in known:
-            if labels is not None and id(storage) not in kept:
-                labels[id(storage)] = (
-                    f"{tuple(tensor.shape)} {str(tensor.dtype)[6:]} {storage.nbytes()}"
-                )
             kept[id(storage)] = storage
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        graph = run()
-    del graph
-    return kept
+        run()
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def measure_step(
@@ -320,9 +341,11 @@ def saved_by_backbone(spec: ModelSpec, workload: Workload) -> int:
         backbone.pooler = None  # BERT's reads one token; not part of the backbone's cost
         ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
         kwargs = {"use_cache": False} if spec.decoder else {}
-        return saved_bytes(
-            lambda: backbone(input_ids=ids, **kwargs).last_hidden_state.square(), backbone
-        )
+
+        def run() -> torch.Tensor:
+            return backbone(input_ids=ids, **kwargs).last_hidden_state.square()
+
+        return saved_bytes(run, backbone)
 
 
 class SegmentLoop(torch.nn.Module):
