@@ -44,7 +44,8 @@ class Moment(NamedTuple):
     work: int = 0
 
     def total(self) -> int:
-        return sum(self[1:])
+        _, gradients, attention, activations, head, state, work = self
+        return gradients + attention + activations + head + state + work
 
 
 class Segment(NamedTuple):

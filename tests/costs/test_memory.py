@@ -17,7 +17,7 @@ from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import ATTENTIONS, MODES, OPTIMIZERS, Workload
+from rmtscale.specs.workload import ATTENTIONS, MODES, OPTIMIZERS, Mode, Workload
 
 GIB = 2**30
 GPT2 = PRESETS["gpt2"]
@@ -70,7 +70,7 @@ def test_a_larger_batch_never_needs_less(
 
 
 @given(models, st.integers(2, 60), st.sampled_from(MODES))
-def test_rmt_forward_is_constant_in_length(model: ModelSpec, segments: int, mode: str) -> None:
+def test_rmt_forward_is_constant_in_length(model: ModelSpec, segments: int, mode: Mode) -> None:
     """But for the ids; in training with one segment of BPTT it is constant from the second on."""
     recurrence = Recurrence(128, 4)
     text = recurrence.segment_tokens(model)
@@ -78,7 +78,7 @@ def test_rmt_forward_is_constant_in_length(model: ModelSpec, segments: int, mode
         estimate_memory(
             model,
             Workload(tokens=n * text, mode=mode, bptt_segments=1),
-            recurrence,  # type: ignore[arg-type]
+            recurrence,
         ).by_name()
         for n in (2, segments)
     )

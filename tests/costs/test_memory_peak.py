@@ -47,7 +47,8 @@ SEGMENTED: dict[str, dict[str, Any]] = {
 
 def check(name: str, vocabulary: int, recurrence: Recurrence | None, **fields: Any) -> None:
     workload = Workload(batch_size=2, **fields)
-    spec = replace(oracle.shrink(PRESETS[name], 4), vocabulary=vocabulary)
+    layers = 2 if recurrence and workload.train else 4
+    spec = replace(oracle.shrink(PRESETS[name], layers), vocabulary=vocabulary)
     if (
         workload.train
         and workload.dropout is None
