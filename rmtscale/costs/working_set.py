@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rmtscale.costs.activations import (
     FP32_BYTES,
     ID_BYTES,
+    MASK_BYTES,
     Rates,
     eager_attention,
     softmax_bytes,
@@ -73,6 +74,8 @@ def layer_work(model: ModelSpec, workload: Workload, rates: Rates, size: int) ->
                 # The scores in the dtype beside the fp32 softmax; GPT-Neo: the layer's before.
                 in_attention += probabilities
             in_feed_forward += probabilities + mask  # the block holds what its attention returned
+        else:  # SDPA's math form makes its causal mask anew: as booleans, then in the dtype
+            in_attention += size * size * (MASK_BYTES + w)
     norm_freed = rates.norms_token // 2 if model.post_norm else 0
     freed = rates.feed_forward_token + rates.norms_token // 2 + norm_freed + query * w
     gradients = width + 2 * query + kv + (kv if rates.fused else 0)

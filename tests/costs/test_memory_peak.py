@@ -85,6 +85,13 @@ def test_rmt(name: str, step: str, tokens: int, vocabulary: int) -> None:
     check(name, vocabulary, Recurrence(128, 3), tokens=tokens, **SEGMENTED[step])
 
 
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_grouped_heads_in_fp32_fall_back_to_the_square(mode: str) -> None:
+    """No fused kernel takes them: SDPA in name, eager attention in memory."""
+    fields = {"mode": mode, "attention": "sdpa", "dropout": False}
+    check("llama-3-8b", 100, None, tokens=512, **fields)
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("tokens", [128, 1024])
 def test_gpt2_at_its_true_width(tokens: int, attention: str) -> None:
