@@ -40,11 +40,11 @@ class PeakMemory(Breakdown):
 
 TERMS = (
     "gradients",
-    "saved attention",
-    "saved activations",
-    "logits and loss",
-    "recurrent state",
-    "working set",
+    "saved_attention",
+    "saved_activations",
+    "logits_and_loss",
+    "recurrent_state",
+    "working_set",
 )
 
 
@@ -71,12 +71,16 @@ def estimate_memory(
     persistent = {
         "weights": weights,
         "buffers": buffer_bytes(model),
-        "optimizer state": optimizer,
-        "token ids": workload.batch_size * workload.tokens * ID_BYTES,
+        "optimizer_state": optimizer,
+        "token_ids": workload.batch_size * workload.tokens * ID_BYTES,
     }
     terms = [Term("persistent", name, amount) for name, amount in persistent.items()]
+    # The working set is net of what the moment has freed already; where that is more than it
+    # needs itself, fewer activations are alive.
+    freed = min(peak.work, 0)
+    peak = peak._replace(work=peak.work - freed, activations=peak.activations + freed)
     terms += [Term("transient", *pair) for pair in zip(TERMS, peak[1:], strict=True)]
-    return PeakMemory(tuple(terms), peak.name)
+    return PeakMemory(tuple(term for term in terms if term.amount), peak.name)
 
 
 @lru_cache(maxsize=1024)

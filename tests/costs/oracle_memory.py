@@ -106,7 +106,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
 
-def _fused_attention(  # noqa: PLR0917 (the signature of the function it stands for)
+def _fused_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

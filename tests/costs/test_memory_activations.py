@@ -42,7 +42,7 @@ def check(spec: ModelSpec, workload: Workload) -> None:
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_saved_activations_equal_autograds(  # noqa: PLR0917 (one argument a parametrization)
+def test_saved_activations_equal_autograds(
     name: str,
     attention: str,
     dtype: str,

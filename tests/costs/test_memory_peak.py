@@ -70,7 +70,7 @@ def check(name: str, vocabulary: int, recurrence: Recurrence | None, **fields: A
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(("attention", "dtype"), [("eager", "fp32"), ("sdpa", "bf16")])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_full_attention(  # noqa: PLR0917 (one argument a parametrization)
+def test_full_attention(
     name: str, attention: str, dtype: str, step: str, tokens: int, vocabulary: int
 ) -> None:
     fields = STEPS[step] | {"tokens": tokens, "attention": attention, "dtype": dtype}
