@@ -92,9 +92,7 @@ def token_axis(axes: Axes, lengths: list[int]) -> None:
 def plain_log_axis(axes: Axes) -> None:
     """A log y axis ticked 1, 10, 100, ... instead of powers."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(
-        lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.0e}"
-    )
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
 
 
 def short_tokens(tokens: int) -> str:
