@@ -1,0 +1,216 @@
+"""Which Hugging Face models can be the backbone of an RMT, and how each is run on embeddings.
+
+Shape legend: B batch, L segment tokens, M memory, T = L plus memory, E embedding width (what goes
+in and what comes out; OPT-350M is wider inside), V vocabulary, C classes.
+
+The backbone is used as it is: nothing in it is replaced or copied. A kind that is not listed here
+is refused by its name, because "runs without an error" is not "runs right": positions, masks and
+heads differ from kind to kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.masking_utils import create_bidirectional_mask
+
+from rmtscale.errors import BadInput, quoted_list
+
+DECODERS = {
+    "gpt2": "GPT2LMHeadModel",
+    "gpt_neo": "GPTNeoForCausalLM",
+    "gpt_neox": "GPTNeoXForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "opt": "OPTForCausalLM",
+}
+"""``model_type`` of a decoder and the class that is wrapped."""
+ENCODERS = {
+    "bert": "BertForSequenceClassification",
+    "modernbert": "ModernBertForSequenceClassification",
+}
+LEARNED_POSITIONS = ("bert", "gpt2", "gpt_neo", "opt")
+"""Kinds with a position table, which a segment has to fit in; the others are rotary."""
+
+
+class NothingKept(Cache):  # type: ignore[misc]
+    """A key-value cache that keeps nothing: what is put in comes straight back.
+
+    Given one, Transformers knows that the positions start at 0 and does not look *into* the
+    position ids for packed sequences. That look is a host-device synchronization per segment, and
+    while a CUDA graph is captured or a step is compiled it would turn causal flash attention into
+    attention with an explicit mask.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=DynamicLayer)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002
+        return 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:  # noqa: ARG002
+        return 0
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:  # noqa: ARG002
+        return query_length, 0
+
+
+def unwrap(backbone: nn.Module) -> tuple[PreTrainedModel, dict[str, dict[str, Any]]]:
+    """The Hugging Face model inside a ``peft`` wrapper, and the adapters' configurations by name.
+
+    ``peft`` puts LoRA layers *into* the model it wraps, so the inner model has them; the wrapper
+    stays valid in the caller's hands (merging, switching adapters off).
+
+    Raises:
+        BadInput: a peft method that changes the input instead of the layers (prompt tuning).
+    """
+    adapters = dict(getattr(backbone, "peft_config", None) or {})
+    for config in adapters.values():
+        if config.is_prompt_learning:
+            raise BadInput(
+                f"peft method {config.peft_type.value}: expected one that lives in the layers, "
+                "such as LORA"
+            )
+    if adapters and hasattr(backbone, "get_base_model"):
+        backbone = backbone.get_base_model()
+    return backbone, {name: _plain(config.to_dict()) for name, config in adapters.items()}
+
+
+def _plain(value: Any) -> Any:
+    """The same as JSON has it: sets sorted, enumerations as their value."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return getattr(value, "value", value)
+
+
+def with_peft(backbone: PreTrainedModel, adapters: dict[str, dict[str, Any]]) -> PreTrainedModel:
+    """Puts the layers of saved ``peft`` adapters back into a freshly built backbone."""
+    import peft
+
+    wrapped = None
+    for name, values in adapters.items():
+        config = peft.PeftConfig.from_peft_type(**values)
+        if wrapped is None:
+            wrapped = peft.get_peft_model(backbone, config, adapter_name=name)
+        else:
+            wrapped.add_adapter(name, config)
+    return backbone if wrapped is None else wrapped.get_base_model()
+
+
+def require_kind(backbone: object, accepted: dict[str, str]) -> str:
+    """The kind of a backbone.
+
+    Raises:
+        BadInput: not a Hugging Face model, or one that is not among ``accepted``; says which are.
+    """
+    name = type(backbone).__name__
+    config = getattr(backbone, "config", None)
+    kind = getattr(config, "model_type", None)
+    if kind not in accepted or name != accepted[kind]:
+        raise BadInput(
+            f"backbone {name} (model_type {kind!r}): expected {quoted_list(accepted.values())}"
+        )
+    return str(kind)
+
+
+def require_positions(config: PreTrainedConfig, segment_size: int) -> None:
+    """Raises ``BadInput`` where a whole segment does not fit in the position table."""
+    if config.model_type in LEARNED_POSITIONS and segment_size > config.max_position_embeddings:
+        raise BadInput(
+            f"segment size {segment_size}: expected {config.max_position_embeddings} or less, the "
+            f"position table of {config.model_type} (positions restart in every segment)"
+        )
+
+
+def embedding_std(backbone: PreTrainedModel) -> float:
+    """Spread of the token embeddings: memory starts out as large as what it stands beside."""
+    weight = backbone.get_input_embeddings().weight
+    if weight.is_meta:
+        config = backbone.config
+        return float(getattr(config, "initializer_range", getattr(config, "init_std", 0.02)))
+    return float(weight.detach().float().std())
+
+
+def decoder_hidden(
+    backbone: PreTrainedModel, embeds_BTE: Tensor, past: DynamicCache | None = None
+) -> Tensor:
+    """Last hidden states, (B, T, E), of a causal backbone; positions start at 0, or after ``past``.
+
+    No mask: what stands before a token is all real, and what stands after it is not seen.
+    """
+    start = 0 if past is None else past.get_seq_length()
+    position_ids = torch.arange(start, start + embeds_BTE.shape[1], device=embeds_BTE.device)[None]
+    hidden_BTE: Tensor = backbone.base_model(
+        inputs_embeds=embeds_BTE,
+        position_ids=position_ids,
+        past_key_values=NothingKept() if past is None else past,
+        use_cache=past is not None,
+        return_dict=True,
+    ).last_hidden_state
+    return hidden_BTE
+
+
+def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:
+    """Last hidden states, (B, T, E), of a bidirectional backbone; positions start at 0."""
+    position_ids = torch.arange(embeds_BTE.shape[1], device=embeds_BTE.device)[None]
+    base = backbone.base_model
+    if backbone.config.model_type != "bert":
+        hidden_BTE: Tensor = base(
+            inputs_embeds=embeds_BTE,
+            attention_mask=mask_BT,
+            position_ids=position_ids,
+            return_dict=True,
+        ).last_hidden_state
+        return hidden_BTE
+    # In two parts, because BertModel would also run its pooler in every segment; only the last
+    # segment's [CLS] is ever read.
+    embedded_BTE = base.embeddings(inputs_embeds=embeds_BTE, position_ids=position_ids)
+    mask = create_bidirectional_mask(
+        config=base.config, inputs_embeds=embedded_BTE, attention_mask=mask_BT
+    )
+    hidden_BTE = base.encoder(embedded_BTE, attention_mask=mask).last_hidden_state
+    return hidden_BTE
+
+
+def classify(backbone: PreTrainedModel, hidden_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:
+    """The backbone's own classification head on one segment, (B, C)."""
+    logits_BC: Tensor
+    if backbone.config.model_type == "bert":
+        logits_BC = backbone.classifier(backbone.dropout(backbone.bert.pooler(hidden_BTE)))
+        return logits_BC
+    if backbone.config.classifier_pooling == "cls":
+        pooled_BE = hidden_BTE[:, 0]
+    elif mask_BT is None:
+        pooled_BE = hidden_BTE.mean(dim=1)
+    else:
+        kept_BT1 = mask_BT[..., None].to(hidden_BTE.dtype)
+        pooled_BE = (hidden_BTE * kept_BT1).sum(dim=1) / kept_BT1.sum(dim=1)
+    logits_BC = backbone.classifier(backbone.drop(backbone.head(pooled_BE)))
+    return logits_BC
+
+
+def layers(backbone: PreTrainedModel) -> Iterator[nn.Module]:
+    """The transformer blocks, first to last."""
+    find: dict[str, Callable[[Any], nn.ModuleList]] = {
+        "bert": lambda model: model.bert.encoder.layer,
+        "modernbert": lambda model: model.model.layers,
+        "gpt2": lambda model: model.transformer.h,
+        "gpt_neo": lambda model: model.transformer.h,
+        "gpt_neox": lambda model: model.gpt_neox.layers,
+        "llama": lambda model: model.model.layers,
+        "opt": lambda model: model.model.decoder.layers,
+    }
+    yield from find[backbone.config.model_type](backbone)

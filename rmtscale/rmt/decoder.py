@@ -1,0 +1,334 @@
+"""RMTForCausalLM: a causal language model read segment by segment, with read and write memory.
+
+Shape legend: B batch, N text columns of the input, L segment tokens, M memory, T = L plus 2M,
+S segments, E embedding width, V vocabulary.
+
+One segment is ``read*M  text*L  write*M``. Both blocks are fed the same state; the new state is
+what comes out at the write positions, which see all of the segment (PAPER.md, "The method";
+Bulatov et al. 2024, arXiv 2304.11062, "Recurrent Memory Transformer", decoder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from rmtscale.rmt import validation
+from rmtscale.rmt.backbones import DECODERS, decoder_hidden
+from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
+from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
+from rmtscale.rmt.loss import (
+    IGNORED,
+    SegmentLosses,
+    next_token_targets,
+    summed_cross_entropy,
+)
+from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
+from rmtscale.rmt.outputs import RMTCausalLMOutput
+from rmtscale.rmt.recurrence import Piece, collect, limit_to_last, pieces, recur
+from rmtscale.rmt.segmenting import Step, plan, windows
+from rmtscale.units import require_one_of
+
+
+@dataclass(slots=True)
+class _Call:
+    """A checked call, planned on the host."""
+
+    input_ids_BN: Tensor
+    targets_BN: Tensor | None
+    steps: tuple[Step, ...]
+    windows: list[range]
+    state_BME: Tensor
+    keep: str
+    scored: Tensor | None
+
+
+@dataclass(slots=True)
+class _Window:
+    """What one window of segments gave."""
+
+    state_BME: Tensor
+    loss: Tensor | None
+    kept: list[tuple[Piece, Tensor]]
+
+
+class RMTForCausalLM(RMTPreTrainedModel):
+    """A recurrent memory around a causal backbone (GPT-2, OPT, GPT-Neo, GPT-NeoX, Llama).
+
+    Example::
+
+        backbone = AutoModelForCausalLM.from_pretrained("gpt2")
+        model = RMTForCausalLM(backbone, RMTConfig(segment_size=1000, memory_tokens=2))
+        out = model(input_ids, labels=input_ids)
+        out.loss.backward()
+        out = model(more_ids, memory=out.memory.detach())
+
+    Raises:
+        BadInput: see ``RMTPreTrainedModel``.
+    """
+
+    _accepted = DECODERS
+    _auto = AutoModelForCausalLM
+
+    @staticmethod
+    def _segment_tokens_of(config: RMTConfig) -> int:
+        return decoder_segment_tokens(config)
+
+    def get_output_embeddings(self) -> Any:
+        return self.backbone.get_output_embeddings()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        memory: Tensor | None = None,
+        keep_logits: str | None = None,
+        loss_mask: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> RMTCausalLMOutput | tuple[Tensor, ...]:
+        """Reads the whole input, segment by segment.
+
+        The label at column j is predicted from the text before it, across segment boundaries
+        too: the last text token of a segment predicts the first token of the next. So every label
+        but the first of its sample is scored exactly once, unless it is ``-100`` or False in
+        ``loss_mask``. With ``loss_on="last"`` the labels scored are those predicted *in* the last
+        segment (its own but the first, which the segment before predicts). The loss is the sum
+        over all of them, divided once by their number.
+
+        With ``bptt_segments=k`` and a loss on all labels, the gradient of each window of k
+        segments is worked out in here and its graph is freed before the next one runs (see
+        ``recurrence.collect``); ``loss.backward()`` hands them out, once. Segments from which no
+        gradient can come (a loss on the last segment, before its window) run without a graph.
+
+        Args:
+            input_ids: (B, N).
+            attention_mask: (B, N), 1 at text; padding on the left or on the right of each row.
+            labels: (B, N), not shifted.
+            memory: state to go on from, (B, M, E); by default the trained initial one.
+            keep_logits: ``none``, ``last`` or ``all``; the config's by default. ``all`` needs
+                memory in proportion to the length.
+            loss_mask: (B, N), True at labels that count.
+            return_dict: False returns a tuple (loss, logits, memory) without what is None.
+
+        Returns:
+            Loss, logits and the memory after the last segment.
+
+        Raises:
+            BadInput: anything of another shape, dtype or range; before any work.
+        """
+        call = self._check(input_ids, attention_mask, labels, memory, keep_logits, loss_mask)
+        if self._collects(call, memory):
+            given = [p for p in self.parameters() if p.requires_grad]
+            if memory is not None and memory.requires_grad:
+                given.append(memory)
+            ran: list[_Window] = []
+            loss = collect(self._losses(call, ran), given)
+            state_BME, kept = ran[0].state_BME.detach(), ran[0].kept
+        else:
+            all_ran = list(self._run(call))
+            losses = [window.loss for window in all_ran if window.loss is not None]
+            loss = None if call.scored is None else torch.stack(losses).sum() / call.scored  # type: ignore[assignment]
+            state_BME = all_ran[-1].state_BME
+            kept = [pair for window in all_ran for pair in window.kept]
+        output = RMTCausalLMOutput(loss=loss, logits=self._join(call, kept), memory=state_BME)
+        return output.to_tuple() if return_dict is False else output
+
+    def window_losses(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        memory: Tensor | None = None,
+        loss_mask: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """The loss of each window of ``bptt_segments`` segments, to be differentiated in turn.
+
+        ::
+
+            for loss in model.window_losses(input_ids, labels=input_ids):
+                loss.backward()
+
+        leaves the gradients of ``model(...).loss.backward()`` and has the activations of at most
+        ``bptt_segments`` segments alive, because each graph is gone before the next is made. The
+        losses add up to the loss of ``forward``.
+
+        Raises:
+            BadInput: as ``forward``.
+        """
+        call = self._check(
+            input_ids,
+            attention_mask,
+            input_ids if labels is None else labels,
+            memory,
+            "none",
+            loss_mask,
+        )
+        return self._losses(call, [])
+
+    def _losses(self, call: _Call, last: list[_Window]) -> Iterator[Tensor]:
+        """Losses window by window; ``last`` holds the newest window, without its graph's loss."""
+        assert call.scored is not None, "labels were given"
+        for window in self._run(call):
+            loss, window.loss = window.loss, None
+            last[:] = [window]
+            if loss is not None:
+                yield loss / call.scored
+                del loss
+
+    def _check(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        labels: Tensor | None,
+        memory: Tensor | None,
+        keep_logits: str | None,
+        loss_mask: Tensor | None,
+    ) -> _Call:
+        config = self.config
+        keep = config.keep_logits if keep_logits is None else keep_logits
+        require_one_of("keep_logits", keep, KEPT_LOGITS)
+        ids_BN = validation.require_ids(input_ids)
+        weight = self.get_input_embeddings().weight
+        if memory is not None:
+            validation.require_memory(memory, ids_BN.shape[0], config.memory_tokens, weight)
+        spans = validation.text_spans(ids_BN, attention_mask)
+        steps = plan(spans.lengths, self.segment_tokens, config.alignment, spans.offsets)
+        targets_BN = scored = None
+        if labels is None:
+            validation.require_vocabulary(ids_BN, self.vocabulary)
+        else:
+            validation.require_same_shape("labels", labels, ids_BN)
+            if loss_mask is not None:
+                validation.require_same_shape("loss_mask", loss_mask, ids_BN)
+            targets_BN = next_token_targets(labels, spans.mask_BN, loss_mask)
+            if config.loss_on == "last":
+                targets_BN = limit_to_last(targets_BN, steps[-1])
+            validation.require_token_labels(labels, targets_BN, ids_BN, self.vocabulary)
+            scored = (targets_BN != IGNORED).sum().clamp(min=1)
+        depth = config.bptt_segments if torch.is_grad_enabled() else None
+        state_BME = self.memory(weight, ids_BN.shape[0]) if memory is None else memory
+        return _Call(ids_BN, targets_BN, steps, windows(len(steps), depth), state_BME, keep, scored)
+
+    def _collects(self, call: _Call, memory: Tensor | None) -> bool:
+        """Whether gradients are worked out window by window, inside ``forward``."""
+        return (
+            len(call.windows) > 1
+            and call.scored is not None
+            and self.config.loss_on == "all"
+            and call.keep != "all"
+            and not torch.compiler.is_compiling()
+        )
+
+    def _run(self, call: _Call) -> Iterator[_Window]:
+        inputs = pieces(call.steps, call.input_ids_BN, call.targets_BN)
+        state_BME = call.state_BME
+        # Where only the last segment matters, nothing can flow back from an earlier window.
+        everywhere = call.keep == "all" or (
+            call.scored is not None and self.config.loss_on == "all"
+        )
+        for window in call.windows:
+            if window.start:
+                state_BME = state_BME.detach()
+            with no_grad_unless(everywhere or window is call.windows[-1]):
+                result = self._window(call, islice(inputs, len(window)), state_BME)
+            state_BME = result.state_BME
+            yield result
+
+    def _window(self, call: _Call, inputs: Iterator[Piece], state_BME: Tensor) -> _Window:
+        recompute = bool(self.config.checkpoint_segments) and self.training
+        losses = SegmentLosses(self.get_output_embeddings())
+        scores = call.scored is not None
+        last_only = self.config.loss_on == "last"
+        kept: list[tuple[Piece, Tensor]] = []
+
+        def segment(own_BME: Tensor, piece: Piece) -> tuple[Any, ...]:
+            scored = scores and (piece.last or not last_only)
+            keep = call.keep if call.keep != "last" or piece.last else "none"
+            return self._segment(own_BME, piece, scored, keep, recompute)
+
+        for piece, new_BME, (loss, hidden_BLE, logits) in recur(
+            segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
+        ):
+            state_BME = new_BME
+            if loss is not None:
+                losses.add(loss)
+            if hidden_BLE is not None:
+                losses.score(hidden_BLE, piece.targets_BL)
+            if logits is not None:
+                kept.append((piece, logits))
+        return _Window(state_BME, losses.result() if losses.total is not None else None, kept)
+
+    def _segment(
+        self, state_BME: Tensor, piece: Piece, scored: bool, keep: str, recompute: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """One recurrent step: new state, its loss or what to score, and logits to keep."""
+        new_BME, text_BLE = self.step(state_BME, piece.ids_BL, piece.lengths_B)
+        head, targets_BL = self.get_output_embeddings(), piece.targets_BL
+        if keep == "last" and not scored:
+            return new_BME, None, None, head(last_text(text_BLE, piece.lengths_B))
+        if keep == "none" and not (scored and recompute):
+            return new_BME, None, text_BLE if scored else None, None
+        logits_BLV = head(text_BLE)
+        loss = None
+        if scored:
+            assert targets_BL is not None, "labels were given"
+            loss = summed_cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten())
+        if keep == "none":
+            return new_BME, loss, None, None
+        if keep == "last":
+            # A copy, so that the logits of the whole segment are not kept alive by a view.
+            return new_BME, loss, None, last_text(logits_BLV, piece.lengths_B).clone()
+        return new_BME, loss, None, logits_BLV
+
+    def step(
+        self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The backbone on one segment, without the head.
+
+        Args:
+            state_BME: the state before the segment, (B, M, E).
+            ids_BL: its text, (B, L).
+            lengths_B: text tokens of each row, where rows are padded on the right.
+
+        Returns:
+            The state after it, (B, M, E), and the hidden states of the text, (B, L, E).
+        """
+        text_BLE = self.get_input_embeddings()(ids_BL)
+        hidden_BTE = decoder_hidden(self.backbone, decoder_layout(state_BME, text_BLE, lengths_B))
+        memory = state_BME.shape[1]
+        new_BME = decoder_state(hidden_BTE, memory, lengths_B)
+        return new_BME, hidden_BTE[:, memory : memory + ids_BL.shape[1]]
+
+    def _join(self, call: _Call, kept: list[tuple[Piece, Tensor]]) -> Tensor | None:
+        """Kept logits in the columns of the input."""
+        if call.keep == "none":
+            return None
+        if call.keep == "last":
+            return kept[-1][1]
+        if all(piece.columns_BL is None for piece, _ in kept):
+            return torch.cat([logits_BLV for _, logits_BLV in kept], dim=1)
+        batch, columns = call.input_ids_BN.shape
+        joined_BNV = kept[0][1].new_zeros(batch, columns, kept[0][1].shape[-1])
+        all_B = torch.arange(batch, device=joined_BNV.device)
+        for piece, logits_BLV in kept:
+            tokens = logits_BLV.shape[1]
+            columns_BL = piece.columns_BL
+            if columns_BL is None:
+                joined_BNV[:, piece.start : piece.start + tokens] = logits_BLV
+                continue
+            rows_BL = (all_B if piece.rows_B is None else piece.rows_B)[:, None].expand_as(
+                columns_BL
+            )
+            if piece.lengths_B is None:
+                joined_BNV[rows_BL, columns_BL] = logits_BLV
+                continue
+            own_BL = torch.arange(tokens, device=rows_BL.device)[None] < piece.lengths_B[:, None]
+            joined_BNV[rows_BL[own_BL], columns_BL[own_BL]] = logits_BLV[own_BL]
+        return joined_BNV

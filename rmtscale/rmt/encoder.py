@@ -1,0 +1,164 @@
+"""RMTForSequenceClassification: an encoder read segment by segment, with memory once, in front.
+
+Shape legend: B batch, N text columns of the input, L segment tokens, M memory, T = L + M + 3,
+S segments, E embedding width, C classes.
+
+One segment is ``[CLS]  memory*M  [SEP]  text*L  [SEP]``; the new state is what comes out at the
+memory positions, and the answer is read from the last segment (PAPER.md, "The method"; Bulatov et
+al. 2024, arXiv 2304.11062, encoder).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
+
+from rmtscale.errors import BadInput
+from rmtscale.rmt import validation
+from rmtscale.rmt.backbones import ENCODERS, classify, encoder_hidden
+from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
+from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
+from rmtscale.rmt.loss import classification_loss
+from rmtscale.rmt.memory import encoder_layout, encoder_state
+from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
+from rmtscale.rmt.recurrence import Piece, pieces, recur
+from rmtscale.rmt.segmenting import plan, windows
+
+
+class RMTForSequenceClassification(RMTPreTrainedModel):
+    """A recurrent memory around an encoder with a classification head (BERT, ModernBERT).
+
+    The text is given without special tokens; ``[CLS]`` and ``[SEP]`` are put in for every segment.
+
+    Example::
+
+        backbone = AutoModelForSequenceClassification.from_pretrained("bert-base-cased")
+        config = RMTConfig(segment_size=512, memory_tokens=10, cls_token_id=101, sep_token_id=102)
+        model = RMTForSequenceClassification(backbone, config)
+        out = model(input_ids, attention_mask, labels=labels)
+
+    Raises:
+        BadInput: see ``RMTPreTrainedModel``; also when no ``[CLS]`` or ``[SEP]`` is known.
+    """
+
+    _accepted = ENCODERS
+    _auto = AutoModelForSequenceClassification
+
+    def __init__(self, backbone: nn.Module | RMTConfig, config: RMTConfig | None = None) -> None:
+        super().__init__(backbone, config)
+        inner = self.config.backbone_config
+        for name in ("cls_token_id", "sep_token_id"):
+            own = getattr(self.config, name)
+            token = getattr(inner, name, None) if own is None else own
+            if not isinstance(token, int) or not 0 <= token < self.vocabulary:
+                raise BadInput(
+                    f"{name} {token!r}: expected a token id of 0 to {self.vocabulary - 1} in "
+                    "RMTConfig, the backbone's config has none"
+                )
+            setattr(self.config, name, token)
+
+    @staticmethod
+    def _segment_tokens_of(config: RMTConfig) -> int:
+        return encoder_segment_tokens(config)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        memory: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> RMTSequenceClassifierOutput | tuple[Tensor, ...]:
+        """Reads the whole input, then answers from the last segment of each sample.
+
+        With ``bptt_segments=k`` the segments before the last k run without a graph: memory in
+        training does not depend on the length.
+
+        Args:
+            input_ids: (B, N), text only.
+            attention_mask: (B, N), 1 at text; padding on the left or on the right of each row.
+            labels: (B,) classes; floats of (B,) or (B, C) for the backbone's other problem types.
+            memory: state to go on from, (B, M, E); by default the trained initial one.
+            return_dict: False returns a tuple (loss, logits, memory) without what is None.
+
+        Returns:
+            Loss, logits (B, C) and the memory after the last segment.
+
+        Raises:
+            BadInput: anything of another shape, dtype or range; before any work.
+        """
+        ids_BN = validation.require_ids(input_ids)
+        batch, inner = ids_BN.shape[0], self.backbone.config
+        weight = self.get_input_embeddings().weight
+        if memory is not None:
+            validation.require_memory(memory, batch, self.config.memory_tokens, weight)
+        problem = self._problem(labels)
+        if labels is not None:
+            validation.require_class_labels(labels, batch, inner.num_labels, problem)
+        spans = validation.text_spans(ids_BN, attention_mask)
+        validation.require_vocabulary(ids_BN, self.vocabulary)
+        steps = plan(spans.lengths, self.segment_tokens, self.config.alignment, spans.offsets)
+
+        state_BME = self.memory(weight, batch) if memory is None else memory
+        inputs = pieces(steps, ids_BN)
+        depth = self.config.bptt_segments if torch.is_grad_enabled() else None
+        parts = windows(len(steps), depth)
+        recompute = bool(self.config.checkpoint_segments) and self.training
+        hidden_BTE = mask_BT = None
+        for window in parts:
+            if window.start:
+                state_BME = state_BME.detach()
+            with no_grad_unless(window is parts[-1]):
+                for _, state, (last_BTE, last_mask_BT) in recur(
+                    self._segment,
+                    islice(inputs, len(window)),
+                    state_BME,
+                    recompute=recompute,
+                    keep_rng=self.training,
+                ):
+                    state_BME, hidden_BTE, mask_BT = state, last_BTE, last_mask_BT
+        assert hidden_BTE is not None, "every sample ends in the last step"
+        logits_BC = classify(self.backbone, hidden_BTE, mask_BT)
+        loss = None if labels is None else classification_loss(logits_BC, labels, problem)
+        output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
+        return output.to_tuple() if return_dict is False else output
+
+    def _segment(
+        self, state_BME: Tensor, piece: Piece
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """One recurrent step: new state and, in the last one, hidden states and their mask."""
+        new_BME, hidden_BTE, mask_BT = self.step(state_BME, piece.ids_BL, piece.lengths_B)
+        return (new_BME, hidden_BTE, mask_BT) if piece.last else (new_BME, None, None)
+
+    def step(
+        self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The backbone on one segment, without the head.
+
+        Returns:
+            The state after it, (B, M, E), all hidden states, (B, T, E), and, where rows are
+            shorter than others, their mask, (B, T).
+        """
+        embed = self.get_input_embeddings()
+        cls, sep = self.config.cls_token_id, self.config.sep_token_id
+        special_B3 = torch.cat(
+            [ids_BL.new_full((ids_BL.shape[0], 1), token) for token in (cls, sep, sep)], dim=1
+        )
+        embeds_BTE, mask_BT = encoder_layout(state_BME, embed(special_B3), embed(ids_BL), lengths_B)
+        hidden_BTE = encoder_hidden(self.backbone, embeds_BTE, mask_BT)
+        return encoder_state(hidden_BTE, state_BME.shape[1]), hidden_BTE, mask_BT
+
+    def _problem(self, labels: Tensor | None) -> str:
+        """The problem type: the backbone's, or chosen as Transformers chooses it."""
+        inner: Any = self.backbone.config
+        if inner.problem_type is not None:
+            return str(inner.problem_type)
+        if inner.num_labels == 1:
+            return "regression"
+        if labels is not None and labels.is_floating_point():
+            return "multi_label_classification"
+        return "single_label_classification"

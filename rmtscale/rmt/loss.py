@@ -1,0 +1,195 @@
+"""Losses summed segment by segment, so that logits of the whole sequence never exist at once.
+
+Shape legend: B batch, N text columns of the input, L segment tokens, R = B times L rows,
+E embedding width, V vocabulary, C classes.
+
+A language-model head is V wide: its log-probabilities for 16,000 tokens of GPT-2 are 3 GiB in
+fp32, and plain autograd keeps them from the forward to the backward pass. Here the gradient of a
+segment's loss is worked out together with the loss, while its logits are there anyway: what is
+kept is the gradient by the hidden states (R, E) and one sum over all segments for the weight. The
+same three matmuls, at another time. (The idea of fusing head and cross-entropy is common, e.g.
+Wijmans et al. 2024, arXiv 2411.09009.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+IGNORED = -100
+"""A label that is not scored, as everywhere in Transformers."""
+
+
+def next_token_targets(
+    labels_BN: Tensor, mask_BN: Tensor | None = None, loss_mask_BN: Tensor | None = None
+) -> Tensor:
+    """What each position has to predict: the label of the next text token, (B, N).
+
+    The shift is made once over the whole input, before it is cut: the last text token of a segment
+    predicts the first of the next. Every label but the first of its sample is scored once, unless
+    it is ``-100`` or ``loss_mask_BN`` is False at it.
+    """
+    if loss_mask_BN is not None:
+        labels_BN = labels_BN.masked_fill(~loss_mask_BN.bool(), IGNORED)
+    targets_BN = F.pad(labels_BN[:, 1:], (0, 1), value=IGNORED)
+    if mask_BN is not None:
+        # Both the token that predicts and the one that is predicted have to be text.
+        text_BN = mask_BN.bool() & F.pad(mask_BN[:, 1:].bool(), (0, 1), value=False)
+        targets_BN = targets_BN.masked_fill(~text_BN, IGNORED)
+    return targets_BN
+
+
+def summed_cross_entropy(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
+    """Sum over the scored rows, in fp32 or wider."""
+    exact = torch.promote_types(logits_RV.dtype, torch.float32)
+    return F.cross_entropy(logits_RV.to(exact), targets_R, ignore_index=IGNORED, reduction="sum")
+
+
+class _WeightGradients:
+    """Gradients of the head's weight and bias, summed over the segments of one forward pass."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        self.weight_VE: Tensor | None = None
+        self.bias_V: Tensor | None = None
+        self.wanted = (
+            head.weight.requires_grad,
+            head.bias is not None and head.bias.requires_grad,
+        )
+
+    def add(self, error_RV: Tensor, hidden_RE: Tensor) -> None:
+        # A sum of many segments: in fp32 or wider whatever the matmul ran in.
+        exact = torch.promote_types(error_RV.dtype, torch.float32)
+        if self.wanted[0]:
+            weight_VE = torch.mm(error_RV.t(), hidden_RE).to(exact)
+            self.weight_VE = weight_VE if self.weight_VE is None else self.weight_VE.add_(weight_VE)
+        if self.wanted[1]:
+            bias_V = error_RV.sum(0, dtype=exact)
+            self.bias_V = bias_V if self.bias_V is None else self.bias_V.add_(bias_V)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Summed cross-entropy of one segment and, at once, its gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_RE: Tensor, targets_R: Tensor, head: nn.Linear, sums: _WeightGradients
+    ) -> Tensor:
+        logits_RV = F.linear(hidden_RE, head.weight, head.bias)
+        compute = logits_RV.dtype
+        logp_RV = F.log_softmax(
+            logits_RV, dim=-1, dtype=torch.promote_types(compute, torch.float32)
+        )
+        del logits_RV
+        loss = F.nll_loss(logp_RV, targets_R, ignore_index=IGNORED, reduction="sum")
+        # d loss / d logits = softmax - onehot in scored rows, 0 in the others.
+        error_RV = logp_RV.exp_()
+        scored_R = targets_R != IGNORED
+        index_R1 = targets_R.clamp(min=0)[:, None]
+        error_RV.scatter_add_(1, index_R1, error_RV.new_full((1, 1), -1.0).expand_as(index_R1))
+        error_RV.mul_(scored_R[:, None])
+        error_RV = error_RV.to(compute)
+        sums.add(error_RV, hidden_RE.to(compute))
+        ctx.grad_RE = None
+        if ctx.needs_input_grad[0]:
+            ctx.grad_RE = torch.mm(error_RV, head.weight.to(compute)).to(hidden_RE.dtype)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
+        grad_RE = None if ctx.grad_RE is None else ctx.grad_RE * grad.to(ctx.grad_RE.dtype)
+        return grad_RE, None, None, None
+
+
+class _Total(torch.autograd.Function):
+    """The sum of the segments' losses; hands the summed gradients to the head's weights."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, total: Tensor, weight: Tensor, bias: Tensor | None, sums: _WeightGradients
+    ) -> Tensor:
+        ctx.sums = sums
+        ctx.dtypes = (weight.dtype, None if bias is None else bias.dtype)
+        return total.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        weight_VE, bias_V = ctx.sums.weight_VE, ctx.sums.bias_V
+        return (
+            grad,
+            None if weight_VE is None else (weight_VE * grad).to(ctx.dtypes[0]),
+            None if bias_V is None else (bias_V * grad).to(ctx.dtypes[1]),
+            None,
+        )
+
+
+def can_fuse(head: nn.Module) -> bool:
+    """Whether a head is a plain linear layer that nobody has hooked or replaced (LoRA, offload)."""
+    return (
+        type(head) is nn.Linear
+        and type(head.weight) is nn.Parameter
+        and not head._forward_hooks
+        and not head._forward_pre_hooks
+        and "forward" not in vars(head)
+        and not torch.compiler.is_compiling()
+    )
+
+
+class SegmentLosses:
+    """Adds up the loss of one forward pass, segment by segment.
+
+    Use one object per ``backward``: the gradients of the head's weight are summed in it.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        self.head = head
+        self.fused = can_fuse(head) and torch.is_grad_enabled()
+        self.sums = _WeightGradients(head) if self.fused else None  # type: ignore[arg-type]
+        self.total: Tensor | None = None
+
+    def add(self, loss: Tensor) -> None:
+        """A segment whose loss was worked out elsewhere (its logits are kept, or recomputed)."""
+        self.total = loss if self.total is None else self.total + loss
+
+    def score(self, hidden_BLE: Tensor, targets_BL: Tensor) -> None:
+        """A segment of which only the loss is wanted."""
+        hidden_RE, targets_R = hidden_BLE.flatten(0, 1), targets_BL.flatten()
+        if self.sums is not None and (hidden_RE.requires_grad or any(self.sums.wanted)):
+            self.add(_HeadLoss.apply(hidden_RE, targets_R, self.head, self.sums))
+        elif torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            # A head with LoRA or the like has a backward pass of its own; recomputing it is what
+            # keeps the log-probabilities of only one segment alive.
+            self.add(checkpoint(self._plain, hidden_RE, targets_R, use_reentrant=False))
+        else:
+            self.add(self._plain(hidden_RE, targets_R))
+
+    def _plain(self, hidden_RE: Tensor, targets_R: Tensor) -> Tensor:
+        return summed_cross_entropy(self.head(hidden_RE), targets_R)
+
+    def result(self) -> Tensor:
+        """The sum over everything that was added."""
+        assert self.total is not None, "nothing was scored"
+        if self.sums is None or not (self.total.requires_grad or any(self.sums.wanted)):
+            return self.total
+        total: Tensor = _Total.apply(self.total, self.head.weight, self.head.bias, self.sums)
+        return total
+
+
+def classification_loss(logits_BC: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+    """Mean loss of a classification head, chosen as Transformers chooses it.
+
+    ``regression`` (one output, or asked for): mean squared error. ``multi_label_classification``
+    (float labels, (B, C)): binary cross-entropy. Otherwise: cross-entropy, labels (B,).
+    """
+    exact = torch.promote_types(logits_BC.dtype, torch.float32)
+    logits_BC = logits_BC.to(exact)
+    if problem_type == "regression":
+        return F.mse_loss(logits_BC.reshape(labels.shape), labels.to(exact))
+    if problem_type == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits_BC, labels.to(exact))
+    return F.cross_entropy(logits_BC, labels)

@@ -1,0 +1,37 @@
+"""What the two models return.
+
+Shape legend: B batch, N text columns of the input, M memory, E embedding width, V vocabulary,
+C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class RMTCausalLMOutput(ModelOutput):  # type: ignore[misc]
+    """Of ``RMTForCausalLM``."""
+
+    loss: Tensor | None = None
+    """Mean cross-entropy of the scored labels, a scalar; None without labels."""
+    logits: Tensor | None = None
+    """``none``: None. ``last``: (B, 1, V), of each sample's last text token. ``all``: (B, N, V) in
+    the columns of the input, zero where it is padding."""
+    memory: Tensor | None = None
+    """State after the last segment, (B, M, E); give it to the next call to go on."""
+
+
+@dataclass
+class RMTSequenceClassifierOutput(ModelOutput):  # type: ignore[misc]
+    """Of ``RMTForSequenceClassification``."""
+
+    loss: Tensor | None = None
+    """Mean over the samples, a scalar; None without labels."""
+    logits: Tensor | None = None
+    """(B, C), from the last segment of each sample."""
+    memory: Tensor | None = None
+    """State after the last segment, (B, M, E)."""

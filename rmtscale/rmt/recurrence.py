@@ -1,0 +1,178 @@
+"""The segment loop: what each step is fed, where gradients are cut, what is recomputed.
+
+Shape legend: B batch (the rows of one step), N text columns of the input, L segment tokens,
+M memory, E embedding width, S segments.
+
+Source: PAPER.md, "The method". BPTT is cut as the authors' code has it, counted from the end: the
+state that enters a window of ``bptt_segments`` segments is detached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+from rmtscale.rmt.loss import IGNORED
+from rmtscale.rmt.segmenting import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One step's inputs, on the device."""
+
+    ids_BL: Tensor
+    targets_BL: Tensor | None
+    lengths_B: Tensor | None
+    """Text tokens of each row; None when all rows are full, the case without any mask."""
+    rows_B: Tensor | None
+    """Which samples these rows are; None when they are all of them."""
+    columns_BL: Tensor | None
+    """Where the text stood in the input; None for a plain slice."""
+    start: int
+    """Column of a plain slice."""
+    last: bool
+    """Whether this is the last step, in which every sample ends."""
+
+
+def pieces(
+    steps: Sequence[Step], input_ids_BN: Tensor, targets_BN: Tensor | None = None
+) -> Iterator[Piece]:
+    """The inputs of each step. Indices are planned on the host and copied over once."""
+    batch, columns = input_ids_BN.shape
+    device = input_ids_BN.device
+    uniform = [step.uniform(batch) for step in steps]
+    facts: Tensor | None = None
+    if not all(uniform):
+        flat = [[], [], []]  # type: list[list[int]]
+        for step in steps:
+            for numbers, more in zip(flat, (step.rows, step.starts, step.lengths), strict=True):
+                numbers.extend(more)
+        facts = torch.tensor(flat, dtype=torch.long).to(device)
+    used = 0
+    for index, step in enumerate(steps):
+        size, last = len(step.rows), index == len(steps) - 1
+        begin, used = used, used + size
+        if uniform[index]:
+            here = slice(step.starts[0], step.starts[0] + step.tokens)
+            targets_BL = None if targets_BN is None else targets_BN[:, here]
+            yield Piece(input_ids_BN[:, here], targets_BL, None, None, None, here.start, last)
+            continue
+        assert facts is not None, "made for steps that are not uniform"
+        rows_B, starts_B, lengths_B = facts[:, begin:used]
+        column_1L = torch.arange(step.tokens, device=device)[None]
+        # Past a row's own text any token will do; the clamp keeps the index in the input.
+        columns_BL = (starts_B[:, None] + column_1L).clamp(max=columns - 1)
+        row_B1 = rows_B[:, None]
+        targets_BL = None
+        if targets_BN is not None:
+            beyond_BL = column_1L >= lengths_B[:, None]
+            targets_BL = targets_BN[row_B1, columns_BL].masked_fill(beyond_BL, IGNORED)
+        even = min(step.lengths) == step.tokens
+        yield Piece(
+            input_ids_BN[row_B1, columns_BL],
+            targets_BL,
+            None if even else lengths_B,
+            None if size == batch else rows_B,
+            columns_BL,
+            -1,
+            last,
+        )
+
+
+def limit_to_last(targets_BN: Tensor, step: Step) -> Tensor:
+    """Targets of the last step's text only; the others are not scored."""
+    starts_B1 = torch.tensor(step.starts, device=targets_BN.device)[:, None]
+    columns_1N = torch.arange(targets_BN.shape[1], device=targets_BN.device)[None]
+    return targets_BN.masked_fill(columns_1N < starts_B1, IGNORED)
+
+
+Segment = Callable[[Tensor, Piece], tuple[Any, ...]]
+"""``(state_BME, piece)`` to ``(new state, anything else)``."""
+
+
+def recur(
+    segment: Segment,
+    inputs: Iterable[Piece],
+    state_BME: Tensor,
+    *,
+    recompute: bool = False,
+    keep_rng: bool = True,
+) -> Iterator[tuple[Piece, Tensor, tuple[Any, ...]]]:
+    """Runs segment after segment; yields each one's piece, the state after it, and its results.
+
+    A sample that does not take part in a step keeps its state.
+
+    Args:
+        segment: one recurrent step.
+        inputs: the pieces, in order.
+        state_BME: the state before the first.
+        recompute: one activation checkpoint per segment: the backward pass runs the whole of the
+            segment once more, so that the activations of only one are alive.
+        keep_rng: the second run has to draw the same dropout.
+    """
+    for piece in inputs:
+        rows_B = piece.rows_B
+        own_BME = state_BME if rows_B is None else state_BME.index_select(0, rows_B)
+        if recompute and torch.is_grad_enabled():
+            # Without the early stop, whose savings depend on the kind of backbone, what is
+            # recomputed is the same for all of them: everything.
+            with set_checkpoint_early_stop(False):
+                new_BME, *rest = checkpoint(
+                    segment, own_BME, piece, use_reentrant=False, preserve_rng_state=keep_rng
+                )
+        else:
+            new_BME, *rest = segment(own_BME, piece)
+        new_BME = new_BME.to(state_BME.dtype)
+        state_BME = new_BME if rows_B is None else state_BME.index_copy(0, rows_B, new_BME)
+        yield piece, state_BME, tuple(rest)
+
+
+class _Given(torch.autograd.Function):
+    """A value whose gradients have already been worked out."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, grads: list[Tensor | None], *_inputs: Tensor) -> Tensor:
+        ctx.grads = grads
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.grads is None:
+            raise RuntimeError("the gradients of a truncated BPTT loss are handed out only once")
+        grads, ctx.grads = ctx.grads, None
+        return (None, None, *(None if x is None else x.mul_(grad.to(x.dtype)) for x in grads))
+
+
+def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """The sum of ``losses``, each differentiated as soon as it is there.
+
+    When the next loss is worked out, the graph of the one before is gone; that is what makes
+    truncated BPTT save memory under a caller who knows only ``loss.backward()`` (Trainer,
+    accelerate). Costs one buffer of the size of the gradients. ``backward`` works once.
+
+    Args:
+        losses: scalars, made one after another (a generator).
+        inputs: tensors that require gradients: parameters, a state.
+    """
+    total: Tensor | None = None
+    grads: list[Tensor | None] = [None] * len(inputs)
+    for loss in losses:
+        total = loss.detach() if total is None else total + loss.detach()
+        if not loss.requires_grad:
+            continue
+        for index, grad in enumerate(torch.autograd.grad(loss, inputs, allow_unused=True)):
+            known = grads[index]
+            if known is None:
+                # Not in place later: autograd may hand out a tensor that something else shares.
+                grads[index] = None if grad is None else grad.clone()
+            elif grad is not None:
+                known.add_(grad)
+    assert total is not None, "at least one window"
+    result: Tensor = _Given.apply(total, grads, *inputs)
+    return result
