@@ -7,7 +7,9 @@
 from rmtscale.rmt.config import RMTConfig
 from rmtscale.rmt.decoder import RMTForCausalLM
 from rmtscale.rmt.encoder import RMTForSequenceClassification
+from rmtscale.rmt.graph import SegmentStep
 from rmtscale.rmt.outputs import RMTCausalLMOutput, RMTSequenceClassifierOutput
+from rmtscale.rmt.streaming import Stream
 
 __all__ = [
     "RMTCausalLMOutput",
@@ -15,4 +17,6 @@ __all__ = [
     "RMTForCausalLM",
     "RMTForSequenceClassification",
     "RMTSequenceClassifierOutput",
+    "SegmentStep",
+    "Stream",
 ]

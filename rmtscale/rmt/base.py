@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.adapter import attach
@@ -83,7 +83,12 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         if not weight.is_meta:
             self.memory.to(weight.device)
             self.adapters.to(weight.device)
+        self._steps: dict[Any, Any] = {}
         self.post_init()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A captured CUDA graph can be neither copied nor pickled; it is made again where needed.
+        return {**self.__dict__, "_steps": {}}
 
     @staticmethod
     def _segment_tokens_of(config: RMTConfig) -> int:
@@ -116,19 +121,24 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
             lora = "lora_" in name or "modules_to_save" in name
             parameter.requires_grad_(id(parameter) in added or lora)
 
-    def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
+    def activation_checkpointing_enable(self, *_: Any, **__: Any) -> None:
         """One checkpoint per segment (``Trainer`` calls this for ``gradient_checkpointing``).
 
-        Transformers' own, one per layer, is ``model.backbone.gradient_checkpointing_enable()``.
+        Transformers' own, one per layer, is the same method of ``model.backbone``.
         """
         self.config.checkpoint_segments = True
 
-    def gradient_checkpointing_disable(self) -> None:
+    def activation_checkpointing_disable(self) -> None:
         self.config.checkpoint_segments = False
 
     @property
-    def is_gradient_checkpointing(self) -> bool:
+    def is_activation_checkpointing(self) -> bool:
         return bool(self.config.checkpoint_segments)
+
+    # The names up to Transformers 5.17 and from then on.
+    gradient_checkpointing_enable = activation_checkpointing_enable
+    gradient_checkpointing_disable = activation_checkpointing_disable
+    is_gradient_checkpointing = is_activation_checkpointing
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Writes ``config.json`` and safetensors, the backbone with them, in one folder.
@@ -209,11 +219,6 @@ def _require_weights(path: Path) -> None:
             raise BadInput(
                 f"checkpoint {str(path)!r}: {name} is truncated or damaged: {error}"
             ) from error
-
-
-def classification_auto() -> Any:
-    """The factory of encoder backbones."""
-    return AutoModelForSequenceClassification
 
 
 def no_grad_unless(wanted: bool) -> torch.autograd.grad_mode.set_grad_enabled:

@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rmtscale.rmt import validation
 from rmtscale.rmt.backbones import DECODERS, decoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
+from rmtscale.rmt.generation import generate
+from rmtscale.rmt.graph import SegmentStep
 from rmtscale.rmt.loss import (
     IGNORED,
     SegmentLosses,
@@ -31,8 +33,8 @@ from rmtscale.rmt.loss import (
 )
 from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
 from rmtscale.rmt.outputs import RMTCausalLMOutput
-from rmtscale.rmt.recurrence import Piece, collect, limit_to_last, pieces, recur
-from rmtscale.rmt.segmenting import Step, plan, windows
+from rmtscale.rmt.recurrence import Piece, collect, cut_gradient, limit_to_last, pieces, recur
+from rmtscale.rmt.segmenting import Step, cut, plan, windows
 from rmtscale.units import require_one_of
 
 
@@ -124,7 +126,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             BadInput: anything of another shape, dtype or range; before any work.
         """
         call = self._check(input_ids, attention_mask, labels, memory, keep_logits, loss_mask)
-        if self._collects(call, memory):
+        if self._collects(call):
             given = [p for p in self.parameters() if p.requires_grad]
             if memory is not None and memory.requires_grad:
                 given.append(memory)
@@ -139,6 +141,92 @@ class RMTForCausalLM(RMTPreTrainedModel):
             kept = [pair for window in all_ran for pair in window.kept]
         output = RMTCausalLMOutput(loss=loss, logits=self._join(call, kept), memory=state_BME)
         return output.to_tuple() if return_dict is False else output
+
+    @torch.no_grad()
+    def infer(
+        self,
+        input_ids: Tensor,
+        memory: Tensor | None = None,
+        keep_logits: str = "last",
+        compile_step: bool = False,
+        cuda_graph: bool | None = None,
+    ) -> RMTCausalLMOutput:
+        """Reads an input of any length, in memory that does not depend on it.
+
+        The same numbers as ``forward`` without labels, but full segments run as one CUDA graph
+        (where there is CUDA), compiled if asked. The captured step is kept for the next call.
+
+        Args:
+            input_ids: (B, N), on any device.
+            memory: state to go on from, (B, M, E).
+            keep_logits: ``none`` or ``last``.
+            compile_step: compile the segment step; the first call takes long.
+            cuda_graph: False never captures; None and True capture where that works.
+
+        Returns:
+            Logits (B, 1, V) of the last token, or None, and the memory after it.
+
+        Raises:
+            BadInput: as ``forward``; also a model in training mode.
+        """
+        require_one_of("keep_logits", keep_logits, KEPT_LOGITS[:2])
+        ids_BN = validation.require_ids(input_ids)
+        batch, weight = ids_BN.shape[0], self.get_input_embeddings().weight
+        if memory is not None:
+            validation.require_memory(memory, batch, self.config.memory_tokens, weight)
+        validation.require_vocabulary(ids_BN, self.vocabulary)
+        key = (batch, compile_step, cuda_graph)
+        step = self._steps.get(key)
+        if step is None or not step.fits():
+            step = self._steps[key] = SegmentStep(
+                self, batch, compile_step=compile_step, cuda_graph=cuda_graph
+            )
+        step.start(self.memory(weight, batch) if memory is None else memory)
+        last_B1E = step.last_B1E
+        for begin, end in cut(ids_BN.shape[1], self.segment_tokens, self.config.alignment):
+            if end - begin == self.segment_tokens:
+                step(ids_BN[:, begin:end])
+                last_B1E = step.last_B1E
+            else:
+                ids_BL = ids_BN[:, begin:end].to(weight.device)
+                new_BME, text_BLE = self.step(step.state_BME, ids_BL)
+                step.start(new_BME)
+                last_B1E = text_BLE[:, -1:]
+        logits_B1V = None if keep_logits == "none" else self.get_output_embeddings()(last_B1E)
+        return RMTCausalLMOutput(logits=logits_B1V, memory=step.state_BME.clone())
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        memory: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> Tensor:
+        """Goes on with the text, for any length; a full segment is rolled over into a new one.
+
+        Segments are filled from the left: each token is what ``forward`` with
+        ``alignment="left"`` on everything before it predicts.
+
+        Args:
+            input_ids: (B, N) prompts.
+            attention_mask: (B, N), 1 at text.
+            memory: state to go on from, (B, M, E).
+            generation_config: Transformers' settings; the backbone's by default.
+            generator: random numbers for sampling.
+            settings: single settings on top: ``max_new_tokens``, ``do_sample``, ``temperature``,
+                ``top_k``, ``top_p``, ``eos_token_id``, ... What is None is off.
+
+        Returns:
+            The input followed by the new tokens, (B, N + new); rows that ended are padded.
+
+        Raises:
+            BadInput: as ``forward``; a setting that is not supported; a model in training mode.
+        """
+        return generate(
+            self, input_ids, attention_mask, memory, generation_config, generator, **settings
+        )
 
     def window_losses(
         self,
@@ -216,7 +304,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         state_BME = self.memory(weight, ids_BN.shape[0]) if memory is None else memory
         return _Call(ids_BN, targets_BN, steps, windows(len(steps), depth), state_BME, keep, scored)
 
-    def _collects(self, call: _Call, memory: Tensor | None) -> bool:
+    def _collects(self, call: _Call) -> bool:
         """Whether gradients are worked out window by window, inside ``forward``."""
         return (
             len(call.windows) > 1
@@ -235,7 +323,8 @@ class RMTForCausalLM(RMTPreTrainedModel):
         )
         for window in call.windows:
             if window.start:
-                state_BME = state_BME.detach()
+                before = call.steps[window.start - 1]
+                state_BME = cut_gradient(state_BME, call.state_BME, before)
             with no_grad_unless(everywhere or window is call.windows[-1]):
                 result = self._window(call, islice(inputs, len(window)), state_BME)
             state_BME = result.state_BME

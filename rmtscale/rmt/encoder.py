@@ -25,7 +25,7 @@ from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
 from rmtscale.rmt.loss import classification_loss
 from rmtscale.rmt.memory import encoder_layout, encoder_state
 from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
-from rmtscale.rmt.recurrence import Piece, pieces, recur
+from rmtscale.rmt.recurrence import Piece, cut_gradient, pieces, recur
 from rmtscale.rmt.segmenting import plan, windows
 
 
@@ -103,7 +103,8 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         validation.require_vocabulary(ids_BN, self.vocabulary)
         steps = plan(spans.lengths, self.segment_tokens, self.config.alignment, spans.offsets)
 
-        state_BME = self.memory(weight, batch) if memory is None else memory
+        initial_BME = self.memory(weight, batch) if memory is None else memory
+        state_BME = initial_BME
         inputs = pieces(steps, ids_BN)
         depth = self.config.bptt_segments if torch.is_grad_enabled() else None
         parts = windows(len(steps), depth)
@@ -111,7 +112,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         hidden_BTE = mask_BT = None
         for window in parts:
             if window.start:
-                state_BME = state_BME.detach()
+                state_BME = cut_gradient(state_BME, initial_BME, steps[window.start - 1])
             with no_grad_unless(window is parts[-1]):
                 for _, state, (last_BTE, last_mask_BT) in recur(
                     self._segment,

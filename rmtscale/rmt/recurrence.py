@@ -91,6 +91,24 @@ def limit_to_last(targets_BN: Tensor, step: Step) -> Tensor:
     return targets_BN.masked_fill(columns_1N < starts_B1, IGNORED)
 
 
+def cut_gradient(state_BME: Tensor, initial_BME: Tensor, before: Step) -> Tensor:
+    """The state that enters a new window: detached, but for samples that have not begun yet.
+
+    Their state is still the initial one, which has to be trained from there.
+
+    Args:
+        state_BME: the state after the window before.
+        initial_BME: the state before the first segment.
+        before: the last step of the window before.
+    """
+    waiting = sorted(set(range(len(state_BME))) - set(before.rows))
+    state_BME = state_BME.detach()
+    if not waiting:
+        return state_BME
+    rows = torch.tensor(waiting, device=state_BME.device)
+    return state_BME.index_copy(0, rows, initial_BME.index_select(0, rows))
+
+
 Segment = Callable[[Tensor, Piece], tuple[Any, ...]]
 """``(state_BME, piece)`` to ``(new state, anything else)``."""
 

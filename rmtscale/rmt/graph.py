@@ -1,0 +1,129 @@
+"""One full segment as a fixed piece of work: captured in a CUDA graph and, if asked, compiled.
+
+Shape legend: B batch, L segment tokens, M memory, E embedding width.
+
+At batch 1 a segment step of a small model is bound by the launches of its few hundred kernels, not
+by arithmetic. Its shapes never change, so that it can be captured once and replayed with a single
+launch: ids are copied into a fixed buffer, the state is updated in place. Nothing in it depends on
+the length of the input: memory is constant.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rmtscale.errors import BadInput
+
+_WARM_UP = 3
+NOT_CAPTURABLE = ("gpt_neo",)
+"""Kinds whose eager code copies a host scalar to the device in every layer, which a graph cannot
+hold; compiled, the scalar is a constant and the step can be captured."""
+
+
+class StepModel(Protocol):
+    """What a segment step needs of a model: ``RMTForCausalLM``."""
+
+    training: bool
+    backbone: Any
+    memory: Any
+    segment_tokens: int
+
+    def step(
+        self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def get_input_embeddings(self) -> nn.Module: ...
+
+
+class SegmentStep:
+    """``state, ids -> state`` on fixed buffers.
+
+    Args:
+        model: in evaluation mode.
+        batch_size: B.
+        compile_step: compile the step (``torch.compile``) as well; the first call takes long.
+        cuda_graph: None captures where that works; True is the same; False never. Without CUDA
+            the step runs eagerly, with the same results.
+
+    Raises:
+        BadInput: a model in training mode (dropout would be frozen into the graph).
+    """
+
+    def __init__(
+        self,
+        model: StepModel,
+        batch_size: int = 1,
+        *,
+        compile_step: bool = False,
+        cuda_graph: bool | None = None,
+    ) -> None:
+        if model.training:
+            raise BadInput("model in training mode: expected model.eval() before inference")
+        self.model = model
+        weight: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+        self.ids_BL = torch.zeros(
+            batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
+        )
+        self.state_BME = model.memory(weight, batch_size).detach().clone()
+        self.last_B1E = weight.new_zeros(batch_size, 1, weight.shape[1])
+        self._run = (
+            torch.compile(self._pure, dynamic=False, fullgraph=False)
+            if compile_step
+            else self._pure
+        )
+        capturable = compile_step or model.backbone.config.model_type not in NOT_CAPTURABLE
+        self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._weights = self._pointers()
+
+    def _pointers(self) -> tuple[int, ...]:
+        model: Any = self.model
+        return tuple(parameter.data_ptr() for parameter in model.parameters())
+
+    def fits(self) -> bool:
+        """Whether the weights are still where they were when this was made."""
+        return self._weights == self._pointers() and not self.model.training
+
+    def _pure(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        new_BME, text_BLE = self.model.step(state_BME, ids_BL)
+        return new_BME, text_BLE[:, -1:]
+
+    def _in_place(self) -> None:
+        new_BME, last_B1E = self._run(self.state_BME, self.ids_BL)
+        self.state_BME.copy_(new_BME)
+        self.last_B1E.copy_(last_B1E)
+
+    def _capture(self) -> None:
+        state_BME = self.state_BME.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._in_place()
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._in_place()
+        self.state_BME.copy_(state_BME)
+
+    @torch.no_grad()
+    def start(self, state_BME: Tensor) -> None:
+        """Sets the state before the next segment."""
+        self.state_BME.copy_(state_BME)
+
+    @torch.no_grad()
+    def __call__(self, ids_BL: Tensor) -> None:
+        """Runs one full segment: updates ``state_BME`` and ``last_B1E`` in place.
+
+        ``last_B1E`` are the hidden states of the last text token.
+        """
+        if self.uses_graph and self._graph is None:
+            self._capture()
+        self.ids_BL.copy_(ids_BL)
+        if self._graph is None:
+            self._in_place()
+        else:
+            self._graph.replay()

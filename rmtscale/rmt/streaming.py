@@ -1,0 +1,205 @@
+"""Tokens fed as they come, the state kept, saved and restored.
+
+Shape legend: B batch, K tokens of one call, L segment tokens, M memory, E embedding width,
+V vocabulary.
+
+A stream does not know how long it will become, so it fills segments from the left: however the
+tokens are chunked, the result is that of one call with ``alignment="left"``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rmtscale.errors import BadInput
+from rmtscale.rmt import validation
+from rmtscale.rmt.graph import SegmentStep
+from rmtscale.rmt.outputs import RMTCausalLMOutput
+
+STREAM_VERSION = "1"
+_TENSORS = ("memory", "pending", "last")
+
+
+class Stream:
+    """Reads tokens of any number at a time, in constant memory.
+
+    Example::
+
+        stream = Stream(model.eval())
+        for ids in chunks:            # (1, any number)
+            stream.feed(ids)
+        out = stream.finish()         # logits of the last token, memory
+
+    Args:
+        model: an ``RMTForCausalLM`` in evaluation mode.
+        batch_size: B; all rows are fed alike.
+        memory: state to go on from, (B, M, E).
+        compile_step, cuda_graph: as in ``SegmentStep``.
+
+    Raises:
+        BadInput: a model in training mode, or a memory of another shape or dtype.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int = 1,
+        *,
+        memory: Tensor | None = None,
+        compile_step: bool = False,
+        cuda_graph: bool | None = None,
+    ) -> None:
+        self.model = model
+        self._step = SegmentStep(
+            model, batch_size, compile_step=compile_step, cuda_graph=cuda_graph
+        )
+        if memory is not None:
+            self._require_memory(memory)
+            self._step.start(memory)
+        self._pending_BK = self._step.ids_BL[:, :0]
+        self.tokens = 0
+        """Tokens of each row so far."""
+
+    def _require_memory(self, memory_BME: Tensor) -> None:
+        weight = self.model.get_input_embeddings().weight
+        validation.require_memory(
+            memory_BME, self._step.ids_BL.shape[0], self.model.config.memory_tokens, weight
+        )
+
+    @property
+    def memory(self) -> Tensor:
+        """State after the last *full* segment, (B, M, E)."""
+        return self._step.state_BME.clone()
+
+    @property
+    def pending(self) -> int:
+        """Tokens of the segment that is not full yet."""
+        return int(self._pending_BK.shape[1])
+
+    @torch.no_grad()
+    def feed(self, input_ids: Tensor) -> None:
+        """Reads (B, K) tokens; every segment that becomes full is run.
+
+        Raises:
+            BadInput: another batch size, or ids outside the vocabulary; nothing is read then.
+        """
+        ids_BK = validation.require_ids(input_ids)
+        if ids_BK.shape[0] != self._step.ids_BL.shape[0]:
+            raise BadInput(
+                f"input_ids of shape {validation.shape_text(ids_BK)}: expected a batch of "
+                f"{self._step.ids_BL.shape[0]}, as the stream was made for"
+            )
+        validation.require_vocabulary(ids_BK, self.model.vocabulary)
+        self.tokens += ids_BK.shape[1]
+        size, at = self.model.segment_tokens, 0
+        device = self._step.ids_BL.device
+        if self.pending:
+            at = min(size - self.pending, ids_BK.shape[1])
+            first_BK = ids_BK[:, :at].to(device, torch.long)
+            self._pending_BK = torch.cat([self._pending_BK, first_BK], dim=1)
+            if self.pending == size:
+                self._step(self._pending_BK)
+                self._pending_BK = self._pending_BK[:, :0]
+        while ids_BK.shape[1] - at >= size:
+            self._step(ids_BK[:, at : at + size])
+            at += size
+        if at < ids_BK.shape[1]:
+            # A copy: the caller's tensor may be long, or used again.
+            self._pending_BK = ids_BK[:, at:].to(device, torch.long).clone()
+
+    def _require_started(self) -> None:
+        if not self.tokens:
+            raise BadInput("stream of 0 tokens: expected feed() before")
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """Of the token after the last one fed, (B, 1, V); the stream stays as it is.
+
+        Raises:
+            BadInput: nothing was fed yet.
+        """
+        self._require_started()
+        last_B1E = self._step.last_B1E
+        if self.pending:
+            last_B1E = self.model.step(self._step.state_BME, self._pending_BK)[1][:, -1:]
+        logits_B1V: Tensor = self.model.get_output_embeddings()(last_B1E)
+        return logits_B1V
+
+    @torch.no_grad()
+    def finish(self) -> RMTCausalLMOutput:
+        """Closes the segment that is not full; what is fed next begins a new one.
+
+        Returns:
+            Logits of the last token, (B, 1, V), and the memory after it, (B, M, E).
+
+        Raises:
+            BadInput: nothing was fed yet.
+        """
+        self._require_started()
+        if self.pending:
+            new_BME, text_BLE = self.model.step(self._step.state_BME, self._pending_BK)
+            self._step.start(new_BME)
+            self._step.last_B1E.copy_(text_BLE[:, -1:])
+            self._pending_BK = self._pending_BK[:, :0]
+        logits_B1V = self.model.get_output_embeddings()(self._step.last_B1E)
+        return RMTCausalLMOutput(logits=logits_B1V, memory=self.memory)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the state of the stream (not the model) as one safetensors file, whole."""
+        step = self._step
+        tensors = {
+            "memory": step.state_BME,
+            "pending": self._pending_BK,
+            "last": step.last_B1E,
+        }
+        facts = {
+            "version": STREAM_VERSION,
+            "tokens": str(self.tokens),
+            "segment_tokens": str(self.model.segment_tokens),
+        }
+        target = Path(path)
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            save_file({name: x.contiguous().cpu() for name, x in tensors.items()}, part, facts)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @torch.no_grad()
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Goes on from where ``save`` left off.
+
+        Raises:
+            BadInput: not such a file, truncated, of another version, or of another model.
+        """
+        try:
+            with safe_open(path, framework="pt") as opened:
+                facts = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise BadInput(f"stream state {str(path)!r}: {error}") from error
+        if facts.get("version") != STREAM_VERSION or set(tensors) != set(_TENSORS):
+            raise BadInput(
+                f"stream state {str(path)!r} of version {facts.get('version')!r}: expected "
+                f"{STREAM_VERSION!r}"
+            )
+        size = str(self.model.segment_tokens)
+        if facts["segment_tokens"] != size:
+            raise BadInput(
+                f"stream state {str(path)!r} has segments of {facts['segment_tokens']} tokens: "
+                f"expected {size}"
+            )
+        step = self._step
+        memory_BME = tensors["memory"].to(step.state_BME.device)
+        self._require_memory(memory_BME)
+        step.start(memory_BME)
+        step.last_B1E.copy_(tensors["last"])
+        self._pending_BK = tensors["pending"].to(step.ids_BL.device)
+        self.tokens = int(facts["tokens"])

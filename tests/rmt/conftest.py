@@ -1,0 +1,48 @@
+"""Shared set-up: one thread, a fixed seed, helpers importable, float64 all the way through."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.utils import logging
+
+sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def _exact_norm(self, hidden):
+    variance = hidden.pow(2).mean(-1, keepdim=True)
+    return self.weight * (hidden * torch.rsqrt(variance + self.variance_epsilon))
+
+
+def _exact_attention(self, query, key, value, attention_mask=None):
+    weights = query @ key.transpose(-1, -2)
+    queries, keys = query.shape[-2], key.shape[-2]
+    seen = self.bias[:, :, keys - queries : keys, :keys]
+    weights = torch.where(seen, weights, torch.finfo(weights.dtype).min)
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = self.attn_dropout(weights.softmax(-1))
+    return weights @ value, weights
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Llama's norm and GPT-Neo's attention round to fp32 inside, whatever the model's dtype is.
+
+    1e-10 can only be asked for where nothing rounds; the model and the reference both run these.
+    """
+    monkeypatch.setattr(LlamaRMSNorm, "forward", _exact_norm)
+    monkeypatch.setattr(GPTNeoSelfAttention, "_attn", _exact_attention)

@@ -1,0 +1,94 @@
+"""A slow, obvious RMT: one sample after another, one segment after another, everything explicit.
+
+Shares nothing with ``rmtscale.rmt`` but the backbone: cuts by itself, lays out token by token,
+gives explicit masks, keeps all logits, sums the loss label by label.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def cut_text(text, size, alignment):
+    """The segments of one sample as lists of ids."""
+    text = list(text)
+    if alignment == "left":
+        return [text[i : i + size] for i in range(0, len(text), size)]
+    parts = []
+    while text:
+        parts.insert(0, text[-size:])
+        text = text[:-size]
+    return parts
+
+
+def run(base, embeds):
+    """Last hidden states of one sequence, with an explicit mask."""
+    ones = torch.ones(1, len(embeds), dtype=torch.long)
+    return base(inputs_embeds=torch.stack(embeds)[None], attention_mask=ones).last_hidden_state[0]
+
+
+def cut_here(index, count, depth):
+    """Whether the state is detached before segment ``index`` of ``count``."""
+    return depth is not None and index > 0 and (count - index) % depth == 0
+
+
+def decoder(backbone, initial, ids, mask, labels, *, size, alignment="right", loss_on="all",
+            loss_mask=None, depth=None, memory=None):
+    """Mean loss, logits of each text token of each sample, memory of each sample."""
+    embed, head, base = (
+        backbone.get_input_embeddings(), backbone.get_output_embeddings(), backbone.base_model,
+    )
+    m, losses, all_logits, states = len(initial), [], [], []
+    for row in range(len(ids)):
+        columns = [c for c in range(ids.shape[1]) if mask[row, c]]
+        parts = cut_text(columns, size - 2 * m, alignment)
+        state = list(initial if memory is None else memory[row])
+        logits, of_segment = [], []
+        for index, part in enumerate(parts):
+            if cut_here(index, len(parts), depth):
+                state = [vector.detach() for vector in state]
+            text = [embed(ids[row, column]) for column in part]
+            hidden = run(base, [*state, *text, *state])
+            for position in range(len(part)):
+                logits.append(head(hidden[m + position]))
+                of_segment.append(index)
+            state = [hidden[m + len(part) + k] for k in range(m)]
+        for position in range(1, len(columns)):
+            label = int(labels[row, columns[position]])
+            if label == -100 or (loss_mask is not None and not loss_mask[row, columns[position]]):
+                continue
+            if loss_on == "last" and of_segment[position - 1] != len(parts) - 1:
+                continue
+            losses.append(-torch.log_softmax(logits[position - 1], -1)[label])
+        all_logits.append(torch.stack(logits))
+        states.append(torch.stack(state) if m else ids.new_zeros(0))
+    loss = sum(losses) / len(losses) if losses else None
+    return loss, all_logits, states
+
+
+def encoder(backbone, initial, ids, mask, labels, *, size, cls, sep, alignment="right", depth=None):
+    """Mean cross-entropy, logits of each sample, memory of each sample."""
+    embed, base = backbone.get_input_embeddings(), backbone.base_model
+    m, all_logits, states = len(initial), [], []
+    for row in range(len(ids)):
+        text = [int(i) for i, real in zip(ids[row], mask[row], strict=True) if real]
+        parts = cut_text(text, size - m - 3, alignment)
+        state = list(initial)
+        for index, part in enumerate(parts):
+            if cut_here(index, len(parts), depth):
+                state = [vector.detach() for vector in state]
+            one = [embed(torch.tensor(token)) for token in (cls, sep)]
+            words = [embed(torch.tensor(token)) for token in part]
+            hidden = run(base, [one[0], *state, one[1], *words, one[1]])
+            state = [hidden[1 + k] for k in range(m)]
+        if backbone.config.model_type == "bert":
+            logits = backbone.classifier(backbone.bert.pooler(hidden[None]))[0]
+        else:
+            mean = backbone.config.classifier_pooling == "mean"
+            pooled = hidden.mean(0) if mean else hidden[0]
+            logits = backbone.classifier(backbone.head(pooled))
+        all_logits.append(logits)
+        states.append(torch.stack(state) if m else ids.new_zeros(0))
+    logits = torch.stack(all_logits)
+    loss = -torch.log_softmax(logits, -1)[torch.arange(len(ids)), labels].mean()
+    return loss, logits, states
