@@ -135,28 +135,26 @@ def alive_at_most(model, ids, run):
     segment, most, kept = 0, 0, weakref.WeakSet()
 
     def begin(*_):
-        nonlocal segment, most
-        most = max(most, len({item.segment for item in kept}))
+        nonlocal segment
         segment += 1
 
     def pack(tensor):
+        nonlocal most
         item = Kept(tensor, segment)
         if not isinstance(tensor, torch.nn.Parameter):
             kept.add(item)
+        most = max(most, len({other.segment for other in kept}))
         return item
 
     hook = model.get_input_embeddings().register_forward_pre_hook(begin)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda item: item.tensor):
         run(model, ids)
-        begin()
     hook.remove()
     return most
 
 
 def backward_of_forward(model, ids):
-    loss = model(ids, labels=ids).loss
-    model.get_input_embeddings()(ids)  # looks once more, before the graph is gone
-    loss.backward()
+    model(ids, labels=ids).loss.backward()
 
 
 def backward_of_windows(model, ids):
