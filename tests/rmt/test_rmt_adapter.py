@@ -1,0 +1,71 @@
+"""The parallel adapter: nothing at first, then what its formula says, in every kind."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_models import DECODERS, ENCODERS, backbone, tokens
+
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+from rmtscale.rmt.backbones import layers
+
+
+def make(kind, **more):
+    if kind in DECODERS:
+        return RMTForCausalLM(backbone(kind), RMTConfig(10, 2, **more)).eval()
+    special = {"cls_token_id": 1, "sep_token_id": 2}
+    return RMTForSequenceClassification(backbone(kind), RMTConfig(10, 2, **special, **more)).eval()
+
+
+def wake(model):
+    with torch.no_grad():
+        for parameter in model.adapters.parameters():
+            parameter.normal_()
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
+def test_it_starts_as_nothing_and_then_matters(kind):
+    plain, ids = make(kind), tokens(2, 15)
+    model = make(kind, adapter_width=3)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    assert len(model.adapters) == 2
+    assert torch.equal(model(ids).logits, plain(ids).logits)
+    wake(model)
+    assert (model(ids).logits - plain(ids).logits).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
+def test_only_what_was_added_is_trained(kind):
+    model = make(kind, adapter_width=3, checkpoint_segments=True).train()
+    wake(model)
+    model.freeze_backbone()
+    labels = tokens(2, 15) if kind in DECODERS else torch.tensor([0, 1])
+    model(tokens(2, 15), labels=labels).loss.backward()
+    with_grad = {name for name, p in model.named_parameters() if p.grad is not None}
+    added = {name for name, _ in model.named_parameters() if not name.startswith("backbone.")}
+    assert with_grad == added
+
+
+def test_the_formula():
+    """h = FFN(x) + scale * up(relu(down(x)))."""
+    model = make("gpt2", adapter_width=3, adapter_scale=2.5)
+    wake(model)
+    layer, adapter = next(iter(layers(model.backbone))), model.adapters[0]
+    x = torch.randn(1, 4, 8, dtype=torch.float64)
+    down = x @ adapter.down.weight.T + adapter.down.bias
+    added = 2.5 * (down.clamp(min=0) @ adapter.up.weight.T + adapter.up.bias)
+    assert (layer.mlp(x) - (layer.mlp.forward(x) + added)).abs().max() < 1e-12
+
+
+def test_a_copy_has_its_own_adapters():
+    model, ids = make("gpt2", adapter_width=3), tokens(1, 9)
+    wake(model)
+    before = model(ids).logits
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.adapters.parameters():
+            parameter.zero_()
+    assert torch.equal(model(ids).logits, before)
+    assert not torch.equal(other(ids).logits, before)

@@ -1,0 +1,171 @@
+"""Trainer, accelerate, torch.compile, autocast, the meta device, and what importing costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from accelerate import Accelerator
+from tiny_models import DECODERS, ENCODERS, backbone, tokens
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Trainer, TrainingArguments
+
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+
+
+def model_of(kind="gpt2", dtype=torch.float32, **more):
+    return RMTForCausalLM(backbone(kind, dtype), RMTConfig(8, 2, **more))
+
+
+class Samples(torch.utils.data.Dataset):
+    def __init__(self, count=8, classify=False):
+        ids = tokens(count, 13)
+        self.rows = [
+            {"input_ids": row, "labels": row[0] % 3 if classify else row} for row in ids
+        ]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+def trainer(model, folder, data, **more):
+    arguments = TrainingArguments(
+        output_dir=str(folder), max_steps=2, per_device_train_batch_size=2, learning_rate=1e-2,
+        report_to=[], save_strategy="steps", save_steps=2, use_cpu=True, disable_tqdm=True, **more,
+    )
+    return Trainer(model=model, args=arguments, train_dataset=data, eval_dataset=data)
+
+
+@pytest.mark.parametrize("depth", [None, 1])
+def test_trainer_trains_saves_and_evaluates(tmp_path, depth):
+    model = model_of(bptt_segments=depth)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    run = trainer(model, tmp_path, Samples())
+    run.train()
+    assert all(not torch.equal(before[name], p) for name, p in model.named_parameters())
+    other = RMTForCausalLM.from_pretrained(tmp_path / "checkpoint-2").eval()
+    ids = tokens(1, 9)
+    assert torch.equal(other(ids).logits, model.eval()(ids).logits)
+    assert run.evaluate()["eval_loss"] > 0
+    assert run.predict(Samples(4)).predictions.shape == (4, 1, 19)
+
+
+def test_trainer_s_gradient_checkpointing_is_one_per_segment(tmp_path):
+    model = model_of()
+    runs = []
+    model.backbone.transformer.h[0].register_forward_hook(lambda *_: runs.append(1))
+    trainer(model, tmp_path, Samples(), gradient_checkpointing=True).train()
+    assert model.config.checkpoint_segments
+    assert len(runs) == 2 * 2 * 4, "two steps of four segments, each run twice"
+    model.gradient_checkpointing_disable()
+    assert not model.is_gradient_checkpointing
+
+
+def test_trainer_trains_an_encoder(tmp_path):
+    config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2)
+    model = RMTForSequenceClassification(backbone("bert", torch.float32), config)
+    run = trainer(model, tmp_path, Samples(classify=True))
+    run.train()
+    assert run.predict(Samples(4, classify=True)).predictions.shape == (4, 3)
+
+
+def test_accelerate():
+    accelerator = Accelerator(cpu=True)
+    model = model_of(bptt_segments=2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    loader = torch.utils.data.DataLoader(Samples(), batch_size=2)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    losses = []
+    for _ in range(4):
+        for batch in loader:
+            loss = model(**batch).loss
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(float(loss))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("depth", [None, 2])
+def test_distributed_data_parallel_equals_one_process(tmp_path, depth):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
+    )
+    try:
+        plain, ids = model_of(bptt_segments=depth), tokens(2, 13)
+        wrapped = torch.nn.parallel.DistributedDataParallel(model_of(bptt_segments=depth))
+        wrapped.module.load_state_dict(plain.state_dict())
+        for model in (plain, wrapped):
+            model(ids, labels=ids).loss.backward()
+        for (name, ours), theirs in zip(
+            wrapped.module.named_parameters(), plain.parameters(), strict=True
+        ):
+            assert torch.equal(ours.grad, theirs.grad), name
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_torch_compile_of_the_whole_model(train):
+    model, ids = model_of(), tokens(2, 12)
+    compiled = torch.compile(model, backend="aot_eager")
+    if not train:
+        with torch.no_grad():
+            assert (compiled(ids).logits - model(ids).logits).abs().max() < 1e-5
+        return
+    compiled(ids, labels=ids).loss.backward()
+    ours = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    model(ids, labels=ids).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert (ours[name] - parameter.grad).abs().max() < 1e-5, name
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_autocast(kind, checkpoint):
+    model, ids = model_of(kind, checkpoint_segments=checkpoint), tokens(2, 13)
+    exact = model(ids, labels=ids).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(ids, labels=ids)
+    out.loss.backward()
+    assert abs(float(out.loss - exact)) < 0.05 * float(exact)
+    assert out.memory.dtype == torch.float32
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_flops_can_be_counted_on_the_meta_device(kind):
+    counts = []
+    for device in ("cpu", "meta"):
+        model = model_of(kind).to(device)
+        ids = tokens(1, 13).to(device)
+        with FlopCounterMode(display=False) as counter:
+            model(ids, labels=ids).loss.backward()
+        counted = counter.get_flop_counts()["Global"]
+        counts.append({str(op): n for op, n in counted.items() if "attention" not in str(op)})
+    assert counts[0] == counts[1]
+    assert sum(counts[0].values()) > 0
+
+
+def test_importing_rmtscale_does_not_import_this():
+    code = "import rmtscale, sys; print('torch' in sys.modules, 'rmtscale.rmt' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "False"]
+
+
+def test_encoders_take_the_same_ways():
+    for kind in ENCODERS:
+        config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2)
+        model = RMTForSequenceClassification(backbone(kind, torch.float32), config)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(tokens(2, 15), labels=torch.tensor([0, 1])).loss
+        loss.backward()
+        assert torch.isfinite(loss)
+        meta = model.to("meta")
+        assert meta(torch.zeros(2, 9, dtype=torch.long, device="meta")).logits.shape == (2, 3)

@@ -1,0 +1,112 @@
+"""The captured and compiled segment step; without CUDA it falls back to the same numbers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_models import DECODERS, backbone, tokens
+
+from rmtscale.errors import BadInput
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, SegmentStep
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def make(kind="gpt2", dtype=torch.float64, alignment="right"):
+    return RMTForCausalLM(backbone(kind, dtype), RMTConfig(8, 2, alignment=alignment)).eval()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the fallback is for machines without CUDA")
+@pytest.mark.parametrize("alignment", ["right", "left"])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_without_cuda_a_graph_asked_for_is_the_eager_step(kind, alignment):
+    model = make(kind, alignment=alignment)
+    for columns in (2, 4, 11, 12):
+        ids = tokens(2, columns)
+        wanted = model(ids)
+        for choice in (None, True, False):
+            out = model.infer(ids, cuda_graph=choice)
+            assert torch.equal(out.logits, wanted.logits)
+            assert torch.equal(out.memory, wanted.memory)
+    assert not SegmentStep(model, 2, cuda_graph=True).uses_graph
+
+
+def test_compiled_equals_eager_within_rounding():
+    model = make(dtype=torch.float32)
+    ids = tokens(1, 11)
+    wanted, out = model(ids), model.infer(ids, compile_step=True)
+    assert (out.logits - wanted.logits).abs().max() < 1e-5
+    assert (out.memory - wanted.memory).abs().max() < 1e-5
+
+
+def test_going_on_and_keeping_no_logits():
+    model, ids = make(), tokens(1, 12)
+    first = model.infer(ids[:, :8], keep_logits="none")
+    assert first.logits is None
+    second = model.infer(ids[:, 8:], memory=first.memory)
+    wanted = model(ids)
+    assert torch.equal(second.logits, wanted.logits)
+    assert torch.equal(first.memory, model(ids[:, :8]).memory), "results are not overwritten"
+
+
+def test_a_step_is_reused_until_the_weights_move():
+    model, ids = make(), tokens(1, 8)
+    model.infer(ids)
+    step = next(iter(model._steps.values()))
+    model.infer(ids)
+    assert next(iter(model._steps.values())) is step
+    model.to(torch.float32)
+    out = model.infer(ids)
+    assert next(iter(model._steps.values())) is not step
+    assert out.logits.dtype == torch.float32
+    assert copy.deepcopy(model)._steps == {}
+
+
+def test_memory_does_not_depend_on_the_length():
+    """No tensor of the loop is as large as the input, whatever its length."""
+    model = make(dtype=torch.float32)
+    largest = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.is_floating_point():
+                largest[-1] = max(largest[-1], out.untyped_storage().nbytes())
+            return out
+
+    for columns in (40, 4000):
+        largest.append(0)
+        with Watch(), torch.no_grad():
+            model.infer(tokens(1, columns))
+            model(tokens(1, columns))
+    assert largest[0] == largest[1]
+
+
+def test_bad_input_is_refused():
+    model = make()
+    with pytest.raises(BadInput, match="model in training mode"):
+        make().train().infer(tokens(1, 8))
+    with pytest.raises(BadInput, match="keep_logits 'all': expected one of none, last"):
+        model.infer(tokens(1, 8), keep_logits="all")
+    with pytest.raises(BadInput, match="input_ids with id 19"):
+        model.infer(torch.tensor([[19]]))
+    with pytest.raises(BadInput, match="memory of shape"):
+        model.infer(tokens(1, 8), memory=torch.zeros(2, 2, 8))
+
+
+@CUDA
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile_step", [False, True])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_captured_step_equals_eager(kind, compile_step):
+    model = make(kind, torch.float32).cuda()
+    ids = tokens(2, 27).cuda()
+    wanted, out = model(ids), model.infer(ids, compile_step=compile_step)
+    assert (out.logits - wanted.logits).abs().max() < 1e-4
+    assert (out.memory - wanted.memory).abs().max() < 1e-4
+    again = model.infer(ids, compile_step=compile_step)
+    assert torch.equal(out.logits, again.logits)
+    step = next(iter(model._steps.values()))
+    assert step.uses_graph == (compile_step or kind != "gpt_neo")
