@@ -5,7 +5,7 @@ Shape legend: M memory, L segment tokens, T = L plus memory (and special tokens)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -42,7 +42,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "rmt"
-    keys_to_ignore_at_inference = ("memory",)
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["memory"]
 
     def __init__(
         self,

@@ -54,7 +54,10 @@ def settings(base: GenerationConfig | None, given: dict[str, Any]) -> Generation
         BadInput: a name Transformers does not know, or a setting that is not supported (beams).
     """
     config = copy.deepcopy(base) if base is not None else GenerationConfig()
-    unknown = config.update(**given)
+    try:
+        unknown = config.update(**given)
+    except ValueError as error:
+        raise BadInput(f"generation settings: {str(error).splitlines()[0]}") from error
     if unknown:
         raise BadInput(f"generation setting {sorted(unknown)[0]!r}: not one of GenerationConfig")
     for name, value in config.to_dict().items():

@@ -91,21 +91,21 @@ def test_accelerate():
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("depth", [None, 2])
-def test_distributed_data_parallel_equals_one_process(tmp_path, depth):
+def test_distributed_data_parallel_equals_one_process(tmp_path):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
     )
     try:
-        plain, ids = model_of(bptt_segments=depth), tokens(2, 13)
-        wrapped = torch.nn.parallel.DistributedDataParallel(model_of(bptt_segments=depth))
-        wrapped.module.load_state_dict(plain.state_dict())
-        for model in (plain, wrapped):
-            model(ids, labels=ids).loss.backward()
-        for (name, ours), theirs in zip(
-            wrapped.module.named_parameters(), plain.parameters(), strict=True
-        ):
-            assert torch.equal(ours.grad, theirs.grad), name
+        for depth in (None, 2):
+            plain, ids = model_of(bptt_segments=depth), tokens(2, 13)
+            wrapped = torch.nn.parallel.DistributedDataParallel(model_of(bptt_segments=depth))
+            wrapped.module.load_state_dict(plain.state_dict())
+            for model in (plain, wrapped):
+                model(ids, labels=ids).loss.backward()
+            for (name, ours), theirs in zip(
+                wrapped.module.named_parameters(), plain.parameters(), strict=True
+            ):
+                assert torch.equal(ours.grad, theirs.grad), name
     finally:
         torch.distributed.destroy_process_group()
 
@@ -148,7 +148,9 @@ def test_flops_can_be_counted_on_the_meta_device(kind):
         with FlopCounterMode(display=False) as counter:
             model(ids, labels=ids).loss.backward()
         counted = counter.get_flop_counts()["Global"]
-        counts.append({str(op): n for op, n in counted.items() if "attention" not in str(op)})
+        # Attention is a fused kernel on the CPU and two matmuls on the meta device.
+        counts.append({str(op): n for op, n in counted.items() if op != torch.ops.aten.bmm})
+        counts[-1] = {op: n for op, n in counts[-1].items() if "attention" not in op}
     assert counts[0] == counts[1]
     assert sum(counts[0].values()) > 0
 

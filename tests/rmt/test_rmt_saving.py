@@ -53,7 +53,12 @@ def test_lora_and_adapters_come_back(tmp_path):
             parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(tmp_path)
     other = RMTForCausalLM.from_pretrained(tmp_path)
-    same(model, other, tokens(2, 13))
+    ours, theirs = model.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ids = tokens(2, 13)
+    # Not bit for bit: a small matmul rounds by how its operands lie in memory.
+    assert (model.eval()(ids).logits - other.eval()(ids).logits).abs().max() < 1e-5
     assert any("lora_A" in name for name in other.state_dict())
 
 
