@@ -42,7 +42,8 @@ class ParallelAdapter(nn.Module):
 
     def beside(self, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         """After a block that is one module: adds to what it returns."""
-        return output + self(args[0])
+        added_BTD: Tensor = self(args[0])
+        return output + added_BTD
 
     def into_residual(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Before BERT's output module, which adds its second argument, the block's own input."""
@@ -56,7 +57,8 @@ class ParallelAdapter(nn.Module):
         """After the second half of such a block."""
         read_BTD, self._read_BTD = self._read_BTD, None
         assert read_BTD is not None, "the first half of the block ran before"
-        return output + self(read_BTD)
+        added_BTD: Tensor = self(read_BTD)
+        return output + added_BTD
 
 
 def attach(backbone: PreTrainedModel, inner_width: int, scale: float) -> nn.ModuleList:
@@ -68,11 +70,12 @@ def attach(backbone: PreTrainedModel, inner_width: int, scale: float) -> nn.Modu
         adapter = ParallelAdapter(width, inner_width, scale, dtype)
         adapters.append(adapter)
         kind = backbone.config.model_type
+        block: Any = layer
         if kind == "bert":
-            layer.output.register_forward_pre_hook(adapter.into_residual)
+            block.output.register_forward_pre_hook(adapter.into_residual)
         elif kind == "opt":
-            layer.fc1.register_forward_pre_hook(adapter.read)
-            layer.fc2.register_forward_hook(adapter.add)
+            block.fc1.register_forward_pre_hook(adapter.read)
+            block.fc2.register_forward_hook(adapter.add)
         else:
-            layer.mlp.register_forward_hook(adapter.beside)
+            block.mlp.register_forward_hook(adapter.beside)
     return adapters

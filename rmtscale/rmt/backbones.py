@@ -80,9 +80,10 @@ def unwrap(backbone: nn.Module) -> tuple[PreTrainedModel, dict[str, dict[str, An
                 f"peft method {config.peft_type.value}: expected one that lives in the layers, "
                 "such as LORA"
             )
-    if adapters and hasattr(backbone, "get_base_model"):
-        backbone = backbone.get_base_model()
-    return backbone, {name: _plain(config.to_dict()) for name, config in adapters.items()}
+    inner: Any = backbone
+    if adapters and hasattr(inner, "get_base_model"):
+        inner = inner.get_base_model()
+    return inner, {name: _plain(config.to_dict()) for name, config in adapters.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -181,8 +182,8 @@ def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tenso
     mask = create_bidirectional_mask(
         config=base.config, inputs_embeds=embedded_BTE, attention_mask=mask_BT
     )
-    hidden_BTE = base.encoder(embedded_BTE, attention_mask=mask).last_hidden_state
-    return hidden_BTE
+    last_BTE: Tensor = base.encoder(embedded_BTE, attention_mask=mask).last_hidden_state
+    return last_BTE
 
 
 def classify(backbone: PreTrainedModel, hidden_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rmtscale.errors import BadInput
@@ -102,7 +102,13 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     @property
     def vocabulary(self) -> int:
         """Token ids the backbone knows."""
-        return int(self.get_input_embeddings().weight.shape[0])
+        return int(self.embedding_VE.shape[0])
+
+    @property
+    def embedding_VE(self) -> Tensor:
+        """The token embeddings: memory has their width, dtype and device."""
+        weight_VE: Tensor = self.backbone.get_input_embeddings().weight
+        return weight_VE
 
     def init_weights(self) -> None:
         # The backbone comes with its weights, or drew them when it was built; Transformers' own

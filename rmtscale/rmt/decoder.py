@@ -91,6 +91,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         memory: Tensor | None = None,
+        *,
         keep_logits: str | None = None,
         loss_mask: Tensor | None = None,
         return_dict: bool | None = None,
@@ -125,7 +126,9 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: anything of another shape, dtype or range; before any work.
         """
-        call = self._check(input_ids, attention_mask, labels, memory, keep_logits, loss_mask)
+        call = self._check(
+            input_ids, attention_mask, labels, memory, keep_logits=keep_logits, loss_mask=loss_mask
+        )
         if self._collects(call):
             given = [p for p in self.parameters() if p.requires_grad]
             if memory is not None and memory.requires_grad:
@@ -147,6 +150,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         self,
         input_ids: Tensor,
         memory: Tensor | None = None,
+        *,
         keep_logits: str = "last",
         compile_step: bool = False,
         cuda_graph: bool | None = None,
@@ -171,7 +175,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         """
         require_one_of("keep_logits", keep_logits, KEPT_LOGITS[:2])
         ids_BN = validation.require_ids(input_ids)
-        batch, weight = ids_BN.shape[0], self.get_input_embeddings().weight
+        batch, weight = ids_BN.shape[0], self.embedding_VE
         if memory is not None:
             validation.require_memory(memory, batch, self.config.memory_tokens, weight)
         validation.require_vocabulary(ids_BN, self.vocabulary)
@@ -200,6 +204,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         memory: Tensor | None = None,
+        *,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
         **settings: Any,
@@ -225,7 +230,13 @@ class RMTForCausalLM(RMTPreTrainedModel):
             BadInput: as ``forward``; a setting that is not supported; a model in training mode.
         """
         return generate(
-            self, input_ids, attention_mask, memory, generation_config, generator, **settings
+            self,
+            input_ids,
+            attention_mask,
+            memory,
+            generation_config=generation_config,
+            generator=generator,
+            **settings,
         )
 
     def window_losses(
@@ -255,8 +266,8 @@ class RMTForCausalLM(RMTPreTrainedModel):
             attention_mask,
             input_ids if labels is None else labels,
             memory,
-            "none",
-            loss_mask,
+            keep_logits="none",
+            loss_mask=loss_mask,
         )
         return self._losses(call, [])
 
@@ -276,6 +287,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         attention_mask: Tensor | None,
         labels: Tensor | None,
         memory: Tensor | None,
+        *,
         keep_logits: str | None,
         loss_mask: Tensor | None,
     ) -> _Call:
@@ -283,7 +295,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         keep = config.keep_logits if keep_logits is None else keep_logits
         require_one_of("keep_logits", keep, KEPT_LOGITS)
         ids_BN = validation.require_ids(input_ids)
-        weight = self.get_input_embeddings().weight
+        weight = self.embedding_VE
         if memory is not None:
             validation.require_memory(memory, ids_BN.shape[0], config.memory_tokens, weight)
         spans = validation.text_spans(ids_BN, attention_mask)
@@ -348,7 +360,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             state_BME = new_BME
             if loss is not None:
                 losses.add(loss)
-            if hidden_BLE is not None:
+            if hidden_BLE is not None and piece.targets_BL is not None:
                 losses.score(hidden_BLE, piece.targets_BL)
             if logits is not None:
                 kept.append((piece, logits))

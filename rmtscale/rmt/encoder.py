@@ -93,7 +93,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         """
         ids_BN = validation.require_ids(input_ids)
         batch, inner = ids_BN.shape[0], self.backbone.config
-        weight = self.get_input_embeddings().weight
+        weight = self.embedding_VE
         if memory is not None:
             validation.require_memory(memory, batch, self.config.memory_tokens, weight)
         problem = self._problem(labels)

@@ -34,15 +34,43 @@ from rmtscale.rmt.backbones import decoder_hidden
 DEFAULT_NEW_TOKENS = 20
 """As in Transformers, when neither ``max_new_tokens`` nor ``max_length`` is set."""
 _USED = frozenset(
-    "max_length max_new_tokens min_new_tokens do_sample temperature top_k top_p min_p "
-    "repetition_penalty no_repeat_ngram_size pad_token_id bos_token_id eos_token_id".split()
+    {
+        "max_length",
+        "max_new_tokens",
+        "min_new_tokens",
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "repetition_penalty",
+        "no_repeat_ngram_size",
+        "pad_token_id",
+        "bos_token_id",
+        "eos_token_id",
+    }
 )
 # Settings that change nothing here: bookkeeping, or a cache we have our own of.
 _HARMLESS = frozenset(
-    "transformers_version use_cache cache_implementation cache_config return_dict_in_generate "
-    "output_attentions output_hidden_states output_scores output_logits max_cache_len "
-    "num_assistant_tokens num_assistant_tokens_schedule assistant_confidence_threshold "
-    "assistant_lookbehind target_lookbehind is_assistant disable_compile".split()
+    {
+        "transformers_version",
+        "use_cache",
+        "cache_implementation",
+        "cache_config",
+        "return_dict_in_generate",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "output_logits",
+        "max_cache_len",
+        "num_assistant_tokens",
+        "num_assistant_tokens_schedule",
+        "assistant_confidence_threshold",
+        "assistant_lookbehind",
+        "target_lookbehind",
+        "is_assistant",
+        "disable_compile",
+    }
 )
 _NEUTRAL = (None, False, 0, 0.0, 1, 1.0)
 
@@ -142,6 +170,7 @@ def _generate_group(
     ids_GN: Tensor,
     state_GME: Tensor,
     config: GenerationConfig,
+    *,
     count: int,
     pad: int,
     generator: torch.Generator | None,
@@ -190,6 +219,7 @@ def generate(
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     memory: Tensor | None = None,
+    *,
     generation_config: GenerationConfig | None = None,
     generator: torch.Generator | None = None,
     **given: Any,
@@ -199,7 +229,7 @@ def generate(
         raise BadInput("model in training mode: expected model.eval() before inference")
     ids_BN = validation.require_ids(input_ids)
     batch, columns = ids_BN.shape
-    weight = model.get_input_embeddings().weight
+    weight = model.embedding_VE
     if memory is not None:
         validation.require_memory(memory, batch, model.config.memory_tokens, weight)
     spans = validation.text_spans(ids_BN, attention_mask)
@@ -220,7 +250,13 @@ def generate(
         rows = [row for row in range(batch) if spans.lengths[row] == length]
         texts = [ids_BN[row, spans.offsets[row] : spans.offsets[row] + length] for row in rows]
         own_GK = _generate_group(
-            model, torch.stack(texts), state_BME[rows], config, count, pad, generator
+            model,
+            torch.stack(texts),
+            state_BME[rows],
+            config,
+            count=count,
+            pad=pad,
+            generator=generator,
         )
         made_BK[rows, : own_GK.shape[1]] = own_GK.to(made_BK.dtype)
         longest = max(longest, own_GK.shape[1])

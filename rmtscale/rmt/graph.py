@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rmtscale.errors import BadInput
 
@@ -30,12 +30,11 @@ class StepModel(Protocol):
     backbone: Any
     memory: Any
     segment_tokens: int
+    embedding_VE: Tensor
 
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor]: ...
-
-    def get_input_embeddings(self) -> nn.Module: ...
 
 
 class SegmentStep:
@@ -47,6 +46,7 @@ class SegmentStep:
         compile_step: compile the step (``torch.compile``) as well; the first call takes long.
         cuda_graph: None captures where that works; True is the same; False never. Without CUDA
             the step runs eagerly, with the same results.
+        backend: of ``torch.compile``.
 
     Raises:
         BadInput: a model in training mode (dropout would be frozen into the graph).
@@ -59,18 +59,19 @@ class SegmentStep:
         *,
         compile_step: bool = False,
         cuda_graph: bool | None = None,
+        backend: str = "inductor",
     ) -> None:
         if model.training:
             raise BadInput("model in training mode: expected model.eval() before inference")
         self.model = model
-        weight: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+        weight = model.embedding_VE
         self.ids_BL = torch.zeros(
             batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
         )
         self.state_BME = model.memory(weight, batch_size).detach().clone()
         self.last_B1E = weight.new_zeros(batch_size, 1, weight.shape[1])
         self._run = (
-            torch.compile(self._pure, dynamic=False, fullgraph=False)
+            torch.compile(self._pure, dynamic=False, backend=backend)
             if compile_step
             else self._pure
         )
@@ -98,7 +99,7 @@ class SegmentStep:
 
     def _capture(self) -> None:
         state_BME = self.state_BME.clone()
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):

@@ -160,7 +160,10 @@ class SegmentLosses:
         """A segment of which only the loss is wanted."""
         hidden_RE, targets_R = hidden_BLE.flatten(0, 1), targets_BL.flatten()
         if self.sums is not None and (hidden_RE.requires_grad or any(self.sums.wanted)):
-            self.add(_HeadLoss.apply(hidden_RE, targets_R, self.head, self.sums))
+            loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
+                hidden_RE, targets_R, self.head, self.sums
+            )
+            self.add(loss)
         elif torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # A head with LoRA or the like has a backward pass of its own; recomputing it is what
             # keeps the log-probabilities of only one segment alive.
@@ -176,7 +179,9 @@ class SegmentLosses:
         assert self.total is not None, "nothing was scored"
         if self.sums is None or not (self.total.requires_grad or any(self.sums.wanted)):
             return self.total
-        total: Tensor = _Total.apply(self.total, self.head.weight, self.head.bias, self.sums)
+        total: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
+            self.total, self.head.weight, self.head.bias, self.sums
+        )
         return total
 
 

@@ -192,5 +192,5 @@ def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
             elif grad is not None:
                 known.add_(grad)
     assert total is not None, "at least one window"
-    result: Tensor = _Given.apply(total, grads, *inputs)
+    result: Tensor = _Given.apply(total, grads, *inputs)  # type: ignore[no-untyped-call]
     return result

@@ -68,7 +68,7 @@ class Stream:
         """Tokens of each row so far."""
 
     def _require_memory(self, memory_BME: Tensor) -> None:
-        weight = self.model.get_input_embeddings().weight
+        weight = self.model.embedding_VE
         validation.require_memory(
             memory_BME, self._step.ids_BL.shape[0], self.model.config.memory_tokens, weight
         )
@@ -76,7 +76,8 @@ class Stream:
     @property
     def memory(self) -> Tensor:
         """State after the last *full* segment, (B, M, E)."""
-        return self._step.state_BME.clone()
+        state_BME: Tensor = self._step.state_BME.clone()
+        return state_BME
 
     @property
     def pending(self) -> int:

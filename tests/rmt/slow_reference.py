@@ -32,11 +32,25 @@ def cut_here(index, count, depth):
     return depth is not None and index > 0 and (count - index) % depth == 0
 
 
-def decoder(backbone, initial, ids, mask, labels, *, size, alignment="right", loss_on="all",
-            loss_mask=None, depth=None, memory=None):
+def decoder(
+    backbone,
+    initial,
+    ids,
+    mask,
+    labels,
+    *,
+    size,
+    alignment="right",
+    loss_on="all",
+    loss_mask=None,
+    depth=None,
+    memory=None,
+):
     """Mean loss, logits of each text token of each sample, memory of each sample."""
     embed, head, base = (
-        backbone.get_input_embeddings(), backbone.get_output_embeddings(), backbone.base_model,
+        backbone.get_input_embeddings(),
+        backbone.get_output_embeddings(),
+        backbone.base_model,
     )
     m, losses, all_logits, states = len(initial), [], [], []
     for row in range(len(ids)):

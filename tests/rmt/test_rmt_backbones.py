@@ -29,7 +29,7 @@ def test_a_kind_that_is_not_supported_is_refused_by_name():
     headless = GPT2Model(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2))
     with pytest.raises(BadInput, match="backbone GPT2Model"):
         RMTForCausalLM(headless, RMTConfig(8, 2))
-    with pytest.raises(BadInput, match="backbone GPT2LMHeadModel.*BertForSequenceClassification"):
+    with pytest.raises(BadInput, match=r"backbone GPT2LMHeadModel.*BertForSequenceClassification"):
         RMTForSequenceClassification(backbone("gpt2"), RMTConfig(8, 2))
     with pytest.raises(BadInput, match="backbone Linear"):
         RMTForCausalLM(torch.nn.Linear(2, 2), RMTConfig(8, 2))
@@ -70,7 +70,9 @@ def test_lora_is_seen_and_trained(kind):
     model.train()(ids, labels=ids).loss.backward()
     missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert missing == []
-    touched = [name for name, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
+    touched = [
+        name for name, p in model.named_parameters() if not p.requires_grad and p.grad is not None
+    ]
     assert touched == []
     with wrapped.disable_adapter():
         off = model.eval()(ids).logits
@@ -80,7 +82,9 @@ def test_lora_is_seen_and_trained(kind):
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_lora_on_encoders(kind):
     names = ["query", "value"] if kind == "bert" else ["Wqkv"]
-    wrapped = peft.get_peft_model(backbone(kind, torch.float32), peft.LoraConfig(r=2, target_modules=names))
+    wrapped = peft.get_peft_model(
+        backbone(kind, torch.float32), peft.LoraConfig(r=2, target_modules=names)
+    )
     config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2)
     model = RMTForSequenceClassification(wrapped, config)
     model(tokens(2, 12), labels=torch.tensor([0, 1])).loss.backward()

@@ -34,17 +34,35 @@ def test_values_out_of_range_are_refused(values, message):
 
 def test_what_is_set_is_read_back(tmp_path):
     config = RMTConfig(
-        100, 3, alignment="left", loss_on="last", bptt_segments=4, checkpoint_segments=True,
-        keep_logits="none", cls_token_id=5, adapter_width=7, adapter_scale=2.0,
+        100,
+        3,
+        alignment="left",
+        loss_on="last",
+        bptt_segments=4,
+        checkpoint_segments=True,
+        keep_logits="none",
+        cls_token_id=5,
+        adapter_width=7,
+        adapter_scale=2.0,
         backbone_config=GPT2Config(n_layer=3),
     )
     config.save_pretrained(tmp_path)
     read = RMTConfig.from_pretrained(tmp_path)
     ours, theirs = config.to_dict(), read.to_dict()
     assert ours.pop("backbone_config")["n_layer"] == theirs.pop("backbone_config")["n_layer"] == 3
-    for name in ("segment_size", "memory_tokens", "alignment", "loss_on", "bptt_segments",
-                 "checkpoint_segments", "keep_logits", "cls_token_id", "adapter_width",
-                 "adapter_scale", "format_version"):
+    for name in (
+        "segment_size",
+        "memory_tokens",
+        "alignment",
+        "loss_on",
+        "bptt_segments",
+        "checkpoint_segments",
+        "keep_logits",
+        "cls_token_id",
+        "adapter_width",
+        "adapter_scale",
+        "format_version",
+    ):
         assert ours[name] == theirs[name], name
     assert json.loads((tmp_path / "config.json").read_text())["format_version"] == 1
 

@@ -14,7 +14,7 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM
 
 TOLERANCE = 1e-10
 FAST = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -68,14 +68,25 @@ def test_output_loss_and_every_gradient_equal_the_reference(exact, kind, case):
     labels[tokens(*ids.shape, seed=case["seed"] + 1) < 4] = -100
     loss_mask = tokens(*ids.shape, seed=case["seed"] + 2) > 5 if case["masked"] else None
     config = RMTConfig(
-        case["size"], case["memory"], alignment=case["alignment"], loss_on=case["loss_on"],
-        bptt_segments=case["depth"], checkpoint_segments=case["checkpoint"],
+        case["size"],
+        case["memory"],
+        alignment=case["alignment"],
+        loss_on=case["loss_on"],
+        bptt_segments=case["depth"],
+        checkpoint_segments=case["checkpoint"],
     )
     model = RMTForCausalLM(backbone(kind, seed=case["seed"]), config).train()
     initial = model.memory.initial_ME
     wanted, logits, states = reference(
-        model.backbone, [] if initial is None else initial, ids, mask, labels, size=case["size"],
-        alignment=case["alignment"], loss_on=case["loss_on"], loss_mask=loss_mask,
+        model.backbone,
+        [] if initial is None else initial,
+        ids,
+        mask,
+        labels,
+        size=case["size"],
+        alignment=case["alignment"],
+        loss_on=case["loss_on"],
+        loss_mask=loss_mask,
         depth=case["depth"],
     )
     keep = {"keep_logits": case["keep"]}

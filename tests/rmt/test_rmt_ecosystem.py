@@ -22,9 +22,7 @@ def model_of(kind="gpt2", dtype=torch.float32, **more):
 class Samples(torch.utils.data.Dataset):
     def __init__(self, count=8, classify=False):
         ids = tokens(count, 13)
-        self.rows = [
-            {"input_ids": row, "labels": row[0] % 3 if classify else row} for row in ids
-        ]
+        self.rows = [{"input_ids": row, "labels": row[0] % 3 if classify else row} for row in ids]
 
     def __len__(self):
         return len(self.rows)
@@ -35,8 +33,16 @@ class Samples(torch.utils.data.Dataset):
 
 def trainer(model, folder, data, **more):
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=2, per_device_train_batch_size=2, learning_rate=1e-2,
-        report_to=[], save_strategy="steps", save_steps=2, use_cpu=True, disable_tqdm=True, **more,
+        output_dir=str(folder),
+        max_steps=2,
+        per_device_train_batch_size=2,
+        learning_rate=1e-2,
+        report_to=[],
+        save_strategy="steps",
+        save_steps=2,
+        use_cpu=True,
+        disable_tqdm=True,
+        **more,
     )
     return Trainer(model=model, args=arguments, train_dataset=data, eval_dataset=data)
 

@@ -98,7 +98,11 @@ def test_a_sample_follows_the_distribution():
     odds = torch.zeros(VOCABULARY, dtype=torch.float64)
     odds[best] = torch.softmax(logits[best], -1)
     made = model.generate(
-        prompt.expand(4000, -1), do_sample=True, temperature=2.0, top_k=3, max_new_tokens=1,
+        prompt.expand(4000, -1),
+        do_sample=True,
+        temperature=2.0,
+        top_k=3,
+        max_new_tokens=1,
         generator=torch.Generator().manual_seed(0),
     )[:, -1]
     seen = torch.bincount(made, minlength=VOCABULARY) / 4000

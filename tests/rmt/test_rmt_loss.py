@@ -145,9 +145,7 @@ def test_logits_of_the_whole_sequence_never_exist_at_once(checkpoint):
 
 
 def test_a_head_with_lora_keeps_one_segment_too_and_is_not_fused():
-    inner = peft.get_peft_model(
-        backbone("llama"), peft.LoraConfig(r=2, target_modules=["lm_head"])
-    )
+    inner = peft.get_peft_model(backbone("llama"), peft.LoraConfig(r=2, target_modules=["lm_head"]))
     model = RMTForCausalLM(inner, RMTConfig(8, 2, keep_logits="none")).train()
     assert not can_fuse(model.get_output_embeddings())
     assert largest_sum_alive(model, tokens(1, 32), train) <= 2 * 4 * VOCABULARY

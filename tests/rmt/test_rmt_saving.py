@@ -114,7 +114,7 @@ def test_missing_foreign_and_misshapen_weights_are_refused(folder):
     weights = load_file(file)
     memory = weights.pop("memory.initial_ME")
     save_file(weights, file, {"format": "pt"})
-    with pytest.raises(BadInput, match="1 missing keys, first memory.initial_ME"):
+    with pytest.raises(BadInput, match=r"1 missing keys, first memory.initial_ME"):
         RMTForCausalLM.from_pretrained(folder)
     save_file({**weights, "memory.initial_ME": memory, "x": memory.clone()}, file, {"format": "pt"})
     with pytest.raises(BadInput, match="1 unexpected keys, first x"):
@@ -125,16 +125,16 @@ def test_missing_foreign_and_misshapen_weights_are_refused(folder):
 
 
 def test_what_is_no_such_checkpoint_is_refused(folder, tmp_path):
-    with pytest.raises(BadInput, match="expected a folder with config.json"):
+    with pytest.raises(BadInput, match=r"expected a folder with config.json"):
         RMTForCausalLM.from_pretrained("somebody/model")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(BadInput, match="expected model.safetensors"):
+    with pytest.raises(BadInput, match=r"expected model.safetensors"):
         RMTForCausalLM.from_pretrained(folder)
     change(folder, model_type="gpt2")
     with pytest.raises(BadInput, match="of model_type 'gpt2': expected 'rmt'"):
         RMTForCausalLM.from_pretrained(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(BadInput, match="config.json is not JSON"):
+    with pytest.raises(BadInput, match=r"config.json is not JSON"):
         RMTForCausalLM.from_pretrained(folder)
 
 

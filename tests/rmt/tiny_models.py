@@ -1,4 +1,4 @@
-"""Tiny random backbones of every supported kind, without dropout, weights large enough to matter."""
+"""Tiny random backbones of every supported kind, weights large enough to matter."""
 
 from __future__ import annotations
 
@@ -29,8 +29,15 @@ _ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 def _gpt2(**more):
     return GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=VOCABULARY, n_positions=POSITIONS, n_embd=8, n_layer=2, n_head=2,
-            resid_pdrop=more.get("dropout", 0.0), embd_pdrop=0.0, attn_pdrop=0.0, **_ENDS,
+            vocab_size=VOCABULARY,
+            n_positions=POSITIONS,
+            n_embd=8,
+            n_layer=2,
+            n_head=2,
+            resid_pdrop=more.get("dropout", 0.0),
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **_ENDS,
         )
     )
 
@@ -38,9 +45,14 @@ def _gpt2(**more):
 def _opt(**more):
     return OPTForCausalLM(
         OPTConfig(
-            **_SIZES, ffn_dim=16, num_attention_heads=2, max_position_embeddings=POSITIONS,
-            dropout=0.0, word_embed_proj_dim=more.get("projection", 8),
-            do_layer_norm_before="projection" not in more, **_ENDS,
+            **_SIZES,
+            ffn_dim=16,
+            num_attention_heads=2,
+            max_position_embeddings=POSITIONS,
+            dropout=0.0,
+            word_embed_proj_dim=more.get("projection", 8),
+            do_layer_norm_before="projection" not in more,
+            **_ENDS,
         )
     )
 
@@ -48,9 +60,17 @@ def _opt(**more):
 def _gpt_neo(**_):
     return GPTNeoForCausalLM(
         GPTNeoConfig(
-            vocab_size=VOCABULARY, hidden_size=8, num_layers=2, num_heads=2, window_size=4,
-            max_position_embeddings=POSITIONS, attention_types=[[["global", "local"], 1]],
-            resid_dropout=0.0, embed_dropout=0.0, attention_dropout=0.0, **_ENDS,
+            vocab_size=VOCABULARY,
+            hidden_size=8,
+            num_layers=2,
+            num_heads=2,
+            window_size=4,
+            max_position_embeddings=POSITIONS,
+            attention_types=[[["global", "local"], 1]],
+            resid_dropout=0.0,
+            embed_dropout=0.0,
+            attention_dropout=0.0,
+            **_ENDS,
         )
     )
 
@@ -58,8 +78,13 @@ def _gpt_neo(**_):
 def _gpt_neox(**_):
     return GPTNeoXForCausalLM(
         GPTNeoXConfig(
-            **_SIZES, num_attention_heads=2, intermediate_size=16,
-            max_position_embeddings=POSITIONS, hidden_dropout=0.0, attention_dropout=0.0, **_ENDS,
+            **_SIZES,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=POSITIONS,
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            **_ENDS,
         )
     )
 
@@ -67,8 +92,12 @@ def _gpt_neox(**_):
 def _llama(**_):
     return LlamaForCausalLM(
         LlamaConfig(
-            **_SIZES, num_attention_heads=4, num_key_value_heads=2, intermediate_size=16,
-            max_position_embeddings=POSITIONS, **_ENDS,
+            **_SIZES,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=POSITIONS,
+            **_ENDS,
         )
     )
 
@@ -76,8 +105,13 @@ def _llama(**_):
 def _bert(**more):
     return BertForSequenceClassification(
         BertConfig(
-            **_SIZES, num_attention_heads=2, intermediate_size=16, num_labels=more.get("labels", 3),
-            max_position_embeddings=POSITIONS, hidden_dropout_prob=0.0, pad_token_id=0,
+            **_SIZES,
+            num_attention_heads=2,
+            intermediate_size=16,
+            num_labels=more.get("labels", 3),
+            max_position_embeddings=POSITIONS,
+            hidden_dropout_prob=0.0,
+            pad_token_id=0,
             attention_probs_dropout_prob=0.0,
         )
     )
@@ -86,10 +120,19 @@ def _bert(**more):
 def _modernbert(**more):
     return ModernBertForSequenceClassification(
         ModernBertConfig(
-            **_SIZES, num_attention_heads=2, intermediate_size=16, num_labels=more.get("labels", 3),
-            max_position_embeddings=POSITIONS, local_attention=6, global_attn_every_n_layers=2,
-            classifier_pooling=more.get("pooling", "cls"), pad_token_id=0, cls_token_id=1,
-            sep_token_id=2, bos_token_id=1, eos_token_id=2,
+            **_SIZES,
+            num_attention_heads=2,
+            intermediate_size=16,
+            num_labels=more.get("labels", 3),
+            max_position_embeddings=POSITIONS,
+            local_attention=6,
+            global_attn_every_n_layers=2,
+            classifier_pooling=more.get("pooling", "cls"),
+            pad_token_id=0,
+            cls_token_id=1,
+            sep_token_id=2,
+            bos_token_id=1,
+            eos_token_id=2,
         )
     )
 
