@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.masking_utils import create_bidirectional_mask
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from rmtscale.errors import BadInput, quoted_list
 
@@ -154,14 +154,43 @@ def decoder_hidden(
     """
     start = 0 if past is None else past.get_seq_length()
     position_ids = torch.arange(start, start + embeds_BTE.shape[1], device=embeds_BTE.device)[None]
+    cache = NothingKept() if past is None else past
+    if backbone.config.model_type == "opt":
+        return _opt_hidden(backbone.model.decoder, embeds_BTE, position_ids, cache)
     hidden_BTE: Tensor = backbone.base_model(
         inputs_embeds=embeds_BTE,
         position_ids=position_ids,
-        past_key_values=NothingKept() if past is None else past,
+        past_key_values=cache,
         use_cache=past is not None,
         return_dict=True,
     ).last_hidden_state
     return hidden_BTE
+
+
+def _opt_hidden(decoder: Any, embeds_BTE: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
+    """OPT's decoder, module by module.
+
+    Its own forward makes a mask of ones (up to Transformers 5.17, or thereabouts) and then looks
+    into it: a synchronization per segment, and no flash attention in a captured graph.
+    """
+    mask = create_causal_mask(
+        config=decoder.config, inputs_embeds=embeds_BTE, attention_mask=None, past_key_values=cache
+    )
+    inner_BTD = embeds_BTE if decoder.project_in is None else decoder.project_in(embeds_BTE)
+    hidden_BTD: Tensor = inner_BTD + decoder.embed_positions(None, position_ids=position_ids)
+    for layer in decoder.layers:
+        if decoder.training and decoder.layerdrop and torch.rand(()) < decoder.layerdrop:
+            continue
+        hidden_BTD = layer(
+            hidden_BTD,
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=not isinstance(cache, NothingKept),
+        )
+    if decoder.final_layer_norm is not None:
+        hidden_BTD = decoder.final_layer_norm(hidden_BTD)
+    return hidden_BTD if decoder.project_out is None else decoder.project_out(hidden_BTD)
 
 
 def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:

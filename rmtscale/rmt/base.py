@@ -80,9 +80,8 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         self.adapters = nn.ModuleList()
         if config.adapter_width is not None:
             self.adapters = attach(model, config.adapter_width, config.adapter_scale)
-        if not weight.is_meta:
-            self.memory.to(weight.device)
-            self.adapters.to(weight.device)
+        self.memory.to(weight.device)
+        self.adapters.to(weight.device)
         self._steps: dict[Any, Any] = {}
         self.post_init()
 

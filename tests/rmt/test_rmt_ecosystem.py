@@ -161,6 +161,15 @@ def test_flops_can_be_counted_on_the_meta_device(kind):
     assert sum(counts[0].values()) > 0
 
 
+def test_a_backbone_on_the_meta_device_is_wrapped_there():
+    with torch.device("meta"):
+        inner = type(backbone("gpt2"))(backbone("gpt2").config)
+    model = RMTForCausalLM(inner, RMTConfig(8, 2, adapter_width=2))
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+    ids = torch.zeros(1, 9, dtype=torch.long, device="meta")
+    model(ids, labels=ids).loss.backward()
+
+
 def test_importing_rmtscale_does_not_import_this():
     code = "import rmtscale, sys; print('torch' in sys.modules, 'rmtscale.rmt' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
