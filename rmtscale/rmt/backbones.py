@@ -10,13 +10,13 @@ heads differ from kind to kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from rmtscale.errors import BadInput, quoted_list
@@ -35,33 +35,6 @@ ENCODERS = {
 }
 LEARNED_POSITIONS = ("bert", "gpt2", "gpt_neo", "opt")
 """Kinds with a position table, which a segment has to fit in; the others are rotary."""
-
-
-class NothingKept(Cache):  # type: ignore[misc]
-    """A key-value cache that keeps nothing: what is put in comes straight back.
-
-    Given one, Transformers knows that the positions start at 0 and does not look *into* the
-    position ids for packed sequences. That look is a host-device synchronization per segment, and
-    while a CUDA graph is captured or a step is compiled it would turn causal flash attention into
-    attention with an explicit mask.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=DynamicLayer)
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        return key_states, value_states
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002
-        return 0
-
-    def get_query_offset(self, layer_idx: int = 0) -> int:  # noqa: ARG002
-        return 0
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:  # noqa: ARG002
-        return query_length, 0
 
 
 def unwrap(backbone: nn.Module) -> tuple[PreTrainedModel, dict[str, dict[str, Any]]]:
@@ -150,47 +123,88 @@ def decoder_hidden(
 ) -> Tensor:
     """Last hidden states, (B, T, E), of a causal backbone; positions start at 0, or after ``past``.
 
-    No mask: what stands before a token is all real, and what stands after it is not seen.
+    Runs the backbone's modules in the order its own ``forward`` has them, without that forward:
+    what it adds is a mask. What stands before a token of a segment is all real, so that none is
+    needed, but Transformers looks into positions and masks to find that out (a synchronization
+    per segment) and, while a graph is captured or compiled, cannot look and makes the full
+    square. Without a mask SDPA is told that attention is causal, and may use flash attention.
     """
     start = 0 if past is None else past.get_seq_length()
     position_ids = torch.arange(start, start + embeds_BTE.shape[1], device=embeds_BTE.device)[None]
-    cache = NothingKept() if past is None else past
-    if backbone.config.model_type == "opt":
-        return _opt_hidden(backbone.model.decoder, embeds_BTE, position_ids, cache)
-    hidden_BTE: Tensor = backbone.base_model(
-        inputs_embeds=embeds_BTE,
-        position_ids=position_ids,
-        past_key_values=cache,
-        use_cache=past is not None,
-        return_dict=True,
-    ).last_hidden_state
-    return hidden_BTE
-
-
-def _opt_hidden(decoder: Any, embeds_BTE: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
-    """OPT's decoder, module by module.
-
-    Its own forward makes a mask of ones (up to Transformers 5.17, or thereabouts) and then looks
-    into it: a synchronization per segment, and no flash attention in a captured graph.
-    """
-    mask = create_causal_mask(
-        config=decoder.config, inputs_embeds=embeds_BTE, attention_mask=None, past_key_values=cache
-    )
-    inner_BTD = embeds_BTE if decoder.project_in is None else decoder.project_in(embeds_BTE)
-    hidden_BTD: Tensor = inner_BTD + decoder.embed_positions(None, position_ids=position_ids)
-    for layer in decoder.layers:
-        if decoder.training and decoder.layerdrop and torch.rand(()) < decoder.layerdrop:
-            continue
-        hidden_BTD = layer(
-            hidden_BTD,
-            attention_mask=mask,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=not isinstance(cache, NothingKept),
+    mask = None
+    if past is not None or backbone.config._attn_implementation != "sdpa":
+        mask = create_causal_mask(
+            config=backbone.config,
+            inputs_embeds=embeds_BTE,
+            attention_mask=None,
+            past_key_values=past,
         )
-    if decoder.final_layer_norm is not None:
-        hidden_BTD = decoder.final_layer_norm(hidden_BTD)
-    return hidden_BTD if decoder.project_out is None else decoder.project_out(hidden_BTD)
+    shared = {"attention_mask": mask, "use_cache": past is not None}
+    run = {
+        "gpt2": _gpt2_hidden,
+        "gpt_neo": _gpt2_hidden,
+        "gpt_neox": _gpt_neox_hidden,
+        "llama": _llama_hidden,
+        "opt": _opt_hidden,
+    }[backbone.config.model_type]
+    return run(backbone, embeds_BTE, position_ids, past, shared)
+
+
+def _through(blocks: Iterable[nn.Module], hidden_BTD: Tensor, **given: Any) -> Tensor:
+    for block in blocks:
+        out = block(hidden_BTD, **given)
+        hidden_BTD = out[0] if isinstance(out, tuple) else out
+    return hidden_BTD
+
+
+def _gpt2_hidden(
+    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
+) -> Tensor:
+    base = backbone.transformer
+    hidden_BTD = base.drop(embeds_BTE + base.wpe(position_ids))
+    if backbone.config.model_type == "gpt2":
+        given = {"past_key_values": past, "position_ids": position_ids}
+    else:
+        given = {"layer_past": past}
+    last_BTD: Tensor = base.ln_f(_through(base.h, hidden_BTD, **given, **shared))
+    return last_BTD
+
+
+def _gpt_neox_hidden(
+    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
+) -> Tensor:
+    base = backbone.gpt_neox
+    hidden_BTD = base.emb_dropout(embeds_BTE)
+    rotary = base.rotary_emb(hidden_BTD, position_ids=position_ids)
+    given = {"layer_past": past, "position_ids": position_ids, "position_embeddings": rotary}
+    last_BTD: Tensor = base.final_layer_norm(_through(base.layers, hidden_BTD, **given, **shared))
+    return last_BTD
+
+
+def _llama_hidden(
+    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
+) -> Tensor:
+    base = backbone.model
+    rotary = base.rotary_emb(embeds_BTE, position_ids=position_ids)
+    given = {"past_key_values": past, "position_ids": position_ids, "position_embeddings": rotary}
+    hidden_BTD: Tensor = base.norm(_through(base.layers, embeds_BTE, **given, **shared))
+    return hidden_BTD
+
+
+def _opt_hidden(
+    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
+) -> Tensor:
+    base = backbone.model.decoder
+    inner_BTD = embeds_BTE if base.project_in is None else base.project_in(embeds_BTE)
+    hidden_BTD: Tensor = inner_BTD + base.embed_positions(None, position_ids=position_ids)
+    blocks: Iterable[nn.Module] = base.layers
+    if base.training and base.layerdrop:
+        blocks = [block for block in blocks if torch.rand(()) >= base.layerdrop]
+    given = {"past_key_values": past, "position_ids": position_ids}
+    hidden_BTD = _through(blocks, hidden_BTD, **given, **shared)
+    for last in (base.final_layer_norm, base.project_out):
+        hidden_BTD = hidden_BTD if last is None else last(hidden_BTD)
+    return hidden_BTD
 
 
 def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:

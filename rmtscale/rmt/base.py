@@ -105,8 +105,8 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def embedding_VE(self) -> Tensor:
-        """The token embeddings: memory has their width, dtype and device."""
-        weight_VE: Tensor = self.backbone.get_input_embeddings().weight
+        """The token embeddings, detached: memory has their width, dtype and device."""
+        weight_VE: Tensor = self.backbone.get_input_embeddings().weight.detach()
         return weight_VE
 
     def init_weights(self) -> None:

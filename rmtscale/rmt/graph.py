@@ -99,7 +99,7 @@ class SegmentStep:
 
     def _capture(self) -> None:
         state_BME = self.state_BME.clone()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(self.state_BME.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
@@ -122,7 +122,8 @@ class SegmentStep:
         ``last_B1E`` are the hidden states of the last text token.
         """
         if self.uses_graph and self._graph is None:
-            self._capture()
+            with torch.cuda.device(self.state_BME.device):
+                self._capture()
         self.ids_BL.copy_(ids_BL)
         if self._graph is None:
             self._in_place()

@@ -39,7 +39,11 @@ class Memory(nn.Module):
         """The initial state, (B, M, E), on the device and in the dtype of ``like``."""
         if self.initial_ME is None:
             return like.new_empty(batch, 0, self.width)
-        return self.initial_ME.expand(batch, -1, -1)
+        initial_ME: Tensor = self.initial_ME
+        if not torch.is_grad_enabled():
+            # A FLOP counter hooks what a module returns and stumbles over a view of a parameter.
+            initial_ME = initial_ME.detach()
+        return initial_ME.expand(batch, -1, -1)
 
 
 def place_BT(lengths_B: Tensor, before: int, longest: int, after: int) -> Tensor:

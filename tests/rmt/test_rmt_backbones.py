@@ -10,7 +10,7 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2Model
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
-from rmtscale.rmt.backbones import NothingKept, decoder_hidden, unwrap
+from rmtscale.rmt.backbones import decoder_hidden, unwrap
 
 TARGETS = {
     "gpt2": ["c_attn"],
@@ -39,15 +39,31 @@ def test_a_kind_that_is_not_supported_is_refused_by_name():
         RMTForCausalLM(RMTConfig(8, 2))
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_a_cache_that_keeps_nothing_changes_nothing(kind):
+def test_module_by_module_is_the_backbone_s_own_forward_bit_for_bit(kind, attention):
     inner, ids = backbone(kind, torch.float32), tokens(2, 11)
+    if kind != "gpt_neo":
+        inner.set_attn_implementation(attention)
     embeds = inner.get_input_embeddings()(ids)
     assert torch.equal(
         decoder_hidden(inner, embeds), inner.base_model(input_ids=ids).last_hidden_state
     )
-    cache = NothingKept()
-    assert (cache.get_seq_length(), cache.get_mask_sizes(5, 0)) == (0, (5, 0))
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_layer_checkpointing_of_the_backbone_still_works(kind):
+    results = []
+    for checkpoint in (False, True):
+        inner = backbone(kind)
+        if checkpoint:
+            inner.gradient_checkpointing_enable()
+        model = RMTForCausalLM(inner, RMTConfig(8, 2)).train()
+        model.memory.initial_ME.data.fill_(0.1)
+        model(tokens(1, 12), labels=tokens(1, 12)).loss.backward()
+        results.append([p.grad for p in model.parameters()])
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours - theirs).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("kind", DECODERS)

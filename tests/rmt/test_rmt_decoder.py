@@ -180,12 +180,11 @@ def test_a_tuple_is_returned_when_asked_for():
 def test_padding_does_not_cost_segments_that_a_sample_does_not_have():
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
     seen = []
-    hook = model.backbone.transformer.register_forward_pre_hook(
-        lambda _, __, kwargs: seen.append(tuple(kwargs["inputs_embeds"].shape)), with_kwargs=True
+    model.backbone.transformer.h[0].register_forward_pre_hook(
+        lambda _, args: seen.append(tuple(args[0].shape))
     )
     ids, mask = padded([12, 3], 12, left=True)
     model(ids, mask)
-    hook.remove()
     assert seen == [(1, 8, 8), (1, 8, 8), (2, 8, 8)]
 
 

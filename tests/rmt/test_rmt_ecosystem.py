@@ -161,6 +161,32 @@ def test_flops_can_be_counted_on_the_meta_device(kind):
     assert sum(counts[0].values()) > 0
 
 
+@pytest.mark.parametrize(
+    ("times", "more"),
+    [
+        (3, {}),
+        (3, {"keep_logits": "none"}),
+        (3, {"bptt_segments": 1}),
+        (4, {"checkpoint_segments": True}),
+        (4, {"checkpoint_segments": True, "bptt_segments": 2}),
+    ],
+)
+def test_a_training_step_multiplies_exactly_this(times, more):
+    """Blocks at the true segment size, head at text tokens; backward twice, recomputed once."""
+    with torch.device("meta"):
+        inner = type(backbone("gpt2"))(backbone("gpt2").config)
+    model = RMTForCausalLM(inner, RMTConfig(8, 2, **more)).train()
+    ids = torch.zeros(1, 14, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model(ids, labels=ids).loss.backward()
+    forward, width, layers = 0, 8, 2
+    for text in (2, 4, 4, 4):
+        size = text + 4
+        forward += layers * (24 * size * width**2 + 4 * size**2 * width) + 2 * text * width * 19
+    # The state that enters an early segment is trained, the ids are not: all gradients exist.
+    assert counter.get_total_flops() == times * forward
+
+
 def test_a_backbone_on_the_meta_device_is_wrapped_there():
     with torch.device("meta"):
         inner = type(backbone("gpt2"))(backbone("gpt2").config)
