@@ -89,7 +89,7 @@ class _HeadLoss(torch.autograd.Function):
         error_RV = logp_RV.exp_()
         scored_R = targets_R != IGNORED
         index_R1 = targets_R.clamp(min=0)[:, None]
-        error_RV.scatter_add_(1, index_R1, error_RV.new_full((1, 1), -1.0).expand_as(index_R1))
+        error_RV.scatter_(1, index_R1, error_RV.gather(1, index_R1) - 1)
         error_RV.mul_(scored_R[:, None])
         error_RV = error_RV.to(compute)
         sums.add(error_RV, hidden_RE.to(compute))
