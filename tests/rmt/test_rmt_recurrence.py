@@ -213,8 +213,10 @@ def test_truncated_bptt_under_autocast():
 
 
 def test_collect_does_not_write_into_shared_gradients():
-    weight = torch.ones(3, requires_grad=True)
-    total = collect(((weight * 2).sum(), (weight * 3).sum(), (weight * 4).sum()), [weight])
+    """The gradients of both summands are one tensor in autograd's hands."""
+    left, right = (torch.ones(3, requires_grad=True) for _ in range(2))
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    total = collect((((left + right) * weight).sum() for _ in range(3)), [left, right])
     total.backward()
-    assert weight.grad.tolist() == [9, 9, 9]
-    assert total.item() == 27
+    assert left.grad.tolist() == right.grad.tolist() == [3, 6, 9]
+    assert total.item() == 36
