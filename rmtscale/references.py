@@ -74,6 +74,22 @@ REFERENCES = (
         used_for="saved activations (section 4)",
     ),
     Reference(
+        key="He et al. 2022",
+        authors="He, Junxian and Zhou, Chunting and Ma, Xuezhe and others",
+        title="Towards a Unified View of Parameter-Efficient Transfer Learning",
+        venue="International Conference on Learning Representations",
+        arxiv="2110.04366",
+        used_for="parallel adapter",
+    ),
+    Reference(
+        key="Wijmans et al. 2024",
+        authors="Wijmans, Erik and Huval, Brody and Hertzberg, Alexander and others",
+        title="Cut Your Losses in Large-Vocabulary Language Models",
+        venue="arXiv",
+        arxiv="2411.09009",
+        used_for="head and cross-entropy in one (RMT loss)",
+    ),
+    Reference(
         key="Williams et al. 2009",
         authors="Williams, Samuel and Waterman, Andrew and Patterson, David",
         title="Roofline: An Insightful Visual Performance Model for Multicore Architectures",

@@ -4,8 +4,8 @@ Shape legend: B batch, N text columns of the input, L segment tokens, M memory, 
 S segments, E embedding width, V vocabulary.
 
 One segment is ``read*M  text*L  write*M``. Both blocks are fed the same state; the new state is
-what comes out at the write positions, which see all of the segment (PAPER.md, "The method";
-Bulatov et al. 2024, arXiv 2304.11062, "Recurrent Memory Transformer", decoder).
+what comes out at the write positions, which see all of the segment (Bulatov et al. 2022, section
+3.2; Bulatov et al. 2024, "Recurrent Memory Transformer").
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 new_BME, text_BLE = self.step(step.state_BME, ids_BL)
                 step.start(new_BME)
                 last_B1E = text_BLE[:, -1:]
-        logits_B1V = None if keep_logits == "none" else self.get_output_embeddings()(last_B1E)
+        logits_B1V = None if keep_logits == "none" else self._head(last_B1E)
         return RMTCausalLMOutput(logits=logits_B1V, memory=step.state_BME.clone())
 
     def generate(
@@ -371,12 +371,12 @@ class RMTForCausalLM(RMTPreTrainedModel):
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """One recurrent step: new state, its loss or what to score, and logits to keep."""
         new_BME, text_BLE = self.step(state_BME, piece.ids_BL, piece.lengths_B)
-        head, targets_BL = self.get_output_embeddings(), piece.targets_BL
+        targets_BL = piece.targets_BL
         if keep == "last" and not scored:
-            return new_BME, None, None, head(last_text(text_BLE, piece.lengths_B))
+            return new_BME, None, None, self._head(last_text(text_BLE, piece.lengths_B))
         if keep == "none" and not (scored and recompute):
             return new_BME, None, text_BLE if scored else None, None
-        logits_BLV = head(text_BLE)
+        logits_BLV = self._head(text_BLE)
         loss = None
         if scored:
             assert targets_BL is not None, "labels were given"
@@ -406,6 +406,13 @@ class RMTForCausalLM(RMTPreTrainedModel):
         memory = state_BME.shape[1]
         new_BME = decoder_state(hidden_BTE, memory, lengths_B)
         return new_BME, hidden_BTE[:, memory : memory + ids_BL.shape[1]]
+
+    def _head(self, text_BLE: Tensor) -> Tensor:
+        """Logits, (B, L, V). One matrix product: of the three dimensions of a slice torch makes a
+        batch of them, each with a copy of the weights."""
+        text_RE = text_BLE.flatten(0, 1)
+        logits_BLV: Tensor = self.get_output_embeddings()(text_RE).unflatten(0, text_BLE.shape[:2])
+        return logits_BLV
 
     def _join(self, call: _Call, kept: list[tuple[Piece, Tensor]]) -> Tensor | None:
         """Kept logits in the columns of the input."""

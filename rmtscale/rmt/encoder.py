@@ -4,8 +4,8 @@ Shape legend: B batch, N text columns of the input, L segment tokens, M memory, 
 S segments, E embedding width, C classes.
 
 One segment is ``[CLS]  memory*M  [SEP]  text*L  [SEP]``; the new state is what comes out at the
-memory positions, and the answer is read from the last segment (PAPER.md, "The method"; Bulatov et
-al. 2024, arXiv 2304.11062, encoder).
+memory positions, and the answer is read from the last segment (Bulatov et al. 2024, "Recurrent
+Memory Transformer", encoder).
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         state_BME = initial_BME
         inputs = pieces(steps, ids_BN)
         depth = self.config.bptt_segments if torch.is_grad_enabled() else None
+        if not self.config.memory_tokens:
+            depth = 1  # nothing leads from an earlier segment to the answer
         parts = windows(len(steps), depth)
         recompute = bool(self.config.checkpoint_segments) and self.training
         hidden_BTE = mask_BT = None

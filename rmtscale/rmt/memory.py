@@ -5,7 +5,7 @@ D width of what is laid out (E going in, the width of the last hidden state comi
 
 Decoder:  ``read*M  text*L  write*M``, both blocks fed the same state; the new state is what comes
 out at the write positions. Encoder: ``[CLS]  memory*M  [SEP]  text*L  [SEP]``; the new state is
-what comes out at the memory positions (PAPER.md, "The method").
+what comes out at the memory positions (Bulatov et al. 2022 and Bulatov et al. 2024).
 
 A row with less text than the longest keeps its own layout without a gap, and the filling follows
 at its end. In a decoder nothing then looks at the filling, so that no mask is needed and every

@@ -3,8 +3,8 @@
 Shape legend: B batch (the rows of one step), N text columns of the input, L segment tokens,
 M memory, E embedding width, S segments.
 
-Source: PAPER.md, "The method". BPTT is cut as the authors' code has it, counted from the end: the
-state that enters a window of ``bptt_segments`` segments is detached.
+Source: Bulatov et al. 2024, "Recurrent Memory Transformer". BPTT is cut as the authors' code has
+it, counted from the end: the state that enters a window of ``bptt_segments`` segments is detached.
 """
 
 from __future__ import annotations

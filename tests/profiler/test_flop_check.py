@@ -31,9 +31,9 @@ RMT = Recurrence(64, 4)
 def test_every_preset(name: str) -> None:
     recurrence = Recurrence(128, 10)
     tokens = recurrence.segment_tokens(PRESETS[name]) + 7
-    check = check_flops(PRESETS[name], Workload(tokens=tokens, mode="train"), recurrence)
+    check = check_flops(PRESETS[name], Workload(tokens=tokens, mode="train"))
     assert check.counted_flops == check.predicted_flops
-    check = check_flops(PRESETS[name], Workload(tokens=tokens))
+    check = check_flops(PRESETS[name], Workload(tokens=tokens), recurrence)
     assert check.counted_flops == check.predicted_flops
 
 
