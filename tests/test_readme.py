@@ -61,7 +61,9 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_python_example_runs() -> None:
-    example = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(example) == 1
-    exec(compile(example[0], "README.md", "exec"), {})
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", README, flags=re.S))
+def test_the_python_examples_run(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})

@@ -97,25 +97,6 @@ def test_accelerate():
     assert losses[-1] < losses[0]
 
 
-def test_distributed_data_parallel_equals_one_process(tmp_path):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
-    )
-    try:
-        for depth in (None, 2):
-            plain, ids = model_of(bptt_segments=depth), tokens(2, 13)
-            wrapped = torch.nn.parallel.DistributedDataParallel(model_of(bptt_segments=depth))
-            wrapped.module.load_state_dict(plain.state_dict())
-            for model in (plain, wrapped):
-                model(ids, labels=ids).loss.backward()
-            for (name, ours), theirs in zip(
-                wrapped.module.named_parameters(), plain.parameters(), strict=True
-            ):
-                assert torch.equal(ours.grad, theirs.grad), name
-    finally:
-        torch.distributed.destroy_process_group()
-
-
 @pytest.mark.parametrize("train", [False, True])
 def test_torch_compile_of_the_whole_model(train):
     model, ids = model_of(), tokens(2, 12)
