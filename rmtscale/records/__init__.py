@@ -1,0 +1,1 @@
+"""Measured points as versioned JSON lines; the standard library only."""

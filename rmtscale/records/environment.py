@@ -1,0 +1,105 @@
+"""Where a measurement was made: versions, processor, GPU; no host names and no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuState:
+    """Clocks and limits at one moment; read, never set. None where the driver does not say."""
+
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    """What holds the clocks down; empty: nothing does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The machine and the versions."""
+
+    platform: str
+    python: str
+    processor: str
+    processor_threads: int
+    """Hardware threads this process may use."""
+    torch_threads: int | None = None
+    """Threads torch computes with on the CPU."""
+    packages: dict[str, str] = field(default_factory=dict)
+    """Versions of rmtscale, torch and transformers, those that are installed."""
+    commit: str | None = None
+    """Of rmtscale; ``-dirty`` where files differ from it; None outside a git checkout."""
+    cuda: str | None = None
+    driver: str | None = None
+    gpu: str | None = None
+    gpu_memory_bytes: int | None = None
+    before: GpuState | None = None
+    """Before the timed steps."""
+    after: GpuState | None = None
+
+
+def host_environment() -> Environment:
+    """What the standard library knows; a GPU is asked elsewhere."""
+    packages = {}
+    for name in ("rmtscale", "torch", "transformers"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return Environment(
+        platform=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        processor=_processor(),
+        processor_threads=_usable_threads(),
+        packages=packages,
+        commit=_commit(),
+    )
+
+
+def _usable_threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Only of rmtscale's own checkout: an installed package may lie in somebody else's."""
+    if not (_ROOT / ".git").exists():
+        return None
+    try:
+        head = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}-dirty" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(_ROOT), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,81 @@
+"""Frozen dataclasses to plain mappings and back, strictly: what does not fit is said by name.
+
+A record read from a file is data from outside: every field is checked against its annotation, a
+missing or an unknown one is an error, and nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class Misfit(ValueError):
+    """A value that does not fit its field; the message names the field."""
+
+
+def to_mapping(value: Any) -> dict[str, Any]:
+    """A dataclass as nested dictionaries and lists, ready for ``json.dumps``."""
+    return asdict(value)
+
+
+def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
+    """The dataclass ``kind`` that ``to_mapping`` made ``mapping`` of.
+
+    Raises:
+        Misfit: a field is missing, unknown, of another type, or refused by ``kind`` itself.
+    """
+    if not isinstance(mapping, Mapping):
+        raise Misfit(f"{where or kind.__name__}: expected an object")
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(mapping) - set(known))
+    if unknown:
+        raise Misfit(f"{where}{unknown[0]}: no such field")
+    values = {}
+    for name, field in known.items():
+        if name in mapping:
+            values[name] = _convert(_hints(kind)[name], mapping[name], f"{where}{name}")
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise Misfit(f"{where}{name}: missing")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise Misfit(f"{where or kind.__name__}: {error}") from error
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (one for one in arguments if one is not type(None))
+        return _convert(hint, value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise Misfit(f"{where}: {value!r} is none of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise Misfit(f"{where}: expected a list")
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise Misfit(f"{where}: expected an object")
+        return {str(key): _convert(arguments[1], item, where) for key, item in value.items()}
+    if is_dataclass(hint):
+        return from_mapping(hint, value, f"{where}.")  # type: ignore[arg-type]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise Misfit(f"{where}: {value!r} is no {hint.__name__}")
+    return value

@@ -1,0 +1,122 @@
+"""What was found at one point: time, memory, and why something could not be found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+from rmtscale.records.environment import Environment
+
+Outcome = Literal["ok", "oom", "timeout", "crashed", "skipped"]
+OUTCOMES = ("ok", "oom", "timeout", "crashed", "skipped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """One clock's readings, one per step, and what they come to."""
+
+    seconds: tuple[float, ...]
+    """Every step, in the order they ran."""
+    median_seconds: float
+    lower_quartile_seconds: float
+    upper_quartile_seconds: float
+    iqr_seconds: float
+    """Interquartile range: half of the steps lie within it."""
+
+    @classmethod
+    def of(cls, seconds: tuple[float, ...]) -> Samples | None:
+        """None of no readings."""
+        if not seconds:
+            return None
+        lower, upper = quantile(seconds, 0.25), quantile(seconds, 0.75)
+        return cls(
+            seconds=seconds,
+            median_seconds=median(seconds),
+            lower_quartile_seconds=lower,
+            upper_quartile_seconds=upper,
+            iqr_seconds=upper - lower,
+        )
+
+
+def quantile(values: tuple[float, ...], share: float) -> float:
+    """Linear between the two nearest (numpy's default)."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes of one step after the warm-up. Different peaks are different numbers, never mixed.
+
+    On a GPU allocated, reserved and process bytes are known, on a CPU resident ones. The baseline
+    is what is there before the step: weights, optimizer state, inputs.
+    """
+
+    baseline_allocated_bytes: int | None = None
+    peak_allocated_bytes: int | None = None
+    """Largest sum of live tensors: ``torch.cuda.max_memory_allocated``."""
+    peak_reserved_bytes: int | None = None
+    """What torch's allocator held of the driver: ``torch.cuda.max_memory_reserved``."""
+    process_bytes: int | None = None
+    """What the driver counts for the process, in the same window."""
+    process_source: Literal["process", "device"] | None = None
+    """``device``: the driver does not know the process by this number (containers): what is used
+    of the whole device less what was used before the process touched it."""
+    non_torch_bytes: int | None = None
+    """Process less reserved: context, kernels, libraries."""
+    start_resident_bytes: int | None = None
+    """CPU: of the process with its libraries loaded, before the model was built."""
+    baseline_resident_bytes: int | None = None
+    peak_resident_bytes: int | None = None
+    resident_source: Literal["kernel", "sampled"] | None = None
+    """``kernel``: its own high-water mark, reset before the step; ``sampled``: read again and
+    again, and a short peak may be missed."""
+
+    @property
+    def model_bytes(self) -> int | None:
+        """What stands beside a prediction: the peak of the tensors.
+
+        On a CPU the peak of resident memory above the start: tensors, and what the libraries
+        took since then (thread pools, packed weights).
+        """
+        if self.peak_allocated_bytes is not None:
+            return self.peak_allocated_bytes
+        if self.peak_resident_bytes is None or self.start_resident_bytes is None:
+            return None
+        return self.peak_resident_bytes - self.start_resident_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The answer of one child process, or what is known of one that did not answer."""
+
+    outcome: Outcome
+    error: str | None = None
+    stage: str | None = None
+    """Where it ended, unless ``ok``: ``build``, ``warm-up``, ``memory``, ``timing``."""
+    event_time: Samples | None = None
+    """By CUDA events: what the GPU took."""
+    wall_time: Samples | None = None
+    """By the host's clock, from synchronize to synchronize."""
+    memory: Memory | None = None
+    attention_kernel: str | None = None
+    """What ``sdpa`` really ran: ``flash``, ``efficient``, ``cudnn``, ``math``; several: ``a+b``."""
+    matmul_ceiling_flops_per_second: float | None = None
+    """A large product in the same dtype and process; the best that could be reached."""
+    energy_joules: float | None = None
+    """Of one step, whole GPU."""
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    """How long each stage of the child took."""
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Why a field is None: ``{"energy_joules": "no NVIDIA driver"}``."""
+    environment: Environment
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The median step: by CUDA events where there are any, else by the host's clock."""
+        clock = self.event_time or self.wall_time
+        return None if clock is None else clock.median_seconds

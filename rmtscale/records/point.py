@@ -1,0 +1,159 @@
+"""What one measurement is of: pure data, and the identity by which a sweep knows it again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import to_mapping
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import METHODS, Method, Mode, Workload
+from rmtscale.units import require_one_of, require_positive
+
+DEVICES = ("cuda", "cpu")
+LOGITS = ("all", "last")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One configuration at one length.
+
+    Raises:
+        BadInput: a value outside what its field says, or fields that exclude each other.
+    """
+
+    model: ModelSpec
+    method: Method
+    tokens: int
+    """Text tokens of the whole input, per sequence."""
+    segment_size: int | None = None
+    """``rmt`` only: what the backbone sees per step, memory tokens included."""
+    memory_tokens: int | None = None
+    """``rmt`` only."""
+    batch_size: int = 1
+    mode: Mode = "forward"
+    dtype: str = "fp32"
+    attention: str = "sdpa"
+    """What was asked for; the kernel that ran is measured."""
+    optimizer: str | None = None
+    """``train`` only."""
+    dropout: bool = False
+    """``train`` only: as the model's config has it; False is off."""
+    bptt_segments: int | None = None
+    """``rmt`` in ``train``: segments a gradient flows back through; None is all."""
+    checkpoint_segments: bool = False
+    """``rmt`` in ``train``: recompute segment by segment."""
+    checkpoint_layers: bool = False
+    """``train``: recompute layer by layer."""
+    logits: Literal["all", "last"] | None = None
+    """``forward`` of a language model: logits of all tokens or of the last (``rmt``: the last)."""
+    cuda_graph: bool = False
+    """``rmt`` forward of a decoder on CUDA: one captured segment step."""
+    compile_step: bool = False
+    """``rmt`` forward of a decoder: the segment step compiled."""
+    checkpoint: str | None = None
+    """Real weights: a folder or a hub name. None: random ones of the model's shape."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    memory_limit_bytes: int | None = None
+    """CUDA: cap of torch's allocator. CPU: cap of what the process allocates above its start."""
+    replicate: int = 0
+    """1: the second half of an A/A pair, the same point measured once more."""
+
+    def __post_init__(self) -> None:
+        require_one_of("method", self.method, METHODS)
+        require_one_of("device", self.device, DEVICES)
+        rmt, train = self.method == "rmt", self.mode == "train"
+        if rmt != (self.segment_size is not None) or rmt != (self.memory_tokens is not None):
+            raise BadInput("segment size and memory tokens: expected both for rmt, none for full")
+        if train != (self.optimizer is not None):
+            raise BadInput(f"optimizer {self.optimizer!r}: expected one for train, none otherwise")
+        if self.memory_limit_bytes is not None:
+            require_positive("memory limit", self.memory_limit_bytes)
+        recurrence = self.recurrence()
+        self.workload()
+        if recurrence is not None:
+            recurrence.segment_tokens(self.model)
+        if self.model.kind == "gpt_neo" and self.attention == "sdpa":
+            raise BadInput(f"attention 'sdpa': {self.model.name} has none, expected eager")
+        if self.checkpoint is not None and self.raised_positions is not None:
+            raise BadInput(
+                f"tokens {self.tokens}: expected {self.model.positions} or less, the position "
+                f"table of {self.checkpoint} (only one of random weights can be made longer)"
+            )
+
+    def workload(self) -> Workload:
+        """The same for the formulas."""
+        return Workload(
+            tokens=self.tokens,
+            batch_size=self.batch_size,
+            mode=self.mode,
+            dtype=self.dtype,
+            attention=self.attention,
+            optimizer=self.optimizer or "none",
+            dropout=None if self.dropout else False,
+            bptt_segments=self.bptt_segments,
+            checkpoint_segments=self.checkpoint_segments,
+            checkpoint_layers=self.checkpoint_layers,
+        )
+
+    def recurrence(self) -> Recurrence | None:
+        """None for full attention."""
+        if self.segment_size is None or self.memory_tokens is None:
+            return None
+        return Recurrence(self.segment_size, self.memory_tokens)
+
+    @property
+    def raised_positions(self) -> int | None:
+        """Full attention over the model's position table: the length the table is raised to.
+
+        What one has to do to measure it at all (the paper's Figure 10 does): new random rows,
+        which no released weights have. None where the table is long enough, or there is none.
+        """
+        positions = self.model.positions
+        if self.method == "rmt" or positions is None or self.tokens <= positions:
+            return None
+        return self.tokens
+
+    @property
+    def built_model(self) -> ModelSpec:
+        """The shape that is really built: ``model``, its position table raised where needed."""
+        raised, model = self.raised_positions, self.model
+        if raised is None or model.positions is None:
+            return model
+        return replace(
+            model, positions=raised, position_rows=raised + model.position_rows - model.positions
+        )
+
+    @property
+    def key(self) -> str:
+        """The identity: equal for equal points, in this process and in any file."""
+        return json.dumps(to_mapping(self), sort_keys=True)
+
+    @property
+    def series(self) -> str:
+        """The identity of what it is one length of."""
+        return json.dumps(to_mapping(self) | {"tokens": 0, "replicate": 0}, sort_keys=True)
+
+    def title(self) -> str:
+        """The series in words: ``rmt 500+2, train, fp32, sdpa, one checkpoint per segment``."""
+        words = [self.mode, self.dtype, self.attention]
+        if self.batch_size > 1:
+            words.append(f"batch size {self.batch_size}")
+        if self.mode == "train":
+            words += [self.optimizer or "", "dropout" if self.dropout else "no dropout"]
+        if self.bptt_segments is not None:
+            words.append(f"BPTT {self.bptt_segments}")
+        if self.checkpoint_segments:
+            words.append("one checkpoint per segment")
+        if self.checkpoint_layers:
+            words.append("one checkpoint per layer")
+        if self.method == "full" and self.logits == "last":
+            words.append("last logits only")
+        words += ["CUDA graph"] * self.cuda_graph + ["compiled"] * self.compile_step
+        method = "full attention"
+        if self.segment_size is not None:
+            method = f"rmt {self.segment_size} with {self.memory_tokens} memory tokens"
+        return f"{self.model.name}, {method}: {', '.join(words)}"

@@ -1,0 +1,110 @@
+"""One measured point: what was asked, predicted and found. One line of a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.measurement import Measurement
+from rmtscale.records.point import Point
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How it was measured."""
+
+    warmup_steps: int = 2
+    """Whole steps before anything is measured; 1 or more (an optimizer's state has to exist)."""
+    repeats: int = 5
+    """Timed steps; fewer ran where they would have taken longer than ``timing_seconds``."""
+    timing_seconds: float = 20.0
+    """No further step is begun after this, once three are done."""
+    timeout_seconds: float = 300.0
+    """Of the whole child process."""
+
+    def __post_init__(self) -> None:
+        for name in ("warmup_steps", "repeats", "timing_seconds", "timeout_seconds"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise BadInput(f"{name.replace('_', ' ')} {value!r}: expected more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the formulas say of the same point, without having seen it."""
+
+    flops: int
+    """Convention ``matmul``: what this step multiplies, as it was run."""
+    peak_bytes: int | None
+    """Allocated tensors; None where the formulas do not cover the point."""
+    seconds: float | None
+    """Roofline: a lower bound. None where the device is not one of the known ones."""
+    device: str | None
+    """Whose peaks the roofline took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One measured point."""
+
+    schema_version: int = SCHEMA_VERSION
+    measured_at: str
+    """UTC, ISO 8601."""
+    point: Point
+    protocol: Protocol
+    predicted: Prediction
+    measured: Measurement
+    achieved_flops_per_second: float | None
+    """Predicted FLOPs over the median step."""
+    share_of_ceiling: float | None
+    """Achieved over the matmul ceiling that the same process measured."""
+
+    @classmethod
+    def of(
+        cls,
+        point: Point,
+        protocol: Protocol,
+        predicted: Prediction,
+        measured: Measurement,
+        measured_at: str,
+    ) -> Record:
+        """The record, with the rates worked out."""
+        seconds, ceiling = measured.step_seconds, measured.matmul_ceiling_flops_per_second
+        achieved = predicted.flops / seconds if seconds else None
+        return cls(
+            measured_at=measured_at,
+            point=point,
+            protocol=protocol,
+            predicted=predicted,
+            measured=measured,
+            achieved_flops_per_second=achieved,
+            share_of_ceiling=achieved / ceiling if achieved and ceiling else None,
+        )
+
+    def to_line(self) -> str:
+        """One line of JSON, without its end."""
+        return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
+
+
+def parse_line(line: str) -> Record:
+    """The record of one line.
+
+    Raises:
+        BadInput: a record of another schema version.
+        Misfit: damaged: no JSON, or not a record.
+    """
+    try:
+        mapping: Any = json.loads(line)
+    except ValueError as error:
+        raise Misfit("not JSON") from error
+    if not isinstance(mapping, dict) or "schema_version" not in mapping:
+        raise Misfit("not a record")
+    version = mapping["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise BadInput(f"schema version {version!r}: expected {SCHEMA_VERSION}")
+    return from_mapping(Record, mapping)

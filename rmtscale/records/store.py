@@ -1,0 +1,113 @@
+"""Records in a file: JSON lines, only ever appended, readable whatever happened while writing.
+
+A line is written with one call under an advisory lock and flushed to the disk. A line that was
+torn (power, a full disk) stays where it is, is closed by a newline before the next is appended,
+and is skipped and counted when the file is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import Misfit
+from rmtscale.records.record import Record, parse_line
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a file holds."""
+
+    records: tuple[Record, ...]
+    """In the order they were written."""
+    damaged_lines: tuple[int, ...] = ()
+    """Numbers, from 1, of lines that are no records."""
+    torn: bool = False
+    """The last line has no end; it is skipped (and not counted among the damaged)."""
+
+    def latest(self) -> dict[str, Record]:
+        """By the key of their point, each point's last record: a later one takes its place."""
+        return {record.point.key: record for record in self.records}
+
+    def warnings(self) -> list[str]:
+        """One line for each kind of thing that was skipped."""
+        said = []
+        if self.damaged_lines:
+            first = self.damaged_lines[0]
+            said.append(f"skipped {len(self.damaged_lines)} damaged lines, the first is {first}")
+        if self.torn:
+            said.append("skipped 1 torn line at the end")
+        return said
+
+
+class RecordStore:
+    """One file of records; any number of processes may append to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Reading:
+        """Everything that can be read; a file that is not there has no records.
+
+        Raises:
+            BadInput: cannot be opened, or holds records of another schema version.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return Reading(())
+        except OSError as error:
+            raise BadInput(f"records {str(self.path)!r}: {error.strerror}") from error
+        *lines, rest = data.split(b"\n")
+        records, damaged = [], []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(parse_line(line.decode("utf-8")))
+            except (Misfit, UnicodeDecodeError):
+                damaged.append(number)
+            except BadInput as error:
+                raise BadInput(f"records {str(self.path)!r}, line {number}: {error}") from error
+        return Reading(tuple(records), tuple(damaged), torn=bool(rest.strip()))
+
+    def append(self, record: Record) -> None:
+        """Adds one line, on the disk when this returns.
+
+        Raises:
+            BadInput: cannot be written (disk full, no permission); the file is as it was before.
+        """
+        line = record.to_line().encode("utf-8") + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            try:
+                if os.write(file, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file, size)
+                raise
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(file)  # the lock goes with it
+
+    def _refused(self, error: OSError) -> BadInput:
+        return BadInput(
+            f"output {str(self.path)!r}: cannot be written ({error.strerror}); what was recorded "
+            "before is kept"
+        )
