@@ -26,6 +26,7 @@ def build_backbone(
         attention: ``eager`` or ``sdpa``, as Transformers calls its implementations.
         device: ``meta`` builds the shape without memory: a 175B model in a second.
         dropout: False switches every dropout off; None leaves it as the config has it.
+        dtype: of the weights, from the start: a larger copy never exists. None is fp32.
 
     Raises:
         ValueError: Transformers has no such attention for this kind (GPT-Neo has no SDPA).
@@ -42,5 +43,5 @@ def build_backbone(
     classifier = spec.head == "classification"
     auto: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
     with torch.device(device):
-        module: nn.Module = auto.from_config(config, attn_implementation=attention)
-    return module.to(dtype) if dtype is not None else module
+        module: nn.Module = auto.from_config(config, attn_implementation=attention, dtype=dtype)
+    return module

@@ -1,0 +1,61 @@
+"""``python -m rmtscale.profiler.child``: measures one point in a process of its own.
+
+Reads one JSON object ``{"point": ..., "protocol": ..., "sample": true}`` from standard input and
+writes lines of JSON to standard output: ``{"stage": "build"}`` as each stage begins, at last
+``{"measured": ...}``. Whatever libraries print goes to standard error. It does not outlive the
+process that started it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+from rmtscale.records.mapping import from_mapping, to_mapping
+from rmtscale.records.point import Point
+from rmtscale.records.record import Protocol
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Reads the request, measures, answers."""
+    _die_with_parent()
+    # Standard output is for answers only; what others print there goes to standard error.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(mapping: dict[str, Any]) -> None:
+        answers.write(json.dumps(mapping, allow_nan=False) + "\n")
+        answers.flush()
+
+    request = json.load(sys.stdin)
+    from rmtscale.profiler.measure import measure
+
+    measured = measure(
+        from_mapping(Point, request["point"]),
+        from_mapping(Protocol, request["protocol"]),
+        lambda stage: say({"stage": stage}),
+        sample=request["sample"],
+    )
+    say({"measured": to_mapping(measured)})
+    # Nothing is left to do, and tearing down a CUDA context takes a second.
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """Linux: the kernel kills this process when its parent goes, however that goes."""
+    parent = os.getppid()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

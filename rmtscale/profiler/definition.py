@@ -1,0 +1,209 @@
+"""What a sweep measures, from a TOML file, a preset or the command line: lists that are crossed.
+
+::
+
+    order = "short-first"
+
+    [protocol]
+    repeats = 5
+
+    [[grid]]
+    model = "gpt2"
+    method = ["full", "rmt"]
+    tokens = [1000, "32k"]
+    segment_size = [500, 1000]
+    memory_tokens = 2
+
+Every value of a grid may be a list; all combinations are measured, each once. What does not
+concern a point (a segment size with full attention, an optimizer in inference) is left out of it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.profiler.presets import PRESETS
+from rmtscale.profiler.sweep import ORDERS, Sweep
+from rmtscale.records.point import Point
+from rmtscale.records.record import Protocol
+from rmtscale.specs.huggingface import resolve_model
+from rmtscale.units import parse_bytes, parse_size, require_one_of
+
+Grid = dict[str, Any]
+NO_LIMIT = "none"
+ALL_SEGMENTS = "all"
+DEFAULTS: Grid = {
+    "method": ["full", "rmt"],
+    "segment_size": 512,
+    "memory_tokens": 10,
+    "batch_size": 1,
+    "mode": "forward",
+    "dtype": "fp32",
+    "attention": "sdpa",
+    "optimizer": "adamw",
+    "dropout": True,
+    "bptt_segments": ALL_SEGMENTS,
+    "checkpoint_segments": False,
+    "checkpoint_layers": False,
+    "logits": "all",
+    "cuda_graph": True,
+    "compile_step": False,
+    "checkpoint": "",
+    "device": "cuda",
+    "memory_limit": NO_LIMIT,
+}
+_KEYS = ("model", "tokens", *DEFAULTS)
+_TOP_LEVEL = ("preset", "grid", "set", "protocol", "order", "seed")
+_SIZES = ("tokens", "segment_size")
+_NUMBERS = ("memory_tokens", "batch_size")
+_FLAGS = ("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "compile_step")
+
+
+def read_definition(path: Path) -> dict[str, Any]:
+    """A TOML file as a mapping.
+
+    Raises:
+        BadInput: cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"sweep {str(path)!r}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"sweep {str(path)!r}: expected TOML ({error})") from error
+
+
+def make_sweep(definition: Mapping[str, Any], replaced: Mapping[str, Any] | None = None) -> Sweep:
+    """The sweep of a definition.
+
+    Args:
+        definition: ``grid`` (a list of mappings) or ``preset``, with ``set`` (values that replace
+            those of every grid), ``protocol``, ``order`` and ``seed``.
+        replaced: values from the command line; they replace all others.
+
+    Raises:
+        BadInput: a key or a value that is not known, or a point that cannot be.
+    """
+    _require_keys("sweep", definition, _TOP_LEVEL)
+    replaced = dict(replaced or {})
+    if "preset" in definition:
+        name = definition["preset"]
+        require_one_of("preset", name, PRESETS)
+        definition = PRESETS[name] | {k: v for k, v in definition.items() if k != "preset"}
+    grids = definition.get("grid")
+    if not isinstance(grids, list) or not grids:
+        raise BadInput("sweep without a grid: expected [[grid]] or a preset")
+    on_top = _table("set", definition) | {k: v for k, v in replaced.items() if k in _KEYS}
+    # The order of a dictionary: each point once, in the order of the definition.
+    points = dict.fromkeys(point for grid in grids for point in _points(grid, on_top))
+    protocol = _table("protocol", definition)
+    protocol |= {k: v for k, v in replaced.items() if k not in _KEYS and k not in _TOP_LEVEL}
+    order = replaced.get("order", definition.get("order", ORDERS[0]))
+    require_one_of("order", order, ORDERS)
+    seed = _whole("seed", replaced.get("seed", definition.get("seed", 0)))
+    return Sweep(
+        points=tuple(points), protocol=_protocol(protocol), seed=seed, order=order
+    ).with_pair()
+
+
+def _points(grid: object, on_top: Grid) -> Iterator[Point]:
+    if not isinstance(grid, dict):
+        raise BadInput("grid: expected a table")
+    values = DEFAULTS | grid | on_top
+    _require_keys("grid", values, _KEYS)
+    for key in ("model", "tokens"):
+        if key not in values:
+            raise BadInput(f"grid without {key}: expected one or more")
+    lists = {
+        key: [_value(key, one) for one in (value if isinstance(value, list) else [value])]
+        for key, value in values.items()
+    }
+    for combination in product(*lists.values()):
+        yield _point(dict(zip(lists, combination, strict=True)))
+
+
+def _point(value: Grid) -> Point:
+    """Keeps of one combination what concerns the point."""
+    model = resolve_model(value["model"])
+    rmt, train = value["method"] == "rmt", value["mode"] == "train"
+    inferred = rmt and not train and model.decoder
+    cuda = value["device"] == "cuda"
+    logits = None
+    if not train and model.decoder:
+        logits = "last" if rmt else value["logits"]
+    # A segment step of GPT-Neo can be captured only when it is compiled.
+    capturable = model.kind != "gpt_neo" or value["compile_step"]
+    return Point(
+        model=model,
+        method=value["method"],
+        tokens=value["tokens"],
+        segment_size=value["segment_size"] if rmt else None,
+        memory_tokens=value["memory_tokens"] if rmt else None,
+        batch_size=value["batch_size"],
+        mode=value["mode"],
+        dtype=value["dtype"],
+        attention=value["attention"],
+        optimizer=value["optimizer"] if train else None,
+        dropout=value["dropout"] and train,
+        bptt_segments=value["bptt_segments"] if rmt and train else None,
+        checkpoint_segments=value["checkpoint_segments"] and rmt and train,
+        checkpoint_layers=value["checkpoint_layers"] and train,
+        logits=logits,
+        cuda_graph=value["cuda_graph"] and inferred and cuda and capturable,
+        compile_step=value["compile_step"] and inferred,
+        checkpoint=value["checkpoint"] or None,
+        device=value["device"],
+        memory_limit_bytes=value["memory_limit"],
+    )
+
+
+def _value(key: str, value: Any) -> Any:
+    """One value of a grid, checked; sizes may be written ``32k``."""
+    if key in _SIZES:
+        return parse_size(value if isinstance(value, str) else str(value), key.replace("_", " "))
+    if key in _NUMBERS:
+        return _whole(key, value)
+    if key == "bptt_segments":
+        return None if value == ALL_SEGMENTS else _whole(key, value)
+    if key in _FLAGS:
+        if not isinstance(value, bool):
+            raise BadInput(f"{key.replace('_', ' ')} {value!r}: expected true or false")
+        return value
+    if not isinstance(value, str):
+        raise BadInput(f"{key.replace('_', ' ')} {value!r}: expected a name")
+    if key == "memory_limit":
+        return None if value == NO_LIMIT else parse_bytes(value, "memory limit")
+    return value
+
+
+def _whole(key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInput(f"{key.replace('_', ' ')} {value!r}: expected a whole number")
+    return value
+
+
+def _protocol(values: Mapping[str, Any]) -> Protocol:
+    _require_keys("protocol", values, [field.name for field in fields(Protocol)])
+    for key, value in values.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise BadInput(f"{key.replace('_', ' ')} {value!r}: expected a number")
+    return Protocol(**values)
+
+
+def _table(key: str, definition: Mapping[str, Any]) -> Grid:
+    value = definition.get(key, {})
+    if not isinstance(value, dict):
+        raise BadInput(f"{key}: expected a table")
+    return dict(value)
+
+
+def _require_keys(what: str, values: Mapping[str, Any], accepted: Any) -> None:
+    for key in values:
+        if key not in accepted:
+            raise BadInput(f"{what} key {key!r}: expected {quoted_list(accepted)}")

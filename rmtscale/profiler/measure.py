@@ -1,0 +1,200 @@
+"""One point measured in this process, stage by stage; an out-of-memory is an answer.
+
+build -> warm-up -> memory (one step) -> timing (a pass of its own) -> ceiling. The attention
+kernel is looked up during the first warm-up step. What cannot be found is None, and why is kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from rmtscale.profiler.ceiling import matmul_flops_per_second
+from rmtscale.profiler.environment import measured_environment
+from rmtscale.profiler.kernel import attention_kernel
+from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter, data_bytes
+from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
+from rmtscale.profiler.timing import time_steps
+from rmtscale.records.measurement import Measurement, Outcome
+from rmtscale.records.point import Point
+from rmtscale.records.record import Protocol
+
+SHORTEST_ENERGY_SECONDS = 0.5
+"""The driver's energy counter moves in steps of up to 0.1 s."""
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "Cannot allocate memory")
+
+
+def measure(
+    point: Point,
+    protocol: Protocol,
+    report: Callable[[str], None] = lambda _stage: None,
+    *,
+    sample: bool = True,
+) -> Measurement:
+    """Measures ``point``; whatever goes wrong is said in the outcome.
+
+    Args:
+        report: is told the name of each stage when it begins.
+        sample: read the process's memory during the step, in a thread.
+    """
+    return _Run(point, protocol, report, sample).answer()
+
+
+class _Run:
+    def __init__(
+        self, point: Point, protocol: Protocol, report: Callable[[str], None], sample: bool
+    ) -> None:
+        self.point, self.protocol, self.report = point, protocol, report
+        self.sample = sample
+        self.stage = "start"
+        self.stage_seconds: dict[str, float] = {}
+        self.unknown: dict[str, str] = {}
+        self.found: dict[str, Any] = {}
+        self.gpu: Gpu | None = None
+
+    def answer(self) -> Measurement:
+        outcome: Outcome = "ok"
+        error = stage = None
+        try:
+            self._stages()
+        except Exception as problem:  # noqa: BLE001  (any failure of a point is a row)
+            outcome = "oom" if _is_out_of_memory(problem) else "crashed"
+            first = (str(problem).strip() or "no message").splitlines()[0]
+            error, stage = f"{type(problem).__name__}: {first}", self.stage
+        return Measurement(
+            outcome=outcome,
+            error=error,
+            stage=stage,
+            stage_seconds=self.stage_seconds,
+            unknown=self.unknown,
+            environment=measured_environment(
+                self.gpu, self.found.pop("before", None), self.found.pop("after", None)
+            ),
+            **self.found,
+        )
+
+    @contextmanager
+    def _in(self, stage: str) -> Iterator[None]:
+        self.stage = stage
+        self.report(stage)
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds[stage] = perf_counter() - start
+
+    def _stages(self) -> None:
+        with self._in("start"):
+            meter = self._start()
+        with self._in("build"):
+            from rmtscale.profiler.subject import DTYPES, Subject
+
+            subject = Subject(self.point)
+        with self._in("warm-up"):
+            self._warm_up(subject)
+        with self._in("memory"):
+            self.found["memory"] = memory = meter.measure(subject.step)
+            if self.point.device == "cuda" and memory.process_bytes is None:
+                self._unknown("the driver does not say", "memory.process_bytes")
+        with self._in("timing"):
+            self._timing(subject)
+        dtype = DTYPES[self.point.dtype]
+        del subject
+        gc.collect()
+        with self._in("ceiling"):
+            self.found["matmul_ceiling_flops_per_second"] = matmul_flops_per_second(
+                dtype, self.point.device
+            )
+
+    def _start(self) -> MemoryMeter:
+        cuda = self.point.device == "cuda"
+        if not cuda:
+            self._unknown("measured on the CPU", "event_time", "energy_joules")
+        else:
+            try:
+                self.gpu = open_gpu()
+            except NoGpu as error:
+                self._unknown(str(error), "energy_joules", "memory.process_bytes")
+        # After the libraries, before the model: their memory and time are not the model's.
+        import torch
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        torch.set_float32_matmul_precision("highest")  # fp32 is fp32, never TF32
+        if not cuda:
+            _limit_data(self.point.memory_limit_bytes)
+            return ResidentMeter(sample=self.sample)
+        meter = CudaMeter(self.gpu, sample=self.sample)
+        total = torch.cuda.get_device_properties(0).total_memory
+        limit = self.point.memory_limit_bytes
+        if limit is not None and limit < total:
+            torch.cuda.set_per_process_memory_fraction(limit / total)
+        return meter
+
+    def _warm_up(self, subject: Any) -> None:
+        steps = self.protocol.warmup_steps
+        if self.point.attention == "eager":
+            self._unknown("eager attention is no fused kernel", "attention_kernel")
+        else:
+            self.found["attention_kernel"] = attention_kernel(subject.one_pass)
+            if self.found["attention_kernel"] is None:
+                self._unknown("no attention operator was seen", "attention_kernel")
+            if self.point.method == "full":
+                steps -= 1  # that was one
+        for _ in range(steps):
+            subject.step()
+
+    def _timing(self, subject: Any) -> None:
+        cuda = self.point.device == "cuda"
+        gpu = self.gpu
+        before = None if gpu is None else gpu.energy_joules()
+        if gpu is not None:
+            self.found["before"] = gpu.state()
+        start = perf_counter()
+        event, wall = time_steps(subject.step, self.protocol, cuda=cuda)
+        window = perf_counter() - start
+        self.found |= {"event_time": event, "wall_time": wall}
+        if gpu is None or wall is None:
+            return
+        self.found["after"] = gpu.state()
+        after = gpu.energy_joules()
+        if before is None or after is None:
+            self._unknown("the driver does not say", "energy_joules")
+        elif window < SHORTEST_ENERGY_SECONDS:
+            self._unknown(f"timed for under {SHORTEST_ENERGY_SECONDS} s", "energy_joules")
+        else:
+            self.found["energy_joules"] = (after - before) / len(wall.seconds)
+
+    def _unknown(self, why: str, *fields: str) -> None:
+        self.unknown |= dict.fromkeys(fields, why)
+
+
+def _limit_data(limit_bytes: int | None) -> None:
+    """Caps what this process may allocate from here on, so that a row is lost and not a machine.
+
+    Without a limit of the point's own: what the system has available.
+    """
+    import psutil
+
+    now = data_bytes()
+    if now is None:  # no such limit on this system
+        return
+    room = limit_bytes or int(psutil.virtual_memory().available)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = now + room
+    if hard == resource.RLIM_INFINITY or wanted < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in _CPU_OUT_OF_MEMORY
+    )

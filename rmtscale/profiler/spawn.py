@@ -1,0 +1,154 @@
+"""One point measured by a fresh child process, whatever becomes of that process.
+
+The child is the head of a process group of its own: a hung or interrupted one is killed with all
+it started, and a Ctrl-C at the terminal reaches only the parent, which then cleans up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import IO
+
+from rmtscale.records.environment import host_environment
+from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.measurement import Measurement, Outcome
+from rmtscale.records.point import Point
+from rmtscale.records.record import Protocol
+
+CHILD = (sys.executable, "-m", "rmtscale.profiler.child")
+_EXIT_SECONDS = 10.0
+_TAIL_BYTES = 2000
+
+
+def measure_in_child(
+    point: Point,
+    protocol: Protocol,
+    *,
+    command: Sequence[str] = CHILD,
+    report: Callable[[str], None] = lambda _stage: None,
+    sample: bool = True,
+) -> Measurement:
+    """Starts ``command``, hands it the point and waits for its answer.
+
+    A child that crashes, is killed, says nothing usable or takes longer than
+    ``protocol.timeout_seconds`` is a measurement with that outcome. No process is left behind,
+    also when this is interrupted.
+
+    Args:
+        report: is told the stage the child is in.
+    """
+    request = {"point": to_mapping(point), "protocol": to_mapping(protocol), "sample": sample}
+    # Our CUDA device 0 has to be the driver's first one: both in the order of the bus.
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, "TOKENIZERS_PARALLELISM": "0"}
+    with tempfile.TemporaryFile() as noise:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            start_new_session=True,
+            env=environment,
+        )
+        try:
+            return _Conversation(process, report, noise, protocol.timeout_seconds).run(request)
+        finally:
+            _kill(process)
+
+
+class _Conversation:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        report: Callable[[str], None],
+        noise: IO[bytes],
+        timeout_seconds: float,
+    ) -> None:
+        self.process, self.report, self.noise = process, report, noise
+        self.timeout_seconds = timeout_seconds
+        self.deadline = monotonic() + timeout_seconds
+        self.stage = "start"
+
+    def run(self, request: dict[str, object]) -> Measurement:
+        answer: object = None
+        try:
+            assert self.process.stdin is not None
+            with suppress(BrokenPipeError):  # it is gone already: its exit says how
+                self.process.stdin.write(json.dumps(request).encode())
+                self.process.stdin.close()
+            for line in self._lines():
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    return self._failed("crashed", f"said {line[:80]!r}, expected JSON")
+                if "stage" in said:
+                    self.stage = str(said["stage"])
+                    self.report(self.stage)
+                answer = said.get("measured", answer)
+            self.process.wait(max(0.0, self.deadline - monotonic()) + _EXIT_SECONDS)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            if answer is None:
+                return self._failed("timeout", f"no answer within {self.timeout_seconds:g} s")
+        if answer is None:
+            return self._failed("crashed", self._last_words())
+        try:
+            return from_mapping(Measurement, answer)
+        except Misfit as error:
+            return self._failed("crashed", f"an answer that is none: {error}")
+
+    def _lines(self) -> Iterator[bytes]:
+        """Lines of the child's standard output until its end.
+
+        Raises:
+            TimeoutError: the deadline passed.
+        """
+        stream = self.process.stdout
+        assert stream is not None
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while True:
+                left = self.deadline - monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise TimeoutError
+                chunk = os.read(stream.fileno(), 65536)
+                if not chunk:
+                    return
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+
+    def _last_words(self) -> str:
+        code = self.process.returncode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = " (the system kills what takes too much memory)" if name == "SIGKILL" else ""
+            return f"killed by {name}{hint}"
+        self.noise.seek(0, os.SEEK_END)
+        self.noise.seek(max(0, self.noise.tell() - _TAIL_BYTES))
+        lines = [line for line in self.noise.read().decode(errors="replace").splitlines() if line]
+        said = f": {lines[-1].strip()}" if lines else ""
+        return f"ended with exit code {code} and no answer{said}"
+
+    def _failed(self, outcome: Outcome, error: str) -> Measurement:
+        return Measurement(
+            outcome=outcome, error=error, stage=self.stage, environment=host_environment()
+        )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the child and everything it started, and waits for it."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()

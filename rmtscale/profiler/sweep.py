@@ -1,0 +1,145 @@
+"""Points one after another, each in its own process, each on the disk before the next begins.
+
+A sweep goes on where it stopped: a point that is in the file already is not measured again. When
+one length of a series runs out of memory or time, the longer ones are recorded as skipped. One
+point is measured twice (the A/A pair): what the two differ by is noise.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol as Interface
+
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.profiler.prediction import predict
+from rmtscale.profiler.spawn import measure_in_child
+from rmtscale.records.environment import host_environment
+from rmtscale.records.measurement import Measurement
+from rmtscale.records.point import Point
+from rmtscale.records.record import Protocol, Record
+from rmtscale.records.store import RecordStore
+from rmtscale.specs.device import DeviceSpec
+
+ORDERS = ("random", "short-first")
+_ENDS_A_SERIES = {"oom": "ran out of memory", "timeout": "ran out of time"}
+Measure = Callable[[Point, Protocol, Callable[[str], None]], Measurement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What is to be measured, and how."""
+
+    points: tuple[Point, ...]
+    """Each once; ``with_pair`` adds the second half of the A/A pair."""
+    protocol: Protocol = Protocol()
+    seed: int = 0
+    """Of the order."""
+    order: str = "random"
+    """``random``, or ``short-first``: by length, random among equals."""
+
+    def with_pair(self) -> Sweep:
+        """The same with one point twice: the one in the middle by FLOPs."""
+        if not self.points or any(point.replicate for point in self.points):
+            return self
+
+        def flops(point: Point) -> int:
+            return estimate_flops(
+                point.model, point.workload(), point.recurrence(), "matmul"
+            ).total
+
+        middle = sorted(self.points, key=flops)[(len(self.points) - 1) // 2]
+        return replace(self, points=(*self.points, replace(middle, replicate=1)))
+
+    def in_order(self) -> list[Point]:
+        """As they will be measured; the same for the same seed."""
+        points = list(self.points)
+        random.Random(self.seed).shuffle(points)
+        if self.order == "short-first":
+            points.sort(key=lambda point: point.tokens)
+        return points
+
+
+class Observer(Interface):
+    """Who watches a sweep: a progress bar, plain lines, or a test."""
+
+    def begin(self, todo: Sequence[Point], done: int) -> None:
+        """``done`` points of the sweep are in the file already."""
+
+    def point(self, point: Point) -> None: ...
+
+    def stage(self, stage: str) -> None: ...
+
+    def record(self, record: Record) -> None: ...
+
+
+def in_child(point: Point, protocol: Protocol, report: Callable[[str], None]) -> Measurement:
+    """How a sweep measures unless told otherwise."""
+    return measure_in_child(point, protocol, report=report)
+
+
+def run_sweep(
+    sweep: Sweep,
+    store: RecordStore,
+    observer: Observer,
+    *,
+    device: DeviceSpec | None = None,
+    retry: bool = False,
+    measure: Measure = in_child,
+) -> None:
+    """Measures what the file does not have yet.
+
+    Args:
+        device: whose peaks the predicted time takes.
+        retry: measure points again that crashed, ran out of time or were skipped; the file
+            keeps both records, the later one counts.
+        measure: measures one point; replaced by tests.
+
+    Raises:
+        BadInput: the file cannot be read or written; all that was measured before is in it.
+    """
+    points = sweep.in_order()
+    again = ("crashed", "timeout", "skipped") if retry else ()
+    known = store.read().latest()
+    todo = [
+        point
+        for point in points
+        if point.key not in known or known[point.key].measured.outcome in again
+    ]
+    observer.begin(todo, len(points) - len(todo))
+    for point in todo:
+        # Read anew: another sweep may be writing to the same file.
+        latest = store.read().latest()
+        found = latest.get(point.key)
+        if found is not None and found != known.get(point.key):
+            observer.record(found)
+            continue
+        observer.point(point)
+        shorter = _ended_before(point, latest.values())
+        if shorter is not None:
+            measured = Measurement(
+                outcome="skipped",
+                error=f"{_ENDS_A_SERIES[shorter.measured.outcome]} at "
+                f"{shorter.point.tokens} tokens already",
+                environment=host_environment(),
+            )
+        else:
+            measured = measure(point, sweep.protocol, observer.stage)
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        record = Record.of(point, sweep.protocol, predict(point, device), measured, now)
+        store.append(record)
+        observer.record(record)
+
+
+def _ended_before(point: Point, records: Iterable[Record]) -> Record | None:
+    """The record of the same series at which it ended, where this point is longer."""
+    for record in records:
+        if (
+            record.measured.outcome in _ENDS_A_SERIES
+            and record.point.tokens < point.tokens
+            and record.point.series == point.series
+        ):
+            return record
+    return None
