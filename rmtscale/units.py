@@ -77,6 +77,18 @@ def format_ratio(ratio: float) -> str:
     return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"
 
 
+def format_percent(share: float, *, signed: bool = False) -> str:
+    """A share in percent: ``45 %``, one digit below 10; with its sign where it is an error."""
+    percent = 100 * share
+    digits = 1 if abs(percent) < 9.95 else 0
+    return f"{percent:{'+' if signed else ''}.{digits}f} %"
+
+
+def format_rate(flops_per_second: float, digits: int = 3) -> str:
+    """FLOP/s in SI: ``746 TFLOP/s``."""
+    return f"{format_flops(flops_per_second, digits)}/s"
+
+
 def parse_size(text: str, name: str = "tokens") -> int:
     """``512``, ``32k``, ``2M`` (powers of ten) or ``32Ki`` (powers of two) as a positive integer.
 

@@ -23,11 +23,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.profiler.nvml import NoGpu, open_gpu
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep
 from rmtscale.records.point import Point
@@ -38,6 +40,8 @@ from rmtscale.units import parse_bytes, parse_size, require_one_of
 Grid = dict[str, Any]
 NO_LIMIT = "none"
 ALL_SEGMENTS = "all"
+AUTO = "auto"
+"""The GPU where there is one, else the CPU."""
 DEFAULTS: Grid = {
     "method": ["full", "rmt"],
     "segment_size": 512,
@@ -55,7 +59,7 @@ DEFAULTS: Grid = {
     "cuda_graph": True,
     "compile_step": False,
     "checkpoint": "",
-    "device": "cuda",
+    "device": AUTO,
     "memory_limit": NO_LIMIT,
 }
 _KEYS = ("model", "tokens", *DEFAULTS)
@@ -177,9 +181,20 @@ def _value(key: str, value: Any) -> Any:
         return value
     if not isinstance(value, str):
         raise BadInput(f"{key.replace('_', ' ')} {value!r}: expected a name")
+    if key == "device" and value == AUTO:
+        return _device_at_hand()
     if key == "memory_limit":
         return None if value == NO_LIMIT else parse_bytes(value, "memory limit")
     return value
+
+
+@cache
+def _device_at_hand() -> str:
+    try:
+        open_gpu()
+    except NoGpu:
+        return "cpu"
+    return "cuda"
 
 
 def _whole(key: str, value: Any) -> int:

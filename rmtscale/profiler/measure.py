@@ -126,6 +126,9 @@ class _Run:
         transformers.logging.set_verbosity_error()
         torch.set_float32_matmul_precision("highest")  # fp32 is fp32, never TF32
         if not cuda:
+            from rmtscale.profiler.subject import warm_libraries
+
+            warm_libraries(self.point)
             _limit_data(self.point.memory_limit_bytes)
             return ResidentMeter(sample=self.sample)
         meter = CudaMeter(self.gpu, sample=self.sample)

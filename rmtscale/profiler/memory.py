@@ -77,6 +77,7 @@ class ResidentMeter:
 
     def __init__(self, *, sample: bool = True) -> None:
         self._sample = sample
+        gc.collect()
         give_back()
         self._start = resident_bytes()
 

@@ -11,6 +11,7 @@ window runs before the next window; inference is ``infer``, which keeps no logit
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import nn
 from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone
+from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SEED = 0
@@ -93,6 +95,21 @@ class Subject:
                 del loss
         else:
             model(self.ids_BN, labels=self.labels, keep_logits="none").loss.backward()
+
+
+def warm_libraries(point: Point) -> None:
+    """A step of a very small model of the same kind: what libraries load and keep is there then.
+
+    On a CPU that is resident memory like any other, tens of MiB of it, and none of the model's.
+    """
+    tokens = min(point.tokens, 16)
+    small = replace(point.model, layers=1, vocabulary=min(point.model.vocabulary, 256))
+    size = None
+    if point.memory_tokens is not None:
+        size = min(point.segment_size or 0, 2 * point.memory_tokens + ENCODER_SPECIAL_TOKENS + 8)
+    Subject(
+        replace(point, model=small, tokens=tokens, segment_size=size, checkpoint=None)
+    ).step()
 
 
 def _build(point: Point) -> nn.Module:

@@ -69,7 +69,7 @@ class Memory:
     non_torch_bytes: int | None = None
     """Process less reserved: context, kernels, libraries."""
     start_resident_bytes: int | None = None
-    """CPU: of the process with its libraries loaded, before the model was built."""
+    """CPU: of the process before the model was built, its libraries loaded and used once."""
     baseline_resident_bytes: int | None = None
     peak_resident_bytes: int | None = None
     resident_source: Literal["kernel", "sampled"] | None = None
@@ -80,8 +80,8 @@ class Memory:
     def model_bytes(self) -> int | None:
         """What stands beside a prediction: the peak of the tensors.
 
-        On a CPU the peak of resident memory above the start: tensors, and what the libraries
-        took since then (thread pools, packed weights).
+        On a CPU the peak of resident memory above the start: tensors, and what the C library and
+        the kernels keep besides (free lists, packed weights).
         """
         if self.peak_allocated_bytes is not None:
             return self.peak_allocated_bytes

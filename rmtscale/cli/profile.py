@@ -1,0 +1,325 @@
+"""``rmtscale profile``: memory and time measured on the machine at hand, beside the prediction."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rmtscale.cli import options
+from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.progress import watching
+from rmtscale.errors import BadInput, CheckFailed, MissingDependency
+from rmtscale.profiler.definition import make_sweep, read_definition
+from rmtscale.profiler.nvml import NoGpu, open_gpu
+from rmtscale.profiler.prediction import Machine, fits, predict, this_machine
+from rmtscale.profiler.presets import PRESETS
+from rmtscale.profiler.sweep import ORDERS, Sweep, run_sweep
+from rmtscale.records.mapping import to_mapping
+from rmtscale.records.record import Record
+from rmtscale.records.store import Reading, RecordStore
+from rmtscale.report.measured import SeriesTable, measured_tables, noise, predicted_tables
+from rmtscale.units import format_bytes, format_tokens, parse_sizes
+
+_NEEDED = ("torch", "transformers", "psutil")
+
+
+def command(
+    sweep: Annotated[
+        Path | None,
+        typer.Argument(help="A sweep as a TOML file, such as profiles/sweeps/figure-10.toml."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"A sweep known by name: {', '.join(PRESETS)}.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Presets, as a list; random weights.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help="full,rmt.  [default: both]")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="Text tokens of the input: a list such as 512,32k.")
+    ] = None,
+    segment_size: Annotated[
+        str | None, typer.Option(help="RMT: a list; memory tokens included.  [default: 512]")
+    ] = None,
+    memory_tokens: Annotated[int | None, typer.Option(help="RMT.  [default: 10]")] = None,
+    mode: Annotated[str | None, typer.Option(help="train,forward.  [default: forward]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32,bf16,fp16.  [default: fp32]")] = None,
+    attention: Annotated[str | None, typer.Option(help="eager,sdpa.  [default: sdpa]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences at once.  [default: 1]")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adamw, adamw-fused, sgd or none.  [default: adamw]")
+    ] = None,
+    dropout: Annotated[
+        bool | None,
+        typer.Option("--dropout/--no-dropout", help="In training: as the model's config has it."),
+    ] = None,
+    bptt_segments: options.BpttSegments = None,
+    checkpoint_segments: Annotated[
+        bool | None, typer.Option("--checkpoint-segments", help="RMT: recompute each segment.")
+    ] = None,
+    checkpoint_layers: Annotated[
+        bool | None, typer.Option("--checkpoint-layers", help="Recompute each layer.")
+    ] = None,
+    logits: Annotated[
+        str | None, typer.Option(help="Full attention, forward: all or last.  [default: all]")
+    ] = None,
+    cuda_graph: Annotated[
+        bool | None,
+        typer.Option("--cuda-graph/--no-cuda-graph", help="RMT, forward: one captured step."),
+    ] = None,
+    compile_step: Annotated[
+        bool | None, typer.Option("--compile", help="RMT, forward: the step compiled.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Real weights: a folder or hub name (safetensors).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda or cpu.  [default: the GPU if there is one]")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Cap of the process, such as 80GiB.")
+    ] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="[default: 2]")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Timed steps.  [default: 5]")] = None,
+    timeout_seconds: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds for one point.  [default: 300]")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(help=f"{' or '.join(ORDERS)}.  [default: random]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the order.  [default: 0]")] = None,
+    predict_for: Annotated[
+        str | None, typer.Option(help="Predict for this GPU; see 'rmtscale devices'.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File of records (JSON lines); goes on where it ends."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the grid and what is predicted.")
+    ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Measure again what crashed, timed out or was skipped.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew: what is in the file is lost.")
+    ] = False,
+    output_format: options.Format = "table",
+) -> None:
+    """Measures memory and time of full attention and RMT, each point in its own process.
+
+    A sweep that was stopped goes on where it stopped: points that are in --out already are not
+    measured again. Longer inputs of a series that ran out of memory are skipped.
+
+    Example: rmtscale profile --model gpt2 --tokens 1k,4k --mode train --out build/gpt2.jsonl
+    """
+    require_format(output_format)
+    given: dict[str, Any] = {
+        "model": _list(model),
+        "method": _list(methods),
+        "tokens": None if tokens is None else parse_sizes(tokens),
+        "segment_size": None if segment_size is None else parse_sizes(segment_size, "segment size"),
+        "memory_tokens": memory_tokens,
+        "mode": _list(mode),
+        "dtype": _list(dtype),
+        "attention": _list(attention),
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "dropout": dropout,
+        "bptt_segments": bptt_segments,
+        "checkpoint_segments": checkpoint_segments,
+        "checkpoint_layers": checkpoint_layers,
+        "logits": logits,
+        "cuda_graph": cuda_graph,
+        "compile_step": compile_step,
+        "checkpoint": checkpoint,
+        "device": device or ("cuda" if predict_for else None),
+        "memory_limit": memory_limit,
+        "warmup_steps": warmup_steps,
+        "repeats": repeats,
+        "timeout_seconds": timeout_seconds,
+        "order": order,
+        "seed": seed,
+    }
+    todo = make_sweep(
+        _definition(sweep, preset, model),
+        {key: value for key, value in given.items() if value is not None},
+    )
+    machine = this_machine(todo.points[0].device, predict_for)
+    if dry_run:
+        _write_plan(todo, machine, output_format)
+        return
+    if out is None:
+        raise BadInput("no --out: expected a file for the records, or --dry-run")
+    _require_libraries()
+    _require_device(todo.points[0].device)
+    store = RecordStore(out)
+    if force:
+        out.unlink(missing_ok=True)
+    _require_records(store)
+    with watching() as observer:
+        run_sweep(todo, store, observer, device=machine.device, retry=retry)
+    _write_result(todo, store, machine, output_format)
+
+
+def _list(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _definition(sweep: Path | None, preset: str | None, model: str | None) -> dict[str, Any]:
+    if sweep is not None and preset is not None:
+        raise BadInput(f"sweep {str(sweep)!r} and preset {preset!r}: expected one of them")
+    if sweep is not None:
+        return read_definition(sweep)
+    if preset is not None:
+        return {"preset": preset}
+    if model is None:
+        raise BadInput("nothing to measure: expected --model, --preset or a sweep file")
+    return {"grid": [{}]}
+
+
+def _require_libraries() -> None:
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependency(f"profile needs {name}: pip install 'rmtscale[measure]'")
+
+
+def _require_device(device: str) -> None:
+    """A GPU that is not there would be a file full of crashes."""
+    if device == "cpu":
+        return
+    try:
+        open_gpu()
+    except NoGpu as error:
+        ask = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+        if subprocess.run([sys.executable, "-c", ask], capture_output=True).returncode:
+            raise BadInput(f"device 'cuda': {error}; expected --device cpu here") from error
+
+
+def _require_records(store: RecordStore) -> Reading:
+    reading = store.read()
+    if reading.damaged_lines and not reading.records:
+        raise BadInput(
+            f"output {str(store.path)!r}: is there and holds no records, expected --force to "
+            "overwrite"
+        )
+    return reading
+
+
+def _write_plan(sweep: Sweep, machine: Machine, output_format: str) -> None:
+    predicted = [(point, predict(point, machine.device)) for point in sweep.points]
+    grid = [(point, one, fits(point, one, machine)) for point, one in predicted]
+    if output_format != "table":
+        write_rows(
+            [
+                {"point": to_mapping(point), "predicted": to_mapping(one), "fits": fit}
+                for point, one, fit in grid
+            ],
+            output_format,
+        )
+        return
+    limit = sweep.points[0].memory_limit_bytes or machine.memory_bytes
+    room = "" if limit is None else f", {format_bytes(limit)}"
+    write_line(f"{len(sweep.points)} points in {sweep.order} order, on {machine.title}{room}")
+    _write_tables(predicted_tables(grid))
+    misfits = sum(fit is False for *_, fit in grid)
+    if misfits:
+        write_text(
+            f"{misfits} of {len(grid)} points will not fit, by the prediction; they are tried "
+            "nevertheless."
+        )
+    if machine.why_unknown:
+        write_text(f"No time is predicted: {machine.why_unknown}.")
+    write_text("Predicted; nothing was measured.")
+
+
+def _write_tables(tables: list[SeriesTable]) -> None:
+    write_line()
+    for table in tables:
+        write_text(table.title)
+        write_table(table.columns, table.rows)
+        for remark in table.remarks:
+            write_text(remark)
+        if table.remarks:
+            write_line()
+
+
+def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_format: str) -> None:
+    reading = store.read()
+    latest = reading.latest()
+    records = [latest[point.key] for point in sweep.points if point.key in latest]
+    for warning in reading.warnings():
+        sys.stderr.write(f"warning: {store.path}: {warning}\n")
+    if output_format != "table":
+        write_rows([_row(record) for record in records], output_format)
+    else:
+        _write_tables(measured_tables(records))
+        for line in noise(records):
+            write_text(line)
+        write_text(_reading_help(records))
+        for field, why in _unknown(records).items():
+            write_text(f"Not known: {field} ({why}).")
+        if machine.why_unknown:
+            write_text(f"No roofline time: {machine.why_unknown}.")
+        write_text(f"{format_tokens(len(records))} records in {store.path}")
+    failed = [one for one in records if one.measured.outcome in ("crashed", "timeout")]
+    if failed:
+        raise CheckFailed(
+            f"{len(failed)} of {len(records)} points crashed or ran out of time; --retry measures "
+            "them again"
+        )
+
+
+def _reading_help(records: list[Record]) -> str:
+    if any(record.point.device == "cpu" for record in records):
+        memory = "resident memory of the process above its start without a model"
+    else:
+        memory = "peak of allocated tensors"
+    return (
+        f"step: median; IQR: its spread; memory: {memory}; error: predicted against measured "
+        "memory; ceiling: share of the matmul ceiling."
+    )
+
+
+def _unknown(records: list[Record]) -> dict[str, str]:
+    """Why fields are empty, each field once."""
+    return {
+        field: why for record in records for field, why in record.measured.unknown.items()
+    }
+
+
+def _row(record: Record) -> Row:
+    """The numbers of one record, flat, units in the key."""
+    point, measured, predicted = record.point, record.measured, record.predicted
+    memory = measured.memory
+    return {
+        "model": point.model.name,
+        "method": point.method,
+        "tokens": point.tokens,
+        "segment_size": point.segment_size,
+        "memory_tokens": point.memory_tokens,
+        "mode": point.mode,
+        "batch_size": point.batch_size,
+        "dtype": point.dtype,
+        "attention": point.attention,
+        "attention_kernel": measured.attention_kernel,
+        "replicate": point.replicate,
+        "outcome": measured.outcome,
+        "error": measured.error,
+        "step_seconds": measured.step_seconds,
+        "predicted_seconds": predicted.seconds,
+        "peak_bytes": None if memory is None else memory.model_bytes,
+        "predicted_peak_bytes": predicted.peak_bytes,
+        "peak_reserved_bytes": None if memory is None else memory.peak_reserved_bytes,
+        "process_bytes": None if memory is None else memory.process_bytes,
+        "predicted_flops": predicted.flops,
+        "achieved_flops_per_second": record.achieved_flops_per_second,
+        "matmul_ceiling_flops_per_second": measured.matmul_ceiling_flops_per_second,
+        "share_of_ceiling": record.share_of_ceiling,
+        "energy_joules": measured.energy_joules,
+    }
