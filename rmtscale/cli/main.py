@@ -14,7 +14,17 @@ import typer
 
 from rmtscale.errors import RmtscaleError
 
-COMMANDS = ("flops", "memory", "plan", "verify", "profile", "reproduce", "models", "devices", "cite")
+COMMANDS = (
+    "flops",
+    "memory",
+    "plan",
+    "verify",
+    "profile",
+    "reproduce",
+    "models",
+    "devices",
+    "cite",
+)
 # The class of all usage errors; typer exports only its subclasses.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 

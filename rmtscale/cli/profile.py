@@ -197,7 +197,7 @@ def _require_device(device: str) -> None:
         open_gpu()
     except NoGpu as error:
         ask = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-        if subprocess.run([sys.executable, "-c", ask], capture_output=True).returncode:
+        if subprocess.run([sys.executable, "-c", ask], check=False, capture_output=True).returncode:
             raise BadInput(f"device 'cuda': {error}; expected --device cpu here") from error
 
 
@@ -288,9 +288,7 @@ def _reading_help(records: list[Record]) -> str:
 
 def _unknown(records: list[Record]) -> dict[str, str]:
     """Why fields are empty, each field once."""
-    return {
-        field: why for record in records for field, why in record.measured.unknown.items()
-    }
+    return {field: why for record in records for field, why in record.measured.unknown.items()}
 
 
 def _row(record: Record) -> Row:

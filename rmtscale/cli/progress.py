@@ -1,4 +1,4 @@
-"""Who watches a sweep: a live table on a terminal, plain lines elsewhere. Both on standard error."""
+"""Who watches a sweep: a live table on a terminal, plain lines elsewhere; on standard error."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def _point(value: Grid) -> Point:
     rmt, train = value["method"] == "rmt", value["mode"] == "train"
     inferred = rmt and not train and model.decoder
     cuda = value["device"] == "cuda"
-    logits = None
+    logits: Any = None
     if not train and model.decoder:
         logits = "last" if rmt else value["logits"]
     # A segment step of GPT-Neo can be captured only when it is compiled.

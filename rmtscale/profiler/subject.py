@@ -74,9 +74,7 @@ class Subject:
         if not point.model.decoder:
             model(input_ids=self.ids_BN)
         elif point.method == "rmt":
-            model.infer(
-                self.ids_BN, compile_step=point.compile_step, cuda_graph=point.cuda_graph
-            )
+            model.infer(self.ids_BN, compile_step=point.compile_step, cuda_graph=point.cuda_graph)
         else:
             keep = {"logits_to_keep": 1} if point.logits == "last" else {}
             model(input_ids=self.ids_BN, use_cache=False, **keep)
@@ -107,9 +105,8 @@ def warm_libraries(point: Point) -> None:
     size = None
     if point.memory_tokens is not None:
         size = min(point.segment_size or 0, 2 * point.memory_tokens + ENCODER_SPECIAL_TOKENS + 8)
-    Subject(
-        replace(point, model=small, tokens=tokens, segment_size=size, checkpoint=None)
-    ).step()
+    point = replace(point, model=small, tokens=tokens, segment_size=size)
+    Subject(replace(point, compile_step=False, checkpoint=None)).step()
 
 
 def _build(point: Point) -> nn.Module:
@@ -120,7 +117,7 @@ def _build(point: Point) -> nn.Module:
         return backbone
     from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 
-    special: dict[str, int] = {}
+    special: dict[str, Any] = {}
     if not point.model.decoder:  # any ids will do: the cost does not depend on them
         special = {"cls_token_id": 0, "sep_token_id": 0}
     config = RMTConfig(
@@ -130,11 +127,10 @@ def _build(point: Point) -> nn.Module:
         checkpoint_segments=point.checkpoint_segments,
         **special,
     )
-    model = (RMTForCausalLM if point.model.decoder else RMTForSequenceClassification)(
-        backbone, config
-    )
+    wrap: Any = RMTForCausalLM if point.model.decoder else RMTForSequenceClassification
+    model: nn.Module = wrap(backbone, config)
     if point.checkpoint_layers:
-        _checkpoint_layers(model.backbone)
+        _checkpoint_layers(backbone)
     return model.to(point.device)
 
 
@@ -187,4 +183,3 @@ def _optimizer(point: Point, model: nn.Module) -> torch.optim.Optimizer | None:
     if point.optimizer == "adamw-fused":
         return torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     return None
-

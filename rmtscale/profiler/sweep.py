@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol as Interface
 
@@ -34,7 +34,7 @@ class Sweep:
 
     points: tuple[Point, ...]
     """Each once; ``with_pair`` adds the second half of the A/A pair."""
-    protocol: Protocol = Protocol()
+    protocol: Protocol = field(default_factory=Protocol)
     seed: int = 0
     """Of the order."""
     order: str = "random"
@@ -46,9 +46,7 @@ class Sweep:
             return self
 
         def flops(point: Point) -> int:
-            return estimate_flops(
-                point.model, point.workload(), point.recurrence(), "matmul"
-            ).total
+            return estimate_flops(point.model, point.workload(), point.recurrence(), "matmul").total
 
         middle = sorted(self.points, key=flops)[(len(self.points) - 1) // 2]
         return replace(self, points=(*self.points, replace(middle, replicate=1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 from rmtscale.records.measurement import Samples
 from rmtscale.records.record import Protocol
@@ -29,16 +30,15 @@ def _wall(step: Callable[[], None], protocol: Protocol) -> tuple[float, ...]:
     return tuple(seconds)
 
 
-def _cuda(
-    step: Callable[[], None], protocol: Protocol
-) -> tuple[Samples | None, Samples | None]:
+def _cuda(step: Callable[[], None], protocol: Protocol) -> tuple[Samples | None, Samples | None]:
     import torch
 
     events: list[float] = []
     walls: list[float] = []
+    event: Any = torch.cuda.Event
     begun = perf_counter()
     while _goes_on(len(walls), begun, protocol):
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first, last = (event(enable_timing=True) for _ in range(2))
         # Nothing is under way when the clock starts, nothing when it stops.
         torch.cuda.synchronize()
         start = perf_counter()

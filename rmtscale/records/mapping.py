@@ -36,10 +36,10 @@ def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
     unknown = sorted(set(mapping) - set(known))
     if unknown:
         raise Misfit(f"{where}{unknown[0]}: no such field")
-    values = {}
+    hints, values = _hints(kind), {}  # type: ignore[arg-type]
     for name, field in known.items():
         if name in mapping:
-            values[name] = _convert(_hints(kind)[name], mapping[name], f"{where}{name}")
+            values[name] = _convert(hints[name], mapping[name], f"{where}{name}")
         elif field.default is MISSING and field.default_factory is MISSING:
             raise Misfit(f"{where}{name}: missing")
     try:
