@@ -1,0 +1,135 @@
+"""Sweep definitions: lists are crossed, each point once, and what does not belong is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.profiler.definition import make_sweep, read_definition
+from rmtscale.profiler.prediction import fits, predict, this_machine
+from rmtscale.profiler.presets import PRESETS
+
+SWEEPS = sorted((Path(__file__).parents[2] / "profiles" / "sweeps").glob("*.toml"))
+GRID: dict[str, Any] = {"model": "gpt2", "tokens": [1000, "2k"], "device": "cuda"}
+
+
+def sweep(**values: Any) -> Any:
+    return make_sweep({"grid": [GRID | values]})
+
+
+def points(**values: Any) -> list[Any]:
+    return [point for point in sweep(**values).points if not point.replicate]
+
+
+def test_lists_are_crossed() -> None:
+    found = points(segment_size=[500, 1000], mode=["train", "forward"], dtype=["fp32", "bf16"])
+    assert len(found) == 2 * 2 * 2 * (1 + 2)
+    assert len(set(found)) == len(found)
+
+
+def test_what_does_not_concern_a_point_is_left_out() -> None:
+    full, rmt = points(tokens=1000, checkpoint_segments=True, bptt_segments=4)
+    assert (full.segment_size, full.memory_tokens, full.bptt_segments) == (None, None, None)
+    assert (full.optimizer, full.dropout, full.checkpoint_segments) == (None, False, False)
+    assert (full.logits, rmt.logits) == ("all", "last")
+    assert (full.cuda_graph, rmt.cuda_graph) == (False, True)
+    (train,) = points(tokens=1000, method="rmt", mode="train", bptt_segments=4)
+    assert (train.optimizer, train.dropout, train.bptt_segments) == ("adamw", True, 4)
+    assert (train.logits, train.cuda_graph) == (None, False)
+    (cpu,) = points(tokens=1000, method="rmt", device="cpu")
+    assert not cpu.cuda_graph
+    neo = points(tokens=1000, model="gpt-neo-125m", attention="eager", method="rmt")
+    assert not neo[0].cuda_graph
+
+
+def test_values_on_top() -> None:
+    made = make_sweep(
+        {"preset": "figure-10", "set": {"dropout": False, "memory_limit": "none"}, "seed": 3},
+        {"tokens": [1000], "device": "cpu", "repeats": 2, "order": "random"},
+    )
+    assert (made.order, made.seed, made.protocol.repeats) == ("random", 3, 2)
+    assert {point.tokens for point in made.points} == {1000}
+    assert {point.device for point in made.points} == {"cpu"}
+    assert {point.memory_limit_bytes for point in made.points} == {None}
+    assert not any(point.dropout for point in made.points)
+
+
+def test_figure_10_is_the_papers_grid() -> None:
+    made = make_sweep({"preset": "figure-10"}, {"device": "cuda"})
+    assert made.order == "short-first"
+    assert {point.model.name for point in made.points} == {"gpt2"}
+    assert {point.segment_size for point in made.points} == {None, 500, 1000}
+    assert {point.tokens for point in made.points} == set(range(1000, 9000, 1000))
+    for point in made.points:
+        assert (point.mode, point.dtype, point.attention) == ("train", "fp32", "eager")
+        assert (point.batch_size, point.optimizer, point.dropout) == (1, "adamw", True)
+        assert point.memory_limit_bytes == 80 * 2**30
+        assert point.memory_tokens in (None, 2)
+        assert point.bptt_segments is None
+
+
+def test_what_will_not_fit() -> None:
+    """In the paper and as measured here: full attention ends at 8,000 tokens."""
+    made = make_sweep({"preset": "figure-10"}, {"device": "cuda"})
+    machine = this_machine("cuda", "a100-80gb")
+    misfits = {
+        (point.method, point.tokens)
+        for point in made.points
+        if not fits(point, predict(point, machine.device), machine)
+    }
+    assert misfits == {("full", 8000)}
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ({}, r"sweep without a grid: expected \[\[grid\]\] or a preset"),
+        ({"grids": []}, "sweep key 'grids': expected preset, grid, set, protocol, order or seed"),
+        ({"grid": [{"model": "gpt2"}]}, "grid without tokens"),
+        ({"grid": [{"tokens": 5}]}, "grid without model"),
+        ({"grid": ["a"]}, "grid: expected a table"),
+        ({"grid": [GRID | {"colour": 1}]}, "grid key 'colour': expected model, tokens"),
+        ({"grid": [GRID | {"tokens": "12x"}]}, "tokens '12x': expected a whole number"),
+        ({"grid": [GRID | {"tokens": 1.5}]}, "tokens '1.5': not a whole number"),
+        ({"grid": [GRID | {"memory_tokens": "2"}]}, "memory tokens '2': expected a whole number"),
+        ({"grid": [GRID | {"dropout": "no"}]}, "dropout 'no': expected true or false"),
+        ({"grid": [GRID | {"memory_limit": 80}]}, "memory limit 80: expected a name"),
+        ({"grid": [GRID | {"memory_limit": "80"}]}, "memory limit '80': expected a size with"),
+        ({"grid": [GRID | {"method": "lstm"}]}, "method 'lstm': expected one of full, rmt"),
+        ({"grid": [GRID | {"model": "gpt5"}]}, "model 'gpt5'"),
+        ({"grid": [GRID], "order": "long-first"}, "order 'long-first': expected one of random"),
+        ({"grid": [GRID], "protocol": {"repeat": 1}}, "protocol key 'repeat': expected warmup"),
+        ({"grid": [GRID], "protocol": {"repeats": "a"}}, "repeats 'a': expected a number"),
+        ({"grid": [GRID], "set": 1}, "set: expected a table"),
+        ({"preset": "figure-99"}, "preset 'figure-99': expected one of figure-10"),
+    ],
+)
+def test_definitions_that_cannot_be(definition: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        make_sweep(definition)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_definition(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("grid = [")
+    with pytest.raises(BadInput, match="expected TOML"):
+        read_definition(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_committed_sweeps(path: Path) -> None:
+    """They can be made, are for a GPU, begin with what is short, and are lean."""
+    made = make_sweep(read_definition(path))
+    assert {point.device for point in made.points} == {"cuda"}
+    assert made.order == "short-first"
+    assert len(made.points) <= 30
+    assert sum(point.replicate for point in made.points) == 1
+
+
+def test_there_are_committed_sweeps() -> None:
+    assert {path.stem for path in SWEEPS} >= {"figure-10", "figure-10-plain"}
+    assert set(PRESETS) == {"figure-10"}
