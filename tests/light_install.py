@@ -33,6 +33,7 @@ def main() -> None:
         "models": "pythia-12b",
         "devices": "h200",
         "cite": "2304.11062",
+        "profile --preset figure-10 --predict-for a100-80gb --dry-run": "will not fit",
     }
     for line, text in expected.items():
         if text not in run(line):
@@ -41,10 +42,12 @@ def main() -> None:
         run(f"reproduce figure-2 --out {folder}/figure-2")
     if "pip install 'rmtscale[measure]'" not in run("verify --model gpt2", code=2):
         raise SystemExit("rmtscale verify: does not say what is missing")
+    if "pip install 'rmtscale[measure]'" not in run("profile -m gpt2 --tokens 9 -o x", code=2):
+        raise SystemExit("rmtscale profile: does not say what is missing")
     hub = run("flops --model some-lab/some-model", code=2)
     if "pip install 'rmtscale[measure]'" not in hub:
         raise SystemExit("rmtscale flops with a hub name: does not say what is missing")
-    print(f"light installation: {len(expected) + 3} commands passed")  # noqa: T201
+    print(f"light installation: {len(expected) + 4} commands passed")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ COMMANDS = (
     "devices",
     "cite",
 )
+_INTERRUPTED = 130
 # The class of all usage errors; typer exports only its subclasses.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -72,11 +73,13 @@ def main(arguments: list[str] | None = None) -> None:
     except _UsageError as error:
         sys.exit(_report(error.format_message(), 2))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_report("interrupted", 130))
+        sys.exit(_report("interrupted", _INTERRUPTED))
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing is left to say, nor anyone to say it to.
         sys.stderr.close()
         sys.exit(1)
+    if code == _INTERRUPTED:  # typer turns an interrupt into this code and says nothing
+        sys.exit(_report("interrupted", _INTERRUPTED))
     sys.exit(code if isinstance(code, int) else 0)
 
 

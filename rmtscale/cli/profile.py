@@ -162,8 +162,12 @@ def command(
     if force:
         out.unlink(missing_ok=True)
     _require_records(store)
-    with watching() as observer:
-        run_sweep(todo, store, observer, device=machine.device, retry=retry)
+    try:
+        with watching() as observer:
+            run_sweep(todo, store, observer, device=machine.device, retry=retry)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"what was measured is in {out}; the same command goes on from there\n")
+        raise
     _write_result(todo, store, machine, output_format)
 
 

@@ -78,7 +78,8 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
 def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
     """FLOPs, peak memory and roofline time of a point as it is run.
 
-    A step that computes the logits of its last token only (``infer``) is counted so in FLOPs.
+    A step that computes the logits of its last token only (``infer``) is counted so in FLOPs and
+    time.
     """
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
     flops = estimate_flops(model, work, recurrence, "matmul")
@@ -92,7 +93,9 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
     seconds = None
     if device is not None:
         try:
-            seconds = estimate_time(model, work, device, recurrence).seconds
+            time = estimate_time(model, work, device, recurrence)
+            head_seconds = time.terms["forward.head"]
+            seconds = time.seconds - last_only * head_seconds * (1 - 1 / point.tokens)
         except BadInput:  # no such arithmetic: no peak to predict with
             device = None
     return Prediction(
