@@ -16,10 +16,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: $(VENV)/installed  ## Set up, then predict, check against real modules, and draw
+demo: $(VENV)/installed  ## Set up, then predict, check against real modules, measure, and draw
 	$(BIN)/rmtscale flops --model opt-175b
 	$(BIN)/rmtscale plan --model gpt2 --device a100-80gb
 	$(BIN)/rmtscale verify --model gpt2 --tokens 512 --segment-size 128
+	$(BIN)/rmtscale profile --model pythia-14m --tokens 512,1024 --segment-size 256 \
+		--memory-tokens 2 --mode train --device cpu --warmup-steps 1 --repeats 3 \
+		--out $(DEMO)/profile.jsonl --force
 	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force
 
 test: lint unit bench light  ## Set up, then lint, type-check and test everything

@@ -89,3 +89,14 @@ def test_the_lengths_of_figure_2() -> None:
     assert lengths[6:8] == [32_768, 64_000]
     assert lengths[-1] == 2_048_000
     assert len(lengths) == 13
+
+
+def test_percent() -> None:
+    assert units.format_percent(0.453) == "45 %"
+    assert units.format_percent(0.0453) == "4.5 %"
+    assert units.format_percent(-0.0996, signed=True) == "-10 %"
+    assert units.format_percent(0.031, signed=True) == "+3.1 %"
+
+
+def test_rate() -> None:
+    assert units.format_rate(7.46e14) == "746 TFLOP/s"

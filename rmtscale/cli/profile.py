@@ -120,7 +120,7 @@ def command(
     """
     require_format(output_format)
     given: dict[str, Any] = {
-        "model": _list(model),
+        "model": _list(model or checkpoint),
         "method": _list(methods),
         "tokens": None if tokens is None else parse_sizes(tokens),
         "segment_size": None if segment_size is None else parse_sizes(segment_size, "segment size"),
@@ -147,7 +147,7 @@ def command(
         "seed": seed,
     }
     todo = make_sweep(
-        _definition(sweep, preset, model),
+        _definition(sweep, preset, model or checkpoint),
         {key: value for key, value in given.items() if value is not None},
     )
     machine = this_machine(todo.points[0].device, predict_for)
@@ -164,7 +164,7 @@ def command(
     _require_records(store)
     try:
         with watching() as observer:
-            run_sweep(todo, store, observer, device=machine.device, retry=retry)
+            run_sweep(todo, store, observer, machine=machine, retry=retry)
     except KeyboardInterrupt:
         sys.stderr.write(f"what was measured is in {out}; the same command goes on from there\n")
         raise
@@ -229,12 +229,13 @@ def _write_plan(sweep: Sweep, machine: Machine, output_format: str) -> None:
         return
     limit = sweep.points[0].memory_limit_bytes or machine.memory_bytes
     room = "" if limit is None else f", {format_bytes(limit)}"
-    write_line(f"{len(sweep.points)} points in {sweep.order} order, on {machine.title}{room}")
+    once = sum(not point.replicate for point in sweep.points)
+    write_line(f"{once} points (one twice), {sweep.order}, on {machine.title}{room}")
     _write_tables(predicted_tables(grid))
-    misfits = sum(fit is False for *_, fit in grid)
+    misfits = sum(fit is False and not point.replicate for point, _, fit in grid)
     if misfits:
         write_text(
-            f"{misfits} of {len(grid)} points will not fit, by the prediction; they are tried "
+            f"{misfits} of {once} points will not fit, by the prediction; they are tried "
             "nevertheless."
         )
     if machine.why_unknown:
@@ -270,7 +271,7 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
             write_text(f"Not known: {field} ({why}).")
         if machine.why_unknown:
             write_text(f"No roofline time: {machine.why_unknown}.")
-        write_text(f"{format_tokens(len(records))} records in {store.path}")
+        write_line(f"{format_tokens(len(records))} records in {store.path}")
     failed = [one for one in records if one.measured.outcome in ("crashed", "timeout")]
     if failed:
         raise CheckFailed(

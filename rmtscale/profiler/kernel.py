@@ -1,4 +1,4 @@
-"""Which kernel ``scaled_dot_product_attention`` really ran: looked up in a step of its own."""
+"""Which kernel ``scaled_dot_product_attention`` really ran: looked up in an untimed pass."""
 
 from __future__ import annotations
 

@@ -106,9 +106,7 @@ class _Run:
         del subject
         gc.collect()
         with self._in("ceiling"):
-            self.found["matmul_ceiling_flops_per_second"] = matmul_flops_per_second(
-                dtype, self.point.device
-            )
+            self._ceiling(dtype)
 
     def _start(self) -> MemoryMeter:
         cuda = self.point.device == "cuda"
@@ -171,6 +169,13 @@ class _Run:
             self._unknown(f"timed for under {SHORTEST_ENERGY_SECONDS} s", "energy_joules")
         else:
             self.found["energy_joules"] = (after - before) / len(wall.seconds)
+
+    def _ceiling(self, dtype: Any) -> None:
+        field = "matmul_ceiling_flops_per_second"
+        try:
+            self.found[field] = matmul_flops_per_second(dtype, self.point.device)
+        except (RuntimeError, MemoryError) as error:  # the point itself was measured
+            self._unknown("no room for it" if _is_out_of_memory(error) else str(error), field)
 
     def _unknown(self, why: str, *fields: str) -> None:
         self.unknown |= dict.fromkeys(fields, why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
@@ -13,6 +13,7 @@ from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import DEVICES, find_device
+from rmtscale.units import format_bytes
 
 _DRIVER_NAMES = {
     "NVIDIA A100-SXM4-40GB": "a100-40gb",
@@ -112,6 +113,19 @@ def fits(point: Point, predicted: Prediction, machine: Machine) -> bool | None:
     if not limits or predicted.peak_bytes is None:
         return None
     return predicted.peak_bytes <= min(limits)
+
+
+def never_fits(point: Point, machine: Machine) -> str | None:
+    """Why not even one token of this series can be run (weights, training state), else None."""
+    least = estimate_memory(point.model, replace(point, tokens=1).workload(), point.recurrence())
+    limits = [size for size in (point.memory_limit_bytes, machine.memory_bytes) if size]
+    if not limits or least.total <= min(limits):
+        return None
+    what = "training state" if point.mode == "train" else "model"
+    return (
+        f"the {what} alone is predicted to take {format_bytes(least.total)} of "
+        f"{format_bytes(min(limits))}"
+    )
 
 
 def _available_bytes() -> int | None:

@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from typing import Protocol as Interface
 
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.profiler.prediction import predict
+from rmtscale.profiler.prediction import Machine, never_fits, predict
 from rmtscale.profiler.spawn import measure_in_child
 from rmtscale.records.environment import host_environment
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol, Record
 from rmtscale.records.store import RecordStore
-from rmtscale.specs.device import DeviceSpec
+from rmtscale.units import format_tokens
 
 ORDERS = ("random", "short-first")
 _ENDS_A_SERIES = {"oom": "ran out of memory", "timeout": "ran out of time"}
@@ -83,14 +83,15 @@ def run_sweep(
     store: RecordStore,
     observer: Observer,
     *,
-    device: DeviceSpec | None = None,
+    machine: Machine | None = None,
     retry: bool = False,
     measure: Measure = in_child,
 ) -> None:
     """Measures what the file does not have yet.
 
     Args:
-        device: whose peaks the predicted time takes.
+        machine: what it is measured on: whose peaks the predicted time takes, and how much it
+            holds (a model or a training state that is too large for it is not tried).
         retry: measure points again that crashed, ran out of time or were skipped; the file
             keeps both records, the later one counts.
         measure: measures one point; replaced by tests.
@@ -100,6 +101,7 @@ def run_sweep(
     """
     points = sweep.in_order()
     again = ("crashed", "timeout", "skipped") if retry else ()
+    device = None if machine is None else machine.device
     known = store.read().latest()
     todo = [
         point
@@ -115,14 +117,12 @@ def run_sweep(
             observer.record(found)
             continue
         observer.point(point)
-        shorter = _ended_before(point, latest.values())
-        if shorter is not None:
-            measured = Measurement(
-                outcome="skipped",
-                error=f"{_ENDS_A_SERIES[shorter.measured.outcome]} at "
-                f"{shorter.point.tokens} tokens already",
-                environment=host_environment(),
-            )
+        why = _ended_before(point, latest.values())
+        if why is None and machine is not None:
+            why = never_fits(point, machine)
+        if why:
+            environment = host_environment()
+            measured = Measurement(outcome="skipped", error=why, environment=environment)
         else:
             measured = measure(point, sweep.protocol, observer.stage)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -131,13 +131,14 @@ def run_sweep(
         observer.record(record)
 
 
-def _ended_before(point: Point, records: Iterable[Record]) -> Record | None:
-    """The record of the same series at which it ended, where this point is longer."""
+def _ended_before(point: Point, records: Iterable[Record]) -> str | None:
+    """How the series of this point ended at a shorter length, if it did."""
     for record in records:
         if (
             record.measured.outcome in _ENDS_A_SERIES
             and record.point.tokens < point.tokens
             and record.point.series == point.series
         ):
-            return record
+            ended = _ENDS_A_SERIES[record.measured.outcome]
+            return f"{ended} at {format_tokens(record.point.tokens)} tokens already"
     return None

@@ -64,6 +64,7 @@ def test_measured_beside_predicted(
     assert done.code == 0
     assert len(faked) == 5  # four points, one of them twice
     lines = done.out.splitlines()
+    assert lines.pop() == f"5 records in {out}"
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert "pythia-14m, full attention: forward, fp32, sdpa" in lines
     rows = {line.split()[0]: line.split() for line in lines if line.strip().startswith("512")}
@@ -74,7 +75,6 @@ def test_measured_beside_predicted(
     assert "A/A: pythia-14m" in words
     assert "Not known: energy_joules (no NVIDIA driver)." in words
     assert "resident memory of the process" in words
-    assert f"5 records in {out}" in " ".join(done.out.split())
     assert done.err.count("\n") == 5
     assert done.err.startswith("[1/5] pythia-14m, ")
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
+from rmtscale.profiler.prediction import Machine, this_machine
 from rmtscale.profiler.sweep import Sweep, run_sweep
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol, Record
 from rmtscale.records.store import RecordStore
-from rmtscale.specs.devices import find_device
+from rmtscale.specs.catalog import PRESETS
 
 Make = Callable[..., Point]
 
@@ -82,6 +83,10 @@ def sweep(point: Make) -> Sweep:
     return Sweep(points=(*full, *rmt), order="short-first")
 
 
+def machine(name: str) -> Machine:
+    return this_machine("cuda", name)
+
+
 def outcomes(store: RecordStore) -> dict[tuple[str, int], str]:
     return {
         (one.point.method, one.point.tokens): one.measured.outcome for one in store.read().records
@@ -90,7 +95,7 @@ def outcomes(store: RecordStore) -> dict[tuple[str, int], str]:
 
 def test_every_point_is_a_record(sweep: Sweep, store: RecordStore, measured: Measurement) -> None:
     watcher = Watcher()
-    run_sweep(sweep, store, watcher, device=find_device("h200"), measure=Fake(measured))
+    run_sweep(sweep, store, watcher, machine=machine("h200"), measure=Fake(measured))
     assert list(store.read().records) == watcher.records
     assert {one.point for one in watcher.records} == set(sweep.points)
     assert all(one.predicted.device == "h200" for one in watcher.records)
@@ -143,6 +148,24 @@ def test_longer_points_of_a_series_that_ended_are_skipped(
     skipped = next(one for one in store.read().records if one.measured.outcome == "skipped")
     assert skipped.measured.error is not None
     assert skipped.measured.error.endswith("at 512 tokens already")
+
+
+def test_what_never_fits_is_not_tried(
+    store: RecordStore, measured: Measurement, point: Make
+) -> None:
+    """OPT-6.7B in fp32 on 80 GB: inference, but no training."""
+    opt = PRESETS["opt-6.7b"]
+    forward = point(model=opt)
+    train = point(model=opt, mode="train", optimizer="adamw")
+    fake = Fake(measured)
+    both = Sweep(points=(forward, train))
+    run_sweep(both, store, Watcher(), machine=machine("a100-80gb"), measure=fake)
+    assert fake.asked == [forward]
+    skipped = store.read().latest()[train.key].measured
+    assert skipped.outcome == "skipped"
+    assert skipped.error is not None
+    assert skipped.error.startswith("the training state alone is predicted to take 1")
+    assert skipped.error.endswith("GiB of 80.00 GiB")
 
 
 def test_a_crash_ends_no_series(sweep: Sweep, store: RecordStore, measured: Measurement) -> None:
