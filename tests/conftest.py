@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rmtscale.records.environment import Environment
+from rmtscale.records.environment import host_environment
 from rmtscale.records.measurement import Measurement, Memory, Samples
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction, Protocol, Record
@@ -59,9 +59,7 @@ def make_record(point: Point | None = None, **measured: Any) -> Record:
             resident_source="kernel",
         ),
         "matmul_ceiling_flops_per_second": 1e12,
-        "environment": Environment(
-            platform="Linux", python="3.11", processor="some", processor_threads=2
-        ),
+        "environment": host_environment(),
         **measured,
     }
     predicted = Prediction(flops=10**9, peak_bytes=900, seconds=None, device=None)

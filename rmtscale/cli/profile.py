@@ -19,9 +19,10 @@ from rmtscale.profiler.nvml import NoGpu, open_gpu
 from rmtscale.profiler.prediction import Machine, fits, predict, this_machine
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep, run_sweep
+from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.record import Record
-from rmtscale.records.store import Reading, RecordStore
+from rmtscale.records.store import RecordStore
 from rmtscale.report.measured import SeriesTable, measured_tables, noise, predicted_tables
 from rmtscale.units import format_bytes, format_tokens, parse_sizes
 
@@ -39,20 +40,20 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Presets, as a list; random weights.")
     ] = None,
-    methods: Annotated[str | None, typer.Option(help="full,rmt.  [default: both]")] = None,
+    methods: Annotated[str | None, typer.Option(help="full,rmt.  (default: both)")] = None,
     tokens: Annotated[
         str | None, typer.Option(help="Text tokens of the input: a list such as 512,32k.")
     ] = None,
     segment_size: Annotated[
-        str | None, typer.Option(help="RMT: a list; memory tokens included.  [default: 512]")
+        str | None, typer.Option(help="RMT: a list; memory tokens included.  (default: 512)")
     ] = None,
-    memory_tokens: Annotated[int | None, typer.Option(help="RMT.  [default: 10]")] = None,
-    mode: Annotated[str | None, typer.Option(help="train,forward.  [default: forward]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32,bf16,fp16.  [default: fp32]")] = None,
-    attention: Annotated[str | None, typer.Option(help="eager,sdpa.  [default: sdpa]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Sequences at once.  [default: 1]")] = None,
+    memory_tokens: Annotated[int | None, typer.Option(help="RMT.  (default: 10)")] = None,
+    mode: Annotated[str | None, typer.Option(help="train,forward.  (default: forward)")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32,bf16,fp16.  (default: fp32)")] = None,
+    attention: Annotated[str | None, typer.Option(help="eager,sdpa.  (default: sdpa)")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences at once.  (default: 1)")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="adamw, adamw-fused, sgd or none.  [default: adamw]")
+        str | None, typer.Option(help="adamw, adamw-fused, sgd or none.  (default: adamw)")
     ] = None,
     dropout: Annotated[
         bool | None,
@@ -66,7 +67,7 @@ def command(
         bool | None, typer.Option("--checkpoint-layers", help="Recompute each layer.")
     ] = None,
     logits: Annotated[
-        str | None, typer.Option(help="Full attention, forward: all or last.  [default: all]")
+        str | None, typer.Option(help="Full attention, forward: all or last.  (default: all)")
     ] = None,
     cuda_graph: Annotated[
         bool | None,
@@ -79,20 +80,22 @@ def command(
         str | None, typer.Option(help="Real weights: a folder or hub name (safetensors).")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cuda or cpu.  [default: the GPU if there is one]")
+        str | None, typer.Option(help="cuda or cpu.  (default: the GPU if there is one)")
     ] = None,
     memory_limit: Annotated[
         str | None, typer.Option(help="Cap of the process, such as 80GiB.")
     ] = None,
-    warmup_steps: Annotated[int | None, typer.Option(help="[default: 2]")] = None,
-    repeats: Annotated[int | None, typer.Option(help="Timed steps.  [default: 5]")] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="Whole steps before measuring.  (default: 2)")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Timed steps.  (default: 5)")] = None,
     timeout_seconds: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds for one point.  [default: 300]")
+        float | None, typer.Option("--timeout", help="Seconds for one point.  (default: 300)")
     ] = None,
     order: Annotated[
-        str | None, typer.Option(help=f"{' or '.join(ORDERS)}.  [default: random]")
+        str | None, typer.Option(help=f"{' or '.join(ORDERS)}.  (default: random)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the order.  [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the order.  (default: 0)")] = None,
     predict_for: Annotated[
         str | None, typer.Option(help="Predict for this GPU; see 'rmtscale devices'.")
     ] = None,
@@ -113,8 +116,8 @@ def command(
 ) -> None:
     """Measures memory and time of full attention and RMT, each point in its own process.
 
-    A sweep that was stopped goes on where it stopped: points that are in --out already are not
-    measured again. Longer inputs of a series that ran out of memory are skipped.
+    A stopped sweep goes on: points that are in --out are not measured again.
+    Longer inputs of a series that ran out of memory are skipped.
 
     Example: rmtscale profile --model gpt2 --tokens 1k,4k --mode train --out build/gpt2.jsonl
     """
@@ -161,7 +164,7 @@ def command(
     store = RecordStore(out)
     if force:
         out.unlink(missing_ok=True)
-    _require_records(store)
+    _require_own_records(store, todo.points[0].device)
     try:
         with watching() as observer:
             run_sweep(todo, store, observer, machine=machine, retry=retry)
@@ -205,14 +208,28 @@ def _require_device(device: str) -> None:
             raise BadInput(f"device 'cuda': {error}; expected --device cpu here") from error
 
 
-def _require_records(store: RecordStore) -> Reading:
+def _require_own_records(store: RecordStore, device: str) -> None:
+    """What is in the file is records, and of this machine: two would be taken for one."""
     reading = store.read()
     if reading.damaged_lines and not reading.records:
         raise BadInput(
             f"output {str(store.path)!r}: is there and holds no records, expected --force to "
             "overwrite"
         )
-    return reading
+    here = host_environment().processor
+    if device == "cuda":
+        try:
+            here = open_gpu().name
+        except NoGpu:  # a GPU the driver's library does not know: nothing to compare
+            return
+    for record in reading.records:
+        there = record.measured.environment
+        name = there.gpu if device == "cuda" else there.processor
+        if record.point.device == device and name not in (None, here):
+            raise BadInput(
+                f"output {str(store.path)!r}: holds records of {name}, expected another file for "
+                f"{here}"
+            )
 
 
 def _write_plan(sweep: Sweep, machine: Machine, output_format: str) -> None:

@@ -29,7 +29,7 @@ def watching() -> Iterator[Observer]:
 
 def name(point: Point) -> str:
     again = ", once more" if point.replicate else ""
-    return f"{point.title()}, {format_tokens(point.tokens)} tokens{again}"
+    return f"{format_tokens(point.tokens)} tokens{again}, {point.title()}"
 
 
 class Clock:

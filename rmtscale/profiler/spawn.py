@@ -47,8 +47,6 @@ def measure_in_child(
         report: is told the stage the child is in.
     """
     request = {"point": to_mapping(point), "protocol": to_mapping(protocol), "sample": sample}
-    # Our CUDA device 0 has to be the driver's first one: both in the order of the bus.
-    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, "TOKENIZERS_PARALLELISM": "0"}
     with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             command,
@@ -56,12 +54,23 @@ def measure_in_child(
             stdout=subprocess.PIPE,
             stderr=noise,
             start_new_session=True,
-            env=environment,
+            env={**_environment(point), **os.environ},
         )
         try:
             return _Conversation(process, report, noise, protocol.timeout_seconds).run(request)
         finally:
             _kill(process)
+
+
+def _environment(point: Point) -> dict[str, str]:
+    """Settings of the child, where the user has none of their own."""
+    if point.device == "cpu":
+        # Threads that wait for each other sleep and do not spin: where something else runs on the
+        # machine, a spinning thread keeps the very one from running that it waits for, and a step
+        # takes ten times as long.
+        return {"OMP_WAIT_POLICY": "PASSIVE"}
+    # CUDA's device 0 has to be the driver's first one: both in the order of the bus.
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 class _Conversation:

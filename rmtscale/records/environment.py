@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def _commit() -> str | None:
     """Only of rmtscale's own checkout: an installed package may lie in somebody else's."""
     if not (_ROOT / ".git").exists():

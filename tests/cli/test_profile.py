@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_measured_beside_predicted(
     assert "Not known: energy_joules (no NVIDIA driver)." in words
     assert "resident memory of the process" in words
     assert done.err.count("\n") == 5
-    assert done.err.startswith("[1/5] pythia-14m, ")
+    assert re.match(r"\[1/5\] [0-9,]+ tokens(, once more)?, pythia-14m, ", done.err)
 
 
 def test_it_goes_on_and_force_begins_anew(
@@ -178,6 +179,17 @@ def test_a_file_that_holds_something_else(
     assert "is there and holds no records, expected --force to overwrite" in done.err
     assert other.read_text() == "my notes\n"
     assert faked == []
+
+
+def test_records_of_another_machine(
+    rmtscale: Callable[..., Any], faked: list[Point], out: Path
+) -> None:
+    rmtscale(*GRID, "--out", str(out))
+    here = json.dumps(host_environment().processor)
+    out.write_text(out.read_text().replace(here, '"Abacus"'))
+    done = rmtscale(*GRID, "--out", str(out))
+    assert done.code == 2
+    assert "holds records of Abacus, expected another file for" in done.err
 
 
 def test_another_schema_version(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rmtscale.profiler.ceiling import matmul_flops_per_second
 from rmtscale.profiler.kernel import attention_kernel
-from rmtscale.profiler.memory import ResidentMeter
+from rmtscale.profiler.memory import CudaMeter, ResidentMeter
 from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.profiler.prediction import _DRIVER_NAMES, predict, this_machine
 from rmtscale.profiler.sampler import Sampler
@@ -209,3 +209,77 @@ def test_a_cap_on_a_gpu(point: Callable[..., Point]) -> None:
         pytest.skip("no CUDA GPU here")
     one = point(device="cuda", tokens=8192, attention="eager", memory_limit_bytes=2 * 2**30)
     assert measure_in_child(one, Protocol()).outcome == "oom"
+
+
+class FakeCuda:
+    """Stands in for ``torch.cuda``: numbers that a step moves."""
+
+    def __init__(self) -> None:
+        self.allocated, self.peak, self.said = 100, 999, list[str]()
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def reset() -> None:
+            self.said.append("reset")
+            self.peak = self.allocated
+
+        fakes: dict[str, Any] = {
+            "empty_cache": lambda: self.said.append("empty"),
+            "synchronize": lambda: self.said.append("synchronize"),
+            "reset_peak_memory_stats": reset,
+            "memory_allocated": lambda: self.allocated,
+            "max_memory_allocated": lambda: self.peak,
+            "max_memory_reserved": lambda: self.peak + 10,
+            "Event": FakeEvent,
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+    def step(self) -> None:
+        self.said.append("step")
+        self.peak = max(self.peak, 500)
+
+
+class FakeEvent:
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, other: FakeEvent) -> float:
+        return 1000 * (other.at - self.at)
+
+
+def test_the_protocol_of_a_gpus_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty, synchronize, reset, baseline, one step, synchronize, peaks; never mixed."""
+    cuda = FakeCuda()
+    cuda.patch(monkeypatch)
+    memory = CudaMeter(None).measure(cuda.step)
+    assert cuda.said == ["empty", "synchronize", "reset", "step", "synchronize"]
+    assert (memory.baseline_allocated_bytes, memory.peak_allocated_bytes) == (100, 500)
+    assert memory.peak_reserved_bytes == 510
+    assert memory.process_bytes is memory.process_source is memory.non_torch_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "process"), [(900, "process", 900), (None, "device", 700)]
+)
+def test_process_bytes_of_a_gpu(
+    own: int | None, source: str, process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda()
+    cuda.patch(monkeypatch)
+    used = iter([1000] + [1700] * 1000)
+    gpu: Any = SimpleNamespace(process_bytes=lambda: own, used_bytes=lambda: next(used))
+    memory = CudaMeter(gpu, sample=False).measure(cuda.step)
+    assert (memory.process_bytes, memory.process_source) == (process, source)
+    assert memory.non_torch_bytes == process - 510
+
+
+def test_both_clocks_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().patch(monkeypatch)
+    event, wall = time_steps(lambda: time.sleep(0.01), Protocol(repeats=4), cuda=True)
+    assert event is not None
+    assert wall is not None
+    assert len(event.seconds) == len(wall.seconds) == 4
+    assert 0.01 <= event.median_seconds <= wall.median_seconds < 0.1

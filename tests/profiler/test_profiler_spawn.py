@@ -84,6 +84,18 @@ def test_a_child_that_does_not_answer(code: str, error: str, point: Callable[...
     assert found.environment.processor_threads > 0
 
 
+def test_settings_of_a_child(point: Callable[..., Point], monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = python("import os, sys; sys.exit(os.environ.get('OMP_WAIT_POLICY'))")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert measure_in_child(point(), QUICK, command=ask).error == (
+        "ended with exit code 1 and no answer: PASSIVE"
+    )
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert measure_in_child(point(), QUICK, command=ask).error == (
+        "ended with exit code 1 and no answer: ACTIVE"
+    )
+
+
 def test_stages_and_answer(point: Callable[..., Point], record: Callable[..., Record]) -> None:
     measured = record().measured
     answer = json.dumps({"measured": to_mapping(measured)})
