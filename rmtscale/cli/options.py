@@ -32,7 +32,7 @@ Dropout = Annotated[
     bool, typer.Option("--dropout/--no-dropout", help="As the model's config has it, or none.")
 ]
 BpttSegments = Annotated[
-    int | None, typer.Option(help="RMT: segments a gradient flows back through.  [default: all]")
+    int | None, typer.Option(help="RMT: segments a gradient flows back through. (default: all)")
 ]
 CheckpointSegments = Annotated[
     bool, typer.Option("--checkpoint-segments", help="RMT: one activation checkpoint per segment.")

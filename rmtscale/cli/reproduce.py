@@ -19,7 +19,7 @@ def command(
     experiment: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder to write to.  [default: reports/EXPERIMENT]"),
+        typer.Option("--out", "-o", help="Folder to write to. (default: reports/EXPERIMENT)"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:

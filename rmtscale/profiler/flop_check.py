@@ -65,8 +65,24 @@ def _count(spec: ModelSpec, workload: Workload, recurrence: Recurrence | None) -
             _full(module, spec, workload)
         else:
             _rmt(module, spec, workload, recurrence)
-    counts = counter.get_flop_counts().get("Global", {})
-    return {str(operator).removeprefix("aten."): int(flops) for operator, flops in counts.items()}
+    return products(counter)
+
+
+def products(counter: FlopCounterMode) -> dict[str, int]:
+    """What a counter saw the model multiply: FLOPs by aten operator.
+
+    The angles of rotary positions are left out: they are a table, not a product of the model,
+    though some releases of Transformers write it as a product of two vectors.
+    """
+    counts: dict[str, int] = {}
+    for place, by_operator in counter.get_flop_counts().items():
+        # A module is called by its place in the model, or by its class where it is run alone.
+        rotary = place.endswith((".rotary_emb", "RotaryEmbedding"))
+        sign = 1 if place == "Global" else -rotary
+        for operator, flops in by_operator.items():
+            name = str(operator).removeprefix("aten.")
+            counts[name] = counts.get(name, 0) + sign * int(flops)
+    return {name: flops for name, flops in counts.items() if flops}
 
 
 def _full(module: Any, spec: ModelSpec, workload: Workload) -> None:

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from rmtscale.rmt import validation
 from rmtscale.rmt.backbones import DECODERS, decoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
@@ -35,6 +34,14 @@ from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from rmtscale.rmt.recurrence import Piece, collect, cut_gradient, limit_to_last, pieces, recur
 from rmtscale.rmt.segmenting import Step, cut, plan, windows
+from rmtscale.rmt.validation import (
+    require_ids,
+    require_memory,
+    require_same_shape,
+    require_token_labels,
+    require_vocabulary,
+    text_spans,
+)
 from rmtscale.units import require_one_of
 
 
@@ -174,11 +181,11 @@ class RMTForCausalLM(RMTPreTrainedModel):
             BadInput: as ``forward``; also a model in training mode.
         """
         require_one_of("keep_logits", keep_logits, KEPT_LOGITS[:2])
-        ids_BN = validation.require_ids(input_ids)
+        ids_BN = require_ids(input_ids)
         batch, weight = ids_BN.shape[0], self.embedding_VE
         if memory is not None:
-            validation.require_memory(memory, batch, self.config.memory_tokens, weight)
-        validation.require_vocabulary(ids_BN, self.vocabulary)
+            require_memory(memory, batch, self.config.memory_tokens, weight)
+        require_vocabulary(ids_BN, self.vocabulary)
         key = (batch, compile_step, cuda_graph)
         step = self._steps.get(key)
         if step is None or not step.fits():
@@ -294,23 +301,23 @@ class RMTForCausalLM(RMTPreTrainedModel):
         config = self.config
         keep = config.keep_logits if keep_logits is None else keep_logits
         require_one_of("keep_logits", keep, KEPT_LOGITS)
-        ids_BN = validation.require_ids(input_ids)
+        ids_BN = require_ids(input_ids)
         weight = self.embedding_VE
         if memory is not None:
-            validation.require_memory(memory, ids_BN.shape[0], config.memory_tokens, weight)
-        spans = validation.text_spans(ids_BN, attention_mask)
+            require_memory(memory, ids_BN.shape[0], config.memory_tokens, weight)
+        spans = text_spans(ids_BN, attention_mask)
         steps = plan(spans.lengths, self.segment_tokens, config.alignment, spans.offsets)
         targets_BN = scored = None
         if labels is None:
-            validation.require_vocabulary(ids_BN, self.vocabulary)
+            require_vocabulary(ids_BN, self.vocabulary)
         else:
-            validation.require_same_shape("labels", labels, ids_BN)
+            require_same_shape("labels", labels, ids_BN)
             if loss_mask is not None:
-                validation.require_same_shape("loss_mask", loss_mask, ids_BN)
+                require_same_shape("loss_mask", loss_mask, ids_BN)
             targets_BN = next_token_targets(labels, spans.mask_BN, loss_mask)
             if config.loss_on == "last":
                 targets_BN = limit_to_last(targets_BN, steps[-1])
-            validation.require_token_labels(labels, targets_BN, ids_BN, self.vocabulary)
+            require_token_labels(labels, targets_BN, ids_BN, self.vocabulary)
             scored = (targets_BN != IGNORED).sum().clamp(min=1)
         depth = config.bptt_segments if torch.is_grad_enabled() else None
         state_BME = self.memory(weight, ids_BN.shape[0]) if memory is None else memory

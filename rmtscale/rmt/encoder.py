@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt import validation
 from rmtscale.rmt.backbones import ENCODERS, classify, encoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
@@ -27,6 +26,13 @@ from rmtscale.rmt.memory import encoder_layout, encoder_state
 from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
 from rmtscale.rmt.recurrence import Piece, cut_gradient, pieces, recur
 from rmtscale.rmt.segmenting import plan, windows
+from rmtscale.rmt.validation import (
+    require_class_labels,
+    require_ids,
+    require_memory,
+    require_vocabulary,
+    text_spans,
+)
 
 
 class RMTForSequenceClassification(RMTPreTrainedModel):
@@ -91,16 +97,16 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         Raises:
             BadInput: anything of another shape, dtype or range; before any work.
         """
-        ids_BN = validation.require_ids(input_ids)
+        ids_BN = require_ids(input_ids)
         batch, inner = ids_BN.shape[0], self.backbone.config
         weight = self.embedding_VE
         if memory is not None:
-            validation.require_memory(memory, batch, self.config.memory_tokens, weight)
+            require_memory(memory, batch, self.config.memory_tokens, weight)
         problem = self._problem(labels)
         if labels is not None:
-            validation.require_class_labels(labels, batch, inner.num_labels, problem)
-        spans = validation.text_spans(ids_BN, attention_mask)
-        validation.require_vocabulary(ids_BN, self.vocabulary)
+            require_class_labels(labels, batch, inner.num_labels, problem)
+        spans = text_spans(ids_BN, attention_mask)
+        require_vocabulary(ids_BN, self.vocabulary)
         steps = plan(spans.lengths, self.segment_tokens, self.config.alignment, spans.offsets)
 
         initial_BME = self.memory(weight, batch) if memory is None else memory

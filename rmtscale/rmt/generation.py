@@ -28,8 +28,13 @@ from transformers.generation.logits_process import (
 )
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt import validation
 from rmtscale.rmt.backbones import decoder_hidden
+from rmtscale.rmt.validation import (
+    require_ids,
+    require_memory,
+    require_vocabulary,
+    text_spans,
+)
 
 DEFAULT_NEW_TOKENS = 20
 """As in Transformers, when neither ``max_new_tokens`` nor ``max_length`` is set."""
@@ -227,13 +232,13 @@ def generate(
     """See ``RMTForCausalLM.generate``."""
     if model.training:
         raise BadInput("model in training mode: expected model.eval() before inference")
-    ids_BN = validation.require_ids(input_ids)
+    ids_BN = require_ids(input_ids)
     batch, columns = ids_BN.shape
     weight = model.embedding_VE
     if memory is not None:
-        validation.require_memory(memory, batch, model.config.memory_tokens, weight)
-    spans = validation.text_spans(ids_BN, attention_mask)
-    validation.require_vocabulary(ids_BN, model.vocabulary)
+        require_memory(memory, batch, model.config.memory_tokens, weight)
+    spans = text_spans(ids_BN, attention_mask)
+    require_vocabulary(ids_BN, model.vocabulary)
     config = settings(
         generation_config or getattr(model.backbone, "generation_config", None), given
     )

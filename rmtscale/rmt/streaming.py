@@ -19,9 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt import validation
 from rmtscale.rmt.graph import SegmentStep
 from rmtscale.rmt.outputs import RMTCausalLMOutput
+from rmtscale.rmt.validation import (
+    require_ids,
+    require_memory,
+    require_vocabulary,
+    shape_text,
+)
 
 STREAM_VERSION = "1"
 _TENSORS = ("memory", "pending", "last")
@@ -69,7 +74,7 @@ class Stream:
 
     def _require_memory(self, memory_BME: Tensor) -> None:
         weight = self.model.embedding_VE
-        validation.require_memory(
+        require_memory(
             memory_BME, self._step.ids_BL.shape[0], self.model.config.memory_tokens, weight
         )
 
@@ -91,13 +96,13 @@ class Stream:
         Raises:
             BadInput: another batch size, or ids outside the vocabulary; nothing is read then.
         """
-        ids_BK = validation.require_ids(input_ids)
+        ids_BK = require_ids(input_ids)
         if ids_BK.shape[0] != self._step.ids_BL.shape[0]:
             raise BadInput(
-                f"input_ids of shape {validation.shape_text(ids_BK)}: expected a batch of "
+                f"input_ids of shape {shape_text(ids_BK)}: expected a batch of "
                 f"{self._step.ids_BL.shape[0]}, as the stream was made for"
             )
-        validation.require_vocabulary(ids_BK, self.model.vocabulary)
+        require_vocabulary(ids_BK, self.model.vocabulary)
         self.tokens += ids_BK.shape[1]
         size, at = self.model.segment_tokens, 0
         device = self._step.ids_BL.device

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from rmtscale.profiler.flop_check import products
 from rmtscale.profiler.prediction import predict
 from rmtscale.profiler.subject import Subject, warm_libraries
 from rmtscale.records.point import Point
@@ -40,7 +41,7 @@ def counted(point: Point) -> int:
     subject.step()
     with FlopCounterMode(display=False) as counter:
         subject.step()
-    return int(counter.get_total_flops())
+    return sum(products(counter).values())
 
 
 def label(step: dict[str, Any]) -> str:
