@@ -193,17 +193,16 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 self, batch, compile_step=compile_step, cuda_graph=cuda_graph
             )
         step.start(self.memory(weight, batch) if memory is None else memory)
-        last_B1E = step.last_B1E
         for begin, end in cut(ids_BN.shape[1], self.segment_tokens, self.config.alignment):
             if end - begin == self.segment_tokens:
                 step(ids_BN[:, begin:end])
-                last_B1E = step.last_B1E
             else:
                 ids_BL = ids_BN[:, begin:end].to(weight.device)
                 new_BME, text_BLE = self.step(step.state_BME, ids_BL)
                 step.start(new_BME)
-                last_B1E = text_BLE[:, -1:]
-        logits_B1V = None if keep_logits == "none" else self._head(last_B1E)
+                step.last_B1E.copy_(text_BLE[:, -1:])
+                del new_BME, text_BLE  # views of all hidden states of the segment
+        logits_B1V = None if keep_logits == "none" else self._head(step.last_B1E)
         return RMTCausalLMOutput(logits=logits_B1V, memory=step.state_BME.clone())
 
     def generate(
@@ -371,6 +370,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 losses.score(hidden_BLE, piece.targets_BL)
             if logits is not None:
                 kept.append((piece, logits))
+            del loss, hidden_BLE, logits  # not held while the next segment runs
         return _Window(state_BME, losses.result() if losses.total is not None else None, kept)
 
     def _segment(
@@ -408,8 +408,10 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Returns:
             The state after it, (B, M, E), and the hidden states of the text, (B, L, E).
         """
-        text_BLE = self.get_input_embeddings()(ids_BL)
-        hidden_BTE = decoder_hidden(self.backbone, decoder_layout(state_BME, text_BLE, lengths_B))
+        embed = self.get_input_embeddings()
+        hidden_BTE = decoder_hidden(
+            self.backbone, decoder_layout(state_BME, embed(ids_BL), lengths_B)
+        )
         memory = state_BME.shape[1]
         new_BME = decoder_state(hidden_BTE, memory, lengths_B)
         return new_BME, hidden_BTE[:, memory : memory + ids_BL.shape[1]]

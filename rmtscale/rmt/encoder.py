@@ -157,7 +157,12 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         special_B3 = torch.cat(
             [ids_BL.new_full((ids_BL.shape[0], 1), token) for token in (cls, sep, sep)], dim=1
         )
-        embeds_BTE, mask_BT = encoder_layout(state_BME, embed(special_B3), embed(ids_BL), lengths_B)
+        # One lookup: each has a gradient as large as the whole table.
+        edge_and_text_BLE = embed(torch.cat([special_B3, ids_BL], dim=1))
+        embeds_BTE, mask_BT = encoder_layout(
+            state_BME, edge_and_text_BLE[:, :3], edge_and_text_BLE[:, 3:], lengths_B
+        )
+        del edge_and_text_BLE
         hidden_BTE = encoder_hidden(self.backbone, embeds_BTE, mask_BT)
         return encoder_state(hidden_BTE, state_BME.shape[1]), hidden_BTE, mask_BT
 

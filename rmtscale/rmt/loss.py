@@ -43,8 +43,47 @@ def next_token_targets(
     return targets_BN
 
 
+def _to_gradient(
+    softmax_RV: Tensor, scale_R: Tensor, onehot_R: Tensor, targets_R: Tensor
+) -> Tensor:
+    """In place: ``scale`` times what is given, less ``onehot`` at the targets."""
+    index_R1 = targets_R.clamp(min=0)[:, None]
+    softmax_RV.mul_(scale_R[:, None])
+    at_target_R1 = softmax_RV.gather(1, index_R1) - onehot_R[:, None]
+    return softmax_RV.scatter_(1, index_R1, at_target_R1)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy that keeps the logits and nothing else of their size.
+
+    Torch's own keeps the log-softmax, and has three tensors of that size while it is
+    differentiated; here there are two, the logits and their gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_RV: Tensor, targets_R: Tensor) -> Tensor:
+        exact = torch.promote_types(logits_RV.dtype, torch.float32)
+        largest_R = logits_RV.amax(1).to(exact)
+        sum_R = torch.sub(logits_RV, largest_R[:, None]).exp_().sum(1)
+        norm_R = largest_R + sum_R.log()
+        ctx.save_for_backward(logits_RV, targets_R, norm_R)
+        target_R = logits_RV.gather(1, targets_R.clamp(min=0)[:, None])[:, 0]
+        return (norm_R - target_R).masked_fill(targets_R == IGNORED, 0).sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits_RV, targets_R, norm_R = ctx.saved_tensors
+        softmax_RV = torch.sub(logits_RV, norm_R[:, None]).exp_()
+        scale_R = (targets_R != IGNORED) * grad
+        return _to_gradient(softmax_RV, scale_R, scale_R, targets_R).to(logits_RV.dtype), None
+
+
 def summed_cross_entropy(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
     """Sum over the scored rows, in fp32 or wider."""
+    if logits_RV.requires_grad and not torch.compiler.is_compiling():
+        loss: Tensor = _CrossEntropy.apply(logits_RV, targets_R)  # type: ignore[no-untyped-call]
+        return loss
     exact = torch.promote_types(logits_RV.dtype, torch.float32)
     return F.cross_entropy(logits_RV.to(exact), targets_R, ignore_index=IGNORED, reduction="sum")
 
@@ -64,8 +103,11 @@ class _WeightGradients:
         # A sum of many segments: in fp32 or wider whatever the matmul ran in.
         exact = torch.promote_types(error_RV.dtype, torch.float32)
         if self.wanted[0]:
-            weight_VE = torch.mm(error_RV.t(), hidden_RE).to(exact)
-            self.weight_VE = weight_VE if self.weight_VE is None else self.weight_VE.add_(weight_VE)
+            weight_VE = torch.mm(error_RV.t(), hidden_RE)
+            if self.weight_VE is None:
+                self.weight_VE = weight_VE.to(exact)
+            else:
+                self.weight_VE.add_(weight_VE)
         if self.wanted[1]:
             bias_V = error_RV.sum(0, dtype=exact)
             self.bias_V = bias_V if self.bias_V is None else self.bias_V.add_(bias_V)
@@ -78,31 +120,31 @@ class _HeadLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_RE: Tensor, targets_R: Tensor, head: nn.Linear, sums: _WeightGradients
     ) -> Tensor:
-        logits_RV = F.linear(hidden_RE, head.weight, head.bias)
-        compute = logits_RV.dtype
-        logp_RV = F.log_softmax(
-            logits_RV, dim=-1, dtype=torch.promote_types(compute, torch.float32)
-        )
-        del logits_RV
-        loss = F.nll_loss(logp_RV, targets_R, ignore_index=IGNORED, reduction="sum")
-        # d loss / d logits = softmax - onehot in scored rows, 0 in the others.
-        error_RV = logp_RV.exp_()
+        error_RV = F.linear(hidden_RE, head.weight, head.bias)
+        compute = error_RV.dtype
+        # From logits to loss and gradient in place: there is one (R, V) tensor in fp32 or wider.
+        error_RV = error_RV.to(torch.promote_types(compute, torch.float32))
         scored_R = targets_R != IGNORED
-        index_R1 = targets_R.clamp(min=0)[:, None]
-        error_RV.scatter_(1, index_R1, error_RV.gather(1, index_R1) - 1)
-        error_RV.mul_(scored_R[:, None])
+        error_RV.sub_(error_RV.amax(1, keepdim=True))
+        target_R = error_RV.gather(1, targets_R.clamp(min=0)[:, None])[:, 0]
+        sum_R = error_RV.exp_().sum(1)
+        loss = (sum_R.log() - target_R).masked_fill(~scored_R, 0).sum()
+        # d loss / d logits = softmax - onehot in scored rows, 0 in the others.
+        error_RV = _to_gradient(error_RV, scored_R / sum_R, scored_R.to(sum_R), targets_R)
         error_RV = error_RV.to(compute)
         sums.add(error_RV, hidden_RE.to(compute))
-        ctx.grad_RE = None
         if ctx.needs_input_grad[0]:
-            ctx.grad_RE = torch.mm(error_RV, head.weight.to(compute)).to(hidden_RE.dtype)
+            grad_RE = torch.mm(error_RV, head.weight.to(compute)).to(hidden_RE.dtype)
+            ctx.save_for_backward(grad_RE)  # and not an attribute, which outlives its use
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
-        grad_RE = None if ctx.grad_RE is None else ctx.grad_RE * grad.to(ctx.grad_RE.dtype)
-        return grad_RE, None, None, None
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None
+        (grad_RE,) = ctx.saved_tensors
+        return grad_RE * grad.to(grad_RE.dtype), None, None, None
 
 
 class _Total(torch.autograd.Function):
@@ -112,14 +154,14 @@ class _Total(torch.autograd.Function):
     def forward(
         ctx: Any, total: Tensor, weight: Tensor, bias: Tensor | None, sums: _WeightGradients
     ) -> Tensor:
-        ctx.sums = sums
+        ctx.save_for_backward(sums.weight_VE, sums.bias_V)
         ctx.dtypes = (weight.dtype, None if bias is None else bias.dtype)
         return total.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        weight_VE, bias_V = ctx.sums.weight_VE, ctx.sums.bias_V
+        weight_VE, bias_V = ctx.saved_tensors
         return (
             grad,
             None if weight_VE is None else (weight_VE * grad).to(ctx.dtypes[0]),

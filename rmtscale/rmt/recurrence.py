@@ -145,9 +145,11 @@ def recur(
                 )
         else:
             new_BME, *rest = segment(own_BME, piece)
-        new_BME = new_BME.to(state_BME.dtype)
+        # A copy: a view would keep all hidden states of the segment alive, in every checkpoint.
+        new_BME = new_BME.to(state_BME.dtype, copy=True)
         state_BME = new_BME if rows_B is None else state_BME.index_copy(0, rows_B, new_BME)
         yield piece, state_BME, tuple(rest)
+        del rest  # not held while the next segment runs
 
 
 class _Given(torch.autograd.Function):

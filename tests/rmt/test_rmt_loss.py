@@ -103,6 +103,44 @@ def test_low_precision_is_within_its_rounding(dtype):
         assert ours.grad.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_the_plain_loss_and_its_gradient_equal_torchs(dtype, scale):
+    torch.manual_seed(0)
+    logits = (scale * torch.randn(6, 50, dtype=dtype)).requires_grad_()
+    targets = torch.tensor([3, -100, 49, 0, -100, 3])
+    ours = summed_cross_entropy(logits, targets)
+    theirs = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    (own,) = torch.autograd.grad(3 * ours, logits)
+    (other,) = torch.autograd.grad(3 * theirs, logits)
+    limit = 1e-12 if dtype == torch.float64 else 1e-5
+    assert abs(float(ours - theirs)) <= limit * float(theirs)
+    assert (own - other).abs().max() <= limit
+    with torch.no_grad():
+        assert abs(float(summed_cross_entropy(logits, targets) - theirs)) <= limit * float(theirs)
+
+
+def test_the_plain_loss_without_a_scored_row_is_zero():
+    logits = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    loss = summed_cross_entropy(logits, torch.full((2,), -100))
+    loss.backward()
+    assert loss == 0
+    assert not logits.grad.any()
+
+
+def test_what_is_kept_for_the_backward_pass_goes_with_it():
+    """A graph that is kept can be run again; one that is not has nothing left to be run with."""
+    model, ids = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).train(), tokens(1, 12)
+    weight = model.get_output_embeddings().weight
+    loss = model(ids, labels=ids).loss
+    loss.backward(retain_graph=True)
+    once = weight.grad.clone()
+    loss.backward()
+    assert (weight.grad - 2 * once).abs().max() < 1e-12
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
 def largest_sum_alive(model, ids, run):
     """Elements of all V-wide tensors that autograd keeps at one time."""
     kept, most = set(), 0

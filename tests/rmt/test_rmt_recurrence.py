@@ -106,6 +106,13 @@ def test_dropout_is_the_same_when_a_segment_is_run_again():
         assert (results[0][name] - results[1][name]).abs().max() < 1e-10, name
 
 
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_the_state_is_no_view_of_all_hidden_states(checkpoint):
+    model, ids = decoder(checkpoint_segments=checkpoint), tokens(2, 12)
+    for memory in (model(ids, labels=ids).memory, model.eval()(ids).memory):
+        assert memory.untyped_storage().nbytes() == memory.nbytes
+
+
 def count_runs(model, ids):
     """How often each segment's blocks run in the forward and in the backward pass."""
     runs = []
