@@ -248,8 +248,9 @@ def backbone_activations(
     """Bytes the whole backbone keeps, without head and loss; layer inputs only if checkpointed."""
     outside = batch * size * (rates.embedding_token + rates.final_token) + size * rates.position
     if workload.checkpoint_layers:
-        # After a post-norm, the first layer's input is among the embedding's activations.
-        inputs = model.layers - model.post_norm
+        # After a post-norm, the first layer's input is among the embedding's activations; what
+        # the last layer puts out is kept where it is projected.
+        inputs = model.layers - model.post_norm + (model.post_norm and model.projected_embedding)
         return Saved(0, outside + inputs * batch * size * model.width * workload.dtype_bytes)
     layers = layer_activations(model, rates, batch, size).times(model.layers)
     return layers.plus(Saved(0, outside))

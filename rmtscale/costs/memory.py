@@ -10,10 +10,14 @@ What a measured step must honour for the comparison to be fair:
 
 * ``full`` runs Hugging Face's own loss (``labels=input_ids``), without a cache, and holds the
   module's output, logits included, until the backward pass is over.
-* ``rmt`` sums the loss segment by segment: cross-entropy on fp32 logits of the text positions,
-  so that of a segment's head only the log-softmax (4 V bytes a token) waits for the backward
-  pass; it keeps no logits and no hidden states, and its state is a tensor of its own.
-* ``bptt_segments=k`` runs the backward pass after every k segments: at most k are kept.
+* ``rmt`` is the module of ``rmtscale.rmt`` with right alignment, the loss on all labels and no
+  adapters or hooks on its head. In training ``keep_logits="none"``: the head is scored and
+  differentiated segment by segment, and only the gradient by the text's hidden states waits.
+  In a forward pass ``keep_logits="last"``, or ``infer`` without a CUDA graph.
+* ``checkpoint_segments`` recomputes a whole segment, head and all; one is alive at a time.
+* ``bptt_segments=k`` is ``window_losses`` with ``backward`` after each window: at most k segments
+  are kept. ``loss.backward()`` on the output of ``forward`` takes one more copy of the gradients.
+  Of an encoder, which answers from its last segment, only the last window has a graph.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from rmtscale.costs.activations import ID_BYTES
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.moments import OPTIMIZER_STATE, Moment, Step
 from rmtscale.costs.parameters import count_parameters, memory_parameters
+from rmtscale.costs.recurrent_moments import RecurrentStep
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -66,7 +71,11 @@ def estimate_memory(
         weights += memory_parameters(model, recurrence)
     weights *= w
     optimizer = OPTIMIZER_STATE[workload.optimizer] * weights if workload.train else 0
-    step = Step(model, workload, recurrence, weights)
+    step: Step
+    if recurrence is None:
+        step = Step(model, workload, weights)
+    else:
+        step = RecurrentStep(model, workload, recurrence, weights)
     peak = max(step.train() if workload.train else step.forward(), key=Moment.total)
     persistent = {
         "weights": weights,

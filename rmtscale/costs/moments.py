@@ -2,7 +2,7 @@
 
 Between two of these moments live bytes rise or fall along a straight line (layer by layer, segment
 by segment), so one of them is the peak. What is there all the time (weights, optimizer state) is
-not counted here.
+not counted here. An RMT's are in ``recurrent_moments``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from rmtscale.costs.activations import (
     backbone_activations,
     layer_activations,
 )
-from rmtscale.costs.parameters import block_matrix_weights, memory_parameters
+from rmtscale.costs.parameters import block_matrix_weights
 from rmtscale.costs.working_set import HeadWork, LayerWork, head_work, layer_work, mask_bytes
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 OPTIMIZER_STATE = {"adamw": 2, "adamw-fused": 2, "sgd": 0, "none": 0}
@@ -38,7 +37,7 @@ class Moment(NamedTuple):
     activations: int = 0
     """All other saved activations."""
     head: int = 0
-    """Logits, loss and their gradients."""
+    """Logits, loss and their gradients, targets."""
     state: int = 0
     """Recurrent states of an RMT that are kept."""
     work: int = 0
@@ -55,6 +54,8 @@ class Segment(NamedTuple):
     """One tensor of model width."""
     mask: int
     """The additive mask of eager attention, which a checkpointed layer holds as an input."""
+    output: int
+    """What the head reads: the last hidden states, as wide as the embedding."""
     embedding: int
     """Saved before the layers."""
     final: int
@@ -68,32 +69,17 @@ class Segment(NamedTuple):
 
 
 class Step:
-    """One forward pass or one training step of ``full`` (no recurrence) or ``rmt``.
+    """One forward pass or one training step of full attention: a single segment.
 
     ``weights`` are the bytes of all weights, which gradients and optimizer take again.
     """
 
-    def __init__(
-        self, model: ModelSpec, workload: Workload, recurrence: Recurrence | None, weights: int
-    ) -> None:
+    def __init__(self, model: ModelSpec, workload: Workload, weights: int) -> None:
         self.model, self.workload, self.weights = model, workload, weights
-        self.recurrent = recurrence is not None
         # A tied head's gradient is there before the embedding adds its part.
         self.tied = model.tied_head and model.head == "language-model"
+        self.embedding = model.vocabulary * model.embedding_width * workload.dtype_bytes
         self.rates = activation_rates(model, workload, workload.batch_size)
-        if recurrence is None:
-            self.state, self.segments = 0, 1
-            self.full = self.last = self._segment(workload.tokens, workload.tokens)
-            return
-        self.state = workload.batch_size * workload.dtype_bytes
-        self.state *= memory_parameters(model, recurrence)
-        overhead = recurrence.overhead(model)
-        sizes = recurrence.segment_sizes(model, workload.tokens)
-        self.segments = sum(count for _, count in sizes)
-        self.full = self._segment(sizes[0][0], sizes[0][0] - overhead)
-        self.last = self.full  # the shorter segment, if there is one, comes last
-        if len(sizes) > 1:
-            self.last = self._segment(sizes[1][0], sizes[1][0] - overhead)
 
     def _segment(self, size: int, text: int) -> Segment:
         model, workload, rates = self.model, self.workload, self.rates
@@ -101,6 +87,7 @@ class Step:
         return Segment(
             batch * size * model.width * w,
             mask_bytes(model, workload, size),
+            batch * size * model.embedding_width * w,
             batch * size * rates.embedding_token,
             batch * size * rates.final_token,
             layer_activations(model, rates, batch, size),
@@ -110,91 +97,70 @@ class Step:
         )
 
     def forward(self) -> Iterator[Moment]:
-        """Inference: one layer at a time, then the logits of one segment."""
-        segment = self.full
-        # An RMT's caller holds the embedded text, and its concatenation with the memory.
-        inputs = 2 * segment.hidden * self.model.embedding_width // self.model.width
-        yield Moment(
-            "inside a layer",
-            state=self.state,
-            work=segment.work.forward + inputs * self.recurrent,
-        )
-        yield Moment(
-            "at the logits",
-            head=segment.head.forward,
-            state=2 * self.state,
-            work=segment.hidden,
-        )
+        """Inference: one layer at a time, then the logits."""
+        segment = self._segment(self.workload.tokens, self.workload.tokens)
+        yield Moment("inside a layer", work=segment.work.forward)
+        yield Moment("at the logits", head=segment.head.forward, work=segment.hidden)
 
     def train(self) -> Iterator[Moment]:
-        """Training: windows of segments forward and backward, then the optimizer.
+        """Training: forward, backward, then the optimizer."""
+        segment = self._segment(self.workload.tokens, self.workload.tokens)
+        held = segment.head.forward  # the caller holds the output
+        yield from self._at_the_loss(segment, Moment("", 0, *segment.backbone, held))
+        yield from self._in_the_backbone(segment, Moment("", head=held))
+        yield self._optimizer()
 
-        The first window has the most segments but finds no gradients; the second finds them.
-        Within a window the last segment is differentiated first; from the one before it on,
-        every weight has a gradient while earlier segments still wait.
-        """
-        window = min(self.workload.bptt_segments or self.segments, self.segments)
-        for start in (0, window):
-            count = min(window, self.segments - start)
-            if count < 1:
-                break
-            first = self.last if start + count == self.segments else self.full
-            yield from self._backward(first, count - 1, count, bool(start))
-            if count > 1:
-                yield from self._backward(self.full, count - 2, count, True)
-        yield Moment(
-            "in the optimizer step",
-            gradients=self.weights,
-            work=OPTIMIZER_WORK[self.workload.optimizer] * self.weights,
+    def _optimizer(self) -> Moment:
+        work = OPTIMIZER_WORK[self.workload.optimizer] * self.weights
+        return Moment("in the optimizer step", gradients=self.weights, work=work)
+
+    def _at_the_loss(self, segment: Segment, now: Moment) -> Iterator[Moment]:
+        """The backward pass of cross-entropy and head; ``now``: what there is besides them."""
+        head = segment.head
+        yield now._replace(name="where the loss is differentiated", head=now.head + head.loss)
+        yield now._replace(
+            name="where the head is differentiated",
+            head=now.head + head.projection,
+            work=head.weight,
         )
 
-    def _waiting(self, count: int) -> Saved:
-        """What ``count`` full segments keep that still wait for their backward pass."""
-        if self.workload.checkpoint_segments and self.recurrent:
-            return Saved(0, 0)
-        return self.full.backbone.plus(Saved(0, self.full.head.saved)).times(count)
-
-    def _backward(
-        self, segment: Segment, waiting: int, states: int, graded: bool
+    def _in_the_backbone(
+        self, segment: Segment, others: Moment, new: bool = True, head: int | None = None
     ) -> Iterator[Moment]:
-        """One segment's backward pass while ``waiting`` others wait for theirs.
+        """The backward pass of one segment, without its head.
 
-        ``graded``: every weight has a gradient already, to which this segment's is added.
+        Args:
+            segment: the segment.
+            others: what there is besides: other segments, gradients of other windows.
+            new: its gradients stay; else they are added to those there are already.
+            head: bytes of the head's gradient that stay or wait; its matrix by default.
         """
-        others, head = self._waiting(waiting), segment.head
-        saved = segment.backbone.plus(others)
-        held = 0 if self.recurrent else head.forward  # the caller holds the output
-        state = states * self.state
-        before = graded * self.weights
-        yield Moment("where the loss is differentiated", before, *saved, head.loss + held, state)
-        gradients = self.weights if graded else head.weight
-        at_head, new_part = head.projection + held, graded * head.weight
-        yield Moment(
-            "where the head is differentiated", gradients, *saved, at_head, state, new_part
-        )
-        layer, last = segment.layer, saved.plus(Saved(0, -segment.final))
+        _, gradients, *saved, held, state, _ = others
+        waiting, layer = Saved(*saved), segment.layer
+        last = segment.backbone.plus(waiting).plus(Saved(0, -segment.final))
         if self.workload.checkpoint_layers:  # the layer that is recomputed, and its mask
             layer = layer.plus(Saved(segment.mask, 0))
-            last = last.plus(layer)
-        yield from self._in_layer("last", Moment("", gradients, *last, held, state), segment.work)
-        if not graded:  # where gradients exist, the first layer is no larger than the last
-            gradients = self.weights - self._late_gradients()
-            first = others.plus(layer).plus(Saved(0, segment.embedding))
-            yield from self._in_layer(
-                "first", Moment("", gradients, *first, held, state), segment.work
-            )
-        work = 2 * segment.hidden
-        if graded or self.tied:
-            work += self._embedding_bytes()
-        yield Moment(
-            "where the embedding is differentiated", self.weights, *others, held, state, work
-        )
+            last = last.plus(layer).plus(Saved(0, -segment.hidden))  # its input is there already
+        at_head = gradients + (segment.head.weight if head is None else head)
+        now = Moment("", at_head, *last, held, state)
+        yield from self._in_layer("last", now, segment.work, new)
+        after = gradients
+        if new:  # where gradients exist, the first layer is no larger than the last
+            after += self.weights
+            first = waiting.plus(layer).plus(Saved(0, segment.embedding))
+            now = Moment("", after - self._late_gradients(), *first, held, state)
+            yield from self._in_layer("first", now, segment.work, new)
+        work = 2 * segment.hidden + (self.embedding if self.tied or not new else 0)
+        name = "where the embedding is differentiated"
+        yield Moment(name, after, *waiting, held, state, work)
 
-    def _in_layer(self, which: str, now: Moment, work: LayerWork) -> tuple[Moment, Moment]:
+    def _in_layer(
+        self, which: str, now: Moment, work: LayerWork, new: bool
+    ) -> tuple[Moment, Moment]:
         """The two moments of one layer; its new gradients are counted with the others."""
         _, gradients, attention, activations, held, state, _ = now
         matrix = self.model.width * self.model.mlp_width * self.workload.dtype_bytes
-        block = (2 + self.model.gated_mlp) * matrix
+        block = (2 + self.model.gated_mlp) * matrix * new
         first = f"in the {which} layer's feed-forward, backward"
         second = f"in the {which} layer's attention, backward"
         return (
@@ -204,12 +170,9 @@ class Step:
             Moment(second, gradients + block, attention, activations, held, state, work.attention),
         )
 
-    def _embedding_bytes(self) -> int:
-        return self.model.vocabulary * self.model.embedding_width * self.workload.dtype_bytes
-
     def _late_gradients(self) -> int:
         """Bytes of the gradients that come with the first layer and the embedding."""
         model = self.model
         late = block_matrix_weights(model) // model.layers + model.position_rows * model.width
         late *= self.workload.dtype_bytes
-        return late if self.tied else late + self._embedding_bytes()
+        return late if self.tied else late + self.embedding

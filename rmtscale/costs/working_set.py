@@ -61,7 +61,9 @@ def layer_work(model: ModelSpec, workload: Workload, rates: Rates, size: int) ->
     up = GATED["forward"] if model.gated_mlp else forward[model.activation]
     down = GATED["backward"] if model.gated_mlp else backward[model.activation]
     held = EMBEDDINGS_HELD[model.kind]
-    in_attention = tokens * w * ((2 + held) * width + 2 * query + 2 * kv)
+    # Behind a post-norm, what attention reads is the block's input and its residual as well.
+    around = (held + 2 * (not model.post_norm)) * width
+    in_attention = tokens * w * (around + 2 * query + 2 * kv)
     in_feed_forward = tokens * w * ((held + BLOCK_HELD[model.kind]) * width + up * inner)
     if not rates.fused:
         probabilities = square * model.heads * w
@@ -74,11 +76,16 @@ def layer_work(model: ModelSpec, workload: Workload, rates: Rates, size: int) ->
                 # The scores in the dtype beside the fp32 softmax; GPT-Neo: the layer's before.
                 in_attention += probabilities
             in_feed_forward += probabilities + mask  # the block holds what its attention returned
+            written_out = 1
         else:  # SDPA's math form makes its causal mask anew: as booleans, then in the dtype
             in_attention += size * size * (MASK_BYTES + w)
+            written_out = 2
+        if kv != query:  # grouped heads, once per query head: keys, and in the math form values
+            in_attention += written_out * tokens * w * query
     norm_freed = rates.norms_token // 2 if model.post_norm else 0
     freed = rates.feed_forward_token + rates.norms_token // 2 + norm_freed + query * w
-    gradients = width + 2 * query + kv + (kv if rates.fused else 0)
+    # A fused kernel makes all three at once; in the softmax only the values have theirs.
+    gradients = width + (2 * (query + kv) if rates.fused else kv)
     return LayerWork(
         max(in_feed_forward, in_attention),
         tokens * (w * (width + down * inner) - norm_freed),
@@ -99,6 +106,10 @@ class HeadWork(NamedTuple):
     """While the head's matrix is differentiated: the gradient of the logits."""
     weight: int
     """Gradient of the head's matrix."""
+    text: int = 0
+    """Gradient by the hidden states of the text."""
+    two: int = 0
+    """``loss`` of an RMT that recomputes its head: the logits and their gradient, in fp32 too."""
 
 
 def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
@@ -115,10 +126,38 @@ def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
         )
     logits = batch * text * model.vocabulary
     labels = batch * text * ID_BYTES
+    hidden = batch * text * model.embedding_width * w
     return HeadWork(
         logits * FP32_BYTES + labels,
         logits * w,
         3 * logits * FP32_BYTES + labels,
-        logits * w + batch * text * model.embedding_width * w,
+        logits * w + hidden,
         model.vocabulary * model.embedding_width * w,
+        hidden,
+        logits * (2 * w + (FP32_BYTES if w < FP32_BYTES else 0)) + labels,
+    )
+
+
+class FusedHeadWork(NamedTuple):
+    """What scoring a segment at once takes, in bytes (``rmtscale.rmt.loss``)."""
+
+    logits: int
+    """Logits, and the same in fp32."""
+    error: int
+    """Gradient of the logits, while it is multiplied."""
+    summed: int
+    """The head's gradient summed over segments, in fp32."""
+    handed_out: int
+    """The same, scaled and in the dtype of the weights."""
+
+
+def fused_head_work(model: ModelSpec, w: int, batch: int, text: int) -> FusedHeadWork:
+    """Head and cross-entropy of one segment with ``text`` tokens, and their gradients."""
+    logits = batch * text * model.vocabulary
+    weights = model.vocabulary * model.embedding_width
+    return FusedHeadWork(
+        logits * (FP32_BYTES + (w if w < FP32_BYTES else 0)),
+        logits * w,
+        weights * FP32_BYTES,
+        weights * (FP32_BYTES + (w if w < FP32_BYTES else 0)),
     )

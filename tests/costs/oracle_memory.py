@@ -21,7 +21,6 @@ import transformers.masking_utils
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.checkpoint import checkpoint
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -33,8 +32,9 @@ from transformers import (
     OPTConfig,
 )
 
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS, Recurrence
+from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -300,31 +300,59 @@ def measure_step(
 ) -> LiveBytes:
     """Peak of one step in the steady state: with an optimizer, that of the second step."""
     with as_on_the_gpu(), LiveBytes() as live, torch.device("meta"):
-        model = build(spec, workload)
-        rmt = None if recurrence is None else SegmentLoop(model, spec, workload, recurrence)
-        owner = rmt or model
-        for name, part in (*owner.named_parameters(), *owner.named_buffers()):
+        if recurrence is None:
+            model = build(spec, workload)
+        else:  # positions restart in every segment: the table is the model's own
+            model = build(spec, replace(workload, tokens=recurrence.segment_size))
+            model = wrap(model, workload, recurrence)
+        for name, part in (*model.named_parameters(), *model.named_buffers()):
             live.track(part, name)
         optimizer = None
         if workload.train and workload.optimizer in OPTIMIZERS:
-            optimizer = OPTIMIZERS[workload.optimizer](owner.parameters())
+            optimizer = OPTIMIZERS[workload.optimizer](model.parameters())
         ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
         for _ in range(1 + (optimizer is not None)):
             live.restart()
             if not workload.train:
                 with torch.no_grad():
-                    rmt.run(ids) if rmt else _full(model, spec, ids, train=False)
+                    model(ids) if recurrence else _full(model, spec, ids, train=False)
                 continue
-            if rmt:
-                rmt.run(ids, live.backward)
+            if recurrence:
+                _train_rmt(model, spec, ids, live.backward)
             else:
                 out = _full(model, spec, ids, train=True)
                 live.backward(out.loss)
                 del out  # the caller holds the output, logits in it, through the backward pass
             if optimizer:
                 optimizer.step()
-            owner.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
     return live
+
+
+def wrap(model: torch.nn.Module, workload: Workload, recurrence: Recurrence) -> torch.nn.Module:
+    """The real RMT around ``model``; in training it keeps no logits, else the last token's."""
+    settings: dict[str, Any] = {
+        "bptt_segments": workload.bptt_segments,
+        "checkpoint_segments": workload.checkpoint_segments,
+        "keep_logits": "none" if workload.train else "last",
+    }
+    kind: Any = RMTForCausalLM
+    if model.config.model_type == "bert":
+        kind = RMTForSequenceClassification
+        settings |= {"cls_token_id": 0, "sep_token_id": 0}
+    config = RMTConfig(recurrence.segment_size, recurrence.memory_tokens, **settings)
+    return kind(model, config).train(workload.train)
+
+
+def _train_rmt(
+    model: Any, spec: ModelSpec, ids: torch.Tensor, backward: Callable[[torch.Tensor], None]
+) -> None:
+    if not spec.decoder:
+        backward(model(ids, labels=ids[:, 0]).loss)
+        return
+    for loss in model.window_losses(ids):
+        backward(loss)
+        del loss
 
 
 def _full(model: torch.nn.Module, spec: ModelSpec, ids: torch.Tensor, train: bool) -> Any:
@@ -346,79 +374,3 @@ def saved_by_backbone(spec: ModelSpec, workload: Workload) -> int:
             return backbone(input_ids=ids, **kwargs).last_hidden_state.square()
 
         return saved_bytes(run, backbone)
-
-
-class SegmentLoop(torch.nn.Module):
-    """The smallest RMT: a loop over segments, loss per segment, nothing else kept."""
-
-    def __init__(
-        self, model: torch.nn.Module, spec: ModelSpec, workload: Workload, recurrence: Recurrence
-    ) -> None:
-        super().__init__()
-        self.model, self.spec, self.workload = model, spec, workload
-        self.text = recurrence.segment_tokens(spec)
-        self.m = recurrence.memory_tokens
-        self.memory = torch.nn.Parameter(
-            torch.empty(self.m, spec.embedding_width, dtype=DTYPES[workload.dtype], device="meta")
-        )
-
-    def run(
-        self, ids: torch.Tensor, backward: Callable[[torch.Tensor], None] = torch.Tensor.backward
-    ) -> None:
-        """One whole pass; in training with the backward passes in it."""
-        state = self.memory.expand(len(ids), -1, -1)
-        segments = ids.split(self.text, dim=1)
-        window = self.workload.bptt_segments or len(segments)
-        loss: torch.Tensor | None = None
-        for index, text in enumerate(segments):
-            if index:
-                state = state.clone()  # a tensor of its own, not a view of all hidden states
-            if self.workload.train and self.workload.checkpoint_segments:
-                part, state = checkpoint(self.segment, state, text, use_reentrant=False)
-            else:
-                part, state = self.segment(state, text)
-            if not self.workload.train:
-                del part
-                continue
-            if part is not None:
-                loss = part if loss is None else loss + part
-            del part
-            if index + 1 == len(segments) or (index + 1) % window == 0:
-                if loss is not None:
-                    backward(loss)
-                    loss = None
-                state = state.detach()
-
-    def segment(
-        self, state: torch.Tensor, text: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        embedded = self.model.get_input_embeddings()(text)
-        if not self.spec.decoder:
-            return self._encoder_segment(state, text, embedded)
-        backbone = self.model.base_model
-        hidden = backbone(
-            inputs_embeds=torch.cat([state, embedded, state], 1), use_cache=False
-        ).last_hidden_state
-        del embedded
-        m, length = self.m, text.shape[1]
-        state = hidden[:, m + length :]
-        logits = self.model.get_output_embeddings()(hidden[:, m : m + length])
-        if not self.workload.train:
-            return logits, state
-        flat = logits.view(-1, logits.shape[-1]).float()
-        del logits
-        return F.cross_entropy(flat, text.reshape(-1), reduction="sum"), state
-
-    def _encoder_segment(
-        self, state: torch.Tensor, text: torch.Tensor, embedded: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        special = torch.zeros(len(text), 1, dtype=torch.long)
-        word = self.model.get_input_embeddings()(special)
-        parts = [word, state, word, embedded, word]
-        assert ENCODER_SPECIAL_TOKENS == 3
-        hidden = self.model.bert(inputs_embeds=torch.cat(parts, 1)).last_hidden_state
-        logits = self.model.classifier(self.model.bert.pooler(hidden))
-        state = hidden[:, 1 : 1 + self.m]
-        if not self.workload.train:
-            return logits, state
-        return F.cross_entropy(logits.float(), text[:, 0], reduction="sum"), state

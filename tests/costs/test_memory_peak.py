@@ -17,9 +17,9 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from tests.costs import oracle_memory as oracle  # noqa: E402
 
-TOLERANCE = 0.045
-"""Largest error allowed anywhere. Seen: 0.6 % in the mean, 4 % for tiny forward passes of RMT,
-where a tensor of the size of one hidden state more or less is 4 % of everything."""
+TOLERANCE = 0.04
+"""Largest error allowed anywhere. Seen: 0.4 % in the mean, 3.7 % at most, in tiny models, where a
+tensor of the size of one hidden state more or less is 1 to 4 % of everything."""
 FAMILIES = (
     "gpt2",
     "opt-125m",
@@ -39,16 +39,26 @@ STEPS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SEGMENTED: dict[str, dict[str, Any]] = {
     "forward": {"mode": "forward"},
-    "train": {"mode": "train", "dropout": False},
-    "segments checkpointed": {"mode": "train", "dropout": False, "checkpoint_segments": True},
-    "two segments of BPTT": {"mode": "train", "dropout": False, "bptt_segments": 2},
+    "train": {"mode": "train"},
+    "segments checkpointed": {"mode": "train", "checkpoint_segments": True},
+    "layers checkpointed": {"mode": "train", "checkpoint_layers": True},
+    "two segments of BPTT": {"mode": "train", "bptt_segments": 2},
+    "both": {"mode": "train", "checkpoint_segments": True, "bptt_segments": 2},
 }
 
 
-def check(name: str, vocabulary: int, recurrence: Recurrence | None, **fields: Any) -> None:
-    workload = Workload(batch_size=2, **fields)
+def check(
+    name: str,
+    vocabulary: int,
+    recurrence: Recurrence | None,
+    other_tie: bool = False,
+    batch_size: int = 2,
+    **fields: Any,
+) -> None:
+    workload = Workload(batch_size=batch_size, **fields)
     layers = 2 if recurrence and workload.train else 4
     spec = replace(oracle.shrink(PRESETS[name], layers), vocabulary=vocabulary)
+    spec = replace(spec, tied_head=spec.tied_head != other_tie)
     if (
         workload.train
         and workload.dropout is None
@@ -77,12 +87,67 @@ def test_full_attention(
     check(name, vocabulary, None, **fields)
 
 
-@pytest.mark.parametrize(("tokens", "vocabulary"), [(60, 100), (380, 2000)])
+# A segment has 122 text tokens: one alone, two, four and seven with a shorter first.
+@pytest.mark.parametrize(
+    ("tokens", "vocabulary", "other_tie", "batch_size", "attention", "dtype", "dropout"),
+    [
+        (60, 100, False, 2, "sdpa", "fp32", False),
+        (122, 2000, True, 1, "sdpa", "bf16", None),
+        (244, 500, False, 1, "eager", "fp32", None),
+        (380, 2000, True, 2, "sdpa", "fp32", None),
+        (380, 2000, False, 2, "sdpa", "bf16", False),
+        (800, 300, True, 1, "eager", "bf16", False),
+    ],
+)
 @pytest.mark.parametrize("step", SEGMENTED)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_rmt(name: str, step: str, tokens: int, vocabulary: int) -> None:
-    """One segment, and four of which the last is shorter."""
-    check(name, vocabulary, Recurrence(128, 3), tokens=tokens, **SEGMENTED[step])
+def test_rmt(
+    name: str,
+    step: str,
+    tokens: int,
+    vocabulary: int,
+    other_tie: bool,
+    batch_size: int,
+    attention: str,
+    dtype: str,
+    dropout: bool | None,
+) -> None:
+    """The real module, from one segment to seven."""
+    fields = SEGMENTED[step] | {"tokens": tokens, "attention": attention, "dtype": dtype}
+    other_tie = other_tie and PRESETS[name].decoder
+    recurrence = Recurrence(128, 3)
+    check(name, vocabulary, recurrence, other_tie, batch_size, dropout=dropout, **fields)
+
+
+@pytest.mark.parametrize("segments", [1, 2, 5])
+def test_rmt_without_memory(segments: int) -> None:
+    for name in ("gpt2", "bert-base-cased"):
+        check(name, 500, Recurrence(64, 0), tokens=60 * segments, mode="train", dropout=False)
+
+
+def test_rmt_forward_does_not_grow_but_by_its_ids() -> None:
+    """On the real module: eight times the segments, to the byte."""
+    spec, recurrence = oracle.shrink(PRESETS["gpt2"], 2), Recurrence(32, 2)
+    few, many = (
+        oracle.measure_step(spec, Workload(tokens=28 * count), recurrence).peak for count in (3, 24)
+    )
+    assert many - few == 21 * 28 * 8
+
+
+def test_checkpointed_segments_cost_a_state_each_and_their_ids_and_targets() -> None:
+    """Nothing else of a segment is kept: no view of its hidden states either."""
+    spec, recurrence = oracle.shrink(PRESETS["gpt2"], 2), Recurrence(32, 2)
+    few, many = (
+        oracle.measure_step(
+            spec,
+            Workload(tokens=28 * count, mode="train", checkpoint_segments=True, optimizer="none"),
+            recurrence,
+        ).peak
+        for count in (4, 24)
+    )
+    state = 2 * spec.width * 4
+    each = (many - few) / 20
+    assert 28 * 16 + state <= each <= 28 * 16 + 2 * state
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
@@ -99,6 +164,16 @@ def test_gpt2_at_its_true_width(tokens: int, attention: str) -> None:
     workload = Workload(tokens=tokens, mode="train", attention=attention)
     measured = oracle.measure_step(spec, workload)
     assert estimate_memory(spec, workload).total == pytest.approx(measured.peak, rel=0.02)
+
+
+@pytest.mark.parametrize("step", SEGMENTED)
+@pytest.mark.parametrize("tokens", [500, 1700])
+def test_rmt_at_gpt2s_true_width(tokens: int, step: str) -> None:
+    spec, recurrence = replace(PRESETS["gpt2"], layers=3), Recurrence(504, 2)
+    workload = Workload(tokens=tokens, **SEGMENTED[step])
+    measured = oracle.measure_step(spec, workload, recurrence)
+    predicted = estimate_memory(spec, workload, recurrence).total
+    assert predicted == pytest.approx(measured.peak, rel=0.02)
 
 
 def test_the_oracle_can_fail() -> None:

@@ -1,0 +1,134 @@
+"""The moments of an RMT's pass or step at which its memory can peak, and what is alive at each.
+
+Those of ``rmtscale.rmt``. A decoder that is trained scores each segment as soon as it is there:
+the gradient by its hidden states waits for the backward pass and not its logits, and the head's
+own gradient is summed over the segments in fp32. With one checkpoint per segment the head is
+recomputed with everything else and differentiated like any other layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, Saved
+from rmtscale.costs.moments import Moment, Segment, Step
+from rmtscale.costs.parameters import memory_parameters
+from rmtscale.costs.working_set import fused_head_work
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+
+class RecurrentStep(Step):
+    """One forward pass or one training step of an RMT; the first segment is the shorter one."""
+
+    def __init__(
+        self, model: ModelSpec, workload: Workload, recurrence: Recurrence, weights: int
+    ) -> None:
+        super().__init__(model, workload, weights)
+        batch, overhead = workload.batch_size, recurrence.overhead(model)
+        self.state = batch * workload.dtype_bytes * memory_parameters(model, recurrence)
+        sizes = recurrence.segment_sizes(model, workload.tokens)
+        self.segments = sum(count for _, count in sizes)
+        self.text = sizes[0][0] - overhead
+        self.full = self.short = self._segment(sizes[0][0], self.text)
+        if len(sizes) > 1:
+            self.short = self._segment(sizes[1][0], sizes[1][0] - overhead)
+        depth = workload.bptt_segments or self.segments
+        if not (model.decoder or recurrence.memory_tokens):
+            depth = 1  # nothing leads from an earlier segment to the answer
+        self.window = min(depth, self.segments)
+        self.checkpointed = workload.checkpoint_segments
+        self.fused = model.decoder and not self.checkpointed
+        # Of an encoder, only the last window has a graph and a loss.
+        self.later = model.decoder and self.window < self.segments
+
+    def forward(self) -> Iterator[Moment]:
+        """Inference: one layer of one segment at a time, then the logits of the last token."""
+        model, batch, segment = self.model, self.workload.batch_size, self.full
+        # The segment's input, where the backbone goes on with another tensor than that.
+        held = segment.output * (model.projected_embedding or not model.decoder)
+        yield Moment("inside a layer", state=self.state, work=segment.work.forward + held)
+        head = segment.head.forward
+        if model.decoder:
+            head = batch * model.vocabulary * self.workload.dtype_bytes
+        yield Moment("at the logits", head=head, state=2 * self.state, work=segment.output)
+
+    def train(self) -> Iterator[Moment]:
+        """Training: windows of segments forward and backward, then the optimizer.
+
+        A later window has the most segments and finds gradients of all weights; where there is
+        one, the first needs less. Autograd hands a gradient over only when every segment of the
+        window has added to it: until then a second copy waits beside those of earlier windows.
+        """
+        count, segment = self.window, self.full
+        shorter = count == self.segments and count > 1  # the window begins with the first segment
+        second = self.short if shorter and count == 2 else self.full
+        kept = self._kept(segment)
+        waiting = kept.times(count - 1)
+        if shorter:
+            waiting = kept.times(count - 2).plus(self._kept(self.short))
+        targets = 0
+        if self.model.decoder:
+            targets = self.workload.batch_size * self.workload.tokens * ID_BYTES
+        # A checkpoint holds the state that its segment was given.
+        states = (count + 1 if self.checkpointed else 2) * self.state
+        gradients = self.later * self.weights
+        now = Moment("", gradients, *waiting, targets, states)
+        yield from self._newest(segment, now, count > 1)
+        if count > 1:
+            # From here on all weights have a gradient; what waits includes this segment.
+            gone = kept if second is segment else waiting
+            fewer = Saved(waiting.attention - gone.attention, waiting.other - gone.other)
+            now = Moment("", gradients + self.weights, *fewer, targets, states)
+            if self.checkpointed and self.model.decoder:
+                yield from self._at_the_loss(second, now)
+            yield from self._in_the_backbone(second, now, new=False, head=0)
+        yield self._optimizer()
+
+    def _newest(self, segment: Segment, now: Moment, several: bool) -> Iterator[Moment]:
+        """The last segment of a window, which is differentiated first; ``several``: of many."""
+        new = several or not self.later
+        if not self.fused:
+            yield from self._at_the_loss(segment, now)
+            yield from self._in_the_backbone(segment, now, new, segment.head.weight)
+            return
+        w, batch, head = self.workload.dtype_bytes, self.workload.batch_size, segment.head
+        work = fused_head_work(self.model, w, batch, self.text)
+        # The last hidden states, of which torch copies the text where a batch is sliced.
+        output = segment.output + (batch > 1) * head.text
+        scored = segment.backbone.plus(Saved(now.attention, now.activations - segment.output))
+        name = "where the last segment is scored"
+        before = now.gradients + several * work.summed
+        yield Moment(name, before, *scored, now.head + work.logits, now.state, output)
+        before = now.gradients + max(several, w < FP32_BYTES) * work.summed
+        at = now.head + work.error
+        yield Moment(name, before, *scored, at, now.state, output + head.weight)
+        name = "where the head's gradient is handed out"
+        scored = scored.plus(Saved(0, head.text))
+        yield Moment(
+            name, now.gradients + work.summed, *scored, now.head, now.state, work.handed_out
+        )
+        # Of a tied head it waits for the embedding's; else a later window has added it already.
+        stays = head.weight if self.tied or not self.later else 0
+        backbone = segment.backbone.plus(Saved(0, -segment.output))
+        segment = segment._replace(final=segment.final - segment.output, backbone=backbone)
+        yield from self._in_the_backbone(segment, now, new, stays)
+
+    def _at_the_loss(self, segment: Segment, others: Moment) -> Iterator[Moment]:
+        saved = segment.backbone.plus(Saved(others.attention, others.activations))
+        if self.model.decoder:  # a loss of its own
+            segment = segment._replace(head=segment.head._replace(loss=segment.head.two))
+        now = others._replace(attention=saved.attention, activations=saved.other)
+        yield from super()._at_the_loss(segment, now)
+
+    def _kept(self, segment: Segment) -> Saved:
+        """What a segment keeps until its backward pass."""
+        if self.checkpointed:
+            return Saved(0, 0)
+        kept = segment.backbone
+        if self.workload.checkpoint_layers:
+            kept = kept.plus(Saved(0, segment.mask))
+        if self.fused:  # the head keeps a gradient of its text, and not what it has read
+            kept = kept.plus(Saved(0, segment.head.text - segment.output))
+        return kept
