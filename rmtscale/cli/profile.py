@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.progress import watching
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency
 from rmtscale.profiler.definition import make_sweep, read_definition
@@ -24,6 +24,7 @@ from rmtscale.records.mapping import to_mapping
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.report.measured import SeriesTable, measured_tables, noise, predicted_tables
+from rmtscale.report.tables import plain_row
 from rmtscale.units import format_bytes, format_tokens, parse_sizes
 
 _NEEDED = ("torch", "transformers", "psutil")
@@ -278,7 +279,7 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
     for warning in reading.warnings():
         sys.stderr.write(f"warning: {store.path}: {warning}\n")
     if output_format != "table":
-        write_rows([_row(record) for record in records], output_format)
+        write_rows([plain_row(record) for record in records], output_format)
     else:
         _write_tables(measured_tables(records))
         for line in noise(records):
@@ -311,35 +312,3 @@ def _reading_help(records: list[Record]) -> str:
 def _unknown(records: list[Record]) -> dict[str, str]:
     """Why fields are empty, each field once."""
     return {field: why for record in records for field, why in record.measured.unknown.items()}
-
-
-def _row(record: Record) -> Row:
-    """The numbers of one record, flat, units in the key."""
-    point, measured, predicted = record.point, record.measured, record.predicted
-    memory = measured.memory
-    return {
-        "model": point.model.name,
-        "method": point.method,
-        "tokens": point.tokens,
-        "segment_size": point.segment_size,
-        "memory_tokens": point.memory_tokens,
-        "mode": point.mode,
-        "batch_size": point.batch_size,
-        "dtype": point.dtype,
-        "attention": point.attention,
-        "attention_kernel": measured.attention_kernel,
-        "replicate": point.replicate,
-        "outcome": measured.outcome,
-        "error": measured.error,
-        "step_seconds": measured.step_seconds,
-        "predicted_seconds": predicted.seconds,
-        "peak_bytes": None if memory is None else memory.model_bytes,
-        "predicted_peak_bytes": predicted.peak_bytes,
-        "peak_reserved_bytes": None if memory is None else memory.peak_reserved_bytes,
-        "process_bytes": None if memory is None else memory.process_bytes,
-        "predicted_flops": predicted.flops,
-        "achieved_flops_per_second": record.achieved_flops_per_second,
-        "matmul_ceiling_flops_per_second": measured.matmul_ceiling_flops_per_second,
-        "share_of_ceiling": record.share_of_ceiling,
-        "energy_joules": measured.energy_joules,
-    }

@@ -9,20 +9,61 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+
+from rmtscale.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+F = TypeVar("F")
+"""``Figure``, or ``Figure | None`` where there may be nothing to draw."""
 
 FULL_COLOUR = "#D55E00"
 RMT_COLOUR = "#0072B2"
 REFERENCE_COLOUR = "#666666"
 SEQUENCE_COLOURS = ("#882255", "#CC6677", "#E69F00", "#117733", "#44AA99")
 """For sizes of one family, in order."""
+
+_LOOKS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
+    "full": ((FULL_COLOUR, "#8A3D00", "#F0A35E", "#5C2900"), "osD^", ("-",)),
+    "rmt": (
+        (RMT_COLOUR, "#56B4E9", "#003A5C", "#2F8FC4", "#7A9CC6", "#1E5A80"),
+        "vPX<>*",
+        ("--", "-.", ":"),
+    ),
+}
+"""Shades, markers and lines of each method."""
+
+
+class Look(NamedTuple):
+    """How one series is drawn, in every figure of a report."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def looks(series: Iterable[tuple[str, str]]) -> dict[str, Look]:
+    """The look of each ``(label, method)``: full attention orange and solid, RMT blue and broken.
+
+    Shades, markers and lines are gone through at different paces, so that many variants of one
+    method stay apart.
+    """
+    found: dict[str, Look] = {}
+    count = {"full": 0, "rmt": 0}
+    for label, method in sorted(set(series), key=lambda one: (one[1], len(one[0]), one[0])):
+        shades, markers, lines = _LOOKS[method]
+        index = count[method]
+        count[method] += 1
+        found[label] = Look(
+            shades[index % len(shades)], markers[index % len(markers)], lines[index % len(lines)]
+        )
+    return found
+
 
 _SETTINGS: Any = {
     "font.size": 9,
@@ -43,11 +84,11 @@ _SETTINGS: Any = {
 }
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, F]) -> Callable[P, F]:
     """Decorates a function that draws a figure, so that all of it is drawn in this style."""
 
     @functools.wraps(draw)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> F:
         import matplotlib as mpl
 
         with mpl.rc_context(_SETTINGS):
@@ -62,6 +103,37 @@ def new_figure(columns: int = 1, width: float = 9.0, height: float = 4.4) -> tup
 
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def new_grid(
+    panels: int, rows: Sequence[float] = (1.0,), width: float = 7.2, height: float = 4.2
+) -> tuple[Figure, list[list[Axes]]]:
+    """Panels side by side, two in a row; each is ``rows`` axes on top of each other.
+
+    Args:
+        rows: relative heights of the axes of one panel; they share their lengths.
+
+    Returns:
+        The figure, and for each panel its axes from top to bottom.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(panels, 2)
+    lines = math.ceil(panels / columns)
+    figure = Figure(figsize=(width if columns == 1 else 11.0, height * lines))
+    grid = figure.add_gridspec(lines * len(rows), columns, height_ratios=list(rows) * lines)
+    found = []
+    for panel in range(panels):
+        line, column = divmod(panel, columns)
+        top = figure.add_subplot(grid[line * len(rows), column])
+        below = [
+            figure.add_subplot(grid[line * len(rows) + row, column], sharex=top)
+            for row in range(1, len(rows))
+        ]
+        for axes in (top, *below)[:-1]:
+            axes.tick_params(labelbottom=False)
+        found.append([top, *below])
+    return figure, found
 
 
 def render(figure: Figure) -> dict[str, bytes]:
@@ -87,6 +159,57 @@ def token_axis(axes: Axes, lengths: list[int]) -> None:
     axes.set_xticks(lengths, [short_tokens(tokens) for tokens in lengths])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("input length, tokens")
+
+
+def length_axis(axes: Axes, lengths: Sequence[int], room: float = 0.4) -> None:
+    """A log axis of measured lengths: ticked at them, thinned where they would touch.
+
+    Args:
+        room: share of the axis kept free on the right for the names of the lines.
+    """
+    first, last = math.log10(min(lengths)), math.log10(max(lengths))
+    span = max(last - first, 0.3)
+    kept: list[int] = []
+    for tokens in sorted(lengths, reverse=True):
+        if not kept or math.log10(kept[-1] / tokens) > span / 9:
+            kept.append(tokens)
+    axes.set_xscale("log")
+    axes.set_xticks(kept, [short_tokens(tokens) for tokens in kept])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("input length, tokens")
+    axes.set_xlim(10 ** (first - 0.05 * span), 10 ** (last + room * span))
+
+
+def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
+    """A log y axis ticked in the words of ``show``, every 1, 2 and 5 where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log", base=base)
+    low, high = axes.get_ylim()
+    decades = math.log(high / low, base)
+    subs = (1.0,) if base == 2 or decades > 3 else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(base=base, subs=subs, numticks=9))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(show(value))))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(low, high)
+
+
+def bytes_axis(axes: Axes) -> None:
+    """A log axis of bytes, ticked at powers of two."""
+    unit_axis(axes, format_bytes, 2)
+
+
+def seconds_axis(axes: Axes) -> None:
+    """A log axis of durations."""
+    unit_axis(axes, format_seconds)
+
+
+def _short(text: str) -> str:
+    """``2.000 GiB`` as ``2 GiB``."""
+    number, _, unit = text.partition(" ")
+    if "." in number:
+        number = number.rstrip("0").rstrip(".")
+    return f"{number} {unit}"
 
 
 def plain_log_axis(axes: Axes) -> None:

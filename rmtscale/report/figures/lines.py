@@ -1,0 +1,104 @@
+"""What the figures against length have in common: a line for each series, and marks of failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rmtscale.report import style
+from rmtscale.report.quantities import Quantity
+from rmtscale.report.series import Group, Series
+from rmtscale.report.style import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Looks = Mapping[str, Look]
+MARKS = {
+    "oom": ("x", "out of memory"),
+    "timeout": ("+", "out of time"),
+    "crashed": ("1", "crashed"),
+}
+"""Failures that have a mark; what was skipped was not tried and has none."""
+
+
+def with_values(groups: Sequence[Group], *quantities: Quantity) -> list[Group]:
+    """Groups in which at least one point has one of the numbers."""
+    return [
+        group
+        for group in groups
+        if any(series.values(quantity) for series in group.series for quantity in quantities)
+    ]
+
+
+def draw_series(
+    axes: Axes,
+    series: Series,
+    values: Mapping[int, float],
+    look: Look,
+) -> None:
+    """One line with its markers; a single point is a marker alone."""
+    axes.plot(
+        list(values),
+        list(values.values()),
+        look.line,
+        marker=look.marker,
+        color=look.colour,
+        markersize=5,
+        markerfacecolor="white" if series.method == "rmt" else look.colour,
+        gid=series.label,
+    )
+
+
+def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
+    """Every series of a group in one quantity, without axis or names."""
+    for series in group.series:
+        values = series.values(quantity)
+        if values:
+            draw_series(axes, series, values, looks[series.label])
+
+
+def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
+    """The names of the series beside their last points; the axes must have their limits."""
+    ends = []
+    for series in group.series:
+        values = series.values(quantity)
+        if values:
+            last = max(values)
+            ends.append((last, values[last], series.label, looks[series.label].colour))
+    style.label_line_ends(axes, ends)
+
+
+def mark_failures(axes: Axes, group: Group, looks: Looks, height: float | None = None) -> None:
+    """A mark where a point failed: at ``height``, or just under the top of the axes."""
+    transform = axes.transData if height is not None else axes.get_xaxis_transform()
+    place = 0.96 if height is None else height
+    named: set[str] = set()
+    for series in group.series:
+        for tokens, outcome in series.outcomes().items():
+            if outcome not in MARKS:
+                continue
+            marker, words = MARKS[outcome]
+            axes.plot(
+                [tokens],
+                [place],
+                marker,
+                color=looks[series.label].colour,
+                markersize=9,
+                markeredgewidth=2.2,
+                transform=transform,
+                clip_on=False,
+                gid=f"failed {series.label}",
+            )
+            if words not in named:
+                named.add(words)
+                axes.annotate(
+                    words,
+                    (tokens, place),
+                    xycoords=transform,
+                    xytext=(8, -1),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=looks[series.label].colour,
+                    va="center",
+                )

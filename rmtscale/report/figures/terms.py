@@ -1,0 +1,128 @@
+"""Memory by term, predicted and stacked, beside the measured peak: where the bytes are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rmtscale.costs.memory import estimate_memory
+from rmtscale.records.record import Record
+from rmtscale.report import style
+from rmtscale.report.figures.lines import Looks
+from rmtscale.report.quantities import MEMORY
+from rmtscale.report.series import Group
+from rmtscale.units import format_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TERMS = {
+    "weights": ("weights", "#4D4D4D", ""),
+    "optimizer_state": ("optimizer state", "#8C8C8C", "//"),
+    "gradients": ("gradients", "#C4C4C4", ""),
+    "saved_attention": ("attention kept", "#D55E00", "xx"),
+    "saved_activations": ("activations kept", "#E69F00", ""),
+    "logits_and_loss": ("logits and loss", "#CC79A7", "\\\\"),
+    "recurrent_state": ("recurrent state", "#0072B2", ""),
+    "working_set": ("working set", "#56B4E9", ".."),
+    "other": ("other", "#F0E442", ""),
+}
+"""Name, colour and hatch of each term; token ids and buffers are the others."""
+
+
+def predicted_terms(record: Record) -> dict[str, int]:
+    """Bytes by term of one point, as the formulas say; the smallest ones are put together."""
+    point = record.point
+    amounts = dict.fromkeys(TERMS, 0)
+    for term in estimate_memory(point.built_model, point.workload(), point.recurrence()).terms:
+        amounts[term.name if term.name in TERMS else "other"] += term.amount
+    return amounts
+
+
+def shown(group: Group) -> list[tuple[str, Record]]:
+    """``(label, record)``: each series at the longest length that all ran, else at its longest."""
+    ran = {
+        series.label: set(series.values(MEMORY)) & set(series.predicted(MEMORY))
+        for series in group.series
+    }
+    ran = {label: lengths for label, lengths in ran.items() if lengths}
+    common = set.intersection(*ran.values()) if ran else set()
+    return [
+        (series.label, series.at(max(common or ran[series.label])))
+        for series in group.series
+        if series.label in ran
+    ]
+
+
+@style.styled
+def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
+    """A panel for each group; None where no point has both numbers."""
+    del looks  # terms have colours of their own
+    found = [(group, rows) for group in groups if (rows := shown(group))]
+    if not found:
+        return None
+    most = max(len(rows) for _, rows in found)
+    figure, panels = style.new_grid(len(found), height=1.5 + 0.5 * most)
+    for (axes,), (group, rows) in zip(panels, found, strict=True):
+        _bars(axes, rows)
+        axes.set_title(group.name)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    return figure
+
+
+def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    stacks = [predicted_terms(record) for _, record in rows]
+    measured = [MEMORY.read(record) or 0.0 for _, record in rows]
+    places = list(range(len(rows)))
+    left = [0] * len(rows)
+    for name, (words, colour, hatch) in TERMS.items():
+        amounts = [stack[name] for stack in stacks]
+        axes.barh(
+            places,
+            amounts,
+            left=left,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0.4,
+            height=0.62,
+            label=words,
+        )
+        left = [a + b for a, b in zip(left, amounts, strict=True)]
+    axes.plot(
+        measured,
+        places,
+        "D",
+        color="black",
+        markersize=6,
+        markerfacecolor="white",
+        markeredgewidth=1.6,
+        label="measured",
+        linestyle="none",
+        gid="measured",
+    )
+    right = max(*measured, *left)
+    for place, total, peak in zip(places, left, measured, strict=True):
+        axes.annotate(
+            f"{format_bytes(peak)} measured",
+            (max(total, peak), place),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    axes.set_xlim(0, right * 1.45)
+    axes.set_yticks(
+        places,
+        [f"{label}\n{style.short_tokens(record.point.tokens)} tokens" for label, record in rows],
+    )
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    unit = 1024**3 if right > 1024**3 else 1024**2
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:.3g}"))
+    axes.set_xlabel(f"predicted peak by term, {'GiB' if unit == 1024**3 else 'MiB'}")

@@ -1,0 +1,54 @@
+"""Iteration time against length, with the quartiles and a mark where a point failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rmtscale.report import style
+from rmtscale.report.figures.lines import Looks, draw_group, mark_failures, name_lines, with_values
+from rmtscale.report.quantities import TIME
+from rmtscale.report.series import Group
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@style.styled
+def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
+    """A panel for each group; None where no time was measured."""
+    groups = with_values(groups, TIME)
+    if not groups:
+        return None
+    figure, panels = style.new_grid(len(groups))
+    for (axes,), group in zip(panels, groups, strict=True):
+        draw_group(axes, group, TIME, looks)
+        _quartiles(axes, group, looks)
+        values = [value for one in group.series for value in one.values(TIME).values()]
+        style.length_axis(axes, group.lengths())
+        axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
+        style.seconds_axis(axes)
+        mark_failures(axes, group, looks)
+        name_lines(axes, group, TIME, looks)
+        axes.set_ylabel("training step" if group.setting.mode == "train" else "forward pass")
+        axes.set_title(group.name)
+    return figure
+
+
+def _quartiles(axes: Axes, group: Group, looks: Looks) -> None:
+    """Half of the steps lie within the bar; often it is smaller than the marker."""
+    assert TIME.spread is not None
+    for series in group.series:
+        for record in series.records:
+            spread = TIME.spread(record)
+            if spread is not None:
+                axes.plot(
+                    [record.point.tokens] * 2,
+                    spread,
+                    color=looks[series.label].colour,
+                    lw=3.0,
+                    alpha=0.35,
+                    solid_capstyle="butt",
+                    gid="quartiles",
+                )

@@ -1,0 +1,143 @@
+"""The figures of a report, in their order: what each is called, says and is drawn by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rmtscale.report import style
+from rmtscale.report.figures import (
+    ceiling,
+    exponents,
+    memory,
+    per_token,
+    predicted,
+    speed_up,
+    terms,
+    time,
+)
+from rmtscale.report.series import Group
+from rmtscale.report.style import Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[Sequence[Group], Mapping[str, Look]], "Figure | None"]
+MOST_PANELS = 6
+"""Settings that are drawn: those with the most points. The tables hold all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One figure before it is drawn."""
+
+    name: str
+    """Of its files: ``NAME.png``, ``NAME.svg``."""
+    title: str
+    caption: str
+    missing: str
+    """What is said where there is nothing to draw."""
+    draw: Draw
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One figure, drawn; without files where there was nothing to draw."""
+
+    exhibit: Exhibit
+    png: bytes = b""
+    svg: bytes = b""
+
+
+EXHIBITS = (
+    Exhibit(
+        "memory",
+        "Memory against length",
+        "Peak of one step. A cross is a point that ran out of memory; the dashed line is the "
+        "limit. Both axes are logarithmic: a power of the length is a straight line.",
+        "No point has its memory measured.",
+        memory.draw,
+    ),
+    Exhibit(
+        "time",
+        "Iteration time against length",
+        "Median of the timed steps; the bar behind a marker spans the quartiles.",
+        "No point has its time measured.",
+        time.draw,
+    ),
+    Exhibit(
+        "speed-up",
+        "What RMT saves",
+        "The best full attention measured, over RMT, at the same length: above 1 RMT wins. The "
+        "dotted line is the shortest length measured from which on it does.",
+        "Full attention and RMT were nowhere both measured at the same length.",
+        speed_up.draw,
+    ),
+    Exhibit(
+        "predicted-memory",
+        "Memory, predicted against measured",
+        "Lines are predicted, marks measured; below, the error of the prediction.",
+        "No point has its memory both measured and predicted.",
+        predicted.draw_memory,
+    ),
+    Exhibit(
+        "predicted-time",
+        "Time, predicted against measured",
+        "The prediction is a roofline, a lower bound: launches and the efficiency of kernels are "
+        "not in it. Below, how far it is from the measured time.",
+        "No point has its time both measured and predicted (there is no roofline of a CPU).",
+        predicted.draw_time,
+    ),
+    Exhibit(
+        "terms",
+        "Memory by term",
+        "Bars are predicted, term by term; the diamond is the measured peak.",
+        "No point has its memory both measured and predicted.",
+        terms.draw,
+    ),
+    Exhibit(
+        "ceiling",
+        "Share of the matmul ceiling",
+        "FLOP/s of the step (convention matmul) over those of one large product in the same "
+        "dtype and process.",
+        "The matmul ceiling was not measured.",
+        ceiling.draw,
+    ),
+    Exhibit(
+        "per-token",
+        "Time and energy per token",
+        "A flat line is linear growth. Energy is the whole GPU's, where the driver gives it.",
+        "No point has its time or its energy measured.",
+        per_token.draw,
+    ),
+    Exhibit(
+        "exponents",
+        "Exponents",
+        "The slope of log(cost) over log(tokens) with its 95 % confidence interval, over the "
+        "longest tail that is a power within 5 %. A cost with a constant part grows more slowly "
+        "than its power until the constant part no longer counts.",
+        "No series has three points.",
+        exponents.draw,
+    ),
+)
+
+
+def draw_all(groups: Sequence[Group]) -> list[Picture]:
+    """Every figure of the groups with the most points; a series looks the same in all of them."""
+    looks = looks_of(groups)
+    drawn = [group for group in groups if group.measured()][:MOST_PANELS]
+    pictures = []
+    for exhibit in EXHIBITS:
+        figure = exhibit.draw(drawn, looks) if drawn else None
+        if figure is None:
+            pictures.append(Picture(exhibit))
+        else:
+            files = style.render(figure)
+            pictures.append(Picture(exhibit, files["png"], files["svg"]))
+    return pictures
+
+
+def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
+    """The look of every series of a report, by its label."""
+    return style.looks((one.label, one.method) for group in groups for one in group.series)

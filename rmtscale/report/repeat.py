@@ -1,0 +1,61 @@
+"""The commands that measure a group's points again, written from the points themselves."""
+
+from __future__ import annotations
+
+import shlex
+
+from rmtscale.report.series import Group, Series
+
+
+def commands(group: Group, out: str) -> list[str]:
+    """One ``rmtscale profile`` for each series, in their order."""
+    return [shlex.join(["rmtscale", "profile", *_arguments(one, out)]) for one in group.series]
+
+
+def _arguments(series: Series, out: str) -> list[str]:
+    record = series.records[0]
+    point, protocol = record.point, record.protocol
+    tokens = ",".join(str(one.point.tokens) for one in series.records)
+    given: dict[str, object] = {
+        "--model": point.model.name if point.checkpoint is None else None,
+        "--checkpoint": point.checkpoint,
+        "--methods": point.method,
+        "--tokens": tokens,
+        "--segment-size": point.segment_size,
+        "--memory-tokens": point.memory_tokens,
+        "--mode": point.mode,
+        "--dtype": point.dtype,
+        "--attention": point.attention,
+        "--batch-size": point.batch_size,
+        "--optimizer": point.optimizer,
+        "--bptt-segments": point.bptt_segments,
+        "--logits": point.logits if point.method == "full" else None,
+        "--device": point.device,
+        "--memory-limit": _size(point.memory_limit_bytes),
+        "--warmup-steps": protocol.warmup_steps,
+        "--repeats": protocol.repeats,
+        "--timeout": f"{protocol.timeout_seconds:g}",
+        "--out": out,
+    }
+    words = [word for name, value in given.items() if value is not None for word in (name, value)]
+    flags = {
+        "--dropout": point.dropout,
+        "--no-dropout": point.mode == "train" and not point.dropout,
+        "--checkpoint-segments": point.checkpoint_segments,
+        "--checkpoint-layers": point.checkpoint_layers,
+        "--no-cuda-graph": point.method == "rmt"
+        and point.mode == "forward"
+        and point.device == "cuda"
+        and not point.cuda_graph,
+        "--compile": point.compile_step,
+    }
+    return [str(word) for word in words] + [name for name, on in flags.items() if on]
+
+
+def _size(size_bytes: int | None) -> str | None:
+    if size_bytes is None:
+        return None
+    for power, unit in ((3, "GiB"), (2, "MiB")):
+        if size_bytes % 1024**power == 0:
+            return f"{size_bytes // 1024**power}{unit}"
+    return f"{size_bytes / 1024:.12g}KiB"

@@ -1,0 +1,266 @@
+"""Records to series, and series to groups that may stand on one axis.
+
+A series is one way of running one model, at several lengths. Series may share an axis if nothing
+but the method and its switches differs (segment size, attention, recomputation, BPTT depth ...):
+machine, versions, model, mode, dtype, batch and memory limit are the group's. Whatever is in a
+file, it is split into groups; a group of two settings cannot be made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rmtscale.errors import BadInput
+from rmtscale.records.point import Point
+from rmtscale.records.record import Record
+from rmtscale.report.quantities import Quantity
+from rmtscale.specs.model import ModelSpec
+from rmtscale.units import format_bytes
+
+MODES = {"forward": "inference", "train": "training"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all points of one axis have in common."""
+
+    machine: str
+    torch: str | None
+    model: ModelSpec
+    mode: str
+    dtype: str
+    batch_size: int
+    optimizer: str | None
+    dropout: bool
+    device: str
+    memory_limit_bytes: int | None
+    checkpoint: str | None
+
+    def words(self) -> dict[str, str]:
+        """Each part as a reader needs it; parts that say nothing are empty."""
+        train = self.mode == "train"
+        limit = self.memory_limit_bytes
+        return {
+            "model": self.model.name,
+            "mode": MODES[self.mode],
+            "dtype": self.dtype,
+            "batch": f"batch size {self.batch_size}",
+            "optimizer": self.optimizer or "",
+            "dropout": ("dropout" if self.dropout else "no dropout") if train else "",
+            "limit": f"capped at {format_bytes(limit)}" if limit else "",
+            "weights": f"weights of {self.checkpoint}" if self.checkpoint else "",
+            "machine": self.machine,
+            "torch": f"torch {self.torch}" if self.torch else "",
+        }
+
+    def title(self) -> str:
+        """All of it: ``gpt2, training, fp32, batch size 1, adamw, dropout; NVIDIA H200``."""
+        words = self.words()
+        machine = ", ".join(filter(None, (words.pop("machine"), words.pop("torch"))))
+        return f"{', '.join(filter(None, words.values()))}; {machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One way of running one model: its points by length, each measured once."""
+
+    setting: Setting
+    label: str
+    """Short, for pictures and tables: ``RMT 500``, ``full, sdpa``."""
+    method: str
+    records: tuple[Record, ...]
+
+    def values(self, quantity: Quantity) -> dict[int, float]:
+        """By length, where it is known."""
+        found = {record.point.tokens: quantity.read(record) for record in self.records}
+        return {tokens: value for tokens, value in found.items() if value is not None}
+
+    def predicted(self, quantity: Quantity) -> dict[int, float]:
+        """By length, what the formulas said; also of points that failed."""
+        if quantity.predicted is None:
+            return {}
+        found = {record.point.tokens: quantity.predicted(record) for record in self.records}
+        return {tokens: value for tokens, value in found.items() if value is not None}
+
+    def outcomes(self) -> dict[int, str]:
+        """By length, ``ok`` or how the point failed."""
+        return {record.point.tokens: record.measured.outcome for record in self.records}
+
+    def at(self, tokens: int) -> Record:
+        """The record of one length."""
+        return next(record for record in self.records if record.point.tokens == tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Series that may share an axis.
+
+    Raises:
+        BadInput: one of them belongs to another setting.
+    """
+
+    setting: Setting
+    series: tuple[Series, ...]
+    name: str = ""
+    """What tells this group from the others of the report."""
+
+    def __post_init__(self) -> None:
+        for series in self.series:
+            if series.setting != self.setting:
+                raise BadInput(
+                    f"series {series.label!r} of {series.setting.title()!r}: cannot share an axis "
+                    f"with {self.setting.title()!r}"
+                )
+
+    def of(self, method: str) -> list[Series]:
+        """Series of one method, in their order."""
+        return [series for series in self.series if series.method == method]
+
+    def lengths(self) -> list[int]:
+        """All lengths that were asked for."""
+        return sorted({record.point.tokens for one in self.series for record in one.records})
+
+    def measured(self) -> bool:
+        """Whether anything of it was measured to its end."""
+        return any("ok" in one.outcomes().values() for one in self.series)
+
+    def limit_bytes(self) -> int | None:
+        """What a point may take: the cap it ran under, else what the GPU holds."""
+        if self.setting.memory_limit_bytes is not None:
+            return self.setting.memory_limit_bytes
+        sizes = {
+            record.measured.environment.gpu_memory_bytes
+            for one in self.series
+            for record in one.records
+        } - {None}
+        return min(size for size in sizes if size) if sizes else None
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """Each point's last record on each machine; a later one takes an earlier one's place."""
+    records = list(records)
+    machines = _machines(records)
+    return list({(record.point.key, machines[id(record)]): record for record in records}.values())
+
+
+def group_records(records: Iterable[Record]) -> list[Group]:
+    """The groups of a file, those with the most points first; A/A repetitions left out."""
+    all_records = latest(records)
+    machines = _machines(all_records)
+    single = [record for record in all_records if not record.point.replicate]
+    labels = _labels([record.point for record in single])
+    found: dict[Setting, dict[str, list[Record]]] = {}
+    for record in single:
+        setting = _setting(record.point, *machines[id(record)])
+        found.setdefault(setting, {}).setdefault(record.point.series, []).append(record)
+    groups = []
+    names = _names(list(found))
+    for setting, by_series in found.items():
+        series = [
+            Series(
+                setting,
+                labels[key],
+                members[0].point.method,
+                tuple(sorted(members, key=lambda record: record.point.tokens)),
+            )
+            for key, members in by_series.items()
+        ]
+        series.sort(key=lambda one: _order(one.records[0].point))
+        groups.append(Group(setting, tuple(series), names[setting]))
+    return sorted(groups, key=lambda one: -sum(len(series.records) for series in one.series))
+
+
+def _setting(point: Point, machine: str, torch: str | None) -> Setting:
+    return Setting(
+        machine=machine,
+        torch=torch,
+        model=point.model,
+        mode=point.mode,
+        dtype=point.dtype,
+        batch_size=point.batch_size,
+        optimizer=point.optimizer,
+        dropout=point.dropout,
+        device=point.device,
+        memory_limit_bytes=point.memory_limit_bytes,
+        checkpoint=point.checkpoint,
+    )
+
+
+def _machines(records: Sequence[Record]) -> dict[int, tuple[str, str | None]]:
+    """``(machine, torch)`` of each record, by its identity.
+
+    The parent of a process that was killed, or never begun, knows of no GPU: such a point is of
+    the one GPU that others of the same host were measured on.
+    """
+    seen: dict[str, Counter[str]] = {}
+    for record in records:
+        gpu = record.measured.environment.gpu
+        if gpu is not None:
+            seen.setdefault(record.measured.environment.processor, Counter())[gpu] += 1
+    machines = {}
+    for record in records:
+        here = record.measured.environment
+        name = here.processor
+        if record.point.device == "cuda":
+            others = list(seen.get(here.processor, ()))
+            name = here.gpu or (others[0] if len(others) == 1 else f"a GPU beside {name}")
+        machines[id(record)] = (name, here.packages.get("torch"))
+    return machines
+
+
+def _traits(point: Point) -> dict[str, str]:
+    """What tells series of one method apart, in the order in which it is said."""
+    segments, attention = point.bptt_segments, point.attention
+    return {
+        "memory": f"{point.memory_tokens} memory tokens",
+        "attention": attention,
+        "logits": "last logits" if point.logits == "last" else "all logits",
+        "bptt": "full BPTT" if segments is None else f"BPTT {segments}",
+        "segments": "checkpoints" if point.checkpoint_segments else "no checkpoints",
+        "layers": "layer checkpoints" if point.checkpoint_layers else "no layer checkpoints",
+        "graph": "CUDA graph" if point.cuda_graph else "no graph",
+        "compiled": "compiled" if point.compile_step else "not compiled",
+    }
+
+
+_QUIET = {"full BPTT", "no checkpoints", "no layer checkpoints", "not compiled"}
+"""The plain case: not said, the other one is."""
+
+
+def _labels(points: Sequence[Point]) -> dict[str, str]:
+    """A short name of each series: only what differs among those of its method is said."""
+    by_series = {point.series: point for point in points}
+    varied: dict[str, dict[str, set[str]]] = {"full": {}, "rmt": {}}
+    for point in by_series.values():
+        for name, words in _traits(point).items():
+            varied[point.method].setdefault(name, set()).add(words)
+    labels = {}
+    for key, point in by_series.items():
+        said = ["full" if point.method == "full" else f"RMT {point.segment_size}"]
+        for name, words in _traits(point).items():
+            if len(varied[point.method][name]) > 1 and words not in _QUIET:
+                said.append(words)
+        labels[key] = ", ".join(said)
+    return labels
+
+
+def _names(settings: Sequence[Setting]) -> dict[Setting, str]:
+    """What tells the groups apart; mode and dtype are always said."""
+    words = [setting.words() for setting in settings]
+    differs: Mapping[str, bool] = (
+        {key: len({one[key] for one in words}) > 1 for key in words[0]} if words else {}
+    )
+    return {
+        setting: ", ".join(
+            text
+            for key, text in one.items()
+            if text and (differs[key] or key in ("model", "mode", "dtype"))
+        )
+        for setting, one in zip(settings, words, strict=True)
+    }
+
+
+def _order(point: Point) -> tuple[object, ...]:
+    return (point.method, point.segment_size or 0, tuple(_traits(point).values()))

@@ -1,0 +1,354 @@
+"""Tables of a report: cells that are shown, and what they are sorted by; as Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rmtscale.records.record import Record
+from rmtscale.report.compare import Comparison
+from rmtscale.report.figures.predicted import residuals
+from rmtscale.report.fits import fit_power
+from rmtscale.report.quantities import (
+    CEILING,
+    ENERGY_PER_TOKEN,
+    MEMORY,
+    TIME,
+    TIME_PER_TOKEN,
+    Quantity,
+)
+from rmtscale.report.series import Group, Series
+from rmtscale.report.verdict import OUTCOMES, Verdict
+from rmtscale.units import format_percent, format_ratio, format_tokens
+
+UNKNOWN = "-"
+
+
+class Cell(NamedTuple):
+    """What is shown, and the number it is sorted by (else by its text)."""
+
+    text: str
+    number: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table; all its cells are text for people."""
+
+    name: str
+    """Of its anchor in a page."""
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """For pasting into an issue."""
+        lines = [
+            f"| {' | '.join(self.columns)} |",
+            f"|{'---|' * len(self.columns)}",
+            *(f"| {' | '.join(_escaped(cell.text) for cell in row)} |" for row in self.rows),
+        ]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])])
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """From which length on each RMT wins, and by how much."""
+    rows = []
+    for verdict in verdicts:
+        for memory, time in verdict.duels:
+            rows.append(
+                (
+                    Cell(verdict.group.name),
+                    Cell(memory.rmt.label),
+                    *(Cell(one.from_words(), one.better_from) for one in (memory, time)),
+                    *(
+                        Cell(one.ratio_words(), one.ratios[one.longest] if one.longest else None)
+                        for one in (memory, time)
+                    ),
+                )
+            )
+    columns = (
+        "setting",
+        "RMT",
+        "smaller from, tokens",
+        "faster from, tokens",
+        "memory, full / RMT",
+        "time, full / RMT",
+    )
+    note = "Against the best full attention of the setting, at the longest length that both ran."
+    return Table("wins", "Where RMT wins", columns, tuple(rows), note)
+
+
+def ends_table(verdicts: Sequence[Verdict]) -> Table:
+    """How far each series went."""
+    rows = [
+        (
+            Cell(verdict.group.name),
+            Cell(end.series.label),
+            _tokens(end.last_tokens),
+            Cell(end.outcome or UNKNOWN),
+            _tokens(end.failed_tokens),
+        )
+        for verdict in verdicts
+        for end in verdict.ends
+    ]
+    columns = ("setting", "series", "longest that ran", "then", "at")
+    return Table("ends", "Where each series ends", columns, tuple(rows))
+
+
+def points_table(groups: Sequence[Group]) -> Table:
+    """Every point: what was measured, beside what was predicted."""
+    rows = [
+        _point_row(group, series, record)
+        for group in groups
+        for series in group.series
+        for record in series.records
+    ]
+    columns = (
+        "setting",
+        "series",
+        "tokens",
+        "step",
+        "IQR",
+        "memory",
+        "predicted",
+        "error",
+        "ceiling",
+        "per token",
+        "energy per token",
+        "outcome",
+    )
+    return Table("points", "Points", columns, tuple(rows))
+
+
+def exponents_table(groups: Sequence[Group]) -> Table:
+    """The fitted exponents."""
+    rows = []
+    for group in groups:
+        for series in group.series:
+            for quantity in (TIME, MEMORY):
+                fit = fit_power(series.values(quantity))
+                if fit is not None:
+                    rows.append(
+                        (
+                            Cell(group.name),
+                            Cell(series.label),
+                            Cell(quantity.name),
+                            Cell(f"{fit.exponent:.2f}", fit.exponent),
+                            Cell(f"{fit.low:.2f} to {fit.high:.2f}", fit.low),
+                            _tokens(fit.first_tokens),
+                            Cell(str(fit.points), fit.points),
+                            Cell(format_percent(fit.worst), fit.worst),
+                        )
+                    )
+    columns = (
+        "setting",
+        "series",
+        "quantity",
+        "exponent",
+        "95 % interval",
+        "from, tokens",
+        "points",
+        "farthest point",
+    )
+    return Table("fits", "Exponents", columns, tuple(rows))
+
+
+def provenance_table(
+    groups: Sequence[Group], environment_names: dict[int, str], sources: dict[int, str]
+) -> Table:
+    """Where every point comes from: file, time, environment, kernel, clocks and what failed."""
+    rows = []
+    for group in groups:
+        for series in group.series:
+            for record in series.records:
+                measured, protocol = record.measured, record.protocol
+                state = measured.environment.after
+                slowed = None if state is None else state.throttle_reasons
+                clock = measured.event_time or measured.wall_time
+                rows.append(
+                    (
+                        Cell(group.name),
+                        Cell(series.label),
+                        _tokens(record.point.tokens),
+                        Cell(record.measured_at[:19].replace("T", " ")),
+                        Cell(sources[id(record)]),
+                        Cell(environment_names[id(record)]),
+                        Cell(measured.attention_kernel or UNKNOWN),
+                        Cell(f"{protocol.warmup_steps} + {len(clock.seconds) if clock else 0}"),
+                        Cell(UNKNOWN if slowed is None else ", ".join(slowed) or "nothing"),
+                        Cell(_what_was_wrong(record)),
+                    )
+                )
+    columns = (
+        "setting",
+        "series",
+        "tokens",
+        "measured at (UTC)",
+        "file",
+        "environment",
+        "attention ran",
+        "steps: warm-up + timed",
+        "slowed by",
+        "remark",
+    )
+    return Table("provenance", "Where each point comes from", columns, tuple(rows))
+
+
+def comparison_table(comparison: Comparison, names: tuple[str, str]) -> Table:
+    """Two runs point by point."""
+    rows = []
+    for pair in comparison.pairs:
+        for one in pair.differences:
+            rows.append(
+                (
+                    Cell(pair.first.point.title()),
+                    _tokens(pair.first.point.tokens),
+                    Cell(one.quantity.name),
+                    *(_shown(one.quantity, value) for value in (one.first, one.second)),
+                    Cell(UNKNOWN if one.ratio is None else format_ratio(one.ratio), one.ratio),
+                    Cell(one.words()),
+                )
+            )
+    columns = ("series", "tokens", "quantity", f"A: {names[0]}", f"B: {names[1]}", "B / A", "noise")
+    alone = [
+        f"{len(only)} points are only in {which}."
+        for which, only in (("A", comparison.only_first), ("B", comparison.only_second))
+        if only
+    ]
+    noise = [
+        f"A/A pairs, {quantity}: A {_share(a)}, B {_share(b)}."
+        for quantity, (a, b) in comparison.noise.items()
+    ]
+    note = " ".join(
+        [
+            "Outside noise: more than either run's A/A pair and, for times, quartiles apart.",
+            *noise,
+            *alone,
+        ]
+    )
+    return Table("comparison", "A against B", columns, tuple(rows), note)
+
+
+def csv_text(rows: Iterable[dict[str, Any]]) -> str:
+    """Plain numbers with the unit in the key, for pandas."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The comparison as plain numbers."""
+    rows = []
+    for pair in comparison.pairs:
+        row = {key: plain_row(pair.first)[key] for key in _IDENTITY}
+        for one in pair.differences:
+            key = one.quantity.key
+            row |= {
+                f"{key}_a": one.first,
+                f"{key}_b": one.second,
+                f"{key}_ratio": one.ratio,
+                f"{key}_outside_noise": one.outside_noise,
+            }
+        rows.append(row)
+    return rows
+
+
+_IDENTITY = (
+    "model",
+    "method",
+    "tokens",
+    "segment_size",
+    "memory_tokens",
+    "mode",
+    "batch_size",
+    "dtype",
+    "attention",
+)
+
+
+def plain_row(record: Record) -> dict[str, Any]:
+    """The numbers of one record, flat, units in the key."""
+    point, measured, predicted = record.point, record.measured, record.predicted
+    memory = measured.memory
+    return {
+        "model": point.model.name,
+        "method": point.method,
+        "tokens": point.tokens,
+        "segment_size": point.segment_size,
+        "memory_tokens": point.memory_tokens,
+        "mode": point.mode,
+        "batch_size": point.batch_size,
+        "dtype": point.dtype,
+        "attention": point.attention,
+        "attention_kernel": measured.attention_kernel,
+        "replicate": point.replicate,
+        "outcome": measured.outcome,
+        "error": measured.error,
+        "step_seconds": measured.step_seconds,
+        "predicted_seconds": predicted.seconds,
+        "peak_bytes": None if memory is None else memory.model_bytes,
+        "predicted_peak_bytes": predicted.peak_bytes,
+        "peak_reserved_bytes": None if memory is None else memory.peak_reserved_bytes,
+        "process_bytes": None if memory is None else memory.process_bytes,
+        "predicted_flops": predicted.flops,
+        "achieved_flops_per_second": record.achieved_flops_per_second,
+        "matmul_ceiling_flops_per_second": measured.matmul_ceiling_flops_per_second,
+        "share_of_ceiling": record.share_of_ceiling,
+        "energy_joules": measured.energy_joules,
+    }
+
+
+def _point_row(group: Group, series: Series, record: Record) -> tuple[Cell, ...]:
+    tokens, outcome = record.point.tokens, record.measured.outcome
+    seconds = TIME.read(record)
+    spread = None if TIME.spread is None else TIME.spread(record)
+    iqr = (spread[1] - spread[0]) / seconds if spread and seconds else None
+    error = residuals(series, MEMORY).get(tokens)
+    return (
+        Cell(group.name),
+        Cell(series.label),
+        _tokens(tokens),
+        _shown(TIME, seconds),
+        Cell(UNKNOWN if iqr is None else format_percent(iqr), iqr),
+        _shown(MEMORY, MEMORY.read(record)),
+        _shown(MEMORY, record.predicted.peak_bytes),
+        Cell(UNKNOWN if error is None else format_percent(error, signed=True), error),
+        _shown(CEILING, CEILING.read(record)),
+        _shown(TIME_PER_TOKEN, TIME_PER_TOKEN.read(record)),
+        _shown(ENERGY_PER_TOKEN, ENERGY_PER_TOKEN.read(record)),
+        Cell(OUTCOMES.get(outcome, outcome)),
+    )
+
+
+def _what_was_wrong(record: Record) -> str:
+    said = []
+    if record.measured.outcome != "ok":
+        said.append(record.measured.error or OUTCOMES[record.measured.outcome])
+    if record.point.raised_positions:
+        said.append(f"position table raised to {format_tokens(record.point.raised_positions)}")
+    return "; ".join(said)
+
+
+def _tokens(tokens: int | None) -> Cell:
+    return Cell(UNKNOWN if tokens is None else format_tokens(tokens), tokens)
+
+
+def _shown(quantity: Quantity, value: float | None) -> Cell:
+    return Cell(UNKNOWN if value is None else quantity.show(value), value)
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else format_percent(value)
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,0 +1,263 @@
+"""The answer in words: from which length on RMT is smaller and faster, and where each one ends.
+
+RMT is held against the best full attention that was measured at the same length in the same
+setting. "From 4,000 tokens on" is the shortest measured length from which on it wins at every
+length compared; nothing is read between the points. A point that ran out of memory has lost; a
+difference in time whose quartiles overlap is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rmtscale.records.record import Record
+from rmtscale.report.noise import overlap
+from rmtscale.report.quantities import MEMORY, TIME, Quantity
+from rmtscale.report.series import Group, Series
+from rmtscale.units import format_bytes, format_ratio, format_tokens
+
+NOT_MEASURED = "not measured"
+OUTCOMES = {
+    "oom": "out of memory",
+    "timeout": "out of time",
+    "crashed": "crashed",
+    "skipped": "skipped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """One RMT series against the best full attention, in one quantity."""
+
+    rmt: Series
+    quantity: Quantity
+    ratios: dict[int, float]
+    """Full over RMT by length, where both were measured."""
+    wins: dict[int, bool]
+    """By length; also where only one of the two ran to its end."""
+
+    @property
+    def better_from(self) -> int | None:
+        """The shortest length from which on RMT wins at every length compared."""
+        found = None
+        for tokens in sorted(self.wins, reverse=True):
+            if not self.wins[tokens]:
+                break
+            found = tokens
+        return found
+
+    @property
+    def longest(self) -> int | None:
+        """The longest length that both ran."""
+        return max(self.ratios, default=None)
+
+    def ratio_words(self) -> str:
+        """``x3.10 at 7,000``: full over RMT at the longest length that both ran."""
+        if self.longest is None:
+            return NOT_MEASURED
+        return f"{format_ratio(self.ratios[self.longest])} at {format_tokens(self.longest)}"
+
+    def from_words(self) -> str:
+        """``4,000``, ``nowhere`` or ``not measured``."""
+        if not self.wins:
+            return NOT_MEASURED
+        return "nowhere" if self.better_from is None else format_tokens(self.better_from)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How far a series goes."""
+
+    series: Series
+    last_tokens: int | None
+    """The longest that ran."""
+    failed_tokens: int | None
+    """The shortest failure beyond it."""
+    outcome: str | None
+    """How that one failed, in words."""
+
+    def words(self) -> str:
+        """``7,000; out of memory at 8,000``."""
+        ran = "none ran" if self.last_tokens is None else format_tokens(self.last_tokens)
+        if self.failed_tokens is None:
+            return ran
+        return f"{ran}; {self.outcome} at {format_tokens(self.failed_tokens)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one group of series says."""
+
+    group: Group
+    sentences: tuple[str, ...]
+    duels: tuple[tuple[Duel, Duel], ...]
+    """``(memory, time)`` of each RMT series."""
+    ends: tuple[End, ...]
+
+    def headline(self) -> str:
+        return self.sentences[0]
+
+
+def best_full(group: Group, quantity: Quantity) -> dict[int, Record]:
+    """By length, the full attention that needs the least."""
+    best: dict[int, Record] = {}
+    for series in group.of("full"):
+        for tokens, value in series.values(quantity).items():
+            there = quantity.read(best[tokens]) if tokens in best else None
+            if there is None or value < there:
+                best[tokens] = series.at(tokens)
+    return best
+
+
+def duel(group: Group, rmt: Series, quantity: Quantity) -> Duel:
+    """Compares one RMT series with the best full attention of its group."""
+    best = best_full(group, quantity)
+    mine = rmt.values(quantity)
+    failed = _out_of_memory(group.of("full")) - set(best)
+    ratios: dict[int, float] = {}
+    wins: dict[int, bool] = {}
+    for tokens, outcome in sorted(rmt.outcomes().items()):
+        theirs = quantity.read(best[tokens]) if tokens in best else None
+        if tokens in mine and theirs is not None:
+            ratios[tokens] = theirs / mine[tokens]
+            wins[tokens] = ratios[tokens] > 1 and not overlap(
+                rmt.at(tokens), best[tokens], quantity
+            )
+        elif tokens in mine and tokens in failed:
+            wins[tokens] = True
+        elif theirs is not None and outcome in ("oom", "skipped"):
+            wins[tokens] = False
+    return Duel(rmt, quantity, ratios, wins)
+
+
+def end_of(series: Series) -> End:
+    """How far a series goes, and what ended it."""
+    outcomes = series.outcomes()
+    last = max((tokens for tokens, outcome in outcomes.items() if outcome == "ok"), default=None)
+    beyond = [tokens for tokens, outcome in outcomes.items() if outcome != "ok"]
+    failed = min((tokens for tokens in beyond if tokens > (last or 0)), default=None)
+    return End(series, last, failed, None if failed is None else OUTCOMES[outcomes[failed]])
+
+
+def judge(group: Group) -> Verdict:
+    """The verdict of one group."""
+    duels = tuple((duel(group, rmt, MEMORY), duel(group, rmt, TIME)) for rmt in group.of("rmt"))
+    ends = tuple(end_of(series) for series in group.series)
+    sentences = [_opening(group), *(_wins(*pair) for pair in _best(duels))]
+    sentences += _lost(duels)
+    sentences += [text for method in ("full", "rmt") if (text := _ending(group, ends, method))]
+    if sentences[0]:
+        return Verdict(group, tuple(text for text in sentences if text), duels, ends)
+    where = f"{group.name} on {group.setting.machine}"
+    said = [text for text in sentences if text] or [f"{NOT_MEASURED}: no point ran to its end."]
+    return Verdict(group, (f"{where}: {said[0]}", *said[1:]), duels, ends)
+
+
+def _opening(group: Group) -> str:
+    """What is missing, if anything is."""
+    where = f"{group.name} on {group.setting.machine}"
+    if not group.measured():
+        return f"{where}: {NOT_MEASURED}, no point ran to its end."
+    full, rmt = (
+        any("ok" in one.outcomes().values() for one in group.of(method))
+        for method in ("full", "rmt")
+    )
+    if full and rmt:
+        return ""
+    there, missing = ("full attention", "RMT") if full else ("RMT", "full attention")
+    asked = group.of("rmt" if full else "full")
+    why = "no point of it ran to its end" if asked else "it is not in the records"
+    return f"{where}: {missing} against {there} is {NOT_MEASURED}, {why}."
+
+
+def _best(duels: Sequence[tuple[Duel, Duel]]) -> list[tuple[Duel, Duel]]:
+    """Of many RMTs, the one that is smallest and the one that is fastest where it counts most."""
+    fought = [pair for pair in duels if pair[0].wins or pair[1].wins]
+    if len(fought) <= 2:
+        return fought
+
+    def last(one: Duel) -> tuple[int, float]:
+        return (one.longest or 0, one.ratios[one.longest] if one.longest else 0.0)
+
+    smallest = max(fought, key=lambda pair: last(pair[0]))
+    fastest = max(fought, key=lambda pair: last(pair[1]))
+    return [pair for pair in fought if pair in (smallest, fastest)]
+
+
+def _wins(memory: Duel, time: Duel) -> str:
+    said = []
+    for one in (memory, time):
+        if not one.wins:
+            said.append(f"{one.quantity.name} is {NOT_MEASURED}")
+        elif one.better_from is None:
+            said.append(f"nowhere {one.quantity.better}")
+        elif one.better_from == min(one.wins):
+            said.append(f"{one.quantity.better} at every length measured")
+        else:
+            start = format_tokens(one.better_from)
+            said.append(f"{one.quantity.better} from {start} tokens on")
+    text = f"{memory.rmt.label} is {said[0]} and {said[1]}"
+    if said[0] == said[1].replace(time.quantity.better, memory.quantity.better):
+        text = f"{memory.rmt.label} is " + said[0].replace(
+            memory.quantity.better, f"{memory.quantity.better} and {time.quantity.better}"
+        )
+    if memory.longest is not None and memory.longest == time.longest:
+        text += (
+            f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention "
+            f"takes {format_ratio(memory.ratios[memory.longest])} its memory and "
+            f"{format_ratio(time.ratios[memory.longest])} its time"
+        )
+    return f"{text}."
+
+
+def _lost(duels: Sequence[tuple[Duel, Duel]]) -> list[str]:
+    """Where full attention wins against every RMT."""
+    said = []
+    for which in (1, 0):
+        row = [pair[which] for pair in duels if pair[which].ratios]
+        lengths = sorted({tokens for one in row for tokens in one.ratios})
+        lost = [
+            tokens
+            for tokens in lengths
+            if all(one.ratios[tokens] < 1 for one in row if tokens in one.ratios)
+        ]
+        if lost:
+            named = ", ".join(format_tokens(tokens) for tokens in lost)
+            better = duels[0][which].quantity.better
+            said.append(f"Full attention is {better} than every RMT at {named} tokens.")
+    return said
+
+
+def _ending(group: Group, ends: Sequence[End], method: str) -> str:
+    """Where the series of a method that goes farthest ends."""
+    mine = [end for end in ends if end.series.method == method]
+    name = "Full attention" if method == "full" else "RMT"
+    if not mine:
+        return f"{name}: {NOT_MEASURED}."
+    far = max(mine, key=lambda end: end.last_tokens or 0)
+    if far.failed_tokens is None:
+        return f"{name} ran at every length up to {format_tokens(far.last_tokens or 0)} tokens."
+    limit = group.limit_bytes()
+    room = f" of {format_bytes(limit)}" if limit and far.outcome == OUTCOMES["oom"] else ""
+    if far.last_tokens is None:
+        return (
+            f"{name} ends before {format_tokens(far.failed_tokens)} tokens ({far.outcome}{room})."
+        )
+    return (
+        f"{name} ends at {format_tokens(far.last_tokens)} tokens; at "
+        f"{format_tokens(far.failed_tokens)} it is {far.outcome}{room}."
+    )
+
+
+def _out_of_memory(series: Sequence[Series]) -> set[int]:
+    """Lengths at which a series ran out of memory, or was skipped because it had before."""
+    lost: set[int] = set()
+    for one in series:
+        outcomes = one.outcomes()
+        first = min((t for t, outcome in outcomes.items() if outcome == "oom"), default=None)
+        if first is not None:
+            lost |= {
+                t for t, outcome in outcomes.items() if t >= first and outcome in ("oom", "skipped")
+            }
+    return lost
