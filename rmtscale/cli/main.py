@@ -21,6 +21,7 @@ COMMANDS = (
     "verify",
     "profile",
     "reproduce",
+    "report",
     "models",
     "devices",
     "cite",

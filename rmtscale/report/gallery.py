@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[Sequence[Group], Mapping[str, Look]], "Figure | None"]
-MOST_PANELS = 6
+MOST_PANELS = 4
 """Settings that are drawn: those with the most points. The tables hold all of them."""
 
 
@@ -43,9 +46,12 @@ class Exhibit:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One figure, drawn; without files where there was nothing to draw."""
+    """One figure, drawn; without files where there was nothing to draw. Fields as in Exhibit."""
 
-    exhibit: Exhibit
+    name: str
+    title: str
+    caption: str
+    missing: str
     png: bytes = b""
     svg: bytes = b""
 
@@ -123,19 +129,30 @@ EXHIBITS = (
 )
 
 
-def draw_all(groups: Sequence[Group]) -> list[Picture]:
-    """Every figure of the groups with the most points; a series looks the same in all of them."""
+def draw_all(groups: Sequence[Group], workers: int = 2) -> list[Picture]:
+    """Every figure of the groups with the most points; a series looks the same in all of them.
+
+    Drawing is what a report takes its time for, so it is done in processes side by side.
+    """
     looks = looks_of(groups)
     drawn = [group for group in groups if group.measured()][:MOST_PANELS]
-    pictures = []
-    for exhibit in EXHIBITS:
-        figure = exhibit.draw(drawn, looks) if drawn else None
-        if figure is None:
-            pictures.append(Picture(exhibit))
-        else:
-            files = style.render(figure)
-            pictures.append(Picture(exhibit, files["png"], files["svg"]))
-    return pictures
+    if not drawn:
+        return [_picture(exhibit) for exhibit in EXHIBITS]
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        places = range(len(EXHIBITS))
+        return list(pool.map(partial(_draw, drawn, looks), places))
+
+
+def _draw(groups: Sequence[Group], looks: Mapping[str, Look], place: int) -> Picture:
+    figure = EXHIBITS[place].draw(groups, looks)
+    if figure is None:
+        return _picture(EXHIBITS[place])
+    files = style.render(figure)
+    return _picture(EXHIBITS[place], files["png"], files["svg"])
+
+
+def _picture(exhibit: Exhibit, png: bytes = b"", svg: bytes = b"") -> Picture:
+    return Picture(exhibit.name, exhibit.title, exhibit.caption, exhibit.missing, png, svg)
 
 
 def looks_of(groups: Sequence[Group]) -> dict[str, Look]:

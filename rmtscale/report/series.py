@@ -9,7 +9,7 @@ file, it is split into groups; a group of two settings cannot be made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
@@ -122,6 +122,10 @@ class Group:
         """All lengths that were asked for."""
         return sorted({record.point.tokens for one in self.series for record in one.records})
 
+    def labels(self) -> list[str]:
+        """The names of its series."""
+        return [series.label for series in self.series]
+
     def measured(self) -> bool:
         """Whether anything of it was measured to its end."""
         return any("ok" in one.outcomes().values() for one in self.series)
@@ -213,20 +217,21 @@ def _machines(records: Sequence[Record]) -> dict[int, tuple[str, str | None]]:
 def _traits(point: Point) -> dict[str, str]:
     """What tells series of one method apart, in the order in which it is said."""
     segments, attention = point.bptt_segments, point.attention
+    graphs = point.method == "rmt" and point.mode == "forward" and point.device == "cuda"
     return {
         "memory": f"{point.memory_tokens} memory tokens",
         "attention": attention,
-        "logits": "last logits" if point.logits == "last" else "all logits",
+        "logits": f"{point.logits} logits" if point.logits and point.method == "full" else "",
         "bptt": "full BPTT" if segments is None else f"BPTT {segments}",
         "segments": "checkpoints" if point.checkpoint_segments else "no checkpoints",
         "layers": "layer checkpoints" if point.checkpoint_layers else "no layer checkpoints",
-        "graph": "CUDA graph" if point.cuda_graph else "no graph",
+        "graph": "CUDA graph" if point.cuda_graph else "no graph" if graphs else "",
         "compiled": "compiled" if point.compile_step else "not compiled",
     }
 
 
-_QUIET = {"full BPTT", "no checkpoints", "no layer checkpoints", "not compiled"}
-"""The plain case: not said, the other one is."""
+_QUIET = {"", "full BPTT", "no checkpoints", "no layer checkpoints", "not compiled"}
+"""The plain case, or none at all: not said."""
 
 
 def _labels(points: Sequence[Point]) -> dict[str, str]:
@@ -240,7 +245,7 @@ def _labels(points: Sequence[Point]) -> dict[str, str]:
     for key, point in by_series.items():
         said = ["full" if point.method == "full" else f"RMT {point.segment_size}"]
         for name, words in _traits(point).items():
-            if len(varied[point.method][name]) > 1 and words not in _QUIET:
+            if len(varied[point.method][name] - {""}) > 1 and words not in _QUIET:
                 said.append(words)
         labels[key] = ", ".join(said)
     return labels
@@ -248,17 +253,23 @@ def _labels(points: Sequence[Point]) -> dict[str, str]:
 
 def _names(settings: Sequence[Setting]) -> dict[Setting, str]:
     """What tells the groups apart; mode and dtype are always said."""
-    words = [setting.words() for setting in settings]
-    differs: Mapping[str, bool] = (
-        {key: len({one[key] for one in words}) > 1 for key in words[0]} if words else {}
-    )
+    words = {setting: setting.words() for setting in settings}
+    varied: dict[str, dict[str, set[str]]] = {}
+    for one in words.values():
+        for key, text in one.items():
+            varied.setdefault(one["mode"], {}).setdefault(key, set()).add(text)
+            varied.setdefault("", {}).setdefault(key, set()).add(text)
     return {
         setting: ", ".join(
             text
             for key, text in one.items()
-            if text and (differs[key] or key in ("model", "mode", "dtype"))
+            if text
+            and (
+                key in ("model", "mode", "dtype")
+                or len(varied["" if key in ("machine", "torch") else one["mode"]][key]) > 1
+            )
         )
-        for setting, one in zip(settings, words, strict=True)
+        for setting, one in words.items()
     }
 
 

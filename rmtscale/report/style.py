@@ -142,15 +142,16 @@ def render(figure: Figure) -> dict[str, bytes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    files = {}
+    png, svg = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(_SETTINGS):
-        for kind, canvas in (("png", FigureCanvasAgg), ("svg", FigureCanvasSVG)):
-            canvas(figure)
-            buffer = io.BytesIO()
-            metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-            figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-            files[kind] = buffer.getvalue()
-    return files
+        figure.set_dpi(160)
+        # Not through ``savefig``, which draws everything once more before each file.
+        agg: Any = FigureCanvasAgg(figure)  # its printers have no types
+        agg.print_png(png, metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out by now
+        vector: Any = FigureCanvasSVG(figure)
+        vector.print_svg(svg, metadata={"Date": None, "Creator": None})
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
 def token_axis(axes: Axes, lengths: list[int]) -> None:
@@ -161,12 +162,14 @@ def token_axis(axes: Axes, lengths: list[int]) -> None:
     axes.set_xlabel("input length, tokens")
 
 
-def length_axis(axes: Axes, lengths: Sequence[int], room: float = 0.4) -> None:
+def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -> None:
     """A log axis of measured lengths: ticked at them, thinned where they would touch.
 
     Args:
-        room: share of the axis kept free on the right for the names of the lines.
+        names: of the lines, written beside their ends; there is room for the longest.
     """
+    share = min((12 + 4.7 * max(map(len, names), default=0)) / 330, 0.6)
+    room = share / (1 - share)
     first, last = math.log10(min(lengths)), math.log10(max(lengths))
     span = max(last - first, 0.3)
     kept: list[int] = []
@@ -187,7 +190,11 @@ def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
     axes.set_yscale("log", base=base)
     low, high = axes.get_ylim()
     decades = math.log(high / low, base)
-    subs = (1.0,) if base == 2 or decades > 3 else (1.0, 2.0, 5.0)
+    subs: tuple[float, ...] = (1.0, 2.0, 5.0)
+    if base == 2 or decades > 3:
+        subs = (1.0,)
+    elif decades < 0.7:
+        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axes.yaxis.set_major_locator(LogLocator(base=base, subs=subs, numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(show(value))))
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -226,16 +233,21 @@ def short_tokens(tokens: int) -> str:
 
 
 def label_line_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names beside the right ends of lines on a log axis, moved apart where they would overlap.
+    """Names beside the right ends of lines, moved apart where they would overlap.
 
     Args:
         ends: ``(x, y, text, colour)`` of each line's last point.
     """
-    low, high = axes.get_ylim()
+    scale = axes.yaxis.get_transform()
+
+    def height(value: float) -> float:
+        return float(scale.transform([value])[0])
+
+    low, high = (height(limit) for limit in axes.get_ylim())
     height_inches = axes.get_position().height * axes.get_figure(root=True).get_figheight()  # type: ignore[union-attr]
-    apart = math.log10(high / low) * 11 / (72 * height_inches)
+    apart = (high - low) * 11 / (72 * height_inches)
     ends = sorted(ends, key=lambda end: end[1])
-    places = [math.log10(end[1]) for end in ends]
+    places = [height(end[1]) for end in ends]
     for _ in range(200):  # neighbours that are too near push each other away by equal steps
         for index in range(len(places) - 1):
             overlap = apart - (places[index + 1] - places[index])
@@ -245,7 +257,9 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -
     for (x, _, text, colour), place in zip(ends, places, strict=True):
         axes.annotate(
             text,
-            (x * 1.06, 10**place),
+            (x, float(scale.inverted().transform([place])[0])),
+            xytext=(7, 0),
+            textcoords="offset points",
             color=colour,
             va="center",
             fontsize=8,

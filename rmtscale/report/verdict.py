@@ -239,11 +239,9 @@ def _ending(group: Group, ends: Sequence[End], method: str) -> str:
     if far.failed_tokens is None:
         return f"{name} ran at every length up to {format_tokens(far.last_tokens or 0)} tokens."
     limit = group.limit_bytes()
-    room = f" of {format_bytes(limit)}" if limit and far.outcome == OUTCOMES["oom"] else ""
+    room = f" ({format_bytes(limit)})" if limit and far.outcome == OUTCOMES["oom"] else ""
     if far.last_tokens is None:
-        return (
-            f"{name} ends before {format_tokens(far.failed_tokens)} tokens ({far.outcome}{room})."
-        )
+        return f"{name} ends before {format_tokens(far.failed_tokens)} tokens: {far.outcome}{room}."
     return (
         f"{name} ends at {format_tokens(far.last_tokens)} tokens; at "
         f"{format_tokens(far.failed_tokens)} it is {far.outcome}{room}."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks, draw_group, with_values
+from rmtscale.report.figures.lines import Looks, draw_group, name_lines, with_values
 from rmtscale.report.quantities import CEILING
 from rmtscale.report.series import Group
 
@@ -23,16 +23,11 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     figure, panels = style.new_grid(len(groups), height=3.6)
     for (axes,), group in zip(panels, groups, strict=True):
         draw_group(axes, group, CEILING, looks)
-        style.length_axis(axes, group.lengths())
+        style.length_axis(axes, group.lengths(), group.labels())
         values = [value for one in group.series for value in one.values(CEILING).values()]
         axes.set_ylim(0, max(values) * 1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-        ends = []
-        for series in group.series:
-            if found := series.values(CEILING):
-                last = max(found)
-                ends.append((last, found[last], series.label, looks[series.label].colour))
-        style.label_line_ends(axes, ends)
+        name_lines(axes, group, CEILING, looks)
         axes.set_ylabel("FLOP/s over those of a large matmul")
         axes.set_title(group.name)
     return figure

@@ -59,13 +59,28 @@ def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
 
 
 def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
-    """The names of the series beside their last points; the axes must have their limits."""
+    """The names of the series beside their last points; the axes must have their limits.
+
+    A line that ended in a failure has its mark on the right, so its name stands on the left.
+    """
     ends = []
     for series in group.series:
         values = series.values(quantity)
-        if values:
-            last = max(values)
-            ends.append((last, values[last], series.label, looks[series.label].colour))
+        if not values:
+            continue
+        last, colour = max(values), looks[series.label].colour
+        if any(outcome in MARKS for outcome in series.outcomes().values()):
+            axes.annotate(
+                series.label,
+                (last, values[last]),
+                xytext=(-9, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+                color=colour,
+            )
+        else:
+            ends.append((last, values[last], series.label, colour))
     style.label_line_ends(axes, ends)
 
 

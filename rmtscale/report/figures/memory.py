@@ -30,7 +30,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     figure, panels = style.new_grid(len(groups))
     for (axes,), group in zip(panels, groups, strict=True):
         draw_group(axes, group, MEMORY, looks)
-        style.length_axis(axes, group.lengths())
+        style.length_axis(axes, group.lengths(), group.labels())
         _frame(axes, group, looks)
         style.bytes_axis(axes)
         name_lines(axes, group, MEMORY, looks)

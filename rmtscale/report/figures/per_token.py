@@ -29,7 +29,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     for (axes,), (group, quantity) in zip(panels, wanted, strict=True):
         draw_group(axes, group, quantity, looks)
         values = [value for one in group.series for value in one.values(quantity).values()]
-        style.length_axis(axes, group.lengths())
+        style.length_axis(axes, group.lengths(), group.labels())
         axes.set_ylim(min(values) / 1.5, max(values) * 1.5)
         style.unit_axis(axes, quantity.show)
         name_lines(axes, group, quantity, looks)

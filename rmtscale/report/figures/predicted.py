@@ -38,7 +38,7 @@ def _draw(quantity: Quantity, groups: Sequence[Group], looks: Looks) -> Figure |
     for (top, below), group in zip(panels, groups, strict=True):
         _lines(top, group, quantity, looks)
         _residuals(below, group, quantity, looks)
-        style.length_axis(below, group.lengths())
+        style.length_axis(below, group.lengths(), group.labels())
         name_lines(top, group, quantity, looks)
         top.set_xlabel("")
         top.tick_params(labelbottom=False)

@@ -50,7 +50,7 @@ def _panel(axes: Axes, group: Group, duels: list[Duel], looks: Looks) -> None:
     for one in duels:
         draw_series(axes, one.rmt, one.ratios, looks[one.rmt.label])
     values = [ratio for one in duels for ratio in one.ratios.values()]
-    style.length_axis(axes, group.lengths())
+    style.length_axis(axes, group.lengths(), [f"{label}  x10.00" for label in group.labels()])
     axes.set_ylim(min(*values, 1.0) / 1.5, max(*values, 1.0) * 1.5)
     style.unit_axis(axes, lambda value: f"x{value:g}")
     _break_even(axes, duels, looks)

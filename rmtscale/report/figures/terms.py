@@ -73,14 +73,16 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
 
 
 def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
+    # In units a reader knows, so that the axis is ticked at round numbers of them.
+    unit, word = _unit(max(MEMORY.read(record) or 0.0 for _, record in rows))
     stacks = [predicted_terms(record) for _, record in rows]
-    measured = [MEMORY.read(record) or 0.0 for _, record in rows]
+    measured = [(MEMORY.read(record) or 0.0) / unit for _, record in rows]
     places = list(range(len(rows)))
-    left = [0] * len(rows)
+    left = [0.0] * len(rows)
     for name, (words, colour, hatch) in TERMS.items():
-        amounts = [stack[name] for stack in stacks]
+        amounts = [stack[name] / unit for stack in stacks]
         axes.barh(
             places,
             amounts,
@@ -108,7 +110,7 @@ def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
     right = max(*measured, *left)
     for place, total, peak in zip(places, left, measured, strict=True):
         axes.annotate(
-            f"{format_bytes(peak)} measured",
+            f"{format_bytes(peak * unit)} measured",
             (max(total, peak), place),
             xytext=(9, 0),
             textcoords="offset points",
@@ -123,6 +125,8 @@ def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    unit = 1024**3 if right > 1024**3 else 1024**2
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:.3g}"))
-    axes.set_xlabel(f"predicted peak by term, {'GiB' if unit == 1024**3 else 'MiB'}")
+    axes.set_xlabel(f"predicted peak by term, {word}")
+
+
+def _unit(size_bytes: float) -> tuple[int, str]:
+    return (1024**3, "GiB") if size_bytes > 1024**3 else (1024**2, "MiB")

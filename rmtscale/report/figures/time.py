@@ -26,7 +26,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
         draw_group(axes, group, TIME, looks)
         _quartiles(axes, group, looks)
         values = [value for one in group.series for value in one.values(TIME).values()]
-        style.length_axis(axes, group.lengths())
+        style.length_axis(axes, group.lengths(), group.labels())
         axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
         style.seconds_axis(axes)
         mark_failures(axes, group, looks)

@@ -1,0 +1,85 @@
+"""``rmtscale report``: pictures and one offline page of measured records; two runs compared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmtscale.cli.output import write_line, write_text
+from rmtscale.errors import BadInput
+from rmtscale.files import require_writable, write_whole
+from rmtscale.records.store import RecordStore
+from rmtscale.report.bundle import make_files
+from rmtscale.report.document import Document, Source, make_document
+from rmtscale.report.text import csv_report, markdown_report
+from rmtscale.units import format_bytes, format_tokens, require_one_of
+
+FORMATS = ("html", "markdown", "csv")
+
+
+def command(
+    records: Annotated[
+        list[Path], typer.Argument(help="Files of records; two are compared point by point.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write to; without it text is printed."),
+    ] = None,
+    output_format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "html",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Turns measured records into a verdict, figures and tables.
+
+    html: a folder with index.html (everything in it), the figures as PNG and SVG, and records.csv.
+    markdown (for an issue) and csv (for pandas) are printed unless a folder is given.
+
+    Example: rmtscale report build/gpt2.jsonl --out build/report
+    """
+    require_one_of("format", output_format, FORMATS)
+    if output_format == "html" and out is None:
+        raise BadInput("no --out: expected a folder for the page, or --format markdown or csv")
+    document = make_document([read_source(path) for path in records])
+    if output_format == "html":
+        assert out is not None
+        _write_folder(document, out, force=force)
+        return
+    name, text = (
+        ("report.md", markdown_report(document))
+        if output_format == "markdown"
+        else ("records.csv", csv_report(document))
+    )
+    if out is None:
+        sys.stdout.write(text)
+        return
+    require_writable([out / name], force=force)
+    write_whole(out / name, text)
+    write_line(f"written to {out / name}")
+
+
+def read_source(path: Path) -> Source:
+    """A file of records; what had to be skipped is said on standard error.
+
+    Raises:
+        BadInput: it is not there, or cannot be read.
+    """
+    if not path.is_file():
+        raise BadInput(f"records {str(path)!r}: no such file; 'rmtscale profile --out' makes one")
+    reading = RecordStore(path).read()
+    for warning in reading.warnings():
+        sys.stderr.write(f"warning: {path}: {warning}\n")
+    return Source(path.name, reading)
+
+
+def _write_folder(document: Document, folder: Path, *, force: bool) -> None:
+    files = make_files(document, folder, force=force)
+    for verdict in document.verdicts:
+        write_text(" ".join(verdict.sentences))
+        write_line()
+    size = len(files["index.html"])
+    write_line(
+        f"{format_tokens(len(document.records))} records; {folder / 'index.html'} "
+        f"({format_bytes(size)})"
+    )

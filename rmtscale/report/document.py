@@ -1,0 +1,218 @@
+"""What a report says, before any format: groups, verdicts, tables, where everything is from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rmtscale.errors import BadInput
+from rmtscale.records.environment import Environment
+from rmtscale.records.record import Record
+from rmtscale.records.store import Reading
+from rmtscale.report.claims import Claim
+from rmtscale.report.compare import Comparison, compare
+from rmtscale.report.gallery import MOST_PANELS
+from rmtscale.report.measured import noise
+from rmtscale.report.repeat import commands
+from rmtscale.report.series import Group, group_records
+from rmtscale.report.tables import (
+    Cell,
+    Table,
+    comparison_table,
+    ends_table,
+    exponents_table,
+    points_table,
+    provenance_table,
+    verdict_table,
+)
+from rmtscale.report.verdict import Verdict, judge
+from rmtscale.units import format_bytes, format_tokens
+
+CONVENTIONS = (
+    ("tokens", "text tokens of the whole input, per sequence"),
+    ("segment size", "what the backbone sees in one recurrent step, memory tokens included"),
+    ("full", "full attention: one pass over everything; RMT N: segments of size N"),
+    ("inference, training", "a forward pass; forward, backward and optimizer step"),
+    (
+        "memory",
+        "on a GPU the peak of allocated tensors during one step; on a CPU the peak of resident "
+        "memory above the process's start; never mixed, and neither is what the driver reports",
+    ),
+    (
+        "step",
+        "median of the timed steps, by CUDA events on a GPU and by the host's clock on a CPU; "
+        "IQR: interquartile range",
+    ),
+    ("predicted", "by the formulas, without having seen the measurement; time is a roofline"),
+    ("FLOPs", "convention matmul: what the real modules multiply; a multiply-add is two"),
+    ("ceiling", "FLOP/s of the step over those of one large product, same dtype and process"),
+    ("bytes", "IEC, powers of two; tokens and FLOPs: SI, powers of ten"),
+    ("A/A", "the same point measured twice: what a difference is by chance"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of records that was read."""
+
+    name: str
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A report, ready to be written in any format."""
+
+    title: str
+    sources: tuple[Source, ...]
+    groups: tuple[Group, ...]
+    verdicts: tuple[Verdict, ...]
+    tables: tuple[Table, ...]
+    """Those of a page, in their order."""
+    remarks: tuple[str, ...]
+    """What is missing or mixed, torn lines, what was not drawn, the noise."""
+    repeat: tuple[str, ...]
+    """Commands that measure it again."""
+    claims: tuple[Claim, ...] = ()
+    differences: tuple[str, ...] = ()
+    """Where ours is not the paper's, and why."""
+    comparison: Comparison | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for source in self.sources for record in source.reading.records]
+
+
+def make_document(
+    sources: Sequence[Source],
+    title: str | None = None,
+    claims: Sequence[Claim] = (),
+    differences: Sequence[str] = (),
+) -> Document:
+    """Reads nothing and draws nothing: works out everything that is said.
+
+    Raises:
+        BadInput: none of the files holds a record.
+    """
+    records = [record for source in sources for record in source.reading.records]
+    if not records:
+        names = ", ".join(repr(source.name) for source in sources)
+        raise BadInput(f"records {names}: hold none, expected what 'rmtscale profile' writes")
+    groups = group_records(records)
+    verdicts = [judge(group) for group in groups]
+    environment_of, environments = _environments(records)
+    origins = {id(record): one.name for one in sources for record in one.reading.records}
+    compared = None
+    tables = [
+        verdict_table(verdicts),
+        ends_table(verdicts),
+        points_table(groups),
+        exponents_table(groups),
+        provenance_table(groups, environment_of, origins),
+        _environment_table(environments),
+    ]
+    if len(sources) == 2:
+        compared = compare(*(source.reading.records for source in sources))
+        tables.insert(0, comparison_table(compared, (sources[0].name, sources[1].name)))
+    return Document(
+        title=title or _title(groups),
+        sources=tuple(sources),
+        groups=tuple(groups),
+        verdicts=tuple(verdicts),
+        tables=tuple(table for table in tables if table.rows),
+        remarks=tuple(_remarks(sources, groups, records)),
+        repeat=tuple(line for group in groups for line in commands(group, "again.jsonl")),
+        claims=tuple(claims),
+        differences=tuple(differences),
+        comparison=compared,
+    )
+
+
+def _title(groups: Sequence[Group]) -> str:
+    models = " and ".join(dict.fromkeys(group.setting.model.name for group in groups))
+    machines = " and ".join(dict.fromkeys(group.setting.machine for group in groups))
+    return f"Full attention or RMT: {models} on {machines}"
+
+
+def _remarks(
+    sources: Sequence[Source], groups: Sequence[Group], records: Sequence[Record]
+) -> list[str]:
+    said = [
+        f"{source.name}: {warning}." for source in sources for warning in source.reading.warnings()
+    ]
+    machines = dict.fromkeys((one.setting.machine, one.setting.torch) for one in groups)
+    if len(machines) > 1:
+        named = "; ".join(f"{name}, torch {torch or 'not known'}" for name, torch in machines)
+        said.append(f"{len(machines)} machines or versions, never on one axis: {named}.")
+    undrawn = [group.name for group in groups if group.measured()][MOST_PANELS:]
+    if undrawn:
+        said.append(
+            f"Drawn: the {MOST_PANELS} settings with the most points; in the tables only: "
+            f"{'; '.join(undrawn)}."
+        )
+    single = [
+        f"{series.label} ({group.name})"
+        for group in groups
+        for series in group.series
+        if list(series.outcomes().values()).count("ok") == 1
+    ]
+    if single:
+        said.append(f"One point only, from which nothing grows: {'; '.join(single)}.")
+    said += noise(records)
+    unknown = {
+        f"{field.replace('_', ' ')} ({why})"
+        for record in records
+        for field, why in record.measured.unknown.items()
+    }
+    said += [f"Not known: {one}." for one in sorted(unknown)]
+    return said
+
+
+def _environments(records: Sequence[Record]) -> tuple[dict[int, str], dict[str, Environment]]:
+    """A name for each environment that differs, clocks and temperatures left out."""
+    names: dict[str, str] = {}
+    found: dict[str, Environment] = {}
+    by_record = {}
+    for record in records:
+        plain = replace(record.measured.environment, before=None, after=None)
+        name = names.setdefault(repr(plain), f"E{len(names) + 1}")
+        found[name] = plain
+        by_record[id(record)] = name
+    return by_record, found
+
+
+def _environment_table(environments: dict[str, Environment]) -> Table:
+    rows = []
+    for name, one in environments.items():
+        size = one.gpu_memory_bytes
+        rows.append(
+            tuple(
+                Cell(text)
+                for text in (
+                    name,
+                    one.gpu or "-",
+                    "-" if size is None else format_bytes(size),
+                    one.driver or "-",
+                    one.cuda or "-",
+                    f"{one.processor}, {format_tokens(one.processor_threads)} threads",
+                    one.platform,
+                    one.python,
+                    ", ".join(f"{package} {is_}" for package, is_ in one.packages.items()),
+                    one.commit or "-",
+                )
+            )
+        )
+    columns = (
+        "name",
+        "GPU",
+        "its memory",
+        "driver",
+        "CUDA",
+        "processor",
+        "platform",
+        "Python",
+        "packages",
+        "commit of rmtscale",
+    )
+    note = "A point that was skipped or killed knows only of the host it was to run on."
+    return Table("environments", "Environments", columns, tuple(rows), note)

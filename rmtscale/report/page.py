@@ -1,0 +1,59 @@
+"""One HTML page with everything in it: opens from the disk, asks no network, runs no library."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from importlib.resources import files
+
+from rmtscale.report.document import CONVENTIONS, Document
+from rmtscale.report.gallery import Picture
+from rmtscale.report.tables import Table
+
+_SORTED = ("points", "provenance", "comparison", "fits", "ends", "wins")
+"""Tables that can be sorted and filtered."""
+
+
+def render_page(document: Document, pictures: Sequence[Picture]) -> str:
+    """The page; all that comes from a record is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("rmtscale.report") / "templates" / "page.html"
+    tables = {table.name: table for table in document.tables}
+    return environment.from_string(source.read_text(encoding="utf-8")).render(
+        document=document,
+        pictures=pictures,
+        image=_image,
+        described=_described,
+        first=[tables[name] for name in ("comparison", "wins", "ends") if name in tables],
+        rest=[
+            tables[name]
+            for name in ("points", "fits", "provenance", "environments")
+            if name in tables
+        ],
+        sortable=lambda table: table.name in _SORTED and len(table.rows) > 1,
+        conventions=CONVENTIONS,
+        numeric=_numeric,
+    )
+
+
+def _image(picture: Picture) -> str:
+    """As an image and not as a part of the page: its ids and styles stay its own."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture.svg).decode()}"
+
+
+def _described(picture: Picture, document: Document) -> str:
+    """What a reader hears who does not see it; the numbers are in the tables."""
+    names = "; ".join(group.name for group in document.groups[:4])
+    return f"{picture.title}: {names}. {picture.caption} The numbers are in the tables below."
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Columns that are numbers and stand on the right."""
+    return [
+        any(row[index].number is not None for row in table.rows)
+        for index in range(len(table.columns))
+    ]

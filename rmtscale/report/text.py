@@ -1,0 +1,43 @@
+"""A report as text: Markdown for an issue, CSV for pandas."""
+
+from __future__ import annotations
+
+from rmtscale.report.claims import markdown_table
+from rmtscale.report.document import Document
+from rmtscale.report.tables import comparison_rows, csv_text, plain_row
+
+_SHORT = ("comparison", "wins", "ends", "points", "fits", "environments")
+
+
+def markdown_report(document: Document) -> str:
+    """Verdict, claims and tables; where each point comes from is in the page."""
+    parts = [f"# {document.title}"]
+    parts += [
+        "\n".join(f"* {sentence}" for sentence in verdict.sentences)
+        for verdict in document.verdicts
+    ]
+    if document.claims:
+        parts += ["## What the paper claims", markdown_table(list(document.claims))]
+        parts += document.differences
+    parts += ["\n".join(f"* {remark}" for remark in document.remarks)] * bool(document.remarks)
+    tables = {table.name: table for table in document.tables}
+    for name in _SHORT:
+        if name in tables:
+            parts += [f"## {tables[name].title}", tables[name].markdown()]
+    return "\n\n".join(parts) + "\n"
+
+
+def csv_report(document: Document) -> str:
+    """Every record as plain numbers; of two files the comparison."""
+    if document.comparison is not None:
+        return csv_text(comparison_rows(document.comparison))
+    return records_csv(document)
+
+
+def records_csv(document: Document) -> str:
+    """Every record as plain numbers, with the file it is from."""
+    return csv_text(
+        {"file": source.name, **plain_row(record)}
+        for source in document.sources
+        for record in source.reading.records
+    )
