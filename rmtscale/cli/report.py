@@ -11,9 +11,8 @@ import typer
 from rmtscale.cli.output import write_line, write_text
 from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_whole
-from rmtscale.records.store import RecordStore
 from rmtscale.report.bundle import make_files
-from rmtscale.report.document import Document, Source, make_document
+from rmtscale.report.document import Document, make_document, read_source
 from rmtscale.report.text import csv_report, markdown_report
 from rmtscale.units import format_bytes, format_tokens, require_one_of
 
@@ -41,7 +40,11 @@ def command(
     require_one_of("format", output_format, FORMATS)
     if output_format == "html" and out is None:
         raise BadInput("no --out: expected a folder for the page, or --format markdown or csv")
-    document = make_document([read_source(path) for path in records])
+    sources = [read_source(path) for path in records]
+    for source in sources:
+        for warning in source.reading.warnings():
+            sys.stderr.write(f"warning: {source.name}: {warning}\n")
+    document = make_document(sources)
     if output_format == "html":
         assert out is not None
         _write_folder(document, out, force=force)
@@ -57,20 +60,6 @@ def command(
     require_writable([out / name], force=force)
     write_whole(out / name, text)
     write_line(f"written to {out / name}")
-
-
-def read_source(path: Path) -> Source:
-    """A file of records; what had to be skipped is said on standard error.
-
-    Raises:
-        BadInput: it is not there, or cannot be read.
-    """
-    if not path.is_file():
-        raise BadInput(f"records {str(path)!r}: no such file; 'rmtscale profile --out' makes one")
-    reading = RecordStore(path).read()
-    for warning in reading.warnings():
-        sys.stderr.write(f"warning: {path}: {warning}\n")
-    return Source(path.name, reading)
 
 
 def _write_folder(document: Document, folder: Path, *, force: bool) -> None:

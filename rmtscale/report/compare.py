@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
-from rmtscale.report.noise import overlap, pair_noise
+from rmtscale.report.noise import apart, overlap, pair_noise
 from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.report.series import latest
 
@@ -95,7 +95,7 @@ def _difference(
     if not a or not b:
         return Difference(quantity, a, b, None)
     known = [one for one in noise if one is not None]
-    if known and abs(b / a - 1) <= max(known):
+    if known and apart(a, b) <= max(known):
         return Difference(quantity, a, b, False)
     if overlap(first, second, quantity):
         return Difference(quantity, a, b, False)

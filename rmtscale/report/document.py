@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rmtscale.errors import BadInput
 from rmtscale.records.environment import Environment
 from rmtscale.records.record import Record
-from rmtscale.records.store import Reading
+from rmtscale.records.store import Reading, RecordStore
 from rmtscale.report.claims import Claim
 from rmtscale.report.compare import Comparison, compare
 from rmtscale.report.gallery import MOST_PANELS
@@ -81,6 +82,17 @@ class Document:
     @property
     def records(self) -> list[Record]:
         return [record for source in self.sources for record in source.reading.records]
+
+
+def read_source(path: Path) -> Source:
+    """A file of records.
+
+    Raises:
+        BadInput: it is not there, or cannot be read.
+    """
+    if not path.is_file():
+        raise BadInput(f"records {str(path)!r}: no such file; 'rmtscale profile --out' makes one")
+    return Source(path.name, RecordStore(path).read())
 
 
 def make_document(

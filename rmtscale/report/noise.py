@@ -16,8 +16,13 @@ def pair_noise(records: Iterable[Record], quantity: Quantity) -> float | None:
         if value:
             place = (record.point.series, record.point.tokens)
             halves.setdefault(place, {})[record.point.replicate] = value
-    found = [abs(pair[1] / pair[0] - 1) for pair in halves.values() if {0, 1} <= set(pair)]
-    return max(found, default=None)
+    pairs = [(pair[0], pair[1]) for pair in halves.values() if {0, 1} <= set(pair)]
+    return max((apart(*pair) for pair in pairs), default=None)
+
+
+def apart(first: float, second: float) -> float:
+    """How far two numbers are apart, whichever is the larger: 0.1 is a tenth of the smaller."""
+    return max(first / second, second / first) - 1
 
 
 def overlap(first: Record, second: Record, quantity: Quantity) -> bool:

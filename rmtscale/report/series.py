@@ -9,13 +9,14 @@ file, it is split into groups; a group of two settings cannot be made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
-from rmtscale.report.quantities import Quantity
+from rmtscale.report.noise import pair_noise
+from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.specs.model import ModelSpec
 from rmtscale.units import format_bytes
 
@@ -105,6 +106,8 @@ class Group:
     series: tuple[Series, ...]
     name: str = ""
     """What tells this group from the others of the report."""
+    noise: tuple[tuple[str, float], ...] = ()
+    """By quantity, how far the halves of an A/A pair on this machine are apart."""
 
     def __post_init__(self) -> None:
         for series in self.series:
@@ -121,6 +124,10 @@ class Group:
     def lengths(self) -> list[int]:
         """All lengths that were asked for."""
         return sorted({record.point.tokens for one in self.series for record in one.records})
+
+    def noise_of(self, quantity: Quantity) -> float:
+        """0 where no A/A pair was measured."""
+        return dict(self.noise).get(quantity.name, 0.0)
 
     def labels(self) -> list[str]:
         """The names of its series."""
@@ -161,6 +168,7 @@ def group_records(records: Iterable[Record]) -> list[Group]:
         found.setdefault(setting, {}).setdefault(record.point.series, []).append(record)
     groups = []
     names = _names(list(found))
+    noise = _noise(all_records, machines)
     for setting, by_series in found.items():
         series = [
             Series(
@@ -172,8 +180,26 @@ def group_records(records: Iterable[Record]) -> list[Group]:
             for key, members in by_series.items()
         ]
         series.sort(key=lambda one: _order(one.records[0].point))
-        groups.append(Group(setting, tuple(series), names[setting]))
+        here = noise[setting.machine, setting.torch]
+        groups.append(Group(setting, tuple(series), names[setting], here))
     return sorted(groups, key=lambda one: -sum(len(series.records) for series in one.series))
+
+
+def _noise(
+    records: Sequence[Record], machines: Mapping[int, tuple[str, str | None]]
+) -> dict[tuple[str, str | None], tuple[tuple[str, float], ...]]:
+    """By machine, what its A/A pairs say."""
+    by_machine: dict[tuple[str, str | None], list[Record]] = {}
+    for record in records:
+        by_machine.setdefault(machines[id(record)], []).append(record)
+    return {
+        machine: tuple(
+            (quantity.name, found)
+            for quantity in (TIME, MEMORY)
+            if (found := pair_noise(members, quantity)) is not None
+        )
+        for machine, members in by_machine.items()
+    }
 
 
 def _setting(point: Point, machine: str, torch: str | None) -> Setting:

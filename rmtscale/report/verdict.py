@@ -3,7 +3,7 @@
 RMT is held against the best full attention that was measured at the same length in the same
 setting. "From 4,000 tokens on" is the shortest measured length from which on it wins at every
 length compared; nothing is read between the points. A point that ran out of memory has lost; a
-difference in time whose quartiles overlap is none.
+difference in time whose quartiles overlap, or that is smaller than that of an A/A pair, is none.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Duel:
     """Full over RMT by length, where both were measured."""
     wins: dict[int, bool]
     """By length; also where only one of the two ran to its end."""
+    losses: frozenset[int] = frozenset()
+    """Lengths at which full attention needs less, by more than the noise."""
 
     @property
     def better_from(self) -> int | None:
@@ -117,18 +119,21 @@ def duel(group: Group, rmt: Series, quantity: Quantity) -> Duel:
     failed = _out_of_memory(group.of("full")) - set(best)
     ratios: dict[int, float] = {}
     wins: dict[int, bool] = {}
+    losses = set()
+    room = 1 + group.noise_of(quantity)
     for tokens, outcome in sorted(rmt.outcomes().items()):
         theirs = quantity.read(best[tokens]) if tokens in best else None
         if tokens in mine and theirs is not None:
             ratios[tokens] = theirs / mine[tokens]
-            wins[tokens] = ratios[tokens] > 1 and not overlap(
-                rmt.at(tokens), best[tokens], quantity
-            )
+            same = overlap(rmt.at(tokens), best[tokens], quantity)
+            wins[tokens] = ratios[tokens] > room and not same
+            if ratios[tokens] < 1 / room and not same:
+                losses.add(tokens)
         elif tokens in mine and tokens in failed:
             wins[tokens] = True
         elif theirs is not None and outcome in ("oom", "skipped"):
             wins[tokens] = False
-    return Duel(rmt, quantity, ratios, wins)
+    return Duel(rmt, quantity, ratios, wins, frozenset(losses))
 
 
 def end_of(series: Series) -> End:
@@ -220,7 +225,7 @@ def _lost(duels: Sequence[tuple[Duel, Duel]]) -> list[str]:
         lost = [
             tokens
             for tokens in lengths
-            if all(one.ratios[tokens] < 1 for one in row if tokens in one.ratios)
+            if all(tokens in one.losses for one in row if tokens in one.ratios)
         ]
         if lost:
             named = ", ".join(format_tokens(tokens) for tokens in lost)

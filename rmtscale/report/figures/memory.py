@@ -29,14 +29,19 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
         return None
     figure, panels = style.new_grid(len(groups))
     for (axes,), group in zip(panels, groups, strict=True):
-        draw_group(axes, group, MEMORY, looks)
-        style.length_axis(axes, group.lengths(), group.labels())
-        _frame(axes, group, looks)
-        style.bytes_axis(axes)
-        name_lines(axes, group, MEMORY, looks)
-        axes.set_ylabel(MEMORY_NAMES[group.setting.device])
+        panel(axes, group, looks)
         axes.set_title(group.name)
     return figure
+
+
+def panel(axes: Axes, group: Group, looks: Looks) -> None:
+    """One group on one pair of axes."""
+    draw_group(axes, group, MEMORY, looks)
+    style.length_axis(axes, group.lengths(), group.labels())
+    _frame(axes, group, looks)
+    style.bytes_axis(axes)
+    name_lines(axes, group, MEMORY, looks)
+    axes.set_ylabel(MEMORY_NAMES[group.setting.device])
 
 
 def _frame(axes: Axes, group: Group, looks: Looks) -> None:

@@ -23,17 +23,22 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
         return None
     figure, panels = style.new_grid(len(groups))
     for (axes,), group in zip(panels, groups, strict=True):
-        draw_group(axes, group, TIME, looks)
-        _quartiles(axes, group, looks)
-        values = [value for one in group.series for value in one.values(TIME).values()]
-        style.length_axis(axes, group.lengths(), group.labels())
-        axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
-        style.seconds_axis(axes)
-        mark_failures(axes, group, looks)
-        name_lines(axes, group, TIME, looks)
-        axes.set_ylabel("training step" if group.setting.mode == "train" else "forward pass")
+        panel(axes, group, looks)
         axes.set_title(group.name)
     return figure
+
+
+def panel(axes: Axes, group: Group, looks: Looks) -> None:
+    """One group on one pair of axes."""
+    draw_group(axes, group, TIME, looks)
+    _quartiles(axes, group, looks)
+    values = [value for one in group.series for value in one.values(TIME).values()]
+    style.length_axis(axes, group.lengths(), group.labels())
+    axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
+    style.seconds_axis(axes)
+    mark_failures(axes, group, looks)
+    name_lines(axes, group, TIME, looks)
+    axes.set_ylabel("training step" if group.setting.mode == "train" else "forward pass")
 
 
 def _quartiles(axes: Axes, group: Group, looks: Looks) -> None:

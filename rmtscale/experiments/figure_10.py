@@ -1,0 +1,237 @@
+"""Figure 10 of the paper: what a training step takes, full attention against RMT. Measured.
+
+GPT-2 in fp32, eager attention, batch 1, AdamW, dropout, full BPTT, segments of 500 and 1000 with
+two memory tokens, on one card of 80 GB. Claims: full attention runs out of memory at 8,000 tokens;
+RMT is faster and smaller above 4,000 and grows linearly; at inference its memory is constant.
+The paper states these in words; its plot has no table of numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rmtscale.errors import BadInput
+from rmtscale.report.bundle import make_files
+from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.document import make_document, read_source
+from rmtscale.report.figures.figure_10 import draw
+from rmtscale.report.fits import WITHIN, fit_line, fit_power
+from rmtscale.report.gallery import looks_of
+from rmtscale.report.quantities import MEMORY, TIME, Quantity
+from rmtscale.report.series import Group, Series, group_records
+from rmtscale.report.style import render
+from rmtscale.report.verdict import duel, end_of, judge
+from rmtscale.units import format_bytes, format_percent, format_tokens
+
+RECORDS = Path("profiles/nvidia-h200/figure-10.jsonl")
+SWEEP = "profiles/sweeps/figure-10.toml"
+ENDS_AT_TOKENS = 8000
+WINS_ABOVE_TOKENS = 4000
+CARD_BYTES = (75 * 1024**3, 80 * 1024**3)
+"""An A100 80GB holds between these."""
+CONSTANT_WITHIN = 0.01
+_ID_BYTES = 8
+"""The token ids of the whole input are the one thing that grows with it."""
+
+
+def run(folder: Path, *, force: bool = False, records: Path = RECORDS) -> list[Claim]:
+    """Writes figures, page and a README into ``folder``; returns the claims, checked.
+
+    Raises:
+        BadInput: no such file of records, none of them is of this figure, or a file is there
+            already and ``force`` is not set.
+    """
+    if not records.is_file():
+        raise BadInput(
+            f"records {str(records)!r}: no such file; make it with "
+            f"'rmtscale profile {SWEEP} --out {records}'"
+        )
+    source = read_source(records)
+    groups = group_records(source.reading.records)
+    group = training_group(groups)
+    claims = check_claims(group, groups)
+    differences = explain(group, claims)
+    document = make_document(
+        [source], f"Figure 10: GPT-2 training on {group.setting.machine}", claims, differences
+    )
+    figure = draw(group, looks_of(groups))
+    more: dict[str, bytes] = {}
+    if figure is not None:
+        more = {f"figure-10.{kind}": data for kind, data in render(figure).items()}
+    more["README.md"] = _readme(group, claims, differences, drawn=bool(figure)).encode()
+    make_files(document, folder, force=force, more=more)
+    return claims
+
+
+def training_group(groups: Sequence[Group]) -> Group:
+    """The records of the figure: GPT-2, training, fp32; the capped ones where there are others.
+
+    Raises:
+        BadInput: there are none.
+    """
+    found = [
+        group
+        for group in groups
+        if (group.setting.model.name, group.setting.mode, group.setting.dtype)
+        == ("gpt2", "train", "fp32")
+    ]
+    if not found:
+        raise BadInput(f"records: expected gpt2, train, fp32 among them, as {SWEEP} has it")
+    return min(found, key=lambda group: not _is_80_gb(group))
+
+
+def check_claims(group: Group, groups: Sequence[Group]) -> list[Claim]:
+    """Every claim of the figure, held against the records."""
+    rmts = group.of("rmt")
+    claims = [_out_of_memory(group)]
+    for quantity in (MEMORY, TIME):
+        claims += [_wins(group, rmt, quantity) for rmt in rmts] or [_unmeasured_win(quantity)]
+    for quantity in (MEMORY, TIME):
+        claims += [_linear(rmt, quantity) for rmt in rmts]
+        claims += [_steeper(full, quantity) for full in group.of("full")]
+    inference = [rmt for one in groups if one.setting.mode == "forward" for rmt in one.of("rmt")]
+    claims += [_constant(rmt) for rmt in inference] or [
+        Claim(
+            "RMT: memory constant in length at inference",
+            "constant",
+            "no inference in these records",
+            "not measurable",
+        )
+    ]
+    return claims
+
+
+def explain(group: Group, claims: Sequence[Claim]) -> list[str]:
+    """What differs from the paper's measurement, and what that does to the claims."""
+    machine, limit = group.setting.machine, group.setting.memory_limit_bytes
+    said = []
+    if "A100" not in machine:
+        cap = f", capped at {format_bytes(limit)}" if limit else ""
+        said.append(
+            f"Measured on {machine}{cap}; the paper's card is an A100 80GB. Times are of another "
+            "card, so lengths at which one becomes faster than the other may move."
+        )
+    attention = {record.point.attention for one in group.series for record in one.records}
+    if attention - {"eager"}:
+        said.append(
+            f"Attention here is {' and '.join(sorted(attention))}; the paper's is eager, which "
+            "keeps the whole square of scores and ends earlier."
+        )
+    if not group.setting.dropout:
+        said.append("Without dropout here; the paper trains with it, which takes more memory.")
+    open_ones = [claim for claim in claims if claim.outcome == "not measurable"]
+    said += [f"Not measurable: {claim.text} ({claim.ours})." for claim in open_ones]
+    said += [
+        f"Differs from the paper: {claim.text}; the paper has {claim.paper}, here {claim.ours}."
+        for claim in claims
+        if claim.outcome == "fail"
+    ]
+    return said
+
+
+def _is_80_gb(group: Group) -> bool:
+    limit = group.limit_bytes()
+    return limit is not None and CARD_BYTES[0] <= limit <= CARD_BYTES[1]
+
+
+def _out_of_memory(group: Group) -> Claim:
+    text = f"full attention: out of memory at {format_tokens(ENDS_AT_TOKENS)} tokens, 80 GiB"
+    paper = f"out of memory at {format_tokens(ENDS_AT_TOKENS)}"
+    fulls = group.of("full")
+    if not _is_80_gb(group):
+        limit = group.limit_bytes()
+        size = "not known" if limit is None else format_bytes(limit)
+        return Claim(text, paper, f"the limit here is {size}", "not measurable")
+    tried = [one for one in fulls if ENDS_AT_TOKENS in one.outcomes()]
+    if not tried:
+        return Claim(text, paper, "this length was not measured", "not measurable")
+    end = end_of(tried[0])
+    if end.outcome not in (None, "out of memory"):
+        return Claim(text, paper, end.words(), "not measurable")
+    holds = end.failed_tokens == ENDS_AT_TOKENS
+    return Claim(text, paper, end.words(), "pass" if holds else "fail", "exact")
+
+
+def _wins(group: Group, rmt: Series, quantity: Quantity) -> Claim:
+    found = duel(group, rmt, quantity)
+    text = f"{rmt.label}: {quantity.better} than full attention"
+    paper = f"above {format_tokens(WINS_ABOVE_TOKENS)} tokens"
+    above = [tokens for tokens in found.wins if tokens > WINS_ABOVE_TOKENS]
+    if not above:
+        return Claim(text, paper, "no length above it was measured", "not measurable")
+    start = found.better_from
+    outcome: Outcome = "pass" if start is not None and start <= min(above) else "fail"
+    ours = f"from {found.from_words()} on" if start is not None else found.from_words()
+    return Claim(text, paper, f"{ours}; {found.ratio_words()}", outcome, "at every length above")
+
+
+def _unmeasured_win(quantity: Quantity) -> Claim:
+    return Claim(
+        f"RMT: {quantity.better} than full attention",
+        f"above {format_tokens(WINS_ABOVE_TOKENS)} tokens",
+        "no RMT in these records",
+        "not measurable",
+    )
+
+
+def _linear(rmt: Series, quantity: Quantity) -> Claim:
+    text = f"{rmt.label}: {quantity.name} grows linearly"
+    line = fit_line(rmt.values(quantity))
+    if line is None:
+        return Claim(text, "linear", "fewer than three points", "not measurable")
+    outcome: Outcome = "pass" if line.worst <= WITHIN and line.slope > 0 else "fail"
+    ours = (
+        f"{quantity.show(max(line.constant, 0.0))} + {quantity.show(1000 * line.slope)} "
+        f"per 1,000 tokens, within {format_percent(line.worst)}"
+    )
+    return Claim(text, "linear", ours, outcome, f"every point within {format_percent(WITHIN)}")
+
+
+def _steeper(full: Series, quantity: Quantity) -> Claim:
+    text = f"{full.label}: {quantity.name} grows faster than linearly"
+    fit = fit_power(full.values(quantity))
+    if fit is None:
+        return Claim(text, "quadratic in the end", "fewer than three points", "not measurable")
+    outcome: Outcome = "pass" if fit.low > 1 else "fail"
+    return Claim(
+        text, "quadratic in the end", f"exponent {fit.words()}", outcome, "interval above 1"
+    )
+
+
+def _constant(rmt: Series) -> Claim:
+    text = f"{rmt.label}: memory constant in length at inference ({rmt.setting.dtype})"
+    point = rmt.records[0].point
+    free = {
+        tokens: value - _ID_BYTES * tokens * point.batch_size
+        for tokens, value in rmt.values(MEMORY).items()
+        if tokens > (point.segment_size or 0)
+    }
+    if len(free) < 2:
+        return Claim(text, "constant", "fewer than two lengths", "not measurable")
+    spread = max(free.values()) / min(free.values()) - 1
+    ours = (
+        f"{format_bytes(free[max(free)])} at {format_tokens(max(free))} tokens, "
+        f"{format_percent(spread)} over all lengths (token ids left out)"
+    )
+    outcome: Outcome = "pass" if spread <= CONSTANT_WITHIN else "fail"
+    return Claim(text, "constant", ours, outcome, format_percent(CONSTANT_WITHIN))
+
+
+def _readme(group: Group, claims: list[Claim], differences: Sequence[str], *, drawn: bool) -> str:
+    picture = "![Memory and iteration time against length](figure-10.png)\n\n" if drawn else ""
+    said = "\n".join(f"* {sentence}" for sentence in judge(group).sentences)
+    notes = "\n".join(f"* {text}" for text in differences)
+    return f"""# Figure 10: what a training step takes, full attention against RMT
+
+Made by `rmtscale reproduce figure-10`. {group.setting.title()}.
+
+{picture}{said}
+
+{markdown_table(claims)}
+
+{notes}
+
+Everything, with where each point comes from: [index.html](index.html). Numbers:
+[records.csv](records.csv).
+"""
