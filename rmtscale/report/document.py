@@ -15,7 +15,7 @@ from rmtscale.report.compare import Comparison, compare
 from rmtscale.report.gallery import MOST_PANELS
 from rmtscale.report.measured import noise
 from rmtscale.report.repeat import commands
-from rmtscale.report.series import Group, group_records
+from rmtscale.report.series import Group, group_runs
 from rmtscale.report.tables import (
     Cell,
     Table,
@@ -106,11 +106,12 @@ def make_document(
     Raises:
         BadInput: none of the files holds a record.
     """
+    sources = _told_apart(sources)
     records = [record for source in sources for record in source.reading.records]
     if not records:
         names = ", ".join(repr(source.name) for source in sources)
         raise BadInput(f"records {names}: hold none, expected what 'rmtscale profile' writes")
-    groups = group_records(records)
+    groups = group_runs({source.name: source.reading.records for source in sources})
     verdicts = [judge(group) for group in groups]
     environment_of, environments = _environments(records)
     origins = {id(record): one.name for one in sources for record in one.reading.records}
@@ -138,6 +139,16 @@ def make_document(
         differences=tuple(differences),
         comparison=compared,
     )
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """Two files may have one name in two folders."""
+    named: list[Source] = []
+    for source in sources:
+        same = sum(one.reading is not source.reading and one.name == source.name for one in sources)
+        place = f"{source.name} ({len(named) + 1})" if same else source.name
+        named.append(replace(source, name=place))
+    return named
 
 
 def _title(groups: Sequence[Group]) -> str:
@@ -170,7 +181,8 @@ def _remarks(
     ]
     if single:
         said.append(f"One point only, from which nothing grows: {'; '.join(single)}.")
-    said += noise(records)
+    for source in sources:
+        said += noise(source.reading.records)
     unknown = {
         f"{field.replace('_', ' ')} ({why})"
         for record in records

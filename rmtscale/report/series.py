@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
@@ -27,6 +27,8 @@ MODES = {"forward": "inference", "train": "training"}
 class Setting:
     """What all points of one axis have in common."""
 
+    run: str
+    """The file, where two files hold the same points of the same machine; else empty."""
     machine: str
     torch: str | None
     model: ModelSpec
@@ -54,12 +56,14 @@ class Setting:
             "weights": f"weights of {self.checkpoint}" if self.checkpoint else "",
             "machine": self.machine,
             "torch": f"torch {self.torch}" if self.torch else "",
+            "run": self.run,
         }
 
     def title(self) -> str:
         """All of it: ``gpt2, training, fp32, batch size 1, adamw, dropout; NVIDIA H200``."""
         words = self.words()
-        machine = ", ".join(filter(None, (words.pop("machine"), words.pop("torch"))))
+        place = [words.pop(key) for key in ("machine", "torch", "run")]
+        machine = ", ".join(filter(None, place))
         return f"{', '.join(filter(None, words.values()))}; {machine}"
 
 
@@ -125,6 +129,11 @@ class Group:
         """All lengths that were asked for."""
         return sorted({record.point.tokens for one in self.series for record in one.records})
 
+    def where(self) -> str:
+        """Its name and the machine, said once."""
+        machine = self.setting.machine
+        return self.name if machine in self.name else f"{self.name} on {machine}"
+
     def noise_of(self, quantity: Quantity) -> float:
         """0 where no A/A pair was measured."""
         return dict(self.noise).get(quantity.name, 0.0)
@@ -156,7 +165,32 @@ def latest(records: Iterable[Record]) -> list[Record]:
     return list({(record.point.key, machines[id(record)]): record for record in records}.values())
 
 
-def group_records(records: Iterable[Record]) -> list[Group]:
+def group_runs(runs: Mapping[str, Sequence[Record]]) -> list[Group]:
+    """The groups of several files: put together, unless two hold the same points."""
+    keys: Counter[tuple[str, object]] = Counter()
+    for records in runs.values():
+        machines = _machines(records)
+        keys.update({(record.point.key, machines[id(record)]) for record in records})
+    if max(keys.values(), default=0) <= 1:
+        return group_records([record for records in runs.values() for record in records])
+    groups = [group_records(records, name) for name, records in runs.items()]
+    settings = [one.setting for group in groups for one in group]
+    names, labels = _names(settings), _relabelled(groups)
+    renamed = [
+        replace(
+            one,
+            name=names[one.setting],
+            series=tuple(
+                replace(each, label=labels[each.records[0].point.series]) for each in one.series
+            ),
+        )
+        for group in groups
+        for one in group
+    ]
+    return sorted(renamed, key=_points)
+
+
+def group_records(records: Iterable[Record], run: str = "") -> list[Group]:
     """The groups of a file, those with the most points first; A/A repetitions left out."""
     all_records = latest(records)
     machines = _machines(all_records)
@@ -164,7 +198,7 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     labels = _labels([record.point for record in single])
     found: dict[Setting, dict[str, list[Record]]] = {}
     for record in single:
-        setting = _setting(record.point, *machines[id(record)])
+        setting = _setting(record.point, *machines[id(record)], run)
         found.setdefault(setting, {}).setdefault(record.point.series, []).append(record)
     groups = []
     names = _names(list(found))
@@ -182,7 +216,17 @@ def group_records(records: Iterable[Record]) -> list[Group]:
         series.sort(key=lambda one: _order(one.records[0].point))
         here = noise[setting.machine, setting.torch]
         groups.append(Group(setting, tuple(series), names[setting], here))
-    return sorted(groups, key=lambda one: -sum(len(series.records) for series in one.series))
+    return sorted(groups, key=_points)
+
+
+def _points(group: Group) -> int:
+    return -sum(len(series.records) for series in group.series)
+
+
+def _relabelled(groups: Sequence[Sequence[Group]]) -> dict[str, str]:
+    return _labels(
+        [one.records[0].point for group in groups for part in group for one in part.series]
+    )
 
 
 def _noise(
@@ -202,8 +246,9 @@ def _noise(
     }
 
 
-def _setting(point: Point, machine: str, torch: str | None) -> Setting:
+def _setting(point: Point, machine: str, torch: str | None, run: str) -> Setting:
     return Setting(
+        run=run,
         machine=machine,
         torch=torch,
         model=point.model,
@@ -292,7 +337,7 @@ def _names(settings: Sequence[Setting]) -> dict[Setting, str]:
             if text
             and (
                 key in ("model", "mode", "dtype")
-                or len(varied["" if key in ("machine", "torch") else one["mode"]][key]) > 1
+                or len(varied["" if key in ("machine", "torch", "run") else one["mode"]][key]) > 1
             )
         )
         for setting, one in words.items()

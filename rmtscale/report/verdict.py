@@ -149,19 +149,18 @@ def judge(group: Group) -> Verdict:
     """The verdict of one group."""
     duels = tuple((duel(group, rmt, MEMORY), duel(group, rmt, TIME)) for rmt in group.of("rmt"))
     ends = tuple(end_of(series) for series in group.series)
-    sentences = [_opening(group), *(_wins(*pair) for pair in _best(duels))]
+    sentences = [_opening(group, duels), *(_wins(*pair) for pair in _best(duels))]
     sentences += _lost(duels)
     sentences += [text for method in ("full", "rmt") if (text := _ending(group, ends, method))]
-    if sentences[0]:
-        return Verdict(group, tuple(text for text in sentences if text), duels, ends)
-    where = f"{group.name} on {group.setting.machine}"
-    said = [text for text in sentences if text] or [f"{NOT_MEASURED}: no point ran to its end."]
-    return Verdict(group, (f"{where}: {said[0]}", *said[1:]), duels, ends)
+    said = [text for text in sentences if text]
+    if not sentences[0]:
+        said[0] = f"{group.where()}: {said[0]}"
+    return Verdict(group, tuple(said), duels, ends)
 
 
-def _opening(group: Group) -> str:
+def _opening(group: Group, duels: Sequence[tuple[Duel, Duel]]) -> str:
     """What is missing, if anything is."""
-    where = f"{group.name} on {group.setting.machine}"
+    where = group.where()
     if not group.measured():
         return f"{where}: {NOT_MEASURED}, no point ran to its end."
     full, rmt = (
@@ -169,7 +168,11 @@ def _opening(group: Group) -> str:
         for method in ("full", "rmt")
     )
     if full and rmt:
-        return ""
+        if any(one.wins for pair in duels for one in pair):
+            return ""
+        return (
+            f"{where}: RMT against full attention is {NOT_MEASURED}, they have no length in common."
+        )
     there, missing = ("full attention", "RMT") if full else ("RMT", "full attention")
     asked = group.of("rmt" if full else "full")
     why = "no point of it ran to its end" if asked else "it is not in the records"

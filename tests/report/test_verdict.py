@@ -1,0 +1,118 @@
+"""The verdict: numbers from the records, and "not measured" where there are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from synthetic_records import figure_10, point, record
+
+from rmtscale.records.measurement import Memory
+from rmtscale.report.quantities import MEMORY, TIME
+from rmtscale.report.series import group_records
+from rmtscale.report.verdict import duel, end_of, judge
+
+
+def made(times: dict[str, dict[int, float | None]], jitter: float = 0.0) -> list[Any]:
+    """Records with given step times in seconds; None ran out of memory."""
+    from rmtscale.records.measurement import Samples
+
+    records = []
+    for method, by_length in times.items():
+        for tokens, seconds in by_length.items():
+            found: dict[str, Any] = {"outcome": "oom", "event_time": None, "memory": None}
+            if seconds is not None:
+                steps = tuple(seconds * (1 + jitter * k) for k in (-1, 0, 1))
+                size = int(seconds * 2**30)
+                found = {
+                    "event_time": Samples.of(steps),
+                    "memory": Memory(peak_allocated_bytes=size),
+                }
+            values = {"method": method, "tokens": tokens, "memory_limit_bytes": None}
+            records.append(record(point(**values), **found))
+    return records
+
+
+def text(records: list[Any]) -> str:
+    (group,) = group_records(records)
+    return " ".join(judge(group).sentences)
+
+
+def test_break_even_is_the_last_crossing() -> None:
+    records = made(
+        {
+            "full": {1000: 1.0, 2000: 3.0, 4000: 4.0, 8000: 9.0},
+            "rmt": {1000: 2.0, 2000: 2.0, 4000: 5.0, 8000: 6.0},
+        }
+    )
+    (group,) = group_records(records)
+    found = duel(group, group.of("rmt")[0], TIME)
+    assert found.better_from == 8000
+    assert found.ratios[8000] == pytest.approx(1.5)
+    assert "smaller and faster from 8,000 tokens on" in text(records)
+    assert "Full attention is faster than every RMT at 1,000, 4,000 tokens." in text(records)
+
+
+def test_out_of_memory_has_lost() -> None:
+    records = made({"full": {1000: 1.0, 2000: None}, "rmt": {1000: 2.0, 2000: 4.0}})
+    said = text(records)
+    assert "from 2,000 tokens on" in said
+    assert "Full attention ends at 1,000 tokens; at 2,000 it is out of memory" in said
+
+
+def test_overlapping_quartiles_are_no_win() -> None:
+    records = made({"full": {1000: 1.02, 2000: 3.0}, "rmt": {1000: 1.0, 2000: 2.0}}, jitter=0.1)
+    (group,) = group_records(records)
+    found = duel(group, group.of("rmt")[0], TIME)
+    assert found.wins == {1000: False, 2000: True}
+    assert found.losses == set()
+
+
+def test_a_difference_within_the_aa_noise_is_no_win() -> None:
+    records = figure_10([1000, 2000])
+    noisy = records[-1]
+    (group,) = group_records(records)
+    rmt = group.of("rmt")[1]
+    assert duel(group, rmt, TIME).wins[2000]
+    again = record(noisy.point, slower=3.0)
+    (group,) = group_records([*records[:-1], again])
+    assert not duel(group, group.of("rmt")[1], TIME).wins[2000]
+
+
+def test_full_attention_wins_everywhere() -> None:
+    said = text(made({"full": {1000: 1.0, 2000: 2.0}, "rmt": {1000: 2.0, 2000: 4.0}}))
+    assert "RMT 500 is nowhere smaller and faster" in said
+    assert "Full attention is faster than every RMT at 1,000, 2,000 tokens" in said
+
+
+def test_the_best_full_attention_is_the_opponent() -> None:
+    records = figure_10([4000])[:-1]
+    fused = record(point(tokens=4000, attention="sdpa"), slower=0.01)
+    (group,) = group_records([*records, fused])
+    assert not any(duel(group, group.of("rmt")[0], TIME).wins.values())
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ({"full": {1000: 1.0}}, "RMT against full attention is not measured, it is not in"),
+        ({"rmt": {1000: 1.0}}, "full attention against RMT is not measured, it is not in"),
+        ({"full": {1000: None}, "rmt": {1000: None}}, "not measured, no point ran to its end"),
+        ({"full": {1000: 1.0}, "rmt": {1000: None}}, "not measured, no point of it ran"),
+        (
+            {"full": {1000: 1.0}, "rmt": {2000: 1.0}},
+            "is not measured, they have no length in common",
+        ),
+    ],
+)
+def test_not_measured_is_said(times: dict[str, dict[int, float | None]], words: str) -> None:
+    said = text(made(times))
+    assert words in said
+    assert "None" not in said
+
+
+def test_the_end_of_a_series() -> None:
+    (group,) = group_records(figure_10())
+    assert end_of(group.of("full")[0]).words() == "7,000; out of memory at 8,000"
+    assert end_of(group.of("rmt")[0]).words() == "8,000"
+    assert duel(group, group.of("rmt")[0], MEMORY).longest == 7000
