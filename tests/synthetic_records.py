@@ -124,5 +124,8 @@ def inference(lengths: Sequence[int] = (4000, 16000, 64000)) -> list[Record]:
     return [
         record(point(mode="forward", dtype="bf16", attention="sdpa", tokens=tokens, **more))
         for tokens in lengths
-        for more in ({"logits": "all"}, {"method": "rmt", "segment_size": 1000, "cuda_graph": True})
+        for more in (
+            {"logits": "all"},
+            {"method": "rmt", "segment_size": 1000, "cuda_graph": True, "logits": "last"},
+        )
     ]

@@ -29,10 +29,10 @@ SEQUENCE_COLOURS = ("#882255", "#CC6677", "#E69F00", "#117733", "#44AA99")
 """For sizes of one family, in order."""
 
 _LOOKS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
-    "full": ((FULL_COLOUR, "#8A3D00", "#F0A35E", "#5C2900"), "osD^", ("-",)),
+    "full": ((FULL_COLOUR, "#8A3D00", "#F0A35E", "#5C2900"), "osD^p", ("-",)),
     "rmt": (
         (RMT_COLOUR, "#56B4E9", "#003A5C", "#2F8FC4", "#7A9CC6", "#1E5A80"),
-        "vPX<>*",
+        "vPX<>*h",
         ("--", "-.", ":"),
     ),
 }
@@ -50,8 +50,8 @@ class Look(NamedTuple):
 def looks(series: Iterable[tuple[str, str]]) -> dict[str, Look]:
     """The look of each ``(label, method)``: full attention orange and solid, RMT blue and broken.
 
-    Shades, markers and lines are gone through at different paces, so that many variants of one
-    method stay apart.
+    Shades, markers and lines are of different numbers, so that many variants of one method stay
+    apart.
     """
     found: dict[str, Look] = {}
     count = {"full": 0, "rmt": 0}

@@ -197,7 +197,7 @@ def _wins(memory: Duel, time: Duel) -> str:
     said = []
     for one in (memory, time):
         if not one.wins:
-            said.append(f"{one.quantity.name} is {NOT_MEASURED}")
+            said.append(f"not known to be {one.quantity.better}")
         elif one.better_from is None:
             said.append(f"nowhere {one.quantity.better}")
         elif one.better_from == min(one.wins):
@@ -213,8 +213,8 @@ def _wins(memory: Duel, time: Duel) -> str:
     if memory.longest is not None and memory.longest == time.longest:
         text += (
             f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention "
-            f"takes {format_ratio(memory.ratios[memory.longest])} its memory and "
-            f"{format_ratio(time.ratios[memory.longest])} its time"
+            f"takes {format_ratio(memory.ratios[memory.longest])} the memory and "
+            f"{format_ratio(time.ratios[memory.longest])} the time"
         )
     return f"{text}."
 

@@ -1,0 +1,118 @@
+"""``rmtscale report``: a folder, Markdown, CSV, two files; one line for what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_records import figure_10
+
+from rmtscale.records.record import Record
+
+
+def written(path: Path, records: Sequence[Record]) -> str:
+    path.write_text("".join(one.to_line() + "\n" for one in records), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> str:
+    return written(tmp_path / "made.jsonl", figure_10([1000, 4000, 8000]))
+
+
+def test_a_folder(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = rmtscale("report", made, "-o", str(out))
+    assert (done.code, done.err) == (0, "")
+    assert "RMT 500 is smaller" in " ".join(done.out.split())
+    names = {path.name for path in out.iterdir()}
+    assert {"index.html", "records.csv", "memory.png", "memory.svg", "exponents.svg"} <= names
+    assert (out / "memory.png").read_bytes().startswith(b"\x89PNG")
+    again = rmtscale("report", made, "-o", str(out))
+    assert again.code == 2
+    assert "exists already, expected --force" in again.err
+    assert rmtscale("report", made, "-o", str(out), "--force").code == 0
+
+
+def test_a_figure_of_an_earlier_run_goes(
+    rmtscale: Callable[..., Any], made: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    rmtscale("report", made, "-o", str(out))
+    only_full = [one for one in figure_10([1000]) if one.point.method == "full"]
+    single = written(tmp_path / "single.jsonl", only_full)
+    assert rmtscale("report", single, "-o", str(out), "--force").code == 0
+    assert not (out / "speed-up.png").exists()
+    assert "nowhere both measured" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_markdown(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+    done = rmtscale("report", made, "--format", "markdown")
+    assert done.out.startswith("# Full attention or RMT: gpt2 on Synthetic GPU 80GB\n")
+    assert "| setting | RMT | smaller from, tokens |" in done.out
+    out = tmp_path / "out"
+    assert rmtscale("report", made, "--format", "markdown", "-o", str(out)).code == 0
+    assert (out / "report.md").read_text(encoding="utf-8") == done.out
+
+
+def test_csv(rmtscale: Callable[..., Any], made: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(rmtscale("report", made, "--format", "csv").out)))
+    assert len(rows) == 10
+    assert {row["file"] for row in rows} == {"made.jsonl"}
+    assert float(rows[0]["step_seconds"]) > 0
+
+
+def test_two_files_are_compared(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+    other = written(tmp_path / "other.jsonl", figure_10([1000, 4000], slower=2.0))
+    rows = list(csv.DictReader(io.StringIO(rmtscale("report", made, other, "--format", "csv").out)))
+    assert len(rows) == 6
+    assert all(float(row["step_seconds_ratio"]) > 1.3 for row in rows)
+    assert {row["step_seconds_outside_noise"] for row in rows} == {"True"}
+    said = rmtscale("report", made, other, "--format", "markdown").out
+    assert "## A against B" in said
+    assert "A: made.jsonl | B: other.jsonl" in said
+    assert "3 points are only in A." in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.jsonl", "-o", "x"], "error: records 'nowhere.jsonl': no such file"),
+        (["{made}"], "error: no --out: expected a folder for the page"),
+        (["{made}", "--format", "pdf"], "error: format 'pdf': expected one of html, markdown, csv"),
+        (["{empty}", "-o", "x"], "error: records 'empty.jsonl': hold none"),
+    ],
+)
+def test_bad_input_is_one_line(
+    rmtscale: Callable[..., Any], made: str, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    empty = written(tmp_path / "empty.jsonl", [])
+    done = rmtscale("report", *(one.format(made=made, empty=empty) for one in arguments))
+    assert done.code == 2
+    assert done.err.startswith(words)
+    assert done.err.count("\n") == 1
+
+
+def test_a_torn_line_is_a_warning(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+    with Path(made).open("a", encoding="utf-8") as file:
+        file.write('{"schema_version": 1, "poi')
+    done = rmtscale("report", made, "--format", "csv")
+    assert done.code == 0
+    assert done.err == "warning: made.jsonl: skipped 1 torn line at the end\n"
+
+
+def test_no_torch_is_loaded(made: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom rmtscale.cli.main import main\n"
+        f"try:\n    main(['report', {made!r}, '-o', {str(tmp_path / 'out')!r}])\n"
+        "except SystemExit as leaving:\n    assert not leaving.code\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False False"
