@@ -139,6 +139,8 @@ LIGHT = [
     "from rmtscale.cli.main import build_app; build_app()",
     "import rmtscale.experiments.figure_2",
     "import rmtscale.report.figures.figure_2",
+    "import rmtscale.experiments.figure_10",
+    "import rmtscale.report.page, rmtscale.report.document",
     "import rmtscale.records.store",
     "import rmtscale.profiler.sweep, rmtscale.profiler.definition",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from rmtscale.errors import BadInput
@@ -130,12 +131,12 @@ class Point:
     @property
     def key(self) -> str:
         """The identity: equal for equal points, in this process and in any file."""
-        return json.dumps(to_mapping(self), sort_keys=True)
+        return _identity(self)
 
     @property
     def series(self) -> str:
         """The identity of what it is one length of."""
-        return json.dumps(to_mapping(self) | {"tokens": 0, "replicate": 0}, sort_keys=True)
+        return _series(self)
 
     def title(self) -> str:
         """The series in words: ``rmt 500+2, train, fp32, sdpa, one checkpoint per segment``."""
@@ -157,3 +158,14 @@ class Point:
         if self.segment_size is not None:
             method = f"rmt {self.segment_size} with {self.memory_tokens} memory tokens"
         return f"{self.model.name}, {method}: {', '.join(words)}"
+
+
+# A report asks for these again and again; they take longer than all else it reads.
+@lru_cache(maxsize=65536)
+def _identity(point: Point) -> str:
+    return json.dumps(to_mapping(point), sort_keys=True)
+
+
+@lru_cache(maxsize=65536)
+def _series(point: Point) -> str:
+    return json.dumps(to_mapping(point) | {"tokens": 0, "replicate": 0}, sort_keys=True)

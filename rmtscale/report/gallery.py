@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
@@ -138,13 +138,26 @@ def draw_all(groups: Sequence[Group], workers: int = 2) -> list[Picture]:
     drawn = [group for group in groups if group.measured()][:MOST_PANELS]
     if not drawn:
         return [_picture(exhibit) for exhibit in EXHIBITS]
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        places = range(len(EXHIBITS))
-        return list(pool.map(partial(_draw, drawn, looks), places))
+    # Forked: what is to be drawn is there already, and only pictures are sent between them.
+    with ProcessPoolExecutor(
+        workers, get_context("fork"), initializer=_Work.hand_over, initargs=(drawn, looks)
+    ) as pool:
+        return list(pool.map(_draw, range(len(EXHIBITS))))
 
 
-def _draw(groups: Sequence[Group], looks: Mapping[str, Look], place: int) -> Picture:
-    figure = EXHIBITS[place].draw(groups, looks)
+class _Work:
+    """What the processes draw."""
+
+    groups: Sequence[Group] = ()
+    looks: Mapping[str, Look] = MappingProxyType({})
+
+    @classmethod
+    def hand_over(cls, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
+        cls.groups, cls.looks = groups, looks
+
+
+def _draw(place: int) -> Picture:
+    figure = EXHIBITS[place].draw(_Work.groups, _Work.looks)
     if figure is None:
         return _picture(EXHIBITS[place])
     files = style.render(figure)

@@ -76,20 +76,16 @@ def predicted_tables(
 def noise(records: Iterable[Record]) -> list[str]:
     """What the halves of each A/A pair differ by: the same point, measured twice."""
     by_key = {record.point.key: record for record in records}
+    once = {
+        (record.point.series, record.point.tokens): record
+        for record in by_key.values()
+        if not record.point.replicate
+    }
     said = []
     for second in by_key.values():
         if not second.point.replicate:
             continue
-        first = next(
-            (
-                one
-                for one in by_key.values()
-                if not one.point.replicate
-                and one.point.series == second.point.series
-                and one.point.tokens == second.point.tokens
-            ),
-            None,
-        )
+        first = once.get((second.point.series, second.point.tokens))
         if first is None:
             continue
         a, b = first.measured.step_seconds, second.measured.step_seconds

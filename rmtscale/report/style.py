@@ -105,13 +105,31 @@ def new_figure(columns: int = 1, width: float = 9.0, height: float = 4.4) -> tup
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
+class Margins(NamedTuple):
+    """Inches around each panel, for what is written there."""
+
+    left: float = 0.85
+    right: float = 0.12
+    bottom: float = 0.5
+    top: float = 0.32
+
+
 def new_grid(
-    panels: int, rows: Sequence[float] = (1.0,), width: float = 7.2, height: float = 4.2
+    panels: int,
+    rows: Sequence[float] = (1.0,),
+    width: float = 7.2,
+    height: float = 4.2,
+    margins: Margins = Margins(),  # noqa: B008
+    below: float = 0.0,
 ) -> tuple[Figure, list[list[Axes]]]:
     """Panels side by side, two in a row; each is ``rows`` axes on top of each other.
 
+    Margins are given, not found: to find them a figure has to be drawn twice more.
+
     Args:
         rows: relative heights of the axes of one panel; they share their lengths.
+        height: of one panel, inches.
+        below: inches under all panels, for a legend.
 
     Returns:
         The figure, and for each panel its axes from top to bottom.
@@ -120,19 +138,32 @@ def new_grid(
 
     columns = min(panels, 2)
     lines = math.ceil(panels / columns)
-    figure = Figure(figsize=(width if columns == 1 else 11.0, height * lines))
-    grid = figure.add_gridspec(lines * len(rows), columns, height_ratios=list(rows) * lines)
+    width = width if columns == 1 else 11.0
+    total = height * lines + below
+    figure = Figure(figsize=(width, total))
+    figure.set_layout_engine("none")
+    inner_width = width / columns - margins.left - margins.right
+    inner_height = height - margins.top - margins.bottom
+    grid = figure.add_gridspec(
+        lines,
+        columns,
+        left=margins.left / width,
+        right=1 - margins.right / width,
+        bottom=(margins.bottom + below) / total,
+        top=1 - margins.top / total,
+        wspace=(margins.left + margins.right) / inner_width,
+        hspace=(margins.bottom + margins.top) / inner_height,
+    )
     found = []
     for panel in range(panels):
-        line, column = divmod(panel, columns)
-        top = figure.add_subplot(grid[line * len(rows), column])
-        below = [
-            figure.add_subplot(grid[line * len(rows) + row, column], sharex=top)
-            for row in range(1, len(rows))
-        ]
-        for axes in (top, *below)[:-1]:
+        cell = grid[divmod(panel, columns)].subgridspec(
+            len(rows), 1, height_ratios=list(rows), hspace=0.09
+        )
+        first = figure.add_subplot(cell[0])
+        others = [figure.add_subplot(cell[row], sharex=first) for row in range(1, len(rows))]
+        for axes in (first, *others)[:-1]:
             axes.tick_params(labelbottom=False)
-        found.append([top, *below])
+        found.append([first, *others])
     return figure, found
 
 
@@ -185,7 +216,7 @@ def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -
 
 def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
     """A log y axis ticked in the words of ``show``, every 1, 2 and 5 where there is room."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log", base=base)
     low, high = axes.get_ylim()
@@ -197,7 +228,7 @@ def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
         subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axes.yaxis.set_major_locator(LogLocator(base=base, subs=subs, numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(show(value))))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(low, high)
 
 

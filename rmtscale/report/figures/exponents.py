@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_SHOWN = (-0.4, 2.9)
+"""Exponents that are on the axis."""
+
+
 def fits(group: Group) -> list[tuple[Series, Quantity, Power]]:
     """Every fit there is: time first, then memory."""
     return [
@@ -33,7 +37,12 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     if not found:
         return None
     most = max(len(rows) for _, rows in found)
-    figure, panels = style.new_grid(len(found), height=1.4 + 0.32 * most)
+    longest = max(len(series.label) for _, rows in found for series, _, _ in rows)
+    figure, panels = style.new_grid(
+        len(found),
+        height=1.2 + 0.3 * most,
+        margins=style.Margins(left=1.15 + 0.064 * longest, right=1.55),
+    )
     for (axes,), (group, rows) in zip(panels, found, strict=True):
         _dots(axes, rows, looks)
         axes.set_title(group.name)
@@ -44,7 +53,7 @@ def _dots(axes: Axes, rows: Sequence[tuple[Series, Quantity, Power]], looks: Loo
     for place, (series, _, fit) in enumerate(rows):
         look = looks[series.label]
         # An interval of three points can be wider than any axis; it is cut there, not hidden.
-        low, high = max(fit.low, -0.6), min(fit.high, 3.2)
+        low, high = max(fit.low, _SHOWN[0]), min(fit.high, _SHOWN[1])
         axes.plot([low, high], [place] * 2, "-", color=look.colour, linewidth=2.2, alpha=0.6)
         axes.plot(
             [fit.exponent],
@@ -56,14 +65,14 @@ def _dots(axes: Axes, rows: Sequence[tuple[Series, Quantity, Power]], looks: Loo
         )
         axes.annotate(
             f"{fit.exponent:.2f} from {style.short_tokens(fit.first_tokens)} on"
-            + ("" if fit.is_power else " (no power yet)"),
+            + ("" if fit.is_power else " (no power)"),
             (1.01, place),
             xycoords=axes.get_yaxis_transform(),
             va="center",
             fontsize=8,
             color=look.colour,
         )
-    for value, words in ((0, "constant"), (1, "linear"), (2, "quadratic")):
+    for value, words in ((0, "0"), (1, "1: linear"), (2, "2: quadratic")):
         axes.axvline(value, color=style.REFERENCE_COLOUR, linewidth=0.8, linestyle=":")
         axes.annotate(
             words,
@@ -78,6 +87,6 @@ def _dots(axes: Axes, rows: Sequence[tuple[Series, Quantity, Power]], looks: Loo
         range(len(rows)), [f"{series.label}: {quantity.name}" for series, quantity, _ in rows]
     )
     axes.set_ylim(len(rows) - 0.4, -1.1)
-    axes.set_xlim(-0.6, 3.2)
+    axes.set_xlim(*_SHOWN)
     axes.set_xlabel("exponent of length")
     axes.grid(False, axis="y")

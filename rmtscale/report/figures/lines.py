@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Looks = Mapping[str, Look]
+MOST_MARKERS = 15
+"""On one line; with more they would touch."""
 MARKS = {
     "oom": ("x", "out of memory"),
     "timeout": ("+", "out of time"),
@@ -45,6 +47,7 @@ def draw_series(
         marker=look.marker,
         color=look.colour,
         markersize=5,
+        markevery=-(-len(values) // MOST_MARKERS) or 1,
         markerfacecolor="white" if series.method == "rmt" else look.colour,
         gid=series.label,
     )

@@ -63,12 +63,18 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     if not found:
         return None
     most = max(len(rows) for _, rows in found)
-    figure, panels = style.new_grid(len(found), height=1.5 + 0.5 * most)
+    longest = max(len(label) for _, rows in found for label, _ in rows)
+    figure, panels = style.new_grid(
+        len(found),
+        height=1.1 + 0.5 * most,
+        margins=style.Margins(left=0.25 + 0.068 * max(longest, 14)),
+        below=0.55,
+    )
     for (axes,), (group, rows) in zip(panels, found, strict=True):
         _bars(axes, rows)
         axes.set_title(group.name)
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=8)
     return figure
 
 

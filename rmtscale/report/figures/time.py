@@ -45,15 +45,13 @@ def _quartiles(axes: Axes, group: Group, looks: Looks) -> None:
     """Half of the steps lie within the bar; often it is smaller than the marker."""
     assert TIME.spread is not None
     for series in group.series:
-        for record in series.records:
-            spread = TIME.spread(record)
-            if spread is not None:
-                axes.plot(
-                    [record.point.tokens] * 2,
-                    spread,
-                    color=looks[series.label].colour,
-                    lw=3.0,
-                    alpha=0.35,
-                    solid_capstyle="butt",
-                    gid="quartiles",
-                )
+        found = {record.point.tokens: TIME.spread(record) for record in series.records}
+        bars = {tokens: ends for tokens, ends in found.items() if ends is not None}
+        axes.vlines(
+            list(bars),
+            [low for low, _ in bars.values()],
+            [high for _, high in bars.values()],
+            color=looks[series.label].colour,
+            linewidth=3.0,
+            alpha=0.35,
+        )
