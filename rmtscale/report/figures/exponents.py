@@ -41,7 +41,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     figure, panels = style.new_grid(
         len(found),
         height=1.2 + 0.3 * most,
-        margins=style.Margins(left=1.15 + 0.064 * longest, right=1.55),
+        margins=style.Margins(left=1.3 + 0.068 * longest, right=1.55),
     )
     for (axes,), (group, rows) in zip(panels, found, strict=True):
         _dots(axes, rows, looks)

@@ -114,7 +114,7 @@ def mark_failures(axes: Axes, group: Group, looks: Looks, height: float | None =
                     words,
                     (tokens, place),
                     xycoords=transform,
-                    xytext=(8, -1),
+                    xytext=(8, -1 if height is None else 8),
                     textcoords="offset points",
                     fontsize=8,
                     color=looks[series.label].colour,
