@@ -50,12 +50,12 @@ class Look(NamedTuple):
 def looks(series: Iterable[tuple[str, str]]) -> dict[str, Look]:
     """The look of each ``(label, method)``: full attention orange and solid, RMT blue and broken.
 
-    Shades, markers and lines are of different numbers, so that many variants of one method stay
-    apart.
+    The first of a method has its main colour. Shades, markers and lines are of different numbers,
+    so that many variants of one method stay apart.
     """
     found: dict[str, Look] = {}
     count = {"full": 0, "rmt": 0}
-    for label, method in sorted(set(series), key=lambda one: (one[1], len(one[0]), one[0])):
+    for label, method in dict.fromkeys(series):
         shades, markers, lines = _LOOKS[method]
         index = count[method]
         count[method] += 1
