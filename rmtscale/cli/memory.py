@@ -40,6 +40,7 @@ def command(
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
     dropout: options.Dropout = True,
+    logits: options.Logits = "last",
     bptt_segments: options.BpttSegments = None,
     checkpoint_segments: options.CheckpointSegments = False,
     checkpoint_layers: options.CheckpointLayers = False,
@@ -64,6 +65,7 @@ def command(
             attention=attention,
             optimizer=optimizer,
             dropout=None if dropout else False,
+            logits=logits,
             bptt_segments=bptt_segments,
             checkpoint_segments=checkpoint_segments,
             checkpoint_layers=checkpoint_layers,
@@ -93,6 +95,7 @@ def command(
                 "dtype": dtype,
                 "attention": attention,
                 "optimizer": optimizer if mode == "train" else None,
+                "logits": ("last" if rmt else logits) if mode == "forward" else None,
                 "peak_bytes": peak.total,
                 "peak_moment": peak.moment,
             }

@@ -40,5 +40,9 @@ CheckpointSegments = Annotated[
 CheckpointLayers = Annotated[
     bool, typer.Option("--checkpoint-layers", help="One activation checkpoint per layer.")
 ]
+Logits = Annotated[
+    str,
+    typer.Option(help="forward, full attention: logits of all tokens or the last (as RMT has)."),
+]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]

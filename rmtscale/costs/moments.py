@@ -68,6 +68,11 @@ class Segment(NamedTuple):
     work: LayerWork
 
 
+def last_logits_bytes(model: ModelSpec, workload: Workload) -> int:
+    """Logits of the last token of each sequence."""
+    return workload.batch_size * model.vocabulary * workload.dtype_bytes
+
+
 class Step:
     """One forward pass or one training step of full attention: a single segment.
 
@@ -97,10 +102,13 @@ class Step:
         )
 
     def forward(self) -> Iterator[Moment]:
-        """Inference: one layer at a time, then the logits."""
+        """Inference: one layer at a time, then the logits, of all tokens or the last."""
         segment = self._segment(self.workload.tokens, self.workload.tokens)
         yield Moment("inside a layer", work=segment.work.forward)
-        yield Moment("at the logits", head=segment.head.forward, work=segment.hidden)
+        head = segment.head.forward
+        if self.model.decoder and self.workload.logits == "last":
+            head = last_logits_bytes(self.model, self.workload)
+        yield Moment("at the logits", head=head, work=segment.hidden)
 
     def train(self) -> Iterator[Moment]:
         """Training: forward, backward, then the optimizer."""

@@ -51,7 +51,8 @@ def make_plan(
     """
 
     def at(tokens: int) -> Workload:
-        return replace(workload, tokens=tokens)
+        # The last logits for both: it is all that an RMT forms, so nothing else compares.
+        return replace(workload, tokens=tokens, logits="last")
 
     def peak_bytes(tokens: int, with_memory: Recurrence | None, *, checkpoint: bool = False) -> int:
         work = at(tokens)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, Saved
-from rmtscale.costs.moments import Moment, Segment, Step
+from rmtscale.costs.moments import Moment, Segment, Step, last_logits_bytes
 from rmtscale.costs.parameters import memory_parameters
 from rmtscale.costs.working_set import fused_head_work
 from rmtscale.specs.model import ModelSpec
@@ -45,13 +45,13 @@ class RecurrentStep(Step):
 
     def forward(self) -> Iterator[Moment]:
         """Inference: one layer of one segment at a time, then the logits of the last token."""
-        model, batch, segment = self.model, self.workload.batch_size, self.full
+        model, segment = self.model, self.full
         # The segment's input, where the backbone goes on with another tensor than that.
         held = segment.output * (model.projected_embedding or not model.decoder)
         yield Moment("inside a layer", state=self.state, work=segment.work.forward + held)
         head = segment.head.forward
         if model.decoder:
-            head = batch * model.vocabulary * self.workload.dtype_bytes
+            head = last_logits_bytes(model, self.workload)
         yield Moment("at the logits", head=head, state=2 * self.state, work=segment.output)
 
     def train(self) -> Iterator[Moment]:

@@ -89,8 +89,6 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
     if last_only:
         head = flops.by_name()["forward.head"]
         total -= head - head // point.tokens
-    # The memory formulas have no pass of full attention with the last logits only.
-    covered = point.method == "rmt" or not last_only
     seconds = None
     if device is not None:
         try:
@@ -101,7 +99,7 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
             device = None
     return Prediction(
         flops=total,
-        peak_bytes=estimate_memory(model, work, recurrence).total if covered else None,
+        peak_bytes=estimate_memory(model, work, recurrence).total,
         seconds=seconds,
         device=None if device is None else device.name,
     )

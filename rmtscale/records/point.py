@@ -95,6 +95,7 @@ class Point:
             attention=self.attention,
             optimizer=self.optimizer or "none",
             dropout=None if self.dropout else False,
+            logits=self.logits or "all",
             bptt_segments=self.bptt_segments,
             checkpoint_segments=self.checkpoint_segments,
             checkpoint_layers=self.checkpoint_layers,

@@ -14,6 +14,7 @@ MODES = ("forward", "train")
 METHODS = ("full", "rmt")
 DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 ATTENTIONS = ("eager", "sdpa")
+LOGITS = ("all", "last")
 OPTIMIZERS = ("adamw", "adamw-fused", "sgd", "none")
 
 
@@ -38,6 +39,10 @@ class Workload:
     """``adamw`` is torch's default (foreach): one more copy of the weights while it steps."""
     dropout: bool | None = None
     """None: as the model's released config has it. False: off. Matters in ``train`` only."""
+    logits: str = "all"
+    """``forward`` of a language model with full attention: logits of ``all`` tokens, as Hugging
+    Face's modules give them unasked, or of the ``last``. An RMT gives those of the last. Matters
+    for memory; FLOPs count the head on all text."""
     bptt_segments: int | None = None
     """RMT: segments a gradient flows back through; None is all of them (the paper's choice)."""
     checkpoint_segments: bool = False
@@ -51,6 +56,7 @@ class Workload:
         require_one_of("mode", self.mode, MODES)
         require_one_of("dtype", self.dtype, DTYPE_BYTES)
         require_one_of("attention", self.attention, ATTENTIONS)
+        require_one_of("logits", self.logits, LOGITS)
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.bptt_segments is not None:
             require_positive("bptt segments", self.bptt_segments)

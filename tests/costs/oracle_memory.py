@@ -315,7 +315,7 @@ def measure_step(
             live.restart()
             if not workload.train:
                 with torch.no_grad():
-                    model(ids) if recurrence else _full(model, spec, ids, train=False)
+                    model(ids) if recurrence else _full(model, spec, ids, False, workload.logits)
                 continue
             if recurrence:
                 _train_rmt(model, spec, ids, live.backward)
@@ -355,8 +355,12 @@ def _train_rmt(
         del loss
 
 
-def _full(model: torch.nn.Module, spec: ModelSpec, ids: torch.Tensor, train: bool) -> Any:
+def _full(
+    model: torch.nn.Module, spec: ModelSpec, ids: torch.Tensor, train: bool, logits: str = "all"
+) -> Any:
     kwargs: dict[str, Any] = {"use_cache": False} if spec.decoder else {}
+    if spec.decoder and logits == "last":
+        kwargs["logits_to_keep"] = 1
     if train:
         kwargs["labels"] = ids if spec.decoder else ids[:, 0]
     return model(input_ids=ids, **kwargs)

@@ -87,6 +87,12 @@ def test_full_attention(
     check(name, vocabulary, None, **fields)
 
 
+@pytest.mark.parametrize("tokens", [64, 512])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_full_attention_with_the_last_logits(name: str, tokens: int) -> None:
+    check(name, 4000, None, mode="forward", logits="last", tokens=tokens)
+
+
 # A segment has 122 text tokens: one alone, two, four and seven with a shorter first.
 @pytest.mark.parametrize(
     ("tokens", "vocabulary", "other_tie", "batch_size", "attention", "dtype", "dropout"),

@@ -23,7 +23,7 @@ def test_both_sides_of_each_length(name: str, mode: str) -> None:
     model = PRESETS[name]
 
     def work(tokens: int) -> Workload:
-        return Workload(tokens=tokens, mode=mode)  # type: ignore[arg-type]
+        return Workload(tokens=tokens, mode=mode, logits="last")  # type: ignore[arg-type]
 
     plan = make_plan(model, work(1), RMT, A100, "hoffmann")
     costs = {
