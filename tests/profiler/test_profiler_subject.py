@@ -102,7 +102,12 @@ def test_state_between_steps(point: Callable[..., Point], tiny: Callable[[str], 
 def test_every_optimizer(
     optimizer: str, point: Callable[..., Point], tiny: Callable[[str], Any]
 ) -> None:
-    Subject(point(model=tiny("gpt2"), tokens=20, mode="train", optimizer=optimizer)).step()
+    subject = Subject(point(model=tiny("gpt2"), tokens=20, mode="train", optimizer=optimizer))
+    before = [parameter.detach().clone() for parameter in subject.model.parameters()]
+    subject.step()
+    after = list(subject.model.parameters())
+    moved = any(not torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert moved == (optimizer != "none")
 
 
 @pytest.mark.parametrize("method", [{}, RMT], ids=["full", "rmt"])
@@ -110,7 +115,9 @@ def test_every_optimizer(
 def test_libraries_are_warmed_by_every_kind(
     name: str, method: dict[str, Any], point: Callable[..., Point], tiny: Callable[[str], Any]
 ) -> None:
-    warm_libraries(point(model=tiny(name), tokens=60, attention="eager", **method))
+    with FlopCounterMode(display=False) as counter:
+        warm_libraries(point(model=tiny(name), tokens=60, attention="eager", **method))
+    assert counter.get_total_flops() > 0
 
 
 def test_dtype_and_dropout(point: Callable[..., Point], tiny: Callable[[str], Any]) -> None:
