@@ -76,7 +76,7 @@ def term_is_recomputed(
 ) -> bool:
     """Whether a backward pass computes this term once more."""
     if workload.checkpoint_segments and recurrence is not None:
-        return not term.once
+        return not term.once and term.name != "head"  # scored at once, outside the checkpoint
     if not workload.checkpoint_layers or not term.in_block:
         return False
     if convention == "matmul" and term.name == "dense_down":

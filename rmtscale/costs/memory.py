@@ -14,7 +14,7 @@ What a measured step must honour for the comparison to be fair:
   adapters or hooks on its head. In training ``keep_logits="none"``: the head is scored and
   differentiated segment by segment, and only the gradient by the text's hidden states waits.
   In a forward pass ``keep_logits="last"``, or ``infer`` without a CUDA graph.
-* ``checkpoint_segments`` recomputes a whole segment, head and all; one is alive at a time.
+* ``checkpoint_segments`` recomputes a whole segment but for its head; one is alive at a time.
 * ``bptt_segments=k`` is ``window_losses`` with ``backward`` after each window: at most k segments
   are kept. ``loss.backward()`` on the output of ``forward`` takes one more copy of the gradients.
   Of an encoder, which answers from its last segment, only the last window has a graph.

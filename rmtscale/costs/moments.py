@@ -17,7 +17,14 @@ from rmtscale.costs.activations import (
     layer_activations,
 )
 from rmtscale.costs.parameters import block_matrix_weights
-from rmtscale.costs.working_set import HeadWork, LayerWork, head_work, layer_work, mask_bytes
+from rmtscale.costs.working_set import (
+    EMBEDDINGS_HELD,
+    HeadWork,
+    LayerWork,
+    head_work,
+    layer_work,
+    mask_bytes,
+)
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 
@@ -98,8 +105,12 @@ class Step:
             layer_activations(model, rates, batch, size),
             backbone_activations(model, workload, rates, batch, size),
             head_work(model, w, batch, text),
-            layer_work(model, workload, rates, size),
+            layer_work(model, workload, rates, size, self._held()),
         )
+
+    def _held(self) -> int:
+        """Tensors of model width that are held through all layers."""
+        return EMBEDDINGS_HELD[self.model.kind]
 
     def forward(self) -> Iterator[Moment]:
         """Inference: one layer at a time, then the logits, of all tokens or the last."""

@@ -2,8 +2,8 @@
 
 Those of ``rmtscale.rmt``. A decoder that is trained scores each segment as soon as it is there:
 the gradient by its hidden states waits for the backward pass and not its logits, and the head's
-own gradient is summed over the segments in fp32. With one checkpoint per segment the head is
-recomputed with everything else and differentiated like any other layer.
+own gradient is summed over the segments in fp32. With one checkpoint per segment that gradient is
+all that a segment keeps, besides the state it was given.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ class RecurrentStep(Step):
             depth = 1  # nothing leads from an earlier segment to the answer
         self.window = min(depth, self.segments)
         self.checkpointed = workload.checkpoint_segments
-        self.fused = model.decoder and not self.checkpointed
         # Of an encoder, only the last window has a graph and a loss.
         self.later = model.decoder and self.window < self.segments
+
+    def _held(self) -> int:
+        return 0 if self.model.decoder else super()._held()
 
     def forward(self) -> Iterator[Moment]:
         """Inference: one layer of one segment at a time, then the logits of the last token."""
         model, segment = self.model, self.full
-        # The segment's input, where the backbone goes on with another tensor than that.
-        held = segment.output * (model.projected_embedding or not model.decoder)
+        held = 0 if model.decoder else segment.output  # the segment's input
         yield Moment("inside a layer", state=self.state, work=segment.work.forward + held)
         head = segment.head.forward
         if model.decoder:
@@ -77,27 +78,32 @@ class RecurrentStep(Step):
         now = Moment("", gradients, *waiting, targets, states)
         yield from self._newest(segment, now, count > 1)
         if count > 1:
-            # From here on all weights have a gradient; what waits includes this segment.
+            # From here on all weights have a gradient; what waits includes this segment. Of a head
+            # with weights of its own a later window has added its gradient by now.
             gone = kept if second is segment else waiting
             fewer = Saved(waiting.attention - gone.attention, waiting.other - gone.other)
-            now = Moment("", gradients + self.weights, *fewer, targets, states)
-            if self.checkpointed and self.model.decoder:
-                yield from self._at_the_loss(second, now)
+            added = segment.head.weight * (self.later and not self.tied)
+            now = Moment("", gradients + self.weights - added, *fewer, targets, states)
             yield from self._in_the_backbone(second, now, new=False, head=0)
         yield self._optimizer()
 
     def _newest(self, segment: Segment, now: Moment, several: bool) -> Iterator[Moment]:
         """The last segment of a window, which is differentiated first; ``several``: of many."""
         new = several or not self.later
-        if not self.fused:
-            yield from self._at_the_loss(segment, now)
+        if not self.model.decoder:
+            saved = segment.backbone.plus(Saved(now.attention, now.activations))
+            at_loss = now._replace(attention=saved.attention, activations=saved.other)
+            yield from self._at_the_loss(segment, at_loss)
             yield from self._in_the_backbone(segment, now, new, segment.head.weight)
             return
         w, batch, head = self.workload.dtype_bytes, self.workload.batch_size, segment.head
         work = fused_head_work(self.model, w, batch, self.text)
         # The last hidden states, of which torch copies the text where a batch is sliced.
         output = segment.output + (batch > 1) * head.text
-        scored = segment.backbone.plus(Saved(now.attention, now.activations - segment.output))
+        own = Saved(0, 0)  # of a checkpointed segment there is nothing yet
+        if not self.checkpointed:
+            own = segment.backbone.plus(Saved(0, -segment.output))
+        scored = own.plus(Saved(now.attention, now.activations))
         name = "where the last segment is scored"
         before = now.gradients + several * work.summed
         yield Moment(name, before, *scored, now.head + work.logits, now.state, output)
@@ -115,20 +121,13 @@ class RecurrentStep(Step):
         segment = segment._replace(final=segment.final - segment.output, backbone=backbone)
         yield from self._in_the_backbone(segment, now, new, stays)
 
-    def _at_the_loss(self, segment: Segment, others: Moment) -> Iterator[Moment]:
-        saved = segment.backbone.plus(Saved(others.attention, others.activations))
-        if self.model.decoder:  # a loss of its own
-            segment = segment._replace(head=segment.head._replace(loss=segment.head.two))
-        now = others._replace(attention=saved.attention, activations=saved.other)
-        yield from super()._at_the_loss(segment, now)
-
     def _kept(self, segment: Segment) -> Saved:
         """What a segment keeps until its backward pass."""
         if self.checkpointed:
-            return Saved(0, 0)
+            return Saved(0, segment.head.text)  # nothing of an encoder, whose head is its last's
         kept = segment.backbone
         if self.workload.checkpoint_layers:
             kept = kept.plus(Saved(0, segment.mask))
-        if self.fused:  # the head keeps a gradient of its text, and not what it has read
+        if self.model.decoder:  # the head keeps a gradient of its text, and not what it has read
             kept = kept.plus(Saved(0, segment.head.text - segment.output))
         return kept

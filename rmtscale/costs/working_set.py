@@ -52,15 +52,19 @@ def mask_bytes(model: ModelSpec, workload: Workload, size: int) -> int:
     return workload.batch_size * size * size * workload.dtype_bytes
 
 
-def layer_work(model: ModelSpec, workload: Workload, rates: Rates, size: int) -> LayerWork:
-    """Largest temporaries of one layer over the workload's batch of ``size`` tokens each."""
+def layer_work(
+    model: ModelSpec, workload: Workload, rates: Rates, size: int, held: int
+) -> LayerWork:
+    """Largest temporaries of one layer over the workload's batch of ``size`` tokens each.
+
+    ``held`` tensors of model width are there through all layers (``EMBEDDINGS_HELD``).
+    """
     w, batch = workload.dtype_bytes, workload.batch_size
     tokens, square = batch * size, batch * size * size
     width, query, kv, inner = model.width, model.query_width, model.kv_width, model.mlp_width
     forward, backward = FEED_FORWARD_FORWARD, FEED_FORWARD_BACKWARD
     up = GATED["forward"] if model.gated_mlp else forward[model.activation]
     down = GATED["backward"] if model.gated_mlp else backward[model.activation]
-    held = EMBEDDINGS_HELD[model.kind]
     # Behind a post-norm, what attention reads is the block's input and its residual as well.
     around = (held + 2 * (not model.post_norm)) * width
     in_attention = tokens * w * (around + 2 * query + 2 * kv)
@@ -108,8 +112,6 @@ class HeadWork(NamedTuple):
     """Gradient of the head's matrix."""
     text: int = 0
     """Gradient by the hidden states of the text."""
-    two: int = 0
-    """``loss`` of an RMT that recomputes its head: the logits and their gradient, in fp32 too."""
 
 
 def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
@@ -134,7 +136,6 @@ def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
         logits * w + hidden,
         model.vocabulary * model.embedding_width * w,
         hidden,
-        logits * (2 * w + (FP32_BYTES if w < FP32_BYTES else 0)) + labels,
     )
 
 

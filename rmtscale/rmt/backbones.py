@@ -139,72 +139,72 @@ def decoder_hidden(
             attention_mask=None,
             past_key_values=past,
         )
-    shared = {"attention_mask": mask, "use_cache": past is not None}
-    run = {
-        "gpt2": _gpt2_hidden,
-        "gpt_neo": _gpt2_hidden,
-        "gpt_neox": _gpt_neox_hidden,
-        "llama": _llama_hidden,
-        "opt": _opt_hidden,
+    given = {
+        "attention_mask": mask,
+        "position_ids": position_ids,
+        "use_cache": past is not None,
+        CACHE_ARGUMENT[backbone.config.model_type]: past,
+    }
+    enter = {
+        "gpt2": _enter_gpt2,
+        "gpt_neo": _enter_gpt2,
+        "gpt_neox": _enter_gpt_neox,
+        "llama": _enter_llama,
+        "opt": _enter_opt,
     }[backbone.config.model_type]
-    return run(backbone, embeds_BTE, position_ids, past, shared)
-
-
-def _through(blocks: Iterable[nn.Module], hidden_BTD: Tensor, **given: Any) -> Tensor:
+    hidden_BTD, blocks, leave = enter(backbone, embeds_BTE, given)
+    del embeds_BTE  # neither this nor the first hidden states are held through the layers
     for block in blocks:
         out = block(hidden_BTD, **given)
         hidden_BTD = out[0] if isinstance(out, tuple) else out
+        del out
+    for module in leave:
+        hidden_BTD = hidden_BTD if module is None else module(hidden_BTD)
     return hidden_BTD
 
 
-def _gpt2_hidden(
-    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
-) -> Tensor:
+CACHE_ARGUMENT = {
+    "gpt2": "past_key_values",
+    "gpt_neo": "layer_past",
+    "gpt_neox": "layer_past",
+    "llama": "past_key_values",
+    "opt": "past_key_values",
+}
+"""What a block of each kind calls the cache it is given."""
+
+Entered = tuple[Tensor, Iterable[nn.Module], tuple[nn.Module | None, ...]]
+"""First hidden states, (B, T, D); the blocks; what comes after them."""
+
+
+def _enter_gpt2(backbone: Any, embeds_BTE: Tensor, given: dict[str, Any]) -> Entered:
     base = backbone.transformer
-    hidden_BTD = base.drop(embeds_BTE + base.wpe(position_ids))
-    if backbone.config.model_type == "gpt2":
-        given = {"past_key_values": past, "position_ids": position_ids}
-    else:
-        given = {"layer_past": past}
-    last_BTD: Tensor = base.ln_f(_through(base.h, hidden_BTD, **given, **shared))
-    return last_BTD
+    hidden_BTD = base.drop(embeds_BTE + base.wpe(given["position_ids"]))
+    if backbone.config.model_type == "gpt_neo":
+        del given["position_ids"]
+    return hidden_BTD, base.h, (base.ln_f,)
 
 
-def _gpt_neox_hidden(
-    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
-) -> Tensor:
+def _enter_gpt_neox(backbone: Any, embeds_BTE: Tensor, given: dict[str, Any]) -> Entered:
     base = backbone.gpt_neox
     hidden_BTD = base.emb_dropout(embeds_BTE)
-    rotary = base.rotary_emb(hidden_BTD, position_ids=position_ids)
-    given = {"layer_past": past, "position_ids": position_ids, "position_embeddings": rotary}
-    last_BTD: Tensor = base.final_layer_norm(_through(base.layers, hidden_BTD, **given, **shared))
-    return last_BTD
+    given["position_embeddings"] = base.rotary_emb(hidden_BTD, position_ids=given["position_ids"])
+    return hidden_BTD, base.layers, (base.final_layer_norm,)
 
 
-def _llama_hidden(
-    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
-) -> Tensor:
+def _enter_llama(backbone: Any, embeds_BTE: Tensor, given: dict[str, Any]) -> Entered:
     base = backbone.model
-    rotary = base.rotary_emb(embeds_BTE, position_ids=position_ids)
-    given = {"past_key_values": past, "position_ids": position_ids, "position_embeddings": rotary}
-    hidden_BTD: Tensor = base.norm(_through(base.layers, embeds_BTE, **given, **shared))
-    return hidden_BTD
+    given["position_embeddings"] = base.rotary_emb(embeds_BTE, position_ids=given["position_ids"])
+    return embeds_BTE, base.layers, (base.norm,)
 
 
-def _opt_hidden(
-    backbone: Any, embeds_BTE: Tensor, position_ids: Tensor, past: Any, shared: dict[str, Any]
-) -> Tensor:
+def _enter_opt(backbone: Any, embeds_BTE: Tensor, given: dict[str, Any]) -> Entered:
     base = backbone.model.decoder
     inner_BTD = embeds_BTE if base.project_in is None else base.project_in(embeds_BTE)
-    hidden_BTD: Tensor = inner_BTD + base.embed_positions(None, position_ids=position_ids)
+    positions_BTD = base.embed_positions(None, position_ids=given["position_ids"])
     blocks: Iterable[nn.Module] = base.layers
     if base.training and base.layerdrop:
         blocks = [block for block in blocks if torch.rand(()) >= base.layerdrop]
-    given = {"past_key_values": past, "position_ids": position_ids}
-    hidden_BTD = _through(blocks, hidden_BTD, **given, **shared)
-    for last in (base.final_layer_norm, base.project_out):
-        hidden_BTD = hidden_BTD if last is None else last(hidden_BTD)
-    return hidden_BTD
+    return inner_BTD + positions_BTD, blocks, (base.final_layer_norm, base.project_out)
 
 
 def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:

@@ -358,7 +358,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Any, ...]:
             scored = scores and (piece.last or not last_only)
             keep = call.keep if call.keep != "last" or piece.last else "none"
-            return self._segment(own_BME, piece, scored, keep, recompute)
+            return self._segment(own_BME, piece, scored, keep)
 
         for piece, new_BME, (loss, hidden_BLE, logits) in recur(
             segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
@@ -374,22 +374,20 @@ class RMTForCausalLM(RMTPreTrainedModel):
         return _Window(state_BME, losses.result() if losses.total is not None else None, kept)
 
     def _segment(
-        self, state_BME: Tensor, piece: Piece, scored: bool, keep: str, recompute: bool
+        self, state_BME: Tensor, piece: Piece, scored: bool, keep: str
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """One recurrent step: new state, its loss or what to score, and logits to keep."""
         new_BME, text_BLE = self.step(state_BME, piece.ids_BL, piece.lengths_B)
         targets_BL = piece.targets_BL
         if keep == "last" and not scored:
             return new_BME, None, None, self._head(last_text(text_BLE, piece.lengths_B))
-        if keep == "none" and not (scored and recompute):
+        if keep == "none":
             return new_BME, None, text_BLE if scored else None, None
         logits_BLV = self._head(text_BLE)
         loss = None
         if scored:
             assert targets_BL is not None, "labels were given"
             loss = summed_cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten())
-        if keep == "none":
-            return new_BME, loss, None, None
         if keep == "last":
             # A copy, so that the logits of the whole segment are not kept alive by a view.
             return new_BME, loss, None, last_text(logits_BLV, piece.lengths_B).clone()

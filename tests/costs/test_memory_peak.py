@@ -140,8 +140,8 @@ def test_rmt_forward_does_not_grow_but_by_its_ids() -> None:
     assert many - few == 21 * 28 * 8
 
 
-def test_checkpointed_segments_cost_a_state_each_and_their_ids_and_targets() -> None:
-    """Nothing else of a segment is kept: no view of its hidden states either."""
+def test_what_a_checkpointed_segment_costs() -> None:
+    """A state, its ids and targets, the gradient by its text; no view of its hidden states."""
     spec, recurrence = oracle.shrink(PRESETS["gpt2"], 2), Recurrence(32, 2)
     few, many = (
         oracle.measure_step(
@@ -153,7 +153,8 @@ def test_checkpointed_segments_cost_a_state_each_and_their_ids_and_targets() -> 
     )
     state = 2 * spec.width * 4
     each = (many - few) / 20
-    assert 28 * 16 + state <= each <= 28 * 16 + 2 * state
+    text = 28 * spec.width * 4
+    assert 28 * 16 + text + state <= each <= 28 * 16 + text + 2 * state
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
