@@ -3,7 +3,8 @@
 Reads one JSON object ``{"point": ..., "protocol": ..., "sample": true}`` from standard input and
 writes lines of JSON to standard output: ``{"stage": "build"}`` as each stage begins, at last
 ``{"measured": ...}``. Whatever libraries print goes to standard error. It does not outlive the
-process that started it.
+process that started it. With ``--load`` it loads the libraries first and says
+``{"stage": "loaded"}``; no GPU is touched before the request is there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 
 _PR_SET_PDEATHSIG = 1
+LOAD, LOADED = "--load", "loaded"
 
 
 def main() -> None:
@@ -34,9 +36,16 @@ def main() -> None:
         answers.write(json.dumps(mapping, allow_nan=False) + "\n")
         answers.flush()
 
-    request = json.load(sys.stdin)
     from rmtscale.profiler.measure import measure
 
+    if LOAD in sys.argv[1:]:
+        import transformers  # noqa: F401
+
+        import rmtscale.profiler.subject
+        import rmtscale.rmt  # noqa: F401
+
+        say({"stage": LOADED})
+    request = json.load(sys.stdin)
     measured = measure(
         from_mapping(Point, request["point"]),
         from_mapping(Protocol, request["protocol"]),

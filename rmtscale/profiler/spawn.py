@@ -18,6 +18,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import IO
 
+from rmtscale.profiler.child import LOADED
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.records.measurement import Measurement, Outcome
@@ -37,34 +38,73 @@ def measure_in_child(
     report: Callable[[str], None] = lambda _stage: None,
     sample: bool = True,
 ) -> Measurement:
-    """Starts ``command``, hands it the point and waits for its answer.
+    """Starts ``command``, hands it the point and waits for its answer; see ``Child.measure``."""
+    with Child(point.device, command) as child:
+        return child.measure(point, protocol, report=report, sample=sample)
 
-    A child that crashes, is killed, says nothing usable or takes longer than
-    ``protocol.timeout_seconds`` is a measurement with that outcome. No process is left behind,
-    also when this is interrupted.
 
-    Args:
-        report: is told the stage the child is in.
-    """
-    request = {"point": to_mapping(point), "protocol": to_mapping(protocol), "sample": sample}
-    with tempfile.TemporaryFile() as noise:
-        process = subprocess.Popen(
+class Child:
+    """A process that measures one point. Leaving its ``with`` block ends it, whatever it does."""
+
+    def __init__(self, device: str, command: Sequence[str] = CHILD) -> None:
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the child is ended)
+        self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=noise,
+            stderr=self._noise,
             start_new_session=True,
-            env={**_environment(point), **os.environ},
+            env={**_environment(device), **os.environ},
         )
-        try:
-            return _Conversation(process, report, noise, protocol.timeout_seconds).run(request)
-        finally:
-            _kill(process)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Kills the process and all it started."""
+        _kill(self._process)
+        self._noise.close()
+
+    def wait_loaded(self, timeout_seconds: float) -> None:
+        """Waits for a child that was told to load its libraries first.
+
+        One that dies or hangs over it says so when it is to measure.
+        """
+        stream = self._process.stdout
+        assert stream is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            selector.select(timeout_seconds)
+
+    def measure(
+        self,
+        point: Point,
+        protocol: Protocol,
+        *,
+        report: Callable[[str], None] = lambda _stage: None,
+        sample: bool = True,
+    ) -> Measurement:
+        """Hands the point over and waits for the answer.
+
+        A child that crashes, is killed, says nothing usable or takes longer than
+        ``protocol.timeout_seconds`` is a measurement with that outcome. No process is left
+        behind, also when this is interrupted.
+
+        Args:
+            report: is told the stage the child is in.
+            sample: read the process's memory during the step, in a thread.
+        """
+        request = {"point": to_mapping(point), "protocol": to_mapping(protocol), "sample": sample}
+        conversation = _Conversation(self._process, report, self._noise, protocol.timeout_seconds)
+        return conversation.run(request)
 
 
-def _environment(point: Point) -> dict[str, str]:
+def _environment(device: str) -> dict[str, str]:
     """Settings of the child, where the user has none of their own."""
-    if point.device == "cpu":
+    if device == "cpu":
         # Threads that wait for each other sleep and do not spin: where something else runs on the
         # machine, a spinning thread keeps the very one from running that it waits for, and a step
         # takes ten times as long.
@@ -98,7 +138,7 @@ class _Conversation:
                     said = json.loads(line)
                 except ValueError:
                     return self._failed("crashed", f"said {line[:80]!r}, expected JSON")
-                if "stage" in said:
+                if said.get("stage", LOADED) != LOADED:
                     self.stage = str(said["stage"])
                     self.report(self.stage)
                 answer = said.get("measured", answer)

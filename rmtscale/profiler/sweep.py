@@ -8,13 +8,14 @@ point is measured twice (the A/A pair): what the two differ by is noise.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol as Interface
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.profiler.prediction import Machine, never_fits, predict
+from rmtscale.profiler.preload import Preloaded
 from rmtscale.profiler.spawn import measure_in_child
 from rmtscale.records.environment import host_environment
 from rmtscale.records.measurement import Measurement
@@ -73,11 +74,6 @@ class Observer(Interface):
     def record(self, record: Record) -> None: ...
 
 
-def in_child(point: Point, protocol: Protocol, report: Callable[[str], None]) -> Measurement:
-    """How a sweep measures unless told otherwise."""
-    return measure_in_child(point, protocol, report=report)
-
-
 def run_sweep(
     sweep: Sweep,
     store: RecordStore,
@@ -85,7 +81,7 @@ def run_sweep(
     *,
     machine: Machine | None = None,
     retry: bool = False,
-    measure: Measure = in_child,
+    measure: Measure | None = None,
 ) -> None:
     """Measures what the file does not have yet.
 
@@ -101,7 +97,6 @@ def run_sweep(
     """
     points = sweep.in_order()
     again = ("crashed", "timeout", "skipped") if retry else ()
-    device = None if machine is None else machine.device
     known = store.read().latest()
     todo = [
         point
@@ -109,6 +104,26 @@ def run_sweep(
         if point.key not in known or known[point.key].measured.outcome in again
     ]
     observer.begin(todo, len(points) - len(todo))
+    with Preloaded(sum(point.device == "cuda" for point in todo)) as ready:
+
+        def in_child(point: Point, protocol: Protocol, say: Callable[[str], None]) -> Measurement:
+            if point.device == "cuda":
+                return ready.measure(point, protocol, say)
+            return measure_in_child(point, protocol, report=say)
+
+        _measure_all(todo, known, sweep.protocol, store, observer, machine, measure or in_child)
+
+
+def _measure_all(
+    todo: Sequence[Point],
+    known: Mapping[str, Record],
+    protocol: Protocol,
+    store: RecordStore,
+    observer: Observer,
+    machine: Machine | None,
+    measure: Measure,
+) -> None:
+    device = None if machine is None else machine.device
     for point in todo:
         # Read anew: another sweep may be writing to the same file.
         latest = store.read().latest()
@@ -124,9 +139,9 @@ def run_sweep(
             environment = host_environment()
             measured = Measurement(outcome="skipped", error=why, environment=environment)
         else:
-            measured = measure(point, sweep.protocol, observer.stage)
+            measured = measure(point, protocol, observer.stage)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        record = Record.of(point, sweep.protocol, predict(point, device), measured, now)
+        record = Record.of(point, protocol, predict(point, device), measured, now)
         store.append(record)
         observer.record(record)
 
