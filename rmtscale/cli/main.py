@@ -20,6 +20,7 @@ COMMANDS = (
     "plan",
     "verify",
     "profile",
+    "calibrate",
     "reproduce",
     "report",
     "models",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from rmtscale.cli import options
 from rmtscale.cli.output import (
     Row,
@@ -15,6 +19,7 @@ from rmtscale.cli.output import (
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
+from rmtscale.specs.devices import find_device
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -44,6 +49,9 @@ def command(
     bptt_segments: options.BpttSegments = None,
     checkpoint_segments: options.CheckpointSegments = False,
     checkpoint_layers: options.CheckpointLayers = False,
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="GPU whose library workspace is counted too.")
+    ] = "",
     breakdown: options.Breakdown = False,
     output_format: options.Format = "table",
 ) -> None:
@@ -55,6 +63,7 @@ def command(
     spec = resolve_model(model)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+    gpu = find_device(device) if device else None
 
     def workload(length: int) -> Workload:
         return Workload(
@@ -72,7 +81,8 @@ def command(
         )
 
     def estimate(length: int, method: str) -> PeakMemory:
-        return estimate_memory(spec, workload(length), recurrence if method == "rmt" else None)
+        with_memory = recurrence if method == "rmt" else None
+        return estimate_memory(spec, workload(length), with_memory, gpu)
 
     peaks = {
         (length, method): estimate(length, method)
@@ -94,6 +104,7 @@ def command(
                 "batch_size": batch_size,
                 "dtype": dtype,
                 "attention": attention,
+                "device": None if gpu is None else gpu.name,
                 "optimizer": optimizer if mode == "train" else None,
                 "logits": ("last" if rmt else logits) if mode == "forward" else None,
                 "peak_bytes": peak.total,
@@ -141,6 +152,7 @@ def command(
     else:
         write_text(f"RMT needs less memory from {format_tokens(first)} tokens on.")
     write_text(
-        "Peak of allocated tensors; the CUDA context and fragmentation come on top. Predicted, "
-        "not measured."
+        "Peak of allocated tensors"
+        + (f" and library workspaces on {gpu.title}" if gpu and gpu.library_workspace_bytes else "")
+        + "; the CUDA context and fragmentation come on top. Predicted, not measured."
     )

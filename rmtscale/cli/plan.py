@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +11,11 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.breakeven import LONGEST_TOKENS
+from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.plan import Plan, make_plan
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.report.calibration import read_calibration
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.model import ModelSpec
@@ -39,6 +43,9 @@ def command(
     convention: Annotated[
         str, typer.Option(help=f"How FLOPs are counted: {', '.join(CONVENTIONS)}.")
     ] = DEFAULT_CONVENTION,
+    calibration: Annotated[
+        Path | None, typer.Option(help="What 'rmtscale calibrate' wrote for this device.")
+    ] = None,
     output_format: options.Format = "table",
 ) -> None:
     """From which length RMT is worth it over full attention, and where each runs out of memory.
@@ -49,6 +56,7 @@ def command(
     require_one_of("mode", mode, (*MODES, "both"))
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = resolve_model(model), find_device(device)
+    calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
     chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     chosen.segment_tokens(spec)
     modes = MODES if mode == "both" else (mode,)
@@ -70,6 +78,7 @@ def command(
                 recurrence,
                 gpu,
                 convention,
+                calibrated,
             )
             for name in modes
         }
@@ -81,6 +90,7 @@ def command(
             [
                 {"model": spec.name, "device": gpu.name, "mode": name, "dtype": dtype}
                 | {"memory_tokens": memory_tokens, "convention": convention}
+                | {"time": _time_by(calibrated)}
                 | asdict(plan)
                 for size_plans in by_size.values()
                 for name, plan in size_plans.items()
@@ -95,14 +105,18 @@ def command(
         f"{chosen.segment_size} = {chosen.segment_tokens(spec)} text + {chosen.overhead(spec)} "
         "memory" + ("" if spec.decoder else " and special")
     )
-    _write_answers(mine, convention)
+    _write_answers(mine, convention, _time_by(calibrated))
     _write_words(spec, mine)
     if len(sizes) > 1:
         _write_sizes(by_size, chosen.segment_size)
-    write_text(
-        "Predicted. Time is a roofline: launches, which slow short segments down, and the "
-        "efficiency of kernels are not in it. Memory is that of tensors alone."
+    time = (
+        "a roofline: launches, which slow short segments down, and the efficiency of kernels are "
+        "not in it"
+        if calibrated is None
+        else "calibrated by measured records; an RMT's inference runs captured"
     )
+    memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
+    write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
 
 
 def _possible_sizes(spec: ModelSpec, chosen: Recurrence) -> list[int]:
@@ -116,12 +130,28 @@ def _possible_sizes(spec: ModelSpec, chosen: Recurrence) -> list[int]:
     return sorted(sizes | {chosen.segment_size})
 
 
-def _write_answers(plans: Plans, convention: str) -> None:
+def _time_by(calibrated: Calibration | None) -> str:
+    return "roofline" if calibrated is None else "calibrated"
+
+
+def _calibration_of(path: Path, device: str, dtype: str) -> Calibration:
+    found = read_calibration(path).calibration
+    if found.device != device:
+        raise BadInput(f"calibration {str(path)!r}: is of {found.device}, expected {device}")
+    if dtype not in found.products_efficiency:
+        raise BadInput(
+            f"dtype {dtype!r}: calibration {str(path)!r} has "
+            f"{quoted_list(found.products_efficiency)}"
+        )
+    return found
+
+
+def _write_answers(plans: Plans, convention: str, time: str) -> None:
     questions = {
         f"RMT needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
         "RMT needs less memory from": "less_memory_tokens",
         "  with one checkpoint per segment from": "less_memory_checkpointed_tokens",
-        "RMT needs less time (roofline) from": "less_time_tokens",
+        f"RMT needs less time ({time}) from": "less_time_tokens",
         "full attention fits up to": "full_longest_tokens",
         "RMT fits up to": "rmt_longest_tokens",
         "  with one checkpoint per segment up to": "rmt_checkpointed_longest_tokens",

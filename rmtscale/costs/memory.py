@@ -30,6 +30,7 @@ from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.moments import OPTIMIZER_STATE, Moment, Step
 from rmtscale.costs.parameters import count_parameters, memory_parameters
 from rmtscale.costs.recurrent_moments import RecurrentStep
+from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -54,12 +55,20 @@ TERMS = (
 
 
 def estimate_memory(
-    model: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
+    model: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None = None,
+    device: DeviceSpec | None = None,
+    *,
+    cuda_graph: bool = False,
 ) -> PeakMemory:
     """Peak allocated bytes of ``workload``: full attention in one pass, or RMT with ``recurrence``.
 
-    Terms of phase ``persistent`` (weights, buffers, optimizer state, token ids) are there before,
-    at and after the peak; those of phase ``transient`` are what is alive at the peak only.
+    With a ``device`` whose library workspace is known, that is counted too: one for the thread
+    that runs forward, one for autograd's, two for the streams of a captured graph.
+
+    Terms of phase ``persistent`` (weights, buffers, optimizer state, token ids, workspaces) are
+    there before, at and after the peak; those of phase ``transient`` are alive at the peak only.
 
     Raises:
         BadInput: a segment that has no room for text or is longer than the position table, or an
@@ -83,6 +92,9 @@ def estimate_memory(
         "optimizer_state": optimizer,
         "token_ids": workload.batch_size * workload.tokens * ID_BYTES,
     }
+    if device is not None:
+        count = 1 + workload.train + 2 * cuda_graph
+        persistent["library_workspace"] = count * device.library_workspace_bytes
     terms = [Term("persistent", name, amount) for name, amount in persistent.items()]
     # The working set is net of what the moment has freed already; where that is more than it
     # needs itself, fewer activations are alive.

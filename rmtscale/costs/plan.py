@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
+from rmtscale.costs.calibration import Calibration, step_work
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.roofline import estimate_time
@@ -26,7 +27,7 @@ class Plan:
     less_memory_checkpointed_tokens: int | None
     """The same with one activation checkpoint per segment (training)."""
     less_time_tokens: int | None
-    """From here on RMT needs less time, by the roofline."""
+    """From here on RMT needs less time, by the roofline or a calibration."""
     full_longest_tokens: int | None
     """The longest input that fits with full attention; None if not even one token does."""
     rmt_longest_tokens: int | None
@@ -40,11 +41,15 @@ def make_plan(
     recurrence: Recurrence,
     device: DeviceSpec,
     convention: str,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """The lengths at which RMT and full attention change places on ``device``.
 
     Args:
         workload: its ``tokens`` are ignored; everything else is kept at every length.
+        calibration: of this device; time is then what it says.
+
+    A decoder's RMT runs inference as ``infer`` does, captured in a CUDA graph.
 
     Raises:
         BadInput: the device has no peak for the dtype, or a segment cannot be.
@@ -54,11 +59,22 @@ def make_plan(
         # The last logits for both: it is all that an RMT forms, so nothing else compares.
         return replace(workload, tokens=tokens, logits="last")
 
+    def captured(with_memory: Recurrence | None) -> bool:
+        return model.decoder and not workload.train and with_memory is not None
+
     def peak_bytes(tokens: int, with_memory: Recurrence | None, *, checkpoint: bool = False) -> int:
         work = at(tokens)
         if checkpoint:
             work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
-        return estimate_memory(model, work, with_memory).total
+        graph = captured(with_memory)
+        return estimate_memory(model, work, with_memory, device, cuda_graph=graph).total
+
+    def seconds(tokens: int, with_memory: Recurrence | None) -> float:
+        if calibration is None:
+            return estimate_time(model, at(tokens), device, with_memory).seconds
+        graph = captured(with_memory)
+        work = step_work(model, at(tokens), device, with_memory, cuda_graph=graph)
+        return calibration.seconds(work)
 
     text = recurrence.segment_tokens(model)
     return Plan(
@@ -79,8 +95,8 @@ def make_plan(
             text,
         ),
         less_time_tokens=break_even_tokens(
-            lambda tokens: estimate_time(model, at(tokens), device).seconds,
-            lambda tokens: estimate_time(model, at(tokens), device, recurrence).seconds,
+            lambda tokens: seconds(tokens, None),
+            lambda tokens: seconds(tokens, recurrence),
             text,
         ),
         full_longest_tokens=longest_fitting_tokens(

@@ -83,6 +83,7 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
     time.
     """
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
+    peak = estimate_memory(model, work, recurrence, device, cuda_graph=point.cuda_graph)
     flops = estimate_flops(model, work, recurrence, "matmul")
     total = flops.total
     last_only = point.mode == "forward" and point.logits == "last"
@@ -99,7 +100,7 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
             device = None
     return Prediction(
         flops=total,
-        peak_bytes=estimate_memory(model, work, recurrence).total,
+        peak_bytes=peak.total,
         seconds=seconds,
         device=None if device is None else device.name,
     )

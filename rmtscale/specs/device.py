@@ -41,6 +41,9 @@ class DeviceSpec:
     """Tensor cores, fp32 accumulate; None: no bf16 tensor cores, torch would emulate it slowly."""
     fp16_flops_per_second: int | None = None
     """Tensor cores, fp32 accumulate (on GeForce half of the figure with fp16 accumulate)."""
+    library_workspace_bytes: int = 0
+    """What torch's matrix library (cuBLAS) allocates once per thread and stream that multiplies;
+    0: not known, and not counted. 32 MiB on Hopper, as measured records show."""
     source: str
     """Vendor document, its table and date; what was halved or divided is said here."""
 

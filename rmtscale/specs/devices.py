@@ -18,6 +18,11 @@ _HOPPER = "NVIDIA H100 architecture white paper, H100 SXM5 and PCIe table, 2022"
 _GA102 = "NVIDIA Ampere GA102 white paper v2.0, 2021"
 _ADA = "NVIDIA Ada GPU architecture white paper v2.01, 2023"
 
+_WORKSPACE_BYTES = 32 * 2**20
+"""Of torch's cuBLAS on Hopper: what profiles/nvidia-h200 has more than tensors, per thread."""
+
+_HOPPERS = ("h100-sxm", "h100-pcie", "h100-nvl", "h200", "gh200")
+
 # name, title, MiB, GB/s, then dense TFLOP/s: fp32, tf32, bf16, fp16 (None: no such tensor core).
 _Row = tuple[str, str, int, int, float, float | None, float | None, float | None, str]
 _ROWS: tuple[_Row, ...] = (
@@ -86,6 +91,7 @@ def _spec(row: _Row) -> DeviceSpec:
         tf32_flops_per_second=None if tf32 is None else _tera(tf32),
         bf16_flops_per_second=None if bf16 is None else _tera(bf16),
         fp16_flops_per_second=None if fp16 is None else _tera(fp16),
+        library_workspace_bytes=_WORKSPACE_BYTES if name in _HOPPERS else 0,
         source=source,
     )
 

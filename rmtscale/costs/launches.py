@@ -1,0 +1,84 @@
+"""How many operators a pass or a step starts: what the host is busy with while a GPU waits.
+
+Each operator that computes something (no view) is one launch, or a few. The numbers are those of
+the Hugging Face modules and of ``rmtscale.rmt``; a test counts them on the real modules, within
+10 %.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rmtscale.costs.activations import fused_attention
+from rmtscale.costs.passes import plan_passes
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+
+class _Layer(NamedTuple):
+    """Operators of one layer: with eager attention, and fewer of them with a fused kernel."""
+
+    forward: int
+    backward: int
+    fused_forward: int
+    fused_backward: int
+    dropouts: int
+    """Dropouts in it; one less with a fused kernel."""
+    parameters: int
+    """Tensors of weights, whose gradients later segments are added to."""
+
+
+_LAYERS = {
+    "gpt2": _Layer(22, 36, 17, 29, 3, 12),
+    "opt": _Layer(18, 34, 13, 27, 3, 16),
+    "gpt_neo": _Layer(24, 41, 24, 41, 3, 12),
+    "gpt_neox": _Layer(27, 45, 22, 40, 3, 12),
+    "llama": _Layer(39, 73, 34, 67, 1, 9),
+    "bert": _Layer(16, 33, 12, 26, 3, 16),
+}
+_AROUND = {True: 7, False: 13}
+"""Operators of a decoder's and an encoder's pass outside the layers: embeddings, positions, head."""
+_MASK = 10
+"""The mask that eager attention of a decoder is given, made anew in every pass."""
+_SCORING = 26
+"""The head, cross-entropy and their gradients of one segment of an RMT."""
+_BACKWARD_AROUND = {"full": 9, "rmt": 24}
+_OPTIMIZER = {"adamw": 11, "adamw-fused": 1, "sgd": 1, "none": 0}
+"""Operators on lists of tensors."""
+_LISTED = 36
+"""Tensors of which one launch of such an operator takes care."""
+
+
+def count_launches(
+    model: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
+) -> int:
+    """Operators that the host starts for ``workload``, whatever it then waits for.
+
+    Raises:
+        BadInput: a segment that cannot be.
+    """
+    layer, fused = _LAYERS[model.kind], fused_attention(model, workload)
+    forward = layer.fused_forward if fused else layer.forward
+    backward = layer.fused_backward if fused else layer.backward
+    has_dropout = workload.dropout is not False and model.hidden_dropout + model.attention_dropout
+    dropouts = (layer.dropouts - fused) * bool(workload.train and has_dropout)
+    passes = plan_passes(model, workload, recurrence)
+    runs = sum(run.runs for run in passes)
+    around = _AROUND[model.decoder] + (0 if fused or not model.decoder else _MASK)
+    once = model.layers * (forward + dropouts) + around
+    launches = runs * once
+    if not workload.train:
+        return launches
+    method = "full" if recurrence is None else "rmt"
+    differentiated = sum(run.backward_runs for run in passes)
+    if recurrence is not None and model.decoder:
+        launches += runs * _SCORING
+    launches += differentiated * (model.layers * (backward + dropouts) + _BACKWARD_AROUND[method])
+    launches += (differentiated - 1) * model.layers * layer.parameters
+    if workload.checkpoint_segments and recurrence is not None:
+        launches += differentiated * once
+    elif workload.checkpoint_layers:
+        launches += differentiated * model.layers * (forward + dropouts)
+    tensors = model.layers * layer.parameters
+    return launches + _OPTIMIZER[workload.optimizer] * -(-tensors // _LISTED)

@@ -1,0 +1,108 @@
+"""The calibrated time: its parts, and that a fit finds the machine that made the points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rmtscale.costs.calibration import Calibration, Work, fit_calibration, step_work
+from rmtscale.costs.launches import count_launches
+from rmtscale.costs.plan import make_plan
+from rmtscale.costs.roofline import estimate_time
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.devices import find_device
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+H200 = find_device("h200")
+GPT2 = PRESETS["gpt2"]
+RMT = Recurrence(1000, 2)
+MACHINE = Calibration(
+    device="h200",
+    launch_seconds=1e-5,
+    captured_launch_seconds=2e-6,
+    traffic_factor=3.0,
+    products_efficiency={"fp32": 0.7, "bf16": 0.5},
+    attention_efficiency={"fp32": 0.4, "bf16": 0.3},
+)
+
+
+def work(tokens: int, recurrence: Recurrence | None = None, **fields: Any) -> Work:
+    graph = fields.pop("cuda_graph", False)
+    return step_work(GPT2, Workload(tokens=tokens, **fields), H200, recurrence, cuda_graph=graph)
+
+
+def test_the_parts_are_the_roofline_s() -> None:
+    one = Workload(tokens=4000, mode="train")
+    terms = estimate_time(GPT2, one, H200).terms
+    found = step_work(GPT2, one, H200)
+    attention = sum(v for k, v in terms.items() if k.split(".")[1] in ("logits", "reduction"))
+    assert found.attention_seconds == pytest.approx(attention)
+    rest = sum(terms.values()) - attention - terms["optimizer.step"]
+    assert found.products_seconds == pytest.approx(rest)
+    assert found.traffic_seconds > terms["optimizer.step"]
+    eager = step_work(GPT2, replace(one, attention="eager"), H200)
+    assert eager.attention_seconds == 0
+    assert eager.traffic_seconds > found.traffic_seconds
+
+
+def test_the_slower_of_host_and_gpu() -> None:
+    base = Work("fp32", 0.7, 0.0, 0.0, 1000, 0)
+    assert MACHINE.seconds(base) == pytest.approx(1.0)
+    assert MACHINE.seconds(base._replace(launches=500_000)) == pytest.approx(5.0)
+    captured = base._replace(launches=10_000, captured_launches=1_000_000)
+    assert MACHINE.seconds(captured) == pytest.approx(2.0 + 0.1)
+
+
+def test_a_captured_rmt_launches_only_its_shorter_segment() -> None:
+    one = Workload(tokens=996 * 5 + 10, dtype="bf16")
+    found = step_work(GPT2, one, H200, RMT, cuda_graph=True)
+    every = count_launches(GPT2, one, RMT)
+    assert found.captured_launches + found.launches == every
+    assert found.launches == every // 6
+    plain = step_work(GPT2, one, H200, RMT)
+    assert (plain.launches, plain.captured_launches) == (every, 0)
+
+
+def test_logits_that_are_not_formed_take_no_time() -> None:
+    every, last = work(16_000, logits="all"), work(16_000, logits="last")
+    assert last.products_seconds < every.products_seconds
+    assert last.traffic_seconds < every.traffic_seconds
+
+
+def points() -> list[Work]:
+    found = []
+    for dtype in ("fp32", "bf16"):
+        for tokens in (300, 1000, 4000, 16_000, 64_000):
+            for attention in ("eager", "sdpa"):
+                found.append(work(tokens, dtype=dtype, attention=attention))
+                found.append(work(tokens, dtype=dtype, attention=attention, mode="train"))
+            found.append(work(tokens, RMT, dtype=dtype, cuda_graph=True))
+            found.append(work(tokens, RMT, dtype=dtype, mode="train"))
+    return found
+
+
+def test_a_fit_finds_the_machine_that_made_the_points() -> None:
+    measured = [(one, MACHINE.seconds(one)) for one in points()]
+    fitted = fit_calibration("h200", measured)
+    errors = [abs(fitted.seconds(one) / seconds - 1) for one, seconds in measured]
+    assert sorted(errors)[len(errors) // 2] < 0.02
+    assert fitted.launch_seconds == pytest.approx(MACHINE.launch_seconds, rel=0.1)
+    assert fitted.products_efficiency["fp32"] == pytest.approx(0.7, rel=0.1)
+    assert fitted == fit_calibration("h200", measured), "the same points, the same numbers"
+    assert max(fitted.products_efficiency.values()) <= 1
+
+
+def test_a_plan_by_a_slow_host_favours_long_segments() -> None:
+    """With dear launches RMT is faster only from a longer input on, above all in short segments."""
+    training = Workload(tokens=1, mode="train")
+
+    def start(size: int, machine: Calibration | None) -> int:
+        found = make_plan(GPT2, training, Recurrence(size, 2), H200, "hoffmann", machine)
+        assert found.less_time_tokens is not None
+        return found.less_time_tokens
+
+    slow = replace(MACHINE, launch_seconds=4e-5)
+    assert start(1000, None) < start(1000, slow) < start(250, slow)

@@ -1,0 +1,93 @@
+"""The count of launches against the real modules: every operator that computes, on meta."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rmtscale.costs.launches import count_launches
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
+from tests.costs import oracle_memory as oracle  # noqa: E402
+
+TOLERANCE = 0.10
+NO_WORK = ("empty", "_unsafe_view", "detach", "alias", "_reshape_alias", "lift_fresh")
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operators that compute: no views, nothing that only allocates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.partition("::")[2]
+        view = any(
+            one.alias_info is not None and not one.alias_info.is_write
+            for one in func._schema.returns
+        )
+        self.count += not view and not name.startswith(NO_WORK)
+        return func(*args, **(kwargs or {}))
+
+
+def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
+    with oracle.as_on_the_gpu(), torch.device("meta"), Launches() as launches:
+        tokens = work.tokens if recurrence is None else recurrence.segment_size
+        model: Any = oracle.build(spec, replace(work, tokens=tokens))
+        if recurrence is not None:
+            model = oracle.wrap(model, work, recurrence)
+        ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
+        launches.count = 0
+        if not work.train:
+            with torch.no_grad():
+                model(ids) if recurrence else oracle._full(model, spec, ids, train=False)
+        elif recurrence is not None:
+            oracle._train_rmt(model, spec, ids, lambda loss: loss.backward())
+        else:
+            oracle._full(model, spec, ids, train=True).loss.backward()
+    return launches.count
+
+
+@pytest.mark.parametrize("recurrence", [None, Recurrence(64, 3)])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mode": "forward"},
+        {"mode": "train", "dropout": False},
+        {"mode": "train"},
+        {"mode": "train", "checkpoint_segments": True, "dropout": False},
+    ],
+)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "opt-125m", "gpt-neo-125m", "pythia-70m", "llama-2-7b", "bert-base-cased"]
+)
+def test_launches(
+    name: str, attention: str, fields: dict[str, Any], recurrence: Recurrence | None
+) -> None:
+    spec = replace(oracle.shrink(PRESETS[name], 4), vocabulary=300)
+    work = Workload(tokens=230, attention=attention, optimizer="none", **fields)
+    if recurrence is None and work.checkpoint_segments:
+        return  # a checkpoint per segment means nothing to full attention
+    found = count_launches(spec, work, recurrence)
+    assert found == pytest.approx(counted(spec, work, recurrence), rel=TOLERANCE)
+
+
+def test_segments_add_up_and_an_optimizer_takes_some() -> None:
+    model, recurrence = PRESETS["gpt2"], Recurrence(500, 2)
+
+    def count(tokens: int, **fields: Any) -> int:
+        return count_launches(model, Workload(tokens=tokens, **fields), recurrence)
+
+    assert count(4960) == 10 * count(496)
+    trained = count(496, mode="train", optimizer="none")
+    assert count(496, mode="train") > trained > 2 * count(496)

@@ -1,0 +1,117 @@
+"""What is committed as measured: the predictions are held against it, point by point.
+
+``-s`` prints the errors; the README states them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from rmtscale.profiler.definition import make_sweep, read_definition
+from rmtscale.profiler.prediction import predict
+from rmtscale.records.mapping import to_mapping
+from rmtscale.records.record import Record
+from rmtscale.records.store import RecordStore
+from rmtscale.report.calibration import calibrate, read_calibration
+from rmtscale.specs.devices import find_device
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "profiles" / "nvidia-h200"
+SWEEPS = sorted(path.stem for path in (ROOT / "profiles" / "sweeps").glob("*.toml"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GIB = 2**30
+
+
+def records() -> list[Record]:
+    found = []
+    for name in SWEEPS:
+        reading = RecordStore(FOLDER / f"{name}.jsonl").read()
+        assert not list(reading.warnings())
+        found += reading.records
+    return found
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_point_of_every_sweep_was_measured(name: str) -> None:
+    """On one H200, to the end; nothing crashed, nothing was killed."""
+    sweep = make_sweep(read_definition(ROOT / "profiles" / "sweeps" / f"{name}.toml"))
+    found = RecordStore(FOLDER / f"{name}.jsonl").read().latest()
+    assert set(found) == {point.key for point in sweep.points}
+    for record in found.values():
+        assert record.measured.environment.gpu == "NVIDIA H200"
+        assert record.measured.environment.commit is not None
+        assert record.measured.outcome in ("ok", "oom")
+        if record.measured.outcome == "oom":
+            assert (record.point.method, record.point.attention) == ("full", "eager")
+
+
+def memory_errors() -> dict[str, float]:
+    device, errors = find_device("h200"), {}
+    for record in records():
+        memory = record.measured.memory
+        if record.measured.outcome != "ok" or memory is None:
+            continue
+        peak = memory.peak_allocated_bytes
+        assert peak is not None
+        if peak > GIB:
+            predicted = predict(record.point, device).peak_bytes
+            assert predicted is not None
+            key = f"{record.point.title()}, {record.point.tokens}, {record.point.replicate}"
+            errors[key] = predicted / peak - 1
+    return errors
+
+
+def test_memory_is_predicted_within_five_percent() -> None:
+    """Every training and inference point above 1 GiB."""
+    errors = memory_errors()
+    worst = max(errors, key=lambda key: abs(errors[key]))
+    middle = median(map(abs, errors.values()))
+    said = f"{len(errors)} points above 1 GiB, {middle:.1%} in the median, {abs(errors[worst]):.1%}"
+    sys.stdout.write(f"\nmemory: {said} at worst ({worst})\n")
+    assert len(errors) > 80
+    assert abs(errors[worst]) < 0.05, worst
+    assert said.replace("%", " %") in " ".join(README.split())
+
+
+def test_what_did_not_fit_was_predicted_not_to_fit() -> None:
+    device = find_device("h200")
+    for record in records():
+        limit = min(record.point.memory_limit_bytes or device.memory_bytes, device.memory_bytes)
+        predicted = predict(record.point, device).peak_bytes
+        assert predicted is not None
+        assert (predicted > limit) == (record.measured.outcome == "oom"), record.point.title()
+
+
+def test_time_is_calibrated_within_fifteen_percent() -> None:
+    """Fitted to one half of the points, the median of the other half."""
+    calibrated = calibrate(records())
+    sys.stdout.write(
+        f"\ntime, median errors: {calibrated.fitted_error:.1%} of {calibrated.fitted_points} points "
+        f"fitted to, {calibrated.held_out_error:.1%} of {calibrated.held_out_points} held out\n"
+    )
+    assert calibrated.held_out_points >= 50
+    assert calibrated.held_out_error < 0.15
+    committed = read_calibration(FOLDER / "calibration.json")
+    assert committed.held_out_error == pytest.approx(calibrated.held_out_error, rel=1e-6)
+    for name, value in to_mapping(calibrated.calibration).items():
+        assert getattr(committed.calibration, name) == (
+            value if isinstance(value, str) else pytest.approx(value, rel=1e-6)
+        )
+    assert f"{calibrated.held_out_error:.1%}".replace("%", " %") in README
+
+
+def test_the_bench_of_the_rmt_met_its_targets() -> None:
+    """The newest run of ``tests/bench/rmt_h200.py``; its ratios stand in the README."""
+    lines = (FOLDER / "rmt-bench.jsonl").read_text(encoding="utf-8").splitlines()
+    newest = [json.loads(line) for line in lines][-1]
+    assert newest["kind"] == "ratios"
+    assert newest["environment"]["gpu"] == "NVIDIA H200"
+    for name, (sign, target) in newest["targets"].items():
+        value = newest["ratios"][name]
+        assert value <= target if sign == "<=" else value >= target, name
+        assert f"{value:.3f}" in README, name
