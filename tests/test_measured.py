@@ -91,8 +91,8 @@ def test_time_is_calibrated_within_fifteen_percent() -> None:
     """Fitted to one half of the points, the median of the other half."""
     calibrated = calibrate(records())
     sys.stdout.write(
-        f"\ntime, median errors: {calibrated.fitted_error:.1%} of {calibrated.fitted_points} points "
-        f"fitted to, {calibrated.held_out_error:.1%} of {calibrated.held_out_points} held out\n"
+        f"\ntime, median errors: {calibrated.fitted_error:.1%} of {calibrated.fitted_points} "
+        f"fitted points, {calibrated.held_out_error:.1%} of {calibrated.held_out_points} others\n"
     )
     assert calibrated.held_out_points >= 50
     assert calibrated.held_out_error < 0.15

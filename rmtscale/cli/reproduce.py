@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rmtscale.cli.output import write_line, write_table
+from rmtscale.cli.output import write_line, write_text
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.units import require_one_of
 
@@ -44,11 +44,9 @@ def command(
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
     more = {} if records is None else {"records": records}
     claims = import_module(EXPERIMENTS[experiment]).run(folder, force=force, **more)
-    write_table(
-        ["claim", "paper", "ours", "outcome"],
-        [[claim.text, claim.paper, claim.ours, claim.outcome] for claim in claims],
-        text_columns=1,
-    )
+    for claim in claims:
+        write_text(f"{claim.outcome}: {claim.text}")
+        write_text(f"    paper: {claim.paper}; ours: {claim.ours}")
     write_line(f"written to {folder}")
     failed = [claim for claim in claims if claim.outcome == "fail"]
     if failed:

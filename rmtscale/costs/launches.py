@@ -38,7 +38,7 @@ _LAYERS = {
     "bert": _Layer(16, 33, 12, 26, 3, 16),
 }
 _AROUND = {True: 7, False: 13}
-"""Operators of a decoder's and an encoder's pass outside the layers: embeddings, positions, head."""
+"""Operators outside the layers, of a decoder and of an encoder: embeddings, positions, head."""
 _MASK = 10
 """The mask that eager attention of a decoder is given, made anew in every pass."""
 _SCORING = 26

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rmtscale.costs.launches import count_launches
 from rmtscale.errors import BadInput
 from rmtscale.report.bundle import make_files
 from rmtscale.report.claims import Claim, Outcome, markdown_table
@@ -18,42 +19,55 @@ from rmtscale.report.document import make_document, read_source
 from rmtscale.report.figures.figure_10 import draw
 from rmtscale.report.fits import WITHIN, fit_line, fit_power
 from rmtscale.report.gallery import looks_of
-from rmtscale.report.quantities import MEMORY, TIME, Quantity
+from rmtscale.report.quantities import CEILING, MEMORY, TIME, Quantity
 from rmtscale.report.series import Group, Series, group_records
 from rmtscale.report.style import render
 from rmtscale.report.verdict import duel, end_of, judge
 from rmtscale.units import format_bytes, format_percent, format_tokens
 
 RECORDS = Path("profiles/nvidia-h200/figure-10.jsonl")
+INFERENCE = Path("profiles/nvidia-h200/gpt2-inference.jsonl")
+"""The paper states the constant memory of inference beside the figure."""
 SWEEP = "profiles/sweeps/figure-10.toml"
 ENDS_AT_TOKENS = 8000
 WINS_ABOVE_TOKENS = 4000
 CARD_BYTES = (75 * 1024**3, 80 * 1024**3)
 """An A100 80GB holds between these."""
-CONSTANT_WITHIN = 0.01
+CONSTANT_WITHIN = 0.03
+"""The shorter first segment, whose size is what a length leaves over, runs outside the graph."""
 _ID_BYTES = 8
 """The token ids of the whole input are the one thing that grows with it."""
 
 
-def run(folder: Path, *, force: bool = False, records: Path = RECORDS) -> list[Claim]:
+def run(folder: Path, *, force: bool = False, records: Path | None = None) -> list[Claim]:
     """Writes figures, page and a README into ``folder``; returns the claims, checked.
+
+    Args:
+        records: a file of records; by default the committed ones of training and of inference.
 
     Raises:
         BadInput: no such file of records, none of them is of this figure, or a file is there
             already and ``force`` is not set.
     """
-    if not records.is_file():
+    paths = [RECORDS] if records is None else [records]
+    if not paths[0].is_file():
         raise BadInput(
-            f"records {str(records)!r}: no such file; make it with "
-            f"'rmtscale profile {SWEEP} --out {records}'"
+            f"records {str(paths[0])!r}: no such file; make it with "
+            f"'rmtscale profile {SWEEP} --out {paths[0]}'"
         )
-    source = read_source(records)
-    groups = group_records(source.reading.records)
+    if records is None and INFERENCE.is_file():
+        paths.append(INFERENCE)
+    sources = [read_source(path) for path in paths]
+    groups = group_records([one for source in sources for one in source.reading.records])
     group = training_group(groups)
     claims = check_claims(group, groups)
     differences = explain(group, claims)
     document = make_document(
-        [source], f"Figure 10: GPT-2 training on {group.setting.machine}", claims, differences
+        sources,
+        f"Figure 10: GPT-2 training on {group.setting.machine}",
+        claims,
+        differences,
+        compared=False,
     )
     figure = draw(group, looks_of(groups))
     more: dict[str, bytes] = {}
@@ -88,7 +102,7 @@ def check_claims(group: Group, groups: Sequence[Group]) -> list[Claim]:
     for quantity in (MEMORY, TIME):
         claims += [_wins(group, rmt, quantity) for rmt in rmts] or [_unmeasured_win(quantity)]
     for quantity in (MEMORY, TIME):
-        claims += [_linear(rmt, quantity) for rmt in rmts]
+        claims += [_linear(rmt, quantity, group.noise_of(quantity)) for rmt in rmts]
         claims += [_steeper(full, quantity) for full in group.of("full")]
     inference = [rmt for one in groups if one.setting.mode == "forward" for rmt in one.of("rmt")]
     claims += [_constant(rmt) for rmt in inference] or [
@@ -127,7 +141,33 @@ def explain(group: Group, claims: Sequence[Claim]) -> list[str]:
         for claim in claims
         if claim.outcome == "fail"
     ]
+    failed = " ".join(claim.text for claim in claims if claim.outcome == "fail")
+    said += [
+        _pace(group, rmt)
+        for rmt in group.of("rmt")
+        if f"{rmt.label}: {TIME.better}" in failed or f"{rmt.label}: {TIME.name}" in failed
+    ]
     return said
+
+
+def _pace(group: Group, rmt: Series) -> str:
+    """Why short segments are slow on a fast card: how often the host has to start an operator."""
+    times, shares = rmt.values(TIME), rmt.values(CEILING)
+    longest = max(times)
+    point = rmt.at(longest).point
+    launches = count_launches(point.built_model, point.workload(), point.recurrence())
+    share = f" ({format_percent(shares[longest])} of the matmul ceiling)" if shares else ""
+    noise = group.noise_of(TIME)
+    return (
+        f"Why {rmt.label} is slow here: at {format_tokens(longest)} tokens its step is "
+        f"{format_tokens(launches)} operators in {TIME.show(times[longest])}, one every "
+        f"{TIME.show(times[longest] / launches)}. The host that starts them sets the pace and the "
+        f"GPU waits{share}; on a slower card the same operators hide behind its arithmetic. "
+        + (
+            f"A host's times scatter: the A/A pair differs by {format_percent(noise)}."
+            * bool(noise)
+        )
+    )
 
 
 def _is_80_gb(group: Group) -> bool:
@@ -175,17 +215,21 @@ def _unmeasured_win(quantity: Quantity) -> Claim:
     )
 
 
-def _linear(rmt: Series, quantity: Quantity) -> Claim:
+def _linear(rmt: Series, quantity: Quantity, noise: float) -> Claim:
     text = f"{rmt.label}: {quantity.name} grows linearly"
     line = fit_line(rmt.values(quantity))
     if line is None:
         return Claim(text, "linear", "fewer than three points", "not measurable")
-    outcome: Outcome = "pass" if line.worst <= WITHIN and line.slope > 0 else "fail"
+    tolerance = max(WITHIN, noise)
+    outcome: Outcome = "pass" if line.worst <= tolerance and line.slope > 0 else "fail"
     ours = (
         f"{quantity.show(max(line.constant, 0.0))} + {quantity.show(1000 * line.slope)} "
         f"per 1,000 tokens, within {format_percent(line.worst)}"
     )
-    return Claim(text, "linear", ours, outcome, f"every point within {format_percent(WITHIN)}")
+    why = "" if tolerance == WITHIN else ", what an A/A pair differs by"
+    return Claim(
+        text, "linear", ours, outcome, f"every point within {format_percent(tolerance)}{why}"
+    )
 
 
 def _steeper(full: Series, quantity: Quantity) -> Claim:

@@ -100,8 +100,12 @@ def make_document(
     title: str | None = None,
     claims: Sequence[Claim] = (),
     differences: Sequence[str] = (),
+    *,
+    compared: bool = True,
 ) -> Document:
     """Reads nothing and draws nothing: works out everything that is said.
+
+    Two sources are compared point by point, unless ``compared`` is False.
 
     Raises:
         BadInput: none of the files holds a record.
@@ -115,7 +119,7 @@ def make_document(
     verdicts = [judge(group) for group in groups]
     environment_of, environments = _environments(records)
     origins = {id(record): one.name for one in sources for record in one.reading.records}
-    compared = None
+    comparison = None
     tables = [
         verdict_table(verdicts),
         ends_table(verdicts),
@@ -124,9 +128,9 @@ def make_document(
         provenance_table(groups, environment_of, origins),
         _environment_table(environments),
     ]
-    if len(sources) == 2:
-        compared = compare(*(source.reading.records for source in sources))
-        tables.insert(0, comparison_table(compared, (sources[0].name, sources[1].name)))
+    if len(sources) == 2 and compared:
+        comparison = compare(*(source.reading.records for source in sources))
+        tables.insert(0, comparison_table(comparison, (sources[0].name, sources[1].name)))
     return Document(
         title=title or _title(groups),
         sources=tuple(sources),
@@ -137,7 +141,7 @@ def make_document(
         repeat=tuple(line for group in groups for line in commands(group, "again.jsonl")),
         claims=tuple(claims),
         differences=tuple(differences),
-        comparison=compared,
+        comparison=comparison,
     )
 
 

@@ -70,11 +70,12 @@ def fit_power(values: Mapping[int, float]) -> Power | None:
 
 
 def fit_line(values: Mapping[int, float]) -> Line | None:
-    """Constant and slope by least squares; None of fewer than three points."""
+    """Constant and slope by least squares of the relative distances, so that short lengths count
+    as much as long ones; None of fewer than three points."""
     points = sorted(values.items())
     if len(points) < _FEWEST:
         return None
-    constant, slope = _least_squares([(float(x), y) for x, y in points])
+    constant, slope = _least_squares([(float(x), y) for x, y in points], [y**-2 for _, y in points])
     worst = max(abs(constant + slope * x - y) / y for x, y in points)
     return Line(constant, slope, worst)
 
@@ -100,12 +101,17 @@ def _power(points: list[tuple[int, float]]) -> Power:
     )
 
 
-def _least_squares(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """``(offset, slope)``."""
-    count = len(points)
-    mean_x, mean_y = (sum(axis) / count for axis in zip(*points, strict=True))
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum(
-        (x - mean_x) ** 2 for x, _ in points
+def _least_squares(
+    points: list[tuple[float, float]], weights: list[float] | None = None
+) -> tuple[float, float]:
+    """``(offset, slope)``; all points count the same unless they have weights."""
+    weights = [1.0] * len(points) if weights is None else weights
+    weighted = [(w, x, y) for w, (x, y) in zip(weights, points, strict=True)]
+    total = sum(weights)
+    mean_x = sum(w * x for w, x, _ in weighted) / total
+    mean_y = sum(w * y for w, _, y in weighted) / total
+    slope = sum(w * (x - mean_x) * (y - mean_y) for w, x, y in weighted) / sum(
+        w * (x - mean_x) ** 2 for w, x, _ in weighted
     )
     return mean_y - slope * mean_x, slope
 

@@ -306,17 +306,24 @@ _QUIET = {"", "full BPTT", "no checkpoints", "no layer checkpoints", "not compil
 
 
 def _labels(points: Sequence[Point]) -> dict[str, str]:
-    """A short name of each series: only what differs among those of its method is said."""
+    """A short name of each series: only what differs among those it stands beside is said.
+
+    Those are the series of the same method, model and mode, whatever their dtype.
+    """
+
+    def beside(point: Point) -> tuple[str, str, str]:
+        return point.method, point.model.name, point.mode
+
     by_series = {point.series: point for point in points}
-    varied: dict[str, dict[str, set[str]]] = {"full": {}, "rmt": {}}
+    varied: dict[tuple[tuple[str, str, str], str], set[str]] = {}
     for point in by_series.values():
         for name, words in _traits(point).items():
-            varied[point.method].setdefault(name, set()).add(words)
+            varied.setdefault((beside(point), name), set()).add(words)
     labels = {}
     for key, point in by_series.items():
         said = ["full" if point.method == "full" else f"RMT {point.segment_size}"]
         for name, words in _traits(point).items():
-            if len(varied[point.method][name] - {""}) > 1 and words not in _QUIET:
+            if len(varied[beside(point), name] - {""}) > 1 and words not in _QUIET:
                 said.append(words)
         labels[key] = ", ".join(said)
     return labels

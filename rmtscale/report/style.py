@@ -7,6 +7,7 @@ or marker, so that a grey print can be read.
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -139,6 +140,8 @@ def new_grid(
     columns = min(panels, 2)
     lines = math.ceil(panels / columns)
     width = width if columns == 1 else 11.0
+    # Long names make the figure wider; they never leave a panel without room.
+    width = max(width, columns * (margins.left + margins.right + 1.8))
     total = height * lines + below
     figure = Figure(figsize=(width, total))
     figure.set_layout_engine("none")
@@ -168,7 +171,7 @@ def new_grid(
 
 
 def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as ``{"png": ..., "svg": ...}``."""
+    """The figure as ``{"png": ..., "svg": ...}``; both carry the digest of what is drawn."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -178,11 +181,32 @@ def render(figure: Figure) -> dict[str, bytes]:
         figure.set_dpi(160)
         # Not through ``savefig``, which draws everything once more before each file.
         agg: Any = FigureCanvasAgg(figure)  # its printers have no types
-        agg.print_png(png, metadata={"Software": None})
+        digest = data_digest(figure)
+        agg.print_png(png, metadata={"Software": None, "Description": digest})
         figure.set_layout_engine("none")  # it is laid out by now
         vector: Any = FigureCanvasSVG(figure)
-        vector.print_svg(svg, metadata={"Date": None, "Creator": None})
+        vector.print_svg(svg, metadata={"Date": None, "Creator": None, "Description": digest})
     return {"png": png.getvalue(), "svg": svg.getvalue()}
+
+
+def data_digest(figure: Figure) -> str:
+    """``data sha256 ...`` of every line and bar: the same numbers, whatever fonts they stand in."""
+    import numpy as np
+    from matplotlib.patches import Rectangle
+
+    numbers = hashlib.sha256()
+    for axes in figure.axes:
+        shapes: list[tuple[Any, ...]] = [
+            (line.get_gid(), *np.ravel(line.get_xydata())) for line in axes.get_lines()
+        ]
+        shapes += [
+            (bar.get_gid(), bar.get_x(), bar.get_y(), bar.get_width(), bar.get_height())
+            for bar in axes.patches
+            if isinstance(bar, Rectangle)
+        ]
+        for name, *values in shapes:
+            numbers.update(f"{name} {[f'{float(value):.6g}' for value in values]}\n".encode())
+    return f"data sha256 {numbers.hexdigest()}"
 
 
 def token_axis(axes: Axes, lengths: list[int]) -> None:
@@ -205,7 +229,7 @@ def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -
     span = max(last - first, 0.3)
     kept: list[int] = []
     for tokens in sorted(lengths, reverse=True):
-        if not kept or math.log10(kept[-1] / tokens) > span / 9:
+        if not kept or math.log10(kept[-1] / tokens) > span * (1 + room) / 11:
             kept.append(tokens)
     axes.set_xscale("log")
     axes.set_xticks(kept, [short_tokens(tokens) for tokens in kept])

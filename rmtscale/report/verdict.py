@@ -1,9 +1,10 @@
 """The answer in words: from which length on RMT is smaller and faster, and where each one ends.
 
 RMT is held against the best full attention that was measured at the same length in the same
-setting. "From 4,000 tokens on" is the shortest measured length from which on it wins at every
-length compared; nothing is read between the points. A point that ran out of memory has lost; a
-difference in time whose quartiles overlap, or that is smaller than that of an A/A pair, is none.
+setting; a length that one of several passed over is left out. "From 4,000 tokens on" is the
+shortest measured length from which on it wins at every length compared; nothing is read between
+the points. A point that ran out of memory has lost; a difference in time whose quartiles overlap,
+or that is smaller than that of an A/A pair, is none.
 """
 
 from __future__ import annotations
@@ -102,12 +103,22 @@ class Verdict:
 
 
 def best_full(group: Group, quantity: Quantity) -> dict[int, Record]:
-    """By length, the full attention that needs the least."""
+    """By length, the full attention that needs the least.
+
+    Without the lengths that one of them passed over: the best there may be the one not tried.
+    """
     best: dict[int, Record] = {}
+    passed_over = {
+        tokens
+        for series in group.of("full")
+        for tokens in group.lengths()
+        if min(series.outcomes()) < tokens < max(series.outcomes())
+        and tokens not in series.outcomes()
+    }
     for series in group.of("full"):
         for tokens, value in series.values(quantity).items():
             there = quantity.read(best[tokens]) if tokens in best else None
-            if there is None or value < there:
+            if tokens not in passed_over and (there is None or value < there):
                 best[tokens] = series.at(tokens)
     return best
 

@@ -61,6 +61,12 @@ def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
             draw_series(axes, series, values, looks[series.label])
 
 
+def names(group: Group) -> list[str]:
+    """What is written to the right of the last points."""
+    outcomes = {outcome for one in group.series for outcome in one.outcomes().values()}
+    return group.labels() + [words for outcome, (_, words) in MARKS.items() if outcome in outcomes]
+
+
 def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
     """The names of the series beside their last points; the axes must have their limits.
 

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks, draw_group, mark_failures, name_lines, with_values
+from rmtscale.report.figures.lines import (
+    Looks,
+    draw_group,
+    mark_failures,
+    name_lines,
+    names,
+    with_values,
+)
 from rmtscale.report.quantities import MEMORY
 from rmtscale.report.series import Group
 from rmtscale.units import format_bytes
@@ -37,7 +44,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
 def panel(axes: Axes, group: Group, looks: Looks) -> None:
     """One group on one pair of axes."""
     draw_group(axes, group, MEMORY, looks)
-    style.length_axis(axes, group.lengths(), group.labels())
+    style.length_axis(axes, group.lengths(), names(group))
     _frame(axes, group, looks)
     style.bytes_axis(axes)
     name_lines(axes, group, MEMORY, looks)

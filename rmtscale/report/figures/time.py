@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks, draw_group, mark_failures, name_lines, with_values
+from rmtscale.report.figures.lines import (
+    Looks,
+    draw_group,
+    mark_failures,
+    name_lines,
+    names,
+    with_values,
+)
 from rmtscale.report.quantities import TIME
 from rmtscale.report.series import Group
 
@@ -33,7 +40,7 @@ def panel(axes: Axes, group: Group, looks: Looks) -> None:
     draw_group(axes, group, TIME, looks)
     _quartiles(axes, group, looks)
     values = [value for one in group.series for value in one.values(TIME).values()]
-    style.length_axis(axes, group.lengths(), group.labels())
+    style.length_axis(axes, group.lengths(), names(group))
     axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
     style.seconds_axis(axes)
     mark_failures(axes, group, looks)
