@@ -105,6 +105,18 @@ def test_time_is_calibrated_within_fifteen_percent() -> None:
     assert f"{calibrated.held_out_error:.1%}".replace("%", " %") in README
 
 
+def test_the_roofline_is_a_lower_bound() -> None:
+    """Of every step that was timed; of the longest full attention by the least."""
+    shares = []
+    for record in records():
+        time, bound = record.measured.event_time, record.predicted.seconds
+        if time is not None and bound is not None:
+            shares.append(bound / time.median_seconds)
+    assert len(shares) > 100
+    assert max(shares) < 1
+    assert max(shares) > 0.5, "a bound far below everything would say nothing"
+
+
 def test_the_bench_of_the_rmt_met_its_targets() -> None:
     """The newest run of ``tests/bench/rmt_h200.py``; its ratios stand in the README."""
     lines = (FOLDER / "rmt-bench.jsonl").read_text(encoding="utf-8").splitlines()

@@ -53,7 +53,7 @@ def test_shown_output_is_real(rmtscale: Callable[..., Any], line: str, output: s
 def test_counts() -> None:
     assert f"{len(PRESETS)} presets" in README
     assert f"{len(DEVICES)} GPUs" in README
-    assert len(SHOWN) == 4
+    assert len(SHOWN) == 5
 
 
 def test_links_lead_somewhere() -> None:

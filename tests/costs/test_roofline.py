@@ -1,4 +1,4 @@
-"""The roofline is a lower bound: of peaks by arithmetic, and of what an H200 measured."""
+"""The roofline by hand; that it is a lower bound of what was measured is in test_measured."""
 
 from __future__ import annotations
 
@@ -14,31 +14,6 @@ from rmtscale.specs.workload import Workload
 
 H200 = find_device("h200")
 GPT2 = PRESETS["gpt2"]
-
-# GPT-2 small, batch 1, fp32 training step without dropout, milliseconds: prototypes measured on
-# one H200 with torch 2.11. Method (segment with its 4 memory tokens), attention, tokens, time.
-MEASURED = [
-    (None, "sdpa", 1000, 33),
-    (None, "sdpa", 4000, 121),
-    (None, "sdpa", 8000, 286),
-    (None, "sdpa", 16000, 789),
-    (None, "eager", 4000, 167),
-    (None, "eager", 8000, 495),
-    (504, "sdpa", 4000, 188),
-    (504, "sdpa", 16000, 628),
-    (1004, "sdpa", 4000, 125),
-    (1004, "sdpa", 16000, 483),
-]
-
-
-@pytest.mark.parametrize(("segment", "attention", "tokens", "milliseconds"), MEASURED)
-def test_below_what_was_measured_but_not_far(
-    segment: int | None, attention: str, tokens: int, milliseconds: int
-) -> None:
-    work = Workload(tokens=tokens, mode="train", attention=attention)
-    recurrence = Recurrence(segment, 2) if segment else None
-    share = estimate_time(GPT2, work, H200, recurrence).seconds * 1000 / milliseconds
-    assert 0.2 < share < 1
 
 
 def test_arithmetic_bound_work_takes_its_flops() -> None:
