@@ -67,12 +67,11 @@ def _break_even(axes: Axes, duels: list[Duel], looks: Looks) -> None:
     axes.axhline(1.0, color=style.REFERENCE_COLOUR, linewidth=1.0)
     axes.annotate(
         "below: full attention wins",
-        (0.99, 1.0),
+        (0.01, 1.0),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, -10),
         textcoords="offset points",
         fontsize=7.5,
-        ha="right",
         color=style.REFERENCE_COLOUR,
     )
     for one in duels:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_WORDS_INCHES = 1.45
+"""Room to the right of a bar for the measured peak in words."""
 TERMS = {
     "weights": ("weights", "#4D4D4D", ""),
     "optimizer_state": ("optimizer state", "#8C8C8C", "//"),
@@ -67,7 +69,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     figure, panels = style.new_grid(
         len(found),
         height=1.1 + 0.5 * most,
-        margins=style.Margins(left=0.25 + 0.068 * max(longest, 14)),
+        margins=style.Margins(left=0.25 + 0.068 * max(longest, 14), right=_WORDS_INCHES),
         below=0.55,
     )
     for (axes,), (group, rows) in zip(panels, found, strict=True):
@@ -122,8 +124,9 @@ def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
+            annotation_clip=False,
         )
-    axes.set_xlim(0, right * 1.45)
+    axes.set_xlim(0, right * 1.05)
     axes.set_yticks(
         places,
         [f"{label}\n{style.short_tokens(record.point.tokens)} tokens" for label, record in rows],
