@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rmtscale.costs.conventions import CONVENTIONS
     from rmtscale.costs.flops import estimate_flops
     from rmtscale.costs.memory import PeakMemory, estimate_memory
+    from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
+    from rmtscale.costs.methods.catalog import METHODS
+    from rmtscale.costs.methods.method import Method
     from rmtscale.costs.parameters import count_parameters
     from rmtscale.costs.plan import Plan, make_plan
     from rmtscale.costs.roofline import TimeEstimate, estimate_time
@@ -35,11 +38,14 @@ __version__ = "0.1.0"
 __all__ = [
     "CONVENTIONS",
     "DEVICES",
+    "METHODS",
     "PRESETS",
     "BadInput",
     "Breakdown",
     "CheckFailed",
     "DeviceSpec",
+    "Method",
+    "MethodEstimate",
     "MissingDependency",
     "ModelSpec",
     "PeakMemory",
@@ -52,6 +58,7 @@ __all__ = [
     "count_parameters",
     "estimate_flops",
     "estimate_memory",
+    "estimate_method",
     "estimate_time",
     "find_device",
     "from_config",
@@ -64,6 +71,9 @@ _HOMES = {
     "costs.conventions": ("CONVENTIONS",),
     "costs.flops": ("estimate_flops",),
     "costs.memory": ("PeakMemory", "estimate_memory"),
+    "costs.method_estimates": ("MethodEstimate", "estimate_method"),
+    "costs.methods.catalog": ("METHODS",),
+    "costs.methods.method": ("Method",),
     "costs.parameters": ("count_parameters",),
     "costs.plan": ("Plan", "make_plan"),
     "costs.roofline": ("TimeEstimate", "estimate_time"),

@@ -3,8 +3,8 @@
 Counted: what the released module multiplies, block by block: the first and the last block see
 everything, the two beside them four blocks and the random ones, all others five (first, last,
 three in a row) and the random ones. Up to 5 + 2r blocks the module falls back to full attention,
-and so does this. Left out: softmax, and the product with which the module makes its mask of random
-blocks. FLOPs and activations grow linearly. Longest input reported: 4,096 (section 4).
+and so does this. Left out: softmax. FLOPs and activations grow linearly. Longest input reported:
+4,096 (section 4).
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 Counted: what the released module multiplies. It cuts the band into overlapping chunks of the
 window (one-sided width w): queries and keys meet in (s/w - 1) squares of 2w x 2w, probabilities
 and values in s/w rectangles of w x 3w. Global tokens (one, [CLS]) have matrices of their own for
-query, key and value, see all and are seen by all. Left out: softmax, and the product with which
-the module makes its mask. FLOPs and activations grow linearly. Longest input reported: 32,256
-(section 4.2.2, character language models).
+query, key and value, see all and are seen by all. Left out: softmax. FLOPs and activations grow
+linearly. Longest input reported: 32,256 (section 4.2.2, character language models).
 """
 
 from __future__ import annotations

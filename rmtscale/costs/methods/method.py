@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from rmtscale.costs.conventions import PassTerm, matmul_terms
-from rmtscale.errors import BadInput, quoted_list
+from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 
 Count: TypeAlias = Any
@@ -127,7 +127,7 @@ class Method(ABC):
             )
 
 
-_EXAMPLES = {DECODERS: quoted_list(("gpt2", "opt-1.3b")), ENCODERS: "'bert-base-cased'"}
+_EXAMPLES = {DECODERS: "gpt2 or opt-1.3b", ENCODERS: "bert-base-cased"}
 
 
 def kind_of(model: ModelSpec) -> str:
