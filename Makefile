@@ -58,6 +58,7 @@ verify: $(VENV)/installed  ## Every preset against its real module, three length
 
 figures: $(VENV)/installed  ## Make reports/ again from what is committed
 	$(BIN)/rmtscale reproduce figure-2 --out reports/figure-2 --force
+	$(BIN)/rmtscale reproduce field --out reports/field --force
 
 readme: $(VENV)/installed  ## Fill the README's file map and shown output
 	$(BIN)/python tests/readme_blocks.py

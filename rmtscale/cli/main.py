@@ -18,6 +18,7 @@ COMMANDS = (
     "flops",
     "memory",
     "plan",
+    "compare",
     "verify",
     "profile",
     "reproduce",

@@ -99,6 +99,11 @@ class Method(ABC):
     def kept_bytes(self, model: ModelSpec, positions: Count, dtype_bytes: int) -> Count:
         """What the mixing of one layer keeps for a backward pass through so many positions."""
 
+    def growth_on(self, model: ModelSpec) -> Growth:
+        """How costs grow on this backbone."""
+        del model
+        return self.growth
+
     def outside(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         """What every method has: feed-forward, head, embedding projection (``matmul``)."""
         terms = matmul_terms(model, self.positions(model, tokens), tokens)

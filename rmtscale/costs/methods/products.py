@@ -9,6 +9,7 @@ from __future__ import annotations
 from rmtscale.costs.methods.method import (
     FP32_BYTES,
     Count,
+    Growth,
     Method,
     Product,
     ceil_div,
@@ -121,6 +122,10 @@ class Attention(Method):
     def cached_tokens(self, tokens: Count) -> Count:
         """Tokens whose keys and values the next one may still look at."""
         return tokens
+
+    def growth_on(self, model: ModelSpec) -> Growth:
+        """An encoder keeps its output, whatever window it has."""
+        return self.growth if model.decoder else self.growth._replace(state="linear")
 
     def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
         rows = self.positions(model, tokens)

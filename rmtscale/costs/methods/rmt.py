@@ -44,6 +44,11 @@ class Rmt(Attention):
     def recurrence(self) -> Recurrence:
         return Recurrence(self.segment_size, self.memory_tokens)
 
+    def growth_on(self, model: ModelSpec) -> Growth:
+        """Of an encoder too, only the memory is kept."""
+        del model
+        return self.growth
+
     def overhead(self, model: ModelSpec) -> int:
         """Positions of a segment that are not text."""
         return self.recurrence.overhead(model)

@@ -50,21 +50,26 @@ def fitted(lengths: list[int], costs: list[int]) -> float:
 def test_growth_is_what_the_method_says(name: str, start: int) -> None:
     """From 8 M tokens on, where windows are full and small quadratic terms have grown."""
     method = METHODS[name]
-    model = model_for(method)
-    lengths = [start * 2**k for k in range(7)]
+    for model in (DECODER, ENCODER):
+        if method in methods_for(model):
+            check_growth(method, model, [start * 2**k for k in range(7)])
+
+
+def check_growth(method: Method, model: ModelSpec, lengths: list[int]) -> None:
+    growth = method.growth_on(model)
     mixing = [sum(p.flops for p in method.mixing(model, s)) for s in lengths]
     costs = [estimate_method(model, s, method) for s in lengths]
     exponent = fitted(lengths, mixing)
-    assert exponent == pytest.approx(EXPONENTS[method.growth.flops], abs=0.03)
-    if method.growth.flops == "n log n":
+    assert exponent == pytest.approx(EXPONENTS[growth.flops], abs=0.03)
+    if growth.flops == "n log n":
         assert all(2 * a < b for a, b in itertools.pairwise(mixing))
         fft = [next(p.flops for p in method.mixing(model, s) if p.name == "fft") for s in lengths]
         ratios = [f / (s * math.log2(s)) for f, s in zip(fft, lengths, strict=True)]
         assert max(ratios) / min(ratios) < 1.03
     state = fitted(lengths, [cost.state_bytes for cost in costs])
-    assert state == pytest.approx(EXPONENTS[method.growth.state], abs=1e-6)
+    assert state == pytest.approx(EXPONENTS[growth.state], abs=1e-6)
     kept = fitted(lengths, [cost.activation_bytes for cost in costs])
-    assert kept == pytest.approx(EXPONENTS[method.growth.activations], abs=0.03)
+    assert kept == pytest.approx(EXPONENTS[growth.activations], abs=0.03)
 
 
 def test_a_wrong_law_would_be_seen() -> None:
