@@ -19,6 +19,7 @@ COMMANDS = (
     "memory",
     "plan",
     "compare",
+    "generate-cost",
     "verify",
     "profile",
     "reproduce",
@@ -52,7 +53,7 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     for name in COMMANDS:
         if only is None or name == only:
-            app.command(name)(import_module(f"rmtscale.cli.{name}").command)
+            app.command(name)(import_module(f"rmtscale.cli.{name.replace('-', '_')}").command)
     return app
 
 

@@ -139,7 +139,7 @@ def _roof(
     fused = workload.attention == "sdpa"
     if term.name in ("logits", "reduction") and fused and model.decoder:
         flops *= (tokens + 1) / (2 * tokens)
-    traffic_bytes = workload.dtype_bytes * _elements(
+    traffic_bytes = workload.dtype_bytes * moved_elements(
         model, term.name, tokens, text_tokens, batch, fused=fused
     )
     arithmetic = flops / device.flops_per_second(workload.dtype)
@@ -147,7 +147,7 @@ def _roof(
     return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
-def _elements(
+def moved_elements(
     model: ModelSpec, name: str, tokens: int, text_tokens: int, batch: int, *, fused: bool
 ) -> int:
     """Elements a product has to read and write once: its operands and its result."""
