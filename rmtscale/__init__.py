@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rmtscale.costs.breakdown import Breakdown, Term
+    from rmtscale.costs.comparison import Comparison, compare_methods
     from rmtscale.costs.conventions import CONVENTIONS
     from rmtscale.costs.flops import estimate_flops
+    from rmtscale.costs.generation import Generation, GenerationCost, estimate_generation
     from rmtscale.costs.memory import PeakMemory, estimate_memory
     from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
     from rmtscale.costs.methods.catalog import METHODS
@@ -43,7 +45,10 @@ __all__ = [
     "BadInput",
     "Breakdown",
     "CheckFailed",
+    "Comparison",
     "DeviceSpec",
+    "Generation",
+    "GenerationCost",
     "Method",
     "MethodEstimate",
     "MissingDependency",
@@ -55,8 +60,10 @@ __all__ = [
     "Term",
     "TimeEstimate",
     "Workload",
+    "compare_methods",
     "count_parameters",
     "estimate_flops",
+    "estimate_generation",
     "estimate_memory",
     "estimate_method",
     "estimate_time",
@@ -68,8 +75,10 @@ __all__ = [
 
 _HOMES = {
     "costs.breakdown": ("Breakdown", "Term"),
+    "costs.comparison": ("Comparison", "compare_methods"),
     "costs.conventions": ("CONVENTIONS",),
     "costs.flops": ("estimate_flops",),
+    "costs.generation": ("Generation", "GenerationCost", "estimate_generation"),
     "costs.memory": ("PeakMemory", "estimate_memory"),
     "costs.method_estimates": ("MethodEstimate", "estimate_method"),
     "costs.methods.catalog": ("METHODS",),

@@ -10,10 +10,10 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
-from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.files import require_writable
 from rmtscale.report.field import estimate_rows, reported, reuse, verdict
 from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     doubling_tokens,
     format_bytes,
@@ -51,8 +51,8 @@ def command(
     require_format(output_format)
     spec = resolve_model(model)
     lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
-    rmt = Rmt(parse_size(segment_size, "segment size"), memory_tokens)
-    chosen = select_methods(methods, spec, rmt)
+    recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+    chosen = select_methods(methods, spec, recurrence)
     if out is not None:
         from rmtscale.experiments.field import file_names
 

@@ -104,6 +104,9 @@ def command(
                 write_breakdowns(f"{format_tokens(length)} tokens, {name}", sides, format_flops)
     last = lengths[-1]
     others = [name for name in CONVENTIONS if name not in conventions]
+    terms = estimates[conventions[0], last, method].terms
+    if not segmented and any(term.operator is None for term in terms):
+        write_text("FFTs and scans, which no FLOP counter sees, are included.")
     if others and segmented:
         said = ", ".join(
             f"{name} {_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name))}"

@@ -70,9 +70,9 @@ def chosen_design(
     if method == "rmt":
         return "RMT", recurrence
     # Only now: an estimate of an RMT starts without the other methods.
-    from rmtscale.costs.methods.catalog import find_method
+    from rmtscale.costs.methods.catalog import find_method, with_segments
 
-    found = find_method(method, model)
+    found = with_segments(find_method(method, model), recurrence)
     return found.title, found
 
 

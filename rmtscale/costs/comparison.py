@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
-from rmtscale.costs.methods.catalog import find_method, methods_for
+from rmtscale.costs.methods.catalog import find_method, methods_for, with_segments
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
 
 QUANTITIES = ("flops", "state_bytes")
 
@@ -58,8 +58,10 @@ class Comparison:
         return None
 
 
-def select_methods(names: str, model: ModelSpec, rmt: Rmt) -> tuple[Method, ...]:
+def select_methods(names: str, model: ModelSpec, recurrence: Recurrence) -> tuple[Method, ...]:
     """The methods of a comma-separated list, or ``all`` that the backbone can have.
+
+    RMTs get the segments of ``recurrence``.
 
     Raises:
         BadInput: an unknown method, one that the backbone cannot have, or none.
@@ -71,7 +73,7 @@ def select_methods(names: str, model: ModelSpec, rmt: Rmt) -> tuple[Method, ...]
         if not wanted:
             raise BadInput(f"methods {names!r}: expected a list such as full,rmt,mamba, or all")
         chosen = [find_method(name, model) for name in wanted]
-    return tuple(rmt if method.name == "rmt" else method for method in chosen)
+    return tuple(with_segments(method, recurrence) for method in chosen)
 
 
 def compare_methods(

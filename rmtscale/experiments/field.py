@@ -85,8 +85,8 @@ def write_comparisons(
     intro = (
         f"Made by `{command}`. Analytic, nothing is measured here: FLOPs of a forward pass "
         "(`matmul` convention), state of one sequence. Only the sequence mixing is exchanged; "
-        "width, depth, vocabulary and feed-forward stay. Every method has the settings of its "
-        "paper; each says in `rmtscale/costs/methods/` what is counted and what is left out. A "
+        "width, depth, vocabulary and feed-forward stay. Every method says in "
+        "`rmtscale/costs/methods/` what is counted, what is left out, and its settings. A "
         "line is thick up to the longest input that the method's own paper reports."
     )
     page = [

@@ -9,6 +9,7 @@ import pytest
 
 from rmtscale.costs.comparison import compare_methods, select_methods
 from rmtscale.costs.method_estimates import estimate_method
+from rmtscale.costs.methods.armt import Armt
 from rmtscale.costs.methods.catalog import METHODS, methods_for
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.errors import BadInput
@@ -16,6 +17,7 @@ from rmtscale.experiments import field
 from rmtscale.report.field import facts_table, verdict
 from rmtscale.report.figures.field import draw_field
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.recurrence import Recurrence
 
 OPT, BERT = PRESETS["opt-1.3b"], PRESETS["bert-large-cased"]
 
@@ -97,10 +99,10 @@ def test_words() -> None:
 
 
 def test_selection() -> None:
-    chosen = select_methods("full, rmt,full", OPT, Rmt(256, 4))
-    assert chosen == (METHODS["full"], Rmt(256, 4))
-    assert len(select_methods("all", BERT, Rmt())) == len(methods_for(BERT))
+    chosen = select_methods("full, rmt,full,armt", OPT, Recurrence(256, 4))
+    assert chosen == (METHODS["full"], Rmt(256, 4), Armt(256, 4))
+    assert len(select_methods("all", BERT, Recurrence())) == len(methods_for(BERT))
     with pytest.raises(BadInput, match="methods ',': expected a list such as full,rmt,mamba"):
-        select_methods(",", OPT, Rmt())
+        select_methods(",", OPT, Recurrence())
     with pytest.raises(BadInput, match=r"method 'bigbird': opt-1\.3b is a decoder"):
-        select_methods("full,bigbird", OPT, Rmt())
+        select_methods("full,bigbird", OPT, Recurrence())

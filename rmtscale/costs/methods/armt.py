@@ -5,8 +5,9 @@ each layer reads, for all its positions, a matrix by keys of 64 numbers that a f
 widens to 384, and after the segment writes the memory tokens' values into it by the delta rule.
 Counted: the backbone on every segment, the layers' key, value and gate matrices, recall and
 update. Left out: softmax, the feature map, normalization. FLOPs and activations (back through all
-segments) grow linearly; the state is constant but a memory *per layer*. Longest input reported: 50
-million tokens (abstract, one question of BABILong).
+segments) grow linearly; the state is constant but a memory *per layer*. Widths are those of its
+code as we remember them, segment and m those of our RMT. Longest input reported: 50 million tokens
+(abstract, one question of BABILong).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import asdict, replace
 
 from rmtscale.costs.methods.armt import Armt
 from rmtscale.costs.methods.bigbird import BigBird
@@ -28,6 +29,7 @@ from rmtscale.costs.methods.transformer_xl import TransformerXL
 from rmtscale.costs.methods.unlimiformer import Unlimiformer
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -69,6 +71,13 @@ def find_method(name: str, model: ModelSpec) -> Method:
         hint = f"did you mean {near[0]}? " if near else ""
         raise BadInput(f"method {name!r}: {hint}expected one of {', '.join(METHODS)}")
     method.require_backbone(model)
+    return method
+
+
+def with_segments(method: Method, recurrence: Recurrence) -> Method:
+    """The method with the given segments, if it is an RMT of some kind; else as it is."""
+    if isinstance(method, Rmt):
+        return replace(method, **asdict(recurrence))
     return method
 
 

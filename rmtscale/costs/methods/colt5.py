@@ -3,7 +3,8 @@
 Ainslie et al. 2023 (section 3.2): a quarter of the heads attends in a local window; the others
 attend from s/16 routed queries to s/8 routed keys. Counted: both, their projections, the routing
 scores. Left out: softmax, the choice of the routed tokens (a soft top-k), and its conditional
-feed-forward, which could stand in every method here and so stays the backbone's. FLOPs grow
+feed-forward, which could stand in every method here and so stays the backbone's. The shares (a
+quarter, 1/16, 1/8) are its as we remember them; they are settings, not claims. FLOPs grow
 **quadratically** with a small factor (s/16 x s/8 pairs of three quarters of the heads), and so do
 activations. Longest input reported: 64K (abstract), taken as 65,536.
 """

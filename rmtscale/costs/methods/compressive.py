@@ -3,8 +3,9 @@
 Rae et al. 2020 (section 3, Algorithm 1): hidden states that leave the memory are compressed c to
 one by a strided convolution in every layer and stay in a second memory. Counted: Transformer-XL
 with both memories, and the convolution. Left out: softmax, the reconstruction loss that trains the
-compression. FLOPs grow linearly; state and activations are constant. The paper reports temporal
-ranges of its memories, not longest inputs, so none is given here.
+compression. Sizes and rate are settings (a language model's, as we remember them). FLOPs grow
+linearly; state and activations are constant. The paper reports temporal ranges of its memories,
+not longest inputs, so none is given here.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ position makes the filters. Counted: projections, short and long convolutions, t
 (33 features, three layers of 64, as in the released code). Left out: gates, the filter's decay.
 FLOPs grow as n log n. There is no recurrent form: to write one more token, everything both
 convolutions have read must be kept, so the state grows linearly, as do activations. Longest input
-reported: 131K (associative recall, section 4.1), taken as 131,072.
+reported: 131K (associative recall, Table 4.2), taken as 131,072.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Hyena(Method):
     source = "Poli et al. 2023"
     pretrained = False
     growth = Growth("n log n", "linear", "linear")
-    reported = Reported(131_072, "Poli et al. 2023, section 4.1 (131K)")
+    reported = Reported(131_072, "Poli et al. 2023, Table 4.2 (131K)")
 
     order: int = 2
     short_filter: int = 3

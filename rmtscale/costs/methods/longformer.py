@@ -4,7 +4,7 @@ Counted: what the released module multiplies. It cuts the band into overlapping 
 window (one-sided width w): queries and keys meet in (s/w - 1) squares of 2w x 2w, probabilities
 and values in s/w rectangles of w x 3w. Global tokens (one, [CLS]) have matrices of their own for
 query, key and value, see all and are seen by all. Left out: softmax. FLOPs and activations grow
-linearly. Longest input reported: 32,256 (section 4.2.2, character language models).
+linearly. Longest input reported: 32,256 (section 4.2, character language models).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Longformer(Attention):
     kinds = (ENCODERS,)
     pretrained = True
     growth = Growth("linear", "linear", "linear")
-    reported = Reported(32_256, "Beltagy et al. 2020, section 4.2.2")
+    reported = Reported(32_256, "Beltagy et al. 2020, section 4.2")
     keeps_scores = True
 
     window: int = 512

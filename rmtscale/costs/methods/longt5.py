@@ -4,7 +4,7 @@ Counted: what the released module multiplies (section 3.1.2, TGlobal): blocks of
 three blocks and all s/16 global tokens, which every layer makes anew by summing 16 tokens (the
 module sums by a product with a one-hot matrix) and projects to keys and values. Left out: softmax,
 position biases. FLOPs and activations grow **quadratically**, if 16 times more slowly than full
-attention's: its paper says O(l (r + l/k)). Longest input reported: 16,384 (section 4.2).
+attention's: its paper says O(l (r + l/k)). Longest input reported: 16,384 (section 4).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LongT5(Attention):
     kinds = (ENCODERS,)
     pretrained = False
     growth = Growth("quadratic", "linear", "quadratic")
-    reported = Reported(16_384, "Guo et al. 2022, section 4.2")
+    reported = Reported(16_384, "Guo et al. 2022, section 4")
     keeps_scores = True
 
     radius: int = 127

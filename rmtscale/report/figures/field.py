@@ -48,7 +48,8 @@ def draw_field(comparison: Comparison) -> Figure:
         first, last = comparison.tokens[0], comparison.tokens[-1]
         style.token_axis(axes, _ticks(comparison.tokens))
         if quantity == "flops":  # room for the names of what lies close together at the bottom
-            axes.set_ylim(bottom=min(end[1] for end in ends) / 2.5)
+            values = [end[1] for end in ends]
+            axes.set_ylim(min(values) / 2.5, max(values) * 1.3)
             style.unit_axis(axes, format_flops)
         else:
             style.bytes_axis(axes)

@@ -67,6 +67,13 @@ def attend_blocks(
         attend(model, q_SQ[start : start + block], k_SQ[keys], v_SQ[keys])
 
 
+def sliding_window(model: ModelSpec, tokens: int, window: int) -> None:
+    """Jiang et al. 2023, section 2."""
+    q, k, v = qkv(model, new(tokens, model.width))
+    attend_near(model, q, k, v, window)
+    linear(q, model.width)
+
+
 def etc(model: ModelSpec, tokens: int, global_tokens: int, radius: int) -> None:
     """Ainslie et al. 2020, Figure 2: four pieces."""
     q, k, v = qkv(model, new(global_tokens + tokens, model.width))

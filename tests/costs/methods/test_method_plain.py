@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from rmtscale.costs.methods.products import fft_flops
 from rmtscale.costs.methods.retnet import RetNet
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.costs.methods.s4 import S4
+from rmtscale.costs.methods.sliding_window import SlidingWindow
 from rmtscale.costs.methods.transformer_xl import TransformerXL
 from rmtscale.costs.methods.unlimiformer import Unlimiformer
 from tests.costs.methods import plain_modules as plain
@@ -35,6 +37,7 @@ from tests.costs.methods.counting import backbone, counted, predicted
 
 DECODER, ENCODER = backbone(), backbone("bert")
 CASES: dict[str, tuple[Method, Any, Callable[[int], None]]] = {
+    "sliding-window": (SlidingWindow(5), DECODER, lambda s: plain.sliding_window(DECODER, s, 5)),
     "etc": (Etc(5, 3), ENCODER, lambda s: plain.etc(ENCODER, s, 5, 3)),
     "colt5": (CoLT5(radius=7), ENCODER, lambda s: plain.colt5(ENCODER, s, 7)),
     "longnet": (
@@ -80,6 +83,26 @@ def test_the_closed_form_is_what_the_equations_multiply(name: str, tokens: int) 
     method, model, run = CASES[name]
     assert method.name == name
     assert predicted(method, model, tokens) == counted(lambda: run(tokens))
+
+
+@pytest.mark.parametrize("name", ["transformer-xl", "compressive"])
+def test_activations_are_what_autograd_keeps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte, where the plain module leaves nothing out that is kept."""
+    method, model, run = CASES[name]
+    make = plain.new
+    monkeypatch.setattr(plain, "new", lambda *shape: make(*shape).requires_grad_())
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_leaf:  # leaves are weights and inputs
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    segment = method.at_once(model, 100, train=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run(segment)
+    found = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert found == method.kept_bytes(model, segment, 4)
 
 
 def counting_fft(values: list[complex]) -> tuple[list[complex], int]:
