@@ -62,6 +62,9 @@ def command(
         from rmtscale.experiments.field import write_comparisons
 
         command_line = f"rmtscale compare --model {spec.name} --methods {methods}"
+        command_line += f" --tokens {tokens}" if tokens else ""
+        command_line += f" --segment-size {segment_size} --memory-tokens {memory_tokens}"
+        command_line += f" --dtype {dtype}"
         write_comparisons(out, {"field": comparison}, command_line)
     if output_format != "table":
         write_rows(estimate_rows(comparison), output_format)

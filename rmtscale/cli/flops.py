@@ -118,13 +118,15 @@ def command(
         lambda length: estimate(length, method, conventions[0]).total,
         recurrence.segment_tokens(spec) if segmented else 1,
     )
-    if first is not None:
+    if first is None:
+        write_text(f"{title} needs no fewer FLOPs than full attention at any length.")
+    elif first == 1:
+        write_text(f"{title} needs fewer FLOPs at any length.")
+    else:
         write_text(
             f"{title} needs fewer FLOPs from {format_tokens(first)} tokens on; below, full "
             "attention does."
         )
-    else:
-        write_text(f"{title} needs no fewer FLOPs than full attention at any length.")
     if spec.positions is not None and last > spec.positions:
         write_text(
             f"Beyond {format_tokens(spec.positions)} tokens {spec.name} has no positions for full "

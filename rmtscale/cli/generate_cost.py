@@ -50,8 +50,7 @@ def command(
 ) -> None:
     """Prefill and decode: FLOPs, bytes moved, cache or state, time, and the batch that fits.
 
-    Example: rmtscale generate-cost --model llama-3-8b --context 128k --new-tokens 1k \\
-    --batch-size 8 --device h100-sxm
+    Example: rmtscale generate-cost -m llama-3-8b -d h100-sxm --context 128k --batch-size 8
     """
     require_format(output_format)
     spec, gpu = resolve_model(model), find_device(device)

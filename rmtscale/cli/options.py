@@ -88,5 +88,6 @@ def described(title: str, design: Recurrence | CostMethod, model: ModelSpec) -> 
         )
     from dataclasses import asdict
 
-    settings = ", ".join(f"{name} {value}" for name, value in asdict(design).items())
+    fields = asdict(design).items()
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields)
     return f"{title}: {settings or 'no settings'} ({design.source})"

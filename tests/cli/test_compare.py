@@ -49,7 +49,9 @@ def test_out_is_written_once(rmtscale: Callable[..., Any], tmp_path: Path) -> No
     assert rmtscale(*line).code == 0
     assert (tmp_path / "new" / "field.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
-    assert "rmtscale compare --model gpt2 --methods full,rmt,sliding-window,mamba" in page
+    words = " ".join(page.split())
+    assert "rmtscale compare --model gpt2 --methods full,rmt,sliding-window,mamba" in words
+    assert "--tokens 1k,8k --segment-size 512 --memory-tokens 10 --dtype bf16" in words
     again = rmtscale(*line)
     assert again.code == 2
     assert "exists already, expected --force" in again.err

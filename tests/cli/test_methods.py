@@ -40,7 +40,7 @@ def test_memory(rmtscale: Callable[..., Any]) -> None:
     work = Workload(tokens=8000, dtype="bf16", logits="last")
     peak = estimate_memory(OPT, work, METHODS["mamba"])
     assert rows[1]["peak_bytes"] == peak.total
-    assert "Mamba: expand 2, state_size 16" in rmtscale(*line.split()).out
+    assert "Mamba: expand 2, state size 16" in rmtscale(*line.split()).out
 
 
 def test_plan(rmtscale: Callable[..., Any]) -> None:

@@ -39,6 +39,7 @@ from rmtscale.costs.methods.longformer import Longformer
 from rmtscale.costs.methods.longt5 import LongT5
 from rmtscale.costs.methods.mamba import Mamba
 from rmtscale.costs.methods.mamba2 import Mamba2
+from rmtscale.costs.methods.method import Method
 from rmtscale.costs.methods.rwkv import Rwkv
 from rmtscale.costs.methods.sliding_window import SlidingWindow
 from tests.costs.methods.counting import HEADS, WIDTH, backbone, counted, predicted
@@ -202,6 +203,52 @@ def test_mamba2_state() -> None:
     cache = module(torch.zeros(1, 9, dtype=torch.long), use_cache=True).cache_params
     method = Mamba2(head_width=16, state_size=32, groups=2)
     assert held_bytes(cache) == method.state_bytes(backbone(layers=2), 9, 4)
+
+
+@pytest.mark.parametrize(
+    ("method", "module", "kind"),
+    [
+        (
+            Mamba(),
+            MambaMixer(MambaConfig(hidden_size=WIDTH, num_hidden_layers=1), layer_idx=0),
+            "opt",
+        ),
+        (
+            Mamba2(head_width=16, state_size=32, groups=2),
+            Mamba2Mixer(Mamba2Config(**MAMBA2, num_hidden_layers=1), layer_idx=0),
+            "opt",
+        ),
+        (Rwkv(), RwkvSelfAttention(RwkvConfig(hidden_size=WIDTH, num_hidden_layers=1)), "opt"),
+        (
+            Longformer(window=32),
+            LongformerAttention(
+                LongformerConfig(
+                    hidden_size=WIDTH, num_attention_heads=HEADS, attention_window=[32]
+                ),
+                layer_id=0,
+            ),
+            "bert",
+        ),
+        (
+            LongT5(),
+            LongT5TransientGlobalAttention(
+                LongT5Config(d_model=WIDTH, num_heads=HEADS, d_kv=WIDTH // HEADS)
+            ),
+            "bert",
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_weights_are_those_of_the_modules_matrices(
+    method: Method, module: torch.nn.Module, kind: str
+) -> None:
+    """Linear layers and convolutions; biases and vectors are left out."""
+    matrices = [
+        part.weight.numel()
+        for part in module.modules()
+        if isinstance(part, torch.nn.Linear | torch.nn.Conv1d)
+    ]
+    assert method.weights(backbone(kind)) == sum(matrices)
 
 
 def test_bamba_has_the_same_mixer() -> None:
