@@ -19,7 +19,7 @@ Model = Annotated[
 ]
 Tokens = Annotated[
     str,
-    typer.Option(help="Text tokens of the input: a list such as 512,32k,2M or 32Ki; 512..2M doubles."),
+    typer.Option(help="Text tokens of the input: a list such as 512,32k,2M; 512..2M doubles."),
 ]
 SegmentSize = Annotated[
     str,
