@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rmtscale.costs.breakdown import Breakdown, Term
+    from rmtscale.costs.comparison import Comparison, compare_methods
     from rmtscale.costs.conventions import CONVENTIONS
     from rmtscale.costs.flops import estimate_flops
+    from rmtscale.costs.generation import Generation, GenerationCost, estimate_generation
     from rmtscale.costs.memory import PeakMemory, estimate_memory
+    from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
+    from rmtscale.costs.methods.catalog import METHODS
+    from rmtscale.costs.methods.method import Method
     from rmtscale.costs.parameters import count_parameters
     from rmtscale.costs.plan import Plan, make_plan
     from rmtscale.costs.roofline import TimeEstimate, estimate_time
@@ -35,11 +40,17 @@ __version__ = "0.1.0"
 __all__ = [
     "CONVENTIONS",
     "DEVICES",
+    "METHODS",
     "PRESETS",
     "BadInput",
     "Breakdown",
     "CheckFailed",
+    "Comparison",
     "DeviceSpec",
+    "Generation",
+    "GenerationCost",
+    "Method",
+    "MethodEstimate",
     "MissingDependency",
     "ModelSpec",
     "PeakMemory",
@@ -49,9 +60,12 @@ __all__ = [
     "Term",
     "TimeEstimate",
     "Workload",
+    "compare_methods",
     "count_parameters",
     "estimate_flops",
+    "estimate_generation",
     "estimate_memory",
+    "estimate_method",
     "estimate_time",
     "find_device",
     "from_config",
@@ -61,9 +75,14 @@ __all__ = [
 
 _HOMES = {
     "costs.breakdown": ("Breakdown", "Term"),
+    "costs.comparison": ("Comparison", "compare_methods"),
     "costs.conventions": ("CONVENTIONS",),
     "costs.flops": ("estimate_flops",),
+    "costs.generation": ("Generation", "GenerationCost", "estimate_generation"),
     "costs.memory": ("PeakMemory", "estimate_memory"),
+    "costs.method_estimates": ("MethodEstimate", "estimate_method"),
+    "costs.methods.catalog": ("METHODS",),
+    "costs.methods.method": ("Method",),
     "costs.parameters": ("count_parameters",),
     "costs.plan": ("Plan", "make_plan"),
     "costs.roofline": ("TimeEstimate", "estimate_time"),

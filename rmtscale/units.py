@@ -111,11 +111,25 @@ def parse_size(text: str, name: str = "tokens") -> int:
 
 
 def parse_sizes(text: str, name: str = "tokens") -> list[int]:
-    """A comma-separated list of sizes, in the order given, each once."""
+    """A comma-separated list of sizes, in the order given, each once.
+
+    ``512..2M`` is every doubling of the first up to the second, and the second.
+    """
     parts = [part for part in text.split(",") if part.strip()]
     if not parts:
         raise BadInput(f"{name} {text!r}: expected one or more numbers such as 512,32k,2M")
-    return list(dict.fromkeys(parse_size(part, name) for part in parts))
+    return list(dict.fromkeys(size for part in parts for size in _sizes(part, name)))
+
+
+def _sizes(text: str, name: str) -> list[int]:
+    """One size, or the doublings of a range."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        return [parse_size(text, name)]
+    low, high = parse_size(first, name), parse_size(last, name)
+    if low > high:
+        raise BadInput(f"{name} {text.strip()!r}: expected the smaller length first")
+    return [*(low * 2**power for power in range((high // low).bit_length())), high]
 
 
 def parse_bytes(text: str, name: str = "memory") -> int:

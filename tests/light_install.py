@@ -30,6 +30,8 @@ def main() -> None:
         "flops --model opt-175b": "x27.43",
         "memory --model gpt2 --tokens 4k --mode train": "full attention",
         "plan --model gpt2 --device a100-80gb": "full attention wins",
+        "compare --model opt-1.3b --methods all": "this needs less",
+        "generate-cost --model llama-3-8b --device h200": "full attention fits",
         "models": "pythia-12b",
         "devices": "h200",
         "cite": "2304.11062",
@@ -40,6 +42,7 @@ def main() -> None:
             raise SystemExit(f"rmtscale {line}: does not print {text!r}")
     with tempfile.TemporaryDirectory() as folder:
         run(f"reproduce figure-2 --out {folder}/figure-2")
+        run(f"reproduce field --out {folder}/field")
     if "pip install 'rmtscale[measure]'" not in run("verify --model gpt2", code=2):
         raise SystemExit("rmtscale verify: does not say what is missing")
     if "pip install 'rmtscale[measure]'" not in run("profile -m gpt2 --tokens 9 -o x", code=2):
@@ -47,7 +50,7 @@ def main() -> None:
     hub = run("flops --model some-lab/some-model", code=2)
     if "pip install 'rmtscale[measure]'" not in hub:
         raise SystemExit("rmtscale flops with a hub name: does not say what is missing")
-    print(f"light installation: {len(expected) + 4} commands passed")  # noqa: T201
+    print(f"light installation: {len(expected) + 5} commands passed")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -140,6 +140,7 @@ LIGHT = [
     "import rmtscale.experiments.figure_2",
     "import rmtscale.report.figures.figure_2",
     "import rmtscale.experiments.figure_10",
+    "import rmtscale.experiments.field, rmtscale.costs.generation",
     "import rmtscale.report.page, rmtscale.report.document",
     "import rmtscale.records.store",
     "import rmtscale.profiler.sweep, rmtscale.profiler.definition",

@@ -30,6 +30,7 @@ def test_bad_sizes_name_the_value(text: str) -> None:
 
 def test_lists_keep_their_order_and_drop_repeats() -> None:
     assert units.parse_sizes("4k,512,4000,") == [4000, 512]
+    assert units.parse_sizes("512..2k, 8, 3..3") == [512, 1024, 2000, 8, 3]
     with pytest.raises(BadInput, match="expected one or more numbers"):
         units.parse_sizes(" , ")
 

@@ -1,4 +1,4 @@
-"""``rmtscale flops``: FLOPs of full attention and RMT against length."""
+"""``rmtscale flops``: FLOPs of full attention and RMT, or another method, against length."""
 
 from __future__ import annotations
 
@@ -44,9 +44,14 @@ def command(
     tokens: options.Tokens = "",
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
+    method: options.Method = "rmt",
     convention: Annotated[
-        str, typer.Option(help="hoffmann, matmul, kaplan, paper, a list of them, or all.")
-    ] = DEFAULT_CONVENTION,
+        str,
+        typer.Option(
+            help="hoffmann, matmul, kaplan, paper, a list of them, or all.  [default: hoffmann; "
+            "matmul for methods other than rmt]"
+        ),
+    ] = "",
     mode: options.Mode = "forward",
     batch_size: options.BatchSize = 1,
     checkpoint_segments: options.CheckpointSegments = False,
@@ -55,7 +60,7 @@ def command(
     breakdown: options.Breakdown = False,
     output_format: options.Format = "table",
 ) -> None:
-    """FLOPs of full attention against RMT, and their ratio, by length.
+    """FLOPs of full attention against RMT (or another method), and their ratio, by length.
 
     Example: rmtscale flops --model opt-175b --tokens 512,32k,2M --convention all
     """
@@ -63,7 +68,10 @@ def command(
     spec = resolve_model(model)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
-    conventions = _parse_conventions(convention)
+    title, design = options.chosen_design(method, spec, recurrence)
+    segmented = design is recurrence
+    default = DEFAULT_CONVENTION if segmented else "matmul"
+    conventions = _parse_conventions(convention or default)
 
     def workload(length: int) -> Workload:
         return Workload(
@@ -75,30 +83,31 @@ def command(
             checkpoint_layers=checkpoint_layers,
         )
 
-    def estimate(length: int, method: str, name: str) -> Breakdown:
-        with_memory = recurrence if method == "rmt" else None
-        return estimate_flops(spec, workload(length), with_memory, name)
+    def estimate(length: int, side: str, name: str) -> Breakdown:
+        return estimate_flops(spec, workload(length), None if side == "full" else design, name)
 
     estimates = {
-        (name, length, method): estimate(length, method, name)
+        (name, length, side): estimate(length, side, name)
         for name in conventions
         for length in lengths
-        for method in ("full", "rmt")
+        for side in ("full", method)
     }
     if output_format != "table":
         write_rows(_rows(spec, recurrence, workload(1), estimates, breakdown), output_format)
         return
-    _write_header(spec, recurrence, workload(1), conventions)
-    _write_estimates(spec, recurrence, estimates)
+    _write_header(spec, options.described(title, design, spec), workload(1), conventions)
+    _write_estimates(spec, recurrence if segmented else None, title, estimates)
     if breakdown:
         for length in lengths if tokens else lengths[-1:]:
             for name in conventions:
-                sides = {side: estimates[name, length, side] for side in ("full", "rmt")}
-                title = f"{format_tokens(length)} tokens, {name}"
-                write_breakdowns(title, sides, format_flops)
+                sides = {side: estimates[name, length, side] for side in ("full", method)}
+                write_breakdowns(f"{format_tokens(length)} tokens, {name}", sides, format_flops)
     last = lengths[-1]
     others = [name for name in CONVENTIONS if name not in conventions]
-    if others:
+    terms = estimates[conventions[0], last, method].terms
+    if not segmented and any(term.operator is None for term in terms):
+        write_text("FFTs and scans, which no FLOP counter sees, are included.")
+    if others and segmented:
         said = ", ".join(
             f"{name} {_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name))}"
             for name in others
@@ -106,13 +115,17 @@ def command(
         write_text(f"At {format_tokens(last)} tokens the other conventions say: {said}.")
     first = break_even_tokens(
         lambda length: estimate(length, "full", conventions[0]).total,
-        lambda length: estimate(length, "rmt", conventions[0]).total,
-        recurrence.segment_tokens(spec),
+        lambda length: estimate(length, method, conventions[0]).total,
+        recurrence.segment_tokens(spec) if segmented else 1,
     )
-    if first is not None:
+    if first is None:
+        write_text(f"{title} needs no fewer FLOPs than full attention at any length.")
+    elif first == 1:
+        write_text(f"{title} needs fewer FLOPs at any length.")
+    else:
         write_text(
-            f"RMT needs fewer FLOPs from {format_tokens(first)} tokens on; below, full attention "
-            "does."
+            f"{title} needs fewer FLOPs from {format_tokens(first)} tokens on; below, full "
+            "attention does."
         )
     if spec.positions is not None and last > spec.positions:
         write_text(
@@ -170,33 +183,32 @@ def _segments(spec: ModelSpec, recurrence: Recurrence, tokens: int, convention: 
 
 
 def _write_header(
-    spec: ModelSpec, recurrence: Recurrence, workload: Workload, conventions: list[str]
+    spec: ModelSpec, description: str, workload: Workload, conventions: list[str]
 ) -> None:
     parameters = format_count(count_parameters(spec).total)
     write_text(
         f"{spec.name}: {parameters} parameters, {spec.layers} layers, width {spec.width}; "
         f"{workload.mode}, batch size {workload.batch_size}"
     )
-    overhead = recurrence.overhead(spec)
-    write_line(
-        f"RMT segment: {recurrence.segment_size} tokens = {recurrence.segment_tokens(spec)} text "
-        f"+ {overhead} memory{'' if spec.decoder else ' and special'}"
-    )
+    write_text(description)
     for name in conventions:
         write_text(f"Convention {name}: {SOURCES[name]}")
 
 
-def _write_estimates(spec: ModelSpec, recurrence: Recurrence, estimates: Estimates) -> None:
+def _write_estimates(
+    spec: ModelSpec, recurrence: Recurrence | None, title: str, estimates: Estimates
+) -> None:
+    other = next(side for _, _, side in reversed(estimates))
     conventions = list(dict.fromkeys(name for name, _, _ in estimates))
     lengths = list(dict.fromkeys(tokens for _, tokens, _ in estimates))
     if len(conventions) > 1:
-        write_line("FLOPs of full attention / FLOPs of RMT, by convention")
+        write_line(f"FLOPs of full attention / FLOPs of {title}, by convention")
         columns = ["tokens", *conventions]
         rows = [
             [
                 format_tokens(tokens),
                 *(
-                    _ratio(estimates[name, tokens, "full"], estimates[name, tokens, "rmt"])
+                    _ratio(estimates[name, tokens, "full"], estimates[name, tokens, other])
                     for name in conventions
                 ),
             ]
@@ -207,15 +219,16 @@ def _write_estimates(spec: ModelSpec, recurrence: Recurrence, estimates: Estimat
     name = conventions[0]
     rows = []
     for tokens in lengths:
-        full, rmt = estimates[name, tokens, "full"], estimates[name, tokens, "rmt"]
-        segments = _segments(spec, recurrence, tokens, name)
+        full, rmt = estimates[name, tokens, "full"], estimates[name, tokens, other]
+        segments = [format_tokens(_segments(spec, recurrence, tokens, name))] if recurrence else []
         rows.append(
             [
                 format_tokens(tokens),
                 format_flops(full.total),
                 format_flops(rmt.total),
-                format_tokens(segments),
+                *segments,
                 _ratio(full, rmt),
             ]
         )
-    write_table(["tokens", "full attention", "RMT", "segments", "full / RMT"], rows)
+    columns = ["tokens", "full attention", title, *(["segments"] if recurrence else [])]
+    write_table([*columns, f"full / {other if recurrence is None else title}"], rows)

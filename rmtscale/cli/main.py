@@ -18,6 +18,8 @@ COMMANDS = (
     "flops",
     "memory",
     "plan",
+    "compare",
+    "generate-cost",
     "verify",
     "profile",
     "calibrate",
@@ -52,7 +54,7 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     for name in COMMANDS:
         if only is None or name == only:
-            app.command(name)(import_module(f"rmtscale.cli.{name}").command)
+            app.command(name)(import_module(f"rmtscale.cli.{name.replace('-', '_')}").command)
     return app
 
 

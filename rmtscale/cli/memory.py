@@ -1,4 +1,4 @@
-"""``rmtscale memory``: peak bytes of full attention and RMT against length."""
+"""``rmtscale memory``: peak bytes of full attention and RMT, or another method, against length."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def command(
     tokens: options.Tokens = "",
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
+    method: options.Method = "rmt",
     mode: options.Mode = "forward",
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "fp32",
@@ -55,7 +56,7 @@ def command(
     breakdown: options.Breakdown = False,
     output_format: options.Format = "table",
 ) -> None:
-    """Peak allocated memory of full attention against RMT, by length.
+    """Peak allocated memory of full attention against RMT (or another method), by length.
 
     Example: rmtscale memory --model gpt2 --mode train --tokens 1k,4k,16k --breakdown
     """
@@ -64,6 +65,8 @@ def command(
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     gpu = find_device(device) if device else None
+    title, design = options.chosen_design(method, spec, recurrence)
+    segmented = design is recurrence
 
     def workload(length: int) -> Workload:
         return Workload(
@@ -80,22 +83,19 @@ def command(
             checkpoint_layers=checkpoint_layers,
         )
 
-    def estimate(length: int, method: str) -> PeakMemory:
-        with_memory = recurrence if method == "rmt" else None
-        return estimate_memory(spec, workload(length), with_memory, gpu)
+    def estimate(length: int, side: str) -> PeakMemory:
+        return estimate_memory(spec, workload(length), None if side == "full" else design, gpu)
 
     peaks = {
-        (length, method): estimate(length, method)
-        for length in lengths
-        for method in ("full", "rmt")
+        (length, side): estimate(length, side) for length in lengths for side in ("full", method)
     }
     if output_format != "table":
         rows: list[Row] = []
-        for (length, method), peak in peaks.items():
-            rmt = method == "rmt"
+        for (length, side), peak in peaks.items():
+            rmt = side == "rmt"
             row: Row = {
                 "model": spec.name,
-                "method": method,
+                "method": side,
                 "tokens": length,
                 "segment_size": recurrence.segment_size if rmt else None,
                 "memory_tokens": memory_tokens if rmt else None,
@@ -106,51 +106,48 @@ def command(
                 "attention": attention,
                 "device": None if gpu is None else gpu.name,
                 "optimizer": optimizer if mode == "train" else None,
-                "logits": ("last" if rmt else logits) if mode == "forward" else None,
+                "logits": (logits if side == "full" else "last") if mode == "forward" else None,
                 "peak_bytes": peak.total,
                 "peak_moment": peak.moment,
             }
             rows.append(row | ({"terms": peak.by_name()} if breakdown else {}))
         write_rows(rows, output_format)
         return
-    overhead = recurrence.overhead(spec)
     write_line(
         f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; {mode}, {dtype}, "
         f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
     )
-    write_line(
-        f"RMT segment: {recurrence.segment_size} tokens = {recurrence.segment_tokens(spec)} text "
-        f"+ {overhead} memory{'' if spec.decoder else ' and special'}"
-    )
+    write_text(options.described(title, design, spec))
+    columns = ["tokens", "full attention", title, *(["segments"] if segmented else [])]
     write_table(
-        ["tokens", "full attention", "RMT", "segments", "full / RMT"],
+        [*columns, f"full / {title if segmented else method}"],
         [
             [
                 format_tokens(length),
                 format_bytes(peaks[length, "full"].total),
-                format_bytes(peaks[length, "rmt"].total),
-                format_tokens(recurrence.segments(spec, length)),
-                format_ratio(peaks[length, "full"].total / peaks[length, "rmt"].total),
+                format_bytes(peaks[length, method].total),
+                *([format_tokens(recurrence.segments(spec, length))] if segmented else []),
+                format_ratio(peaks[length, "full"].total / peaks[length, method].total),
             ]
             for length in lengths
         ],
     )
     if breakdown:
         for length in lengths if tokens else lengths[-1:]:
-            sides = {method: peaks[length, method] for method in ("full", "rmt")}
+            sides = {side: peaks[length, side] for side in ("full", method)}
             moments = "; ".join(f"{side}: {peak.moment}" for side, peak in sides.items())
             write_breakdowns(
                 f"{format_tokens(length)} tokens, peak {moments}", dict(sides), format_bytes
             )
     first = break_even_tokens(
         lambda length: estimate(length, "full").total,
-        lambda length: estimate(length, "rmt").total,
-        recurrence.segment_tokens(spec),
+        lambda length: estimate(length, method).total,
+        recurrence.segment_tokens(spec) if segmented else 1,
     )
     if first is None:
-        write_text("RMT needs no less memory than full attention at any length.")
+        write_text(f"{title} needs no less memory than full attention at any length.")
     else:
-        write_text(f"RMT needs less memory from {format_tokens(first)} tokens on.")
+        write_text(f"{title} needs less memory from {format_tokens(first)} tokens on.")
     write_text(
         "Peak of allocated tensors"
         + (f" and library workspaces on {gpu.title}" if gpu and gpu.library_workspace_bytes else "")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rmtscale.costs.methods.method import Method as CostMethod
+    from rmtscale.specs.model import ModelSpec
+    from rmtscale.specs.recurrence import Recurrence
 
 Model = Annotated[
     str,
@@ -14,13 +19,19 @@ Model = Annotated[
 ]
 Tokens = Annotated[
     str,
-    typer.Option(help="Text tokens of the input: a list such as 512,32k,2M or 32Ki."),
+    typer.Option(help="Text tokens of the input: a list such as 512,32k,2M; 512..2M doubles."),
 ]
 SegmentSize = Annotated[
     str,
     typer.Option(help="What the backbone sees per recurrent step, memory tokens included."),
 ]
 MemoryTokens = Annotated[int, typer.Option(help="Length of the recurrent state; 0 is allowed.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="What stands against full attention: rmt, mamba, ... ('rmtscale compare' has all)."
+    ),
+]
 Mode = Annotated[
     str, typer.Option(help="forward (inference) or train (forward, backward, optimizer step).")
 ]
@@ -46,3 +57,37 @@ Logits = Annotated[
 ]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
+
+
+def chosen_design(
+    method: str, model: ModelSpec, recurrence: Recurrence
+) -> tuple[str, Recurrence | CostMethod]:
+    """What ``--method`` names: its title, and an RMT with the given segments or another method.
+
+    Raises:
+        BadInput: no such method, or a backbone that cannot have it.
+    """
+    if method == "rmt":
+        return "RMT", recurrence
+    # Only now: an estimate of an RMT starts without the other methods.
+    from rmtscale.costs.methods.catalog import find_method, with_segments
+
+    found = with_segments(find_method(method, model), recurrence)
+    return found.title, found
+
+
+def described(title: str, design: Recurrence | CostMethod, model: ModelSpec) -> str:
+    """A line on what is compared: an RMT's segment, or the method's settings."""
+    from rmtscale.specs.recurrence import Recurrence
+
+    if isinstance(design, Recurrence):
+        special = "" if model.decoder else " and special"
+        return (
+            f"RMT segment: {design.segment_size} tokens = {design.segment_tokens(model)} text "
+            f"+ {design.overhead(model)} memory{special}"
+        )
+    from dataclasses import asdict
+
+    fields = asdict(design).items()
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields)
+    return f"{title}: {settings or 'no settings'} ({design.source})"

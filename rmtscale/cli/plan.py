@@ -1,10 +1,10 @@
-"""``rmtscale plan``: full attention or RMT on a given device, from which length on."""
+"""``rmtscale plan``: full attention or RMT (or another method), on a device, by length."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import MODES, Workload
 from rmtscale.units import format_bytes, format_count, format_tokens, parse_size, require_one_of
 
+if TYPE_CHECKING:
+    from rmtscale.costs.methods.method import Method as CostMethod
+
 _OTHER_SIZES = (128, 256, 512, 1024, 2048, 4096)
 _TITLES = {"forward": "inference", "train": "training"}
 Plans = dict[str, Plan]
@@ -33,6 +36,7 @@ def command(
     device: Annotated[str, typer.Option("--device", "-d", help="GPU; see 'rmtscale devices'.")],
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
+    method: options.Method = "rmt",
     mode: Annotated[str, typer.Option(help="forward, train or both.")] = "both",
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "fp32",
@@ -41,8 +45,12 @@ def command(
     dropout: options.Dropout = True,
     bptt_segments: options.BpttSegments = None,
     convention: Annotated[
-        str, typer.Option(help=f"How FLOPs are counted: {', '.join(CONVENTIONS)}.")
-    ] = DEFAULT_CONVENTION,
+        str,
+        typer.Option(
+            help=f"How FLOPs are counted: {', '.join(CONVENTIONS)}.  [default: hoffmann; matmul "
+            "for methods other than rmt]"
+        ),
+    ] = "",
     calibration: Annotated[
         Path | None, typer.Option(help="What 'rmtscale calibrate' wrote for this device.")
     ] = None,
@@ -54,14 +62,18 @@ def command(
     """
     require_format(output_format)
     require_one_of("mode", mode, (*MODES, "both"))
+    convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = resolve_model(model), find_device(device)
     calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
     chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
-    chosen.segment_tokens(spec)
+    title, design = options.chosen_design(method, spec, chosen)
+    segmented = design is chosen
+    if segmented:
+        chosen.segment_tokens(spec)
     modes = MODES if mode == "both" else (mode,)
 
-    def plans(recurrence: Recurrence) -> Plans:
+    def plans(design: Recurrence | CostMethod) -> Plans:
         return {
             name: make_plan(
                 spec,
@@ -75,7 +87,7 @@ def command(
                     dropout=None if dropout else False,
                     bptt_segments=bptt_segments,
                 ),
-                recurrence,
+                design,
                 gpu,
                 convention,
                 calibrated,
@@ -83,14 +95,16 @@ def command(
             for name in modes
         }
 
-    sizes = _possible_sizes(spec, chosen)
-    by_size = {size: plans(Recurrence(size, memory_tokens)) for size in sizes}
+    sizes = _possible_sizes(spec, chosen) if segmented else [chosen.segment_size]
+    by_size = {
+        size: plans(Recurrence(size, memory_tokens) if segmented else design) for size in sizes
+    }
     if output_format != "table":
         write_rows(
             [
-                {"model": spec.name, "device": gpu.name, "mode": name, "dtype": dtype}
-                | {"memory_tokens": memory_tokens, "convention": convention}
-                | {"time": _time_by(calibrated)}
+                {"model": spec.name, "method": method, "device": gpu.name, "mode": name}
+                | {"dtype": dtype, "memory_tokens": memory_tokens if segmented else None}
+                | {"convention": convention, "time": _time_by(calibrated)}
                 | asdict(plan)
                 for size_plans in by_size.values()
                 for name, plan in size_plans.items()
@@ -100,13 +114,18 @@ def command(
         return
     mine = by_size[chosen.segment_size]
     write_line(f"{spec.name} on {gpu.title} ({format_bytes(gpu.memory_bytes)})")
-    write_line(
-        f"{dtype}, {attention}, batch size {batch_size}, {optimizer}; RMT segment "
-        f"{chosen.segment_size} = {chosen.segment_tokens(spec)} text + {chosen.overhead(spec)} "
-        "memory" + ("" if spec.decoder else " and special")
-    )
-    _write_answers(mine, convention, _time_by(calibrated))
-    _write_words(spec, mine)
+    settings = f"{dtype}, {attention}, batch size {batch_size}, {optimizer}"
+    if segmented:
+        write_line(
+            f"{settings}; RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text "
+            f"+ {chosen.overhead(spec)} memory" + ("" if spec.decoder else " and special")
+        )
+    else:
+        write_line(settings)
+        write_text(options.described(title, design, spec))
+    short = title if segmented else method
+    _write_answers(mine, convention, short, _time_by(calibrated))
+    _write_words(spec, mine, short)
     if len(sizes) > 1:
         _write_sizes(by_size, chosen.segment_size)
     time = (
@@ -146,21 +165,23 @@ def _calibration_of(path: Path, device: str, dtype: str) -> Calibration:
     return found
 
 
-def _write_answers(plans: Plans, convention: str, time: str) -> None:
+def _write_answers(plans: Plans, convention: str, title: str, time: str) -> None:
     questions = {
-        f"RMT needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
-        "RMT needs less memory from": "less_memory_tokens",
+        f"{title} needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
+        f"{title} needs less memory from": "less_memory_tokens",
         "  with one checkpoint per segment from": "less_memory_checkpointed_tokens",
-        f"RMT needs less time ({time}) from": "less_time_tokens",
+        f"{title} needs less time ({time}) from": "less_time_tokens",
         "full attention fits up to": "full_longest_tokens",
-        "RMT fits up to": "rmt_longest_tokens",
-        "  with one checkpoint per segment up to": "rmt_checkpointed_longest_tokens",
+        f"{title} fits up to": "longest_tokens",
+        "  with one checkpoint per segment up to": "checkpointed_longest_tokens",
     }
     rows = []
     for question, field in questions.items():
         show = _limit if field.endswith("longest_tokens") else _start
         cells = [
-            "" if "checkpointed" in field and mode == "forward" else show(getattr(plan, field))
+            ""
+            if "checkpointed" in field and (mode == "forward" or plan.segment_size is None)
+            else show(getattr(plan, field))
             for mode, plan in plans.items()
         ]
         if any(cells):
@@ -168,7 +189,7 @@ def _write_answers(plans: Plans, convention: str, time: str) -> None:
     write_table(["tokens", *(_TITLES[mode] for mode in plans)], rows, text_columns=1)
 
 
-def _write_words(spec: ModelSpec, plans: Plans) -> None:
+def _write_words(spec: ModelSpec, plans: Plans, title: str) -> None:
     """The answer in a sentence or two for each mode; where full attention wins comes first."""
     for mode, plan in plans.items():
         starts = {
@@ -181,8 +202,8 @@ def _write_words(spec: ModelSpec, plans: Plans) -> None:
         parts = []
         if len(known) == len(starts):
             parts.append(
-                f"full attention wins on everything below {format_tokens(min(known))} tokens; RMT "
-                f"wins on everything from {format_tokens(max(known))} on"
+                f"full attention wins on everything below {format_tokens(min(known))} tokens; "
+                f"{title} wins on everything from {format_tokens(max(known))} on"
             )
         elif known:
             parts.append(
@@ -195,14 +216,14 @@ def _write_words(spec: ModelSpec, plans: Plans) -> None:
             parts.append(f"not one token of {spec.name} fits with full attention")
         else:
             parts.append(f"full attention ends at {format_tokens(plan.full_longest_tokens)}")
-        longest = plan.rmt_longest_tokens
+        longest = plan.longest_tokens
         if mode == "train":
-            parts.append(f"RMT {_reach(longest)}")
-            checkpointed = plan.rmt_checkpointed_longest_tokens
+            parts.append(f"{title} {_reach(longest)}")
+            checkpointed = plan.checkpointed_longest_tokens
             if longest is not None and checkpointed is not None and checkpointed > longest:
                 parts.append(f"and with one checkpoint per segment {_reach(checkpointed)}")
         else:
-            parts.append(f"RMT {_reach(longest)}")
+            parts.append(f"{title} {_reach(longest)}")
         write_text(f"{_TITLES[mode].capitalize()}: {'; '.join(parts)}.")
 
 
@@ -219,7 +240,7 @@ def _write_sizes(by_size: dict[int, Plans], chosen: int) -> None:
                     _start(plan.fewer_flops_tokens),
                     _start(plan.less_memory_tokens),
                     _start(plan.less_time_tokens),
-                    _limit(plan.rmt_longest_tokens),
+                    _limit(plan.longest_tokens),
                 ]
             )
     write_table(["segment", "", "FLOPs", "memory", "time", "fits up to"], rows, text_columns=2)

@@ -15,6 +15,7 @@ from rmtscale.units import require_one_of
 EXPERIMENTS = {
     "figure-2": "rmtscale.experiments.figure_2",
     "figure-10": "rmtscale.experiments.figure_10",
+    "field": "rmtscale.experiments.field",
 }
 MEASURED = ("figure-10",)
 """Those that are made of records."""

@@ -1,6 +1,8 @@
-"""FLOPs of full attention and of an RMT, forward or a whole training step, in four conventions."""
+"""FLOPs of full attention, an RMT or another method, forward or a whole training step."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.conventions import (
@@ -9,19 +11,27 @@ from rmtscale.costs.conventions import (
     PassTerm,
     pass_terms,
 )
-from rmtscale.costs.passes import plan_passes
+from rmtscale.costs.design import Design, resolve_design
+from rmtscale.costs.methods.method import Method
+from rmtscale.costs.passes import Pass, plan_passes
+from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import require_one_of
 
-_BACKWARD_OPERATOR = {"addmm": "mm", "mm": "mm", "bmm": "bmm"}
+_BACKWARD_OPERATOR = {
+    "addmm": "mm",
+    "mm": "mm",
+    "bmm": "bmm",
+    "convolution": "convolution_backward",
+}
 
 
 def estimate_flops(
     model: ModelSpec,
     workload: Workload,
-    recurrence: Recurrence | None = None,
+    recurrence: Design = None,
     convention: str = DEFAULT_CONVENTION,
 ) -> Breakdown:
     """FLOPs of one workload, as terms that sum to the total.
@@ -29,7 +39,8 @@ def estimate_flops(
     Args:
         model: the backbone.
         workload: tokens per sequence, batch size, ``forward`` or ``train``, checkpoints.
-        recurrence: None for full attention in one pass, else how the RMT cuts the input.
+        recurrence: None for full attention in one pass, else how the RMT cuts the input, or
+            another method (``rmtscale.costs.methods``; those know ``matmul`` only).
         convention: ``hoffmann`` (default), ``matmul``, ``kaplan`` or ``paper``.
 
     Returns:
@@ -44,15 +55,17 @@ def estimate_flops(
     forward pass.
 
     Raises:
-        BadInput: an unknown convention, or a segment that cannot be (see ``Recurrence``).
+        BadInput: an unknown convention, one that a method has no formula for, a backbone that
+            cannot have the method, or a segment that cannot be (see ``Recurrence``).
     """
     require_one_of("convention", convention, CONVENTIONS)
-    if recurrence is not None and convention == "paper":
+    recurrence = resolve_design(model, workload, recurrence)
+    if isinstance(recurrence, Recurrence) and convention == "paper":
         return _paper_recurrence(model, workload, recurrence)
     batch = workload.batch_size
     terms: dict[str, list[Term]] = {"forward": [], "backward": [], "recompute": []}
-    for run in plan_passes(model, workload, recurrence):
-        for term in pass_terms(convention, model, run.size_tokens, run.text_tokens):
+    for run, run_terms in _runs(model, workload, recurrence, convention):
+        for term in run_terms:
             once = int(run.last)
             runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
             flops = term.flops * batch
@@ -67,11 +80,29 @@ def estimate_flops(
     return Breakdown(tuple(term for phase in terms.values() for term in phase))
 
 
+def _runs(
+    model: ModelSpec, workload: Workload, design: Design, convention: str
+) -> Iterator[tuple[Pass, tuple[PassTerm, ...]]]:
+    """The passes of one sequence, and the terms of each."""
+    if isinstance(design, Method):
+        if convention != "matmul":
+            raise BadInput(
+                f"convention {convention!r}: expected matmul, the one that method "
+                f"{design.name} has a formula for"
+            )
+        whole = Pass(workload.tokens, workload.tokens, 1, int(workload.train), last=True)
+        terms = design.terms(model, workload.tokens)
+        yield whole, tuple(term for term in terms if term.flops)
+        return
+    for run in plan_passes(model, workload, design):
+        yield run, pass_terms(convention, model, run.size_tokens, run.text_tokens)
+
+
 def term_is_recomputed(
     term: PassTerm,
     model: ModelSpec,
     workload: Workload,
-    recurrence: Recurrence | None,
+    recurrence: Design,
     convention: str,
 ) -> bool:
     """Whether a backward pass computes this term once more."""

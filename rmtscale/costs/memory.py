@@ -27,12 +27,14 @@ from functools import lru_cache
 
 from rmtscale.costs.activations import ID_BYTES
 from rmtscale.costs.breakdown import Breakdown, Term
+from rmtscale.costs.design import Design, resolve_design
+from rmtscale.costs.method_memory import MethodStep, method_weights
+from rmtscale.costs.methods.method import Method
 from rmtscale.costs.moments import OPTIMIZER_STATE, Moment, Step
 from rmtscale.costs.parameters import count_parameters, memory_parameters
 from rmtscale.costs.recurrent_moments import RecurrentStep
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 
@@ -57,12 +59,13 @@ TERMS = (
 def estimate_memory(
     model: ModelSpec,
     workload: Workload,
-    recurrence: Recurrence | None = None,
+    recurrence: Design = None,
     device: DeviceSpec | None = None,
     *,
     cuda_graph: bool = False,
 ) -> PeakMemory:
-    """Peak allocated bytes of ``workload``: full attention in one pass, or RMT with ``recurrence``.
+    """Peak allocated bytes of ``workload``: full attention in one pass, RMT with ``recurrence``,
+    or another method, whose mixing's part is a closed form that no device has confirmed.
 
     With a ``device`` whose library workspace is known, that is counted too: one for the thread
     that runs forward, one for autograd's, two for the streams of a captured graph.
@@ -72,17 +75,23 @@ def estimate_memory(
 
     Raises:
         BadInput: a segment that has no room for text or is longer than the position table, or an
-            activation function of which it is not known what it keeps.
+            activation function of which it is not known what it keeps, or a backbone that cannot
+            have the method.
     """
+    recurrence = resolve_design(model, workload, recurrence)
     w = workload.dtype_bytes
     weights = count_parameters(model).total
-    if recurrence is not None:
+    if isinstance(recurrence, Method):
+        weights += method_weights(model, recurrence)
+    elif recurrence is not None:
         weights += memory_parameters(model, recurrence)
     weights *= w
     optimizer = OPTIMIZER_STATE[workload.optimizer] * weights if workload.train else 0
     step: Step
     if recurrence is None:
         step = Step(model, workload, weights)
+    elif isinstance(recurrence, Method):
+        step = MethodStep(model, workload, recurrence, weights)
     else:
         step = RecurrentStep(model, workload, recurrence, weights)
     peak = max(step.train() if workload.train else step.forward(), key=Moment.total)

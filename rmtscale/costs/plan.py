@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 
 from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
 from rmtscale.costs.calibration import Calibration, step_work
+from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.methods.method import Method
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -17,9 +20,13 @@ from rmtscale.specs.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Lengths, in tokens, at which the answer changes; None where it never does."""
+    """Lengths, in tokens, at which the answer changes; None where it never does.
 
-    segment_size: int
+    "RMT" is the method that was compared with full attention, if it was another one.
+    """
+
+    segment_size: int | None
+    """None where another method than an RMT was compared, as whatever needs segments."""
     fewer_flops_tokens: int | None
     """From here on RMT needs fewer FLOPs."""
     less_memory_tokens: int | None
@@ -30,15 +37,16 @@ class Plan:
     """From here on RMT needs less time, by the roofline or a calibration."""
     full_longest_tokens: int | None
     """The longest input that fits with full attention; None if not even one token does."""
-    rmt_longest_tokens: int | None
-    rmt_checkpointed_longest_tokens: int | None
+    longest_tokens: int | None
+    """The same with RMT."""
+    checkpointed_longest_tokens: int | None
     """With one activation checkpoint per segment (training)."""
 
 
 def make_plan(
     model: ModelSpec,
     workload: Workload,
-    recurrence: Recurrence,
+    recurrence: Design,
     device: DeviceSpec,
     convention: str,
     calibration: Calibration | None = None,
@@ -47,38 +55,45 @@ def make_plan(
 
     Args:
         workload: its ``tokens`` are ignored; everything else is kept at every length.
-        calibration: of this device; time is then what it says.
+        recurrence: an RMT, or another method to compare with full attention; those that work in
+            blocks may be a block off.
+        calibration: of this device, for an RMT; time is then what it says.
 
     A decoder's RMT runs inference as ``infer`` does, captured in a CUDA graph.
 
     Raises:
-        BadInput: the device has no peak for the dtype, or a segment cannot be.
+        BadInput: the device has no peak for the dtype, a segment cannot be, or the backbone
+            cannot have the method; a calibration with a method that was never measured.
     """
+    recurrence = resolve_design(model, workload, recurrence)
+    if calibration is not None and isinstance(recurrence, Method):
+        raise BadInput(f"method {recurrence.name!r}: a calibration is of full attention and rmt")
+    segmented = isinstance(recurrence, Recurrence)
 
     def at(tokens: int) -> Workload:
         # The last logits for both: it is all that an RMT forms, so nothing else compares.
         return replace(workload, tokens=tokens, logits="last")
 
-    def captured(with_memory: Recurrence | None) -> bool:
-        return model.decoder and not workload.train and with_memory is not None
+    def captured(with_memory: Design) -> bool:
+        return model.decoder and not workload.train and isinstance(with_memory, Recurrence)
 
-    def peak_bytes(tokens: int, with_memory: Recurrence | None, *, checkpoint: bool = False) -> int:
+    def peak_bytes(tokens: int, with_memory: Design, *, checkpoint: bool = False) -> int:
         work = at(tokens)
         if checkpoint:
             work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
         graph = captured(with_memory)
         return estimate_memory(model, work, with_memory, device, cuda_graph=graph).total
 
-    def seconds(tokens: int, with_memory: Recurrence | None) -> float:
-        if calibration is None:
+    def seconds(tokens: int, with_memory: Design) -> float:
+        if calibration is None or isinstance(with_memory, Method):  # refused above
             return estimate_time(model, at(tokens), device, with_memory).seconds
         graph = captured(with_memory)
         work = step_work(model, at(tokens), device, with_memory, cuda_graph=graph)
         return calibration.seconds(work)
 
-    text = recurrence.segment_tokens(model)
+    text = recurrence.segment_tokens(model) if isinstance(recurrence, Recurrence) else 1
     return Plan(
-        segment_size=recurrence.segment_size,
+        segment_size=recurrence.segment_size if isinstance(recurrence, Recurrence) else None,
         fewer_flops_tokens=break_even_tokens(
             lambda tokens: estimate_flops(model, at(tokens), None, convention).total,
             lambda tokens: estimate_flops(model, at(tokens), recurrence, convention).total,
@@ -93,7 +108,9 @@ def make_plan(
             lambda tokens: peak_bytes(tokens, None),
             lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True),
             text,
-        ),
+        )
+        if segmented
+        else None,
         less_time_tokens=break_even_tokens(
             lambda tokens: seconds(tokens, None),
             lambda tokens: seconds(tokens, recurrence),
@@ -102,10 +119,12 @@ def make_plan(
         full_longest_tokens=longest_fitting_tokens(
             lambda tokens: peak_bytes(tokens, None), device.memory_bytes
         ),
-        rmt_longest_tokens=longest_fitting_tokens(
+        longest_tokens=longest_fitting_tokens(
             lambda tokens: peak_bytes(tokens, recurrence), device.memory_bytes
         ),
-        rmt_checkpointed_longest_tokens=longest_fitting_tokens(
+        checkpointed_longest_tokens=longest_fitting_tokens(
             lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True), device.memory_bytes
-        ),
+        )
+        if segmented
+        else None,
     )

@@ -8,17 +8,19 @@ leaves out; ``rmtscale profile`` measures by how much.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.conventions import PassTerm, pass_terms
+from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import term_is_recomputed
+from rmtscale.costs.methods.method import Method, Product
 from rmtscale.costs.parameters import count_parameters
-from rmtscale.costs.passes import plan_passes
+from rmtscale.costs.passes import Pass, plan_passes
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 OPTIMIZER_TRAFFIC = {"adamw": 7, "adamw-fused": 7, "sgd": 3, "none": 0}
@@ -54,40 +56,76 @@ def estimate_time(
     model: ModelSpec,
     workload: Workload,
     device: DeviceSpec,
-    recurrence: Recurrence | None = None,
+    recurrence: Design = None,
 ) -> TimeEstimate:
     """The roofline time of one workload on ``device``.
 
     FLOPs are those of the ``matmul`` convention, but with ``sdpa`` a decoder's attention counts
     half the square: fused causal kernels skip what lies above the diagonal. fp32 is plain fp32
-    (TF32 off). Backward is two times forward; an optimizer is all traffic.
+    (TF32 off). Backward is two times forward; an optimizer is all traffic. What no tensor core
+    does (an FFT, a scan) is held against the fp32 peak.
 
     Raises:
-        BadInput: the device has no peak for the dtype, or a segment cannot be.
+        BadInput: the device has no peak for the dtype, a segment cannot be, or the backbone
+            cannot have the method.
     """
+    recurrence = resolve_design(model, workload, recurrence)
     terms: dict[str, float] = {}
     arithmetic_seconds = 0.0
-    for run in plan_passes(model, workload, recurrence):
-        for term in pass_terms("matmul", model, run.size_tokens, run.text_tokens):
-            roof = _roof(model, workload, device, term, run.size_tokens, run.text_tokens)
-            once = int(run.last)
-            runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
-            repeats = {"forward": runs}
-            if workload.train:
-                repeats["backward"] = 2 * backward_runs
-                if term_is_recomputed(term, model, workload, recurrence, "matmul"):
-                    repeats["recompute"] = backward_runs
-            for phase, times in repeats.items():
-                if times:
-                    key = f"{phase}.{term.name}"
-                    terms[key] = terms.get(key, 0.0) + times * roof.seconds
-                    arithmetic_seconds += times * roof.seconds * roof.arithmetic
+    for run, term, roof in _roofs(model, workload, device, recurrence):
+        once = int(run.last)
+        runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
+        repeats = {"forward": runs}
+        if workload.train:
+            repeats["backward"] = 2 * backward_runs
+            if term_is_recomputed(term, model, workload, recurrence, "matmul"):
+                repeats["recompute"] = backward_runs
+        for phase, times in repeats.items():
+            if times:
+                key = f"{phase}.{term.name}"
+                terms[key] = terms.get(key, 0.0) + times * roof.seconds
+                arithmetic_seconds += times * roof.seconds * roof.arithmetic
     if workload.train:
         elements = OPTIMIZER_TRAFFIC[workload.optimizer] * count_parameters(model).total
         if elements:
             traffic_bytes = elements * workload.dtype_bytes
             terms["optimizer.step"] = traffic_bytes / device.bandwidth_bytes_per_second
     return TimeEstimate(terms, arithmetic_seconds)
+
+
+def _roofs(
+    model: ModelSpec, workload: Workload, device: DeviceSpec, design: Design
+) -> Iterator[tuple[Pass, PassTerm, _Roof]]:
+    """Every operation of every pass, with the time of one forward run."""
+    if isinstance(design, Method):
+        tokens = workload.tokens
+        positions = design.positions(model, tokens)
+        whole = Pass(positions, tokens, 1, int(workload.train), last=True)
+        for product in design.mixing(model, tokens):
+            term = PassTerm(product.name, product.flops, product.operator)
+            yield whole, term, _product_roof(workload, device, product)
+        for term in design.outside(model, tokens):
+            if term.flops:
+                yield whole, term, _roof(model, workload, device, term, positions, tokens)
+        return
+    for run in plan_passes(model, workload, design):
+        for term in pass_terms("matmul", model, run.size_tokens, run.text_tokens):
+            roof = _roof(model, workload, device, term, run.size_tokens, run.text_tokens)
+            yield run, term, roof
+
+
+def _product_roof(workload: Workload, device: DeviceSpec, product: Product) -> _Roof:
+    """One forward operation of a method's mixing, all layers and the whole batch.
+
+    Matrices are read once, also where the input is read piece by piece: at the pieces that the
+    methods have (384 tokens or more) the products are bound by arithmetic in 16 bits.
+    """
+    batch = workload.batch_size
+    peak = device.flops_per_second(workload.dtype if product.operator else "fp32")
+    arithmetic = batch * product.flops / peak
+    moved_bytes = (batch * product.elements + product.weights) * workload.dtype_bytes
+    traffic = moved_bytes / device.bandwidth_bytes_per_second
+    return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
 @lru_cache(maxsize=65536)
@@ -105,7 +143,7 @@ def _roof(
     fused = workload.attention == "sdpa"
     if term.name in ("logits", "reduction") and fused and model.decoder:
         flops *= (tokens + 1) / (2 * tokens)
-    traffic_bytes = workload.dtype_bytes * _elements(
+    traffic_bytes = workload.dtype_bytes * moved_elements(
         model, term.name, tokens, text_tokens, batch, fused=fused
     )
     arithmetic = flops / device.flops_per_second(workload.dtype)
@@ -113,7 +151,7 @@ def _roof(
     return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
-def _elements(
+def moved_elements(
     model: ModelSpec, name: str, tokens: int, text_tokens: int, batch: int, *, fused: bool
 ) -> int:
     """Elements a product has to read and write once: its operands and its result."""

@@ -287,11 +287,14 @@ def short_tokens(tokens: int) -> str:
     return f"{tokens // 1000}k" if tokens % 1000 == 0 else f"{tokens:,}"
 
 
-def label_line_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def label_line_ends(
+    axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, leaders: bool = False
+) -> None:
     """Names beside the right ends of lines, moved apart where they would overlap.
 
     Args:
         ends: ``(x, y, text, colour)`` of each line's last point.
+        leaders: thin lines from ends to names, where many names had to move.
     """
     scale = axes.yaxis.get_transform()
 
@@ -309,11 +312,20 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -
             if overlap > 0:
                 places[index] -= overlap / 2
                 places[index + 1] += overlap / 2
-    for (x, _, text, colour), place in zip(ends, places, strict=True):
+        if leaders:  # inside the axes, however far that is from the line
+            for index in range(len(places)):
+                above = high - (len(places) - index - 0.5) * apart
+                places[index] = min(max(places[index], low + (index + 0.5) * apart), above)
+    for (end_x, y, text, colour), place in zip(ends, places, strict=True):
+        moved = float(scale.inverted().transform([place])[0])
+        x = end_x
+        if leaders:  # a ninth of the way from the line's end to the edge
+            x *= (axes.get_xlim()[1] / end_x) ** 0.11
+            axes.plot([end_x, x], [y, moved], color=colour, linewidth=0.5, clip_on=False)
         axes.annotate(
             text,
-            (x, float(scale.inverted().transform([place])[0])),
-            xytext=(7, 0),
+            (x, moved),
+            xytext=(2 if leaders else 7, 0),
             textcoords="offset points",
             color=colour,
             va="center",

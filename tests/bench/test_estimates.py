@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.method_estimates import estimate_method
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -42,4 +45,18 @@ def test_ten_thousand_comparisons(benchmark: Any) -> None:
         return total
 
     benchmark.pedantic(run, rounds=5)
+    assert benchmark.stats.stats.median < 1.0
+
+
+@pytest.mark.parametrize("method", ["full", "rmt", "armt", "mamba"])
+def test_a_hundred_thousand_estimates_as_an_array(benchmark: Any, method: str) -> None:
+    """FLOPs, state and activations at 100,000 lengths in under 1 s on one core."""
+    import numpy as np
+
+    model, lengths = PRESETS["opt-175b"], np.arange(512, 512 + 20 * 100_000, 20)
+
+    def run() -> int:
+        return int(estimate_method(model, lengths, method).flops[-1])
+
+    assert benchmark.pedantic(run, rounds=3) == estimate_method(model, 2_000_492, method).flops
     assert benchmark.stats.stats.median < 1.0

@@ -47,4 +47,4 @@ def test_both_sides_of_each_length(name: str, mode: str) -> None:
 def test_a_model_that_does_not_fit() -> None:
     plan = make_plan(PRESETS["opt-175b"], Workload(tokens=1), RMT, A100, "hoffmann")
     assert plan.full_longest_tokens is None
-    assert plan.rmt_longest_tokens is None
+    assert plan.longest_tokens is None

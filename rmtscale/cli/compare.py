@@ -1,0 +1,152 @@
+"""``rmtscale compare``: many ways to a long input, on one backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmtscale.cli import options
+from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
+from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
+from rmtscale.files import require_writable
+from rmtscale.report.field import estimate_rows, reported, reuse, verdict
+from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.units import (
+    doubling_tokens,
+    format_bytes,
+    format_flops,
+    format_tokens,
+    parse_size,
+    parse_sizes,
+)
+
+_COLUMNS = 4
+"""Lengths a table of 80 columns has room for."""
+_PAIRS = 15
+"""Pairs that are printed; with more methods, only those with full attention or RMT are."""
+
+
+def command(
+    model: options.Model,
+    methods: Annotated[
+        str, typer.Option(help="A list such as full,rmt,mamba, or all that the backbone can have.")
+    ] = "full,rmt,sliding-window,mamba",
+    tokens: options.Tokens = "",
+    segment_size: options.SegmentSize = "512",
+    memory_tokens: options.MemoryTokens = 10,
+    dtype: options.Dtype = "bf16",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for figure, data and a page.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    output_format: options.Format = "table",
+) -> None:
+    """FLOPs and state of many methods by length, and who overtakes whom.
+
+    Example: rmtscale compare --model opt-1.3b --methods full,rmt,mamba --tokens 512..2M
+    """
+    require_format(output_format)
+    spec = resolve_model(model)
+    lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
+    recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+    chosen = select_methods(methods, spec, recurrence)
+    if out is not None:
+        from rmtscale.experiments.field import file_names
+
+        require_writable([out / name for name in file_names(["field"])], force=force)
+    comparison = compare_methods(spec, chosen, lengths, dtype)
+    if out is not None:
+        from rmtscale.experiments.field import write_comparisons
+
+        command_line = f"rmtscale compare --model {spec.name} --methods {methods}"
+        command_line += f" --tokens {tokens}" if tokens else ""
+        command_line += f" --segment-size {segment_size} --memory-tokens {memory_tokens}"
+        command_line += f" --dtype {dtype}"
+        write_comparisons(out, {"field": comparison}, command_line)
+    if output_format != "table":
+        write_rows(estimate_rows(comparison), output_format)
+        return
+    write_line(
+        f"{spec.name}: {spec.layers} layers, width {spec.width}; only the sequence mixing differs"
+    )
+    _write_costs(comparison)
+    _write_facts(comparison)
+    _write_pairs(comparison)
+    write_text(verdict(comparison))
+    if out is not None:
+        write_line(f"written to {out}")
+
+
+def _write_costs(comparison: Comparison) -> None:
+    lengths = _shown(comparison.tokens)
+    quantities = {
+        "FLOPs of a forward pass": ("flops", format_flops),
+        f"State of one sequence, {comparison.dtype}": ("state_bytes", format_bytes),
+    }
+    for title, (quantity, show) in quantities.items():
+        write_line()
+        write_line(title)
+        write_table(
+            ["method", *(format_tokens(length) for length in lengths)],
+            [
+                [
+                    method.name,
+                    *(show(comparison.cost(method.name, length, quantity)) for length in lengths),
+                ]
+                for method in comparison.methods
+            ],
+            text_columns=1,
+        )
+
+
+def _shown(lengths: tuple[int, ...]) -> list[int]:
+    """First, last and some between, evenly chosen."""
+    if len(lengths) <= _COLUMNS:
+        return list(lengths)
+    last = len(lengths) - 1
+    return [lengths[round(index * last / (_COLUMNS - 1))] for index in range(_COLUMNS)]
+
+
+def _write_facts(comparison: Comparison) -> None:
+    write_table(
+        ["method", "FLOPs grow", "state grows", "pretrained", "longest reported"],
+        [
+            [
+                method.name,
+                method.growth_on(comparison.model).flops,
+                method.growth_on(comparison.model).state,
+                reuse(method),
+                reported(method),
+            ]
+            for method in comparison.methods
+        ],
+        text_columns=4,
+    )
+
+
+def _write_pairs(comparison: Comparison) -> None:
+    """Which of two stays below the other, in FLOPs and in state, and from where on."""
+    names = [method.name for method in comparison.methods]
+    pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
+    if len(pairs) > _PAIRS:
+        pairs = [pair for pair in pairs if {"full", "rmt"} & set(pair)]
+    rows = []
+    for first, second in pairs:
+        flops = comparison.overtaking("flops", first, second)
+        less, more = (flops.less, flops.more) if flops else (first, second)
+        state = comparison.overtaking("state_bytes", less, more)
+        smaller = "equal"
+        if state is not None:
+            smaller = _start(state.tokens) if state.less == less else "never"
+        rows.append([less, more, _start(flops.tokens) if flops else "equal", smaller])
+    if rows:
+        write_table(
+            ["this needs less", "than this", "FLOPs from", "state from"], rows, text_columns=2
+        )
+
+
+def _start(tokens: int) -> str:
+    return "always" if tokens == 1 else format_tokens(tokens)

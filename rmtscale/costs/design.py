@@ -1,0 +1,39 @@
+"""What stands beside full attention: an RMT, or any other method."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from rmtscale.costs.methods.full import Full
+from rmtscale.costs.methods.method import Method
+from rmtscale.costs.methods.rmt import Rmt
+from rmtscale.errors import BadInput
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+Design: TypeAlias = Recurrence | Method | None
+"""None is full attention, a ``Recurrence`` an RMT; both may also be given as methods."""
+
+
+def resolve_design(model: ModelSpec, workload: Workload, design: Design) -> Design:
+    """The design as the estimates tell it apart: full attention and RMT have paths of their own.
+
+    Raises:
+        BadInput: a method on a backbone of a kind that cannot have it, or an option of the
+            workload that only an RMT has.
+    """
+    if not isinstance(design, Method):
+        return design
+    design.require_backbone(model)
+    if type(design) is Full:
+        return None
+    if type(design) is Rmt:
+        return design.recurrence
+    for option in ("checkpoint_segments", "bptt_segments"):
+        if getattr(workload, option):
+            raise BadInput(
+                f"{option.replace('_', ' ')} {getattr(workload, option)}: expected only with "
+                f"method rmt, not {design.name}"
+            )
+    return design

@@ -1,0 +1,305 @@
+"""What writing text costs: the prompt read once (prefill), then one token after another (decode).
+
+Full attention keeps keys and values of everything it has seen, and reads them with every token. An
+RMT reads its prompt segment by segment and keeps the memory; the last segment stays open, with a
+cache of its own, and when it is full its memory is read at its end (a pass of m positions) and the
+next one opens. Both as the modules run it: Hugging Face's ``generate`` with a cache, and
+``rmtscale.rmt.generation``. N new tokens are one prefill, which gives the first, and N - 1 steps.
+
+FLOPs are those of the ``matmul`` convention, every query with every key in the cache. Bytes are
+what has to be read or written once: all matrices a pass uses, once whatever the batch; keys and
+values; inputs and results of every product. Time is a roofline of each operation (Williams et al.
+2009), in which causal attention counts only the pairs that are seen; launches are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.breakeven import longest_fitting_tokens
+from rmtscale.costs.conventions import matmul_terms
+from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.roofline import moved_elements
+from rmtscale.errors import BadInput
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import DTYPE_BYTES, Workload
+from rmtscale.units import require_one_of, require_positive
+
+KV_DTYPE_BYTES = {**DTYPE_BYTES, "fp8": 1, "int8": 1}
+"""Of a key-value cache; the scales of the 8-bit ones are left out."""
+LARGEST_BATCH = 1_000_000
+_ATTENTION = ("logits", "reduction")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How much is read and written, and how.
+
+    Raises:
+        BadInput: a number below 1, or an unknown dtype.
+    """
+
+    context_tokens: int
+    new_tokens: int
+    batch_size: int = 1
+    dtype: str = "bf16"
+    kv_dtype: str | None = None
+    """Of keys and values; None is that of everything else."""
+    prefill_chunk: int | None = None
+    """Full attention reads the prompt in pieces of so many tokens; None is in one pass."""
+
+    def __post_init__(self) -> None:
+        require_positive("context", self.context_tokens)
+        require_positive("new tokens", self.new_tokens)
+        require_positive("batch size", self.batch_size)
+        require_one_of("dtype", self.dtype, DTYPE_BYTES)
+        require_one_of("kv dtype", self.kv_dtype or self.dtype, KV_DTYPE_BYTES)
+        if self.prefill_chunk is not None:
+            require_positive("prefill chunk", self.prefill_chunk)
+
+    @property
+    def dtype_bytes(self) -> int:
+        return DTYPE_BYTES[self.dtype]
+
+    @property
+    def kv_bytes(self) -> int:
+        return KV_DTYPE_BYTES[self.kv_dtype or self.dtype]
+
+
+class Run(NamedTuple):
+    """Equal passes of the backbone."""
+
+    rows: int
+    """Positions that are computed."""
+    keys: int
+    """Positions they attend to: what is in the cache, and themselves."""
+    logits: int
+    """Positions the head is applied to."""
+    times: int = 1
+    cached: bool = True
+    """Keys and values are kept; those of a segment that is read whole are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Prefill or decode, of the whole batch."""
+
+    flops: int
+    moved_bytes: int
+    arithmetic_seconds: float
+    """What its FLOPs take at the peak."""
+    bandwidth_seconds: float
+    """What its bytes take at the peak."""
+    seconds: float
+    """Each operation at the slower of the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCost:
+    """What one batch of generated text takes."""
+
+    prefill: Phase
+    decode: Phase
+    weight_bytes: int
+    cache_bytes: int
+    """Keys and values at their most."""
+    state_bytes: int
+    """An RMT's memory."""
+    peak_bytes: int
+    """With what a pass needs besides."""
+    largest_batch: int | None
+    """Sequences that fit on the device; None if not one does."""
+    tokens_per_second: float
+    """While decoding, all sequences together; 0 where only one token is written."""
+
+
+def estimate_generation(
+    model: ModelSpec,
+    generation: Generation,
+    device: DeviceSpec,
+    recurrence: Recurrence | None = None,
+) -> GenerationCost:
+    """Prefill and decode on ``device``, by full attention or by an RMT with ``recurrence``.
+
+    Raises:
+        BadInput: an encoder, a device without a peak for the dtype, or a segment that cannot be.
+    """
+    if not model.decoder:
+        raise BadInput(f"model {model.name!r}: expected a decoder, an encoder writes no text")
+    runs = (
+        _full_runs(generation) if recurrence is None else _rmt_runs(model, generation, recurrence)
+    )
+    prefill, decode = (_phase(model, generation, device, phase) for phase in runs)
+    steps = generation.batch_size * (generation.new_tokens - 1)
+
+    def peak(batch: int) -> int:
+        return _peak_bytes(model, generation, recurrence, batch)
+
+    tokens = _cached_tokens(model, generation, recurrence)
+    return GenerationCost(
+        prefill,
+        decode,
+        _weight_bytes(model, generation, recurrence),
+        _cache_bytes(model, generation, tokens, generation.batch_size),
+        _state_bytes(model, generation, recurrence, generation.batch_size),
+        peak(generation.batch_size),
+        longest_fitting_tokens(peak, device.memory_bytes, LARGEST_BATCH),
+        steps / decode.seconds if steps else 0.0,
+    )
+
+
+def generation_runs(
+    model: ModelSpec, generation: Generation, recurrence: Recurrence | None
+) -> tuple[Iterable[Run], Iterable[Run]]:
+    """The passes of prefill and of decode, equal ones of an RMT together."""
+    if recurrence is None:
+        return _full_runs(generation)
+    return _rmt_runs(model, generation, recurrence)
+
+
+def _full_runs(generation: Generation) -> tuple[Iterable[Run], Iterable[Run]]:
+    context = generation.context_tokens
+    piece = min(generation.prefill_chunk or context, context)
+    ends = [*range(piece, context, piece), context]
+    prefill = [Run(end - start, end, 1) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    seen = range(context + 1, context + generation.new_tokens)
+    return prefill, (Run(1, keys, 1) for keys in seen)
+
+
+def _rmt_runs(
+    model: ModelSpec, generation: Generation, recurrence: Recurrence
+) -> tuple[Iterable[Run], Iterable[Run]]:
+    text, memory = recurrence.segment_tokens(model), recurrence.memory_tokens
+    # The last segment stays open even when it is full: its last token predicts the next one.
+    closed = (generation.context_tokens - 1) // text
+    opened = generation.context_tokens - closed * text
+    size = recurrence.segment_size
+    prefill = [Run(size, size, 0, closed, cached=False)] if closed else []
+    prefill.append(Run(memory + opened, memory + opened, 1))
+
+    def decode() -> Iterator[Run]:
+        first, steps = divmod(opened + generation.new_tokens - 1, text)
+        # Segment by segment every place is filled once; the first and the last one partly.
+        for place in range(1, text + 1):
+            filled = first + (place <= steps) - (place <= opened)
+            if filled:
+                # A segment's first token comes with the memory before it.
+                rows = 1 + memory * (place == 1)
+                yield Run(rows, memory + place, 1, filled)
+        rolled = (opened + generation.new_tokens - 2) // text
+        if rolled and memory:
+            yield Run(memory, size, 0, rolled)
+
+    return prefill, decode()
+
+
+class _Operation(NamedTuple):
+    name: str
+    flops: int
+    moved_bytes: int
+
+
+@lru_cache(maxsize=4096)
+def _linear(
+    model: ModelSpec, rows: int, logits: int, batch: int, dtype_bytes: int
+) -> tuple[_Operation, ...]:
+    """The matrices of one pass."""
+    return tuple(
+        _Operation(
+            term.name,
+            term.flops * batch,
+            moved_elements(model, term.name, rows, logits, batch, fused=True) * dtype_bytes,
+        )
+        for term in matmul_terms(model, rows, logits)
+        if term.flops and term.name not in _ATTENTION
+    )
+
+
+def _attention(model: ModelSpec, generation: Generation, run: Run) -> tuple[_Operation, int]:
+    """Both products of one pass, and the FLOPs of the pairs that a causal mask leaves."""
+    batch, layers = generation.batch_size, model.layers
+    pair = 4 * batch * layers * model.query_width
+    seen = run.rows * run.keys - run.rows * (run.rows - 1) // 2
+    query_and_output = batch * layers * run.rows * 2 * model.query_width * generation.dtype_bytes
+    # Keys and values are read once; the new ones are among them and are written before that.
+    key_value = batch * layers * 2 * model.kv_width
+    key_value *= generation.kv_bytes if run.cached else generation.dtype_bytes
+    moved = query_and_output + key_value * (run.keys + run.rows * run.cached)
+    return _Operation("attention", pair * run.rows * run.keys, moved), pair * seen
+
+
+def _phase(
+    model: ModelSpec, generation: Generation, device: DeviceSpec, runs: Iterable[Run]
+) -> Phase:
+    peak = device.flops_per_second(generation.dtype)
+    bandwidth = device.bandwidth_bytes_per_second
+    flops = moved = seen_flops = 0
+    seconds = 0.0
+    for run in runs:
+        linear = _linear(model, run.rows, run.logits, generation.batch_size, generation.dtype_bytes)
+        attention, seen = _attention(model, generation, run)
+        matrices = sum(operation.flops for operation in linear)
+        flops += run.times * (matrices + attention.flops)
+        seen_flops += run.times * (matrices + seen)
+        moved += run.times * (sum(item.moved_bytes for item in linear) + attention.moved_bytes)
+        slower = sum(max(item.flops / peak, item.moved_bytes / bandwidth) for item in linear)
+        slower += max(seen / peak, attention.moved_bytes / bandwidth)
+        seconds += run.times * slower
+    return Phase(flops, moved, seen_flops / peak, moved / bandwidth, seconds)
+
+
+def _cached_tokens(model: ModelSpec, generation: Generation, recurrence: Recurrence | None) -> int:
+    """Positions whose keys and values are kept at most; the last token written is never read."""
+    tokens = generation.context_tokens + generation.new_tokens - 1
+    if recurrence is None:
+        return tokens
+    text, memory = recurrence.segment_tokens(model), recurrence.memory_tokens
+    if (tokens - 1) // text > (generation.context_tokens - 1) // text:
+        return recurrence.segment_size  # one was closed, its memory read at its end
+    return memory + tokens - (tokens - 1) // text * text
+
+
+def _cache_bytes(model: ModelSpec, generation: Generation, tokens: int, batch: int) -> int:
+    return batch * tokens * 2 * model.layers * model.kv_width * generation.kv_bytes
+
+
+def _state_bytes(
+    model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
+) -> int:
+    if recurrence is None:
+        return 0
+    numbers = recurrence.memory_tokens * model.embedding_width
+    return batch * numbers * generation.dtype_bytes
+
+
+def _weight_bytes(model: ModelSpec, generation: Generation, recurrence: Recurrence | None) -> int:
+    weights = count_parameters(model).total * generation.dtype_bytes
+    return weights + _state_bytes(model, generation, recurrence, 1)  # the first memory is a weight
+
+
+def _peak_bytes(
+    model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
+) -> int:
+    """The larger of reading the last piece of the prompt and writing the last token."""
+    context = generation.context_tokens
+    piece = context
+    if recurrence is None and generation.prefill_chunk:
+        piece = min(context, generation.prefill_chunk)
+    work = Workload(tokens=piece, batch_size=batch, dtype=generation.dtype, logits="last")
+    read = replace(generation, new_tokens=1)
+    kept = _cached_tokens(model, read, recurrence)
+    reading = estimate_memory(model, work, recurrence).total
+    reading += _cache_bytes(model, generation, kept, batch)
+    writing = (
+        _weight_bytes(model, generation, recurrence)
+        + _state_bytes(model, generation, recurrence, batch)
+        + _cache_bytes(model, generation, _cached_tokens(model, generation, recurrence), batch)
+        + batch * model.vocabulary * generation.dtype_bytes
+    )
+    return max(reading, writing)

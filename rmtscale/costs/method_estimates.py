@@ -1,0 +1,71 @@
+"""What a method costs at one length, or at many at once.
+
+Lengths in an array become Python integers (``dtype=object``): they are as exact as the scalar form
+at any size, where 64-bit integers overflow (2 M tokens through OPT-175B are 2e22 FLOPs), and one
+core still makes several hundred thousand estimates a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rmtscale.costs.methods.catalog import find_method
+from rmtscale.costs.methods.method import Count, Method
+from rmtscale.errors import BadInput
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.workload import DTYPE_BYTES
+from rmtscale.units import require_one_of, require_positive
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEstimate:
+    """Costs of one sequence; an ``int`` each, or arrays of them with one entry a length."""
+
+    flops: Count
+    """Of a forward pass (``matmul``; FFTs and scans, which no counter sees, included)."""
+    state_bytes: Count
+    """What has to be kept to read or write one more token; an encoder's output."""
+    activation_bytes: Count
+    """What the mixing of all layers keeps for the backward pass of a training step."""
+
+
+def estimate_method(
+    model: ModelSpec, tokens: Any, method: Method | str, dtype: str = "bf16"
+) -> MethodEstimate:
+    """FLOPs, state and activations of ``method`` on ``model``.
+
+    Args:
+        model: the backbone, of which only the sequence mixing is exchanged.
+        tokens: a length, or a sequence or numpy array of lengths.
+        method: a name (``rmtscale.METHODS`` has them) or a method with settings of its own.
+        dtype: of states and activations, but for what a method keeps in fp32.
+
+    Raises:
+        BadInput: no such method, a backbone that cannot have it, or a length below 1.
+    """
+    if isinstance(method, str):
+        method = find_method(method, model)
+    method.require_backbone(model)
+    require_one_of("dtype", dtype, DTYPE_BYTES)
+    lengths, w = _exact(tokens), DTYPE_BYTES[dtype]
+    alive = method.at_once(model, lengths, train=True)
+    return MethodEstimate(
+        sum(term.flops for term in method.terms(model, lengths)),
+        method.state_bytes(model, lengths, w),
+        model.layers * method.kept_bytes(model, alive, w),
+    )
+
+
+def _exact(tokens: Any) -> Count:
+    if isinstance(tokens, int):
+        require_positive("tokens", tokens)
+        return tokens
+    import numpy as np
+
+    lengths = np.asarray(tokens)
+    if not np.issubdtype(lengths.dtype, np.integer) and lengths.dtype != object:
+        raise BadInput(f"tokens of type {lengths.dtype}: expected whole numbers")
+    if lengths.size and lengths.min() < 1:
+        raise BadInput(f"tokens {lengths.min()}: expected whole numbers of 1 or more")
+    return lengths.astype(object)

@@ -1,0 +1,107 @@
+"""A comparison of methods as rows, as a table and in words."""
+
+from __future__ import annotations
+
+from rmtscale.costs.comparison import QUANTITIES, Comparison
+from rmtscale.costs.methods.method import Method
+from rmtscale.units import format_bytes, format_flops, format_ratio, format_tokens
+
+Row = dict[str, object]
+
+
+def estimate_rows(comparison: Comparison) -> list[Row]:
+    """One row for each method and length, plain numbers."""
+    rows: list[Row] = []
+    for method in comparison.methods:
+        for tokens in comparison.tokens:
+            estimate = comparison.estimates[method.name, tokens]
+            rows.append(
+                {
+                    "model": comparison.model.name,
+                    "method": method.name,
+                    "tokens": tokens,
+                    "dtype": comparison.dtype,
+                    "flops": estimate.flops,
+                    "state_bytes": estimate.state_bytes,
+                    "activation_bytes": estimate.activation_bytes,
+                    "pretrained": method.pretrained,
+                    "reported_tokens": method.reported.tokens if method.reported else None,
+                    "source": method.reported.source if method.reported else method.source,
+                }
+            )
+    return rows
+
+
+def overtaking_rows(comparison: Comparison) -> list[Row]:
+    """One row for any two methods: which stays below the other, and from which length on."""
+    rows: list[Row] = []
+    for found in comparison.overtakings:
+        row: Row = {"model": comparison.model.name, "quantity": found.quantity}
+        rows.append(row | {"less": found.less, "more": found.more, "from_tokens": found.tokens})
+    return rows
+
+
+def reported(method: Method) -> str:
+    """The longest input that the method's paper reports."""
+    return format_tokens(method.reported.tokens) if method.reported else "not given"
+
+
+def reuse(method: Method) -> str:
+    """Whether the method takes over a pretrained transformer."""
+    return "yes" if method.pretrained else "no"
+
+
+def facts_table(comparison: Comparison) -> str:
+    """Costs at the greatest length and what the papers say, in Markdown."""
+    last = comparison.tokens[-1]
+    head = ["method", "source", f"FLOPs, {format_tokens(last)} tokens", "state", "FLOPs grow"]
+    head += ["state grows", "longest input reported", "reuses a pretrained transformer"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for method in comparison.methods:
+        growth = method.growth_on(comparison.model)
+        where = method.reported.source if method.reported else method.source
+        cells = [
+            f"`{method.name}`",
+            where,
+            format_flops(comparison.cost(method.name, last)),
+            format_bytes(comparison.cost(method.name, last, "state_bytes")),
+            growth.flops,
+            growth.state,
+            reported(method),
+            reuse(method),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def verdict(comparison: Comparison) -> str:
+    """Who needs least at the greatest length, and what of it a pretrained model can have."""
+    last = comparison.tokens[-1]
+    best, smallest = (comparison.least(quantity) for quantity in QUANTITIES)
+    said = (
+        f"At {format_tokens(last)} tokens {best} needs the fewest FLOPs "
+        f"({_flops(comparison, best)}) and {smallest} keeps the smallest state "
+        f"({format_bytes(comparison.cost(smallest, last, 'state_bytes'))})."
+    )
+    reusing = [method.name for method in comparison.methods if method.pretrained]
+    if not reusing:
+        return f"{said} None of them takes over a pretrained transformer."
+    if {best, smallest} <= set(reusing):
+        return f"{said} Both take over a pretrained transformer."
+    cheap, small = (comparison.least(quantity, reusing) for quantity in QUANTITIES)
+    keeps = "keeps" if small == cheap else f"{small} keeps"
+    return (
+        f"{said} Of those that take over a pretrained transformer, {cheap} needs the fewest "
+        f"({_flops(comparison, cheap)}) and {keeps} the smallest state "
+        f"({format_bytes(comparison.cost(small, last, 'state_bytes'))})."
+    )
+
+
+def _flops(comparison: Comparison, name: str) -> str:
+    """FLOPs at the greatest length, and how many times fewer than full attention's."""
+    last = comparison.tokens[-1]
+    flops = comparison.cost(name, last)
+    if name == "full" or ("full", last) not in comparison.estimates:
+        return format_flops(flops)
+    saved = format_ratio(comparison.cost("full", last) / flops)
+    return f"{format_flops(flops)}, full / {name} {saved}"

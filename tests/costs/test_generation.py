@@ -1,0 +1,251 @@
+"""Generation against the real modules: FLOPs as integers, memory against the tensors held.
+
+On ``meta``, with a real cache: prefill and every step of decoding, by full attention (Hugging
+Face's modules) and by the package's own RMT, which rolls over into a new segment. On the CPU, one
+whole ``generate`` of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DynamicCache
+
+from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.generation import (
+    Generation,
+    estimate_generation,
+    generation_runs,
+)
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.errors import BadInput
+from rmtscale.profiler.flop_check import products
+from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.rmt.build import build_backbone
+from rmtscale.rmt.generation import _OpenSegment
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.devices import find_device
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+H100 = find_device("h100-sxm")
+KINDS = ["gpt2", "opt-125m", "opt-350m", "pythia-14m", "gpt-neo-125m", "llama-3-8b"]
+
+
+def counted(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return sum(products(counter).values())
+
+
+def held_bytes(cache: DynamicCache) -> int:
+    tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def meta_ids(batch: int, tokens: int) -> torch.Tensor:
+    return torch.zeros(batch, tokens, dtype=torch.long, device="meta")
+
+
+@pytest.mark.parametrize("chunk", [None, 5])
+@pytest.mark.parametrize("name", KINDS)
+def test_full_attention_with_a_cache(tiny: Any, name: str, chunk: int | None) -> None:
+    model: ModelSpec = tiny(name)
+    generation = Generation(
+        context_tokens=13, new_tokens=6, batch_size=2, dtype="fp32", prefill_chunk=chunk
+    )
+    module: Any = build_backbone(model, dropout=False).eval()
+    cache = DynamicCache(config=module.config)
+
+    def read(tokens: int) -> None:
+        seen = cache.get_seq_length() + tokens
+        module(
+            input_ids=meta_ids(2, tokens),
+            attention_mask=meta_ids(2, seen) + 1,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+
+    cost = estimate_generation(model, generation, H100)
+    pieces = [13] if chunk is None else [5, 5, 3]
+    found = [counted(lambda tokens=tokens: read(tokens)) for tokens in pieces]
+    assert cost.prefill.flops == sum(found)
+    assert cost.decode.flops == sum(counted(lambda: read(1)) for _ in range(5))
+    assert cost.cache_bytes == held_bytes(cache)
+    weights = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    assert cost.weight_bytes == weights
+    assert cost.state_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "context"),
+    [(name, 3, 20) for name in KINDS]
+    + [("llama-3-8b", memory, context) for memory in (0, 3) for context in (3, 8, 9)],
+)
+def test_an_rmt_that_rolls_over(tiny: Any, name: str, memory: int, context: int) -> None:
+    """Prompts that end inside, at the end of and behind a segment; 8 tokens of text in each."""
+    model: ModelSpec = tiny(name)
+    recurrence = Recurrence(8 + 2 * memory, memory)
+    generation = Generation(context_tokens=context, new_tokens=19, batch_size=2, dtype="fp32")
+    module = build_backbone(model, dropout=False)
+    rmt: Any = RMTForCausalLM(module, RMTConfig(recurrence.segment_size, memory)).eval()
+    state = rmt.memory(rmt.embedding_VE, 2)
+    most = 0
+
+    def prefill() -> _OpenSegment:
+        new = state
+        for _ in range((context - 1) // 8):
+            new, _ = rmt.step(new, meta_ids(2, 8))
+        segment = _OpenSegment(rmt, new)
+        segment.read(meta_ids(2, (context - 1) % 8 + 1))
+        return segment
+
+    def step() -> None:
+        nonlocal segment, most
+        if segment.tokens == 8:
+            closed = segment
+            segment = _OpenSegment(rmt, closed.close())
+            most = max(most, held_bytes(closed.past))
+        segment.read(meta_ids(2, 1))
+        most = max(most, held_bytes(segment.past))
+
+    cost = estimate_generation(model, generation, H100, recurrence)
+    segment = prefill()
+    assert cost.prefill.flops == counted(prefill)
+    assert cost.decode.flops == sum(counted(step) for _ in range(18))
+    assert cost.cache_bytes == most
+    assert cost.state_bytes == state.numel() * state.element_size()
+    weights = sum(weight.numel() * weight.element_size() for weight in rmt.parameters())
+    assert cost.weight_bytes == weights
+
+
+@pytest.mark.parametrize("recurrence", [None, Recurrence(14, 3)])
+def test_a_whole_generate(tiny: Any, recurrence: Recurrence | None) -> None:
+    model: ModelSpec = tiny("llama-3-8b")
+    module: Any = build_backbone(model, dropout=False, device="cpu").eval()
+    if recurrence is not None:
+        module = RMTForCausalLM(module, RMTConfig(recurrence.segment_size, 3)).eval()
+    ids = torch.randint(1, 100, (2, 21))
+    options = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    found = counted(lambda: module.generate(ids, **options))
+    generation = Generation(context_tokens=21, new_tokens=12, batch_size=2)
+    cost = estimate_generation(model, generation, H100, recurrence)
+    assert cost.prefill.flops + cost.decode.flops == found
+
+
+@given(
+    context=st.integers(1, 60),
+    new=st.integers(1, 60),
+    text=st.integers(1, 20),
+    memory=st.integers(0, 4),
+)
+@settings(max_examples=150, deadline=None)
+def test_runs_are_those_of_a_loop(context: int, new: int, text: int, memory: int) -> None:
+    """Token by token: when a segment is full, its memory is read and the next one opens."""
+    model, recurrence = PRESETS["llama-3-8b"], Recurrence(text + 2 * memory, memory)
+    generation = Generation(context_tokens=context, new_tokens=new)
+    expected: dict[tuple[int, int, int], int] = {}
+
+    def add(rows: int, keys: int, logits: int) -> None:
+        if rows:
+            expected[rows, keys, logits] = expected.get((rows, keys, logits), 0) + 1
+
+    filled = (context - 1) % text + 1
+    for _ in range(new - 1):
+        start = 0
+        if filled == text:
+            add(memory, text + 2 * memory, 0)
+            filled, start = 0, memory
+        filled += 1
+        add(1 + start, memory + filled, 1)
+    found: dict[tuple[int, int, int], int] = {}
+    for run in generation_runs(model, generation, recurrence)[1]:
+        found[run[:3]] = found.get(run[:3], 0) + run.times
+    assert found == expected
+
+
+@given(tokens=st.integers(1, 5000), batch=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_prefill_is_a_forward_pass_with_the_last_logits(tokens: int, batch: int) -> None:
+    model = PRESETS["llama-3-8b"]
+    generation = Generation(context_tokens=tokens, new_tokens=1, batch_size=batch)
+    cost = estimate_generation(model, generation, H100)
+    work = Workload(tokens=tokens, batch_size=batch)
+    head = 2 * batch * (tokens - 1) * model.vocabulary * model.width
+    assert cost.prefill.flops == estimate_flops(model, work, None, "matmul").total - head
+    assert cost.decode.flops == 0
+    assert cost.tokens_per_second == 0.0
+
+
+def test_by_hand() -> None:
+    """One step of Llama 3 8B: all matrices once, eight times 2,001 keys and values."""
+    model = PRESETS["llama-3-8b"]
+    generation = Generation(context_tokens=2000, new_tokens=2, batch_size=8)
+    cost = estimate_generation(model, generation, H100)
+    keys_and_values = 8 * 2001 * 2 * 1024 * 32 * 2
+    assert cost.cache_bytes == keys_and_values
+    read = 2 * (count_parameters(model).total - 128256 * 4096) + keys_and_values
+    assert cost.decode.moved_bytes == pytest.approx(read, rel=0.01)
+    assert cost.decode.seconds == pytest.approx(read / 3.35e12, rel=0.02)
+    assert cost.tokens_per_second == pytest.approx(8 / cost.decode.seconds)
+    for kv_dtype, share in (("fp8", 0.5), ("fp32", 2.0)):
+        other = estimate_generation(model, replace(generation, kv_dtype=kv_dtype), H100)
+        assert other.cache_bytes == share * cost.cache_bytes
+        assert other.decode.flops == cost.decode.flops
+
+
+@pytest.mark.parametrize("recurrence", [None, Recurrence(512, 10)])
+def test_the_largest_batch_is_the_last_that_fits(recurrence: Recurrence | None) -> None:
+    model = PRESETS["llama-3-8b"]
+
+    def cost(batch: int) -> Any:
+        generation = Generation(context_tokens=8000, new_tokens=1000, batch_size=batch)
+        return estimate_generation(model, generation, H100, recurrence)
+
+    largest = cost(1).largest_batch
+    assert largest is not None
+    assert cost(largest).peak_bytes <= H100.memory_bytes < cost(largest + 1).peak_bytes
+    big = Generation(context_tokens=8, new_tokens=1)
+    assert estimate_generation(PRESETS["opt-175b"], big, H100).largest_batch is None
+
+
+@given(steps=st.integers(2, 400), more=st.integers(1, 400))
+@settings(max_examples=30, deadline=None)
+def test_time_is_at_least_both_roofs_and_grows(steps: int, more: int) -> None:
+    model = PRESETS["llama-3.2-1b"]
+    for recurrence in (None, Recurrence(128, 4)):
+        short, long = (
+            estimate_generation(
+                model, Generation(context_tokens=1000, new_tokens=count), H100, recurrence
+            )
+            for count in (steps, steps + more)
+        )
+        for phase in (short.prefill, short.decode):
+            assert phase.seconds >= max(phase.arithmetic_seconds, phase.bandwidth_seconds) * 0.9999
+        assert long.decode.seconds > short.decode.seconds
+        assert long.prefill == short.prefill
+
+
+def test_refusals() -> None:
+    ok: dict[str, Any] = {"context_tokens": 9, "new_tokens": 9}
+    for wrong, message in (
+        ({"new_tokens": 0}, "new tokens 0: expected a whole number of 1 or more"),
+        ({"kv_dtype": "int4"}, "kv dtype 'int4': expected one of fp32, bf16, fp16, fp8, int8"),
+        ({"dtype": "fp8"}, "dtype 'fp8': expected one of fp32, bf16, fp16"),
+        ({"prefill_chunk": 0}, "prefill chunk 0: expected a whole number"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            Generation(**{**ok, **wrong})
+    with pytest.raises(BadInput, match="expected a decoder, an encoder writes no text"):
+        estimate_generation(PRESETS["bert-base-cased"], Generation(**ok), H100)
+    with pytest.raises(BadInput, match="segment size 20: expected more than 20"):
+        estimate_generation(PRESETS["gpt2"], Generation(**ok), H100, Recurrence(20, 10))
