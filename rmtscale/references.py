@@ -150,4 +150,12 @@ REFERENCES = (
         arxiv="2407.21783",
         used_for="Llama 3 presets (Table 3)",
     ),
+    Reference(
+        key="Weston et al. 2015",
+        authors="Weston, Jason and Bordes, Antoine and Chopra, Sumit and Mikolov, Tomas and others",
+        title="Towards AI-Complete Question Answering: A Set of Prerequisite Toy Tasks",
+        venue="arXiv",
+        arxiv="1502.05698",
+        used_for="sentences and stories of the memory tasks (bAbI tasks 1 and 4)",
+    ),
 )

@@ -63,8 +63,7 @@ class Batches:
         if type(seed) is not int or seed < 0:
             raise BadInput(f"seed {seed!r}: expected a whole number of 0 or more")
         task.require_room(vocabulary, tokens, segment_tokens)
-        if not noise.repeats:
-            noise.stretch(np.random.default_rng(0), tokens - task.least_tokens(vocabulary))
+        noise.require(tokens)
         self.task, self.vocabulary, self.noise = task, vocabulary, noise
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
         self.segment_tokens = segment_tokens

@@ -17,15 +17,17 @@ from rmtscale.errors import BadInput
 from rmtscale.tasks.sample import Story
 from rmtscale.tasks.task import PLACES, Task, pick
 
-NAMES = tuple(
-    """
-    Mary John Daniel Sandra Alice Bruno Clara David Emma Felix Grace Henry Irene Jacob Karen Leon
-    Martha Nora Oscar Paula Quentin Rosa Simon Teresa Ursula Victor Wendy Xavier Yvonne Zachary Anna
-    Boris Cecilia Dennis Edith Frank Gloria Hugo Isabel Julian Kate Lucas Monica Nathan Olivia Peter
-    Rachel Samuel Tina Ulrich Vera Walter Agnes Benjamin Claudia Dominic Elena Fiona George Helen
-    Ivan Julia Kevin Laura
-    """.split()
+# fmt: off
+NAMES = (
+    "Mary", "John", "Daniel", "Sandra", "Alice", "Bruno", "Clara", "David", "Emma", "Felix",
+    "Grace", "Henry", "Irene", "Jacob", "Karen", "Leon", "Martha", "Nora", "Oscar", "Paula",
+    "Quentin", "Rosa", "Simon", "Teresa", "Ursula", "Victor", "Wendy", "Xavier", "Yvonne",
+    "Zachary", "Anna", "Boris", "Cecilia", "Dennis", "Edith", "Frank", "Gloria", "Hugo", "Isabel",
+    "Julian", "Kate", "Lucas", "Monica", "Nathan", "Olivia", "Peter", "Rachel", "Samuel", "Tina",
+    "Ulrich", "Vera", "Walter", "Agnes", "Benjamin", "Claudia", "Dominic", "Elena", "Fiona",
+    "George", "Helen", "Ivan", "Julia", "Kevin", "Laura",
 )
+# fmt: on
 """The first four are bAbI's; stories of up to four persons use no others."""
 ACTIONS = ("moved", "went", "went back", "journeyed", "travelled")
 

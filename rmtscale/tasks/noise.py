@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from rmtscale.errors import BadInput
 from rmtscale.tasks.vocabulary import Ids, TextCoder
 
 # After an end mark, with or without a closing quote or bracket, or at an empty line.
-_BOUNDARY = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"'”’)\]])\s+|\s*\n\s*\n\s*")
+_BOUNDARY = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"'\u201d\u2019)\]])\s+|\s*\n\s*\n\s*")
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -77,6 +77,14 @@ class Noise:
         """All tokens there are."""
         return len(self.ids)
 
+    def require(self, tokens: int) -> None:
+        """Raises ``BadInput`` for more tokens than there are when ``repeats`` is off."""
+        if not self.repeats and tokens > len(self.ids):
+            raise BadInput(
+                f"noise of {tokens} tokens without repeats: expected {len(self.ids)} or less, "
+                "all there is"
+            )
+
     def take(self, rng: np.random.Generator, tokens: int) -> Ids:
         """A random stretch of exactly ``tokens`` ids that begins at a sentence start.
 
@@ -91,11 +99,7 @@ class Noise:
         Raises:
             BadInput: more than there are, and ``repeats`` is off.
         """
-        if not self.repeats and tokens > len(self.ids):
-            raise BadInput(
-                f"noise of {tokens} tokens without repeats: expected {len(self.ids)} or less, "
-                "all there is"
-            )
+        self.require(tokens)
         if tokens < 1:
             return Stretch(self.ids[:0], _NONE)
         start, document = self._sentence(rng)
@@ -115,7 +119,10 @@ class Noise:
         index = int(rng.random() * len(self.sentence_starts))
         return int(self.sentence_starts[index]), int(self._document[index])
 
-    def _more(self, rng: np.random.Generator, start: int, document: int):  # type: ignore[no-untyped-def]
+    def _more(
+        self, rng: np.random.Generator, start: int, document: int
+    ) -> Iterator[tuple[int, int]]:
+        """What follows when the first document ends: pieces, as start and stop."""
         while self.repeats:
             again, other = self._sentence(rng)
             yield again, int(self.document_starts[other + 1])

@@ -18,7 +18,7 @@ The last two take the nearest sentence boundary. Facts come in random order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,9 +102,11 @@ class Placement:
         if self.kind == "start":
             found = _from_the_start(ordered, room)
             return [found[order.index(index)] for index in range(len(order))]
-        draw = _at_segment_starts if self.kind == "segment-start" else self._at_boundaries
         for attempt in range(_TRIES):
-            drawn = draw(rng, lengths, order, starts, room, attempt)
+            if self.kind == "segment-start":
+                drawn = _at_segment_starts(rng, lengths, order, room)
+            else:
+                drawn = self._at_boundaries(rng, lengths, order, starts, room, attempt)
             if drawn is not None:
                 return drawn
         found = room.packed(ordered)
@@ -119,6 +121,7 @@ class Placement:
         room: Room,
         attempt: int,
     ) -> list[int] | None:
+        """One draw; None where it would cut a fact."""
         noise = room.tokens - room.question_tokens - sum(lengths)
         offsets = []
         for _ in lengths:
@@ -136,13 +139,10 @@ class Placement:
         return positions
 
 
-Draw = Callable[..., "list[int] | None"]
-
-
 def _near(starts: npt.NDArray[np.int64], noise: int, far: float, rank: int) -> int:
     """The sentence boundary that is ``rank``-th nearest to ``far``."""
     index = int(np.searchsorted(starts, far))
-    around = {*starts[max(index - rank - 1, 0) : index + rank + 1].tolist(), noise}
+    around: set[int] = {*starts[max(index - rank - 1, 0) : index + rank + 1].tolist(), noise}
     ranked = sorted(around, key=lambda offset: (abs(offset - far), offset))
     return ranked[min(rank, len(ranked) - 1)]
 
@@ -158,13 +158,9 @@ def _from_the_start(ordered: Sequence[int], room: Room) -> list[int]:
 
 
 def _at_segment_starts(
-    rng: np.random.Generator,
-    lengths: Sequence[int],
-    order: Sequence[int],
-    starts: npt.NDArray[np.int64],
-    room: Room,
-    attempt: int,
+    rng: np.random.Generator, lengths: Sequence[int], order: Sequence[int], room: Room
 ) -> list[int] | None:
+    """One draw; None where the facts of a segment do not fit into it."""
     segments = -(-room.tokens // room.segment_tokens)
     chosen = [int(rng.random() * segments) for _ in lengths]
     positions = [0] * len(lengths)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int32]
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 # What tokenizers call their special tokens; GPT-2 has one for everything.
 _NAMES = {
     "pad": ("[PAD]", "<pad>", "<|endoftext|>", "</s>"),
@@ -220,10 +220,13 @@ def vocabulary_from_mapping(mapping: object) -> TextCoder:
     Raises:
         BadInput: of a kind that is not known.
     """
-    kinds = {"words": Vocabulary, "tokenizer": TokenizerVocabulary}
+    kinds: dict[object, type[Vocabulary | TokenizerVocabulary]] = {
+        "words": Vocabulary,
+        "tokenizer": TokenizerVocabulary,
+    }
     kind = mapping.get("kind") if isinstance(mapping, Mapping) else None
     if not isinstance(mapping, Mapping) or kind not in kinds:
-        raise BadInput(f"vocabulary of kind {kind!r}: expected one of {', '.join(kinds)}")
+        raise BadInput(f"vocabulary of kind {kind!r}: expected one of {', '.join(map(str, kinds))}")
     return kinds[kind].from_mapping(mapping)
 
 
