@@ -20,6 +20,8 @@ COMMANDS = (
     "plan",
     "verify",
     "profile",
+    "train",
+    "evaluate",
     "reproduce",
     "report",
     "models",

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Trained:
 
     step: int
     stage: str
+    segments: int
+    """Segments with a gradient in that stage."""
     validation: dict[str, float] | None = None
     """Accuracy by number of segments, on validation text."""
 
@@ -51,6 +53,11 @@ class Checkpoint:
     data: TaskData
     """The task with its vocabulary; background text is loaded where it is needed."""
     trained: Trained
+
+    @property
+    def trained_segments(self) -> int:
+        """Segments with a gradient."""
+        return self.trained.segments
 
 
 def export_checkpoint(
@@ -70,7 +77,7 @@ def export_checkpoint(
         "task": settings.task,
         "classes": list(data.task.classes),
         "vocabulary": data.vocabulary.to_mapping(),
-        "settings": to_mapping(settings),
+        "settings": to_mapping(_portable(settings)),
         "trained": to_mapping(trained),
         "environment": asdict(host_environment()),
     }
@@ -94,6 +101,20 @@ def export_checkpoint(
             part.rename(folder)
     except OSError as error:
         raise BadInput(f"output {str(folder)!r}: cannot be written ({error.strerror})") from error
+
+
+def _portable(settings: TrainingSettings) -> TrainingSettings:
+    """Without the folders of this machine: names of files are enough to know what was used."""
+
+    def name(source: str) -> str:
+        return source if source.startswith("hf:") else Path(source).name
+
+    return replace(
+        settings,
+        background=name(settings.background),
+        backbone=name(settings.backbone),
+        init_from=None if settings.init_from is None else name(settings.init_from),
+    )
 
 
 def read_meaning(folder: Path) -> dict[str, Any]:

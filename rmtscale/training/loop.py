@@ -266,9 +266,8 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = averaged_decay(self.settings, batch.step)
-        get_ema_multi_avg_fn(decay)(
-            list(self.averaged.parameters()), list(self.plain.parameters()), None
-        )
+        average: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self.averaged.parameters()), list(self.plain.parameters()), None)
         return loss.detach(), correct
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
@@ -318,7 +317,12 @@ class _Run:
             self._export(name, stage, self._validate(self.stages[stage]))
 
     def _export(self, name: str, stage: int, found: dict[str, float] | None) -> None:
-        trained = Trained(step=self.facts.step, stage=self.stages[stage].name, validation=found)
+        trained = Trained(
+            step=self.facts.step,
+            stage=self.stages[stage].name,
+            segments=self.stages[stage].segments,
+            validation=found,
+        )
         export_checkpoint(self.folder / name, self.averaged, self.settings, self.data, trained)
 
     def _agree(self, over: bool) -> bool:
