@@ -50,7 +50,7 @@ def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
     path = Path(source)
     if path.is_file() and path.name.endswith(_LINES):
         return split_documents(list(_read_lines(path)), split, source)
-    if path.is_dir():
+    if source and path.is_dir():  # no name at all would be the current folder
         given = [_named(path, name) for name in SPLITS]
         if all(given):
             documents = list(_read_lines(given[SPLITS.index(split)] or path))

@@ -14,7 +14,7 @@ from rmtscale.tasks.vocabulary import Vocabulary
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from made_noise import made_documents  # noqa: E402
+from made_noise import made_documents
 
 KINDS: dict[str, Task] = {
     "memorize": make_task("memorize"),
