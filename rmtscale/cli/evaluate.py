@@ -12,7 +12,6 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.train import read_options, require_libraries
-from rmtscale.errors import BadInput
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
     format_accuracy,
@@ -79,6 +78,7 @@ def command(
     require_libraries("evaluate")
     from rmtscale.evaluation.evaluate import EvaluationSettings, evaluate
     from rmtscale.training.checkpoint import load_checkpoint
+    from rmtscale.training.device import find_device
 
     lengths = parse_sizes(segments, "segments")
     loaded = load_checkpoint(checkpoint, task)
@@ -103,21 +103,6 @@ def command(
         _write_table(records, loaded)
     if probe:
         _write_probe(loaded, settings, max(lengths), where, output_format)
-
-
-def find_device(name: str | None) -> Any:
-    """The torch device asked for.
-
-    Raises:
-        BadInput: another name, or a GPU that is not there.
-    """
-    import torch
-
-    if name not in (None, "cpu", "cuda"):
-        raise BadInput(f"device {name!r}: expected cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("device 'cuda': no GPU that torch can use, expected --device cpu here")
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def default_background(checkpoint: Checkpoint) -> str:

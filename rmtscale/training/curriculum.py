@@ -124,20 +124,26 @@ def draw(
 
 
 def advance(
-    settings: TrainingSettings, progress: Progress, stages: int, steps: int, accuracy: float | None
+    settings: TrainingSettings,
+    progress: Progress,
+    stages: tuple[Stage, ...],
+    steps: int,
+    accuracy: float | None,
 ) -> Progress:
     """Progress after an interval: the next stage, where this one is learned or took too long.
 
     Args:
         settings: of the training.
         progress: before the interval.
-        stages: how many there are.
+        stages: all of them.
         steps: of the interval.
         accuracy: on its batches of the newest stage; None where there were none.
     """
     spent = progress.stage_steps + steps
     learned = accuracy is not None and accuracy >= settings.threshold
-    over = (learned and spent >= settings.stage_min_steps) or spent >= settings.stage_max_steps
-    if over and progress.stage + 1 < stages:
+    rolls = stages[progress.stage].roll_in_segments
+    most = settings.roll_in_max_steps if rolls else settings.stage_max_steps
+    over = (learned and spent >= settings.stage_min_steps) or spent >= most
+    if over and progress.stage + 1 < len(stages):
         return Progress(progress.stage + 1, 0)
     return Progress(progress.stage, spent)

@@ -31,6 +31,7 @@ from rmtscale.training.backbone import build_rmt
 from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
 from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
 from rmtscale.training.data import TaskData, class_ids
+from rmtscale.training.device import find_device
 from rmtscale.training.learning_rate import learning_rate
 from rmtscale.training.metrics import Interval
 from rmtscale.training.prefetch import Batch, Prefetcher
@@ -234,7 +235,7 @@ class _Run:
                 "expected a lower --learning-rate"
             )
         newest_accuracy = newest_right / newest_rows if newest_rows else None
-        after = advance(settings, progress, len(self.stages), steps, newest_accuracy)
+        after = advance(settings, progress, self.stages, steps, newest_accuracy)
         self.facts = replace(
             self.facts, step=last, progress=after, seconds=self.facts.seconds + seconds
         )
@@ -334,11 +335,7 @@ class _Run:
 
 
 def _accelerator(settings: TrainingSettings, device: str | None) -> Accelerator:
-    if device not in (None, "cpu", "cuda"):
-        raise BadInput(f"device {device!r}: expected cpu or cuda")
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    if device == "cuda" and cpu:
-        raise BadInput("device 'cuda': no GPU that torch can use, expected --device cpu here")
+    cpu = find_device(device).type == "cpu"
     # bf16 is for the GPU; a CPU emulates it at a fraction of the speed.
     precision = "bf16" if settings.precision == "bf16" and not cpu else "no"
     # After a roll-in the initial memory has no gradient, which DDP has to be told to expect.

@@ -58,6 +58,8 @@ class TrainingSettings:
     roll_in: tuple[int, ...] = (16, 64, 256)
     """Stages after the last: up to so many segments run before, without a gradient. Training on 7
     segments teaches to keep a fact for 7; this teaches to keep it."""
+    roll_in_max_steps: int = 1200
+    """Each of these stages lasts at most this long; then the next, longer ones come anyway."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
@@ -111,6 +113,7 @@ class TrainingSettings:
             "validate_every",
             "validation_samples",
             "stage_max_steps",
+            "roll_in_max_steps",
         ):
             require_positive(name.replace("_", " "), getattr(self, name))
         for name in ("start_tokens", "roll_in", "validation_segments"):
