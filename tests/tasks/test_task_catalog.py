@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import KINDS
+from task_kinds import KINDS
 
 from rmtscale.errors import BadInput
 from rmtscale.tasks.catalog import TASKS, make_task

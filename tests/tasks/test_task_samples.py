@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import KINDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_solver import solve_moves, solve_relations
+from task_kinds import KINDS
 
 from rmtscale.errors import BadInput
 from rmtscale.tasks.catalog import make_task

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import KINDS
 from hypothesis import given
 from hypothesis import strategies as st
 from made_noise import made_documents
+from task_kinds import KINDS
 
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.tasks.catalog import make_task
