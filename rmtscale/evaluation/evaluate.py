@@ -167,6 +167,8 @@ def _evaluate_length(
         evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         point=point,
         trained_segments=checkpoint.trained_segments,
+        trained_stage=checkpoint.trained.stage,
+        trained_curriculum=checkpoint.settings.curriculum,
         trained_steps=checkpoint.trained.step,
         trained_seed=checkpoint.settings.seed,
         correct=correct,

@@ -58,6 +58,8 @@ class EvaluationRecord:
     point: EvaluationPoint
     trained_segments: int
     """Of the longest stage with a gradient."""
+    trained_stage: str
+    trained_curriculum: bool
     trained_steps: int
     trained_seed: int
     correct: int
