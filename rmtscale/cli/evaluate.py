@@ -42,6 +42,10 @@ def command(
         str | None,
         typer.Option(help="Noise, its validation part.  (default: as trained, else python)"),
     ] = None,
+    repeats: Annotated[
+        bool,
+        typer.Option("--repeats/--no-repeats", help="An input may hold the same noise twice."),
+    ] = True,
     option: Annotated[
         list[str] | None,
         typer.Option(help="Of the task, NAME=VALUE, such as placement=depth:1; may be repeated."),
@@ -89,6 +93,7 @@ def command(
         long_samples=long_samples,
         batch_size=batch_size,
         background=background or default_background(loaded),
+        noise_repeats=repeats,
         task_options=None if option is None else read_options(option),
         seed=seed,
         precision=precision or default_precision(loaded, where),
@@ -191,7 +196,12 @@ def _write_probe(
     from rmtscale.records.mapping import to_mapping
 
     reader = Reader(checkpoint.answerer, device, settings.precision)
-    data = data_of(checkpoint, settings.background, settings.task_options)
+    data = data_of(
+        checkpoint,
+        settings.background,
+        settings.task_options,
+        noise_repeats=settings.noise_repeats,
+    )
     segment_tokens = reader.answerer.segment_tokens
     samples = settings.samples_at(segments)
     batches = data.batches(

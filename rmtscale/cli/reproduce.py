@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rmtscale.cli.output import write_line, write_table
+from rmtscale.cli.output import write_line, write_table, write_text
 from rmtscale.errors import BadInput, CheckFailed, quoted_list
+from rmtscale.report.claims import Claim
 from rmtscale.units import require_one_of
 
 EXPERIMENTS = {
@@ -24,6 +25,9 @@ TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11")
 """Those that train what they need."""
 MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11")
 """Those that can be made of records alone."""
+
+_COLUMNS = 80
+"""Of a table of claims; wider ones are written as lines."""
 
 
 def command(
@@ -86,11 +90,7 @@ def command(
     elif quick:
         raise BadInput(f"--quick: {experiment} trains nothing, expected {quoted_list(TRAINED)}")
     claims = import_module(EXPERIMENTS[experiment]).run(folder, force=force, **more)
-    write_table(
-        ["claim", "paper", "ours", "outcome"],
-        [[claim.text, claim.paper, claim.ours, claim.outcome] for claim in claims],
-        text_columns=1,
-    )
+    _write_claims(claims)
     write_line(f"written to {folder}")
     failed = [claim for claim in claims if claim.outcome == "fail"]
     if failed:
@@ -103,3 +103,17 @@ def command(
         )
         return
     write_line(f"pass: all {len(claims)} claims hold")
+
+
+def _write_claims(claims: list[Claim]) -> None:
+    """A table where it fits the terminal, else two lines for each claim."""
+    rows = [[claim.text, claim.paper, claim.ours, claim.outcome] for claim in claims]
+    widest = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True))
+    if widest <= _COLUMNS:
+        write_table(["claim", "paper", "ours", "outcome"], rows, text_columns=1)
+        return
+    write_line()
+    for claim in claims:
+        write_text(f"{claim.outcome}: {claim.text}")
+        write_text(f"    paper: {claim.paper}; here: {claim.ours}")
+    write_line()

@@ -43,6 +43,7 @@ class EvaluationSettings:
     batch_size: int = 100
     """The same at every length, so that memory can be compared."""
     background: str = "python"
+    noise_repeats: bool = True
     task_options: dict[str, object] | None = None
     """None: as it was trained."""
     seed: int = 0
@@ -85,7 +86,12 @@ def evaluate(
     """
     meter, gpu = _meter(device)
     reader = Reader(checkpoint.answerer, device, settings.precision)
-    data = data_of(checkpoint, settings.background, settings.task_options)
+    data = data_of(
+        checkpoint,
+        settings.background,
+        settings.task_options,
+        noise_repeats=settings.noise_repeats,
+    )
     weights = digest(checkpoint.folder)
     known = store.latest()
     found = []
@@ -113,10 +119,14 @@ def evaluate(
 
 
 def data_of(
-    checkpoint: Checkpoint, background: str, task_options: dict[str, object] | None
+    checkpoint: Checkpoint,
+    background: str,
+    task_options: dict[str, object] | None = None,
+    *,
+    noise_repeats: bool = True,
 ) -> TaskData:
     """The checkpoint's task, with other noise or options than it was trained with."""
-    settings = replace(checkpoint.settings, background=background)
+    settings = replace(checkpoint.settings, background=background, noise_repeats=noise_repeats)
     if task_options is not None:
         settings = replace(settings, task_options=task_options)
     data = TaskData(settings, checkpoint.data.vocabulary)

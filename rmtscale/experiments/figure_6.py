@@ -3,7 +3,8 @@
 The first validation sample with one fact in the first segment, none in the second, the other in
 the third, and the question in the fourth. Claims: where a fact stands the memory that is written
 looks at it; where none stands it looks at the memory that was read; the answer looks at memory.
-Looks: attention averaged over layers and heads, a key of one kind against a key of another.
+Looks: in the head that does so most, a key of one kind gets at least twice the attention of a token
+of other text. (In a model that has learned nothing all keys get about the same in every head.)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rmtscale.evaluation.reading import Reader
 from rmtscale.experiments.memory_tasks import plan
 from rmtscale.experiments.training_runs import How, best_checkpoint, train_all
 from rmtscale.files import require_writable, write_whole
-from rmtscale.report.claims import Claim, markdown_table
+from rmtscale.report.claims import Claim, Outcome, markdown_table
 from rmtscale.report.figures.figure_6 import Heatmap, draw
 from rmtscale.report.style import render
 from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
@@ -33,6 +34,7 @@ from rmtscale.units import format_ratio
 NAME = "figure-6"
 SEGMENTS = 4
 FACTS_IN = (0, 2)
+CLEARLY = 2.0
 WHAT = (
     "a fact: detected and written",
     "no fact: memory is kept",
@@ -56,14 +58,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Attention of one kind of query to one kind of key, per key, in one segment."""
+    """Attention per key of one kind of query, over that to a token of other text; largest head."""
 
     segment: int
     query: str
-    to_fact: float | None
-    to_memory: float
-    to_text: float
-    """To the other text."""
+    at_fact: float | None
+    at_memory: float
 
 
 def run(
@@ -87,7 +87,7 @@ def run(
     (source,) = best_checkpoint(how.runs / name).values()
     checkpoint = load_checkpoint(source, "reasoning")
     reader = Reader(checkpoint.answerer, find_device(how.device))
-    data = data_of(checkpoint, how.background, None)
+    data = data_of(checkpoint, how.background)
     sample = find_sample(data, reader.answerer.segment_tokens)
     maps = attention_maps(reader, data.vocabulary, sample.ids)
     found = [look for one in maps for look in measure(reader, one, sample)]
@@ -137,26 +137,21 @@ def find_sample(data: TaskData, segment_tokens: int) -> Sample:
 
 def measure(reader: Reader, one: AttentionMap, sample: Sample) -> list[Looks]:
     """What the written memory, and in the last segment the answer, look at."""
-    weights = one.average()
     read, text, write, answer = layout(reader, len(one.labels))
     fact = _inside(sample.facts, one.segment, text)
     asked = _inside([sample.question], one.segment, text)
     other = [at for at in text if at not in fact and at not in asked]
-
-    def per_key(queries: Sequence[int], keys: Sequence[int]) -> float:
-        return float(weights[list(queries)][:, list(keys)].mean())
-
     queries = {"written memory": write}
     if one.segment == SEGMENTS - 1:
         queries["answer"] = [answer]
+
+    def largest(rows: Sequence[int], keys: Sequence[int]) -> float:
+        found = one.weights[:, :, list(rows)]
+        ratios = found[..., list(keys)].mean((2, 3)) / found[..., other].mean((2, 3))
+        return float(ratios.max())
+
     return [
-        Looks(
-            one.segment,
-            query,
-            per_key(rows, fact) if fact else None,
-            per_key(rows, read),
-            per_key(rows, other),
-        )
+        Looks(one.segment, query, largest(rows, fact) if fact else None, largest(rows, read))
         for query, rows in queries.items()
     ]
 
@@ -183,40 +178,33 @@ def check_claims(found: Sequence[Looks]) -> list[Claim]:
     claims = []
     for look in found:
         where = f"segment {look.segment + 1}, {look.query}"
-        if look.to_fact is not None and look.query == "written memory":
-            claims.append(_more(f"{where}: looks at the fact", look.to_fact, look.to_text))
-        elif look.segment < SEGMENTS - 1 or look.query == "answer":
-            claims.append(_more(f"{where}: looks at the memory read", look.to_memory, look.to_text))
+        if look.query == "answer" or (look.at_fact is None and look.segment < SEGMENTS - 1):
+            claims.append(_more(f"{where} looks at the memory read", look.at_memory))
+        elif look.at_fact is not None:
+            claims.append(_more(f"{where} looks at the fact", look.at_fact))
     return claims
 
 
-def _more(text: str, one: float, other: float) -> Claim:
-    ratio = one / other if other else float("inf")
-    return Claim(
-        text,
-        "seen",
-        f"{format_ratio(ratio)} a token of other text",
-        "pass" if ratio > 1 else "fail",
-        "more than other text, per token",
-    )
+def _more(text: str, ratio: float) -> Claim:
+    outcome: Outcome = "pass" if ratio >= CLEARLY else "fail"
+    return Claim(text, "seen", f"{format_ratio(ratio)} of other text", outcome, "x2 a key")
 
 
 def _heatmap(reader: Reader, one: AttentionMap, sample: Sample) -> Heatmap:
-    _, text, _, _ = layout(reader, len(one.labels))
+    read, text, write, _ = layout(reader, len(one.labels))
     marked = _inside([*sample.facts, sample.question], one.segment, text)
     runs = [range(at, at + 1) for at in marked]
     title = f"{one.segment + 1}: {WHAT[one.segment]}"
-    return Heatmap(title, one.labels, one.average(), runs)
+    return Heatmap(title, one.labels, one.average(), runs, [*read, *write])
 
 
 def _csv(found: Sequence[Looks]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["segment", "query", "to_fact", "to_memory", "to_other_text"])
+    writer.writerow(["segment", "query", "at_fact", "at_memory"])
     for look in found:
-        fact = "" if look.to_fact is None else f"{look.to_fact:.6g}"
-        row = [look.segment + 1, look.query, fact, f"{look.to_memory:.6g}", f"{look.to_text:.6g}"]
-        writer.writerow(row)
+        fact = "" if look.at_fact is None else f"{look.at_fact:.6g}"
+        writer.writerow([look.segment + 1, look.query, fact, f"{look.at_memory:.6g}"])
     return text.getvalue()
 
 
@@ -245,5 +233,6 @@ and question.
 
 {markdown_table(claims)}
 
-Numbers: [figure-6.csv](figure-6.csv): attention per key.
+Numbers: [figure-6.csv](figure-6.csv): attention per key over that to a token of other text, in the
+head where it is largest.
 """

@@ -82,7 +82,7 @@ def plan_stages(
     if settings.curriculum:
         short = sorted({max(tokens, shortest_tokens) for tokens in settings.start_tokens})
         short = [tokens for tokens in short if tokens < segment_tokens]
-        if settings.task == "reasoning":
+        if settings.task == "reasoning" and settings.direct_first:
             first = short[0] if short else segment_tokens
             stages.append(Stage(f"{first} tokens, direct questions", first, 1, direct_only=True))
         stages += [Stage(f"{tokens} tokens", tokens, 1) for tokens in short]

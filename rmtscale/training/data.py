@@ -94,7 +94,8 @@ class TaskData:
     def _noise(self, split: str) -> Noise:
         if split not in self._noises:
             documents = _documents(self.settings.background, split)
-            self._noises[split] = Noise(documents, self.vocabulary)
+            repeats = self.settings.noise_repeats
+            self._noises[split] = Noise(documents, self.vocabulary, repeats=repeats)
         return self._noises[split]
 
 

@@ -176,6 +176,7 @@ class _Run:
         if finished and self.main and not (folder / LAST).exists():
             self._export(LAST, self.facts.progress.stage, None)
         self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
         return Result(finished, self.facts.step, self.facts.best_accuracy)
 
     def _resume(self) -> None:

@@ -26,6 +26,9 @@ class TrainingSettings:
     """As ``make_task`` takes them: persons, distractors, where facts stand."""
     background: str = "python"
     """Source of the noise; this one needs no download."""
+    noise_repeats: bool = True
+    """Whether an input may hold the same noise twice; without, it must not be longer than the text
+    there is."""
     vocabulary_words: int = 2000
     """Words with an id of their own; the rest of the noise is one unknown word. Small, because at
     width 192 a row more is as dear as in a large model and no task needs the words of the noise."""
@@ -46,6 +49,8 @@ class TrainingSettings:
     start_tokens: tuple[int, ...] = (26, 40, 64, 128, 256)
     """Text tokens of the stages inside one segment: nothing is learned from a full segment of
     noise that is not learned faster from almost none."""
+    direct_first: bool = True
+    """Reasoning: the first stage asks only in the direct form ("What is north of the kitchen?")."""
     threshold: float = 0.985
     """Accuracy on the newest stage, over one interval, that ends it."""
     stage_min_steps: int = 100

@@ -42,8 +42,8 @@ def draw(
     for column, (task, curves) in enumerate(ours.items()):
         axes = grid[0][column]
         for trained, curve in curves.items():
-            axes_look = _look(trained)
-            draw_curve(axes, curve, axes_look[0], marker=axes_look[1], label=str(trained))
+            colour, marker = _look(trained)
+            draw_curve(axes, curve, colour, marker=marker, label=str(trained))
         counts = sorted({count for curve in curves.values() for count in curve})
         accuracy_axis(axes)
         segment_axis(axes, counts)
@@ -58,7 +58,17 @@ def draw(
         if column:
             for row in range(rows):
                 grid[row][column].set_ylabel("")
-    grid[0][0].legend(title="trained on", frameon=False, fontsize=7.5, loc="center left", ncols=2)
+    # Of the task with the most models: one that was cut short has fewer.
+    most = max(range(len(ours)), key=lambda at: len(list(ours.values())[at]))
+    handles, labels = grid[0][most].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        [f"trained on {label}" for label in labels],
+        loc="outside lower center",
+        ncols=len(labels),
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from rmtscale.report.figures.memory_tasks import (
     draw_curve,
     draw_paper,
 )
-from rmtscale.units import format_bytes
+from rmtscale.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,17 +73,22 @@ def draw(
 def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:
     axes.plot(list(peaks), list(peaks.values()), "-o", color=style.RMT_COLOUR, markersize=3.5)
     _token_axis(axes, list(peaks))
-    axes.set_ylim(0, 1.5 * max(peaks.values()))
-    axes.yaxis.set_major_formatter(lambda value, _: format_bytes(value, digits=3))
+    unit = 2 ** (max(peaks.values()).bit_length() - 1)
+    ticks = [0, unit // 2, unit, 3 * unit // 2, 2 * unit]
+    axes.set_ylim(0, 2.1 * unit)
+    axes.set_yticks(ticks, [format_bytes(tick, digits=2) for tick in ticks])
     axes.set_title("peak memory, measured")
 
 
 def _token_axis(axes: Axes, lengths: Sequence[int]) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator
-
+    """A log axis ticked at lengths that were read, thinned where their names would touch."""
+    span = math.log(max(lengths) / min(lengths)) or 1.0
+    kept: list[int] = []
+    for tokens in sorted(lengths, reverse=True):
+        if not kept or math.log(kept[-1] / tokens) > span / 5:
+            kept.append(tokens)
     axes.set_xscale("log")
     axes.set_xlim(min(lengths) * 0.8, max(lengths) * 1.25)
-    axes.xaxis.set_major_locator(LogLocator(base=10, numticks=6))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: style.short_tokens(int(value)))
+    axes.set_xticks(kept, [format_count(tokens, digits=3) for tokens in kept])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("input length, tokens")

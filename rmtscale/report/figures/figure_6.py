@@ -21,7 +21,9 @@ class Heatmap(NamedTuple):
     weights: Any
     """(T, T), a row for each query."""
     marked: Sequence[range] = ()
-    """Positions of facts and of the question, drawn in colour."""
+    """Positions of facts and of the question."""
+    memory: Sequence[int] = ()
+    """Positions of memory."""
 
 
 @style.styled
@@ -55,13 +57,12 @@ def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
 def _label(axes: Any, one: Heatmap) -> None:
     count = len(one.labels)
     marked = {position for positions in one.marked for position in positions}
+    memory = set(one.memory)
     shown = list(range(count))
     if count > _MOST_LABELS:
         # Too many to be read: memory, facts and the question, and every so many of the others.
         step = -(-count // _MOST_LABELS)
-        shown = [
-            at for at in shown if at in marked or one.labels[at].startswith("[") or not at % step
-        ]
+        shown = [at for at in shown if at in marked or at in memory or not at % step]
     texts = [one.labels[at] for at in shown]
     axes.set_xticks(shown, texts, rotation=90, fontsize=5.5)
     axes.set_yticks(shown, texts, fontsize=5.5)
@@ -71,5 +72,5 @@ def _label(axes: Any, one: Heatmap) -> None:
             if at in marked:
                 text.set_color(style.FULL_COLOUR)
                 text.set_fontweight("bold")
-            elif one.labels[at].startswith("["):
+            elif at in memory:
                 text.set_color(style.RMT_COLOUR)

@@ -34,7 +34,7 @@ def accuracy_axis(axes: Axes) -> None:
         "chance",
         (1.0, 100 * CHANCE),
         xycoords=axes.get_yaxis_transform(),
-        xytext=(-2, 2),
+        xytext=(-2, -9),
         textcoords="offset points",
         ha="right",
         fontsize=7.5,
