@@ -36,11 +36,11 @@ class Size:
 SIZES = {
     "gpt-neox-small": Size("gpt_neox", 4, 192, 6, 576),
     "gpt-neox-tiny": Size("gpt_neox", 2, 64, 4, 128),
-    "gpt2-small-random": Size("gpt2", 4, 192, 6, 576),
+    "gpt2-small-random": Size("gpt2", 4, 192, 6, 512),
     "gpt2-tiny": Size("gpt2", 2, 64, 4, 128),
     "modernbert-small": Size("modernbert", 4, 192, 6, 384),
     "modernbert-tiny": Size("modernbert", 2, 64, 4, 96),
-    "bert-small": Size("bert", 4, 192, 6, 576),
+    "bert-small": Size("bert", 4, 192, 6, 512),
     "bert-tiny": Size("bert", 2, 64, 4, 128),
 }
 """Backbones from random initialisation, by name."""
@@ -166,8 +166,13 @@ def _pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
         if encoder:
             config.num_labels = classes
         auto: Any = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
+        # An encoder's head may have been for another number of answers; it begins anew then.
         model: nn.Module = auto.from_pretrained(
-            name, config=config, use_safetensors=True, local_files_only=looks_local
+            name,
+            config=config,
+            use_safetensors=True,
+            local_files_only=looks_local,
+            ignore_mismatched_sizes=encoder,
         )
     except (OSError, ValueError) as error:
         if isinstance(error, BadInput):
