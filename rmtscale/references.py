@@ -158,4 +158,11 @@ REFERENCES = (
         arxiv="1502.05698",
         used_for="sentences and stories of the memory tasks (bAbI tasks 1 and 4)",
     ),
+    Reference(
+        key="Wilson 1927",
+        authors="Wilson, Edwin B.",
+        title="Probable Inference, the Law of Succession, and Statistical Inference",
+        venue="Journal of the American Statistical Association 22",
+        used_for="95 % intervals of accuracies",
+    ),
 )

@@ -143,6 +143,9 @@ LIGHT = [
     "import rmtscale.report.page, rmtscale.report.document",
     "import rmtscale.records.store",
     "import rmtscale.profiler.sweep, rmtscale.profiler.definition",
+    "import rmtscale.records.evaluation, rmtscale.experiments.memory_tasks",
+    "import rmtscale.report.figures.figure_4, rmtscale.report.figures.figure_5",
+    "import rmtscale.report.figures.figure_6, rmtscale.report.figures.figure_11",
 ]
 TASKS = "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background"
 

@@ -183,7 +183,7 @@ def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> Non
         f"{format_tokens(checkpoint.trained.step)})"
     )
     write_text(title)
-    columns = ["segments", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak memory"]
+    columns = ["seg.", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak"]
     write_table(columns, rows)
 
 

@@ -73,7 +73,9 @@ def paper_points(name: str, columns: Sequence[str]) -> dict[tuple[str, ...], Poi
     found: dict[tuple[str, ...], dict[int, float]] = {}
     for row in csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"))):
         key = (_PAPER_NAMES[row["task"]], *(row[column] for column in columns[:-1]))
-        found.setdefault(key, {})[int(row[columns[-1]])] = float(row["accuracy_pct"]) / 100
+        found.setdefault(key, {})[int(row[columns[-1]])] = round(
+            float(row["accuracy_pct"]) / 100, 6
+        )
     return dict(found)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.training.settings import TrainingSettings
 
 TASKS = ("memorize", "detect-memorize", "reasoning")
@@ -149,6 +150,9 @@ def plan(
         names = [f"quick-{kind}-0" for kind in kinds]
     else:
         shown = seeds or (SEEDS if figure in ("figure-5", "figure-11") else SEEDS[:1])
+        for seed in shown:
+            if seed not in SEEDS:
+                raise BadInput(f"seed {seed}: expected {quoted_list(SEEDS)}")
         names = [f"{kind}-{seed}" for seed in shown for kind in kinds]
     if figure == "figure-6":
         names = [name for name in names if "reasoning" in name]
