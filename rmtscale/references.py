@@ -156,7 +156,7 @@ REFERENCES = (
         title="Towards AI-Complete Question Answering: A Set of Prerequisite Toy Tasks",
         venue="arXiv",
         arxiv="1502.05698",
-        used_for="sentences and stories of the memory tasks (bAbI tasks 1 and 4)",
+        used_for="memory tasks (bAbI tasks 1 and 4)",
     ),
     Reference(
         key="Wilson 1927",
