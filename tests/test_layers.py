@@ -146,6 +146,8 @@ LIGHT = [
     "import rmtscale.records.evaluation, rmtscale.experiments.memory_tasks",
     "import rmtscale.report.figures.figure_4, rmtscale.report.figures.figure_5",
     "import rmtscale.report.figures.figure_6, rmtscale.report.figures.figure_11",
+    "import rmtscale.experiments.figure_4, rmtscale.experiments.figure_5",
+    "import rmtscale.experiments.figure_11",
 ]
 TASKS = "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background"
 

@@ -24,6 +24,7 @@ def how_to_train(
     background: str,
     jobs: int,
     max_seconds: float | None,
+    finish_within: float | None,
     device: str | None,
 ) -> How:
     """Where and how trainings run."""
@@ -46,6 +47,7 @@ def how_to_train(
         device=device,
         jobs=jobs,
         max_seconds=max_seconds,
+        finish_within=finish_within,
         say=say,
         observer=observer,
     )

@@ -59,6 +59,10 @@ def command(
     max_seconds: Annotated[
         float | None, typer.Option(help="Figures that train: stop training after this.")
     ] = None,
+    finish_within: Annotated[
+        float | None,
+        typer.Option(help="Figures that train: move the ends so that all is trained in this."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Figures that train: cuda or cpu.  (default: the GPU)")
     ] = None,
@@ -75,7 +79,7 @@ def command(
     if records is not None and experiment not in MEASURED:
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
     more: dict[str, Any] = {} if records is None else {"records": records}
-    if experiment in TRAINED:
+    if experiment in TRAINED and records is None:
         from rmtscale.cli.memory_runs import how_to_train, parse_seeds
 
         how = how_to_train(
@@ -84,10 +88,11 @@ def command(
             background=background,
             jobs=jobs,
             max_seconds=max_seconds,
+            finish_within=finish_within,
             device=device,
         )
         more |= {"how": how, "quick": quick, "seeds": parse_seeds(seeds)}
-    elif quick:
+    elif quick and experiment not in TRAINED:
         raise BadInput(f"--quick: {experiment} trains nothing, expected {quoted_list(TRAINED)}")
     claims = import_module(EXPERIMENTS[experiment]).run(folder, force=force, **more)
     _write_claims(claims)

@@ -84,6 +84,10 @@ def command(
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop after this with a state, to go on later.")
     ] = None,
+    finish_within: Annotated[
+        float | None,
+        typer.Option(help="Move the end (and --steps) so that it is done in so many seconds."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew: the training in --out is lost.")
     ] = False,
@@ -118,6 +122,10 @@ def command(
     settings = _settings(recipe, {name: x for name, x in given.items() if x is not None})
     if force:
         forget(out)
+    if finish_within is not None:
+        from rmtscale.training.pace import steps_within
+
+        settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
     result = run_training(settings, out, device=device, max_seconds=max_seconds)
     if os.environ.get("RANK", "0") == "0":
         _write_result(settings, out, result, output_format)
@@ -147,7 +155,7 @@ def run_training(
 
 def forget(folder: Path) -> None:
     """Removes a training, and nothing else, from a folder."""
-    from rmtscale.training.loop import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+    from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 
     if "RANK" in os.environ:
         raise BadInput(f"--force under torchrun: expected a new --out, not {str(folder)!r}")
@@ -215,7 +223,7 @@ def _roll_in(text: str) -> list[int]:
 def _write_result(
     settings: TrainingSettings, out: Path, result: Result, output_format: str
 ) -> None:
-    from rmtscale.training.loop import BEST, METRICS
+    from rmtscale.training.layout import BEST, METRICS
     from rmtscale.training.metrics import read_metrics
 
     seen = read_metrics(out / METRICS)

@@ -29,7 +29,7 @@ from rmtscale.report.claims import Claim, Outcome, markdown_table
 from rmtscale.report.figures.figure_4 import draw
 from rmtscale.report.figures.memory_tasks import TITLES, Curve, Points
 from rmtscale.report.style import render
-from rmtscale.training.loop import STAGES
+from rmtscale.training.layout import STAGES
 
 NAME = "figure-4"
 HELD_AGAINST = (5, 10, 15)

@@ -11,18 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import CheckFailed
-from rmtscale.evaluation.evaluate import EvaluationSettings, evaluate
 from rmtscale.experiments.memory_tasks import Plan
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.training.checkpoint import load_checkpoint
-from rmtscale.training.loop import BEST, LAST, Observer, train
+from rmtscale.training.layout import BEST, LAST
+from rmtscale.training.pace import steps_within
 from rmtscale.training.settings import TrainingSettings
 from rmtscale.units import format_accuracy, format_tokens
+
+if TYPE_CHECKING:
+    from rmtscale.training.loop import Observer
 
 _POLL_SECONDS = 0.5
 LOG = "training.log"
@@ -40,6 +42,8 @@ class How:
     """Side by side; 1 trains in this process."""
     max_seconds: float | None = None
     """Of this call, training only."""
+    finish_within: float | None = None
+    """Move the ends of the trainings so that they are done in about so many seconds."""
     say: Callable[[str], None] = lambda text: None  # noqa: ARG005
     observer: Callable[[str], Observer | None] = lambda name: None  # noqa: ARG005
 
@@ -66,13 +70,19 @@ def train_all(plan: Plan, how: How) -> list[str]:
     if how.jobs > 1:
         _side_by_side(todo, how, began)
         return unfinished(plan, how.runs)
+    from rmtscale.training.loop import train
+
     for name in todo:
         left = None if how.max_seconds is None else how.max_seconds - (time.monotonic() - began)
         if left is not None and left <= 0:
             break
+        settings, folder = plan.recipes[name], how.runs / name
+        if how.finish_within is not None:
+            steps = steps_within(folder, how.finish_within, settings.log_every)
+            settings = replace(settings, steps=steps)
         train(
-            plan.recipes[name],
-            how.runs / name,
+            settings,
+            folder,
             device=how.device,
             max_seconds=left,
             observer=how.observer(name),
@@ -88,6 +98,8 @@ def training_command(name: str, how: How, max_seconds: float | None) -> list[str
         command += ["--device", how.device]
     if max_seconds is not None:
         command += ["--max-seconds", str(max(int(max_seconds), 1))]
+    if how.finish_within is not None:
+        command += ["--finish-within", str(int(how.finish_within))]
     return command
 
 
@@ -158,6 +170,8 @@ def evaluate_all(
         store: of the records.
         checkpoints: the checkpoints of a training's folder that are wanted, by name.
     """
+    from rmtscale.evaluation.evaluate import EvaluationSettings, evaluate
+    from rmtscale.training.checkpoint import load_checkpoint
     from rmtscale.training.device import find_device
 
     device: Any = find_device(how.device)

@@ -32,14 +32,12 @@ from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkp
 from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
 from rmtscale.training.data import TaskData, class_ids
 from rmtscale.training.device import find_device
+from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.training.learning_rate import learning_rate
 from rmtscale.training.metrics import Interval
 from rmtscale.training.prefetch import Batch, Prefetcher
 from rmtscale.training.settings import TrainingSettings, require_same
 from rmtscale.training.state import Facts, load_state, save_state
-
-SETTINGS, STATE, METRICS = "settings.json", "state.safetensors", "metrics.jsonl"
-BEST, LAST, STAGES = "best", "last", "stages"
 
 
 class Observer(Protocol):

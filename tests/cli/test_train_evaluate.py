@@ -77,6 +77,18 @@ def test_stopped_by_the_clock(rmtscale, background, tmp_path):
     assert "stopped at step 4 of 16; the same command goes on" in done.out
 
 
+def test_the_end_is_moved_to_the_time_there_is(rmtscale, background, tmp_path):
+    given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
+    command = ["train", *given, "--steps", "400"]
+    early = rmtscale(*command, "--finish-within", "1")
+    assert (early.code, "has no speed yet" in early.err) == (2, True)
+    for _ in range(2):
+        assert rmtscale(*command, "--max-seconds", "0.001").code == 0
+    done = rmtscale(*command, "--finish-within", "0.001", "--format", "json")
+    row = json.loads(done.out)["rows"][0]
+    assert (row["steps"], row["finished"]) == (12, True)
+
+
 def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
     from rmtscale.evaluation import evaluate
 

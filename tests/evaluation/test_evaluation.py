@@ -20,7 +20,8 @@ from rmtscale.evaluation.reading import Reader
 from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.records.evaluation import EvaluationStore
 from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
-from rmtscale.training.loop import BEST, train
+from rmtscale.training.layout import BEST
+from rmtscale.training.loop import train
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from rmtscale.training.answerer import Answerer
 from rmtscale.training.backbone import build_rmt
 from rmtscale.training.checkpoint import Trained, export_checkpoint
 from rmtscale.training.data import TaskData, class_ids
-from rmtscale.training.loop import LAST
+from rmtscale.training.layout import LAST
 
 RECIPE = "quick-reasoning-0"
 

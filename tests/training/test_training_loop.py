@@ -17,16 +17,8 @@ from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.training.checkpoint import load_checkpoint
-from rmtscale.training.loop import (
-    BEST,
-    LAST,
-    METRICS,
-    SETTINGS,
-    STAGES,
-    STATE,
-    averaged_decay,
-    train,
-)
+from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+from rmtscale.training.loop import averaged_decay, train
 from rmtscale.training.metrics import read_metrics
 
 WORKER = Path(__file__).with_name("train_worker.py")

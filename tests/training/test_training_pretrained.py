@@ -22,7 +22,8 @@ from rmtscale.errors import BadInput
 from rmtscale.tasks.catalog import make_task
 from rmtscale.training.backbone import build_rmt
 from rmtscale.training.checkpoint import load_checkpoint
-from rmtscale.training.loop import BEST, train
+from rmtscale.training.layout import BEST
+from rmtscale.training.loop import train
 
 
 def save_tokenizer(folder: Path, *, without: str = "") -> int:
@@ -93,7 +94,7 @@ def test_it_is_trained_with_its_own_tokenizer_and_weights(background, tmp_path, 
 
 
 def test_dropout_is_a_function_of_the_step(background, tmp_path):
-    from rmtscale.training.loop import METRICS
+    from rmtscale.training.layout import METRICS
     from rmtscale.training.metrics import read_metrics
 
     torch.manual_seed(0)

@@ -10,7 +10,8 @@ import pytest
 from tiny_training import tiny_settings, write_background
 
 from rmtscale.training.checkpoint import load_checkpoint
-from rmtscale.training.loop import BEST, METRICS, train
+from rmtscale.training.layout import BEST, METRICS
+from rmtscale.training.loop import train
 from rmtscale.training.metrics import read_metrics
 
 
