@@ -84,6 +84,10 @@ def command(
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop after this with a state, to go on later.")
     ] = None,
+    measure_busy: Annotated[
+        bool,
+        typer.Option("--measure-busy", help="Once a stage: share of the time the GPU computes."),
+    ] = False,
     finish_within: Annotated[
         float | None,
         typer.Option(help="Move the end (and --steps) so that it is done in so many seconds."),
@@ -126,7 +130,9 @@ def command(
         from rmtscale.training.pace import steps_within
 
         settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
-    result = run_training(settings, out, device=device, max_seconds=max_seconds)
+    result = run_training(
+        settings, out, device=device, max_seconds=max_seconds, measure_busy=measure_busy
+    )
     if os.environ.get("RANK", "0") == "0":
         _write_result(settings, out, result, output_format)
 
@@ -139,7 +145,12 @@ def require_libraries(command_name: str) -> None:
 
 
 def run_training(
-    settings: TrainingSettings, out: Path, *, device: str | None, max_seconds: float | None
+    settings: TrainingSettings,
+    out: Path,
+    *,
+    device: str | None,
+    max_seconds: float | None,
+    measure_busy: bool,
 ) -> Result:
     """``train``, watched; an interrupt says how to go on."""
     from rmtscale.cli.training_progress import watching
@@ -147,7 +158,14 @@ def run_training(
 
     try:
         with watching() as observer:
-            return train(settings, out, device=device, max_seconds=max_seconds, observer=observer)
+            return train(
+                settings,
+                out,
+                device=device,
+                max_seconds=max_seconds,
+                measure_busy=measure_busy,
+                observer=observer,
+            )
     except KeyboardInterrupt:
         write_line(f"the last state is in {out}; the same command goes on from there")
         raise

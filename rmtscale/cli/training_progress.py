@@ -51,13 +51,14 @@ class _Watcher:
         left = self.steps - interval.step
         each = interval.seconds / max(interval.step - self._done, 1)
         self._done = interval.step
-        known = interval.validation or {}
+        known, busy = interval.validation or {}, interval.device_busy_share
         checked = ", ".join(f"{name} seg. {format_accuracy(x)}" for name, x in known.items())
         return (
             f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
             f"loss {interval.loss:.3f}, accuracy {format_accuracy(interval.accuracy)}, "
             f"{format_count(interval.tokens_per_second, 3)} tokens/s"
             f", waited {format_percent(interval.waiting_share)} for data"
+            + (f", GPU busy {format_percent(busy)}" if busy is not None else "")
             + (f"; validation: {checked}" if checked else "")
             + (f"; about {format_seconds(each * left, digits=2)} left" if left and each else "")
         )

@@ -23,7 +23,7 @@ from rmtscale.rmt.segmenting import cut
 from rmtscale.training.answerer import Answerer
 from rmtscale.units import require_one_of
 
-_CHUNK_SEGMENTS = 16
+_CHUNK_SEGMENTS = 4
 PRECISIONS = ("fp32", "bf16")
 
 

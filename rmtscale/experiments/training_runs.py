@@ -142,6 +142,8 @@ def _start(
     folder = how.runs / name
     folder.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
+    # One thread launches and one makes data; more would be in the other trainings' way.
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // how.jobs)))
     if gpus > 1:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
     with (folder / LOG).open("ab") as log:

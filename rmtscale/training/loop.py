@@ -28,6 +28,7 @@ from rmtscale.files import write_whole
 from rmtscale.training import metrics, validate
 from rmtscale.training.answerer import Answerer
 from rmtscale.training.backbone import build_rmt
+from rmtscale.training.busy import busy_share
 from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
 from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
 from rmtscale.training.data import TaskData, class_ids
@@ -75,6 +76,7 @@ def train(
     device: str | None = None,
     max_seconds: float | None = None,
     save_seconds: float = 30.0,
+    measure_busy: bool = False,
     observer: Observer | None = None,
 ) -> Result:
     """Trains in ``folder``, or goes on with what is there.
@@ -85,6 +87,8 @@ def train(
         device: ``cpu`` or ``cuda``; None takes the GPU if there is one.
         max_seconds: stop, with a state, at the first interval after this.
         save_seconds: keep a state at the first interval after this.
+        measure_busy: watch one interval of each stage with torch's profiler, which slows it down:
+            what share of the time a kernel ran. A GPU only.
         observer: is told of every interval.
 
     Raises:
@@ -93,6 +97,7 @@ def train(
     """
     began = monotonic()
     run = _Run(settings, folder, device, observer or Silent())
+    run.measure_busy = measure_busy and run.accelerator.device.type == "cuda"
     return run.go(began, max_seconds, save_seconds)
 
 
@@ -133,6 +138,8 @@ class _Run:
         self.averaged = Answerer(copy.deepcopy(self.plain.rmt), class_ids(self.data))
         self.averaged.to(self.accelerator.device).eval().requires_grad_(False)
         self.facts = Facts(step=0, progress=Progress(), seconds=0.0)
+        self.measure_busy = False
+        self._watched: set[int] = set()
 
     @property
     def main(self) -> bool:
@@ -149,7 +156,7 @@ class _Run:
                 if prefetcher is None:
                     prefetcher = self._prefetch()
                 stage = self.facts.progress.stage
-                interval = self._interval(prefetcher)
+                interval = self._watched_interval(prefetcher)
                 if self.facts.progress.stage != stage:
                     prefetcher.close()
                     prefetcher = None
@@ -203,8 +210,19 @@ class _Run:
             ids, answers = torch.from_numpy(found.ids), torch.from_numpy(found.answers)
             return Batch(step, drawn, ids, answers)
 
-        pin = self.accelerator.device.type == "cuda"
-        return Prefetcher(make, self.facts.step, settings.steps, pin=pin)
+        device = self.accelerator.device
+        pin_for = device if device.type == "cuda" else None
+        return Prefetcher(make, self.facts.step, settings.steps, pin_for=pin_for)
+
+    def _watched_interval(self, prefetcher: Prefetcher) -> Interval:
+        """An interval; one of each stage, not its first, under the profiler where asked for."""
+        progress = self.facts.progress
+        begun = progress.stage_steps >= self.settings.log_every
+        if not self.measure_busy or progress.stage in self._watched or not begun:
+            return self._interval(prefetcher)
+        self._watched.add(progress.stage)
+        interval, share = busy_share(lambda: self._interval(prefetcher))
+        return replace(interval, device_busy_share=share)
 
     def _interval(self, prefetcher: Prefetcher) -> Interval:
         """Steps up to the next multiple of ``log_every``."""

@@ -36,6 +36,8 @@ class Interval:
     tokens_per_second: float
     waiting_share: float
     """Share of the time in which the step waited for its data."""
+    device_busy_share: float | None = None
+    """Share of the time in which a kernel of this process ran on the GPU; where it was watched."""
     validation: dict[str, float] | None = None
     """Accuracy of the averaged weights by number of segments, where they were validated."""
 

@@ -50,13 +50,18 @@ class Prefetcher:
     Args:
         make: the batch of a step.
         start, stop: steps, the last one not included.
-        pin: use page-locked memory.
+        pin_for: use page-locked memory, for copies to this GPU.
     """
 
     def __init__(
-        self, make: Callable[[int], Batch], start: int, stop: int, *, pin: bool = False
+        self,
+        make: Callable[[int], Batch],
+        start: int,
+        stop: int,
+        *,
+        pin_for: torch.device | None = None,
     ) -> None:
-        self._make, self._steps, self._pin = make, range(start, stop), pin
+        self._make, self._steps, self._pin_for = make, range(start, stop), pin_for
         self._queue: queue.Queue[Batch | BaseException] = queue.Queue(_DEPTH)
         self._closed = threading.Event()
         self.waited_seconds = 0.0
@@ -66,9 +71,12 @@ class Prefetcher:
 
     def _work(self) -> None:
         try:
+            if self._pin_for is not None:
+                # Each thread has its own; without this all processes would open the first GPU.
+                torch.cuda.set_device(self._pin_for)
             for step in self._steps:
                 batch = self._make(step)
-                self._put(batch.pinned() if self._pin else batch)
+                self._put(batch if self._pin_for is None else batch.pinned())
                 if self._closed.is_set():
                     return
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it

@@ -36,5 +36,5 @@ def test_by_the_median_of_the_last_intervals(tmp_path):
 
 
 def test_a_training_without_a_speed(tmp_path):
-    with pytest.raises(BadInput, match="finish within 60 s: the training in .* has no speed yet"):
+    with pytest.raises(BadInput, match=r"finish within 60 s: the training in .* has no speed yet"):
         steps_within(tmp_path, 60.0, 50)
