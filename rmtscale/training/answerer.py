@@ -49,7 +49,7 @@ class Answerer(nn.Module):
         self.rmt = rmt
         self.decoder = isinstance(rmt, RMTForCausalLM)
         self.register_buffer("class_ids_C", torch.tensor(class_ids), persistent=False)
-        self._full_step = torch.compile(self._step, dynamic=False) if compile_step else self._step
+        self._compiled = torch.compile(self._step, dynamic=False) if compile_step else None
 
     @property
     def segment_tokens(self) -> int:
@@ -68,8 +68,10 @@ class Answerer(nn.Module):
 
     def step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """One segment: the state after it, and what an answer is read from."""
-        full = ids_BL.shape[1] == self.segment_tokens
-        new_BME, read_BTE = (self._full_step if full else self._step)(state_BME, ids_BL)
+        if self._compiled is None or ids_BL.shape[1] != self.segment_tokens:
+            return self._step(state_BME, ids_BL)
+        # Slices have the strides of the whole input; for each it would be compiled anew.
+        new_BME, read_BTE = self._compiled(state_BME.contiguous(), ids_BL.contiguous())
         return new_BME, read_BTE
 
     def answer(self, read_BTE: Tensor) -> Tensor:

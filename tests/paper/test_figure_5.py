@@ -112,6 +112,8 @@ def test_a_short_evaluation_cannot_tell() -> None:
 def test_the_toy_size_is_held_against_chance() -> None:
     found = claims(curve([1, 2, 7], 0.18), long=False)
     assert set(found) == {
+        "Detect & Memorize: trained and evaluated",
+        "Reasoning: trained and evaluated",
         "Memorize, seed 0: learned",
         "Memorize, seed 0: memory constant in length, measured",
     }
