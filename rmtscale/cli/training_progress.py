@@ -105,7 +105,11 @@ class Bar(_Watcher):
 
     def interval(self, interval: Interval) -> None:
         words = self.words(interval)
-        self._progress.update(self._task, completed=interval.step, description=words)
+        short = (
+            f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
+            f"{format_accuracy(interval.accuracy)}"
+        )
+        self._progress.update(self._task, completed=interval.step, description=short)
         if interval.validation:
             self._say(f"step {format_tokens(interval.step)} {words}")
 
