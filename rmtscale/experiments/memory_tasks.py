@@ -4,7 +4,13 @@ One training per task and seed serves Figures 4, 5 and 6: its curriculum passes 
 segments, whose averaged weights are kept (Figure 4), and goes on with a roll-in (Figures 5 and 6).
 Figure 11 has trainings of its own, with and without the curriculum, with the same steps.
 
-A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU.
+A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU::
+
+    rmtscale reproduce figure-5 --background TEXT --seeds 0 --jobs 3 --max-seconds 500
+
+goes on each time it is given, until all is trained, then evaluates and draws. Where the time will
+not do for all steps, ``--finish-within SECONDS`` moves the ends, the final decay with them. One
+training alone is ``rmtscale train --recipe memorize-0 --background TEXT --out FOLDER``.
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ _FULL = TrainingSettings(
     segments=7,
     batch_size=64,
     learning_rate=5e-4,
-    steps=12_000,
+    steps=8000,
     warmup_steps=200,
     stage_min_steps=200,
     stage_max_steps=4000,
@@ -95,10 +101,10 @@ def full(task: str, seed: int) -> TrainingSettings:
     settings = replace(_FULL, task=task, seed=seed)
     if task == "detect-memorize":
         # The memory is lost to rare false detections: longer roll-ins, for longer.
-        return replace(settings, steps=16_000, roll_in_max_steps=2000)
+        return replace(settings, steps=14_000, roll_in_max_steps=2000)
     if task == "reasoning":
         # Learned at 26 tokens within some thousand steps, and nothing before that.
-        return replace(settings, steps=20_000, stage_max_steps=8000)
+        return replace(settings, steps=16_000, stage_max_steps=8000)
     return settings
 
 
