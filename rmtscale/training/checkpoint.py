@@ -6,6 +6,7 @@ was trained. Everything in it is data; nothing is evaluated, no path is built fr
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tempfile
@@ -85,12 +86,12 @@ def export_checkpoint(
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         part.chmod(0o755)
-        half = {
-            name: x.detach().to("cpu", torch.float16) if x.is_floating_point() else x.cpu()
-            for name, x in answerer.rmt.state_dict().items()
-        }
+        # A copy of the module, not of its tensors: what is tied has to be saved once.
+        half = copy.deepcopy(answerer.rmt).to("cpu", torch.float16)
         with quiet():
-            answerer.rmt.save_pretrained(part, state_dict=half)
+            half.save_pretrained(part)
+        for file in part.iterdir():
+            file.chmod(0o644)  # libraries make them for their owner only
         write_whole(part / _FILE, json.dumps(meaning, indent=1, sort_keys=True) + "\n")
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))

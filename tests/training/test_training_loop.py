@@ -204,6 +204,29 @@ def test_a_checkpoint_says_what_it_is(background, whole):
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
 
 
+def test_the_checkpoints_of_the_recipes_are_small(background, tmp_path):
+    from rmtscale.experiments.memory_tasks import recipes
+    from rmtscale.tasks.vocabulary import SPECIALS, Vocabulary
+    from rmtscale.training.answerer import Answerer
+    from rmtscale.training.backbone import build_rmt
+    from rmtscale.training.checkpoint import Trained, export_checkpoint
+    from rmtscale.training.data import TaskData, class_ids
+
+    settings = recipes(str(background))["reasoning-0"]
+    words = [*SPECIALS, *TaskData(settings).task.words()]
+    words += [f"word{index}" for index in range(settings.vocabulary_words - len(words))]
+    data = TaskData(settings, Vocabulary(words))
+    answerer = Answerer(build_rmt(settings, len(words), 6), class_ids(data))
+    export_checkpoint(
+        tmp_path / "x", answerer, settings, data, Trained(step=0, stage="", segments=7)
+    )
+    assert sum(file.stat().st_size for file in (tmp_path / "x").iterdir()) <= 4_000_000
+    kept = weights(tmp_path / "x")
+    for name, parameter in answerer.named_parameters():
+        assert parameter.dtype == torch.float32
+        torch.testing.assert_close(kept[name], parameter, rtol=1e-3, atol=1e-6)
+
+
 def test_a_training_may_begin_with_a_checkpoint(background, whole, tmp_path):
     settings = tiny_settings(background, init_from=str(whole / LAST), steps=4, learning_rate=1e-12)
     train(settings, tmp_path, device="cpu")
