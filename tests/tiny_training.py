@@ -39,6 +39,7 @@ def tiny_settings(background: Path, **more: Any) -> TrainingSettings:
         "segments": 2,
         "start_tokens": (16,),
         "batch_size": 16,
+        "short_batch": 1,
         "learning_rate": 2e-3,
         "steps": 32,
         "warmup_steps": 5,

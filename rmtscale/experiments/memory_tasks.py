@@ -53,6 +53,7 @@ _QUICK = TrainingSettings(
     segments=3,
     start_tokens=(16, 24),
     batch_size=32,
+    short_batch=1,
     learning_rate=2e-3,
     steps=360,
     warmup_steps=20,

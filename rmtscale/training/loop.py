@@ -205,7 +205,12 @@ class _Run:
         def make(step: int) -> Batch:
             drawn = draw(settings, self.stages, newest, step, segment_tokens)
             direct = self.stages[drawn.stage].direct_only
-            batches = self.data.batches(drawn.tokens, segment_tokens, direct_only=direct)
+            batches = self.data.batches(
+                drawn.tokens,
+                segment_tokens,
+                direct_only=direct,
+                batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
+            )
             found = batches.batch(step * ranks + rank)
             ids, answers = torch.from_numpy(found.ids), torch.from_numpy(found.answers)
             return Batch(step, drawn, ids, answers)
@@ -228,7 +233,7 @@ class _Run:
         """Steps up to the next multiple of ``log_every``."""
         settings, progress, first = self.settings, self.facts.progress, self.facts.step
         last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
-        sums = torch.zeros(4, device=self.accelerator.device)
+        sums = torch.zeros(5, device=self.accelerator.device)
         tokens, rate = 0, 0.0
         start, waited = perf_counter(), prefetcher.waited_seconds
         for step in range(first, last):
@@ -241,9 +246,10 @@ class _Run:
             sums[1] += correct
             sums[2] += newest * correct
             sums[3] += newest * rows
+            sums[4] += rows
             tokens += batch.ids_BN.numel()
         sums = self.accelerator.reduce(sums, "sum")
-        loss_sum, right, newest_right, newest_rows = sums.tolist()
+        loss_sum, right, newest_right, newest_rows, rows_sum = sums.tolist()
         seconds = perf_counter() - start
         ranks, steps = self.accelerator.num_processes, last - first
         if not math.isfinite(loss_sum):
@@ -261,7 +267,7 @@ class _Run:
             stage=progress.stage,
             stage_name=self.stages[progress.stage].name,
             loss=loss_sum / (steps * ranks),
-            accuracy=right / (steps * ranks * settings.batch_size),
+            accuracy=right / rows_sum,
             newest_accuracy=newest_accuracy,
             learning_rate=rate,
             tokens=tokens * ranks,

@@ -70,6 +70,9 @@ class TrainingSettings:
 
     steps: int = 20_000
     batch_size: int = 64
+    short_batch: int = 4
+    """Times as large as that are batches of inputs inside one segment, as far as they hold no more
+    text than a batch of whole segments: they leave a GPU idle, and gradients are less noisy."""
     learning_rate: float = 3e-4
     warmup_steps: int = 200
     stage_factor: float = 0.85
@@ -114,6 +117,7 @@ class TrainingSettings:
             "segments",
             "steps",
             "batch_size",
+            "short_batch",
             "log_every",
             "validate_every",
             "validation_samples",
@@ -139,6 +143,10 @@ class TrainingSettings:
                 f"{self.log_every}, the steps of an interval"
             )
         require_one_of("precision", self.precision, PRECISIONS)
+
+    def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
+        """Samples in a batch of inputs of ``tokens``."""
+        return self.batch_size * max(1, min(self.short_batch, segment_tokens // tokens))
 
     def to_json(self) -> str:
         """Written beside the checkpoints, and held against when a training goes on."""

@@ -55,3 +55,16 @@ def test_only_the_end_may_be_moved(tmp_path):
 
 def test_json_holds_every_field():
     assert set(json.loads(TrainingSettings().to_json())) == set(TrainingSettings.__slots__)
+
+
+def test_short_inputs_come_in_larger_batches():
+    settings = TrainingSettings(batch_size=64, short_batch=4)
+    assert [settings.batch_size_of(n, 504) for n in (26, 126, 127, 200, 256, 504, 1008)] == [
+        256,
+        256,
+        192,
+        128,
+        64,
+        64,
+        64,
+    ]

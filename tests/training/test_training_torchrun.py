@@ -33,6 +33,7 @@ def test_two_processes(tmp_path):
             "validation_samples": 16,
             "validation_segments": [2, 4],
             "precision": "fp32",
+            "short_batch": 1,
         }.items()
     ]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
