@@ -311,4 +311,19 @@ REFERENCES = (
         arxiv="2407.04841",
         used_for="method armt",
     ),
+    Reference(
+        key="Weston et al. 2015",
+        authors="Weston, Jason and Bordes, Antoine and Chopra, Sumit and Mikolov, Tomas and others",
+        title="Towards AI-Complete Question Answering: A Set of Prerequisite Toy Tasks",
+        venue="arXiv",
+        arxiv="1502.05698",
+        used_for="memory tasks (bAbI tasks 1 and 4)",
+    ),
+    Reference(
+        key="Wilson 1927",
+        authors="Wilson, Edwin B.",
+        title="Probable Inference, the Law of Succession, and Statistical Inference",
+        venue="Journal of the American Statistical Association 22",
+        used_for="95 % intervals of accuracies",
+    ),
 )

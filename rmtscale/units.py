@@ -84,6 +84,16 @@ def format_percent(share: float, *, signed: bool = False) -> str:
     return f"{percent:{'+' if signed else ''}.{digits}f} %"
 
 
+def format_accuracy(share: float) -> str:
+    """A share of right answers, as papers print it: ``90.56 %``."""
+    return f"{100 * share:.2f} %"
+
+
+def format_interval(low: float, high: float) -> str:
+    """An interval of shares: ``88.59 to 92.22``, in percent."""
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
 def format_rate(flops_per_second: float, digits: int = 3) -> str:
     """FLOP/s in SI: ``746 TFLOP/s``."""
     return f"{format_flops(flops_per_second, digits)}/s"

@@ -144,12 +144,22 @@ LIGHT = [
     "import rmtscale.report.page, rmtscale.report.document",
     "import rmtscale.records.store",
     "import rmtscale.profiler.sweep, rmtscale.profiler.definition",
+    "import rmtscale.records.evaluation, rmtscale.experiments.memory_tasks",
+    "import rmtscale.report.figures.figure_4, rmtscale.report.figures.figure_5",
+    "import rmtscale.report.figures.figure_6, rmtscale.report.figures.figure_11",
+    "import rmtscale.experiments.figure_4, rmtscale.experiments.figure_5",
+    "import rmtscale.experiments.figure_11",
 ]
+TASKS = "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background"
 
 
 @pytest.mark.parametrize("statement", LIGHT)
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     assert loaded_after(statement) & (HEAVY | SLOW) == set()
+
+
+def test_tasks_load_numpy_and_nothing_else() -> None:
+    assert loaded_after(TASKS) & (HEAVY | SLOW) == {"numpy"}
 
 
 def test_a_heavy_import_is_seen() -> None:
@@ -175,4 +185,6 @@ def test_layers_that_predict_and_report_never_name_torch() -> None:
         for target in imports(tree)
         if target.split(".")[0] in HEAVY
     }
-    assert named == set()
+    # tokenizers brings no torch, and is loaded only for a pretrained backbone.
+    assert {line for line in named if "tokenizers" not in line} == set()
+    assert {line.split(":")[0] for line in named} <= {"rmtscale.tasks.vocabulary"}

@@ -23,6 +23,8 @@ COMMANDS = (
     "verify",
     "profile",
     "calibrate",
+    "train",
+    "evaluate",
     "reproduce",
     "report",
     "models",

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rmtscale.cli.output import write_line, write_text
-from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.errors import BadInput, CheckFailed, quoted_list
 from rmtscale.units import require_one_of
 
 EXPERIMENTS = {
     "figure-2": "rmtscale.experiments.figure_2",
+    "figure-4": "rmtscale.experiments.figure_4",
+    "figure-5": "rmtscale.experiments.figure_5",
+    "figure-6": "rmtscale.experiments.figure_6",
     "figure-10": "rmtscale.experiments.figure_10",
+    "figure-11": "rmtscale.experiments.figure_11",
     "field": "rmtscale.experiments.field",
 }
-MEASURED = ("figure-10",)
-"""Those that are made of records."""
+TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11")
+"""Those that train what they need."""
+MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11")
+"""Those that can be made of records alone."""
 
 
 def command(
@@ -30,20 +36,61 @@ def command(
     records: Annotated[
         Path | None,
         typer.Option(
-            help=f"File of records, of {', '.join(MEASURED)}.  [default: the committed one]"
+            help=f"File of records, of {', '.join(MEASURED)}; nothing is trained or measured."
         ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
+    ] = False,
+    background: Annotated[
+        str, typer.Option(help="Figures that train: noise, as of 'rmtscale train'.")
+    ] = "python",
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Figures that train: folder of the trainings, which go on there."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Figures that train: a list such as 0,1,2.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Figures that train: trainings side by side.")] = 1,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Figures that train: stop training after this.")
+    ] = None,
+    finish_within: Annotated[
+        float | None,
+        typer.Option(help="Figures that train: move the ends so that all is trained in this."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Figures that train: cuda or cpu.  (default: the GPU)")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Makes a figure of the paper from our numbers and checks what it claims.
 
     Example: rmtscale reproduce figure-2 --out reports/figure-2
+
+    Example: rmtscale reproduce figure-5 --quick --out build/figure-5
     """
     require_one_of("experiment", experiment, EXPERIMENTS)
     folder = out if out is not None else Path("reports") / experiment
     if records is not None and experiment not in MEASURED:
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
-    more = {} if records is None else {"records": records}
+    more: dict[str, Any] = {} if records is None else {"records": records}
+    if experiment in TRAINED and records is None:
+        from rmtscale.cli.memory_runs import how_to_train, parse_seeds
+
+        how = how_to_train(
+            runs,
+            quick=quick,
+            background=background,
+            jobs=jobs,
+            max_seconds=max_seconds,
+            finish_within=finish_within,
+            device=device,
+        )
+        more |= {"how": how, "quick": quick, "seeds": parse_seeds(seeds)}
+    elif quick and experiment not in TRAINED:
+        raise BadInput(f"--quick: {experiment} trains nothing, expected {quoted_list(TRAINED)}")
     claims = import_module(EXPERIMENTS[experiment]).run(folder, force=force, **more)
     for claim in claims:
         write_text(f"{claim.outcome}: {claim.text}")

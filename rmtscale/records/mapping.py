@@ -76,6 +76,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_mapping(hint, value, f"{where}.")  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is object:  # options of another module, which checks them
+        return value
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise Misfit(f"{where}: {value!r} is no {hint.__name__}")
     return value

@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import Misfit
@@ -45,6 +47,79 @@ class Reading:
         return said
 
 
+R = TypeVar("R")
+
+
+def read_lines(
+    path: Path, parse: Callable[[str], R]
+) -> tuple[tuple[R, ...], tuple[int, ...], bool]:
+    """Records of a file, the numbers of damaged lines, and whether the last line is torn.
+
+    Args:
+        path: a file that is not there has no records.
+        parse: a line's record; raises ``Misfit`` for a damaged one.
+
+    Raises:
+        BadInput: cannot be opened, or holds records of another schema version.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return (), (), False
+    except OSError as error:
+        raise BadInput(f"records {str(path)!r}: {error.strerror}") from error
+    *lines, rest = data.split(b"\n")
+    records, damaged = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(parse(line.decode("utf-8")))
+        except (Misfit, UnicodeDecodeError):
+            damaged.append(number)
+        except BadInput as error:
+            raise BadInput(f"records {str(path)!r}, line {number}: {error}") from error
+    return tuple(records), tuple(damaged), bool(rest.strip())
+
+
+def append_line(path: Path, text: str) -> None:
+    """Adds one line, on the disk when this returns.
+
+    Raises:
+        BadInput: cannot be written (disk full, no permission); the file is as it was before.
+    """
+    line = text.encode("utf-8") + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        try:
+            if os.write(file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(file, size)
+            raise
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        os.close(file)  # the lock goes with it
+
+
+def _refused(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"output {str(path)!r}: cannot be written ({error.strerror}); what was recorded "
+        "before is kept"
+    )
+
+
 class RecordStore:
     """One file of records; any number of processes may append to it."""
 
@@ -57,24 +132,7 @@ class RecordStore:
         Raises:
             BadInput: cannot be opened, or holds records of another schema version.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return Reading(())
-        except OSError as error:
-            raise BadInput(f"records {str(self.path)!r}: {error.strerror}") from error
-        *lines, rest = data.split(b"\n")
-        records, damaged = [], []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                records.append(parse_line(line.decode("utf-8")))
-            except (Misfit, UnicodeDecodeError):
-                damaged.append(number)
-            except BadInput as error:
-                raise BadInput(f"records {str(self.path)!r}, line {number}: {error}") from error
-        return Reading(tuple(records), tuple(damaged), torn=bool(rest.strip()))
+        return Reading(*read_lines(self.path, parse_line))
 
     def append(self, record: Record) -> None:
         """Adds one line, on the disk when this returns.
@@ -82,32 +140,4 @@ class RecordStore:
         Raises:
             BadInput: cannot be written (disk full, no permission); the file is as it was before.
         """
-        line = record.to_line().encode("utf-8") + b"\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise self._refused(error) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            size = os.fstat(file).st_size
-            if size and os.pread(file, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            try:
-                if os.write(file, line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file)
-            except OSError:
-                with suppress(OSError):
-                    os.ftruncate(file, size)
-                raise
-        except OSError as error:
-            raise self._refused(error) from error
-        finally:
-            os.close(file)  # the lock goes with it
-
-    def _refused(self, error: OSError) -> BadInput:
-        return BadInput(
-            f"output {str(self.path)!r}: cannot be written ({error.strerror}); what was recorded "
-            "before is kept"
-        )
+        append_line(self.path, record.to_line())

@@ -57,7 +57,8 @@ def resolve_model(name: str) -> ModelSpec:
     if Path(name).is_dir():
         raise BadInput(f"model {name!r}: expected a config.json in this folder")
     if _HUB_NAME.fullmatch(name) and not name.endswith(".json"):
-        return _parse(_hub_config(name), name)
+        instead = "a preset or a config.json"
+        return _parse(hub_text(name, "config.json", what="model", instead=instead), name)
     raise unknown_model(name)
 
 
@@ -106,30 +107,40 @@ def _parse(text: str, name: str) -> ModelSpec:
     return from_config(config, name)
 
 
-def _hub_config(name: str) -> str:
-    """The text of a hub model's config.json: from the client's cache, else asked for once."""
+def hub_text(name: str, file: str, *, what: str, instead: str) -> str:
+    """The text of a file of a hub repository: from the client's cache, else asked for once.
+
+    Args:
+        name: repository, ``facebook/opt-125m``.
+        file: path in it, ``config.json``.
+        what: what messages call ``name``, ``model``.
+        instead: what else could have been given, for messages.
+
+    Raises:
+        BadInput: the hub gave no such file.
+        MissingDependency: without the ``measure`` extra.
+    """
     try:
         from huggingface_hub import get_session, hf_hub_url, try_to_load_from_cache
         from huggingface_hub.utils import build_hf_headers
     except ImportError as error:
         raise MissingDependency(
-            f"model {name!r}: a hub name needs pip install 'rmtscale[measure]'; without it, give "
-            "a preset or a config.json"
+            f"{what} {name!r}: a hub name needs pip install 'rmtscale[measure]'; without it, give "
+            f"{instead}"
         ) from error
     try:
-        cached = try_to_load_from_cache(name, "config.json")
+        cached = try_to_load_from_cache(name, file)
         if isinstance(cached, str):
             return Path(cached).read_text(encoding="utf-8")
         # Not hf_hub_download: without a network it tries six times, half a minute in all.
-        url = hf_hub_url(name, "config.json")
+        url = hf_hub_url(name, file)
         answer = get_session().get(url, headers=build_hf_headers(), timeout=10)
         answer.raise_for_status()
         return str(answer.text)
     # The client raises a dozen kinds (network, HTTP, permission, validation); to the user they
-    # are one: that name gave no config.
+    # are one: that name gave no file.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(
-            f"model {name!r}: no preset and no file of that name, and the hub gave no config "
-            f"({reason[:120]})"
+            f"{what} {name!r}: expected {instead}; the hub gave no {file} ({reason[:120]})"
         ) from error

@@ -105,7 +105,20 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "flops", "memory", "plan", "verify", "profile", "reproduce", "models", "devices", "cite"],
+    [
+        "",
+        "flops",
+        "memory",
+        "plan",
+        "verify",
+        "profile",
+        "train",
+        "evaluate",
+        "reproduce",
+        "models",
+        "devices",
+        "cite",
+    ],
 )
 def test_help(rmtscale: Callable[..., Any], command: str) -> None:
     done = rmtscale(*command.split(), "--help")

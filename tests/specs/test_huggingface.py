@@ -125,4 +125,4 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
     with pytest.raises(BadInput) as error:
         resolve_model("some-lab/some-model")
-    assert "the hub gave no config (no route to host)" in str(error.value)
+    assert "the hub gave no config.json (no route to host)" in str(error.value)

@@ -1,0 +1,67 @@
+"""What ``reproduce`` hands to the figures that train: where, how long, and who watches."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rmtscale.cli.train import require_libraries
+from rmtscale.errors import BadInput
+from rmtscale.units import require_positive
+
+if TYPE_CHECKING:
+    from rmtscale.experiments.training_runs import How
+
+RUNS = {False: Path("build/memory-tasks"), True: Path("build/memory-tasks-quick")}
+"""Where trainings are kept, full and quick."""
+
+
+def how_to_train(
+    runs: Path | None,
+    *,
+    quick: bool,
+    background: str,
+    jobs: int,
+    max_seconds: float | None,
+    finish_within: float | None,
+    device: str | None,
+) -> How:
+    """Where and how trainings run."""
+    require_libraries("reproduce")
+    require_positive("jobs", jobs)
+    from rmtscale.cli.training_progress import PlainLines
+    from rmtscale.experiments.training_runs import How
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def observer(name: str) -> PlainLines:
+        say(f"{name}:")
+        return PlainLines()
+
+    return How(
+        runs=RUNS[quick] if runs is None else runs,
+        background=background,
+        device=device,
+        jobs=jobs,
+        max_seconds=max_seconds,
+        finish_within=finish_within,
+        say=say,
+        observer=observer,
+    )
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """``0,1,2``.
+
+    Raises:
+        BadInput: not a list of whole numbers.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise BadInput(f"seeds {text!r}: expected a list of whole numbers such as 0,1,2")
+    return tuple(dict.fromkeys(int(part) for part in parts))

@@ -1,0 +1,117 @@
+"""Who watches a training: a bar on a terminal, plain lines elsewhere; on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.units import (
+    format_accuracy,
+    format_count,
+    format_percent,
+    format_seconds,
+    format_tokens,
+)
+
+if TYPE_CHECKING:
+    from rmtscale.training.curriculum import Stage
+    from rmtscale.training.loop import Observer
+    from rmtscale.training.metrics import Interval
+    from rmtscale.training.settings import TrainingSettings
+
+
+@contextmanager
+def watching() -> Iterator[Observer]:
+    """The observer that suits standard error."""
+    if not sys.stderr.isatty():
+        yield PlainLines()
+        return
+    with Bar() as bar:
+        yield bar
+
+
+class _Watcher:
+    """How many steps there are, and where the training stands."""
+
+    def __init__(self) -> None:
+        self.steps = self.stages = self._done = 0
+
+    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None:
+        self.steps, self.stages, self._done = settings.steps, len(stages), step
+        if step:
+            self._say(f"going on at step {format_tokens(step)} of {format_tokens(self.steps)}")
+
+    def _say(self, text: str) -> None:
+        raise NotImplementedError
+
+    def words(self, interval: Interval) -> str:
+        """An interval in one line."""
+        left = self.steps - interval.step
+        each = interval.seconds / max(interval.step - self._done, 1)
+        self._done = interval.step
+        known, busy = interval.validation or {}, interval.device_busy_share
+        checked = ", ".join(f"{name} seg. {format_accuracy(x)}" for name, x in known.items())
+        return (
+            f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
+            f"loss {interval.loss:.3f}, accuracy {format_accuracy(interval.accuracy)}, "
+            f"{format_count(interval.tokens_per_second, 3)} tokens/s"
+            f", waited {format_percent(interval.waiting_share)} for data"
+            + (f", GPU busy {format_percent(busy)}" if busy is not None else "")
+            + (f"; validation: {checked}" if checked else "")
+            + (f"; about {format_seconds(each * left, digits=2)} left" if left and each else "")
+        )
+
+
+class PlainLines(_Watcher):
+    """A line for each interval."""
+
+    def interval(self, interval: Interval) -> None:
+        self._say(f"step {format_tokens(interval.step)} {self.words(interval)}")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+class Bar(_Watcher):
+    """A bar with the last interval beside it; validations stay as lines above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._progress: Any = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None:
+        super().begin(settings, stages, step)
+        self._task = self._progress.add_task("", total=settings.steps, completed=step)
+
+    def interval(self, interval: Interval) -> None:
+        words = self.words(interval)
+        short = (
+            f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
+            f"{format_accuracy(interval.accuracy)}"
+        )
+        self._progress.update(self._task, completed=interval.step, description=short)
+        if interval.validation:
+            self._say(f"step {format_tokens(interval.step)} {words}")
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)

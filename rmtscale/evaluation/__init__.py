@@ -1,0 +1,1 @@
+"""Does it remember: accuracy by length, attention maps, and where retention breaks."""

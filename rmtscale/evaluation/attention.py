@@ -1,0 +1,107 @@
+"""Attention maps of one segment of one sample, as Figure 6 of the paper shows them.
+
+Shape legend: T positions of a segment (memory and special tokens with them), H heads.
+
+The backbone itself runs with eager attention and hands its weights out; the state that enters the
+segment is the one the segments before left. Queries are rows, keys are columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rmtscale.errors import BadInput
+from rmtscale.evaluation.reading import Reader
+from rmtscale.rmt.memory import decoder_layout, encoder_layout
+from rmtscale.rmt.segmenting import cut
+from rmtscale.tasks.vocabulary import TextCoder
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMap:
+    """One segment."""
+
+    segment: int
+    """From 0."""
+    labels: tuple[str, ...]
+    """What stands at each of the T positions."""
+    weights: npt.NDArray[np.float32]
+    """(layers, H, T, T); every row of a map sums to 1."""
+
+    def average(self) -> npt.NDArray[np.float32]:
+        """Over layers and heads, (T, T)."""
+        mean: npt.NDArray[np.float32] = self.weights.mean(axis=(0, 1))
+        return mean
+
+
+@torch.no_grad()
+def attention_maps(
+    reader: Reader,
+    vocabulary: TextCoder,
+    ids: npt.NDArray[np.int32],
+    segments: list[int] | None = None,
+) -> list[AttentionMap]:
+    """The maps of some segments of one sample.
+
+    Args:
+        reader: of the checkpoint.
+        vocabulary: says what each token is.
+        ids: of the sample, (N,).
+        segments: which, from 0; None is all of them.
+
+    Raises:
+        BadInput: no such segment.
+    """
+    answerer = reader.answerer
+    bounds = cut(len(ids), answerer.segment_tokens)
+    wanted = list(range(len(bounds))) if segments is None else segments
+    for segment in wanted:
+        if not 0 <= segment < len(bounds):
+            raise BadInput(f"segment {segment}: expected 0 to {len(bounds) - 1}")
+    backbone: Any = answerer.rmt.backbone
+    before = backbone.config._attn_implementation
+    backbone.set_attn_implementation("eager")
+    try:
+        found = []
+        state_1ME = answerer.initial(1)
+        for index, (begin, end) in enumerate(bounds):
+            ids_1L = torch.from_numpy(ids[None, begin:end]).to(reader.device)
+            if index in wanted:
+                weights = _weights(answerer.rmt, state_1ME, ids_1L)
+                labels = _labels(answerer.rmt, answerer.decoder, vocabulary, ids[begin:end])
+                found.append(AttentionMap(index, labels, weights))
+            state_1ME = answerer.step(state_1ME, ids_1L)[0].clone()
+        return found
+    finally:
+        backbone.set_attn_implementation(before)
+
+
+def _weights(rmt: Any, state_1ME: Tensor, ids_1L: Tensor) -> npt.NDArray[np.float32]:
+    """Of every layer and head, (layers, H, T, T)."""
+    embed = rmt.get_input_embeddings()
+    if hasattr(rmt.config, "cls_token_id") and rmt.config.cls_token_id is not None:
+        edge = (rmt.config.cls_token_id, rmt.config.sep_token_id, rmt.config.sep_token_id)
+        edge_13E = embed(torch.tensor([edge], device=ids_1L.device))
+        embeds_1TE, _ = encoder_layout(state_1ME, edge_13E, embed(ids_1L), None)
+    else:
+        embeds_1TE = decoder_layout(state_1ME, embed(ids_1L), None)
+    out = rmt.backbone.base_model(inputs_embeds=embeds_1TE, output_attentions=True)
+    stacked = torch.stack([layer_1HTT[0] for layer_1HTT in out.attentions])
+    return stacked.float().cpu().numpy()
+
+
+def _labels(
+    rmt: Any, decoder: bool, vocabulary: TextCoder, ids: npt.NDArray[np.int32]
+) -> tuple[str, ...]:
+    words = vocabulary.decode(ids.tolist())
+    memory = range(rmt.config.memory_tokens)
+    if decoder:
+        read, write = ([f"[{kind} {index}]" for index in memory] for kind in ("read", "write"))
+        return (*read, *words, *write)
+    return ("[CLS]", *(f"[mem {index}]" for index in memory), "[SEP]", *words, "[SEP]")

@@ -1,0 +1,225 @@
+"""Accuracy, speed and memory of a checkpoint at each length: one record a length, resumable.
+
+Shape legend: B batch, N text columns of the input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from rmtscale.errors import BadInput
+from rmtscale.evaluation.reading import Reader
+from rmtscale.evaluation.wilson import wilson_interval
+from rmtscale.profiler.environment import measured_environment
+from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter
+from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
+from rmtscale.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
+from rmtscale.tasks.batches import Batches
+from rmtscale.training.checkpoint import Checkpoint
+from rmtscale.training.data import TaskData
+from rmtscale.units import require_positive
+
+LONG_SEGMENTS = 256
+"""Longer inputs may be evaluated on fewer samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """What a checkpoint is asked."""
+
+    segments: tuple[int, ...]
+    samples: int = 1000
+    long_samples: int | None = None
+    """At more than 256 segments; None is as many."""
+    batch_size: int = 100
+    """The same at every length, so that memory can be compared."""
+    background: str = "python"
+    noise_repeats: bool = True
+    task_options: dict[str, object] | None = None
+    """None: as it was trained."""
+    seed: int = 0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch_size"):
+            require_positive(name.replace("_", " "), getattr(self, name))
+        if not self.segments:
+            raise BadInput("segments: expected one or more numbers such as 1,2,4")
+        for count in self.segments:
+            require_positive("segments", count)
+
+    def samples_at(self, segments: int) -> int:
+        """Of one length."""
+        if segments > LONG_SEGMENTS and self.long_samples is not None:
+            return self.long_samples
+        return self.samples
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    settings: EvaluationSettings,
+    store: EvaluationStore,
+    *,
+    device: torch.device,
+    observe: Callable[[EvaluationRecord, bool], None] | None = None,
+) -> list[EvaluationRecord]:
+    """Evaluates every length that is not in the store yet, shortest first.
+
+    Args:
+        checkpoint: what is evaluated.
+        settings: lengths, samples, noise.
+        store: records are appended to it, one per length.
+        device: where it runs.
+        observe: is told of each record, and whether it was there before.
+
+    Returns:
+        The records of all lengths asked for.
+    """
+    meter, gpu = _meter(device)
+    reader = Reader(checkpoint.answerer, device, settings.precision)
+    data = data_of(
+        checkpoint,
+        settings.background,
+        settings.task_options,
+        noise_repeats=settings.noise_repeats,
+    )
+    weights = digest(checkpoint.folder)
+    known = store.latest()
+    found = []
+    for segments in sorted(set(settings.segments)):
+        point = EvaluationPoint(
+            task=checkpoint.settings.task,
+            task_options=dict(data.settings.task_options),
+            weights=weights,
+            background=background_name(settings.background),
+            segments=segments,
+            segment_tokens=reader.answerer.segment_tokens,
+            samples=settings.samples_at(segments),
+            seed=settings.seed,
+            precision=settings.precision,
+            device=device.type,
+        )
+        kept = known.get(point.key)
+        record = kept or _evaluate_length(point, checkpoint, reader, data, settings, meter, gpu)
+        if kept is None:
+            store.append(record)
+        if observe is not None:
+            observe(record, kept is not None)
+        found.append(record)
+    return found
+
+
+def data_of(
+    checkpoint: Checkpoint,
+    background: str,
+    task_options: dict[str, object] | None = None,
+    *,
+    noise_repeats: bool = True,
+) -> TaskData:
+    """The checkpoint's task, with other noise or options than it was trained with."""
+    settings = replace(checkpoint.settings, background=background, noise_repeats=noise_repeats)
+    if task_options is not None:
+        settings = replace(settings, task_options=task_options)
+    data = TaskData(settings, checkpoint.data.vocabulary)
+    if data.task.classes != checkpoint.data.task.classes:
+        raise BadInput(f"task options {task_options!r}: expected the answers it was trained on")
+    return data
+
+
+def right_answers(reader: Reader, batches: Batches, samples: int) -> tuple[list[bool], float, int]:
+    """Whether each answer is right, the seconds of reading, and bytes of the ids of a batch."""
+    right: list[bool] = []
+    seconds, ids_bytes = 0.0, 0
+    for index in range(math.ceil(samples / batches.batch_size)):
+        batch = batches.batch(index)
+        ids_bytes = batch.ids.nbytes
+        start = perf_counter()
+        chosen = reader.logits(batch.ids).argmax(1).cpu()
+        seconds += perf_counter() - start
+        right += (chosen == torch.from_numpy(batch.answers)).tolist()
+    return right[:samples], seconds, ids_bytes
+
+
+def _evaluate_length(
+    point: EvaluationPoint,
+    checkpoint: Checkpoint,
+    reader: Reader,
+    data: TaskData,
+    settings: EvaluationSettings,
+    meter: MemoryMeter,
+    gpu: Gpu | None,
+) -> EvaluationRecord:
+    batch_size = min(settings.batch_size, settings.samples)
+    batches = data.batches(
+        point.tokens,
+        point.segment_tokens,
+        split=point.split,
+        batch_size=batch_size,
+        seed=point.seed,
+    )
+    _warm_up(reader, batch_size, point.segment_tokens)
+    found: list[Any] = []
+    memory = meter.measure(lambda: found.append(right_answers(reader, batches, point.samples)))
+    right, seconds, ids_bytes = found[0]
+    correct = sum(right)
+    low, high = wilson_interval(correct, point.samples)
+    read = math.ceil(point.samples / batch_size) * batch_size * point.tokens
+    return EvaluationRecord(
+        evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        point=point,
+        trained_segments=checkpoint.trained_segments,
+        trained_stage=checkpoint.trained.stage,
+        trained_curriculum=checkpoint.settings.curriculum,
+        trained_steps=checkpoint.trained.step,
+        trained_seed=checkpoint.settings.seed,
+        correct=correct,
+        accuracy=correct / point.samples,
+        low=low,
+        high=high,
+        batch_size=batch_size,
+        seconds=seconds,
+        tokens_per_second=read / seconds,
+        memory=memory,
+        host_ids_bytes=ids_bytes,
+        environment=measured_environment(gpu),
+    )
+
+
+def _warm_up(reader: Reader, batch_size: int, segment_tokens: int) -> None:
+    """Two segments, so that kernels are loaded and the step is captured before the clock starts."""
+    import numpy as np
+
+    reader.logits(np.zeros((batch_size, 2 * segment_tokens), dtype=np.int32))
+
+
+def _meter(device: torch.device) -> tuple[MemoryMeter, Gpu | None]:
+    if device.type != "cuda":
+        return ResidentMeter(), None
+    try:
+        gpu: Gpu | None = open_gpu()
+    except NoGpu:
+        gpu = None
+    return CudaMeter(gpu), gpu
+
+
+def digest(folder: Path) -> str:
+    """The first 16 digits of the SHA-256 of a checkpoint's weights."""
+    files = sorted(folder.glob("*.safetensors"))
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def background_name(source: str) -> str:
+    """A source without the folder it lies in, which is of no use on another machine."""
+    return source if source.startswith("hf:") else Path(source).name

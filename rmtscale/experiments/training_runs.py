@@ -1,0 +1,210 @@
+"""Trains what a figure needs and is not trained yet, then evaluates what is not evaluated yet.
+
+Both go on where they were stopped. Several trainings may run side by side, each in a process of its
+own; on a machine with several GPUs they are dealt out in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.errors import CheckFailed
+from rmtscale.experiments.memory_tasks import Plan
+from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.training.layout import BEST, LAST
+from rmtscale.training.pace import steps_within
+from rmtscale.training.settings import TrainingSettings
+from rmtscale.units import format_accuracy, format_tokens
+
+if TYPE_CHECKING:
+    from rmtscale.training.loop import Observer
+
+_POLL_SECONDS = 0.5
+LOG = "training.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """Where and how trainings run."""
+
+    runs: Path
+    """Folder with a folder for each."""
+    background: str = "python"
+    device: str | None = None
+    jobs: int = 1
+    """Side by side; 1 trains in this process."""
+    max_seconds: float | None = None
+    """Of this call, training only."""
+    finish_within: float | None = None
+    """Move the ends of the trainings so that they are done in about so many seconds."""
+    say: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    observer: Callable[[str], Observer | None] = lambda name: None  # noqa: ARG005
+
+
+def unfinished(plan: Plan, runs: Path) -> list[str]:
+    """Recipes whose training is not done."""
+    return [name for name in plan.recipes if not (runs / name / LAST).is_dir()]
+
+
+def train_all(plan: Plan, how: How) -> list[str]:
+    """Trains until all is done or the time is up.
+
+    Returns:
+        The recipes that are still not done.
+
+    Raises:
+        CheckFailed: a training failed; its log says why.
+    """
+    todo = unfinished(plan, how.runs)
+    if not todo:
+        return []
+    how.say(f"training {', '.join(todo)}")
+    began = time.monotonic()
+    if how.jobs > 1:
+        _side_by_side(todo, how, began)
+        return unfinished(plan, how.runs)
+    from rmtscale.training.loop import train
+
+    for name in todo:
+        left = None if how.max_seconds is None else how.max_seconds - (time.monotonic() - began)
+        if left is not None and left <= 0:
+            break
+        settings, folder = plan.recipes[name], how.runs / name
+        if how.finish_within is not None:
+            steps = steps_within(folder, how.finish_within, settings.log_every)
+            settings = replace(settings, steps=steps)
+        train(
+            settings,
+            folder,
+            device=how.device,
+            max_seconds=left,
+            observer=how.observer(name),
+        )
+    return unfinished(plan, how.runs)
+
+
+def training_command(name: str, how: How, max_seconds: float | None) -> list[str]:
+    """The command of one training, as it may be given by hand."""
+    command = [sys.executable, "-m", "rmtscale", "train", "--recipe", name]
+    command += ["--background", how.background, "--out", str(how.runs / name)]
+    if how.device is not None:
+        command += ["--device", how.device]
+    if max_seconds is not None:
+        command += ["--max-seconds", str(max(int(max_seconds), 1))]
+    if how.finish_within is not None:
+        command += ["--finish-within", str(int(how.finish_within))]
+    return command
+
+
+def _side_by_side(todo: Sequence[str], how: How, began: float) -> None:
+    import torch
+
+    gpus = torch.cuda.device_count() if how.device != "cpu" else 0
+    waiting, running = list(todo), dict[str, subprocess.Popen[bytes]]()
+    slots: dict[str, int] = {}
+    failed: list[str] = []
+    try:
+        while waiting or running:
+            left = None if how.max_seconds is None else how.max_seconds - time.monotonic() + began
+            if left is not None and left <= 0:
+                waiting.clear()
+            while waiting and len(running) < how.jobs:
+                name = waiting.pop(0)
+                slots[name] = min(set(range(how.jobs)) - {slots[one] for one in running})
+                running[name] = _start(name, how, left, slots[name], gpus)
+            for name, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
+                    if process.returncode:
+                        failed.append(name)
+            time.sleep(_POLL_SECONDS)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    if failed:
+        raise CheckFailed(
+            f"training of {', '.join(failed)} failed: see {LOG} in {how.runs / failed[0]}"
+        )
+
+
+def _start(
+    name: str, how: How, left: float | None, slot: int, gpus: int
+) -> subprocess.Popen[bytes]:
+    folder = how.runs / name
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    # One thread launches and one makes data; more would be in the other trainings' way.
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // how.jobs)))
+    if gpus > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
+    with (folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            training_command(name, how, left), stdout=log, stderr=log, env=environment
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A training and one of its checkpoints, evaluated."""
+
+    recipe: str
+    settings: TrainingSettings
+    records: tuple[EvaluationRecord, ...]
+
+
+def evaluate_all(
+    plan: Plan, how: How, store: EvaluationStore, checkpoints: Callable[[Path], dict[str, Path]]
+) -> list[Evaluated]:
+    """Evaluates checkpoints of all trainings at all lengths.
+
+    Args:
+        plan: trainings, lengths, samples.
+        how: where the trainings are.
+        store: of the records.
+        checkpoints: the checkpoints of a training's folder that are wanted, by name.
+    """
+    from rmtscale.evaluation.evaluate import EvaluationSettings, evaluate
+    from rmtscale.training.checkpoint import load_checkpoint
+    from rmtscale.training.device import find_device
+
+    device: Any = find_device(how.device)
+    found = []
+    for name, settings in plan.recipes.items():
+        records: list[EvaluationRecord] = []
+        for label, folder in checkpoints(how.runs / name).items():
+            asked = EvaluationSettings(
+                segments=plan.segments,
+                samples=plan.samples,
+                long_samples=plan.long_samples,
+                batch_size=plan.batch_size,
+                background=how.background,
+                precision="fp32" if device.type == "cpu" else settings.precision,
+            )
+
+            def observe(
+                record: EvaluationRecord, known: bool, where: str = f"{name} {label}"
+            ) -> None:
+                if not known:
+                    how.say(
+                        f"{where}, {format_tokens(record.point.segments)} segments: "
+                        f"{format_accuracy(record.accuracy)}"
+                    )
+
+            loaded = load_checkpoint(folder, settings.task)
+            records += evaluate(loaded, asked, store, device=device, observe=observe)
+        found.append(Evaluated(name, settings, tuple(records)))
+    return found
+
+
+def best_checkpoint(folder: Path) -> dict[str, Path]:
+    """The best one of a training; the last where none was validated."""
+    return {"best": folder / BEST if (folder / BEST).is_dir() else folder / LAST}

@@ -1,0 +1,54 @@
+"""Figure 11 of the paper: accuracy by segments read, trained with a curriculum and without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rmtscale.report import style
+from rmtscale.report.figures.memory_tasks import (
+    Curve,
+    accuracy_axis,
+    draw_curve,
+    segment_axis,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LOOKS = {
+    "curriculum": (style.RMT_COLOUR, "-", "o"),
+    "no curriculum": (style.FULL_COLOUR, "--", "s"),
+}
+
+
+@style.styled
+def draw(ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> Figure:
+    """Both ways, a line for each seed.
+
+    Args:
+        ours: by way (``curriculum``, ``no curriculum``) and seed.
+        trained_segments: of the longest stage.
+    """
+    figure, (axes,) = style.new_figure(1, width=6.4, height=4.0)
+    counts: set[int] = set()
+    for way, curves in ours.items():
+        colour, line, marker = _LOOKS[way]
+        for index, curve in enumerate(curves.values()):
+            label = way if not index else None
+            draw_curve(axes, curve, colour, marker=marker, line=line, label=label)
+            counts |= set(curve)
+    axes.axvline(trained_segments, color=style.REFERENCE_COLOUR, linewidth=0.8)
+    axes.annotate(
+        "trained up to here",
+        (trained_segments, 50),
+        xytext=(4, 0),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=style.REFERENCE_COLOUR,
+    )
+    accuracy_axis(axes)
+    segment_axis(axes, sorted(counts))
+    axes.set_title("Memorize, the same steps with and without a curriculum")
+    axes.legend(frameon=False, loc="center right")
+    return figure

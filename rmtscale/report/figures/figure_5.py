@@ -1,0 +1,94 @@
+"""Figure 5 of the paper: accuracy up to two million tokens, and the memory that it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rmtscale.report import style
+from rmtscale.report.figures.memory_tasks import (
+    TITLES,
+    Curve,
+    Points,
+    accuracy_axis,
+    draw_curve,
+    draw_paper,
+)
+from rmtscale.units import format_bytes, format_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SEEDS = (style.RMT_COLOUR, "#E69F00", "#117733", "#882255", "#56B4E9")
+_MARKERS = "osD^v"
+
+
+@style.styled
+def draw(
+    ours: Mapping[str, Mapping[int, Curve]],
+    paper: Mapping[str, Points],
+    peaks: Mapping[int, int],
+) -> Figure:
+    """A panel for each task, and one of measured memory.
+
+    Args:
+        ours: by task and seed.
+        paper: by task; its tokens are 499 a segment.
+        peaks: bytes by tokens, of one run.
+    """
+    from matplotlib.figure import Figure
+
+    panels = len(ours) + bool(peaks)
+    figure = Figure(figsize=(3.6 * panels, 3.7))
+    grid = figure.subplots(1, panels, squeeze=False)[0]
+    for index, (task, curves) in enumerate(ours.items()):
+        axes = grid[index]
+        for seed, curve in curves.items():
+            draw_curve(
+                axes,
+                curve,
+                _SEEDS[seed % len(_SEEDS)],
+                marker=_MARKERS[seed % len(_MARKERS)],
+                by_tokens=True,
+                label=f"seed {seed}",
+            )
+        points = paper.get(task, {})
+        if points:
+            xs = [499 * segments for segments in points]
+            draw_paper(axes, points, style.REFERENCE_COLOUR, xs, "the paper's")
+        lengths = sorted({one.point.tokens for curve in curves.values() for one in curve.values()})
+        _token_axis(axes, lengths)
+        accuracy_axis(axes)
+        axes.set_title(TITLES[task])
+        if index:
+            axes.set_ylabel("")
+    grid[0].legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 0.2))
+    if peaks:
+        _memory_panel(grid[-1], peaks)
+    return figure
+
+
+def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:
+    axes.plot(list(peaks), list(peaks.values()), "-o", color=style.RMT_COLOUR, markersize=3.5)
+    _token_axis(axes, list(peaks))
+    unit = 2 ** (max(peaks.values()).bit_length() - 1)
+    ticks = [0, unit // 2, unit, 3 * unit // 2, 2 * unit]
+    axes.set_ylim(0, 2.1 * unit)
+    axes.set_yticks(ticks, [format_bytes(tick, digits=2) for tick in ticks])
+    axes.set_title("peak memory, measured")
+
+
+def _token_axis(axes: Axes, lengths: Sequence[int]) -> None:
+    """A log axis ticked at lengths that were read, thinned where their names would touch."""
+    span = math.log(max(lengths) / min(lengths)) or 1.0
+    kept: list[int] = []
+    for tokens in sorted(lengths, reverse=True):
+        if not kept or math.log(kept[-1] / tokens) > span / 5:
+            kept.append(tokens)
+    axes.set_xscale("log")
+    axes.set_xlim(min(lengths) * 0.8, max(lengths) * 1.25)
+    axes.set_xticks(kept, [format_count(tokens, digits=3) for tokens in kept])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("input length, tokens")

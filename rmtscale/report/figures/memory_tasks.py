@@ -1,0 +1,95 @@
+"""What the figures of the memory tasks share: an accuracy axis, bands of intervals, chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rmtscale.records.evaluation import EvaluationRecord
+from rmtscale.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CHANCE = 1 / 6
+"""Six places to choose from."""
+TITLES = {
+    "memorize": "Memorize",
+    "detect-memorize": "Detect & Memorize",
+    "reasoning": "Reasoning",
+}
+Curve = Mapping[int, EvaluationRecord]
+"""Records by number of segments."""
+Points = Mapping[int, float]
+"""Accuracies of the paper, as shares, by number of segments."""
+
+
+def accuracy_axis(axes: Axes) -> None:
+    """0 to 100 %, with chance."""
+    axes.set_ylim(-2, 103)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("accuracy, %")
+    axes.axhline(100 * CHANCE, color=style.REFERENCE_COLOUR, linewidth=0.8, linestyle=":")
+    axes.annotate(
+        "chance",
+        (1.0, 100 * CHANCE),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(-2, -9),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7.5,
+        color=style.REFERENCE_COLOUR,
+    )
+
+
+def draw_curve(
+    axes: Axes,
+    curve: Curve,
+    colour: str,
+    *,
+    marker: str = "o",
+    line: str = "-",
+    by_tokens: bool = False,
+    label: str | None = None,
+) -> None:
+    """One line with its 95 % intervals as a band."""
+    xs = [record.point.tokens if by_tokens else count for count, record in curve.items()]
+    axes.fill_between(
+        xs,
+        [100 * record.low for record in curve.values()],
+        [100 * record.high for record in curve.values()],
+        color=colour,
+        alpha=0.18,
+        linewidth=0,
+    )
+    axes.plot(
+        xs,
+        [100 * record.accuracy for record in curve.values()],
+        line,
+        color=colour,
+        marker=marker,
+        markersize=3.5,
+        label=label,
+    )
+
+
+def draw_paper(axes: Axes, points: Points, colour: str, xs: list[int], label: str | None) -> None:
+    """The paper's points, open, on a thin broken line."""
+    axes.plot(
+        xs,
+        [100 * share for share in points.values()],
+        "--",
+        color=colour,
+        linewidth=0.9,
+        marker="o",
+        markersize=3.5,
+        markerfacecolor="white",
+        markeredgewidth=0.9,
+        label=label,
+    )
+
+
+def segment_axis(axes: Axes, counts: list[int]) -> None:
+    """Whole numbers of segments."""
+    axes.set_xticks(counts if len(counts) <= 8 else counts[::2])
+    axes.set_xlabel("segments read")

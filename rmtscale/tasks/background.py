@@ -1,0 +1,126 @@
+"""Where the noise comes from: this Python's own documentation, files, or a data set.
+
+========================  ==================================================================
+``python``                docstrings of the standard library and the topics of ``help()``:
+                          every installation has them; another Python has other text
+a folder of ``.txt``      each file a document
+a ``.jsonl``, ``.jsonl.gz``   each line a document, its text in the field ``text``
+a folder with ``train.jsonl.gz`` and ``validation.jsonl.gz``   taken as they stand
+``hf:NAME[:CONFIG]``      a Hugging Face data set with a column ``text``
+========================  ==================================================================
+
+What comes without a split is split here: by document, so that no text is on both sides.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.tasks.documentation import python_documents
+from rmtscale.tasks.splitting import split_documents
+from rmtscale.tasks.task import SPLITS
+from rmtscale.units import require_one_of
+
+DEFAULT = "python"
+_HUB = "hf:"
+_LINES = (".jsonl.gz", ".jsonl")
+
+
+def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
+    """Documents of noise text.
+
+    Args:
+        source: see above.
+        split: ``train`` or ``validation``.
+
+    Raises:
+        BadInput: no such source, text that cannot be read, or nothing to split.
+        MissingDependency: a Hugging Face data set without ``datasets``.
+    """
+    require_one_of("split", split, SPLITS)
+    if source == DEFAULT:
+        return split_documents(python_documents(), split, source)
+    if source.startswith(_HUB):
+        return _hub_documents(source, split)
+    path = Path(source)
+    if path.is_file() and path.name.endswith(_LINES):
+        return split_documents(list(_read_lines(path)), split, source)
+    if source and path.is_dir():  # no name at all would be the current folder
+        given = [_named(path, name) for name in SPLITS]
+        if all(given):
+            documents = list(_read_lines(given[SPLITS.index(split)] or path))
+            if not documents:
+                raise BadInput(f"background {source!r}: no text in its {split} file")
+            return documents
+        files = sorted(path.rglob("*.txt"))
+        if files:
+            return split_documents([_read(file) for file in files], split, source)
+    raise BadInput(
+        f"background {source!r}: expected python, a .jsonl or .jsonl.gz file, a folder of .txt "
+        "files or with train.jsonl.gz and validation.jsonl.gz, or hf:NAME"
+    )
+
+
+def _named(folder: Path, split: str) -> Path | None:
+    files = (folder / f"{split}{ending}" for ending in _LINES)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"background {str(path)!r}: cannot be read as UTF-8 text") from error
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    """The texts of a file of JSON lines."""
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.name.endswith(".gz")
+            else path.open(encoding="utf-8")
+        ) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _text(line, f"background {str(path)!r}, line {number}")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise BadInput(f"background {str(path)!r}: cannot be read as UTF-8 lines") from error
+
+
+def _text(line: str, where: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise BadInput(f"{where}: expected JSON") from error
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise BadInput(f"{where}: expected an object with a field 'text'")
+    return text
+
+
+def _hub_documents(source: str, split: str) -> list[str]:
+    name, _, config = source.removeprefix(_HUB).partition(":")
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise MissingDependency(f"background {source!r}: needs pip install datasets") from error
+    try:
+        found = load_dataset(name, config or None)
+        given = all(side in found for side in SPLITS)
+        documents = [str(text) for text in found[split if given else "train"]["text"]]
+    # The library raises a dozen kinds (network, HTTP, no such name, column or split); to the
+    # user they are one: that name gave no text.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(
+            f"background {source!r}: expected a data set with a split 'train' and a column 'text' "
+            f"({reason[:120]})"
+        ) from error
+    documents = [document for document in documents if document.strip()]
+    return documents if given else split_documents(documents, split, source)

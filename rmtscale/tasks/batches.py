@@ -1,0 +1,81 @@
+"""An endless stream of batches in which each one depends on the seed and its number alone.
+
+A training run that goes on at step i sees the data it would have seen: nothing is to be stored.
+
+Shape legend: B batch, N tokens, F facts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rmtscale.errors import BadInput
+from rmtscale.tasks.noise import Noise
+from rmtscale.tasks.task import Task
+from rmtscale.tasks.vocabulary import TextCoder
+from rmtscale.units import require_positive
+
+
+class Batch(NamedTuple):
+    """Samples of one length."""
+
+    ids: npt.NDArray[np.int32]
+    """(B, N), the question last."""
+    answers: npt.NDArray[np.int64]
+    """(B,), indices into the task's ``classes``."""
+    fact_positions: npt.NDArray[np.int64]
+    """(B, F), first token of each fact; column 0 is the fact that gives the answer."""
+
+
+class Batches:
+    """Batch number i of a task, for any i from 0 on.
+
+    Args:
+        task: draws the stories.
+        vocabulary: must be the one the noise was made with.
+        noise: fills the rest.
+        tokens: length N of every sample.
+        batch_size: B.
+        seed: 0 or more; another seed is another stream.
+        segment_tokens: text tokens of a full segment.
+
+    Raises:
+        BadInput: sizes the task does not fit into, more noise than there is, a negative seed, or
+            the noise of another vocabulary.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        vocabulary: TextCoder,
+        noise: Noise,
+        tokens: int,
+        batch_size: int,
+        seed: int,
+        segment_tokens: int,
+    ) -> None:
+        if noise.vocabulary is not vocabulary:
+            raise BadInput("noise of another vocabulary: expected the one the batches are made of")
+        require_positive("batch size", batch_size)
+        if type(seed) is not int or seed < 0:
+            raise BadInput(f"seed {seed!r}: expected a whole number of 0 or more")
+        task.require_room(vocabulary, tokens, segment_tokens)
+        noise.require(tokens)
+        self.task, self.vocabulary, self.noise = task, vocabulary, noise
+        self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
+        self.segment_tokens = segment_tokens
+        self._classes = {place: index for index, place in enumerate(task.classes)}
+
+    def batch(self, index: int) -> Batch:
+        """Batch number ``index``, the same whenever it is asked for."""
+        rng = np.random.default_rng((self.seed, index))
+        ids = np.empty((self.batch_size, self.tokens), dtype=np.int32)
+        answers = np.empty(self.batch_size, dtype=np.int64)
+        positions = np.empty((self.batch_size, self.task.facts_per_story), dtype=np.int64)
+        for row in range(self.batch_size):
+            story, positions[row] = self.task.write(rng, ids[row], self.noise, self.segment_tokens)
+            answers[row] = self._classes[story.answer]
+        return Batch(ids, answers, positions)

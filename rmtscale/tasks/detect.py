@@ -1,0 +1,22 @@
+"""Detect & Memorize: the fact of Memorize somewhere in the noise, to be noticed first.
+
+Uniformly at any sentence boundary; with ``placement="segment-start"`` where the code of
+Bulatov et al. 2024 puts it. As in Memorize, the two splits differ in noise, not in facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rmtscale.tasks.memorize import Memorize
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectMemorize(Memorize):
+    """Where is that person, said we do not know where?"""
+
+    name: ClassVar[str] = "detect-memorize"
+
+    placement: str = "free"
+    """Anywhere."""

@@ -1,0 +1,177 @@
+"""Where in the noise the facts go.
+
+All positions are those of the finished input. Segments are right-aligned, the question ends the
+last one. A fact always lies whole in one segment: a place that would cut it is not used.
+
+========================  ==================================================================
+``free``                  each fact at a sentence boundary of its own, uniformly; the end of
+                          the noise, before the question, is one
+``segment-start``         each at the start of a random segment (Bulatov et al. 2024's code)
+``start``                 one after the other where the input starts
+``depth:0.25``            the fact that gives the answer a quarter of the noise away from the
+                          question (1: at the start), the others ``free``
+``position:1000``         that fact after 1000 tokens of noise, the others ``free``
+========================  ==================================================================
+
+The last two take the nearest sentence boundary. Facts come in random order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rmtscale.errors import BadInput
+
+KINDS = ("free", "segment-start", "start", "depth", "position")
+ACCEPTED = "free, segment-start, start, depth:0 to depth:1 or position:TOKENS"
+_TRIES = 64
+_NEAREST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a sample of facts and a question has to go into."""
+
+    tokens: int
+    segment_tokens: int
+    question_tokens: int
+
+    def whole(self, position: int, length: int) -> bool:
+        """Whether a fact at ``position`` lies in one segment."""
+        offset = (position - self.tokens) % self.segment_tokens
+        return offset + length <= self.segment_tokens
+
+    def packed(self, lengths: Sequence[int]) -> list[int]:
+        """Positions of facts as close to the question as can be; below 0 where there is no room."""
+        positions, stop = [], self.tokens - self.question_tokens
+        for length in reversed(lengths):
+            start = stop - length
+            if not self.whole(start, length):  # ends where the segment before ends
+                start = stop - (stop - self.tokens) % self.segment_tokens - length
+            positions.append(start)
+            stop = start
+        return positions[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One of the ways above; ``amount`` is the depth or the position."""
+
+    kind: str
+    amount: float = 0.0
+
+    @classmethod
+    def parse(cls, text: object) -> Placement:
+        """``free``, ``depth:0.5``, ``position:1000``, ...
+
+        Raises:
+            BadInput: anything else.
+        """
+        kind, colon, amount = text.partition(":") if isinstance(text, str) else ("", "", "")
+        if kind in KINDS[:3] and not colon:
+            return cls(kind)
+        if kind == "depth" and amount.replace(".", "", 1).isdecimal() and float(amount) <= 1:
+            return cls(kind, float(amount))
+        if kind == "position" and amount.isdecimal():
+            return cls(kind, float(amount))
+        raise BadInput(f"placement {text!r}: expected {ACCEPTED}")
+
+    def positions(
+        self,
+        rng: np.random.Generator,
+        lengths: Sequence[int],
+        starts: npt.NDArray[np.int64],
+        room: Room,
+    ) -> list[int]:
+        """The position of each fact, in the order of ``lengths``.
+
+        Args:
+            rng: source of chance.
+            lengths: tokens of each fact; the first one gives the answer.
+            starts: sentence starts of the noise that fills the rest.
+            room: what they go into; ``packed`` says that they fit.
+        """
+        order = list(range(len(lengths)))
+        if len(order) > 1:
+            order = rng.permutation(len(order)).tolist()
+        ordered = [lengths[index] for index in order]
+        if self.kind == "start":
+            found = _from_the_start(ordered, room)
+            return [found[order.index(index)] for index in range(len(order))]
+        for attempt in range(_TRIES):
+            if self.kind == "segment-start":
+                drawn = _at_segment_starts(rng, lengths, order, room)
+            else:
+                drawn = self._at_boundaries(rng, lengths, order, starts, room, attempt)
+            if drawn is not None:
+                return drawn
+        found = room.packed(ordered)
+        return [found[order.index(index)] for index in range(len(order))]
+
+    def _at_boundaries(
+        self,
+        rng: np.random.Generator,
+        lengths: Sequence[int],
+        order: Sequence[int],
+        starts: npt.NDArray[np.int64],
+        room: Room,
+        attempt: int,
+    ) -> list[int] | None:
+        """One draw; None where it would cut a fact."""
+        noise = room.tokens - room.question_tokens - sum(lengths)
+        offsets = []
+        for _ in lengths:
+            index = int(rng.random() * (len(starts) + 1))
+            offsets.append(int(starts[index]) if index < len(starts) else noise)
+        if self.kind in ("depth", "position"):
+            far = (1 - self.amount) * noise if self.kind == "depth" else min(self.amount, noise)
+            offsets[0] = _near(starts, noise, far, attempt * _NEAREST // _TRIES)
+        positions, shift = [0] * len(lengths), 0
+        for index in sorted(order, key=offsets.__getitem__):  # stable: ties in random order
+            positions[index] = offsets[index] + shift
+            shift += lengths[index]
+            if not room.whole(positions[index], lengths[index]):
+                return None
+        return positions
+
+
+def _near(starts: npt.NDArray[np.int64], noise: int, far: float, rank: int) -> int:
+    """The sentence boundary that is ``rank``-th nearest to ``far``."""
+    index = int(np.searchsorted(starts, far))
+    around: set[int] = {*starts[max(index - rank - 1, 0) : index + rank + 1].tolist(), noise}
+    ranked = sorted(around, key=lambda offset: (abs(offset - far), offset))
+    return ranked[min(rank, len(ranked) - 1)]
+
+
+def _from_the_start(ordered: Sequence[int], room: Room) -> list[int]:
+    positions, cursor = [], 0
+    for length in ordered:
+        if not room.whole(cursor, length):  # the segment's rest is too short: the next one
+            cursor += (room.tokens - cursor) % room.segment_tokens
+        positions.append(cursor)
+        cursor += length
+    return positions
+
+
+def _at_segment_starts(
+    rng: np.random.Generator, lengths: Sequence[int], order: Sequence[int], room: Room
+) -> list[int] | None:
+    """One draw; None where the facts of a segment do not fit into it."""
+    segments = -(-room.tokens // room.segment_tokens)
+    chosen = [int(rng.random() * segments) for _ in lengths]
+    positions = [0] * len(lengths)
+    used: dict[int, int] = {}
+    for index in order:
+        segment = chosen[index]
+        stop = room.tokens - (segments - 1 - segment) * room.segment_tokens
+        start = max(stop - room.segment_tokens, 0) + used.get(segment, 0)
+        limit = stop - room.question_tokens if segment == segments - 1 else stop
+        if start + lengths[index] > limit:
+            return None
+        positions[index] = start
+        used[segment] = used.get(segment, 0) + lengths[index]
+    return positions

@@ -1,0 +1,157 @@
+"""What the three tasks share: six places to choose from, and a story written into noise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rmtscale.errors import BadInput
+from rmtscale.tasks.noise import Noise
+from rmtscale.tasks.placement import Placement, Room
+from rmtscale.tasks.sample import Sample, Story
+from rmtscale.tasks.vocabulary import Ids, TextCoder, split_words
+from rmtscale.units import require_one_of, require_positive
+
+PLACES = ("bathroom", "hallway", "garden", "office", "bedroom", "kitchen")
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A way to draw stories, and where their facts go."""
+
+    name: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]] = PLACES
+    """The possible answers; an answer is an index into them."""
+
+    placement: str = "free"
+    """Where the facts go: see ``rmtscale/tasks/placement.py``."""
+    split: str = "train"
+    """``train`` or ``validation``."""
+
+    def __post_init__(self) -> None:
+        require_one_of("split", self.split, SPLITS)
+        Placement.parse(self.placement)
+
+    @abstractmethod
+    def story(self, rng: np.random.Generator) -> Story:
+        """Draws facts, a question and its answer."""
+
+    @property
+    @abstractmethod
+    def facts_per_story(self) -> int:
+        """How many facts every story has."""
+
+    @abstractmethod
+    def all_facts(self) -> tuple[str, ...]:
+        """Every fact a story may have."""
+
+    @abstractmethod
+    def all_questions(self) -> tuple[str, ...]:
+        """Every question a story may have."""
+
+    def words(self) -> list[str]:
+        """Every word and mark of facts, questions and answers, for a vocabulary."""
+        text = " ".join((*self.all_facts(), *self.all_questions(), *self.classes))
+        return sorted(set(split_words(text)))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Name and options; ``make_task(**mapping)`` makes the same task."""
+        return {"name": self.name, **asdict(self)}
+
+    def least_tokens(self, vocabulary: TextCoder, segment_tokens: int | None = None) -> int:
+        """Tokens of the longest story without any noise.
+
+        With ``segment_tokens``, counted so that every fact lies whole in one segment.
+        """
+        fact, question = _longest(self._texts, vocabulary)
+        lengths = [fact] * self.facts_per_story
+        if segment_tokens is None:
+            return sum(lengths) + question
+        return -Room(0, segment_tokens, question).packed(lengths)[0]
+
+    def require_room(self, vocabulary: TextCoder, tokens: int, segment_tokens: int) -> None:
+        """Raises ``BadInput`` unless every story fits into ``tokens`` cut at ``segment_tokens``."""
+        require_positive("tokens", tokens)
+        require_positive("segment tokens", segment_tokens)
+        fact, question = _longest(self._texts, vocabulary)
+        if segment_tokens < fact + question:
+            raise BadInput(
+                f"segment tokens {segment_tokens}: expected {fact + question} or more, a fact and "
+                f"the question of {self.name}"
+            )
+        least = self.least_tokens(vocabulary, segment_tokens)
+        if tokens < least:
+            raise BadInput(
+                f"tokens {tokens}: expected {least} or more, the facts and the question of "
+                f"{self.name} in segments of {segment_tokens}"
+            )
+
+    def sample(
+        self, rng: np.random.Generator, tokens: int, noise: Noise, *, segment_tokens: int
+    ) -> Sample:
+        """One story in exactly ``tokens`` tokens.
+
+        Args:
+            rng: the only source of chance.
+            tokens: length of the input.
+            noise: what fills it, and whose vocabulary writes the story.
+            segment_tokens: text tokens of a full segment; the first one is the shorter one.
+
+        Raises:
+            BadInput: too few tokens, too small a segment, or more noise than there is.
+        """
+        self.require_room(noise.vocabulary, tokens, segment_tokens)
+        ids = np.empty(tokens, dtype=np.int32)
+        story, positions = self.write(rng, ids, noise, segment_tokens)
+        answer = self.classes.index(story.answer)
+        return Sample(ids, answer, tuple(positions), story.facts, story.question)
+
+    def write(
+        self, rng: np.random.Generator, out: Ids, noise: Noise, segment_tokens: int
+    ) -> tuple[Story, list[int]]:
+        """``sample`` into a row that is there, for which ``require_room`` was asked before."""
+        story = self.story(rng)
+        array = noise.vocabulary.array
+        facts = [array(fact) for fact in story.facts]
+        question = array(story.question)
+        lengths = [len(fact) for fact in facts]
+        room = Room(len(out), segment_tokens, len(question))
+        text, starts = noise.stretch(rng, len(out) - len(question) - sum(lengths))
+        positions = self._placement.positions(rng, lengths, starts, room)
+        read = written = 0
+        for position, fact in sorted(zip(positions, facts, strict=True), key=lambda pair: pair[0]):
+            gap = position - written
+            out[written:position] = text[read : read + gap]
+            out[position : position + len(fact)] = fact
+            read += gap
+            written = position + len(fact)
+        out[written : len(out) - len(question)] = text[read:]
+        out[len(out) - len(question) :] = question
+        return story, positions
+
+    @cached_property
+    def _placement(self) -> Placement:
+        return Placement.parse(self.placement)
+
+    @cached_property
+    def _texts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.all_facts(), self.all_questions()
+
+
+@lru_cache(maxsize=64)
+def _longest(
+    texts: tuple[tuple[str, ...], tuple[str, ...]], vocabulary: TextCoder
+) -> tuple[int, int]:
+    """Tokens of the longest fact and of the longest question."""
+    facts, questions = (max(len(vocabulary.array(text)) for text in kind) for kind in texts)
+    return facts, questions
+
+
+def pick(rng: np.random.Generator, count: int) -> int:
+    """A whole number below ``count``; several times faster than ``rng.integers``."""
+    return int(rng.random() * count)

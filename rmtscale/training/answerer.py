@@ -1,0 +1,134 @@
+"""An RMT that answers: the state after the text, read out as one of a few classes.
+
+Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
+C classes.
+
+A decoder answers at its last text token: the logits of the answers' own words, out of its
+language-model head. Nothing is added to the model, so that a checkpoint is an ordinary RMT, and
+``generate`` says the same word. An encoder answers with its classification head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rmtscale.errors import BadInput
+from rmtscale.rmt import RMTForCausalLM
+from rmtscale.rmt.backbones import classify
+from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.recurrence import Piece, recur
+from rmtscale.rmt.segmenting import cut
+
+
+class Answerer(nn.Module):
+    """``(ids, answers) -> (loss, number of correct answers)``.
+
+    Args:
+        rmt: decoder or encoder.
+        class_ids: of a decoder, the token id of each class's word.
+        compile_step: compile the step of a full segment.
+
+    Raises:
+        BadInput: two classes with the same id.
+    """
+
+    def __init__(
+        self, rmt: RMTPreTrainedModel, class_ids: Sequence[int], *, compile_step: bool = False
+    ) -> None:
+        super().__init__()
+        if len(set(class_ids)) != len(class_ids):
+            raise BadInput(
+                f"ids of the answers {tuple(class_ids)}: expected each answer to begin with a "
+                "token of its own in this vocabulary"
+            )
+        self.rmt = rmt
+        self.decoder = isinstance(rmt, RMTForCausalLM)
+        self.register_buffer("class_ids_C", torch.tensor(class_ids), persistent=False)
+        self._compiled = torch.compile(self._step, dynamic=False) if compile_step else None
+
+    @property
+    def segment_tokens(self) -> int:
+        """L."""
+        return self.rmt.segment_tokens
+
+    def initial(self, batch: int) -> Tensor:
+        """The state before the first segment, (B, M, E)."""
+        state_BME: Tensor = self.rmt.memory(self.rmt.get_input_embeddings().weight, batch)
+        return state_BME
+
+    def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        rmt: Any = self.rmt
+        new_BME, hidden_BTE, *_ = rmt.step(state_BME, ids_BL)
+        return new_BME, hidden_BTE[:, -1:] if self.decoder else hidden_BTE
+
+    def step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """One segment: the state after it, and what an answer is read from."""
+        if self._compiled is None or ids_BL.shape[1] != self.segment_tokens:
+            return self._step(state_BME, ids_BL)
+        # Slices have the strides of the whole input; for each it would be compiled anew.
+        new_BME, read_BTE = self._compiled(state_BME.contiguous(), ids_BL.contiguous())
+        return new_BME, read_BTE
+
+    def answer(self, read_BTE: Tensor) -> Tensor:
+        """Logits of the classes, (B, C), in fp32."""
+        if not self.decoder:
+            return classify(self.rmt.backbone, read_BTE, None).float()
+        head = self.rmt.get_output_embeddings()
+        weight_CE = head.weight[self.class_ids_C]
+        return F.linear(read_BTE[:, -1], weight_CE).float()
+
+    @torch.no_grad()
+    def roll(self, state_BME: Tensor, ids_BN: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+        """The state after segments from which no gradient comes."""
+        for begin, end in bounds:
+            new_BME, _ = self.step(state_BME, ids_BN[:, begin:end])
+            state_BME = new_BME.to(state_BME.dtype, copy=True)
+        return state_BME.detach()
+
+    def read(self, ids_BN: Tensor, rolled_segments: int = 0) -> tuple[Tensor, Tensor]:
+        """The whole input, right-aligned: logits (B, C) and the state after it, (B, M, E).
+
+        Args:
+            ids_BN: token ids, all rows full.
+            rolled_segments: so many of the first segments run without a graph.
+        """
+        state_BME = self.initial(ids_BN.shape[0])
+        bounds = cut(ids_BN.shape[1], self.segment_tokens)
+        if rolled_segments:
+            state_BME = self.roll(state_BME, ids_BN, bounds[:rolled_segments])
+            # Autocast keeps the weights it cast; those cast without a graph have no gradient.
+            torch.clear_autocast_cache()
+        recompute = bool(self.rmt.config.checkpoint_segments) and self.training
+
+        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None]:
+            new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
+            return new_BME, read_BTE if piece.last else None
+
+        inputs = _pieces(ids_BN, bounds[rolled_segments:])
+        read_BTE = None
+        for _, after_BME, (found,) in recur(
+            segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
+        ):
+            state_BME, read_BTE = after_BME, found
+        assert read_BTE is not None, "at least one segment has a gradient"
+        return self.answer(read_BTE), state_BME
+
+    def forward(
+        self, ids_BN: Tensor, answers_B: Tensor, rolled_segments: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy over the classes, and how many answers are right, on the device."""
+        logits_BC, _ = self.read(ids_BN, rolled_segments)
+        loss = F.cross_entropy(logits_BC, answers_B)
+        correct = (logits_BC.detach().argmax(1) == answers_B).sum()
+        return loss, correct
+
+
+def _pieces(ids_BN: Tensor, bounds: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+    for begin, end in bounds:
+        last = end == ids_BN.shape[1]
+        yield Piece(ids_BN[:, begin:end], None, None, None, None, begin, last)

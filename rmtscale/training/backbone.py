@@ -1,0 +1,185 @@
+"""The backbone of a training: a small one from its configuration, or a pretrained checkpoint.
+
+Small ones are drawn anew; their sizes are for checkpoints of at most 4 MB in half precision. Any
+other name is a folder or a name on the hub, in safetensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rmtscale.rmt.base import RMTPreTrainedModel
+
+CLS, SEP = 2, 3
+"""Special ids of the tasks' own vocabulary, which encoders put around their segments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A small backbone."""
+
+    kind: str
+    layers: int
+    width: int
+    heads: int
+    mlp_width: int
+
+
+SIZES = {
+    "gpt-neox-small": Size("gpt_neox", 4, 192, 6, 576),
+    "gpt-neox-tiny": Size("gpt_neox", 2, 64, 4, 128),
+    "gpt2-small-random": Size("gpt2", 4, 192, 6, 512),
+    "gpt2-tiny": Size("gpt2", 2, 64, 4, 128),
+    "modernbert-small": Size("modernbert", 4, 192, 6, 384),
+    "modernbert-tiny": Size("modernbert", 2, 64, 4, 96),
+    "bert-small": Size("bert", 4, 192, 6, 512),
+    "bert-tiny": Size("bert", 2, 64, 4, 128),
+}
+"""Backbones from random initialisation, by name."""
+
+
+def _config(size: Size, vocabulary: int, segment_size: int, classes: int) -> Any:
+    """Its Hugging Face configuration; no dropout, which random initialisation does not need."""
+    from transformers import AutoConfig
+
+    common = {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": CLS, "eos_token_id": SEP}
+    shape = {
+        "hidden_size": size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "intermediate_size": size.mlp_width,
+    }
+    if size.kind == "gpt_neox":
+        # Half of each head turns with the position, so that one half can look for content
+        # whatever the distance; blocks one after the other are deeper than side by side.
+        more: dict[str, Any] = {
+            **shape,
+            "max_position_embeddings": segment_size,
+            "rotary_pct": 0.5,
+            "use_parallel_residual": False,
+            "tie_word_embeddings": True,
+        }
+    elif size.kind == "gpt2":
+        more = {
+            "n_embd": size.width,
+            "n_layer": size.layers,
+            "n_head": size.heads,
+            "n_inner": size.mlp_width,
+            "n_positions": segment_size,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        }
+    elif size.kind == "modernbert":
+        more = {
+            **shape,
+            "max_position_embeddings": segment_size,
+            "global_attn_every_n_layers": 1,
+            "cls_token_id": CLS,
+            "sep_token_id": SEP,
+            "num_labels": classes,
+        }
+    else:
+        more = {
+            **shape,
+            "max_position_embeddings": segment_size,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "num_labels": classes,
+        }
+    return AutoConfig.for_model(size.kind, **common, **more)
+
+
+def build_rmt(settings: TrainingSettings, vocabulary: int, classes: int) -> RMTPreTrainedModel:
+    """The RMT of a training, on the CPU, in fp32; weights are a function of the seed.
+
+    Args:
+        settings: of the training.
+        vocabulary: token ids.
+        classes: answers there are.
+
+    Raises:
+        BadInput: no such backbone, of a kind that is not supported, or a segment that does not fit.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+    from rmtscale.rmt.backbones import ENCODERS
+
+    config = RMTConfig(
+        segment_size=settings.segment_size,
+        memory_tokens=settings.memory_tokens,
+        checkpoint_segments=settings.checkpoint_segments,
+    )
+    backbone: nn.Module
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        size = SIZES.get(settings.backbone)
+        if size is not None:
+            own = _config(size, vocabulary, settings.segment_size, classes)
+            encoder = size.kind in ENCODERS
+            auto: Any = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
+            backbone = auto.from_config(own, attn_implementation="sdpa")
+        else:
+            backbone, encoder = _pretrained(settings.backbone, classes)
+        if encoder:
+            inner: Any = backbone.config
+            config.cls_token_id = _special(inner, "cls_token_id", CLS)
+            config.sep_token_id = _special(inner, "sep_token_id", SEP)
+            return RMTForSequenceClassification(backbone, config)
+        return RMTForCausalLM(backbone, config)
+
+
+def _special(config: Any, name: str, otherwise: int) -> int:
+    token = getattr(config, name, None)
+    return token if isinstance(token, int) else otherwise
+
+
+def _pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
+    """A checkpoint, and whether it is an encoder."""
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+    )
+
+    from rmtscale.rmt.backbones import DECODERS, ENCODERS
+
+    looks_local = Path(name).is_dir() or name.startswith((".", "/"))
+    try:
+        config = AutoConfig.from_pretrained(name, local_files_only=looks_local)
+        encoder = config.model_type in ENCODERS
+        if not encoder and config.model_type not in DECODERS:
+            raise BadInput(
+                f"backbone {name!r} is of model_type {config.model_type!r}: expected "
+                f"{quoted_list([*ENCODERS, *DECODERS])}"
+            )
+        if encoder:
+            config.num_labels = classes
+        auto: Any = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
+        # An encoder's head may have been for another number of answers; it begins anew then.
+        model: nn.Module = auto.from_pretrained(
+            name,
+            config=config,
+            use_safetensors=True,
+            local_files_only=looks_local,
+            ignore_mismatched_sizes=encoder,
+        )
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInput(
+            f"backbone {name!r}: {first}; expected {quoted_list(SIZES)}, a folder with safetensors "
+            "or a name on the hub"
+        ) from error
+    return model, encoder

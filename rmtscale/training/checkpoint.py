@@ -1,0 +1,201 @@
+"""A trained RMT as a folder: safetensors in half precision, config.json, and task.json.
+
+``task.json`` holds what is needed to evaluate it: task, options, vocabulary, settings, how far it
+was trained. Everything in it is data; nothing is evaluated, no path is built from it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rmtscale.errors import BadInput
+from rmtscale.files import write_whole
+from rmtscale.records.environment import host_environment
+from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
+from rmtscale.rmt.backbones import ENCODERS
+from rmtscale.training.answerer import Answerer
+from rmtscale.training.data import TaskData, class_ids, restore_data
+from rmtscale.training.settings import TrainingSettings
+
+FORMAT_VERSION = 1
+_FILE = "task.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """How far a checkpoint was trained."""
+
+    step: int
+    stage: str
+    segments: int
+    """Segments with a gradient in that stage."""
+    validation: dict[str, float] | None = None
+    """Accuracy by number of segments, on validation text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint, read back."""
+
+    folder: Path
+    answerer: Answerer
+    settings: TrainingSettings
+    data: TaskData
+    """The task with its vocabulary; background text is loaded where it is needed."""
+    trained: Trained
+
+    @property
+    def trained_segments(self) -> int:
+        """Segments with a gradient."""
+        return self.trained.segments
+
+
+def export_checkpoint(
+    folder: Path,
+    answerer: Answerer,
+    settings: TrainingSettings,
+    data: TaskData,
+    trained: Trained,
+) -> None:
+    """Writes the checkpoint; one that is there is replaced when the new one is whole.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    meaning = {
+        "format_version": FORMAT_VERSION,
+        "task": settings.task,
+        "classes": list(data.task.classes),
+        "vocabulary": data.vocabulary.to_mapping(),
+        "settings": to_mapping(_portable(settings)),
+        "trained": to_mapping(trained),
+        "environment": asdict(host_environment()),
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        part.chmod(0o755)
+        # A copy of the module, not of its tensors: what is tied has to be saved once.
+        half = copy.deepcopy(answerer.rmt).to("cpu", torch.float16)
+        with quiet():
+            half.save_pretrained(part)
+        for file in part.iterdir():
+            file.chmod(0o644)  # libraries make them for their owner only
+        write_whole(part / _FILE, json.dumps(meaning, indent=1, sort_keys=True) + "\n")
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+            folder.rename(old / "old")
+            part.rename(folder)
+            shutil.rmtree(old)
+        else:
+            part.rename(folder)
+    except OSError as error:
+        raise BadInput(f"output {str(folder)!r}: cannot be written ({error.strerror})") from error
+
+
+def _portable(settings: TrainingSettings) -> TrainingSettings:
+    """Without the folders of this machine: names of files are enough to know what was used."""
+
+    def name(source: str) -> str:
+        return source if source.startswith("hf:") else Path(source).name
+
+    return replace(
+        settings,
+        background=name(settings.background),
+        backbone=name(settings.backbone),
+        init_from=None if settings.init_from is None else name(settings.init_from),
+    )
+
+
+def read_meaning(folder: Path) -> dict[str, Any]:
+    """``task.json`` of a checkpoint, its version checked.
+
+    Raises:
+        BadInput: no such file, no JSON, or another version.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise BadInput(
+            f"checkpoint {str(folder)!r}: expected a folder with {_FILE}, as 'rmtscale train' "
+            "writes it"
+        )
+    try:
+        meaning = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"checkpoint {str(folder)!r}: {_FILE} is not JSON") from error
+    version = meaning.get("format_version") if isinstance(meaning, Mapping) else None
+    if version != FORMAT_VERSION:
+        raise BadInput(
+            f"checkpoint {str(folder)!r}: {_FILE} of version {version!r}, expected {FORMAT_VERSION}"
+        )
+    return dict(meaning)
+
+
+def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
+    """A checkpoint in fp32, on the CPU, in evaluation mode.
+
+    Args:
+        folder: of the checkpoint.
+        task: what it has to be trained on; None takes any.
+
+    Raises:
+        BadInput: not a checkpoint, damaged, of another version or task.
+    """
+    meaning = read_meaning(folder)
+    if task is not None and meaning.get("task") != task:
+        raise BadInput(
+            f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected {task!r}"
+        )
+    try:
+        settings = from_mapping(TrainingSettings, meaning["settings"])
+        trained = from_mapping(Trained, meaning["trained"])
+        data = restore_data(settings, meaning["vocabulary"])
+        classes = meaning["classes"]
+    except (KeyError, TypeError, Misfit) as error:
+        raise BadInput(f"checkpoint {str(folder)!r}: {_FILE}: {error}") from error
+    if list(data.task.classes) != classes:
+        raise BadInput(
+            f"checkpoint {str(folder)!r} answers {', '.join(map(str, classes))}: expected "
+            f"{', '.join(data.task.classes)}, the answers of {settings.task}"
+        )
+    kind = _kind(folder)
+    auto: Any = RMTForSequenceClassification if kind in ENCODERS else RMTForCausalLM
+    with quiet():
+        rmt = auto.from_pretrained(folder, dtype=torch.float32)
+    answerer = Answerer(rmt, class_ids(data))
+    return Checkpoint(folder, answerer.eval(), settings, data, trained)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Transformers' own progress bars, which would run into ours."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _kind(folder: Path) -> object:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return config["backbone_config"]["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"checkpoint {str(folder)!r}: expected config.json of an RMT with its backbone"
+        ) from error

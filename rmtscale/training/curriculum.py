@@ -1,0 +1,149 @@
+"""The curriculum: which lengths are trained when, and what each step is made of.
+
+Source: Bulatov et al. 2024, section "Training process": the number of segments grows by one when
+training has converged. Before that the noise inside one segment grows, and after that whole
+segments run in front without a gradient (the roll-in).
+
+Everything random is a function of the seed and the step, so that a training that was killed goes
+on with the very steps it would have made.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rmtscale.errors import BadInput
+from rmtscale.training.settings import TrainingSettings
+
+_TAG = 20_240_411
+"""Keeps these random numbers apart from those of the data, which have the same seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One length to learn."""
+
+    name: str
+    tokens: int
+    """Text tokens with a gradient."""
+    segments: int
+    """Segments they make."""
+    roll_in_segments: int = 0
+    """At most so many segments run before; 0 is none."""
+    direct_only: bool = False
+    """Reasoning: only the form of the question that repeats a fact's own order."""
+
+    @property
+    def whole(self) -> bool:
+        """A stage of the paper: whole segments and no roll-in."""
+        return self.name.endswith(("segment", "segments"))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands in its curriculum."""
+
+    stage: int = 0
+    stage_steps: int = 0
+    """Steps since the stage began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What one step is trained on."""
+
+    stage: int
+    rolled_segments: int
+    tokens: int
+    """Text tokens of a sample, the rolled-in ones with them."""
+
+
+def plan_stages(
+    settings: TrainingSettings, segment_tokens: int, shortest_tokens: int
+) -> tuple[Stage, ...]:
+    """All stages, first to last.
+
+    Args:
+        settings: of the training.
+        segment_tokens: text tokens of a full segment.
+        shortest_tokens: fewer do not hold the facts and the question.
+
+    Raises:
+        BadInput: facts and question do not fit in a segment.
+    """
+    if shortest_tokens > segment_tokens:
+        raise BadInput(
+            f"segment size {settings.segment_size} leaves {segment_tokens} tokens of text: "
+            f"expected {shortest_tokens} or more for the facts and the question of "
+            f"{settings.task}"
+        )
+    stages = []
+    if settings.curriculum:
+        short = sorted({max(tokens, shortest_tokens) for tokens in settings.start_tokens})
+        short = [tokens for tokens in short if tokens < segment_tokens]
+        if settings.task == "reasoning" and settings.direct_first:
+            first = short[0] if short else segment_tokens
+            stages.append(Stage(f"{first} tokens, direct questions", first, 1, direct_only=True))
+        stages += [Stage(f"{tokens} tokens", tokens, 1) for tokens in short]
+        counts = range(1, settings.segments + 1)
+    else:
+        counts = range(settings.segments, settings.segments + 1)
+    for count in counts:
+        name = f"{count} segment{'s' if count > 1 else ''}"
+        stages.append(Stage(name, count * segment_tokens, count))
+    last = stages[-1]
+    stages += [
+        Stage(f"{last.name}, roll-in {most}", last.tokens, last.segments, most)
+        for most in settings.roll_in
+    ]
+    return tuple(stages)
+
+
+def draw(
+    settings: TrainingSettings,
+    stages: tuple[Stage, ...],
+    newest: int,
+    step: int,
+    segment_tokens: int,
+) -> Draw:
+    """The stage and the roll-in of one step; all rows of a batch are alike, so none needs a mask.
+
+    The roll-in is log-uniform: as many batches with 1 to 2 segments as with 128 to 256.
+    """
+    import numpy as np
+
+    random = np.random.default_rng((_TAG, settings.seed, step))
+    chosen, earlier, rolls, length = random.random(4)
+    index = newest if chosen < settings.newest_share or not newest else int(earlier * newest)
+    stage = stages[index]
+    rolled = 0
+    if stage.roll_in_segments and rolls < settings.roll_in_share:
+        rolled = int(math.exp(length * math.log(stage.roll_in_segments + 1)))
+    return Draw(index, rolled, stage.tokens + rolled * segment_tokens)
+
+
+def advance(
+    settings: TrainingSettings,
+    progress: Progress,
+    stages: tuple[Stage, ...],
+    steps: int,
+    accuracy: float | None,
+) -> Progress:
+    """Progress after an interval: the next stage, where this one is learned or took too long.
+
+    Args:
+        settings: of the training.
+        progress: before the interval.
+        stages: all of them.
+        steps: of the interval.
+        accuracy: on its batches of the newest stage; None where there were none.
+    """
+    spent = progress.stage_steps + steps
+    learned = accuracy is not None and accuracy >= settings.threshold
+    rolls = stages[progress.stage].roll_in_segments
+    most = settings.roll_in_max_steps if rolls else settings.stage_max_steps
+    over = (learned and spent >= settings.stage_min_steps) or spent >= most
+    if over and progress.stage + 1 < len(stages):
+        return Progress(progress.stage + 1, 0)
+    return Progress(progress.stage, spent)

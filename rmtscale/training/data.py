@@ -1,0 +1,114 @@
+"""Task, vocabulary and noise of a training, and the batches of any length made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+from rmtscale.errors import BadInput
+from rmtscale.tasks.background import load_background
+from rmtscale.tasks.batches import Batches
+from rmtscale.tasks.catalog import make_task
+from rmtscale.tasks.noise import Noise
+from rmtscale.tasks.task import Task
+from rmtscale.tasks.vocabulary import (
+    TextCoder,
+    TokenizerVocabulary,
+    Vocabulary,
+    vocabulary_from_mapping,
+)
+from rmtscale.training.backbone import SIZES
+from rmtscale.training.settings import TrainingSettings
+
+_VALIDATION_SEED = 1_000_003
+"""Added to the seed: validation draws other stories than training, not only other noise."""
+
+
+class TaskData:
+    """Samples of one task, in one vocabulary, from both splits.
+
+    Args:
+        settings: of the training; task, options and background are what is used.
+        vocabulary: of a checkpoint; None makes it of the training text and the task's words, or
+            takes a pretrained backbone's own tokenizer.
+
+    Raises:
+        BadInput: no such task or option, or no such background.
+    """
+
+    def __init__(self, settings: TrainingSettings, vocabulary: TextCoder | None = None) -> None:
+        for option in ("split", "name"):
+            if option in settings.task_options:
+                raise BadInput(f"task option {option!r}: expected others, training sets this one")
+        self.settings = settings
+        self.task = make_task(settings.task, **settings.task_options)
+        self._vocabulary = vocabulary
+        self._noises: dict[str, Noise] = {}
+        self._made: dict[tuple[object, ...], Batches] = {}
+
+    @cached_property
+    def vocabulary(self) -> TextCoder:
+        """Given, or built from the training text."""
+        if self._vocabulary is not None:
+            return self._vocabulary
+        if self.settings.backbone not in SIZES:
+            return TokenizerVocabulary(self.settings.backbone)
+        documents = _documents(self.settings.background, "train")
+        words = self.task.words()
+        return Vocabulary.build(documents, self.settings.vocabulary_words, words)
+
+    def shortest_tokens(self) -> int:
+        """Text tokens that hold facts and question."""
+        return self.task.least_tokens(self.vocabulary)
+
+    def split_task(self, split: str, *, direct_only: bool = False) -> Task:
+        """The task as it is drawn in a split."""
+        more: dict[str, Any] = {"form": "direct"} if direct_only else {}
+        return replace(self.task, split=split, **more)
+
+    def batches(
+        self,
+        tokens: int,
+        segment_tokens: int,
+        *,
+        split: str = "train",
+        direct_only: bool = False,
+        batch_size: int | None = None,
+        seed: int | None = None,
+    ) -> Batches:
+        """Batches of one length; kept, because a curriculum comes back to a length."""
+        size = self.settings.batch_size if batch_size is None else batch_size
+        own_seed = self.settings.seed if seed is None else seed
+        if split == "validation":
+            own_seed += _VALIDATION_SEED
+        key = (tokens, segment_tokens, split, direct_only, size, own_seed)
+        if key not in self._made:
+            task = self.split_task(split, direct_only=direct_only)
+            self._made[key] = Batches(
+                task, self.vocabulary, self._noise(split), tokens, size, own_seed, segment_tokens
+            )
+        return self._made[key]
+
+    def _noise(self, split: str) -> Noise:
+        if split not in self._noises:
+            documents = _documents(self.settings.background, split)
+            repeats = self.settings.noise_repeats
+            self._noises[split] = Noise(documents, self.vocabulary, repeats=repeats)
+        return self._noises[split]
+
+
+@lru_cache(maxsize=4)
+def _documents(source: str, split: str) -> tuple[str, ...]:
+    return tuple(load_background(source, split))
+
+
+def class_ids(data: TaskData) -> list[int]:
+    """The first token of each answer's word."""
+    return [int(data.vocabulary.array(word)[0]) for word in data.task.classes]
+
+
+def restore_data(settings: TrainingSettings, vocabulary: Mapping[str, Any]) -> TaskData:
+    """The task of a checkpoint, in its own vocabulary."""
+    return TaskData(settings, vocabulary_from_mapping(vocabulary))

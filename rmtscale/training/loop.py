@@ -1,0 +1,379 @@
+"""The training loop: resumable at any moment, and never waiting for the device without need.
+
+Shape legend: B batch, N text columns of the input.
+
+Losses and right answers are added up on the device and read once per interval; between two
+intervals stages change, metrics are written and the state is kept. Everything random is a function
+of the seed and the step, so that a run that was killed goes on from its last state to the very
+same losses.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.files import write_whole
+from rmtscale.training import metrics, validate
+from rmtscale.training.answerer import Answerer
+from rmtscale.training.backbone import build_rmt
+from rmtscale.training.busy import busy_share
+from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
+from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
+from rmtscale.training.data import TaskData, class_ids
+from rmtscale.training.device import find_device
+from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+from rmtscale.training.learning_rate import learning_rate
+from rmtscale.training.metrics import Interval
+from rmtscale.training.prefetch import Batch, Prefetcher
+from rmtscale.training.settings import TrainingSettings, require_same
+from rmtscale.training.state import Facts, load_state, save_state
+
+
+class Observer(Protocol):
+    """Who watches a training."""
+
+    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None: ...
+
+    def interval(self, interval: Interval) -> None: ...
+
+
+class Silent:
+    """Nobody."""
+
+    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None:
+        pass
+
+    def interval(self, interval: Interval) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a call ended."""
+
+    finished: bool
+    """All steps are done; otherwise the time was up."""
+    step: int
+    best_accuracy: float
+
+
+def train(
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    device: str | None = None,
+    max_seconds: float | None = None,
+    save_seconds: float = 30.0,
+    measure_busy: bool = False,
+    observer: Observer | None = None,
+) -> Result:
+    """Trains in ``folder``, or goes on with what is there.
+
+    Args:
+        settings: all of it.
+        folder: gets settings, state, metrics and checkpoints.
+        device: ``cpu`` or ``cuda``; None takes the GPU if there is one.
+        max_seconds: stop, with a state, at the first interval after this.
+        save_seconds: keep a state at the first interval after this.
+        measure_busy: watch one interval of each stage with torch's profiler, which slows it down:
+            what share of the time a kernel ran. A GPU only.
+        observer: is told of every interval.
+
+    Raises:
+        BadInput: settings that cannot be, or another training in the folder.
+        CheckFailed: the loss is no longer finite.
+    """
+    began = monotonic()
+    run = _Run(settings, folder, device, observer or Silent())
+    run.measure_busy = measure_busy and run.accelerator.device.type == "cuda"
+    return run.go(began, max_seconds, save_seconds)
+
+
+def averaged_decay(settings: TrainingSettings, step: int) -> float:
+    """Of the averaged weights at a step: low at first, so that the random start is forgotten."""
+    return min(settings.ema_decay, (1 + step) / (10 + step))
+
+
+class _Run:
+    """One call of ``train``."""
+
+    def __init__(
+        self, settings: TrainingSettings, folder: Path, device: str | None, observer: Observer
+    ) -> None:
+        self.settings, self.folder, self.observer = settings, folder, observer
+        if (folder / SETTINGS).is_file():
+            require_same(folder / SETTINGS, settings)
+        elif (folder / STATE).exists():
+            raise BadInput(f"output {str(folder)!r}: a state without {SETTINGS}, expected --force")
+        self.data = TaskData(settings)
+        self.accelerator = _accelerator(settings, device)
+        rmt = build_rmt(settings, len(self.data.vocabulary), len(self.data.task.classes))
+        self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
+        plain = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
+        if settings.init_from is not None:
+            _take_weights(plain, settings)
+        on_gpu = self.accelerator.device.type == "cuda"
+        optimizer = torch.optim.AdamW(
+            plain.parameters(),
+            lr=settings.learning_rate,
+            betas=(0.9, settings.beta2),
+            weight_decay=settings.weight_decay,
+            fused=on_gpu,
+        )
+        self.model, self.optimizer = self.accelerator.prepare(plain, optimizer)
+        self.plain: Answerer = self.accelerator.unwrap_model(self.model)
+        # Not a copy of the whole: a compiled step would be that of the model it was made for.
+        self.averaged = Answerer(copy.deepcopy(self.plain.rmt), class_ids(self.data))
+        self.averaged.to(self.accelerator.device).eval().requires_grad_(False)
+        self.facts = Facts(step=0, progress=Progress(), seconds=0.0)
+        self.measure_busy = False
+        self._watched: set[int] = set()
+
+    @property
+    def main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    def go(self, began: float, max_seconds: float | None, save_seconds: float) -> Result:
+        self._resume()
+        settings, folder = self.settings, self.folder
+        self.observer.begin(settings, self.stages, self.facts.step)
+        saved = monotonic()
+        prefetcher: Prefetcher | None = None
+        try:
+            while self.facts.step < settings.steps:
+                if prefetcher is None:
+                    prefetcher = self._prefetch()
+                stage = self.facts.progress.stage
+                interval = self._watched_interval(prefetcher)
+                if self.facts.progress.stage != stage:
+                    prefetcher.close()
+                    prefetcher = None
+                    self._keep_stage(stage)
+                finished = self.facts.step >= settings.steps
+                interval = self._validated(interval, stage, finished)
+                if self.main:
+                    metrics.append(folder / METRICS, interval)
+                    self.observer.interval(interval)
+                now = monotonic()
+                over = max_seconds is not None and now - began >= max_seconds
+                over = self._agree(over)
+                if self.main and (finished or over or now - saved >= save_seconds):
+                    self._save()
+                    saved = now
+                if over:
+                    break
+        finally:
+            if prefetcher is not None:
+                prefetcher.close()
+        finished = self.facts.step >= settings.steps
+        if finished and self.main and not (folder / LAST).exists():
+            self._export(LAST, self.facts.progress.stage, None)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return Result(finished, self.facts.step, self.facts.best_accuracy)
+
+    def _resume(self) -> None:
+        state = self.folder / STATE
+        if state.is_file():
+            self.facts = load_state(state, self.plain, self.averaged, self.optimizer)
+        if self.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            metrics.keep_until(self.folder / METRICS, self.facts.step)
+            write_whole(self.folder / SETTINGS, self.settings.to_json())
+        self.accelerator.wait_for_everyone()
+
+    def _save(self) -> None:
+        save_state(self.folder / STATE, self.plain, self.averaged, self.optimizer, self.facts)
+
+    def _prefetch(self) -> Prefetcher:
+        settings, newest = self.settings, self.facts.progress.stage
+        segment_tokens = self.plain.segment_tokens
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+
+        def make(step: int) -> Batch:
+            drawn = draw(settings, self.stages, newest, step, segment_tokens)
+            direct = self.stages[drawn.stage].direct_only
+            batches = self.data.batches(
+                drawn.tokens,
+                segment_tokens,
+                direct_only=direct,
+                batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
+            )
+            found = batches.batch(step * ranks + rank)
+            ids, answers = torch.from_numpy(found.ids), torch.from_numpy(found.answers)
+            return Batch(step, drawn, ids, answers)
+
+        device = self.accelerator.device
+        pin_for = device if device.type == "cuda" else None
+        return Prefetcher(make, self.facts.step, settings.steps, pin_for=pin_for)
+
+    def _watched_interval(self, prefetcher: Prefetcher) -> Interval:
+        """An interval; one of each stage, not its first, under the profiler where asked for."""
+        progress = self.facts.progress
+        begun = progress.stage_steps >= self.settings.log_every
+        if not self.measure_busy or progress.stage in self._watched or not begun:
+            return self._interval(prefetcher)
+        self._watched.add(progress.stage)
+        interval, share = busy_share(lambda: self._interval(prefetcher))
+        return replace(interval, device_busy_share=share)
+
+    def _interval(self, prefetcher: Prefetcher) -> Interval:
+        """Steps up to the next multiple of ``log_every``."""
+        settings, progress, first = self.settings, self.facts.progress, self.facts.step
+        last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
+        sums = torch.zeros(5, device=self.accelerator.device)
+        tokens, rate = 0, 0.0
+        start, waited = perf_counter(), prefetcher.waited_seconds
+        for step in range(first, last):
+            batch = prefetcher.next()
+            rate = learning_rate(settings, self.stages[progress.stage], step)
+            loss, correct = self._step(batch, rate)
+            rows = batch.ids_BN.shape[0]
+            newest = float(batch.draw.stage == progress.stage)
+            sums[0] += loss
+            sums[1] += correct
+            sums[2] += newest * correct
+            sums[3] += newest * rows
+            sums[4] += rows
+            tokens += batch.ids_BN.numel()
+        sums = self.accelerator.reduce(sums, "sum")
+        loss_sum, right, newest_right, newest_rows, rows_sum = sums.tolist()
+        seconds = perf_counter() - start
+        ranks, steps = self.accelerator.num_processes, last - first
+        if not math.isfinite(loss_sum):
+            raise CheckFailed(
+                f"loss is not finite between steps {first} and {last}; the last state is kept, "
+                "expected a lower --learning-rate"
+            )
+        newest_accuracy = newest_right / newest_rows if newest_rows else None
+        after = advance(settings, progress, self.stages, steps, newest_accuracy)
+        self.facts = replace(
+            self.facts, step=last, progress=after, seconds=self.facts.seconds + seconds
+        )
+        return Interval(
+            step=last,
+            stage=progress.stage,
+            stage_name=self.stages[progress.stage].name,
+            loss=loss_sum / (steps * ranks),
+            accuracy=right / rows_sum,
+            newest_accuracy=newest_accuracy,
+            learning_rate=rate,
+            tokens=tokens * ranks,
+            seconds=seconds,
+            tokens_per_second=tokens * ranks / seconds,
+            waiting_share=(prefetcher.waited_seconds - waited) / seconds,
+        )
+
+    def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update; nothing in here waits for the device."""
+        # What a pretrained backbone drops out is a function of the step as well.
+        torch.manual_seed(self.settings.seed * 1_000_003 + batch.step)
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        ids_BN, answers_B = batch.to(self.accelerator.device)
+        loss, correct = self.model(ids_BN, answers_B, batch.draw.rolled_segments)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        decay = averaged_decay(self.settings, batch.step)
+        average: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self.averaged.parameters()), list(self.plain.parameters()), None)
+        return loss.detach(), correct
+
+    def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
+        """With the accuracy of the averaged weights, where it is time; keeps the best ones."""
+        if not self.main or (interval.step % self.settings.validate_every and not finished):
+            return interval
+        found = self._validate(self.stages[stage])
+        accuracy = validate.mean(list(found.values()))
+        facts = self.facts
+        if (stage, accuracy) >= (facts.best_stage, facts.best_accuracy):
+            self.facts = replace(facts, best_stage=stage, best_accuracy=accuracy)
+            self._export(BEST, stage, found)
+        if finished:
+            self._export(LAST, stage, found)
+            self._keep_stage(stage)
+        return replace(interval, validation=found)
+
+    def _validate(self, stage: Stage) -> dict[str, float]:
+        settings, segment_tokens = self.settings, self.plain.segment_tokens
+        lengths = {str(stage.segments): stage.tokens}
+        if stage.roll_in_segments or stage is self.stages[-1]:
+            chosen = settings.validation_segments
+            lengths |= {str(count): count * segment_tokens for count in chosen}
+        found = {}
+        with self._autocast():
+            for name, tokens in lengths.items():
+                batches = self.data.batches(
+                    tokens, segment_tokens, split="validation", direct_only=stage.direct_only
+                )
+                found[name] = validate.accuracy(
+                    self.averaged,
+                    lambda index, made=batches: made.batch(index)[:2],  # type: ignore[misc]
+                    settings.validation_samples,
+                    settings.batch_size,
+                    self.accelerator.device,
+                )
+        return found
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    def _keep_stage(self, stage: int) -> None:
+        """The averaged weights at the end of a stage of whole segments: Figure 4 needs them."""
+        if self.main and self.settings.keep_stages and self.stages[stage].whole:
+            name = f"{STAGES}/segments-{self.stages[stage].segments}"
+            self._export(name, stage, self._validate(self.stages[stage]))
+
+    def _export(self, name: str, stage: int, found: dict[str, float] | None) -> None:
+        trained = Trained(
+            step=self.facts.step,
+            stage=self.stages[stage].name,
+            segments=self.stages[stage].segments,
+            validation=found,
+        )
+        export_checkpoint(self.folder / name, self.averaged, self.settings, self.data, trained)
+
+    def _agree(self, over: bool) -> bool:
+        """All processes stop, or none."""
+        if self.accelerator.num_processes == 1:
+            return over
+        flag = torch.tensor(float(over), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item() > 0)
+
+
+def _accelerator(settings: TrainingSettings, device: str | None) -> Accelerator:
+    cpu = find_device(device).type == "cpu"
+    # bf16 is for the GPU; a CPU emulates it at a fraction of the speed.
+    precision = "bf16" if settings.precision == "bf16" and not cpu else "no"
+    # After a roll-in the initial memory has no gradient, which DDP has to be told to expect.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused])
+
+
+def _take_weights(answerer: Answerer, settings: TrainingSettings) -> None:
+    """Begins with the weights of a checkpoint."""
+    assert settings.init_from is not None, "asked for"
+    kept = load_checkpoint(Path(settings.init_from), settings.task)
+    own, other = answerer.rmt.state_dict(), kept.answerer.rmt.state_dict()
+    if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in other.items()}:
+        raise BadInput(
+            f"init from {settings.init_from!r}: its model has other sizes, expected those of "
+            f"{settings.backbone} with {settings.memory_tokens} memory tokens"
+        )
+    answerer.rmt.load_state_dict(other)

@@ -1,0 +1,93 @@
+"""Metrics of a training: one JSON line per interval, read back to go on and to report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmtscale.errors import BadInput
+from rmtscale.files import write_whole
+from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The steps since the line before."""
+
+    schema_version: int = SCHEMA_VERSION
+    step: int
+    """Steps done at its end."""
+    stage: int
+    stage_name: str
+    loss: float
+    """Mean over the steps."""
+    accuracy: float
+    """Of all batches."""
+    newest_accuracy: float | None
+    """Of the batches of the newest stage; None where there were none."""
+    learning_rate: float
+    """Of the last step."""
+    tokens: int
+    """Text tokens read, those of the roll-in with them, on all devices."""
+    seconds: float
+    tokens_per_second: float
+    waiting_share: float
+    """Share of the time in which the step waited for its data."""
+    device_busy_share: float | None = None
+    """Share of the time in which a kernel of this process ran on the GPU; where it was watched."""
+    validation: dict[str, float] | None = None
+    """Accuracy of the averaged weights by number of segments, where they were validated."""
+
+    def outcome(self) -> tuple[object, ...]:
+        """What does not depend on the clock: the same after a kill as without."""
+        return (
+            self.step,
+            self.stage,
+            self.loss,
+            self.accuracy,
+            self.newest_accuracy,
+            self.learning_rate,
+            self.tokens,
+            self.validation,
+        )
+
+
+def read_metrics(path: Path, until_step: int | None = None) -> list[Interval]:
+    """The intervals of a file, none after ``until_step``; a torn last line is left out.
+
+    Raises:
+        BadInput: a line of another version, or one that is no interval before the last.
+    """
+    if not path.is_file():
+        return []
+    *lines, _torn = path.read_text(encoding="utf-8").split("\n")
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            mapping = json.loads(line)
+            if mapping.get("schema_version") != SCHEMA_VERSION:
+                raise Misfit(f"schema version {mapping.get('schema_version')!r}")
+            found.append(from_mapping(Interval, mapping))
+        except (ValueError, AttributeError) as error:
+            raise BadInput(f"metrics {str(path)!r}, line {number}: {error}") from error
+    return [one for one in found if until_step is None or one.step <= until_step]
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Forgets intervals after ``step``: they will be run, and written, again."""
+    if path.is_file():
+        kept = read_metrics(path, step)
+        write_whole(path, "".join(_line(one) for one in kept))
+
+
+def append(path: Path, interval: Interval) -> None:
+    """Adds one line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_line(interval))
+
+
+def _line(interval: Interval) -> str:
+    return json.dumps(to_mapping(interval), separators=(",", ":")) + "\n"

@@ -1,0 +1,109 @@
+"""Batches made ahead of time by a thread, in page-locked memory where there is a GPU.
+
+Shape legend: B batch, N text columns of the input.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from rmtscale.training.curriculum import Draw
+
+_DEPTH = 6
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's data, on the host."""
+
+    step: int
+    draw: Draw
+    ids_BN: Tensor
+    answers_B: Tensor
+
+    def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """On the device; the copy runs beside the step before."""
+        return (
+            self.ids_BN.to(device, non_blocking=True),
+            self.answers_B.to(device, non_blocking=True),
+        )
+
+    def pinned(self) -> Batch:
+        """The same in page-locked memory, which a GPU can copy from by itself."""
+        return Batch(self.step, self.draw, self.ids_BN.pin_memory(), self.answers_B.pin_memory())
+
+
+class Prefetcher:
+    """Batches of consecutive steps, in order.
+
+    What a batch is depends on its step alone, so that batches made for a stage that has ended can
+    be thrown away and made again for the next.
+
+    Args:
+        make: the batch of a step.
+        start, stop: steps, the last one not included.
+        pin_for: use page-locked memory, for copies to this GPU.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Batch],
+        start: int,
+        stop: int,
+        *,
+        pin_for: torch.device | None = None,
+    ) -> None:
+        self._make, self._steps, self._pin_for = make, range(start, stop), pin_for
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(_DEPTH)
+        self._closed = threading.Event()
+        self.waited_seconds = 0.0
+        """Time ``next`` has waited for data so far."""
+        self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            if self._pin_for is not None:
+                # Each thread has its own; without this all processes would open the first GPU.
+                torch.cuda.set_device(self._pin_for)
+            for step in self._steps:
+                batch = self._make(step)
+                self._put(batch if self._pin_for is None else batch.pinned())
+                if self._closed.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException) -> None:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def next(self) -> Batch:
+        """The next step's batch.
+
+        Raises:
+            whatever making it raised.
+        """
+        start = perf_counter()
+        item = self._queue.get()
+        self.waited_seconds += perf_counter() - start
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Ends the thread; what was made is thrown away."""
+        self._closed.set()
+        self._thread.join()

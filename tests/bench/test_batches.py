@@ -1,0 +1,40 @@
+"""How fast samples are made: the data must never keep a GPU waiting."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+from rmtscale.tasks.background import load_background
+from rmtscale.tasks.batches import Batches
+from rmtscale.tasks.catalog import make_task
+from rmtscale.tasks.noise import Noise
+from rmtscale.tasks.vocabulary import Vocabulary
+
+BATCH, SEGMENTS, SEGMENT_TOKENS = 64, 7, 500
+TOKENS_PER_SECOND = 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("memorize", {}),
+        ("detect-memorize", {}),
+        ("detect-memorize", {"persons": 4, "distractors": 6}),
+        ("reasoning", {"distractors": 2}),
+    ],
+)
+def test_batches_of_seven_segments(benchmark: Any, name: str, options: dict[str, Any]) -> None:
+    """64 samples of 7 segments of 500 tokens, at 5 million tokens per second or more."""
+    task = make_task(name, **options)
+    documents = load_background("python")
+    vocabulary = Vocabulary.build(documents, 4000, task.words())
+    noise = Noise(documents, vocabulary)
+    tokens = SEGMENTS * SEGMENT_TOKENS
+    batches = Batches(task, vocabulary, noise, tokens, BATCH, 0, SEGMENT_TOKENS)
+    number = count()
+    benchmark.pedantic(lambda: batches.batch(next(number)), rounds=20, warmup_rounds=2)
+    seconds = benchmark.stats.stats.median
+    assert BATCH * tokens / seconds > TOKENS_PER_SECOND

@@ -1,0 +1,160 @@
+"""The commands train and evaluate, and reproduce where it trains: as a user gives them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_training import write_background
+
+from rmtscale.errors import CheckFailed
+from rmtscale.experiments import training_runs
+from rmtscale.experiments.memory_tasks import plan
+from rmtscale.training.settings import TrainingSettings
+
+TINY = """
+--backbone gpt-neox-tiny --segment-size 32 --memory-tokens 2 --segments 2 --roll-in 4 --steps 16
+--batch-size 8 --learning-rate 2e-3 --device cpu --set vocabulary_words=120 --set start_tokens=[16]
+--set log_every=4 --set validate_every=8 --set stage_min_steps=4 --set stage_max_steps=4
+--set validation_samples=8 --set warmup_steps=2
+""".split()
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory) -> Path:
+    return write_background(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture
+def trained(rmtscale, background, tmp_path) -> Path:
+    out = tmp_path / "run"
+    given = ["--background", str(background), "--out", str(out)]
+    done = rmtscale("train", "--task", "detect-memorize", *given, *TINY)
+    assert done.code == 0, done.err
+    assert "done; evaluate it with: rmtscale evaluate" in done.out
+    assert done.err.count("\n") == 4
+    assert "step 16 [4/4] 2 segments, roll-in 4: loss" in done.err
+    return out
+
+
+def test_train_then_evaluate(rmtscale, trained, background):
+    best = str(trained / "best")
+    given = ["--background", str(background), "--samples", "20", "--batch-size", "10"]
+    done = rmtscale("evaluate", best, "--segments", "1,2,4", *given, "--probe", "--device", "cpu")
+    assert done.code == 0, done.err
+    assert max(len(line.rstrip()) for line in done.out.splitlines()) <= 80
+    assert "detect-memorize, trained on 2 segments of 32" in done.out
+    assert "answers were" in done.out
+    again = rmtscale(
+        "evaluate", best, "--segments", "1,2,4", *given, "--device", "cpu", "--format", "json"
+    )
+    rows = json.loads(again.out)["rows"]
+    assert [row["segments"] for row in rows] == [1, 2, 4]
+    assert [row["tokens"] for row in rows] == [28, 56, 112]
+    assert all(row["accuracy"] == row["correct"] / 20 for row in rows)
+    assert again.err.count("(in the file already)") == 3
+
+
+def test_going_on_and_beginning_anew(rmtscale, trained, background):
+    given = ["--background", str(background), "--out", str(trained), *TINY]
+    command = ["train", "--task", "detect-memorize", *given]
+    again = rmtscale(*command, "--format", "json")
+    row = json.loads(again.out)["rows"][0]
+    assert (row["steps"], row["finished"]) == (16, True)
+    other = rmtscale(*command, "--seed", "1")
+    assert other.code == 2
+    assert "error: seed 1: the training in" in other.err
+    forced = rmtscale(*command, "--seed", "1", "--force")
+    assert forced.code == 0
+    assert "step 4 [1/4]" in forced.err
+
+
+def test_stopped_by_the_clock(rmtscale, background, tmp_path):
+    given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
+    done = rmtscale("train", *given, "--max-seconds", "0.001")
+    assert done.code == 0
+    assert "stopped at step 4 of 16; the same command goes on" in done.out
+
+
+def test_the_end_is_moved_to_the_time_there_is(rmtscale, background, tmp_path):
+    given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
+    command = ["train", *given, "--steps", "400"]
+    early = rmtscale(*command, "--finish-within", "1")
+    assert (early.code, "has no speed yet" in early.err) == (2, True)
+    for _ in range(2):
+        assert rmtscale(*command, "--max-seconds", "0.001").code == 0
+    done = rmtscale(*command, "--finish-within", "0.001", "--format", "json")
+    row = json.loads(done.out)["rows"][0]
+    assert (row["steps"], row["finished"]) == (12, True)
+
+
+def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
+    from rmtscale.evaluation import evaluate
+
+    seen = []
+
+    def stop(checkpoint, settings, *_, **__):
+        seen.append(settings.background)
+        return []
+
+    monkeypatch.setattr(evaluate, "evaluate", stop)
+    monkeypatch.chdir(tmp_path)
+    done = rmtscale("evaluate", str(trained / "best"), "--device", "cpu")
+    assert seen == ["python"]
+    assert "which it was trained with, is not here" in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train --out x --task forget", "task 'forget': expected one of memorize"),
+        ("train --out x --set colour=1", "setting 'colour': expected one of task"),
+        ("train --out x --set steps", "--set 'steps': expected NAME=VALUE"),
+        ("train --out x --set steps=many", "steps: 'many' is no int"),
+        ("train --out x --recipe soup", "recipe 'soup': expected one of memorize-0"),
+        ("train --out x --option persons", "--option 'persons': expected NAME=VALUE"),
+        ("train --out x --device tpu", "device 'tpu': expected cpu or cuda"),
+        ("train --out x --roll-in 0", "roll-in '0': expected 1 or more"),
+        ("evaluate x", "checkpoint 'x': expected a folder with task.json"),
+        ("evaluate x --segments 0", "segments '0': expected 1 or more"),
+        ("reproduce figure-2 --quick", "--quick: figure-2 trains nothing"),
+        ("reproduce figure-4 --seeds one", "seeds 'one': expected a list"),
+        ("reproduce figure-4 --seeds 9 --runs x", "seed 9: expected 0, 1 or 2"),
+        ("reproduce figure-4 --jobs 0", "jobs 0: expected a whole number of 1 or more"),
+    ],
+)
+def test_bad_input(rmtscale, tmp_path, monkeypatch, line, words):
+    monkeypatch.chdir(tmp_path)
+    done = rmtscale(*line.split())
+    assert done.code == 2, done.err
+    assert words in done.err
+    assert done.err.startswith("error: ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_checkpoint_of_another_task(rmtscale, trained):
+    done = rmtscale("evaluate", str(trained / "best"), "--task", "reasoning")
+    assert done.code == 2
+    assert "is of the task 'detect-memorize': expected 'reasoning'" in done.err
+
+
+def test_side_by_side(background, tmp_path):
+    """In processes of their own: one is stopped by the clock, the other cannot go on."""
+    wanted = plan("figure-11", quick=True, background=str(background))
+    how = training_runs.How(
+        runs=tmp_path, background=str(background), device="cpu", jobs=2, max_seconds=0.5
+    )
+    assert training_runs.unfinished(wanted, tmp_path) == list(wanted.recipes)
+    command = training_runs.training_command("quick-curriculum-0", how, 90.0)
+    assert command[2:6] == ["rmtscale", "train", "--recipe", "quick-curriculum-0"]
+    assert command[-2:] == ["--max-seconds", "90"]
+    other = tmp_path / "quick-no-curriculum-0"
+    other.mkdir()
+    (other / "settings.json").write_text(TrainingSettings(seed=5).to_json())
+    with pytest.raises(CheckFailed, match="training of quick-no-curriculum-0 failed: see training"):
+        training_runs.train_all(wanted, how)
+    assert "expected the same, another --out" in (other / training_runs.LOG).read_text()
+    log = (tmp_path / "quick-curriculum-0" / training_runs.LOG).read_text()
+    assert "the same command goes on" in log
+    assert training_runs.unfinished(wanted, tmp_path) == list(wanted.recipes)

@@ -1,0 +1,163 @@
+"""Evaluation: the numbers of a slow one, sample by sample; resumable; memory; bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import tiny_settings, write_background
+
+from rmtscale.errors import BadInput
+from rmtscale.evaluation.evaluate import (
+    EvaluationSettings,
+    background_name,
+    data_of,
+    evaluate,
+    right_answers,
+)
+from rmtscale.evaluation.reading import Reader
+from rmtscale.evaluation.wilson import wilson_interval
+from rmtscale.records.evaluation import EvaluationStore
+from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
+from rmtscale.training.layout import BEST
+from rmtscale.training.loop import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory) -> Path:
+    return write_background(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module", params=["gpt-neox-tiny", "modernbert-tiny"])
+def checkpoint(request, background, tmp_path_factory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("run")
+    settings = tiny_settings(
+        background, backbone=request.param, task="detect-memorize", steps=60, stage_max_steps=40
+    )
+    train(settings, folder, device="cpu")
+    return load_checkpoint(folder / BEST)
+
+
+def asked(background: Path, **more) -> EvaluationSettings:
+    values = {"segments": (1, 3), "samples": 25, "batch_size": 10, "background": str(background)}
+    return EvaluationSettings(**{**values, **more})
+
+
+def test_it_is_what_one_by_one_gives(checkpoint, background):
+    answerer = checkpoint.answerer
+    tokens = 40 * answerer.segment_tokens  # more than one chunk
+    data = data_of(checkpoint, str(background))
+    batches = data.batches(tokens, answerer.segment_tokens, split="validation", batch_size=10)
+    right, seconds, ids_bytes = right_answers(Reader(answerer, CPU), batches, 25)
+    slow = []
+    for index in range(25):
+        batch = batches.batch(index // 10)
+        ids = torch.from_numpy(batch.ids[index % 10 : index % 10 + 1])
+        with torch.no_grad():
+            out = answerer.rmt(ids)
+        logits = out.logits[:, -1][:, answerer.class_ids_C] if answerer.decoder else out.logits
+        slow.append(int(logits.argmax()) == int(batch.answers[index % 10]))
+    assert right == slow
+    assert seconds > 0
+    assert ids_bytes == 10 * tokens * 4
+
+
+def test_records(checkpoint, background, tmp_path):
+    store = EvaluationStore(tmp_path / "evaluation.jsonl")
+    told = []
+    records = evaluate(
+        checkpoint,
+        asked(background),
+        store,
+        device=CPU,
+        observe=lambda one, known: told.append((one.point.segments, known)),
+    )
+    assert told == [(1, False), (3, False)]
+    one = records[0]
+    assert one.point.tokens == checkpoint.answerer.segment_tokens
+    assert one.accuracy == one.correct / 25
+    assert (one.low, one.high) == wilson_interval(one.correct, 25)
+    assert one.trained_steps == 60
+    assert one.memory.peak_resident_bytes > one.memory.baseline_resident_bytes > 0
+    assert one.point.background == background.name
+    assert str(background.parent) not in store.path.read_text()
+    # Again, and with one length more: only that one is read.
+    told.clear()
+    again = evaluate(
+        checkpoint,
+        asked(background, segments=(1, 2, 3)),
+        store,
+        device=CPU,
+        observe=lambda one, known: told.append((one.point.segments, known)),
+    )
+    assert told == [(1, True), (2, False), (3, True)]
+    assert again[0] == records[0]
+    assert len(store.read()) == 3
+
+
+def test_a_torn_file_goes_on(checkpoint, background, tmp_path):
+    store = EvaluationStore(tmp_path / "evaluation.jsonl")
+    evaluate(checkpoint, asked(background, segments=(1,)), store, device=CPU)
+    with store.path.open("ab") as file:
+        file.write(b'{"schema_version":1,"point":{"ta')
+    evaluate(checkpoint, asked(background, segments=(1, 2)), store, device=CPU)
+    assert [record.point.segments for record in store.read()] == [1, 2]
+
+
+def test_other_samples_for_long_inputs(background):
+    settings = asked(background, samples=1000, long_samples=200)
+    assert [settings.samples_at(count) for count in (1, 256, 257, 4096)] == [1000, 1000, 200, 200]
+
+
+def test_options_of_the_task(checkpoint, background):
+    data = data_of(checkpoint, str(background), {"placement": "start"})
+    tokens = 2 * checkpoint.answerer.segment_tokens
+    batches = data.batches(tokens, checkpoint.answerer.segment_tokens, batch_size=10)
+    assert not batches.batch(0).fact_positions.any()
+
+
+def test_more_segments_than_text_without_repeats(checkpoint, background, tmp_path):
+    settings = asked(background, segments=(1000,), noise_repeats=False)
+    with pytest.raises(
+        BadInput, match=r"noise of \d+ tokens without repeats: expected \d+ or less"
+    ):
+        evaluate(checkpoint, settings, EvaluationStore(tmp_path / "x.jsonl"), device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"segments": ()}, "segments: expected one or more"),
+        ({"segments": (0,)}, "segments 0: expected a whole number of 1 or more"),
+        ({"samples": 0}, "samples 0"),
+        ({"batch_size": 0}, "batch size 0"),
+    ],
+)
+def test_what_cannot_be_asked(background, more, words):
+    with pytest.raises(BadInput, match=words):
+        asked(background, **more)
+
+
+def test_bf16_is_for_a_gpu(checkpoint):
+    with pytest.raises(BadInput, match="precision 'bf16' on a CPU: expected fp32"):
+        Reader(checkpoint.answerer, CPU, "bf16")
+    with pytest.raises(BadInput, match="precision 'fp8': expected one of fp32, bf16"):
+        Reader(checkpoint.answerer, CPU, "fp8")
+
+
+def test_wilson():
+    # The worked example of textbooks: 15 of 50.
+    assert wilson_interval(15, 50) == pytest.approx((0.1910, 0.4375), abs=1e-4)
+    assert wilson_interval(200, 200) == pytest.approx((0.98116, 1.0), abs=1e-5)
+    assert wilson_interval(0, 10)[0] == 0.0
+    low, high = wilson_interval(500, 1000)
+    assert low + high == pytest.approx(1.0)
+
+
+def test_names_of_backgrounds():
+    assert background_name("/somewhere/prose") == "prose"
+    assert background_name("python") == "python"
+    assert background_name("hf:owner/name") == "hf:owner/name"

@@ -1,0 +1,63 @@
+"""Figure 11 from records: with a curriculum, without, and claims that can fail."""
+
+from __future__ import annotations
+
+from synthetic_evaluations import curve
+
+from rmtscale.experiments import figure_11 as experiment
+from rmtscale.experiments.memory_tasks import GENERALIZATION_SEGMENTS, recipes
+from rmtscale.records.evaluation import EvaluationRecord
+from rmtscale.records.mapping import to_mapping
+from rmtscale.report.claims import Claim
+
+
+def records(with_it: float = 1.0, without: float = 1 / 6) -> list[EvaluationRecord]:
+    return [
+        one
+        for seed in (0, 1)
+        for wanted, accuracy in ((True, with_it), (False, without))
+        for one in curve(
+            GENERALIZATION_SEGMENTS,
+            accuracy,
+            trained_seed=seed,
+            trained_segments=4,
+            trained_curriculum=wanted,
+        )
+    ]
+
+
+def claims(found: list[EvaluationRecord]) -> dict[str, Claim]:
+    made = experiment.check_claims(experiment.by_way(found), 4)
+    return {claim.text: claim for claim in made}
+
+
+def test_all_hold() -> None:
+    found = claims(records())
+    assert {claim.outcome for claim in found.values()} == {"pass"}
+    assert len(found) == 2 * 6
+
+
+def test_learning_without_it_fails() -> None:
+    assert claims(records(without=0.9))["without, seed 1: read 4"].outcome == "fail"
+
+
+def test_not_learning_with_it_fails() -> None:
+    found = claims(records(with_it=0.5))
+    assert found["with, seed 0: learned on 4 segments"].outcome == "pass"
+    assert found["with, seed 0: read 4"].outcome == "fail"
+    assert found["with, seed 0: read 15"].outcome == "fail"
+
+
+def test_nothing_but_the_curriculum_differs() -> None:
+    known = recipes()
+    one, other = to_mapping(known["curriculum-1"]), to_mapping(known["no-curriculum-1"])
+    assert {name for name in one if one[name] != other[name]} == {"curriculum"}
+
+
+def test_from_records(rmtscale, tmp_path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(one.to_line() + "\n" for one in records()))
+    out = tmp_path / "out"
+    done = rmtscale("reproduce", "figure-11", "--records", str(path), "--out", str(out))
+    assert done.code == 0, done.err
+    assert "no curriculum, seed 1" in (out / "README.md").read_text()

@@ -1,0 +1,130 @@
+"""Figure 5 from records: the reference points, targets, constant memory, every seed shown."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic_evaluations import MIB, curve
+
+from rmtscale.experiments import figure_5 as experiment
+from rmtscale.experiments.memory_tasks import RETENTION_SEGMENTS, SEEDS, TASKS
+from rmtscale.records.evaluation import EvaluationRecord
+from rmtscale.records.measurement import Memory
+from rmtscale.report.claims import Claim
+
+
+def records(accuracy: float = 1.0, **values: object) -> list[EvaluationRecord]:
+    return [
+        one
+        for task in TASKS
+        for seed in SEEDS
+        for one in curve(RETENTION_SEGMENTS, accuracy, task=task, trained_seed=seed, **values)
+    ]
+
+
+def claims(found: list[EvaluationRecord], *, long: bool = True) -> dict[str, Claim]:
+    ours = experiment.by_task(found)
+    made = experiment.check_claims(ours, experiment.paper_curves(), long=long)
+    return {claim.text: claim for claim in made}
+
+
+def test_the_papers_points() -> None:
+    paper = experiment.paper_curves()
+    assert {task: points[4096] for task, points in paper.items()} == {
+        "memorize": 0.9056,
+        "detect-memorize": 0.9607,
+        "reasoning": 0.8190,
+    }
+    assert list(paper["memorize"]) == [2**power for power in range(1, 13)]
+
+
+def test_all_hold() -> None:
+    found = claims(records())
+    assert {claim.outcome for claim in found.values()} == {"pass"}
+    assert len(found) == 9 * 4
+    assert (
+        found["Memorize, seed 2: at least the paper's at every length"].ours == "at all 12 lengths"
+    )
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "task", "outcome"),
+    [
+        (0.995, "Memorize, seed 0: 99.50 % at 4,096 segments", "pass"),
+        (0.994, "Memorize, seed 0: 99.50 % at 4,096 segments", "fail"),
+        (0.98, "Detect & Memorize, seed 0: 98.00 % at 4,096 segments", "pass"),
+        (0.97, "Detect & Memorize, seed 0: 98.00 % at 4,096 segments", "fail"),
+        (0.90, "Reasoning, seed 0: 90.00 % at 4,096 segments", "pass"),
+        (0.89, "Reasoning, seed 0: 90.00 % at 4,096 segments", "fail"),
+    ],
+)
+def test_targets(accuracy: float, task: str, outcome: str) -> None:
+    assert claims(records(accuracy))[task].outcome == outcome
+
+
+def test_below_the_paper_says_where() -> None:
+    def forgets(count: int) -> float:
+        return 1.0 if count < 2048 else 0.6
+
+    found = claims(curve(RETENTION_SEGMENTS, forgets))
+    claim = found["Memorize, seed 0: at least the paper's at every length"]
+    assert claim.outcome == "fail"
+    assert claim.ours == "below it at 2 of 12, most at 4,096: 60.00 % against 90.56 %"
+
+
+def test_growing_memory_fails() -> None:
+    grown = [
+        one
+        for count in RETENTION_SEGMENTS
+        for one in curve([count], 1.0, memory=Memory(peak_allocated_bytes=300 * MIB + 4096 * count))
+    ]
+    text = "Memorize, seed 0: memory constant in length, measured"
+    assert claims(grown)[text].outcome == "fail"
+    assert claims(records())[text].outcome == "pass"
+    assert claims(records())[text].ours == "300.0 MiB at 4,096, 0.0 % over all"
+
+
+def test_on_a_cpu_ids_are_left_out() -> None:
+    made = [
+        one
+        for count in (2, 64, 1024)
+        for one in curve(
+            [count],
+            1.0,
+            memory=Memory(peak_resident_bytes=500 * MIB + 400 * 504 * count),
+            device="cpu",
+        )
+    ]
+    text = "Memorize, seed 0: memory constant in length, measured"
+    assert claims(made)[text].ours == "500.0 MiB at 1,024, 0.0 % over all"
+
+
+def test_a_short_evaluation_cannot_tell() -> None:
+    found = claims(curve([1, 2, 7], 1.0))
+    assert found["Memorize, seed 0: learned"].outcome == "pass"
+    assert found["Memorize, seed 0: 99.50 % at 4,096 segments"].outcome == "not measurable"
+
+
+def test_the_toy_size_is_held_against_chance() -> None:
+    found = claims(curve([1, 2, 7], 0.18), long=False)
+    assert set(found) == {
+        "Detect & Memorize: trained and evaluated",
+        "Reasoning: trained and evaluated",
+        "Memorize, seed 0: learned",
+        "Memorize, seed 0: memory constant in length, measured",
+    }
+    assert found["Memorize, seed 0: learned"].outcome == "fail"
+
+
+def test_from_records(rmtscale, tmp_path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(one.to_line() + "\n" for one in records()))
+    done = rmtscale("reproduce", "figure-5", "--records", str(path), "--out", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "| 4,096 | 2,064,384 | 100.00 % (99.62 to 100.00) |" in text
+
+
+def test_no_records(rmtscale, tmp_path) -> None:
+    done = rmtscale("reproduce", "figure-5", "--records", str(tmp_path / "none.jsonl"))
+    assert done.code == 2
+    assert "expected a file that 'rmtscale evaluate' wrote" in done.err

@@ -1,0 +1,108 @@
+"""Figure 6 from an untrained model: the whole command, and claims that then fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import write_background
+
+from rmtscale.errors import BadInput
+from rmtscale.evaluation.attention import AttentionMap
+from rmtscale.evaluation.reading import Reader
+from rmtscale.experiments import figure_6 as experiment
+from rmtscale.experiments.memory_tasks import recipes
+from rmtscale.training.answerer import Answerer
+from rmtscale.training.backbone import build_rmt
+from rmtscale.training.checkpoint import Trained, export_checkpoint
+from rmtscale.training.data import TaskData, class_ids
+from rmtscale.training.layout import LAST
+
+RECIPE = "quick-reasoning-0"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder in which the training counts as done."""
+    background = write_background(tmp_path_factory.mktemp("text"))
+    folder = tmp_path_factory.mktemp("runs")
+    settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
+    data = TaskData(settings)
+    answerer = Answerer(build_rmt(settings, len(data.vocabulary), 6), class_ids(data))
+    trained = Trained(step=0, stage="none", segments=1)
+    export_checkpoint(folder / RECIPE / LAST, answerer, settings, data, trained)
+    return folder, background
+
+
+def test_the_command(rmtscale, runs, tmp_path):
+    folder, background = runs
+    out = tmp_path / "out"
+    given = ["--quick", "--runs", str(folder), "--background", str(background), "--device", "cpu"]
+    done = rmtscale("reproduce", "figure-6", *given, "--out", str(out))
+    assert done.code == 1, done.err
+    assert "4 of 4 claims do not hold" in done.err
+    assert {path.name for path in out.iterdir()} == {
+        "figure-6.png",
+        "figure-6.svg",
+        "figure-6.csv",
+        "README.md",
+    }
+    assert (out / "figure-6.csv").read_text().count("\n") == 1 + 5
+    assert "Right is" in (out / "README.md").read_text()
+
+
+def test_the_sample_has_its_facts_where_the_figure_has_them(runs):
+    _, background = runs
+    settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
+    data = TaskData(settings)
+    sample = experiment.find_sample(data, 44)
+    words = data.vocabulary.decode(sample.ids.tolist())
+    for fact, segment in zip(sample.facts, experiment.FACTS_IN, strict=True):
+        assert fact.start // 44 == segment
+        assert " ".join(words[at] for at in fact) in {
+            " ".join(data.vocabulary.decode(data.vocabulary.encode(text)))
+            for text in data.task.all_facts()
+        }
+    assert words[sample.question.stop - 1] == "?"
+
+
+def test_claims_hold_where_heads_look(runs):
+    """Attention made by hand: one head looks at the fact and at the memory read."""
+    _, background = runs
+    settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
+    data = TaskData(settings)
+    answerer = Answerer(build_rmt(settings, len(data.vocabulary), 6), class_ids(data))
+    reader = Reader(answerer, torch.device("cpu"))
+    sample = experiment.find_sample(data, 44)
+    looks = []
+    for segment in range(4):
+        weights = np.full((1, 2, 48, 48), 1 / 48, dtype=np.float32)
+        if segment in experiment.FACTS_IN:
+            fact = sample.facts[experiment.FACTS_IN.index(segment)]
+            weights[0, 1, 46:, 2 + fact.start - 44 * segment] = 0.5
+        else:
+            weights[0, 0, 45:, :2] = 0.2
+        labels = tuple(str(at) for at in range(48))
+        looks += experiment.measure(reader, AttentionMap(segment, labels, weights), sample)
+    claims = experiment.check_claims(looks)
+    assert [claim.outcome for claim in claims] == ["pass"] * 4
+    assert [claim.text for claim in claims] == [
+        "segment 1, written memory looks at the fact",
+        "segment 2, written memory looks at the memory read",
+        "segment 3, written memory looks at the fact",
+        "segment 4, answer looks at the memory read",
+    ]
+
+
+def test_segments_without_room(runs):
+    _, background = runs
+    settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
+    with pytest.raises(BadInput, match="segments of 17 tokens: expected room for a fact"):
+        experiment.find_sample(TaskData(replace(settings, task_options={"placement": "start"})), 17)
+
+
+def test_it_is_made_of_no_records(rmtscale, tmp_path):
+    done = rmtscale("reproduce", "figure-6", "--records", str(tmp_path / "x.jsonl"))
+    assert (done.code, "is made of no records" in done.err) == (2, True)

@@ -1,0 +1,36 @@
+"""Shared: noise without the words of the tasks, and every kind of task."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from rmtscale.tasks.noise import Noise
+from rmtscale.tasks.task import Task
+from rmtscale.tasks.vocabulary import Vocabulary
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from made_noise import made_documents
+from task_kinds import KINDS
+
+
+@pytest.fixture(params=KINDS)
+def task(request: pytest.FixtureRequest) -> Task:
+    """Each kind of task."""
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="session")
+def vocabulary() -> Vocabulary:
+    """Knows every word of the noise and of all tasks."""
+    words = sorted({word for task in KINDS.values() for word in task.words()})
+    return Vocabulary.build(made_documents(), 2000, words)
+
+
+@pytest.fixture(scope="session")
+def noise(vocabulary: Vocabulary) -> Noise:
+    """About 20,000 tokens of made-up sentences."""
+    return Noise(made_documents(), vocabulary)

@@ -1,0 +1,110 @@
+"""Batches: a pure function of seed and number, and the very samples the task draws."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_noise import made_documents
+
+from rmtscale.errors import BadInput
+from rmtscale.tasks.batches import Batches
+from rmtscale.tasks.catalog import make_task
+from rmtscale.tasks.noise import Noise
+from rmtscale.tasks.task import Task
+from rmtscale.tasks.vocabulary import Vocabulary
+
+
+def test_a_batch_is_the_samples_of_its_generator(task: Task, noise: Noise) -> None:
+    batches = Batches(task, noise.vocabulary, noise, 250, 6, 3, 80)
+    ids, answers, positions = batches.batch(11)
+    assert (ids.dtype, answers.dtype, positions.dtype) == (np.int32, np.int64, np.int64)
+    assert ids.shape == (6, 250)
+    assert positions.shape == (6, task.facts_per_story)
+    rng = np.random.default_rng((3, 11))
+    for row in range(6):
+        sample = task.sample(rng, 250, noise, segment_tokens=80)
+        assert np.array_equal(sample.ids, ids[row])
+        assert sample.answer == answers[row]
+        assert list(sample.fact_positions) == positions[row].tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**40), index=st.integers(0, 10**9))
+def test_any_number_at_any_time(seed: int, index: int, noise: Noise) -> None:
+    """Asked for first, last or by another object: the same. Its neighbours differ."""
+    make = lambda seed: Batches(  # noqa: E731
+        make_task("reasoning"), noise.vocabulary, noise, 90, 3, seed, 50
+    )
+    one, two = make(seed), make(seed)
+    first = one.batch(index)
+    later = [two.batch(number) for number in (index + 1, 0, index)][-1]
+    assert all(np.array_equal(a, b) for a, b in zip(first, later, strict=True))
+    assert not np.array_equal(first.ids, one.batch(index + 1).ids)
+    assert not np.array_equal(first.ids, make(seed + 1).batch(index).ids)
+
+
+def digest() -> str:
+    """Of everything a run reads, made from nothing but the seed."""
+    task = make_task("reasoning")
+    vocabulary = Vocabulary.build(made_documents(), 900, task.words())
+    noise = Noise(made_documents(), vocabulary)
+    batch = Batches(task, vocabulary, noise, 300, 4, 1, 100).batch(5)
+    return sha256(b"".join(part.tobytes() for part in batch)).hexdigest()
+
+
+def test_another_process_sees_the_same() -> None:
+    """Whatever the order of its sets: a run that was killed goes on with the same data."""
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_task_batches as t"
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}; print(t.digest())"],
+            env={"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == digest()
+
+
+def test_rows_differ(noise: Noise) -> None:
+    task = make_task("detect-memorize")
+    batch = Batches(task, noise.vocabulary, noise, 200, 64, 0, 100).batch(0)
+    assert len({row.tobytes() for row in batch.ids}) == 64
+    assert set(batch.answers.tolist()) == set(range(6))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"tokens": 5}, "tokens 5: expected 11 or more"),
+        ({"segment_tokens": 9}, "segment tokens 9: expected 11 or more"),
+        ({"batch_size": 0}, "batch size 0: expected a whole number of 1 or more"),
+        ({"seed": -1}, "seed -1: expected a whole number of 0 or more"),
+        ({"seed": 1.5}, "seed 1.5: expected a whole number of 0 or more"),
+    ],
+)
+def test_values_that_cannot_be(changed: dict[str, int], message: str, noise: Noise) -> None:
+    values = {"tokens": 100, "batch_size": 2, "seed": 0, "segment_tokens": 50, **changed}
+    with pytest.raises(BadInput, match=message):
+        Batches(make_task("memorize"), noise.vocabulary, noise, **values)
+
+
+def test_more_text_than_there_is(vocabulary: Vocabulary) -> None:
+    noise = Noise(made_documents(), vocabulary, repeats=False)
+    task = make_task("memorize")
+    fits = Batches(task, vocabulary, noise, noise.tokens, 1, 0, 100)
+    assert fits.batch(0).ids.shape == (1, noise.tokens)
+    with pytest.raises(BadInput, match=f"without repeats: expected {noise.tokens} or less"):
+        Batches(task, vocabulary, noise, noise.tokens + 1, 1, 0, 100)
+
+
+def test_noise_of_another_vocabulary(noise: Noise) -> None:
+    other = Vocabulary(noise.vocabulary.words)  # type: ignore[attr-defined]
+    with pytest.raises(BadInput, match="noise of another vocabulary"):
+        Batches(make_task("memorize"), other, noise, 100, 2, 0, 50)

@@ -1,0 +1,131 @@
+"""The read-out is that of the RMT itself, and a roll-in passes no gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rmtscale.errors import BadInput
+from rmtscale.training.answerer import Answerer
+from rmtscale.training.backbone import SIZES, build_rmt
+from rmtscale.training.settings import TrainingSettings
+
+VOCABULARY, CLASSES = 40, [5, 6, 7, 8, 9, 10]
+KINDS = ["gpt-neox-tiny", "gpt2-tiny", "bert-tiny", "modernbert-tiny"]
+
+
+def build(backbone: str = "gpt-neox-tiny", **more) -> Answerer:
+    settings = TrainingSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
+    answerer = Answerer(build_rmt(settings, VOCABULARY, 6), CLASSES)
+    for parameter in answerer.parameters():  # larger than 0.02, so that differences can be seen
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return answerer.eval()
+
+
+def ids(tokens: int, batch: int = 3) -> torch.Tensor:
+    return torch.randint(4, VOCABULARY, (batch, tokens), dtype=torch.int32)
+
+
+@pytest.mark.parametrize("backbone", KINDS)
+def test_logits_are_those_of_the_rmt(backbone):
+    answerer = build(backbone)
+    tokens = 2 * answerer.segment_tokens + 5
+    given = ids(tokens)
+    logits_BC, state_BME = answerer.read(given)
+    out = answerer.rmt(given)
+    whole = out.logits[:, -1][:, CLASSES] if answerer.decoder else out.logits
+    torch.testing.assert_close(logits_BC, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(state_BME, out.memory, rtol=1e-5, atol=1e-5)
+
+
+def test_every_size_can_be_built():
+    for name in SIZES:
+        settings = TrainingSettings(backbone=name, segment_size=32, memory_tokens=2)
+        rmt = build_rmt(settings, VOCABULARY, 6)
+        assert rmt.config.segment_size == 32
+        assert rmt.vocabulary == VOCABULARY
+
+
+def test_small_ones_fit_in_4_mb():
+    for name in SIZES:
+        if "tiny" not in name:
+            settings = TrainingSettings(backbone=name)
+            rmt = build_rmt(settings, settings.vocabulary_words, 6)
+            assert sum(p.numel() for p in rmt.parameters()) * 2 <= 4_000_000, name
+
+
+@pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
+def test_a_roll_in_reads_the_same_without_a_gradient(backbone):
+    answerer = build(backbone)
+    given = ids(5 * answerer.segment_tokens)
+    answers = torch.tensor([0, 3, 5])
+    whole, _ = answerer(given, answers, 0)
+    rolled, _ = answerer(given, answers, 3)
+    torch.testing.assert_close(rolled, whole, rtol=1e-5, atol=1e-6)
+    # The gradient is that of the last two segments, begun with a state that is data.
+    rolled.backward()
+    got = {name: p.grad for name, p in answerer.named_parameters() if p.grad is not None}
+    answerer.zero_grad()
+    first, last = given[:, : 3 * answerer.segment_tokens], given[:, 3 * answerer.segment_tokens :]
+    state = answerer.rmt(first).memory.detach()
+    out = answerer.rmt(last, memory=state)
+    logits = out.logits[:, -1][:, CLASSES] if answerer.decoder else out.logits
+    F.cross_entropy(logits, answers).backward()
+    assert answerer.rmt.memory.initial_ME.grad is None
+    assert "rmt.memory.initial_ME" not in got
+    for name, parameter in answerer.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_tokens_of_the_roll_in_have_no_gradient():
+    answerer = build(vocabulary_words=40)
+    given = ids(3 * answerer.segment_tokens)
+    given[:, : answerer.segment_tokens] = 39  # a word that stands nowhere else
+    given[:, answerer.segment_tokens :].clamp_(max=38)
+    embedding = answerer.rmt.get_input_embeddings().weight
+    for rolled, reached in ((0, True), (1, False)):
+        answerer.zero_grad()
+        answerer(given, torch.tensor([0, 1, 2]), rolled)[0].backward()
+        assert bool(embedding.grad[39].abs().sum() > 0) is reached
+
+
+def test_weights_have_gradients_after_a_roll_in_under_autocast():
+    answerer = build()
+    given, answers = ids(4 * answerer.segment_tokens), torch.tensor([0, 3, 5])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, _ = answerer(given, answers, 2)
+    loss.backward()
+    missing = [name for name, p in answerer.named_parameters() if p.grad is None]
+    assert missing == ["rmt.memory.initial_ME"]
+
+
+def test_recomputed_segments_have_the_same_gradients():
+    plain, given = build(), ids(60)
+    answers = torch.tensor([0, 3, 5])
+    grads = []
+    for recompute in (False, True):
+        plain.rmt.config.checkpoint_segments = recompute
+        plain.train().zero_grad()
+        plain(given, answers)[0].backward()
+        grads.append({name: p.grad.clone() for name, p in plain.named_parameters()})
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad)
+
+
+def test_answers_that_begin_alike_are_refused():
+    settings = TrainingSettings(backbone="gpt-neox-tiny", segment_size=16, memory_tokens=2)
+    with pytest.raises(BadInput, match="expected each answer to begin with a token of its own"):
+        Answerer(build_rmt(settings, VOCABULARY, 6), [5, 6, 5])
+
+
+def test_the_number_of_right_answers():
+    answerer = build()
+    given = ids(20)
+    chosen = answerer.read(given)[0].argmax(1)
+    loss, correct = answerer(given, chosen)
+    assert int(correct) == 3
+    assert int(answerer(given, (chosen + 1) % 6)[1]) == 0
+    assert loss.ndim == 0

@@ -1,0 +1,129 @@
+"""Stages, their transitions, what each step is made of, and the learning rate."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmtscale.errors import BadInput
+from rmtscale.training.curriculum import Progress, advance, draw, plan_stages
+from rmtscale.training.learning_rate import learning_rate
+from rmtscale.training.settings import TrainingSettings
+
+SMALL = TrainingSettings(
+    segments=3, start_tokens=(16, 24, 400), roll_in=(8, 32), stage_min_steps=20, stage_max_steps=100
+)
+
+
+def names(settings: TrainingSettings, segment_tokens: int = 44, shortest: int = 10) -> list[str]:
+    return [stage.name for stage in plan_stages(settings, segment_tokens, shortest)]
+
+
+def test_noise_then_segments_then_roll_in():
+    assert names(SMALL) == [
+        "16 tokens",
+        "24 tokens",
+        "1 segment",
+        "2 segments",
+        "3 segments",
+        "3 segments, roll-in 8",
+        "3 segments, roll-in 32",
+    ]
+    stages = plan_stages(SMALL, 44, 10)
+    assert [stage.tokens for stage in stages] == [16, 24, 44, 88, 132, 132, 132]
+    assert [stage.whole for stage in stages] == [False, False, True, True, True, False, False]
+
+
+def test_a_start_that_is_too_short_is_lengthened():
+    assert names(SMALL, shortest=20)[:2] == ["20 tokens", "24 tokens"]
+
+
+def test_reasoning_begins_with_direct_questions():
+    stages = plan_stages(TrainingSettings(task="reasoning"), 504, 24)
+    assert stages[0].direct_only
+    assert stages[0].tokens == stages[1].tokens == 26
+    assert not any(stage.direct_only for stage in stages[1:])
+
+
+def test_without_a_curriculum_there_is_one_stage():
+    settings = TrainingSettings(curriculum=False, segments=4, roll_in=())
+    assert names(settings) == ["4 segments"]
+
+
+def test_a_segment_too_small_for_the_task():
+    with pytest.raises(BadInput, match="segment size 512 leaves 9 tokens of text: expected 10"):
+        plan_stages(SMALL, 9, 10)
+
+
+def test_a_stage_ends_when_it_is_learned():
+    stages = plan_stages(SMALL, 44, 10)
+    here = Progress(2, 15)
+    assert advance(SMALL, here, stages, 5, 0.99) == Progress(3, 0)
+    assert advance(SMALL, here, stages, 4, 0.99) == Progress(2, 19)
+    assert advance(SMALL, here, stages, 5, 0.98) == Progress(2, 20)
+    assert advance(SMALL, here, stages, 5, None) == Progress(2, 20)
+
+
+def test_a_stage_ends_after_its_most_steps():
+    stages = plan_stages(SMALL, 44, 10)
+    assert advance(SMALL, Progress(0, 95), stages, 5, 0.2) == Progress(1, 0)
+    rolls = TrainingSettings(**{**_values(SMALL), "roll_in_max_steps": 50})
+    assert advance(rolls, Progress(5, 45), stages, 5, 0.2) == Progress(6, 0)
+
+
+def test_the_last_stage_does_not_end():
+    stages = plan_stages(SMALL, 44, 10)
+    assert advance(SMALL, Progress(6, 5000), stages, 5, 1.0) == Progress(6, 5005)
+
+
+def _values(settings: TrainingSettings) -> dict[str, object]:
+    return {name: getattr(settings, name) for name in TrainingSettings.__slots__}
+
+
+@given(step=st.integers(0, 10**6), newest=st.integers(0, 6), seed=st.integers(0, 99))
+def test_a_step_is_a_function_of_seed_and_step(step, newest, seed):
+    settings = TrainingSettings(**{**_values(SMALL), "seed": seed})
+    stages = plan_stages(settings, 44, 10)
+    one, other = (draw(settings, stages, newest, step, 44) for _ in range(2))
+    assert one == other
+    assert 0 <= one.stage <= newest
+    assert one.tokens == stages[one.stage].tokens + 44 * one.rolled_segments
+    assert 0 <= one.rolled_segments <= stages[one.stage].roll_in_segments
+
+
+def test_shares_of_what_is_drawn():
+    stages = plan_stages(SMALL, 44, 10)
+    drawn = [draw(SMALL, stages, 6, step, 44) for step in range(4000)]
+    newest = [one for one in drawn if one.stage == 6]
+    assert 0.67 < len(newest) / 4000 < 0.73
+    rolled = [one.rolled_segments for one in newest if one.rolled_segments]
+    assert 0.46 < len(rolled) / len(newest) < 0.54
+    # Log-uniform: 1 to 2 and 11 to 32 are about as often as each other (log 3 each, of log 33).
+    counts = Counter(rolled)
+    low = sum(counts[k] for k in (1, 2)) / len(rolled)
+    high = sum(counts[k] for k in range(11, 33)) / len(rolled)
+    assert set(counts) <= set(range(1, 33))
+    assert abs(low - high) < 0.06
+
+
+def test_fixed_lengths():
+    settings = TrainingSettings(**{**_values(SMALL), "newest_share": 1.0})
+    stages = plan_stages(settings, 44, 10)
+    assert {draw(settings, stages, 4, step, 44).stage for step in range(200)} == {4}
+
+
+def test_learning_rate():
+    settings = TrainingSettings(
+        learning_rate=1.0, warmup_steps=10, stage_factor=0.5, steps=100, final_decay_share=0.4
+    )
+    stages = plan_stages(settings, 504, 10)
+    first, third = stages[0], next(stage for stage in stages if stage.segments == 3)
+    assert learning_rate(settings, first, 0) == pytest.approx(0.1)
+    assert learning_rate(settings, first, 9) == pytest.approx(1.0)
+    assert learning_rate(settings, first, 50) == 1.0
+    assert learning_rate(settings, third, 50) == 0.25
+    assert learning_rate(settings, first, 80) == pytest.approx(0.5)
+    assert learning_rate(settings, first, 99) == pytest.approx(1 / 40)

@@ -1,0 +1,287 @@
+"""A training goes on after a kill to the very same losses, learns, and keeps what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import tiny_settings, write_background
+
+from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.training.checkpoint import load_checkpoint
+from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+from rmtscale.training.loop import averaged_decay, train
+from rmtscale.training.metrics import read_metrics
+
+WORKER = Path(__file__).with_name("train_worker.py")
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory) -> Path:
+    return write_background(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def whole(background, tmp_path_factory) -> Path:
+    """A training that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    result = train(tiny_settings(background), folder, device="cpu")
+    assert (result.finished, result.step) == (True, 32)
+    return folder
+
+
+def outcomes(folder: Path) -> list[tuple[object, ...]]:
+    return [one.outcome() for one in read_metrics(folder / METRICS)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_checkpoint(folder).answerer.named_parameters())
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    assert outcomes(folder) == outcomes(whole)
+    for name in (BEST, LAST):
+        ours, theirs = weights(folder / name), weights(whole / name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_all_stages_were_passed(whole):
+    seen = list(dict.fromkeys(one.stage_name for one in read_metrics(whole / METRICS)))
+    assert seen == ["16 tokens", "1 segment", "2 segments", "2 segments, roll-in 4"]
+    assert sorted(path.name for path in (whole / STAGES).iterdir()) == ["segments-1", "segments-2"]
+    validated = [one for one in read_metrics(whole / METRICS) if one.validation]
+    assert [one.step for one in validated] == [8, 16, 24, 32]
+    assert set(validated[-1].validation) == {"2", "4"}
+
+
+def test_metrics_say_what_was_read(whole):
+    first = read_metrics(whole / METRICS)[0]
+    assert first.tokens == 4 * 16 * 16
+    assert first.tokens_per_second == pytest.approx(first.tokens / first.seconds)
+    assert 0 <= first.waiting_share <= 1
+
+
+@pytest.mark.parametrize("after_step", [4, 28])
+def test_a_killed_training_ends_with_the_same_losses(background, whole, tmp_path, after_step):
+    folder = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(WORKER), str(folder), str(background)], env=environment
+    )
+    try:
+        metrics = folder / METRICS
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            if metrics.is_file() and metrics.read_text().count("\n") >= after_step // 4:
+                break
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    killed_at = len(read_metrics(metrics))
+    assert after_step // 4 <= killed_at <= 8
+    assert train(tiny_settings(background), folder, device="cpu").finished
+    assert_same(folder, whole)
+
+
+def test_stopping_by_the_clock_changes_nothing(background, whole, tmp_path):
+    folder = tmp_path / "run"
+    calls = 0
+    while not train(tiny_settings(background), folder, device="cpu", max_seconds=0.0).finished:
+        calls += 1
+    assert calls == 7
+    assert_same(folder, whole)
+
+
+def test_a_torn_line_of_metrics_is_written_again(background, whole, tmp_path):
+    folder = tmp_path / "run"
+    train(tiny_settings(background), folder, device="cpu", max_seconds=0.0)
+    with (folder / METRICS).open("a") as file:
+        file.write('{"schema_version":1,"step":8,"st')
+    train(tiny_settings(background), folder, device="cpu")
+    assert_same(folder, whole)
+
+
+def test_a_finished_training_is_left_alone(background, whole):
+    before = {path: path.stat().st_mtime_ns for path in (whole / BEST).iterdir()}
+    seen = outcomes(whole)
+    assert train(tiny_settings(background), whole, device="cpu").finished
+    assert outcomes(whole) == seen
+    assert {path: path.stat().st_mtime_ns for path in (whole / BEST).iterdir()} == before
+
+
+def test_the_end_may_be_moved(background, whole, tmp_path):
+    folder = tmp_path / "run"
+    train(tiny_settings(background), folder, device="cpu", max_seconds=0.0)
+    longer = tiny_settings(background, steps=8)
+    assert train(longer, folder, device="cpu").step == 8
+
+
+def test_another_training_in_the_folder(background, whole):
+    with pytest.raises(BadInput, match=r"memory tokens 3: the training in '.*' has 2"):
+        train(tiny_settings(background, memory_tokens=3), whole, device="cpu")
+
+
+def test_a_damaged_state(background, whole, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / SETTINGS).write_text(tiny_settings(background).to_json())
+    (folder / STATE).write_bytes((whole / STATE).read_bytes()[:-100])
+    with pytest.raises(BadInput, match=r"state '.*state.safetensors'"):
+        train(tiny_settings(background), folder, device="cpu")
+
+
+def test_memorize_is_learned(background, tmp_path):
+    settings = tiny_settings(
+        background,
+        steps=200,
+        batch_size=32,
+        stage_min_steps=10,
+        stage_max_steps=100,
+        log_every=10,
+        validate_every=200,
+        validation_samples=128,
+        ema_decay=0.98,
+    )
+    result = train(settings, tmp_path, device="cpu")
+    assert result.best_accuracy > 0.9
+    last = read_metrics(tmp_path / METRICS)[-1]
+    assert last.stage_name == "2 segments, roll-in 4"
+    assert last.validation["4"] > 0.8
+
+
+def test_averaged_weights_follow_the_formula(background, tmp_path):
+    """Weights after each step, averaged by hand, are those of the checkpoint."""
+    from rmtscale.training import loop
+
+    settings = tiny_settings(background, steps=4, validate_every=4)
+    seen = []
+    original = loop._Run._step
+
+    def watched(self, batch, rate):
+        if not seen:
+            seen.append({name: p.clone() for name, p in self.plain.named_parameters()})
+        found = original(self, batch, rate)
+        seen.append({name: p.detach().clone() for name, p in self.plain.named_parameters()})
+        return found
+
+    loop._Run._step = watched
+    try:
+        train(settings, tmp_path, device="cpu")
+    finally:
+        loop._Run._step = original
+    expected = dict(seen[0])
+    for step, after in enumerate(seen[1:]):
+        decay = min(0.9, (1 + step) / (10 + step))
+        assert averaged_decay(settings, step) == decay
+        expected = {k: decay * expected[k] + (1 - decay) * after[k] for k in expected}
+    kept = weights(tmp_path / LAST)
+    for name, value in expected.items():
+        torch.testing.assert_close(kept[name], value, rtol=2e-3, atol=1e-4)  # half precision
+
+
+def test_a_loss_that_is_not_finite(background, tmp_path):
+    settings = tiny_settings(background, learning_rate=1e30, warmup_steps=0, clip_norm=1e30)
+    with pytest.raises(CheckFailed, match="loss is not finite between steps"):
+        train(settings, tmp_path, device="cpu")
+
+
+def test_a_checkpoint_says_what_it_is(background, whole):
+    meaning = json.loads((whole / BEST / "task.json").read_text())
+    assert meaning["settings"]["background"] == background.name
+    assert meaning["trained"]["segments"] == 2
+    assert str(background.parent) not in (whole / BEST / "task.json").read_text()
+    files = {path.name for path in (whole / BEST).iterdir()}
+    assert {"config.json", "model.safetensors", "task.json"} <= files
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
+
+
+def test_the_checkpoints_of_the_recipes_are_small(background, tmp_path):
+    from rmtscale.experiments.memory_tasks import recipes
+    from rmtscale.tasks.vocabulary import SPECIALS, Vocabulary
+    from rmtscale.training.answerer import Answerer
+    from rmtscale.training.backbone import build_rmt
+    from rmtscale.training.checkpoint import Trained, export_checkpoint
+    from rmtscale.training.data import TaskData, class_ids
+
+    settings = recipes(str(background))["reasoning-0"]
+    words = [*SPECIALS, *TaskData(settings).task.words()]
+    words += [f"word{index}" for index in range(settings.vocabulary_words - len(words))]
+    data = TaskData(settings, Vocabulary(words))
+    answerer = Answerer(build_rmt(settings, len(words), 6), class_ids(data))
+    export_checkpoint(
+        tmp_path / "x", answerer, settings, data, Trained(step=0, stage="", segments=7)
+    )
+    assert sum(file.stat().st_size for file in (tmp_path / "x").iterdir()) <= 4_000_000
+    kept = weights(tmp_path / "x")
+    for name, parameter in answerer.named_parameters():
+        assert parameter.dtype == torch.float32
+        torch.testing.assert_close(kept[name], parameter, rtol=1e-3, atol=1e-6)
+
+
+def test_a_training_may_begin_with_a_checkpoint(background, whole, tmp_path):
+    settings = tiny_settings(background, init_from=str(whole / LAST), steps=4, learning_rate=1e-12)
+    train(settings, tmp_path, device="cpu")
+    ours, theirs = weights(tmp_path / LAST), weights(whole / LAST)
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
+    with pytest.raises(BadInput, match="its model has other sizes"):
+        train(replace(settings, memory_tokens=3), tmp_path / "other", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("task.json", "{", "is not JSON"),
+        ("task.json", '{"format_version": 9}', "of version 9, expected 1"),
+        ("task.json", None, "expected a folder with task.json"),
+        ("config.json", "[]", "expected config.json of an RMT"),
+    ],
+)
+def test_other_folders_are_no_checkpoints(whole, tmp_path, name, content, words):
+    for path in (whole / BEST).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(BadInput, match=words):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_another_task(whole):
+    with pytest.raises(BadInput, match="is of the task 'memorize': expected 'reasoning'"):
+        load_checkpoint(whole / BEST, "reasoning")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"task": "forget"}, "task 'forget': expected one of memorize"),
+        ({"task_options": {"colour": 1}}, "option 'colour' of task 'memorize'"),
+        ({"task_options": {"split": "validation"}}, "task option 'split'"),
+        ({"segment_size": 12}, "segment size 12 leaves 8 tokens of text: expected"),
+        ({"backbone": "/nowhere/model"}, "tokenizer '/nowhere/model'"),
+        ({"background": "/nowhere/text"}, "background '/nowhere/text'"),
+        ({"noise_repeats": False, "segments": 10**5, "start_tokens": ()}, "noise of .* without"),
+    ],
+)
+def test_what_cannot_be_trained(background, tmp_path, more, words):
+    values = {"curriculum": False, "roll_in": (), "background": str(background), **more}
+    settings = tiny_settings(Path(values.pop("background")), **values)
+    with pytest.raises(BadInput, match=words):
+        train(settings, tmp_path, device="cpu")
+
+
+def test_a_gpu_that_is_not_there(background, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(BadInput, match="device 'cuda': no GPU that torch can use"):
+        train(tiny_settings(background), tmp_path, device="cuda")

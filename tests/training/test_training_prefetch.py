@@ -1,0 +1,43 @@
+"""Batches come in order, an error reaches who waits, and closing ends the thread."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from rmtscale.training.curriculum import Draw
+from rmtscale.training.prefetch import Batch, Prefetcher
+
+
+def make(step: int) -> Batch:
+    return Batch(step, Draw(0, 0, 1), torch.tensor([[step]]), torch.tensor([0]))
+
+
+def test_in_order():
+    prefetcher = Prefetcher(make, 3, 30)
+    assert [prefetcher.next().step for _ in range(27)] == list(range(3, 30))
+    prefetcher.close()
+    assert prefetcher.waited_seconds >= 0
+
+
+def test_an_error_is_raised_where_the_batch_is_asked_for():
+    def broken(step: int) -> Batch:
+        if step == 2:
+            raise ValueError("no noise left")
+        return make(step)
+
+    prefetcher = Prefetcher(broken, 0, 5)
+    assert [prefetcher.next().step for _ in range(2)] == [0, 1]
+    with pytest.raises(ValueError, match="no noise left"):
+        prefetcher.next()
+    prefetcher.close()
+
+
+def test_closing_ends_the_thread():
+    before = threading.active_count()
+    prefetcher = Prefetcher(make, 0, 10**9)
+    assert prefetcher.next().step == 0
+    prefetcher.close()
+    assert threading.active_count() == before

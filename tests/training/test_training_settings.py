@@ -1,0 +1,70 @@
+"""Settings: refused where they cannot be, the same after a round trip, held against a training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.training.settings import TrainingSettings, read_settings, require_same
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("segments", 0, "segments 0: expected a whole number of 1 or more"),
+        ("threshold", 1.5, "threshold 1.5: expected 0 to 1"),
+        ("ema_decay", 1.0, "ema decay 1.0: expected 0 or more, below 1"),
+        ("learning_rate", 0.0, "learning rate 0.0: expected more than 0"),
+        ("validate_every", 30, "validate every 30: expected a multiple of 50"),
+        ("precision", "fp8", "precision 'fp8': expected one of fp32, bf16"),
+        ("roll_in", (4, 0), "roll in 0: expected a whole number of 1 or more"),
+        ("schema_version", 2, "settings of version 2: expected 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(name, value, words):
+    with pytest.raises(BadInput, match=words.replace("(", r"\(")):
+        TrainingSettings(**{name: value})
+
+
+def test_round_trip(tmp_path):
+    settings = TrainingSettings(task_options={"persons": 3}, roll_in=(8, 32), seed=4)
+    path = tmp_path / "settings.json"
+    path.write_text(settings.to_json(), encoding="utf-8")
+    assert read_settings(path) == settings
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"steps": "many"}', '{"colour": 1}'])
+def test_other_files_are_refused(tmp_path, text):
+    path = tmp_path / "settings.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"settings '.*settings.json'"):
+        read_settings(path)
+
+
+def test_only_the_end_may_be_moved(tmp_path):
+    settings = TrainingSettings()
+    path = tmp_path / "settings.json"
+    path.write_text(settings.to_json(), encoding="utf-8")
+    require_same(path, replace(settings, steps=7))
+    with pytest.raises(BadInput, match=r"seed 1: the training in '.*' has 0; expected the same"):
+        require_same(path, replace(settings, seed=1))
+
+
+def test_json_holds_every_field():
+    assert set(json.loads(TrainingSettings().to_json())) == set(TrainingSettings.__slots__)
+
+
+def test_short_inputs_come_in_larger_batches():
+    settings = TrainingSettings(batch_size=64, short_batch=4)
+    assert [settings.batch_size_of(n, 504) for n in (26, 126, 127, 200, 256, 504, 1008)] == [
+        256,
+        256,
+        192,
+        128,
+        64,
+        64,
+        64,
+    ]
