@@ -68,7 +68,8 @@ def _write(calibrated: Calibrated) -> None:
     write_table(["", "fitted"], rows, text_columns=1)
     write_text(
         f"Median error of the predicted time: {format_percent(calibrated.fitted_error)} of the "
-        f"{format_tokens(calibrated.fitted_points)} points it was fitted to, "
+        f"{format_tokens(calibrated.fitted_points)} points it was fitted to (worst: "
+        f"{format_percent(calibrated.fitted_worst)}), "
         f"{format_percent(calibrated.held_out_error)} of the "
         f"{format_tokens(calibrated.held_out_points)} it has not seen (worst: "
         f"{format_percent(calibrated.held_out_worst)})."

@@ -23,6 +23,8 @@ from rmtscale.units import (
     parse_sizes,
 )
 
+_DEFAULT = {True: "full,rmt,sliding-window,mamba", False: "full,rmt,longformer,bigbird"}
+"""Methods of a decoder and of an encoder."""
 _COLUMNS = 4
 """Lengths a table of 80 columns has room for."""
 _PAIRS = 15
@@ -32,8 +34,12 @@ _PAIRS = 15
 def command(
     model: options.Model,
     methods: Annotated[
-        str, typer.Option(help="A list such as full,rmt,mamba, or all that the backbone can have.")
-    ] = "full,rmt,sliding-window,mamba",
+        str,
+        typer.Option(
+            help="A list such as full,rmt,mamba, or all that the backbone can have.  [default: "
+            f"{_DEFAULT[True]}; of an encoder {_DEFAULT[False]}]"
+        ),
+    ] = "",
     tokens: options.Tokens = "",
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
@@ -50,6 +56,7 @@ def command(
     """
     require_format(output_format)
     spec = resolve_model(model)
+    methods = methods or _DEFAULT[spec.decoder]
     lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     chosen = select_methods(methods, spec, recurrence)

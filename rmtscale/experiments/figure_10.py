@@ -141,32 +141,39 @@ def explain(group: Group, claims: Sequence[Claim]) -> list[str]:
         for claim in claims
         if claim.outcome == "fail"
     ]
-    failed = " ".join(claim.text for claim in claims if claim.outcome == "fail")
-    said += [
-        _pace(group, rmt)
-        for rmt in group.of("rmt")
-        if f"{rmt.label}: {TIME.better}" in failed or f"{rmt.label}: {TIME.name}" in failed
-    ]
+    failed = [claim.text for claim in claims if claim.outcome == "fail"]
+    slow = [rmt for rmt in group.of("rmt") if any(_is_about(one, rmt, TIME) for one in failed)]
+    said += [text for rmt in slow if (text := _pace(group, rmt))]
+    noise = group.noise_of(TIME)
+    if noise and any(TIME.name in text for text in failed):
+        said.append(
+            f"Times scatter here: the A/A pair of this setting differs by {format_percent(noise)}."
+        )
     return said
 
 
+def _is_about(text: str, rmt: Series, quantity: Quantity) -> bool:
+    return text.startswith(f"{rmt.label}: {quantity.better} than")
+
+
 def _pace(group: Group, rmt: Series) -> str:
-    """Why short segments are slow on a fast card: how often the host has to start an operator."""
+    """Why short segments are slow, where they use less of the card than full attention does."""
     times, shares = rmt.values(TIME), rmt.values(CEILING)
-    longest = max(times)
+    rivals = [one.values(CEILING) for one in group.of("full")]
+    longest = max((tokens for one in rivals for tokens in one if tokens in shares), default=None)
+    if longest is None:
+        return ""
+    best = max(one[longest] for one in rivals if longest in one)
+    if shares[longest] > 0.8 * best:
+        return ""
     point = rmt.at(longest).point
     launches = count_launches(point.built_model, point.workload(), point.recurrence())
-    share = f" ({format_percent(shares[longest])} of the matmul ceiling)" if shares else ""
-    noise = group.noise_of(TIME)
     return (
-        f"Why {rmt.label} is slow here: at {format_tokens(longest)} tokens its step is "
+        f"{rmt.label} reaches {format_percent(shares[longest])} of the matmul ceiling at "
+        f"{format_tokens(longest)} tokens, full attention {format_percent(best)}: its step is "
         f"{format_tokens(launches)} operators in {TIME.show(times[longest])}, one every "
-        f"{TIME.show(times[longest] / launches)}. The host that starts them sets the pace and the "
-        f"GPU waits{share}; on a slower card the same operators hide behind its arithmetic. "
-        + (
-            f"A host's times scatter: the A/A pair differs by {format_percent(noise)}."
-            * bool(noise)
-        )
+        f"{TIME.show(times[longest] / launches)}, which suggests that the host that starts them "
+        "sets its pace and not the card."
     )
 
 

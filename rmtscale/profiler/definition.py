@@ -35,6 +35,7 @@ from rmtscale.profiler.sweep import ORDERS, Sweep
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.workload import OPTIMIZERS
 from rmtscale.units import parse_bytes, parse_size, require_one_of
 
 Grid = dict[str, Any]
@@ -136,6 +137,7 @@ def _point(value: Grid) -> Point:
     """Keeps of one combination what concerns the point."""
     model = resolve_model(value["model"])
     rmt, train = value["method"] == "rmt", value["mode"] == "train"
+    require_one_of("optimizer", value["optimizer"], OPTIMIZERS)
     inferred = rmt and not train and model.decoder
     cuda = value["device"] == "cuda"
     logits: Any = None

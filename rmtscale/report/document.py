@@ -44,7 +44,11 @@ CONVENTIONS = (
         "median of the timed steps, by CUDA events on a GPU and by the host's clock on a CPU; "
         "IQR: interquartile range",
     ),
-    ("predicted", "by the formulas, without having seen the measurement; time is a roofline"),
+    (
+        "predicted",
+        "by the formulas of the day, kept in the record before the point was measured; later "
+        "versions may know more. Time is a roofline",
+    ),
     ("FLOPs", "convention matmul: what the real modules multiply; a multiply-add is two"),
     ("ceiling", "FLOP/s of the step over those of one large product, same dtype and process"),
     ("bytes", "IEC, powers of two; tokens and FLOPs: SI, powers of ten"),

@@ -9,7 +9,7 @@ file, it is split into groups; a group of two settings cannot be made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rmtscale.errors import BadInput
@@ -214,8 +214,7 @@ def group_records(records: Iterable[Record], run: str = "") -> list[Group]:
             for key, members in by_series.items()
         ]
         series.sort(key=lambda one: _order(one.records[0].point))
-        here = noise[setting.machine, setting.torch]
-        groups.append(Group(setting, tuple(series), names[setting], here))
+        groups.append(Group(setting, tuple(series), names[setting], noise(setting)))
     return sorted(groups, key=_points)
 
 
@@ -231,19 +230,26 @@ def _relabelled(groups: Sequence[Sequence[Group]]) -> dict[str, str]:
 
 def _noise(
     records: Sequence[Record], machines: Mapping[int, tuple[str, str | None]]
-) -> dict[tuple[str, str | None], tuple[tuple[str, float], ...]]:
-    """By machine, what its A/A pairs say."""
-    by_machine: dict[tuple[str, str | None], list[Record]] = {}
+) -> Callable[[Setting], tuple[tuple[str, float], ...]]:
+    """What the A/A pairs say: those of the same model, mode and dtype, else all of the machine."""
+    by_place: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        by_machine.setdefault(machines[id(record)], []).append(record)
-    return {
-        machine: tuple(
-            (quantity.name, found)
-            for quantity in (TIME, MEMORY)
-            if (found := pair_noise(members, quantity)) is not None
-        )
-        for machine, members in by_machine.items()
-    }
+        point, machine = record.point, machines[id(record)]
+        for place in (machine, (*machine, point.model.name, point.mode, point.dtype)):
+            by_place.setdefault(place, []).append(record)
+
+    def of(setting: Setting) -> tuple[tuple[str, float], ...]:
+        machine = (setting.machine, setting.torch)
+        own = (*machine, setting.model.name, setting.mode, setting.dtype)
+        found = []
+        for quantity in (TIME, MEMORY):
+            here = pair_noise(by_place.get(own, ()), quantity)
+            here = pair_noise(by_place.get(machine, ()), quantity) if here is None else here
+            if here is not None:
+                found.append((quantity.name, here))
+        return tuple(found)
+
+    return of
 
 
 def _setting(point: Point, machine: str, torch: str | None, run: str) -> Setting:

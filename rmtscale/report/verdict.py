@@ -39,6 +39,8 @@ class Duel:
     """By length; also where only one of the two ran to its end."""
     losses: frozenset[int] = frozenset()
     """Lengths at which full attention needs less, by more than the noise."""
+    all_logits: bool = False
+    """Full attention formed the logits of every token, RMT those of the last."""
 
     @property
     def better_from(self) -> int | None:
@@ -144,7 +146,11 @@ def duel(group: Group, rmt: Series, quantity: Quantity) -> Duel:
             wins[tokens] = True
         elif theirs is not None and outcome in ("oom", "skipped"):
             wins[tokens] = False
-    return Duel(rmt, quantity, ratios, wins, frozenset(losses))
+    unequal = any(
+        (best[tokens].point.logits, rmt.at(tokens).point.logits) == ("all", "last")
+        for tokens in ratios
+    )
+    return Duel(rmt, quantity, ratios, wins, frozenset(losses), unequal)
 
 
 def end_of(series: Series) -> End:
@@ -209,6 +215,10 @@ def _wins(memory: Duel, time: Duel) -> str:
     for one in (memory, time):
         if not one.wins:
             said.append(f"not known to be {one.quantity.better}")
+        elif len(one.wins) == 1:
+            length = format_tokens(min(one.wins))
+            verb = "" if one.better_from is not None else "not "
+            said.append(f"{verb}{one.quantity.better} at {length}, the only length compared")
         elif one.better_from is None:
             said.append(f"nowhere {one.quantity.better}")
         elif one.better_from == min(one.wins):
@@ -222,9 +232,10 @@ def _wins(memory: Duel, time: Duel) -> str:
             memory.quantity.better, f"{memory.quantity.better} and {time.quantity.better}"
         )
     if memory.longest is not None and memory.longest == time.longest:
+        which = ", which forms the logits of every token here," if memory.all_logits else ""
         text += (
-            f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention "
-            f"takes {format_ratio(memory.ratios[memory.longest])} the memory and "
+            f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention"
+            f"{which} takes {format_ratio(memory.ratios[memory.longest])} the memory and "
             f"{format_ratio(time.ratios[memory.longest])} the time"
         )
     return f"{text}."

@@ -153,7 +153,15 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         """
         if not kwargs.pop("safe_serialization", True):
             raise BadInput("safe_serialization False: expected True, weights are safetensors only")
-        super().save_pretrained(save_directory, **kwargs)
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        except RuntimeError as error:
+            if "shared tensors" not in str(error):
+                raise
+            raise BadInput(
+                "adapters around a head that is tied to the embeddings: expected them merged, or "
+                "the head untied, before saving"
+            ) from error
         generation = getattr(self.backbone, "generation_config", None)
         if generation is not None and kwargs.get("is_main_process", True):
             generation.save_pretrained(save_directory)

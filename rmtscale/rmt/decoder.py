@@ -35,6 +35,8 @@ from rmtscale.rmt.outputs import RMTCausalLMOutput
 from rmtscale.rmt.recurrence import Piece, collect, cut_gradient, limit_to_last, pieces, recur
 from rmtscale.rmt.segmenting import Step, cut, plan, windows
 from rmtscale.rmt.validation import (
+    LABELS,
+    MASKS,
     require_ids,
     require_memory,
     require_same_shape,
@@ -142,7 +144,9 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 given.append(memory)
             ran: list[_Window] = []
             loss = collect(self._losses(call, ran), given)
-            state_BME, kept = ran[0].state_BME.detach(), ran[0].kept
+            # Their graph is gone, as that of the loss.
+            kept = [(piece, logits.detach()) for piece, logits in ran[0].kept]
+            state_BME = ran[0].state_BME.detach()
         else:
             all_ran = list(self._run(call))
             losses = [window.loss for window in all_ran if window.loss is not None]
@@ -307,12 +311,13 @@ class RMTForCausalLM(RMTPreTrainedModel):
         spans = text_spans(ids_BN, attention_mask)
         steps = plan(spans.lengths, self.segment_tokens, config.alignment, spans.offsets)
         targets_BN = scored = None
+        if loss_mask is not None:
+            require_same_shape("loss_mask", loss_mask, ids_BN, MASKS)
         if labels is None:
             require_vocabulary(ids_BN, self.vocabulary)
         else:
-            require_same_shape("labels", labels, ids_BN)
-            if loss_mask is not None:
-                require_same_shape("loss_mask", loss_mask, ids_BN)
+            require_same_shape("labels", labels, ids_BN, LABELS)
+            labels = labels.long()
             targets_BN = next_token_targets(labels, spans.mask_BN, loss_mask)
             if config.loss_on == "last":
                 targets_BN = limit_to_last(targets_BN, steps[-1])

@@ -89,7 +89,8 @@ def settings(base: GenerationConfig | None, given: dict[str, Any]) -> Generation
     config = copy.deepcopy(base) if base is not None else GenerationConfig()
     try:
         unknown = config.update(**given)
-    except ValueError as error:
+        processors(config)
+    except (ValueError, TypeError) as error:
         raise BadInput(f"generation settings: {str(error).splitlines()[0]}") from error
     if unknown:
         raise BadInput(f"generation setting {sorted(unknown)[0]!r}: not one of GenerationConfig")
@@ -127,8 +128,12 @@ def new_tokens(config: GenerationConfig, prompt: int) -> int:
     """How many tokens to make at most.
 
     Raises:
-        BadInput: none.
+        BadInput: no room for one, or not a whole number.
     """
+    for name in ("max_new_tokens", "max_length"):
+        value = getattr(config, name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise BadInput(f"{name} {value!r}: expected a whole number")
     if config.max_new_tokens is not None:
         count, name = int(config.max_new_tokens), "max_new_tokens"
     elif config.max_length is not None:

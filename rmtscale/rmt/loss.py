@@ -239,4 +239,4 @@ def classification_loss(logits_BC: Tensor, labels: Tensor, problem_type: str | N
         return F.mse_loss(logits_BC.reshape(labels.shape), labels.to(exact))
     if problem_type == "multi_label_classification":
         return F.binary_cross_entropy_with_logits(logits_BC, labels.to(exact))
-    return F.cross_entropy(logits_BC, labels)
+    return F.cross_entropy(logits_BC, labels.long())

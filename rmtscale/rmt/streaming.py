@@ -197,12 +197,24 @@ class Stream:
                 f"{STREAM_VERSION!r}"
             )
         size = str(self.model.segment_tokens)
-        if facts["segment_tokens"] != size:
+        if facts.get("segment_tokens") != size or not facts.get("tokens", "").isdigit():
             raise BadInput(
-                f"stream state {str(path)!r} has segments of {facts['segment_tokens']} tokens: "
-                f"expected {size}"
+                f"stream state {str(path)!r} has segments of {facts.get('segment_tokens')} "
+                f"tokens: expected {size}"
             )
         step = self._step
+        pending_BK, last_B1E = tensors["pending"], tensors["last"]
+        rows, longest = step.ids_BL.shape
+        if (
+            pending_BK.ndim != 2
+            or pending_BK.shape[0] != rows
+            or pending_BK.shape[1] > longest
+            or pending_BK.dtype != torch.int64
+            or last_B1E.shape != step.last_B1E.shape
+        ):
+            raise BadInput(f"stream state {str(path)!r}: its tensors are not of this model")
+        if pending_BK.numel():
+            require_vocabulary(pending_BK, self.model.vocabulary)
         memory_BME = tensors["memory"].to(step.state_BME.device)
         self._require_memory(memory_BME)
         step.start(memory_BME)

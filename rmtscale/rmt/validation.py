@@ -18,6 +18,8 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt.loss import IGNORED
 
 _INTEGERS = (torch.int64, torch.int32)
+MASKS = (torch.bool, *_INTEGERS, torch.int16, torch.int8, torch.uint8)
+LABELS = _INTEGERS
 
 
 def has_values(tensor: Tensor) -> bool:
@@ -43,8 +45,18 @@ def require_ids(input_ids: Tensor | None) -> Tensor:
     return input_ids
 
 
-def require_same_shape(name: str, tensor: Tensor, input_ids: Tensor) -> None:
-    """Raises ``BadInput`` unless ``tensor`` has the shape of ``input_ids``."""
+def require_same_shape(
+    name: str, tensor: object, input_ids: Tensor, dtypes: tuple[torch.dtype, ...] = ()
+) -> None:
+    """Raises ``BadInput`` unless this is a tensor of the shape of ``input_ids``.
+
+    Args:
+        dtypes: what it may be of; anything, if there are none.
+    """
+    if not isinstance(tensor, Tensor):
+        raise BadInput(f"{name} {type(tensor).__name__}: expected a tensor")
+    if dtypes and tensor.dtype not in dtypes:
+        raise BadInput(f"{name} of {tensor.dtype}: expected {' or '.join(map(str, dtypes))}")
     if tensor.shape != input_ids.shape:
         raise BadInput(
             f"{name} of shape {shape_text(tensor)}: expected {shape_text(input_ids)}, "
@@ -54,6 +66,8 @@ def require_same_shape(name: str, tensor: Tensor, input_ids: Tensor) -> None:
 
 def require_memory(memory_BME: Tensor, batch: int, memory_tokens: int, like: Tensor) -> None:
     """Raises ``BadInput`` unless this is a state of this model, in its dtype, on its device."""
+    if not isinstance(memory_BME, Tensor):
+        raise BadInput(f"memory {type(memory_BME).__name__}: expected a tensor")
     expected = (batch, memory_tokens, like.shape[-1])
     if tuple(memory_BME.shape) != expected:
         raise BadInput(f"memory of shape {shape_text(memory_BME)}: expected {expected}")

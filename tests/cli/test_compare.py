@@ -56,3 +56,10 @@ def test_out_is_written_once(rmtscale: Callable[..., Any], tmp_path: Path) -> No
     assert again.code == 2
     assert "exists already, expected --force" in again.err
     assert rmtscale(*line, "--force").code == 0
+
+
+def test_an_encoder_has_methods_of_its_own(rmtscale: Callable[..., Any]) -> None:
+    done = rmtscale("compare", "--model", "bert-base-cased", "--tokens", "512,4k")
+    assert (done.code, done.err) == (0, "")
+    assert "longformer" in done.out
+    assert "mamba" not in done.out

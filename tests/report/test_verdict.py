@@ -116,3 +116,25 @@ def test_the_end_of_a_series() -> None:
     assert end_of(group.of("full")[0]).words() == "7,000; out of memory at 8,000"
     assert end_of(group.of("rmt")[0]).words() == "8,000"
     assert duel(group, group.of("rmt")[0], MEMORY).longest == 7000
+
+
+def test_one_common_length_is_said_to_be_the_only_one() -> None:
+    said = text(made({"full": {1000: 2.0, 2000: 4.0}, "rmt": {1000: 1.0}}))
+    assert "at 1,000, the only length compared" in said
+    assert "at every length measured" not in said
+
+
+def test_unequal_logits_are_said() -> None:
+    forward = {"mode": "forward", "optimizer": None, "dropout": False}
+    records = [
+        record(point(tokens=tokens, method=method, logits=logits, **forward, **more))
+        for tokens in (1000, 2000)
+        for method, logits, more in (
+            ("full", "all", {}),
+            ("rmt", "last", {"segment_size": 500, "memory_tokens": 2}),
+        )
+    ]
+    (group,) = group_records(records)
+    assert "full attention, which forms the logits of every token here," in " ".join(
+        judge(group).sentences
+    )

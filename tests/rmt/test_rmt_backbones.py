@@ -107,6 +107,15 @@ def test_lora_on_encoders(kind):
     assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
 
 
+def test_adapters_around_a_tied_head_say_so_when_saved(tmp_path):
+    inner = backbone("gpt2", torch.float32)
+    assert inner.config.tie_word_embeddings
+    wrapped = peft.get_peft_model(inner, peft.LoraConfig(r=2, target_modules=["lm_head"]))
+    model = RMTForCausalLM(wrapped, RMTConfig(8, 2))
+    with pytest.raises(BadInput, match="adapters around a head that is tied"):
+        model.save_pretrained(tmp_path)
+
+
 def test_peft_methods_that_change_the_input_are_refused():
     prompt = peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
     with pytest.raises(BadInput, match="peft method PROMPT_TUNING: expected one that lives in"):

@@ -127,6 +127,9 @@ def test_settings_come_from_the_backbone_and_can_be_replaced():
         ({"bad_words_ids": [[1]]}, "generation setting bad_words_ids"),
         ({"colour": 1}, "generation setting 'colour': not one of GenerationConfig"),
         ({"max_new_tokens": 0}, r"generation settings: .*max_new_tokens.*greater than 0"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens 1.5: expected a whole number"),
+        ({"do_sample": True, "temperature": -1.0}, "generation settings: .*temperature"),
+        ({"repetition_penalty": -1.0}, "generation settings: .*penalty"),
         ({"max_length": 4}, "max_length 4: expected room for 1 token or more after a prompt of 5"),
     ],
 )

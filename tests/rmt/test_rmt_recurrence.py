@@ -227,3 +227,11 @@ def test_collect_does_not_write_into_shared_gradients():
     total.backward()
     assert left.grad.tolist() == right.grad.tolist() == [3, 6, 9]
     assert total.item() == 36
+
+
+def test_last_logits_beside_a_truncated_loss_have_no_graph():
+    """Theirs is freed with the window's; what would fail later is not offered."""
+    model, ids = decoder(bptt_segments=1), tokens(1, 16)
+    out = model(ids, labels=ids, keep_logits="last")
+    assert not out.logits.requires_grad
+    assert out.loss.requires_grad

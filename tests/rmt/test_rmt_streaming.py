@@ -106,6 +106,19 @@ def test_bad_streams_are_refused(tmp_path):
     save_file(load_file(file), file, {"version": "7", "tokens": "5", "segment_tokens": "4"})
     with pytest.raises(BadInput, match="of version '7': expected '1'"):
         stream.restore(file)
+    facts = {"version": "1", "tokens": "5", "segment_tokens": "4"}
+    kept = load_file(file)
+    for pending, message in (
+        (torch.zeros(1, 9, dtype=torch.long), "its tensors are not of this model"),
+        (torch.full((1, 1), 19), "input_ids with id 19"),
+        (torch.zeros(1, 1), "its tensors are not of this model"),
+    ):
+        save_file({**kept, "pending": pending}, file, facts)
+        with pytest.raises(BadInput, match=message):
+            stream.restore(file)
+    save_file(kept, file, {"version": "1"})
+    with pytest.raises(BadInput, match="has segments of None tokens"):
+        stream.restore(file)
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(BadInput, match="stream state"):
         stream.restore(file)

@@ -61,6 +61,7 @@ STATE = torch.zeros(2, 2, 8, dtype=torch.float64)
             {"input_ids": IDS, "memory": STATE[:1]},
             r"memory of shape \(1, 2, 8\): expected \(2, 2, 8\)",
         ),
+        ({"input_ids": IDS, "memory": [0.0]}, "memory list: expected a tensor"),
         ({"input_ids": IDS, "memory": STATE[:, :1]}, r"memory of shape \(2, 1, 8\)"),
         ({"input_ids": IDS, "memory": STATE[..., :1]}, r"memory of shape \(2, 2, 1\)"),
         (
@@ -69,6 +70,18 @@ STATE = torch.zeros(2, 2, 8, dtype=torch.float64)
         ),
         ({"input_ids": IDS, "memory": STATE.to("meta")}, "memory on meta: expected cpu"),
         ({"input_ids": IDS, "keep_logits": "some"}, "keep_logits 'some': expected one of"),
+        (
+            {"input_ids": IDS, "labels": ONES.bool()},
+            "labels of torch.bool: expected torch.int64 or torch.int32",
+        ),
+        ({"input_ids": IDS, "labels": ONES.float()}, "labels of torch.float32: expected"),
+        ({"input_ids": IDS, "labels": IDS.tolist()}, "labels list: expected a tensor"),
+        ({"input_ids": IDS, "attention_mask": [1]}, "attention_mask list: expected a tensor"),
+        ({"input_ids": IDS, "loss_mask": ONES[:1]}, r"loss_mask of shape \(1, 9\)"),
+        (
+            {"input_ids": IDS, "labels": IDS, "loss_mask": ONES * 0.5},
+            "loss_mask of torch.float32: expected torch.bool",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_any_work(model, values, message):
@@ -84,6 +97,11 @@ def test_bad_input_is_refused_before_any_work(model, values, message):
 def test_a_mask_of_ones_is_no_mask(model):
     assert torch.equal(model(IDS, ONES).logits, model(IDS).logits)
     assert torch.equal(model(IDS, ONES.bool()).logits, model(IDS).logits)
+
+
+def test_labels_of_32_bits_are_those_of_64(model):
+    narrow, wide = model(IDS, labels=IDS.int()).loss, model(IDS, labels=IDS).loss
+    assert torch.equal(narrow, wide)
 
 
 def test_windows_are_checked_when_they_are_asked_for(model):
