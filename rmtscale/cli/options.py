@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rmtscale.errors import BadInput
+
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
     from rmtscale.specs.model import ModelSpec
@@ -59,20 +61,31 @@ Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of 
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
 
 
+_SEGMENTS = (512, 10)
+"""What the commands take where nothing is said."""
+
+
 def chosen_design(
     method: str, model: ModelSpec, recurrence: Recurrence
 ) -> tuple[str, Recurrence | CostMethod]:
     """What ``--method`` names: its title, and an RMT with the given segments or another method.
 
     Raises:
-        BadInput: no such method, or a backbone that cannot have it.
+        BadInput: no such method, a backbone that cannot have it, or segments for a method that
+            has none.
     """
     if method == "rmt":
         return "RMT", recurrence
     # Only now: an estimate of an RMT starts without the other methods.
     from rmtscale.costs.methods.catalog import find_method, with_segments
 
-    found = with_segments(find_method(method, model), recurrence)
+    plain = find_method(method, model)
+    found = with_segments(plain, recurrence)
+    if found == plain and (recurrence.segment_size, recurrence.memory_tokens) != _SEGMENTS:
+        raise BadInput(
+            f"segment size {recurrence.segment_size}, memory tokens {recurrence.memory_tokens}: "
+            f"expected only with methods rmt and armt, not {method}"
+        )
     return found.title, found
 
 

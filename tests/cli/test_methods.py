@@ -53,3 +53,14 @@ def test_plan(rmtscale: Callable[..., Any]) -> None:
     assert all(len(text) <= 80 for text in done.out.splitlines())
     assert "sliding-window needs fewer FLOPs (matmul) from" in done.out
     assert "checkpoint" not in done.out
+
+
+@pytest.mark.parametrize("command", ["flops", "memory"])
+def test_segments_of_a_method_without_any_are_refused(
+    rmtscale: Callable[..., Any], command: str
+) -> None:
+    ask = (command, "--model", "gpt2", "--tokens", "1k", "--segment-size", "64", "--method")
+    done = rmtscale(*ask, "mamba")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "expected only with methods rmt and armt, not mamba" in done.err
+    assert rmtscale(*ask, "armt").code == 0
