@@ -1,0 +1,170 @@
+"""One evaluated length of one language model: what was scored, its loss, what it took."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rmtscale.errors import BadInput
+from rmtscale.records.clusters import Part
+from rmtscale.records.environment import Environment
+from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.measurement import Memory
+from rmtscale.records.store import append_line, read_lines
+
+SCHEMA_VERSION = 1
+ALL = "all"
+"""The part that every record has: all tokens that are scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguagePoint:
+    """What was evaluated; the same point of the same weights is the same loss."""
+
+    task: str
+    """``language-modeling`` or ``lemma-proof``."""
+    options: dict[str, object] = field(default_factory=dict)
+    """Of the task."""
+    weights: str
+    """The first 16 digits of the SHA-256 of the checkpoint's weights."""
+    text: str
+    """Name of the source, without its folder."""
+    split: str = "validation"
+    segments: int
+    segment_tokens: int
+    """Text tokens of a full segment."""
+    block_tokens: int
+    """Tokens scored at the end of each sample; all of them where it is segments times segment
+    tokens."""
+    history_tokens: int = 0
+    """Each target has at least so many tokens of its document before it, read or not: the same
+    number gives the same targets."""
+    samples: int
+    """Targets read."""
+    seed: int = 0
+    precision: str
+    device: str
+
+    @property
+    def tokens(self) -> int:
+        """Text tokens of a sample."""
+        return self.segments * self.segment_tokens
+
+    @property
+    def key(self) -> str:
+        """The same for the same point."""
+        return json.dumps(to_mapping(self), sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageModel:
+    """What was evaluated: its shape and how it was trained."""
+
+    name: str
+    """Of the recipe or the folder."""
+    backbone: str
+    segment_size: int
+    memory_tokens: int
+    parameters: int
+    trainable_parameters: int
+    trained_segments: int
+    """Of the longest stage."""
+    trained_mixing: bool
+    trained_steps: int
+    trained_tokens: int
+    """Text tokens read in training."""
+    trained_flops: int | None
+    """By the estimator, ``matmul``."""
+    trained_seconds: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageRecord:
+    """One line of a file of evaluations."""
+
+    schema_version: int = SCHEMA_VERSION
+    evaluated_at: str
+    """UTC, ISO 8601."""
+    point: LanguagePoint
+    model: LanguageModel
+    parts: dict[str, Part]
+    """Losses by what was scored: ``all``, and of lemma-proof also ``last-segment``, ``proof``,
+    ``names``, ``names-without`` (the same names, their lemmas not in the context)."""
+    position_nats: tuple[float, ...]
+    """Mean loss at each scored position of the block, first to last."""
+    forward_flops: int
+    """Of reading one sample: ``matmul``, memory tokens included, the head on scored tokens."""
+    batch_size: int
+    seconds: float
+    """Of reading all samples; making them is not in it."""
+    tokens_per_second: float
+    """Text tokens read."""
+    memory: Memory
+    environment: Environment
+
+    def __post_init__(self) -> None:
+        if ALL not in self.parts:
+            raise ValueError(f"parts {sorted(self.parts)}: expected {ALL!r} among them")
+
+    @property
+    def whole(self) -> Part:
+        """All tokens that were scored."""
+        return self.parts[ALL]
+
+    @property
+    def flops_per_token(self) -> float:
+        """Forward FLOPs for each token scored."""
+        return self.forward_flops / self.point.block_tokens
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Measured, for each token scored."""
+        return self.seconds / (self.point.samples * self.point.block_tokens)
+
+    def to_line(self) -> str:
+        """One line of JSON, without its end."""
+        return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
+
+
+def parse_language(line: str) -> LanguageRecord:
+    """The record of one line.
+
+    Raises:
+        BadInput: a record of another schema version.
+        Misfit: damaged: no JSON, or not a record.
+    """
+    try:
+        mapping: Any = json.loads(line)
+    except ValueError as error:
+        raise Misfit("not JSON") from error
+    if not isinstance(mapping, dict) or "schema_version" not in mapping:
+        raise Misfit("not a record")
+    if mapping["schema_version"] != SCHEMA_VERSION:
+        raise BadInput(f"schema version {mapping['schema_version']!r}: expected {SCHEMA_VERSION}")
+    return from_mapping(LanguageRecord, mapping)
+
+
+class LanguageStore:
+    """One file of evaluations; any number of processes may append to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> tuple[LanguageRecord, ...]:
+        """All records, in the order they were written; damaged lines are left out.
+
+        Raises:
+            BadInput: cannot be opened, or of another schema version.
+        """
+        return read_lines(self.path, parse_language)[0]
+
+    def latest(self) -> dict[str, LanguageRecord]:
+        """By key; a later record takes the place of an earlier one."""
+        return {record.point.key: record for record in self.read()}
+
+    def append(self, record: LanguageRecord) -> None:
+        """Adds one line, on the disk when this returns."""
+        append_line(self.path, record.to_line())

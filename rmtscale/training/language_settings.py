@@ -1,0 +1,103 @@
+"""LanguageSettings: everything a training on text depends on, each default with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rmtscale.errors import BadInput
+from rmtscale.training.settings import LoopSettings
+from rmtscale.units import require_one_of, require_positive
+
+LANGUAGE_MODELING = "language-modeling"
+LEMMA_PROOF = "lemma-proof"
+LANGUAGE_TASKS = (LANGUAGE_MODELING, LEMMA_PROOF)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageSettings(LoopSettings):
+    """One training on text. Two trainings with the same settings have the same losses.
+
+    A sample of n segments is ``n * segment tokens`` of text that end with the target block; what
+    is scored are the last ``block_tokens``. So a model without memory and with a larger segment
+    is the baseline that sees the true context before the block, and scores the same tokens.
+    """
+
+    task: str = LANGUAGE_MODELING
+    task_options: dict[str, object] = field(default_factory=dict)
+    """Lemma-proof: order of the parts, which lemmas."""
+    text: str = "python"
+    """Source of the documents (or of declarations); this one needs no download."""
+    tokenizer: str | None = None
+    """A committed one by name, a file, a folder or a name on the hub; None trains one on the
+    training split."""
+    vocabulary_size: int = 4096
+    """Of a tokenizer that is trained: at small widths a larger one is mostly embedding."""
+
+    backbone: str = "gpt-neox-text"
+    segment_size: int = 128
+    """The paper's small input size: 124 tokens of text and 2 memory tokens, read and written."""
+    memory_tokens: int = 2
+    """The paper's. 0 is the baseline."""
+    block_tokens: int | None = None
+    """Tokens scored in each sample; None is the text of one segment (lemma-proof: all)."""
+    history_tokens: int | None = None
+    """Targets have at least so many tokens of their document before them, whether the model reads
+    them or not: two trainings with the same number and seed score the very same targets in the
+    same order. None is what the longest stage reads."""
+
+    mixing: bool = True
+    """Draw the number of segments of each batch from those of all stages so far; False is always
+    the stage's own (the paper's two curricula, Figure 12)."""
+    stage_steps: int = 500
+    """Steps of each stage but the last, which has the rest."""
+
+    lora_rank: int | None = None
+    """LoRA in every attention projection; the backbone is frozen."""
+    adapter_width: int | None = None
+    """A parallel adapter beside every feed-forward block; the backbone is frozen."""
+
+    learning_rate: float = 1e-3
+    """Small models from random initialisation take a larger one than the paper's 5e-5."""
+    stage_factor: float = 1.0
+    batch_size: int = 64
+    validation_samples: int = 256
+    validation_segments: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        LoopSettings.__post_init__(self)
+        require_one_of("task", self.task, LANGUAGE_TASKS)
+        for name in ("vocabulary_size", "stage_steps"):
+            require_positive(name.replace("_", " "), getattr(self, name))
+        for name in ("block_tokens", "lora_rank", "adapter_width"):
+            value = getattr(self, name)
+            if value is not None:
+                require_positive(name.replace("_", " "), value)
+        if self.history_tokens is not None and self.history_tokens < 0:
+            raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
+        if self.block_tokens is not None and self.block_tokens > self.segment_tokens:
+            raise BadInput(
+                f"block tokens {self.block_tokens}: expected {self.segment_tokens} or less, the "
+                "text of one segment"
+            )
+
+    @property
+    def segment_tokens(self) -> int:
+        """Text tokens of a full segment: read and write memory take the rest."""
+        return self.segment_size - 2 * self.memory_tokens
+
+    @property
+    def scored_tokens(self) -> int:
+        """Tokens scored at the end of each sample of language modelling."""
+        return self.block_tokens or self.segment_tokens
+
+    @property
+    def least_history_tokens(self) -> int:
+        """Tokens that every target has before it in its document."""
+        if self.history_tokens is not None:
+            return self.history_tokens
+        return self.segments * self.segment_tokens - self.scored_tokens
+
+    @property
+    def adapted(self) -> bool:
+        """Only what was added to the backbone is trained."""
+        return self.lora_rank is not None or self.adapter_width is not None

@@ -1,0 +1,84 @@
+"""Records of language evaluations: parts, intervals, lines."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from rmtscale.records.clusters import Part, mean_interval, paired_difference, student_t
+
+
+def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:
+    return Part(
+        tokens=tuple(tokens),
+        text_bytes=tuple(text_bytes or [3 * count for count in tokens]),
+        loss_nats=tuple(nats),
+    )
+
+
+def test_totals() -> None:
+    one = part([10, 30], [20.0, 90.0], [25, 75])
+    assert one.total_tokens == 40
+    assert one.mean_nats == pytest.approx(110 / 40)
+    assert one.perplexity == pytest.approx(math.exp(2.75))
+    assert one.bits_per_byte == pytest.approx(110 / math.log(2) / 100)
+
+
+def test_nothing_scored_is_no_number() -> None:
+    assert math.isnan(part([], []).mean_nats)
+    assert math.isnan(part([0], [0.0]).bits_per_byte)
+    assert math.isnan(mean_interval(part([0], [0.0])).mean)
+
+
+def test_uneven_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="as many tokens as bytes"):
+        Part(tokens=(1, 2), text_bytes=(3,), loss_nats=(1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),
+    # Tables of Student's t, two-sided 95 %.
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (5, 2.5706), (11, 2.2010), (60, 2.0003)],
+)
+def test_student_t(degrees: int, quantile: float) -> None:
+    assert student_t(degrees) == pytest.approx(quantile, rel=0.01)
+
+
+def test_the_interval_of_equal_clusters_is_that_of_their_means() -> None:
+    means = [2.0, 2.4, 3.1, 1.7]
+    found = mean_interval(part([50] * 4, [50 * mean for mean in means]))
+    error = np.std(means, ddof=1) / 2
+    assert found.mean == pytest.approx(np.mean(means))
+    assert found.high - found.mean == pytest.approx(student_t(3) * error)
+    assert found.low == pytest.approx(2 * found.mean - found.high)
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    hits = 0
+    for _ in range(600):
+        tokens = random.integers(500, 1500, size=12)
+        means = 2.0 + 0.3 * random.standard_normal(12)
+        found = mean_interval(part(tokens.tolist(), (tokens * means).tolist()))
+        hits += found.low <= 2.0 <= found.high
+    assert 0.92 <= hits / 600 <= 0.98
+
+
+def test_pairing_takes_out_what_documents_have_in_common() -> None:
+    first = part([100, 100, 100], [210.0, 310.0, 410.0])
+    second = part([100, 100, 100], [200.0, 300.0, 400.0])
+    found = paired_difference(first, second)
+    assert (found.low, found.mean, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert mean_interval(first).high - mean_interval(first).low > 1
+
+
+def test_other_tokens_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="expected the same tokens"):
+        paired_difference(part([10], [1.0]), part([11], [1.0]))
+
+
+def test_one_cluster_has_no_interval() -> None:
+    found = mean_interval(part([10], [20.0]))
+    assert (found.mean, found.low, found.high) == (2.0, -math.inf, math.inf)

@@ -1,0 +1,43 @@
+"""LanguageSettings: what follows from them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import from_mapping, to_mapping
+from rmtscale.training.language_settings import LanguageSettings
+
+
+def test_an_rmt_scores_its_last_segment() -> None:
+    one = LanguageSettings(segment_size=128, memory_tokens=2, segments=7)
+    assert one.segment_tokens == one.scored_tokens == 124
+    assert one.least_history_tokens == 6 * 124
+
+
+def test_a_baseline_scores_the_same_tokens_with_the_context_in_its_segment() -> None:
+    one = LanguageSettings(segment_size=128, memory_tokens=0, segments=1, block_tokens=124)
+    assert (one.segment_tokens, one.scored_tokens, one.least_history_tokens) == (128, 124, 4)
+
+
+def test_there_and_back() -> None:
+    one = LanguageSettings(segments=3, lora_rank=8, task_options={"order": "statement-last"})
+    assert from_mapping(LanguageSettings, to_mapping(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"task": "memorize"}, "task 'memorize'"),
+        ({"block_tokens": 125}, "block tokens 125: expected 124 or less"),
+        ({"history_tokens": -1}, "history tokens -1"),
+        ({"lora_rank": 0}, "lora rank 0"),
+        ({"stage_steps": 0}, "stage steps 0"),
+        ({"segment_size": 0}, "segment size 0"),
+    ],
+)
+def test_what_cannot_be(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        LanguageSettings(**given)
