@@ -94,6 +94,11 @@ def format_interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
+def format_loss(nats: float) -> str:
+    """Loss per token: ``2.345 nats``."""
+    return f"{nats:.3f} nats"
+
+
 def format_rate(flops_per_second: float, digits: int = 3) -> str:
     """FLOP/s in SI: ``746 TFLOP/s``."""
     return f"{format_flops(flops_per_second, digits)}/s"

@@ -11,7 +11,8 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
-from rmtscale.cli.train import read_options, require_libraries
+from rmtscale.cli.train import require_libraries
+from rmtscale.cli.train_settings import read_options
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
     format_accuracy,
