@@ -10,12 +10,12 @@ language-model head. Nothing is added to the model, so that a checkpoint is an o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTForCausalLM
@@ -23,9 +23,10 @@ from rmtscale.rmt.backbones import classify
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
+from rmtscale.training.segment_reader import SegmentReader, slices
 
 
-class Answerer(nn.Module):
+class Answerer(SegmentReader):
     """``(ids, answers) -> (loss, number of correct answers)``.
 
     Args:
@@ -40,39 +41,19 @@ class Answerer(nn.Module):
     def __init__(
         self, rmt: RMTPreTrainedModel, class_ids: Sequence[int], *, compile_step: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(rmt, compile_step=compile_step)
         if len(set(class_ids)) != len(class_ids):
             raise BadInput(
                 f"ids of the answers {tuple(class_ids)}: expected each answer to begin with a "
                 "token of its own in this vocabulary"
             )
-        self.rmt = rmt
         self.decoder = isinstance(rmt, RMTForCausalLM)
         self.register_buffer("class_ids_C", torch.tensor(class_ids), persistent=False)
-        self._compiled = torch.compile(self._step, dynamic=False) if compile_step else None
-
-    @property
-    def segment_tokens(self) -> int:
-        """L."""
-        return self.rmt.segment_tokens
-
-    def initial(self, batch: int) -> Tensor:
-        """The state before the first segment, (B, M, E)."""
-        state_BME: Tensor = self.rmt.memory(self.rmt.get_input_embeddings().weight, batch)
-        return state_BME
 
     def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         rmt: Any = self.rmt
         new_BME, hidden_BTE, *_ = rmt.step(state_BME, ids_BL)
         return new_BME, hidden_BTE[:, -1:] if self.decoder else hidden_BTE
-
-    def step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """One segment: the state after it, and what an answer is read from."""
-        if self._compiled is None or ids_BL.shape[1] != self.segment_tokens:
-            return self._step(state_BME, ids_BL)
-        # Slices have the strides of the whole input; for each it would be compiled anew.
-        new_BME, read_BTE = self._compiled(state_BME.contiguous(), ids_BL.contiguous())
-        return new_BME, read_BTE
 
     def answer(self, read_BTE: Tensor) -> Tensor:
         """Logits of the classes, (B, C), in fp32."""
@@ -103,16 +84,15 @@ class Answerer(nn.Module):
             state_BME = self.roll(state_BME, ids_BN, bounds[:rolled_segments])
             # Autocast keeps the weights it cast; those cast without a graph have no gradient.
             torch.clear_autocast_cache()
-        recompute = bool(self.rmt.config.checkpoint_segments) and self.training
 
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None]:
             new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
             return new_BME, read_BTE if piece.last else None
 
-        inputs = _pieces(ids_BN, bounds[rolled_segments:])
+        inputs = slices(ids_BN, bounds[rolled_segments:])
         read_BTE = None
         for _, after_BME, (found,) in recur(
-            segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
+            segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
         ):
             state_BME, read_BTE = after_BME, found
         assert read_BTE is not None, "at least one segment has a gradient"
@@ -126,9 +106,3 @@ class Answerer(nn.Module):
         loss = F.cross_entropy(logits_BC, answers_B)
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct
-
-
-def _pieces(ids_BN: Tensor, bounds: Sequence[tuple[int, int]]) -> Iterator[Piece]:
-    for begin, end in bounds:
-        last = end == ids_BN.shape[1]
-        yield Piece(ids_BN[:, begin:end], None, None, None, None, begin, last)

@@ -97,6 +97,12 @@ class LanguageSettings(LoopSettings):
         """Tokens scored at the end of each sample of language modelling."""
         return self.block_tokens or self.segment_tokens
 
+    def scored_tokens_of(self, segments: int) -> int:
+        """Tokens scored in a sample of so many segments: the block, or all of a lemma-proof."""
+        if self.task == LEMMA_PROOF:
+            return segments * self.segment_tokens
+        return self.scored_tokens
+
     @property
     def least_history_tokens(self) -> int:
         """Tokens that every target has before it in its document."""

@@ -41,3 +41,9 @@ def test_there_and_back() -> None:
 def test_what_cannot_be(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         LanguageSettings(**given)
+
+
+def test_all_of_a_lemma_proof_is_scored() -> None:
+    proof = LanguageSettings(task="lemma-proof", segment_size=128, memory_tokens=2)
+    block = LanguageSettings(segment_size=128, memory_tokens=0, block_tokens=100)
+    assert (proof.scored_tokens_of(3), block.scored_tokens_of(3)) == (3 * 124, 100)

@@ -1,0 +1,121 @@
+"""An RMT that predicts text: the loss on the last tokens of an input, whatever stands before them.
+
+Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
+K scored tokens of a segment, S scored tokens of a sample, V vocabulary.
+
+Targets come shifted: the target at a column is the token after the one that is read there. So
+every token of a target block is scored, for every method alike.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rmtscale.errors import BadInput
+from rmtscale.rmt import RMTForCausalLM
+from rmtscale.rmt.loss import IGNORED, SegmentLosses
+from rmtscale.rmt.recurrence import Piece, recur
+from rmtscale.rmt.segmenting import cut
+from rmtscale.training.segment_reader import SegmentReader, slices
+
+
+class Predictor(SegmentReader):
+    """``(ids, targets, scored tokens) -> loss``.
+
+    Without memory segments do not know each other: those in which nothing is scored are not run.
+
+    Args:
+        rmt: a decoder.
+        compile_step: compile the step of a full segment.
+    """
+
+    rmt: RMTForCausalLM
+
+    def __init__(self, rmt: RMTForCausalLM, *, compile_step: bool = False) -> None:
+        super().__init__(rmt, compile_step=compile_step)
+
+    def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rmt.step(state_BME, ids_BL)
+
+    def bounds(self, tokens: int, scored_tokens: int) -> list[tuple[int, int]]:
+        """``(start, stop)`` of the segments that are run, of an input of N tokens.
+
+        Raises:
+            BadInput: no scored tokens, or more than there are.
+        """
+        if not 1 <= scored_tokens <= tokens:
+            raise BadInput(f"scored tokens {scored_tokens}: expected 1 to {tokens}, the input")
+        found = cut(tokens, self.segment_tokens)
+        if self.rmt.config.memory_tokens:
+            return found
+        return [(begin, end) for begin, end in found if end > tokens - scored_tokens]
+
+    def forward(self, ids_BN: Tensor, targets_BN: Tensor, scored_tokens: int) -> Tensor:
+        """Mean cross-entropy, in nats, over the targets that are scored and not ignored.
+
+        Gradients flow through all segments that are run; a head is behind the scored ones only,
+        and the logits of one segment at a time are there.
+
+        Args:
+            ids_BN: token ids, all rows full.
+            targets_BN: the next token at each column, ``-100`` where it is not scored.
+            scored_tokens: S; only the last so many columns are scored.
+
+        Raises:
+            BadInput: no scored tokens, or more than there are.
+        """
+        first = ids_BN.shape[1] - scored_tokens
+        inputs = slices(ids_BN, self.bounds(ids_BN.shape[1], scored_tokens))
+        losses = SegmentLosses(self.rmt.get_output_embeddings())
+
+        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None]:
+            new_BME, text_BLE = self.step(own_BME, piece.ids_BL)
+            scored = text_BLE.shape[1] - max(first - piece.start, 0)
+            return new_BME, text_BLE[:, -scored:] if scored > 0 else None
+
+        state_BME = self.initial(ids_BN.shape[0])
+        for piece, _, (read_BKE,) in recur(
+            segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
+        ):
+            if read_BKE is not None:
+                end = piece.start + piece.ids_BL.shape[1]
+                losses.score(read_BKE, targets_BN[:, end - read_BKE.shape[1] : end])
+            del read_BKE  # not held while the next segment runs
+        # On the device: the number of them is not waited for.
+        scored = (targets_BN[:, first:] != IGNORED).sum().clamp(min=1)
+        return losses.result() / scored
+
+    @torch.no_grad()
+    def token_losses(self, ids_BN: Tensor, targets_BN: Tensor, scored_tokens: int) -> Tensor:
+        """The loss of each of the last tokens in nats, (B, S) in fp32; 0 where it is ignored.
+
+        Raises:
+            BadInput: no scored tokens, or more than there are.
+        """
+        first = ids_BN.shape[1] - scored_tokens
+        state_BME = self.initial(ids_BN.shape[0])
+        found = []
+        for begin, end in self.bounds(ids_BN.shape[1], scored_tokens):
+            new_BME, text_BLE = self.step(state_BME, ids_BN[:, begin:end])
+            # A copy: a view would keep all hidden states of the segment alive.
+            state_BME = new_BME.to(state_BME.dtype, copy=True)
+            if end > first:
+                start = max(begin, first)
+                found.append(self.losses(text_BLE[:, start - begin :], targets_BN[:, start:end]))
+        return torch.cat(found, dim=1)
+
+    def losses(self, text_BKE: Tensor, targets_BK: Tensor) -> Tensor:
+        """The loss at each position of a part of one segment, (B, K) in fp32.
+
+        Args:
+            text_BKE: hidden states, as ``step`` reads them.
+            targets_BK: the token after each position.
+        """
+        logits_RV = self.rmt.get_output_embeddings()(text_BKE.flatten(0, 1))
+        exact = torch.promote_types(logits_RV.dtype, torch.float32)
+        losses_R = F.cross_entropy(
+            logits_RV.to(exact), targets_BK.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return losses_R.float().view(targets_BK.shape)
