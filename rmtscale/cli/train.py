@@ -108,7 +108,9 @@ def command(
         str | None, typer.Option(help="All; may be another when going on.  (default: 20k)")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences a step.  (default: 64)")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="(default: 3e-4; language: 1e-3)")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="(default: 3e-4; language: 1e-3)")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="(default: 0)")] = None,
     setting: Annotated[
         list[str] | None,
@@ -249,9 +251,7 @@ def _roll_in(text: str) -> list[int]:
     return [] if text.strip() == "none" else parse_sizes(text, "roll-in")
 
 
-def _write_result(
-    settings: LoopSettings, out: Path, result: Result, output_format: str
-) -> None:
+def _write_result(settings: LoopSettings, out: Path, result: Result, output_format: str) -> None:
     from rmtscale.training.layout import BEST, METRICS
     from rmtscale.training.metrics import read_metrics
 

@@ -113,9 +113,7 @@ class Bar(_Watcher):
 
     def interval(self, interval: Interval) -> None:
         words = self.words(interval)
-        short = (
-            f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: {_learned(interval)}"
-        )
+        short = f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: {_learned(interval)}"
         self._progress.update(self._task, completed=interval.step, description=short)
         if interval.validation:
             self._say(f"step {format_tokens(interval.step)} {words}")

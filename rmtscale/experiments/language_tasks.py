@@ -18,6 +18,7 @@ A full recipe is meant for a GPU, several side by side on one; a quick one for m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,9 +144,7 @@ def lean(seed: int) -> dict[str, LanguageSettings]:
 def _theorems(
     base: LanguageSettings, name: str, trained: tuple[int, ...]
 ) -> dict[str, LanguageSettings]:
-    found = {
-        f"{name}-rmt-{count}-{base.seed}": replace(base, segments=count) for count in trained
-    }
+    found = {f"{name}-rmt-{count}-{base.seed}": replace(base, segments=count) for count in trained}
     text = base.segment_tokens
     apart = replace(base, memory_tokens=0, segment_size=text, segments=2)
     found[f"{name}-apart-{base.seed}"] = apart
@@ -173,9 +172,7 @@ def _adaptations(
 ) -> dict[str, LanguageSettings]:
     block = base.segment_tokens
     base = replace(base, block_tokens=block, history_tokens=max(2 * MEMORY_TOKENS, block))
-    plain = replace(
-        base, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1
-    )
+    plain = replace(base, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
     before = f"{source}-{base.seed}"
     adapter = {"init_from": before, "adapter_width": adapter_width}
     both = {**adapter, "lora_rank": lora_rank}
@@ -219,7 +216,7 @@ def plan(
     figure: str,
     *,
     quick: bool,
-    texts: dict[str, str],
+    texts: Mapping[str, str],
     runs: Path,
     seeds: tuple[int, ...] | None = None,
 ) -> LanguagePlan:
@@ -258,8 +255,7 @@ def plan(
         source = texts.get(one.text)
         if source is None and one.text != "python":
             raise BadInput(
-                f"{figure}: no text in the place of {one.text!r}, expected "
-                f"--text {one.text}=SOURCE"
+                f"{figure}: no text in the place of {one.text!r}, expected --text {one.text}=SOURCE"
             )
         start = None if one.init_from is None else str(runs / one.init_from / LAST)
         ready[name] = replace(one, text=source or one.text, init_from=start)
@@ -275,16 +271,10 @@ def plan(
 
 
 def _read(settings: LanguageSettings, *, quick: bool) -> tuple[int, ...]:
-    if settings.task == LEMMA_PROOF:
-        if settings.segment_size > 2 * _base(quick).segment_tokens - 1:
-            return (1,)  # two segments in one pass
+    if settings.task == LEMMA_PROOF and settings.segments > 1:
         return (2, 3) if quick else LEAN_READ
     if not settings.memory_tokens:
         return (1,)
     if settings.adapted:
         return (1, 2)
     return (1, 2, 4) if quick else READ
-
-
-def _base(quick: bool) -> LanguageSettings:
-    return _QUICK_LEAN if quick else _LEAN

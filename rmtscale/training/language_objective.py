@@ -16,7 +16,7 @@ from rmtscale.training.flops import sample_flops
 from rmtscale.training.language_backbone import build_text_rmt
 from rmtscale.training.language_checkpoint import export_language_checkpoint
 from rmtscale.training.language_data import LanguageData
-from rmtscale.training.language_settings import LANGUAGE_MODELING, LanguageSettings
+from rmtscale.training.language_settings import LanguageSettings
 from rmtscale.training.objective import Autocast, Objective
 from rmtscale.training.predictor import Predictor
 from rmtscale.training.prefetch import Batch
@@ -54,13 +54,8 @@ class LanguageObjective(Objective):
         found = self._source.drawn(
             self.settings.seed, step * ranks + rank, self.settings.batch_size, drawn.tokens
         )
-        return Batch(step, drawn, _tensors(found), self._scored(drawn.tokens))
-
-    def _scored(self, read_tokens: int) -> int:
-        """Columns scored of a sample."""
-        if self.settings.task == LANGUAGE_MODELING:
-            return self.settings.scored_tokens
-        return read_tokens
+        scored = self.settings.scored_tokens_of(self.stages[drawn.stage].segments)
+        return Batch(step, drawn, _tensors(found), scored)
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         del accuracy
@@ -81,7 +76,7 @@ class LanguageObjective(Objective):
         with autocast():
             for count in sorted(counts):
                 read = count * settings.segment_tokens
-                scored = self._scored(read)
+                scored = settings.scored_tokens_of(count)
                 total, tokens = 0.0, 0
                 for batch in source.batches(read, settings.batch_size, settings.validation_samples):
                     ids_BN, targets_BN = (one.to(device) for one in _tensors(batch))

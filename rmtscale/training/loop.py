@@ -303,7 +303,8 @@ class _Run:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, correct = self.model(*batch.to(self.accelerator.device), batch.constant)
+        found = self.model(*batch.to(self.accelerator.device), batch.constant)
+        loss, correct = found if isinstance(found, tuple) else (found, None)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()

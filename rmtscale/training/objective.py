@@ -29,7 +29,7 @@ class Objective(ABC):
     settings: LoopSettings
     stages: tuple[Stage, ...]
     learner: nn.Module
-    """``(*inputs, constant) -> (loss, right answers or None)``, on the CPU at first."""
+    """``(*inputs, constant) -> loss``, or loss and right answers; on the CPU at first."""
     measure: ClassVar[str]
     """What a validation finds: ``accuracy`` or ``loss``."""
 
