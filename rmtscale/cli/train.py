@@ -72,9 +72,19 @@ def command(
         int | None, typer.Option(help="Of the longest stage.  (default: 7)")
     ] = None,
     segment_size: Annotated[
-        str | None, typer.Option(help="Memory tokens included.  (default: 512)")
+        str | None,
+        typer.Option(help="Memory tokens included.  (default: 512; language: 128)"),
     ] = None,
-    memory_tokens: Annotated[int | None, typer.Option(help="(default: 4)")] = None,
+    memory_tokens: Annotated[
+        int | None, typer.Option(help="0 is a model without memory.  (default: 4; language: 2)")
+    ] = None,
+    block_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Language: tokens scored at the end of each sample; without memory, the rest of "
+            "the segment is context.  (default: the text of a segment)"
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -162,9 +172,9 @@ def command(
         "text": text,
         "tokenizer": tokenizer,
         "segments": segments,
-        "segment_size": None if segment_size is None else parse_size(segment_size, "segment size"),
+        "segment_size": _size(segment_size, "segment size"),
         "memory_tokens": memory_tokens,
-        "block_tokens": None if block_tokens is None else parse_size(block_tokens, "block tokens"),
+        "block_tokens": _size(block_tokens, "block tokens"),
         "backbone": backbone,
         "curriculum": curriculum,
         "mixing": mixing,
@@ -172,7 +182,7 @@ def command(
         "adapter_width": adapter_width,
         "init_from": init_from,
         "roll_in": None if roll_in is None else _roll_in(roll_in),
-        "steps": None if steps is None else parse_size(steps, "steps"),
+        "steps": _size(steps, "steps"),
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "seed": seed,
@@ -245,6 +255,10 @@ def forget(folder: Path) -> None:
     for name in (BEST, LAST, STAGES):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
+
+
+def _size(text: str | None, name: str) -> int | None:
+    return None if text is None else parse_size(text, name)
 
 
 def _roll_in(text: str) -> list[int]:

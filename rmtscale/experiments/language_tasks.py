@@ -173,20 +173,17 @@ def _adaptations(
     block = base.segment_tokens
     base = replace(base, block_tokens=block, history_tokens=max(2 * MEMORY_TOKENS, block))
     plain = replace(base, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
-    before = f"{source}-{base.seed}"
-    adapter = {"init_from": before, "adapter_width": adapter_width}
-    both = {**adapter, "lora_rank": lora_rank}
-    found = {
-        before: replace(plain, text=text),
-        f"{name}-adapter-{base.seed}": replace(plain, **adapter),
-        f"{name}-both-{base.seed}": replace(plain, **both),
-        f"{name}-adapter-rmt-1-{base.seed}": replace(base, segments=1, **adapter),
-        f"{name}-both-rmt-1-{base.seed}": replace(base, segments=1, **both),
-        f"{name}-both-rmt-2-{base.seed}": replace(base, segments=2, **both),
-    }
+    before, seed = f"{source}-{base.seed}", base.seed
+    shorter = replace(base, steps=base.steps // 2, init_from=before, adapter_width=adapter_width)
+    alone = replace(shorter, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
+    one, two = replace(shorter, segments=1), replace(shorter, segments=2)
     return {
-        one: settings if one == before else replace(settings, steps=base.steps // 2)
-        for one, settings in found.items()
+        before: replace(plain, text=text),
+        f"{name}-adapter-{seed}": alone,
+        f"{name}-both-{seed}": replace(alone, lora_rank=lora_rank),
+        f"{name}-adapter-rmt-1-{seed}": one,
+        f"{name}-both-rmt-1-{seed}": replace(one, lora_rank=lora_rank),
+        f"{name}-both-rmt-2-{seed}": replace(two, lora_rank=lora_rank),
     }
 
 

@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.files import write_whole
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import ENCODERS
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.tasks.catalog import TASKS
 from rmtscale.training.answerer import Answerer
 from rmtscale.training.data import TaskData, class_ids, restore_data
 from rmtscale.training.settings import LoopSettings, TrainingSettings
@@ -131,7 +132,7 @@ _FOLDERS = ("background", "backbone", "init_from", "text", "tokenizer")
 
 def portable(settings: Settings) -> Settings:
     """Without the folders of this machine: names of files are enough to know what was used."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in _FOLDERS:
         source = getattr(settings, name, None)
         if isinstance(source, str) and not source.startswith("hf:"):
@@ -168,15 +169,17 @@ def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
 
     Args:
         folder: of the checkpoint.
-        task: what it has to be trained on; None takes any.
+        task: what it has to be trained on; None takes any memory task.
 
     Raises:
         BadInput: not a checkpoint, damaged, of another version or task.
     """
     meaning = read_meaning(folder)
-    if task is not None and meaning.get("task") != task:
+    accepted = tuple(TASKS) if task is None else (task,)
+    if meaning.get("task") not in accepted:
         raise BadInput(
-            f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected {task!r}"
+            f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected "
+            f"{quoted_list(accepted)}"
         )
     try:
         settings = from_mapping(TrainingSettings, meaning["settings"])

@@ -55,7 +55,8 @@ def sample_flops(
         total += flops // tokens * scored if term.name == "head" else flops
     passes = 1 if mode == "forward" else 3 + settings.checkpoint_segments
     positions = runs * (segment_tokens + 2 * memory_tokens)
-    return total + 2 * passes * positions * sum(matrix.numel() for matrix in _added(rmt))
+    added: int = sum(matrix.numel() for matrix in _added(rmt))
+    return total + 2 * passes * positions * added
 
 
 def _without_weight_gradient(term: Term) -> int:
