@@ -5,23 +5,23 @@ Shape legend: B batch, N text columns of the input.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.evaluation.measuring import open_meter
+from rmtscale.evaluation.naming import digest, source_name
 from rmtscale.evaluation.reading import Reader
 from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.profiler.environment import measured_environment
-from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter
-from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
+from rmtscale.profiler.memory import MemoryMeter
+from rmtscale.profiler.nvml import Gpu
 from rmtscale.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
 from rmtscale.tasks.batches import Batches
 from rmtscale.training.checkpoint import Checkpoint
@@ -84,7 +84,7 @@ def evaluate(
     Returns:
         The records of all lengths asked for.
     """
-    meter, gpu = _meter(device)
+    meter, gpu = open_meter(device)
     reader = Reader(checkpoint.answerer, device, settings.precision)
     data = data_of(
         checkpoint,
@@ -100,7 +100,7 @@ def evaluate(
             task=checkpoint.settings.task,
             task_options=dict(data.settings.task_options),
             weights=weights,
-            background=background_name(settings.background),
+            background=source_name(settings.background),
             segments=segments,
             segment_tokens=reader.answerer.segment_tokens,
             samples=settings.samples_at(segments),
@@ -199,27 +199,3 @@ def _warm_up(reader: Reader, batch_size: int, segment_tokens: int) -> None:
     import numpy as np
 
     reader.logits(np.zeros((batch_size, 2 * segment_tokens), dtype=np.int32))
-
-
-def _meter(device: torch.device) -> tuple[MemoryMeter, Gpu | None]:
-    if device.type != "cuda":
-        return ResidentMeter(), None
-    try:
-        gpu: Gpu | None = open_gpu()
-    except NoGpu:
-        gpu = None
-    return CudaMeter(gpu), gpu
-
-
-def digest(folder: Path) -> str:
-    """The first 16 digits of the SHA-256 of a checkpoint's weights."""
-    files = sorted(folder.glob("*.safetensors"))
-    total = hashlib.sha256()
-    for file in files:
-        total.update(file.read_bytes())
-    return total.hexdigest()[:16]
-
-
-def background_name(source: str) -> str:
-    """A source without the folder it lies in, which is of no use on another machine."""
-    return source if source.startswith("hf:") else Path(source).name

@@ -1,6 +1,6 @@
 """One full segment as a fixed piece of work: captured in a CUDA graph and, if asked, compiled.
 
-Shape legend: B batch, L segment tokens, M memory, E embedding width.
+Shape legend: B batch, L segment tokens, M memory, E embedding width, K kept tokens.
 
 At batch 1 a segment step of a small model is bound by the launches of its few hundred kernels, not
 by arithmetic. Its shapes never change, so that it can be captured once and replayed with a single
@@ -46,6 +46,7 @@ class SegmentStep:
         compile_step: compile the step (``torch.compile``) as well; the first call takes long.
         cuda_graph: None captures where that works; True is the same; False never. Without CUDA
             the step runs eagerly, with the same results.
+        kept_tokens: K; the hidden states of so many of the last text tokens are kept.
         backend: of ``torch.compile``.
 
     Raises:
@@ -59,6 +60,7 @@ class SegmentStep:
         *,
         compile_step: bool = False,
         cuda_graph: bool | None = None,
+        kept_tokens: int = 1,
         backend: str = "inductor",
     ) -> None:
         if model.training:
@@ -69,7 +71,7 @@ class SegmentStep:
             batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
         )
         self.state_BME = model.memory(weight, batch_size).detach().clone()
-        self.last_B1E = weight.new_zeros(batch_size, 1, weight.shape[1])
+        self.kept_BKE = weight.new_zeros(batch_size, kept_tokens, weight.shape[1])
         self._run = (
             torch.compile(self._pure, dynamic=False, backend=backend)
             if compile_step
@@ -79,6 +81,11 @@ class SegmentStep:
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
         self._graph: torch.cuda.CUDAGraph | None = None
         self._weights = self._pointers()
+
+    @property
+    def last_B1E(self) -> Tensor:
+        """Hidden states of the last text token: a view, which may be written to."""
+        return self.kept_BKE[:, -1:]
 
     def _pointers(self) -> tuple[int, ...]:
         model: Any = self.model
@@ -90,12 +97,12 @@ class SegmentStep:
 
     def _pure(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         new_BME, text_BLE = self.model.step(state_BME, ids_BL)
-        return new_BME, text_BLE[:, -1:]
+        return new_BME, text_BLE[:, -self.kept_BKE.shape[1] :]
 
     def _in_place(self) -> None:
-        new_BME, last_B1E = self._run(self.state_BME, self.ids_BL)
+        new_BME, kept_BKE = self._run(self.state_BME, self.ids_BL)
         self.state_BME.copy_(new_BME)
-        self.last_B1E.copy_(last_B1E)
+        self.kept_BKE.copy_(kept_BKE)
 
     def _capture(self) -> None:
         state_BME = self.state_BME.clone()
@@ -117,10 +124,7 @@ class SegmentStep:
 
     @torch.no_grad()
     def __call__(self, ids_BL: Tensor) -> None:
-        """Runs one full segment: updates ``state_BME`` and ``last_B1E`` in place.
-
-        ``last_B1E`` are the hidden states of the last text token.
-        """
+        """Runs one full segment: updates ``state_BME`` and ``kept_BKE`` in place."""
         if self.uses_graph and self._graph is None:
             with torch.cuda.device(self.state_BME.device):
                 self._capture()

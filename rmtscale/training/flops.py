@@ -38,7 +38,8 @@ def sample_flops(
         mode: ``forward`` or ``train``.
     """
     scored = settings.scored_tokens_of(segments)
-    segment_tokens, memory_tokens = rmt.segment_tokens, rmt.config.memory_tokens
+    segment_tokens = rmt.segment_tokens
+    memory_tokens: int = rmt.config.memory_tokens
     # Without memory, segments in which nothing is scored are not run.
     runs = segments if memory_tokens else -(-scored // segment_tokens)
     tokens = runs * segment_tokens
@@ -54,9 +55,8 @@ def sample_flops(
         flops = _without_weight_gradient(term) if frozen else term.amount
         total += flops // tokens * scored if term.name == "head" else flops
     passes = 1 if mode == "forward" else 3 + settings.checkpoint_segments
-    positions = runs * (segment_tokens + 2 * memory_tokens)
-    added: int = sum(matrix.numel() for matrix in _added(rmt))
-    return total + 2 * passes * positions * added
+    positions: int = runs * rmt.config.segment_size
+    return total + 2 * passes * positions * sum(matrix.numel() for matrix in _added(rmt))
 
 
 def _without_weight_gradient(term: Term) -> int:

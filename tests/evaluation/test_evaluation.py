@@ -11,11 +11,11 @@ from tiny_training import tiny_settings, write_background
 from rmtscale.errors import BadInput
 from rmtscale.evaluation.evaluate import (
     EvaluationSettings,
-    background_name,
     data_of,
     evaluate,
     right_answers,
 )
+from rmtscale.evaluation.naming import source_name
 from rmtscale.evaluation.reading import Reader
 from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.records.evaluation import EvaluationStore
@@ -157,7 +157,7 @@ def test_wilson():
     assert low + high == pytest.approx(1.0)
 
 
-def test_names_of_backgrounds():
-    assert background_name("/somewhere/prose") == "prose"
-    assert background_name("python") == "python"
-    assert background_name("hf:owner/name") == "hf:owner/name"
+def test_names_of_sources():
+    assert source_name("/somewhere/prose") == "prose"
+    assert source_name("python") == "python"
+    assert source_name("hf:owner/name") == "hf:owner/name"

@@ -1,0 +1,125 @@
+"""Reads any number of segments in constant device memory.
+
+Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
+K positions that are read out of a segment.
+
+Token ids stay on the host; a few segments at a time are on the device. A decoder's full segment is
+one captured CUDA graph where there is CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rmtscale.errors import BadInput
+from rmtscale.rmt import RMTForCausalLM
+from rmtscale.rmt.graph import SegmentStep
+from rmtscale.training.segment_reader import SegmentReader
+from rmtscale.units import require_one_of
+
+_CHUNK_SEGMENTS = 4
+PRECISIONS = ("fp32", "bf16")
+
+
+class Roller:
+    """One model on one device.
+
+    Args:
+        model: set to evaluation mode, moved to the device.
+        device: where it runs.
+        precision: ``fp32``, or ``bf16`` (autocast, as in training; a GPU only).
+        compile_step: compile the step of a full segment.
+        kept_tokens: K of a decoder.
+        cuda_graph: False never captures.
+        batch_size: of the segments that are captured; those of another size run eagerly. None
+            captures one of each size.
+
+    Raises:
+        BadInput: an unknown precision, or bf16 on a CPU.
+    """
+
+    def __init__(
+        self,
+        model: SegmentReader,
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        compile_step: bool = False,
+        kept_tokens: int = 1,
+        cuda_graph: bool = True,
+        batch_size: int | None = None,
+    ) -> None:
+        require_one_of("precision", precision, PRECISIONS)
+        if precision == "bf16" and device.type == "cpu":
+            raise BadInput("precision 'bf16' on a CPU: expected fp32")
+        self.model = model.to(device).eval()
+        self.device, self.precision = device, precision
+        self._compile, self._kept_tokens = compile_step, kept_tokens
+        decoder = isinstance(model.rmt, RMTForCausalLM)
+        self._captures = cuda_graph and decoder and device.type == "cuda"
+        self._batch_size = batch_size
+        self._steps: dict[int, SegmentStep] = {}
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context everything runs in."""
+        if self.precision == "fp32":
+            return nullcontext()
+        # Weights that are cast once and kept would be outside of a captured graph.
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+    @torch.no_grad()
+    def roll(
+        self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
+    ) -> Tensor:
+        """The state after some segments, (B, M, E)."""
+        with self.autocast():
+            for ids_BL in self.segments(ids, bounds):
+                state_BME = self.advance(state_BME, ids_BL)[0]
+        return state_BME
+
+    def segments(self, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]) -> Iterator[Tensor]:
+        """The ids of segments that follow one another, (B, L) each, on the device."""
+        for first in range(0, len(bounds), _CHUNK_SEGMENTS):
+            chunk = bounds[first : first + _CHUNK_SEGMENTS]
+            start = chunk[0][0]
+            ids_BK = self.on_device(ids[:, start : chunk[-1][1]])
+            for begin, end in chunk:
+                yield ids_BK[:, begin - start : end - start]
+
+    def advance(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """The state after one segment, and what is read out of it, (B, K, E).
+
+        On a GPU both are buffers that the next segment overwrites.
+        """
+        full = ids_BL.shape[1] == self.model.segment_tokens
+        wanted = self._batch_size in (None, ids_BL.shape[0])
+        if not (self._captures and full and wanted):
+            new_BME, read_BKE = self.model.step(state_BME, ids_BL)
+            return new_BME.to(state_BME.dtype, copy=True), read_BKE
+        step = self._steps.get(ids_BL.shape[0])
+        if step is None:
+            rmt: Any = self.model.rmt
+            step = SegmentStep(
+                rmt,
+                ids_BL.shape[0],
+                compile_step=self._compile,
+                kept_tokens=self._kept_tokens,
+            )
+            self._steps[ids_BL.shape[0]] = step
+        if state_BME is not step.state_BME:
+            step.start(state_BME)
+        step(ids_BL)
+        return step.state_BME, step.kept_BKE
+
+    def on_device(self, values: npt.NDArray[Any]) -> Tensor:
+        """A copy of what the host has; the host does not wait for what runs before."""
+        tensor = torch.from_numpy(values)
+        if self.device.type == "cuda":
+            tensor = tensor.contiguous().pin_memory()
+        return tensor.to(self.device, non_blocking=True)
