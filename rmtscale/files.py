@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rmtscale.errors import BadInput
@@ -47,6 +49,34 @@ def write_whole(path: Path, content: bytes | str) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise BadInput(f"output {str(path)!r}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` to write into; it becomes ``folder`` when all went well.
+
+    Where another process made ``folder`` meanwhile, that one stays: for content that is the same
+    whoever writes it.
+
+    Raises:
+        BadInput: the system refuses (no permission, disk full); nothing is left behind.
+    """
+    part: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+        part.chmod(0o777 & ~_umask())
+        yield part
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    except OSError as error:
+        raise BadInput(f"output {str(folder)!r}: cannot be written ({error.strerror})") from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _umask() -> int:

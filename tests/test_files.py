@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.files import require_writable, write_whole
+from rmtscale.files import require_writable, whole_folder, write_whole
 
 
 def test_a_file_and_its_folders(tmp_path: Path) -> None:
@@ -47,3 +47,39 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with whole_folder(folder) as part:
+        (part / "one.txt").write_text("one")
+        assert not folder.exists()
+    assert (folder / "one.txt").read_text() == "one"
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~umask()
+    assert [one.name for one in folder.parent.iterdir()] == ["b"]
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_folder_that_came_first_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with whole_folder(folder) as part:
+        (part / "one.txt").write_text("mine")
+        write_whole(folder / "one.txt", "theirs")
+    assert (folder / "one.txt").read_text() == "theirs"
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A file of its name, or one on the way; whatever else goes wrong is not hidden."""
+    write_whole(tmp_path / "a", "mine")
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(BadInput, match="cannot be written"), whole_folder(folder) as part:
+            (part / "one.txt").write_text("one")
+    with pytest.raises(RuntimeError, match="else"), whole_folder(tmp_path / "c"):
+        raise RuntimeError("else")
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]

@@ -150,7 +150,10 @@ LIGHT = [
     "import rmtscale.experiments.figure_4, rmtscale.experiments.figure_5",
     "import rmtscale.experiments.figure_11",
 ]
-TASKS = "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background"
+TASKS = (
+    "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background, "
+    "rmtscale.tasks.tokenizer, rmtscale.tasks.blocks"
+)
 
 
 @pytest.mark.parametrize("statement", LIGHT)
@@ -185,6 +188,9 @@ def test_layers_that_predict_and_report_never_name_torch() -> None:
         for target in imports(tree)
         if target.split(".")[0] in HEAVY
     }
-    # tokenizers brings no torch, and is loaded only for a pretrained backbone.
+    # tokenizers brings no torch, and is loaded only where there is a tokenizer to work with.
     assert {line for line in named if "tokenizers" not in line} == set()
-    assert {line.split(":")[0] for line in named} <= {"rmtscale.tasks.vocabulary"}
+    assert {line.split(":")[0] for line in named} == {
+        "rmtscale.tasks.tokenizer",
+        "rmtscale.tasks.tokenizer_files",
+    }

@@ -11,17 +11,13 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.specs.huggingface import hub_text
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from rmtscale.errors import BadInput
+from rmtscale.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
 
 Ids = npt.NDArray[np.int32]
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -163,10 +159,10 @@ class TokenizerVocabulary(TextCoder):
         MissingDependency: the light installation, which lacks ``tokenizers``.
     """
 
-    def __init__(self, name: str, tokenizer_json: str | None = None) -> None:
+    def __init__(self, name: str, text: str | None = None) -> None:
         super().__init__()
         self.name = name
-        self._tokenizer = _tokenizer(name, tokenizer_json or _tokenizer_json(name))
+        self._tokenizer = parse_tokenizer(name, text or tokenizer_json(name))
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (
             self._special(kind) for kind in ("pad", "unk", "cls", "sep")
         )
@@ -228,35 +224,3 @@ def vocabulary_from_mapping(mapping: object) -> TextCoder:
     if not isinstance(mapping, Mapping) or kind not in kinds:
         raise BadInput(f"vocabulary of kind {kind!r}: expected one of {', '.join(map(str, kinds))}")
     return kinds[kind].from_mapping(mapping)
-
-
-def _tokenizer_json(name: str) -> str:
-    path = Path(name)
-    if path.is_dir():
-        path = path / "tokenizer.json"
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"tokenizer {name!r}: cannot be read as text") from error
-    if Path(name).is_dir():
-        raise BadInput(f"tokenizer {name!r}: expected a tokenizer.json in this folder")
-    instead = "a tokenizer.json or its folder"
-    return hub_text(name, "tokenizer.json", what="tokenizer", instead=instead)
-
-
-def _tokenizer(name: str, text: str) -> Tokenizer:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingDependency(
-            f"tokenizer {name!r}: needs pip install 'rmtscale[measure]'"
-        ) from error
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_str(text)
-    # The library raises bare exceptions for whatever is wrong with the text.
-    except Exception as error:
-        raise BadInput(f"tokenizer {name!r}: expected a tokenizer.json of tokenizers") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

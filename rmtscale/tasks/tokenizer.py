@@ -1,0 +1,213 @@
+"""Text to the token ids of a byte-level BPE, and what each id stands for: bytes, a place.
+
+Language modelling needs every token to stand for known bytes, so that losses can be given per byte
+and compared between tokenizers. A byte-level BPE has that: no text is unknown to it, and what it
+made of a text is the text again when its tokens are put together.
+
+What a text says of special tokens is text: a document that holds the words ``<|endoftext|>`` does
+not end there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
+
+END_OF_TEXT = "<|endoftext|>"
+Ids = npt.NDArray[np.int32]
+LEAST_VOCABULARY = 257
+"""Every byte, and the end of a text."""
+_ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>")
+_KIND = "byte-level-bpe"
+_CHUNK_CHARACTERS = 2_000_000
+"""Encoded at once: the library needs about 100 bytes a token while it works."""
+_PROBE = "Two  spaces,\n\n\ttabs, 12 \\alpha, caf\u00e9, \u2115 \u22a2 \U0001d55c."
+
+
+class Spelled(NamedTuple):
+    """The tokens of a text and where in it each one stands."""
+
+    ids: Ids
+    """(n,)"""
+    spans: npt.NDArray[np.int64]
+    """(n, 2), first character and the one after the last."""
+
+
+class TextTokenizer:
+    """A byte-level BPE.
+
+    Args:
+        name: what messages call it.
+        text: of its ``tokenizer.json``.
+
+    Raises:
+        BadInput: no tokenizer, one of another kind, or one without a token for the end of a text.
+        MissingDependency: the light installation, which lacks ``tokenizers``.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self._tokenizer = parse_tokenizer(name, text)
+        self._tokenizer.encode_special_tokens = True
+        self._canonical = json.dumps(
+            json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        self.digest = sha256(self._canonical.encode()).hexdigest()[:16]
+        """16 hex digits: two tokenizers with the same one make the same ids."""
+        self._require_bytes()
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        added = self._tokenizer.get_added_tokens_decoder()
+        ends = [vocabulary[end] for end in _ENDS if vocabulary.get(end) in added]
+        if not ends:
+            raise BadInput(f"tokenizer {name!r}: expected one of the tokens {', '.join(_ENDS)}")
+        self.end_of_text: int = ends[0]
+        self.vocabulary_size: int = max(vocabulary.values()) + 1
+        """Ids a model needs rows for."""
+        self.token_bytes = np.zeros(self.vocabulary_size, dtype=np.int32)
+        """(V,), UTF-8 bytes that each id stands for; 0 for special tokens."""
+        for token, index in vocabulary.items():
+            if index not in added:
+                self.token_bytes[index] = len(token)  # one character for each byte
+            elif not added[index].special:
+                self.token_bytes[index] = len(token.encode())
+        self.token_bytes.flags.writeable = False
+
+    def _require_bytes(self) -> None:
+        from tokenizers import models, pre_tokenizers
+
+        known = self._tokenizer.get_vocab().keys()
+        if (
+            not isinstance(self._tokenizer.model, models.BPE)
+            or not known >= set(pre_tokenizers.ByteLevel.alphabet())
+            or self.decode(self.encode(_PROBE)) != _PROBE
+        ):
+            raise BadInput(f"tokenizer {self.name!r}: expected a byte-level BPE, as GPT-2 has")
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text, no special token added."""
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+
+    def encode_each(self, texts: Iterable[str]) -> Iterator[Ids]:
+        """The ids of each text, made on all cores; memory grows with the longest text only."""
+        for chunk in _chunks(texts):
+            for found in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
+                yield np.array(found.ids, dtype=np.int32)
+
+    def encode_all(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text, at once."""
+        return list(self.encode_each(texts))
+
+    def encode_with_spans(self, text: str) -> Spelled:
+        """The ids of a text and the characters that each stands for.
+
+        A character of several tokens is the span of each of them. Whether the space before a word
+        belongs to the word's span is up to the tokenizer.
+        """
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        spans = np.array(found.offsets, dtype=np.int64).reshape(-1, 2)
+        return Spelled(np.array(found.ids, dtype=np.int32), spans)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids; bytes that are no whole character become U+FFFD."""
+        text: str = self._tokenizer.decode([int(one) for one in ids], skip_special_tokens=False)
+        return text
+
+    def to_mapping(self) -> dict[str, Any]:
+        """JSON-able, self-contained; ``tokenizer_from_mapping`` reads it back."""
+        return {"kind": _KIND, "name": self.name, "tokenizer": self._canonical}
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if characters >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def tokenizer_from_mapping(mapping: object) -> TextTokenizer:
+    """What ``to_mapping`` made.
+
+    Raises:
+        BadInput: of another kind, or damaged.
+        MissingDependency: the light installation.
+    """
+    kind = mapping.get("kind") if isinstance(mapping, Mapping) else None
+    if not isinstance(mapping, Mapping) or kind != _KIND:
+        raise BadInput(f"tokenizer of kind {kind!r}: expected {_KIND}")
+    name, text = mapping.get("name"), mapping.get("tokenizer")
+    if not isinstance(name, str) or not isinstance(text, str):
+        raise BadInput("tokenizer without its JSON: expected its name and its JSON")
+    return TextTokenizer(name, text)
+
+
+def train_tokenizer(
+    documents: Sequence[str], vocabulary_size: int, name: str = "trained"
+) -> TextTokenizer:
+    """A byte-level BPE of some texts (Radford et al. 2019, section 2.2).
+
+    The same texts in any order give the same tokenizer. Texts that do not hold as many pairs give
+    a smaller one than asked for.
+
+    Raises:
+        BadInput: fewer ids than there are bytes.
+        MissingDependency: the light installation.
+    """
+    if vocabulary_size < LEAST_VOCABULARY:
+        raise BadInput(
+            f"vocabulary size {vocabulary_size}: expected {LEAST_VOCABULARY} or more, every byte "
+            "and the end of a text"
+        )
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise MissingDependency(
+            "training a tokenizer: needs pip install 'rmtscale[measure]'"
+        ) from error
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer, length=len(documents))
+    return TextTokenizer(name, tokenizer.to_str())
+
+
+def committed_tokenizers() -> tuple[str, ...]:
+    """Names of the tokenizers that come with rmtscale."""
+    folder = files("rmtscale.tasks") / "tokenizers"
+    names = (file.name for file in folder.iterdir() if file.name.endswith(".json"))
+    return tuple(sorted(name.removesuffix(".json") for name in names))
+
+
+def load_tokenizer(name: str) -> TextTokenizer:
+    """A tokenizer that comes with rmtscale, a ``tokenizer.json``, its folder, or a hub name.
+
+    Raises:
+        BadInput: nothing of that name, or no byte-level BPE.
+        MissingDependency: the light installation.
+    """
+    committed = committed_tokenizers()
+    if name in committed:
+        file = files("rmtscale.tasks") / "tokenizers" / f"{name}.json"
+        return TextTokenizer(name, file.read_text(encoding="utf-8"))
+    instead = f"{', '.join(committed)}, a tokenizer.json or its folder"
+    return TextTokenizer(name, tokenizer_json(name, instead))
