@@ -90,8 +90,8 @@ class LanguagePlan:
     """Segments each is evaluated on."""
     history_tokens: dict[str, int]
     """Text before each target of the evaluation: the same for what is compared."""
-    samples: int | None
-    """None is all there are."""
+    samples: int
+    """Targets at most."""
     batch_size: int
 
 

@@ -17,6 +17,12 @@ from rmtscale.records.store import append_line, read_lines
 SCHEMA_VERSION = 1
 ALL = "all"
 """The part that every record has: all tokens that are scored."""
+LAST_SEGMENT = "last-segment"
+PROOF = "proof"
+NAMES = "names"
+NAMES_WITHOUT = "names-without"
+"""Parts of a lemma-proof: tokens of lemma names in the proof, with their lemmas in the context and,
+the same tokens, without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,13 @@ class Memory:
     again, and a short peak may be missed."""
 
     @property
+    def peak_bytes(self) -> int | None:
+        """On a GPU the peak of allocated tensors, on a CPU that of the process."""
+        if self.peak_allocated_bytes is not None:
+            return self.peak_allocated_bytes
+        return self.peak_resident_bytes
+
+    @property
     def model_bytes(self) -> int | None:
         """What stands beside a prediction: the peak of the tensors.
 

@@ -77,9 +77,10 @@ class LanguageSettings(LoopSettings):
         if self.history_tokens is not None and self.history_tokens < 0:
             raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
         if self.memory_tokens < 0 or self.segment_tokens < 1:
+            most = (self.segment_size - 1) // 2
             raise BadInput(
-                f"memory tokens {self.memory_tokens}: expected 0 to {(self.segment_size - 1) // 2}, "
-                f"in a segment size of {self.segment_size}"
+                f"memory tokens {self.memory_tokens}: expected 0 to {most}, in a segment size of "
+                f"{self.segment_size}"
             )
         if self.start_segments > self.segments:
             raise BadInput(

@@ -112,7 +112,7 @@ def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
         ("train --out x --task forget", "task 'forget': expected one of memorize"),
         (
             "train --out x --set colour=1",
-            "setting 'colour' of task 'memorize': expected one of task",
+            "setting 'colour' of task 'memorize': expected one of",
         ),
         ("train --out x --set steps", "--set 'steps': expected NAME=VALUE"),
         ("train --out x --set steps=many", "steps: 'many' is no int"),

@@ -1,0 +1,166 @@
+"""``rmtscale evaluate`` for a checkpoint of a language task: loss by length."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.cli.output import Row, write_rows, write_table, write_text
+from rmtscale.errors import BadInput
+from rmtscale.records.clusters import Interval, Part, mean_interval
+from rmtscale.records.language import ALL, LanguageRecord, LanguageStore
+from rmtscale.units import (
+    format_bits_per_byte,
+    format_bytes,
+    format_count,
+    format_loss,
+    format_perplexity,
+    format_tokens,
+)
+
+if TYPE_CHECKING:
+    from rmtscale.evaluation.language import LanguageEvaluation
+    from rmtscale.training.language_checkpoint import LanguageCheckpoint
+
+
+def evaluate_text(
+    loaded: LanguageCheckpoint,
+    asked: LanguageEvaluation,
+    store: LanguageStore,
+    device: Any,
+    cache: Path | None,
+    output_format: str,
+) -> None:
+    """Evaluates, says each length on standard error as it is done, and prints all of them."""
+    from rmtscale.evaluation.language import evaluate_language
+
+    if asked.text is None:
+        _require_here(loaded)
+    where = default_cache(loaded.folder) if cache is None else cache
+    records = evaluate_language(loaded, asked, store, device=device, cache=where, observe=say)
+    if output_format != "table":
+        write_rows([plain_row(record) for record in records], output_format)
+        return
+    _write_table(records, loaded)
+    if len(records[0].parts) > 1:
+        _write_parts(records)
+
+
+def _require_here(checkpoint: LanguageCheckpoint) -> None:
+    """A loss is of a text: no other is taken in its place unasked."""
+    text = checkpoint.settings.text
+    if text != "python" and not text.startswith("hf:") and not Path(text).exists():
+        raise BadInput(
+            f"text {text!r}, which it was trained on, is not here: expected --text with its place"
+        )
+
+
+def default_cache(checkpoint: Path) -> Path:
+    """The training's own packed text where there is one, else a folder in the checkpoint."""
+    from rmtscale.training.layout import CACHE
+
+    near = [checkpoint.parent / CACHE, checkpoint.parent.parent / CACHE]
+    return next((folder for folder in near if folder.is_dir()), checkpoint / CACHE)
+
+
+def say(record: LanguageRecord, known: bool) -> None:
+    """One line on standard error as soon as a length is done."""
+    again = " (in the file already)" if known else ""
+    sys.stderr.write(
+        f"{format_tokens(record.point.segments)} segments: loss "
+        f"{format_loss(record.whole.mean_nats)} on {format_tokens(record.whole.total_tokens)} "
+        f"tokens{again}\n"
+    )
+    sys.stderr.flush()
+
+
+def plain_row(record: LanguageRecord) -> Row:
+    """The main numbers of a record, with units in their names."""
+    point = record.point
+    row: Row = {
+        "task": point.task,
+        "model": record.model.name,
+        "text": point.text,
+        "segments": point.segments,
+        "text_tokens": point.tokens,
+        "block_tokens": point.block_tokens,
+        "history_tokens": point.history_tokens,
+        "samples": point.samples,
+        **_plain_part(record.whole),
+        "forward_flops": record.forward_flops,
+        "tokens_per_second": record.tokens_per_second,
+        "peak_bytes": record.memory.peak_bytes,
+        "precision": point.precision,
+        "device": point.device,
+    }
+    others = {name: part for name, part in record.parts.items() if name != ALL}
+    return row | {name: _plain_part(part) for name, part in others.items()}
+
+
+def _plain_part(part: Part) -> Row:
+    interval = mean_interval(part)
+    values = {
+        "loss_nats_per_token": interval.mean,
+        "loss_low_nats_per_token": interval.low,
+        "loss_high_nats_per_token": interval.high,
+        "perplexity": part.perplexity,
+        "bits_per_byte": part.bits_per_byte,
+    }
+    # One document has no interval, and where nothing is scored there is no loss.
+    finite = {name: x if math.isfinite(x) else None for name, x in values.items()}
+    return {"scored_tokens": part.total_tokens, **finite}
+
+
+def _shown(interval: Interval) -> str:
+    if not math.isfinite(interval.high):
+        return ""
+    return f"{format_loss(interval.low)} to {format_loss(interval.high)}"
+
+
+def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) -> None:
+    rows = []
+    for record in records:
+        peak, interval = record.memory.peak_bytes, mean_interval(record.whole)
+        rows.append(
+            [
+                format_tokens(record.point.segments),
+                format_tokens(record.point.tokens),
+                format_loss(interval.mean),
+                _shown(interval),
+                format_perplexity(record.whole.perplexity),
+                format_bits_per_byte(record.whole.bits_per_byte),
+                format_count(record.tokens_per_second, 3),
+                "" if peak is None else format_bytes(peak, 3),
+            ]
+        )
+    settings, trained = checkpoint.settings, checkpoint.trained
+    first = records[0]
+    write_text(
+        f"{settings.task}, trained on {trained.segments} segments of {settings.segment_size}, "
+        f"{settings.memory_tokens} memory tokens (step {format_tokens(trained.step)}); "
+        f"{first.point.text}: {format_tokens(first.point.samples)} samples of "
+        f"{format_tokens(sum(count > 0 for count in first.whole.tokens))} documents"
+    )
+    columns = ["seg.", "tokens", "loss", "95 %", "perpl.", "bits/B", "tokens/s", "peak"]
+    write_table(columns, rows)
+
+
+def _write_parts(records: list[LanguageRecord]) -> None:
+    rows = []
+    for record in records:
+        for name, part in record.parts.items():
+            interval = mean_interval(part)
+            rows.append(
+                [
+                    name,
+                    format_tokens(record.point.segments),
+                    format_tokens(part.total_tokens),
+                    format_loss(interval.mean),
+                    _shown(interval),
+                    format_perplexity(part.perplexity),
+                ]
+            )
+    write_text("By what is scored (names-without: the lemmas they name are not in the context):")
+    write_table(["part", "seg.", "tokens", "loss", "95 %", "perpl."], rows, text_columns=1)

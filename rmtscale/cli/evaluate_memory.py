@@ -1,0 +1,174 @@
+"""``rmtscale evaluate`` for a checkpoint of a memory task: accuracy by length, and a probe."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.cli.output import write_line, write_rows, write_table, write_text
+from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.units import (
+    format_accuracy,
+    format_bytes,
+    format_count,
+    format_interval,
+    format_percent,
+    format_tokens,
+)
+
+if TYPE_CHECKING:
+    from rmtscale.evaluation.evaluate import EvaluationSettings
+    from rmtscale.evaluation.probe import Probe, Share
+    from rmtscale.training.checkpoint import Checkpoint
+
+
+def evaluate_memory(
+    loaded: Checkpoint,
+    settings: EvaluationSettings,
+    store: EvaluationStore,
+    device: Any,
+    output_format: str,
+    *,
+    probe: bool,
+) -> None:
+    """Evaluates, says each length on standard error as it is done, and prints all of them."""
+    from rmtscale.evaluation.evaluate import evaluate
+
+    records = evaluate(loaded, settings, store, device=device, observe=say)
+    if output_format != "table":
+        write_rows([plain_row(record) for record in records], output_format)
+    else:
+        _write_table(records, loaded)
+    if probe:
+        _write_probe(loaded, settings, max(settings.segments), device, output_format)
+
+
+def default_background(checkpoint: Checkpoint) -> str:
+    """The noise it was trained with, where that is here; else what every Python has."""
+    source = checkpoint.settings.background
+    if source == "python" or source.startswith("hf:") or Path(source).exists():
+        return source
+    sys.stderr.write(
+        f"noise: python ({source!r}, which it was trained with, is not here; see --background)\n"
+    )
+    return "python"
+
+
+def say(record: EvaluationRecord, known: bool) -> None:
+    """One line on standard error as soon as a length is done."""
+    again = " (in the file already)" if known else ""
+    sys.stderr.write(
+        f"{format_tokens(record.point.segments)} segments: {format_accuracy(record.accuracy)} of "
+        f"{format_tokens(record.point.samples)}{again}\n"
+    )
+    sys.stderr.flush()
+
+
+def plain_row(record: EvaluationRecord) -> dict[str, Any]:
+    """The main numbers of a record, with units in their names."""
+    return {
+        "task": record.point.task,
+        "segments": record.point.segments,
+        "tokens": record.point.tokens,
+        "samples": record.point.samples,
+        "correct": record.correct,
+        "accuracy": record.accuracy,
+        "accuracy_low": record.low,
+        "accuracy_high": record.high,
+        "tokens_per_second": record.tokens_per_second,
+        "peak_bytes": record.memory.peak_bytes,
+        "host_ids_bytes": record.host_ids_bytes,
+        "precision": record.point.precision,
+        "device": record.point.device,
+    }
+
+
+def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> None:
+    rows = []
+    for record in records:
+        peak = record.memory.peak_bytes
+        rows.append(
+            [
+                format_tokens(record.point.segments),
+                format_tokens(record.point.tokens),
+                format_accuracy(record.accuracy),
+                format_interval(record.low, record.high),
+                format_tokens(record.point.samples),
+                format_count(record.tokens_per_second, 3),
+                "" if peak is None else format_bytes(peak),
+            ]
+        )
+    title = (
+        f"{checkpoint.settings.task}, trained on {checkpoint.trained_segments} segments of "
+        f"{checkpoint.settings.segment_size} ({checkpoint.trained.stage}, step "
+        f"{format_tokens(checkpoint.trained.step)})"
+    )
+    write_text(title)
+    columns = ["seg.", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak"]
+    write_table(columns, rows)
+
+
+def _write_probe(
+    checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
+) -> None:
+    from rmtscale.evaluation.evaluate import data_of
+    from rmtscale.evaluation.probe import probe
+    from rmtscale.evaluation.reading import Reader
+    from rmtscale.records.mapping import to_mapping
+
+    reader = Reader(checkpoint.answerer, device, settings.precision)
+    data = data_of(
+        checkpoint,
+        settings.background,
+        settings.task_options,
+        noise_repeats=settings.noise_repeats,
+    )
+    segment_tokens = reader.answerer.segment_tokens
+    samples = settings.samples_at(segments)
+    batches = data.batches(
+        segments * segment_tokens,
+        segment_tokens,
+        split="validation",
+        batch_size=min(settings.batch_size, samples),
+        seed=settings.seed,
+    )
+    found = probe(reader, batches, samples)
+    if output_format != "table":
+        write_rows([to_mapping(replace(found, broke_at=()))], output_format)
+        return
+    write_text(f"At {format_tokens(found.segments)} segments, by segments from fact to question:")
+    _write_shares("segments", found.by_depth)
+    write_text("By the fact's place in its segment:")
+    _write_shares("place", found.by_place)
+    write_text("Asked after so many segments, among those whose facts had all been read:")
+    _write_shares("segments", found.after_segments)
+    _write_memory(found)
+
+
+def _write_shares(what: str, shares: tuple[Share, ...]) -> None:
+    rows = [
+        [
+            share.label,
+            format_accuracy(share.accuracy),
+            format_interval(share.low, share.high),
+            format_tokens(share.samples),
+        ]
+        for share in shares
+    ]
+    write_table([what, "accuracy", "95 %", "samples"], rows, text_columns=1)
+
+
+def _write_memory(found: Probe) -> None:
+    rows = [[stop, format_percent(share)] for stop, share in found.moved_share.items()]
+    write_text("Memory tokens that changed in a segment, by half of what tells memories apart:")
+    write_table(["segment", "changed"], rows)
+    lost = sorted(at for at in found.broke_at if at is not None)
+    if lost:
+        write_line(
+            f"{len(lost)} of {len(found.broke_at)} answers were lost, half of them by segment "
+            f"{lost[len(lost) // 2]}"
+        )
+    else:
+        write_line(f"all {len(found.broke_at)} answers were kept to the end")

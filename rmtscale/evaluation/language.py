@@ -1,0 +1,292 @@
+"""Loss, speed and memory of a language model at each length: one record a length, resumable.
+
+Shape legend: B batch, N text columns of the input, S scored tokens of a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from rmtscale.errors import BadInput
+from rmtscale.evaluation.measuring import open_meter
+from rmtscale.evaluation.naming import digest, source_name
+from rmtscale.evaluation.predicting import TextReader
+from rmtscale.evaluation.scores import ClusterSums, Losses, PositionSums
+from rmtscale.profiler.environment import measured_environment
+from rmtscale.profiler.memory import MemoryMeter
+from rmtscale.profiler.nvml import Gpu
+from rmtscale.records.clusters import Part
+from rmtscale.records.language import (
+    ALL,
+    LAST_SEGMENT,
+    NAMES,
+    NAMES_WITHOUT,
+    PROOF,
+    LanguageModel,
+    LanguagePoint,
+    LanguageRecord,
+    LanguageStore,
+)
+from rmtscale.records.measurement import Memory
+from rmtscale.rmt.loss import IGNORED
+from rmtscale.tasks.blocks import TokenBatch
+from rmtscale.tasks.lemma_proof import NAME_MARK, PROOF_MARK, LemmaProof
+from rmtscale.training.flops import sample_flops
+from rmtscale.training.language_checkpoint import LanguageCheckpoint
+from rmtscale.training.language_data import LanguageData, Source
+from rmtscale.training.language_settings import LANGUAGE_MODELING, LEMMA_PROOF
+from rmtscale.training.layout import BEST, LAST, STAGES
+from rmtscale.units import require_positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageEvaluation:
+    """What a checkpoint is asked."""
+
+    segments: tuple[int, ...]
+    samples: int = 1000
+    """At most; evenly spread over the text. Fewer where the text has fewer."""
+    history_tokens: int | None = None
+    """Language modelling: tokens that every target has before it in its document, so that models
+    that read less are scored on the same targets. None: as many as the longest length reads."""
+    batch_size: int = 32
+    """The same at every length, so that memory can be compared."""
+    text: str | None = None
+    """Source; None is the one it was trained on."""
+    precision: str = "fp32"
+    name: str | None = None
+    """What the records call the model; None is the folder of its training."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch_size"):
+            require_positive(name.replace("_", " "), getattr(self, name))
+        if not self.segments:
+            raise BadInput("segments: expected one or more numbers such as 1,2,4")
+        for count in self.segments:
+            require_positive("segments", count)
+        if self.history_tokens is not None and self.history_tokens < 0:
+            raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
+
+
+def evaluate_language(
+    checkpoint: LanguageCheckpoint,
+    asked: LanguageEvaluation,
+    store: LanguageStore,
+    *,
+    device: torch.device,
+    cache: Path,
+    observe: Callable[[LanguageRecord, bool], None] | None = None,
+) -> list[LanguageRecord]:
+    """Evaluates every length that is not in the store yet, shortest first.
+
+    Args:
+        checkpoint: what is evaluated.
+        asked: lengths, samples, text.
+        store: records are appended to it, one per length.
+        device: where it runs.
+        cache: folder of packed text.
+        observe: is told of each record, and whether it was there before.
+
+    Returns:
+        The records of all lengths asked for.
+
+    Raises:
+        BadInput: no such text, none that is long enough, or bf16 on a CPU.
+    """
+    meter, gpu = open_meter(device)
+    settings, predictor = checkpoint.settings, checkpoint.predictor
+    # Before any text is packed: it refuses what cannot be.
+    TextReader(predictor, device, asked.precision, batch_size=asked.batch_size)
+    history_tokens = _history_tokens(checkpoint, asked)
+    text = asked.text or settings.text
+    data = LanguageData(replace(settings, text=text), cache, checkpoint.tokenizer)
+    source = data.source("validation", history_tokens)
+    weights, samples = digest(checkpoint.folder), source.samples(asked.samples)
+    known = store.latest()
+    found = []
+    for segments in sorted(set(asked.segments)):
+        point = LanguagePoint(
+            task=settings.task,
+            options=dict(settings.task_options),
+            weights=weights,
+            text=source_name(text),
+            segments=segments,
+            segment_tokens=predictor.segment_tokens,
+            block_tokens=settings.scored_tokens_of(segments),
+            history_tokens=history_tokens,
+            samples=samples,
+            precision=asked.precision,
+            device=device.type,
+        )
+        kept = known.get(point.key)
+        record = kept or _evaluate_length(point, checkpoint, asked, source, device, meter, gpu)
+        if kept is None:
+            store.append(record)
+        if observe is not None:
+            observe(record, kept is not None)
+        found.append(record)
+    return found
+
+
+def _history_tokens(checkpoint: LanguageCheckpoint, asked: LanguageEvaluation) -> int:
+    settings = checkpoint.settings
+    if settings.task != LANGUAGE_MODELING:
+        if asked.history_tokens is not None:
+            raise BadInput(
+                f"history tokens {asked.history_tokens} with {settings.task}: expected none, a "
+                "sample is a whole theorem"
+            )
+        return 0
+    if asked.history_tokens is not None:
+        return asked.history_tokens
+    return max(asked.segments) * settings.segment_tokens - settings.scored_tokens
+
+
+def _evaluate_length(
+    point: LanguagePoint,
+    checkpoint: LanguageCheckpoint,
+    asked: LanguageEvaluation,
+    source: Source,
+    device: torch.device,
+    meter: MemoryMeter,
+    gpu: Gpu | None,
+) -> LanguageRecord:
+    predictor = checkpoint.predictor
+    batch_size = min(asked.batch_size, point.samples)
+    batch = next(iter(source.batches(point.tokens, batch_size, point.samples)))
+    memory = _peak(meter, checkpoint, point, batch, device)
+    reader = TextReader(predictor, device, point.precision, batch_size=batch_size)
+    reader.warm_up()
+    scores = _Scores(point, checkpoint.tokenizer.token_bytes)
+    for found, other in _batches(source, point, batch_size):
+        scores.add(reader, found, other)
+    return LanguageRecord(
+        evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        point=point,
+        model=described(checkpoint, asked.name),
+        parts=scores.parts(),
+        position_nats=scores.positions.means(),
+        forward_flops=sample_flops(predictor.rmt, checkpoint.settings, point.segments),
+        batch_size=batch_size,
+        seconds=scores.seconds,
+        tokens_per_second=point.samples * point.tokens / scores.seconds,
+        memory=memory,
+        environment=measured_environment(gpu),
+    )
+
+
+def _peak(
+    meter: MemoryMeter,
+    checkpoint: LanguageCheckpoint,
+    point: LanguagePoint,
+    batch: TokenBatch,
+    device: torch.device,
+) -> Memory:
+    """Of reading one batch. Nothing is captured: torch does not count what a graph works in."""
+    reader = TextReader(
+        checkpoint.predictor,
+        device,
+        point.precision,
+        batch_size=len(batch.ids),
+        cuda_graph=False,
+    )
+    reader.warm_up()
+
+    def step() -> None:
+        reader.token_losses(batch.ids, batch.targets, point.block_tokens)
+
+    return meter.measure(step)
+
+
+def _batches(
+    source: Source, point: LanguagePoint, batch_size: int
+) -> Iterator[tuple[TokenBatch, TokenBatch | None]]:
+    """Each batch, and for lemma-proof the same theorems without their lemmas."""
+    given = (point.tokens, batch_size, point.samples)
+    if isinstance(source, LemmaProof):
+        without = source.batches(*given, relevant=False)
+        yield from zip(source.batches(*given), without, strict=True)
+        return
+    for batch in source.batches(*given):
+        yield batch, None
+
+
+class _Scores:
+    """What the batches of one length come to."""
+
+    def __init__(self, point: LanguagePoint, token_bytes: np.ndarray) -> None:
+        self.point, self.token_bytes = point, token_bytes
+        self.seconds = 0.0
+        self.positions = PositionSums(min(point.block_tokens, point.segment_tokens))
+        proof = (LAST_SEGMENT, PROOF, NAMES, NAMES_WITHOUT) if point.task == LEMMA_PROOF else ()
+        self._sums = {name: ClusterSums() for name in (ALL, *proof)}
+
+    def parts(self) -> dict[str, Part]:
+        return {name: sums.part() for name, sums in self._sums.items()}
+
+    def add(self, reader: TextReader, batch: TokenBatch, other: TokenBatch | None) -> None:
+        """Reads a batch; ``other`` is not on the clock."""
+        scored = self.point.block_tokens
+        start = perf_counter()
+        losses_BS = self._losses(reader, batch)
+        self.seconds += perf_counter() - start
+        targets_BS, marks_BS = batch.targets[:, -scored:], batch.marks[:, -scored:]
+        counted_BS = targets_BS != IGNORED
+        bytes_BS = self.token_bytes[np.where(counted_BS, targets_BS, 0)]
+        self.positions.add(counted_BS, losses_BS)
+        chosen = {ALL: (counted_BS, losses_BS)}
+        if other is not None:
+            names_BS = counted_BS & ((marks_BS & NAME_MARK) > 0)
+            last_BS = counted_BS.copy()
+            last_BS[:, : -self.point.segment_tokens] = False
+            assert np.array_equal(targets_BS[names_BS], other.targets[:, -scored:][names_BS]), (
+                "the same names, with their lemmas and without"
+            )
+            chosen |= {
+                LAST_SEGMENT: (last_BS, losses_BS),
+                PROOF: (counted_BS & ((marks_BS & PROOF_MARK) > 0), losses_BS),
+                NAMES: (names_BS, losses_BS),
+                NAMES_WITHOUT: (names_BS, self._losses(reader, other)),
+            }
+        for name, (mask_BS, nats_BS) in chosen.items():
+            self._sums[name].add(batch.clusters, mask_BS, nats_BS, bytes_BS)
+
+    def _losses(self, reader: TextReader, batch: TokenBatch) -> Losses:
+        """(B, S), on the host: the one time that the device is waited for."""
+        losses_BS = reader.token_losses(batch.ids, batch.targets, self.point.block_tokens)
+        return losses_BS.cpu().numpy()
+
+
+def described(checkpoint: LanguageCheckpoint, name: str | None = None) -> LanguageModel:
+    """The model of a checkpoint, as its records have it."""
+    settings, trained = checkpoint.settings, checkpoint.trained
+    return LanguageModel(
+        name=name or training_name(checkpoint.folder),
+        backbone=settings.backbone,
+        segment_size=settings.segment_size,
+        memory_tokens=settings.memory_tokens,
+        parameters=trained.parameters,
+        trainable_parameters=trained.trainable_parameters,
+        trained_segments=trained.segments,
+        trained_mixing=settings.mixing,
+        trained_steps=trained.step,
+        trained_tokens=trained.tokens,
+        trained_flops=trained.flops,
+        trained_seconds=trained.seconds,
+        seed=settings.seed,
+    )
+
+
+def training_name(folder: Path) -> str:
+    """The folder of the training that a checkpoint was written in."""
+    folder = folder.resolve()
+    if folder.parent.name == STAGES:
+        return folder.parent.parent.name
+    return folder.parent.name if folder.name in (BEST, LAST) else folder.name
