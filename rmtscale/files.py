@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmtscale.errors import BadInput
@@ -47,6 +47,17 @@ def write_whole(path: Path, content: bytes | str) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise BadInput(f"output {str(path)!r}: cannot be written ({error.strerror})") from error
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes | str], *, force: bool) -> None:
+    """Writes files by name into a folder; nothing where one of them may not be written.
+
+    Raises:
+        BadInput: a file is there already and ``force`` is not set, or cannot be written.
+    """
+    require_writable([folder / name for name in contents], force=force)
+    for name, content in contents.items():
+        write_whole(folder / name, content)
 
 
 def _umask() -> int:

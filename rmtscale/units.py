@@ -94,6 +94,26 @@ def format_interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
+def format_loss(nats: float) -> str:
+    """A loss in nats per token: ``2.198``."""
+    return f"{nats:.3f}"
+
+
+def format_perplexity(perplexity: float) -> str:
+    """As papers print it: ``6.39``."""
+    return f"{perplexity:,.2f}"
+
+
+def format_bits_per_byte(bits: float, digits: int = 4) -> str:
+    """Bits per byte of text: ``0.7980``."""
+    return f"{bits:.{digits}f}"
+
+
+def format_difference(nats: float, low: float, high: float) -> str:
+    """A difference of losses with its interval: ``-0.0521 (-0.0603 to -0.0439)``."""
+    return f"{nats:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
 def format_rate(flops_per_second: float, digits: int = 3) -> str:
     """FLOP/s in SI: ``746 TFLOP/s``."""
     return f"{format_flops(flops_per_second, digits)}/s"

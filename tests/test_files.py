@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.files import require_writable, write_whole
+from rmtscale.files import require_writable, write_all, write_whole
 
 
 def test_a_file_and_its_folders(tmp_path: Path) -> None:
@@ -47,3 +47,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_all_or_nothing(tmp_path: Path) -> None:
+    write_all(tmp_path, {"a.txt": "one\n", "b.png": b"two"}, force=False)
+    with pytest.raises(BadInput, match="exists already"):
+        write_all(tmp_path, {"c.txt": "three\n", "a.txt": "other\n"}, force=False)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        "a.txt": b"one\n",
+        "b.png": b"two",
+    }
