@@ -31,10 +31,8 @@ class InputSize:
     @property
     def segment_size(self) -> int:
         """Of the models with memory; where there are none, of the smallest baseline."""
-        for runs in self.rmt.values():
-            for curve in runs.values():
-                for record in curve.values():
-                    return record.model.segment_size
+        for record in self.with_memory:
+            return record.model.segment_size
         return self.block_tokens + min(self.contexts, default=0)
 
     @property
@@ -62,8 +60,20 @@ class InputSize:
     @property
     def counts(self) -> list[int]:
         """All numbers of segments that were read with memory."""
-        found = {count for runs in self.rmt.values() for curve in runs.values() for count in curve}
-        return sorted(found)
+        return sorted({record.point.segments for record in self.with_memory})
+
+    @property
+    def with_memory(self) -> list[LanguageRecord]:
+        """Every record of a model with memory."""
+        curves = [curve for runs in self.rmt.values() for curve in runs.values()]
+        return [record for curve in curves for record in curve.values()]
+
+    @property
+    def records(self) -> list[LanguageRecord]:
+        """Every record."""
+        return self.with_memory + [
+            record for one in self.contexts.values() for record in one.values()
+        ]
 
 
 def input_sizes(
