@@ -119,14 +119,14 @@ def language(segments: int = 1, *, law: Law | None = None, **values: Any) -> Lan
     )
 
 
-def part(mean: float, tokens: int, salt: str, documents: int = DOCUMENTS) -> Part:
+def part(mean: float, tokens: int, salt: str, spread: float = 0.002) -> Part:
     """Tokens spread over documents, some harder than others; a little noise of each reading."""
     noise = random.Random(salt)
-    counts = [tokens // documents] * documents
-    harder = [0.15 * math.sin(1 + document) for document in range(documents)]
-    middle = sum(harder) / documents
+    counts = [tokens // DOCUMENTS] * DOCUMENTS
+    harder = [0.15 * math.sin(1 + document) for document in range(DOCUMENTS)]
+    middle = sum(harder) / DOCUMENTS
     losses = [
-        count * (mean + hard - middle + noise.gauss(0, 0.002))
+        count * (mean + hard - middle + noise.gauss(0, spread))
         for count, hard in zip(counts, harder, strict=True)
     ]
     return Part(
@@ -198,12 +198,13 @@ def proof(segments: int, **values: Any) -> LanguageRecord:
         "backbone": "gpt-neo-synthetic",
     }
     salt = f"{memory}-{trained}-{seed}-{segments}"
+    unknown = 2.4 + shift - (0.02 * useful if memory else 0.0)
     base["parts"] = {
         "all": part(mean, SAMPLES * tokens, f"all-{salt}"),
         "last-segment": part(mean - 0.1, SAMPLES * 236, f"last-{salt}"),
         "proof": part(mean - 0.05, SAMPLES * 120, f"proof-{salt}"),
-        "names": part(2.4 - recalled + shift, SAMPLES * 12, f"names-{salt}"),
-        "names-without": part(2.4 + shift, SAMPLES * 12, f"without-{salt}"),
+        "names": part(unknown - recalled, SAMPLES * 12, f"names-{salt}", 0.03),
+        "names-without": part(unknown, SAMPLES * 12, f"without-{salt}", 0.03),
     }
     return language(segments, law=lambda _: mean, **{**base, **values})
 
