@@ -77,10 +77,11 @@ def format_ratio(ratio: float) -> str:
     return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"
 
 
-def format_percent(share: float, *, signed: bool = False) -> str:
+def format_percent(share: float, *, signed: bool = False, digits: int | None = None) -> str:
     """A share in percent: ``45 %``, one digit below 10; with its sign where it is an error."""
     percent = 100 * share
-    digits = 1 if abs(percent) < 9.95 else 0
+    if digits is None:
+        digits = 1 if abs(percent) < 9.95 else 0
     return f"{percent:{'+' if signed else ''}.{digits}f} %"
 
 

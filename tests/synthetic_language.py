@@ -66,7 +66,8 @@ def language(segments: int = 1, *, law: Law | None = None, **values: Any) -> Lan
         def law(position: int, context: float = context) -> float:
             late = 0.02 if not mixing and segments < trained else 0.0
             # More segments in training are worth a little everywhere, as in the paper.
-            return nats(position, context) + late - (0.01 * (trained - 1) if memory else 0.0)
+            early = 0.01 * (trained - 1) + 0.004 * max(math.log2(segments / trained), 0.0)
+            return nats(position, context) + late - (early if memory else 0.0)
 
     positions = tuple(law(at) + shift + 0.004 * seed for at in range(block))
     name = f"synthetic-{block}-{size}-{memory}-{trained}-{'mixing' if mixing else 'fixed'}-{seed}"

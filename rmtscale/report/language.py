@@ -137,6 +137,11 @@ def require_same_targets(records: Sequence[LanguageRecord]) -> None:
                 f"{name.replace('_', ' ')} {said} in records of blocks of "
                 f"{records[0].point.block_tokens} tokens: expected the same targets for all"
             )
+    if len({record.whole.tokens for record in records}) > 1:
+        raise BadInput(
+            f"documents of other lengths in records of {records[0].point.text!r}: expected the "
+            "same targets for all"
+        )
 
 
 def shared_counts(runs: Runs) -> list[int]:
