@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synthetic_records import environment
@@ -148,6 +149,27 @@ def baseline(context: int = 4, **values: Any) -> LanguageRecord:
     size = block + context
     given = {"memory_tokens": 0, "trained_segments": 1, "block_tokens": block, **values}
     return language(1, segment_size=size, **given)
+
+
+def shifted(
+    records: Iterable[LanguageRecord],
+    nats_of: Callable[[LanguageRecord], float],
+    *parts: str,
+) -> list[LanguageRecord]:
+    """The same records with more nats on each token of some parts (all, if none is named)."""
+
+    def more(record: LanguageRecord) -> LanguageRecord:
+        nats_more = nats_of(record)
+        changed = {}
+        for name, one in record.parts.items():
+            by = nats_more if name in (parts or ("all",)) else 0.0
+            losses = zip(one.loss_nats, one.tokens, strict=True)
+            changed[name] = replace(
+                one, loss_nats=tuple(loss + by * count for loss, count in losses)
+            )
+        return replace(record, parts=changed)
+
+    return [more(record) for record in records]
 
 
 def study(

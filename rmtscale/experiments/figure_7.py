@@ -127,7 +127,7 @@ def answer(sizes: Sequence[InputSize]) -> str:
         if share is not None:
             shares.append(format_percent(share))
     said = [f"lowers the loss {' and '.join(gains)}"] * bool(gains)
-    said += [f"does not lower it {' and '.join(lost)}"] * bool(lost)
+    said += [f"does not lower {'it' if gains else 'the loss'} {' and '.join(lost)}"] * bool(lost)
     if not said:
         return "Loss by segments read; no model without memory to compare with"
     first = f"; the first extra segment brings {' and '.join(shares)} of what reading brings"

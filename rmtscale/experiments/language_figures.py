@@ -95,7 +95,8 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
     backbones = ", ".join(sorted({one.model.backbone for one in records}))
     samples = " and ".join(format_tokens(n) for n in sorted({one.point.samples for one in records}))
     clusters = sum(1 for tokens in first.whole.tokens if tokens)
-    kind = "source files" if first.point.task == LEMMA_PROOF else "documents"
+    proofs = first.point.task == LEMMA_PROOF
+    kind = "source files" if proofs else "documents"
     seeds = ", ".join(map(str, sorted({one.model.seed for one in records})))
     steps = " and ".join(
         format_tokens(n) for n in sorted({one.model.trained_steps for one in records})
@@ -103,10 +104,10 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
     return (
         f"Evaluated on {machine}, {first.point.precision}: {samples} targets of "
         f"{format_tokens(clusters)} {kind} of {first.point.text} ({first.point.split}), the same "
-        f"for every curve of an input size. Backbone {backbones}, {steps} training steps "
-        f"each, seeds {seeds}. All trainings are shown, none was chosen. Intervals are 95 % over "
-        f"{kind}, of differences on the same tokens; they do not hold what another seed would "
-        "change, so every seed is judged by itself."
+        f"for every curve of {'a length' if proofs else 'an input size'}. Backbone {backbones}, "
+        f"{steps} training steps each, seeds {seeds}. All trainings are shown, none was chosen. "
+        f"Intervals are 95 % over {kind}, of differences on the same tokens; they do not hold what "
+        "another seed would change, so every seed is judged by itself."
     )
 
 
