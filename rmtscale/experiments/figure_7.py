@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
+from rmtscale.errors import BadInput
 from rmtscale.experiments.language_claims import (
     Contrast,
     contrast,
@@ -76,7 +77,7 @@ def run(
 def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
     """Everything that is made of the records; the claims, checked."""
     paper = published()
-    sizes = input_sizes(records, mixing=True)
+    sizes = sizes_of(records)
     claims = check_claims(records, paper)
     beside = {size.segment_size: one for size in sizes if (one := counterpart(size, paper))}
     said = answer(sizes)
@@ -88,6 +89,18 @@ def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = Fals
     return claims
 
 
+def sizes_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
+    """Input sizes at which there are models with memory, trained on mixed lengths.
+
+    Raises:
+        BadInput: there is none.
+    """
+    sizes = [size for size in input_sizes(records, mixing=True) if size.rmt]
+    if not sizes:
+        raise BadInput(f"records of {NAME}: expected models with memory, trained on mixed lengths")
+    return sizes
+
+
 def check_claims(records: Sequence[LanguageRecord], paper: Mapping[int, Published]) -> list[Claim]:
     """Every claim, held against the records.
 
@@ -95,7 +108,7 @@ def check_claims(records: Sequence[LanguageRecord], paper: Mapping[int, Publishe
         records: ours, with mixing.
         paper: its curves by input size.
     """
-    sizes = input_sizes(records, mixing=True)
+    sizes = sizes_of(records)
     claims = []
     for size in sizes:
         name, beside = size_name(size, sizes), counterpart(size, paper)
@@ -114,7 +127,7 @@ def answer(sizes: Sequence[InputSize]) -> str:
     gains, lost, shares = [], [], []
     for size in sizes:
         runs = size.rmt.get(size.most_trained or 0, {})
-        changes = change(runs, size.own)
+        changes = {count: one for count, one in change(runs, size.own).items() if count > 1}
         if not changes:
             continue
         mean, _, high = min(changes.values())

@@ -109,29 +109,29 @@ def answer(sizes: Sequence[InputSize]) -> str:
         if gaps:
             first, last = (sum(gap[at] for gap in gaps) / len(gaps) for at in (0, 1))
             said.append(
-                f"{format_loss(first)} nats at the first eighth of the block and "
-                f"{format_loss(last)} at the last ({size_name(size, sizes)})"
+                f"{format_loss(first)} nats off the first eighth of the block and "
+                f"{format_loss(last)} off the last at {size_name(size, sizes)}"
             )
     if not said:
         return "Loss by position in the block"
-    return f"Memory of one segment more takes off {'; '.join(said)}"
+    return f"One segment of memory takes {', '.join(said)}"
 
 
 def answer_costs(sizes: Sequence[InputSize]) -> str:
-    """The title of the second picture: who is on the frontier, with the history at hand and not."""
-    said = []
+    """The title of the second picture: where memory is on the frontier, read anew and not."""
+    anew, stream = [], []
     for size in sizes:
         found = choices(size)
-        anew = [one for one in found if one.kind != KINDS[2]]
-        more = any(one.kind == KINDS[1] and one.size > 1 for one in frontier(anew, "flops"))
-        stream = any(one.kind == KINDS[2] for one in frontier(found, "flops"))
-        said.append(
-            f"{size_name(size, sizes)}: memory of more than one segment is "
-            f"{'' if more else 'not '}worth its FLOPs where all is read anew, and in a stream it "
-            f"{'is' if stream else 'is not'}"
-        )
-    text = "; ".join(said)
-    return f"{text[:1].upper()}{text[1:]}"
+        read = [one for one in found if one.kind != KINDS[2]]
+        if any(one.kind == KINDS[1] and one.size > 1 for one in frontier(read, "flops")):
+            anew.append(size_name(size, sizes))
+        if any(one.kind == KINDS[2] for one in frontier(found, "flops")):
+            stream.append(size_name(size, sizes))
+    places = [f"at {' and '.join(names) or 'no input size'}" for names in (anew, stream)]
+    return (
+        "Memory of two segments or more is worth its FLOPs where all is read anew "
+        f"{places[0]}, and in a stream {places[1]}"
+    )
 
 
 def _with_memory(size: InputSize) -> Mapping[int, LanguageRecord]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rmtscale.errors import BadInput
 from rmtscale.records.clusters import Part, mean_interval
 from rmtscale.records.language import LanguageRecord
 from rmtscale.report.language import mean_over_seeds, mean_part, require_same_targets
@@ -41,7 +42,7 @@ def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
     Each model is read at the length it was trained on.
 
     Raises:
-        BadInput: they were not scored on the same targets.
+        BadInput: they were not scored on the same targets, or none was read at that length.
     """
     found: dict[tuple[int, str, int], dict[int, LanguageRecord]] = {}
     for record in records:
@@ -50,6 +51,8 @@ def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
         if record.point.segments == max(segments, 1):
             method = method_of(record)
             found.setdefault((_rank(method), method, segments), {})[model.seed] = record
+    if not found:
+        raise BadInput("records of table-1: expected models read at the length of their training")
     require_same_targets([one for row in found.values() for one in row.values()])
     return [
         Adapted(method, segments, dict(sorted(found[rank, method, segments].items())))

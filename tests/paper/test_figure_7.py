@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from synthetic_language import baseline, curve, shifted, study
@@ -118,6 +120,11 @@ def test_the_title_says_what_the_numbers_say() -> None:
     assert "no model without memory" in experiment.answer(alone)
 
 
+def test_baselines_alone_are_refused() -> None:
+    with pytest.raises(BadInput, match="expected models with memory"):
+        claims([baseline(), baseline(128)])
+
+
 def test_from_records(rmtscale, tmp_path) -> None:
     path = tmp_path / "records.jsonl"
     records = study(trained=(2, 7), counts=(1, 2, 7, 8, 28, 32))
@@ -152,3 +159,20 @@ def test_other_targets_are_refused() -> None:
     first = replace(first, point=replace(first.point, history_tokens=99))
     with pytest.raises(BadInput, match=r"history tokens 99 and 4096 .* expected the same targets"):
         experiment.check_claims([first, *others], published())
+
+
+def test_what_is_missing_is_trained_and_evaluated(rmtscale, tmp_path, monkeypatch) -> None:
+    asked = []
+
+    def collect_language(figure, how, *, quick, seeds):
+        asked.append((figure, how.jobs, quick, seeds))
+        return study((128,), trained=(7,), counts=(1, 2, 7, 28, 32))
+
+    runs = SimpleNamespace(collect_language=collect_language)
+    monkeypatch.setitem(sys.modules, "rmtscale.experiments.language_runs", runs)
+    out = tmp_path / "out"
+    given = ["--quick", "--seeds", "0,1", "--jobs", "2", "--runs", str(tmp_path / "runs")]
+    done = rmtscale("reproduce", "figure-7", *given, "--out", str(out))
+    assert done.code == 0, done.err
+    assert asked == [("figure-7", 2, True, (0, 1))]
+    assert (out / "figure-7.png").exists()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from synthetic_language import baseline, language, shifted
 
+from rmtscale.errors import BadInput
 from rmtscale.experiments import table_1 as experiment
 from rmtscale.records.clusters import mean_interval
 from rmtscale.records.language import LanguageRecord
@@ -108,6 +109,11 @@ def test_without_memory_nothing_can_be_told() -> None:
     found = claims([one for one in records() if not one.model.memory_tokens])
     assert {claim.outcome for claim in found.values()} == {"not measurable"}
     assert "no way of adapting" in experiment.answer(list(found.values())).lower()
+
+
+def test_models_read_at_other_lengths_only_are_refused() -> None:
+    with pytest.raises(BadInput, match="expected models read at the length of their training"):
+        adaptations([language(1, trained_segments=2)])
 
 
 def test_from_records(rmtscale, tmp_path) -> None:

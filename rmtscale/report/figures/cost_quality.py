@@ -109,7 +109,7 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
             _draw_frontiers(axes, found, cost)
             axes.set_xlabel(words)
             axes.set_title(f"{size_name(size, sizes)}: {'FLOPs' if cost == 'flops' else 'time'}")
-            _cost_axis(axes, cost)
+            _cost_axis(axes, found, cost)
         grid[row][0].set_ylabel("loss, nats per token")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(
@@ -187,12 +187,25 @@ def _apart(
     return kept
 
 
-def _cost_axis(axes: Axes, cost: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
+def _cost_axis(axes: Axes, found: Sequence[Choice], cost: str) -> None:
     show = format_flops if cost == "flops" else format_seconds
+    costs = [getattr(one, cost) for one in found]
+    ticks = log_ticks(min(costs), max(costs))
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.12)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value, 1)))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [style.short_unit(show(tick, 2)) for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers on a log axis from ``low`` to ``high``, far enough apart for their names."""
+    apart = max(math.log(high / low), 0.3) / 6
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    kept: list[float] = []
+    for digit in (1.0, 2.0, 5.0, 3.0, 1.5, 7.0, 4.0, 1.2, 6.0, 2.5):
+        for power in powers:
+            tick = digit * 10.0**power
+            inside = low * 0.9 <= tick <= high * 1.1
+            if inside and all(abs(math.log(tick / other)) >= apart for other in kept):
+                kept.append(tick)
+    return sorted(kept)

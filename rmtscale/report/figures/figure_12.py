@@ -13,13 +13,14 @@ from rmtscale.report.figures.language import (
     draw_published,
     draw_runs,
     headline,
+    is_known,
     level_line,
     limits,
     say_cut,
     segments_axis,
 )
 from rmtscale.report.figures.trained import trained_legend, trained_look
-from rmtscale.report.language import InputSize, mean_curve, mean_over_seeds
+from rmtscale.report.language import InputSize, mean_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +44,11 @@ def draw(ours: Mapping[str, InputSize], paper: Mapping[str, Published], title: s
     figure = Figure(figsize=(5.0 * len(ours) + 0.4, 1.1 + 2.9 * rows))
     grid = figure.subplots(rows, len(ours), squeeze=False, sharey="row")
     counts = sorted({count for size in ours.values() for count in size.counts})
-    shared = [bits(record) for size in ours.values() for record in size.records]
+    shared = [record for size in ours.values() for record in size.records]
+    height = limits(map(bits, filter(is_known, shared)), map(bits, shared))
     for column, (way, size) in enumerate(ours.items()):
         axes = grid[0][column]
-        axes.set_ylim(*limits(shared, mean_over_seeds(size.own, bits)))
+        axes.set_ylim(*height)
         _ours(axes, size)
         axes.set_title(f"{way}, input {size.segment_size}")
         segments_axis(axes, counts)
@@ -74,10 +76,13 @@ def _papers(
     axes: Axes, paper: Mapping[str, Published], way: str, size: InputSize, counts: list[int]
 ) -> None:
     points = {key: _points(one, size.rmt, max(counts)) for key, one in paper.items()}
-    everything = [
-        value for one in points.values() for curve in one.values() for value in curve.values()
-    ]
-    axes.set_ylim(*limits(everything, paper[way].baseline_bits))
+    known: list[float] = [one.baseline_bits for one in paper.values()]
+    beyond: list[float] = []
+    for curves in points.values():
+        for trained, curve in curves.items():
+            for count, value in curve.items():
+                (known if count <= trained else beyond).append(value)
+    axes.set_ylim(*limits(known, beyond))
     cut = []
     for trained, curve in points[way].items():
         draw_published(axes, curve, trained_look(trained).colour)

@@ -14,6 +14,7 @@ from rmtscale.report.figures.language import (
     draw_published,
     draw_runs,
     headline,
+    is_known,
     level_line,
     limits,
     perplexity_axis,
@@ -89,10 +90,9 @@ def change(runs: Runs, own: Mapping[int, LanguageRecord]) -> Change:
 
 
 def _losses(axes: Axes, size: InputSize) -> None:
-    own = mean_over_seeds(size.own, bits)
-    values = [bits(record) for record in size.with_memory]
-    values += [mean_over_seeds(one, bits) for one in size.contexts.values()]
-    axes.set_ylim(*limits(values, own))
+    known = [bits(record) for record in size.with_memory if is_known(record)]
+    known += [mean_over_seeds(one, bits) for one in size.contexts.values()]
+    axes.set_ylim(*limits(known, map(bits, size.with_memory)))
     cut = []
     for trained, runs in size.rmt.items():
         draw_runs(axes, runs, trained_look(trained), bits, str(trained))
@@ -107,9 +107,12 @@ def _losses(axes: Axes, size: InputSize) -> None:
 
 def _changes(axes: Axes, size: InputSize) -> None:
     found = {trained: change(runs, size.own) for trained, runs in size.rmt.items()}
-    values = [100 * low for one in found.values() for _, low, _ in one.values()]
-    values += [100 * high for one in found.values() for _, _, high in one.values()]
-    axes.set_ylim(*limits(values or [0.0], 0.0))
+    known: list[float] = [0.0]
+    beyond: list[float] = []
+    for trained, points in found.items():
+        for count, (_, low, high) in points.items():
+            (known if count <= trained else beyond).extend((100 * low, 100 * high))
+    axes.set_ylim(*limits(known, beyond))
     cut = []
     for trained, points in found.items():
         look = trained_look(trained)

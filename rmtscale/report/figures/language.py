@@ -38,8 +38,9 @@ class Published(NamedTuple):
         return {count: bits / self.baseline_bits - 1 for count, bits in points.items()}
 
     def like(self, trained: Collection[int]) -> list[int]:
-        """Trainings of the paper that we have too; all of them where there is none."""
-        return sorted(set(self.curves) & set(trained)) or sorted(self.curves)
+        """Trainings of the paper that we have too; all where none is of 2 segments or more."""
+        shared = set(self.curves) & set(trained)
+        return sorted(shared if shared - {1} else self.curves)
 
 
 def bits(record: LanguageRecord) -> float:
@@ -60,7 +61,7 @@ def context_name(tokens: int) -> str:
 
 def headline(figure: Figure, text: str) -> None:
     """The answer, in words, over all panels."""
-    width = round(figure.get_figwidth() * 12)
+    width = round(figure.get_figwidth() * 10.8)
     figure.suptitle(
         fill(text, width), x=0.01, ha="left", fontsize=11, fontweight="bold", color="#222222"
     )
@@ -132,7 +133,8 @@ def segments_axis(axes: Axes, counts: Sequence[int], *, room: float = NAMES_ROOM
     """A log axis of segments read, ticked at powers of two, with room on the left for names."""
     first, last = math.log2(min(counts)), math.log2(max(counts))
     span = max(last - first, 1.0)
-    ticks = [count for count in counts if count.bit_count() == 1] or list(counts)
+    powers = (2**power for power in range(max(counts).bit_length()))
+    ticks = [power for power in powers if power >= min(counts)] or [max(counts)]
     axes.set_xscale("log", base=2)
     left = (span * (room + 0.03)) / (1 - room - 0.06)
     axes.set_xlim(2 ** (first - left), 2 ** (last + 0.04 * span))
@@ -141,17 +143,24 @@ def segments_axis(axes: Axes, counts: Sequence[int], *, room: float = NAMES_ROOM
     axes.set_xlabel("segments read")
 
 
-def limits(values: Iterable[float], reference: float, share: float = 0.6) -> tuple[float, float]:
-    """Limits that hold ``values``, but go no further above ``reference`` than ``share`` of what
-    lies below it: one model that breaks down does not press all others flat."""
-    known = [value for value in values if math.isfinite(value)]
-    if math.isfinite(reference):
-        known.append(reference)
-    low, high = min(known), max(known)
-    if math.isfinite(reference) and reference > low:
-        high = min(high, reference + share * (reference - low))
+def limits(known: Iterable[float], beyond: Iterable[float] = ()) -> tuple[float, float]:
+    """Limits that hold all of ``known``, and of ``beyond`` what is not far above it.
+
+    Args:
+        known: baselines, and models read at lengths they were trained on.
+        beyond: models read at more; one that breaks down does not press all others flat.
+    """
+    inside = [value for value in known if math.isfinite(value)]
+    outside = [value for value in beyond if math.isfinite(value)]
+    low, high = min(inside + outside), max(inside)
+    high = max([high, *(min(value, high + 0.3 * (high - low)) for value in outside)])
     margin = 0.06 * ((high - low) or abs(high) or 1.0)
     return low - margin, high + margin
+
+
+def is_known(record: LanguageRecord) -> bool:
+    """Read at a length that it was trained on."""
+    return record.point.segments <= record.model.trained_segments
 
 
 def say_cut(axes: Axes, cut: Sequence[str]) -> None:
