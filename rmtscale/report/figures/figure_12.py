@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FIXED, MIXING = "fixed", "mixing"
-
 
 @style.styled
 def draw(ours: Mapping[str, InputSize], paper: Mapping[str, Published], title: str = "") -> Figure:

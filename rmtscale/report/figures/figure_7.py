@@ -80,6 +80,7 @@ def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str 
 def change(runs: Runs, own: Mapping[int, LanguageRecord]) -> Change:
     """Loss less that of the memoryless baseline, over the baseline's; paired by document."""
     found = {}
+    own = {seed: record for seed, record in own.items() if seed in runs}
     for count in shared_counts(runs):
         read = {seed: curve[count] for seed, curve in runs.items()}
         one = mean_difference(read, own)
