@@ -17,13 +17,19 @@ EXPERIMENTS = {
     "figure-4": "rmtscale.experiments.figure_4",
     "figure-5": "rmtscale.experiments.figure_5",
     "figure-6": "rmtscale.experiments.figure_6",
+    "figure-7": "rmtscale.experiments.figure_7",
+    "figure-8": "rmtscale.experiments.figure_8",
+    "figure-9": "rmtscale.experiments.figure_9",
     "figure-10": "rmtscale.experiments.figure_10",
     "figure-11": "rmtscale.experiments.figure_11",
+    "figure-12": "rmtscale.experiments.figure_12",
+    "table-1": "rmtscale.experiments.table_1",
     "field": "rmtscale.experiments.field",
 }
-TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11")
+LANGUAGE = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
+TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11", *LANGUAGE)
 """Those that train what they need."""
-MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11")
+MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11", *LANGUAGE)
 """Those that can be made of records alone."""
 
 
