@@ -155,7 +155,7 @@ LIGHT = [
 ]
 TASKS = (
     "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background, "
-    "rmtscale.tasks.tokenizer, rmtscale.tasks.blocks"
+    "rmtscale.tasks.tokenizer, rmtscale.tasks.blocks, rmtscale.tasks.lemma_proof"
 )
 
 
