@@ -10,7 +10,8 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format
-from rmtscale.cli.train import read_options, require_libraries
+from rmtscale.cli.train import require_libraries
+from rmtscale.cli.train_settings import read_options
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.evaluation import EvaluationStore
 from rmtscale.records.language import LanguageStore

@@ -1,25 +1,32 @@
-"""``rmtscale train``: an RMT learns one of the memory tasks, on this machine, resumably."""
+"""``rmtscale train``: an RMT learns a memory task or a text, on this machine, resumably."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table
+from rmtscale.cli.train_settings import read_options, read_pair, training_settings
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.units import format_accuracy, format_seconds, format_tokens, parse_size, parse_sizes
+from rmtscale.units import (
+    format_accuracy,
+    format_loss,
+    format_seconds,
+    format_tokens,
+    parse_size,
+    parse_sizes,
+)
 
 if TYPE_CHECKING:
     from rmtscale.training.loop import Result
-    from rmtscale.training.settings import TrainingSettings
+    from rmtscale.training.settings import LoopSettings
 
 NEEDED = ("torch", "transformers", "accelerate", "safetensors")
 
@@ -34,7 +41,11 @@ def command(
         typer.Option(help="Settings of an experiment, such as memorize-0; options change them."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="memorize, detect-memorize or reasoning.")
+        str | None,
+        typer.Option(
+            help="memorize, detect-memorize, reasoning, language-modeling or lemma-proof."
+            "  (default: memorize)"
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -42,35 +53,74 @@ def command(
     ] = None,
     background: Annotated[
         str | None,
-        typer.Option(help="Noise: python, a folder or .jsonl.gz of text.  (default: python)"),
+        typer.Option(
+            help="Memory tasks, noise: python, a folder or .jsonl.gz of text.  (default: python)"
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Language: the same kinds; lemma-proof: decls.jsonl.gz or python."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Language: latex-4096, lean-4096, a tokenizer.json or hub name."
+            "  (default: trained on the text)"
+        ),
     ] = None,
     segments: Annotated[
         int | None, typer.Option(help="Of the longest stage.  (default: 7)")
     ] = None,
     segment_size: Annotated[
-        str | None, typer.Option(help="Memory tokens included.  (default: 512)")
+        str | None,
+        typer.Option(help="Memory tokens included.  (default: 512; language: 128)"),
     ] = None,
-    memory_tokens: Annotated[int | None, typer.Option(help="(default: 4)")] = None,
+    memory_tokens: Annotated[
+        int | None, typer.Option(help="0 is a model without memory.  (default: 4; language: 2)")
+    ] = None,
+    block_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Language: tokens scored at the end of each sample; without memory, the rest of "
+            "the segment is context.  (default: the text of a segment)"
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="gpt-neox-small, modernbert-small, bert-small, gpt2-small-random, *-tiny, or a "
-            "pretrained checkpoint: a folder or hub name.  (default: gpt-neox-small)"
+            help="gpt-neox-small, gpt-neox-text, modernbert-small, bert-small, gpt2-small-random, "
+            "gpt-neo-small-random, *-tiny, or a pretrained checkpoint: a folder or hub name."
+            "  (default: gpt-neox-small; language: gpt-neox-text)"
         ),
     ] = None,
     curriculum: Annotated[
         bool | None,
         typer.Option("--curriculum/--no-curriculum", help="From little noise and few segments on."),
     ] = None,
+    mixing: Annotated[
+        bool | None,
+        typer.Option("--mixing/--fixed", help="Language: draw the number of segments of a batch."),
+    ] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option(help="Language: LoRA of this rank, the backbone frozen.")
+    ] = None,
+    adapter_width: Annotated[
+        int | None, typer.Option(help="Language: a parallel adapter, the backbone frozen.")
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(help="Checkpoint to begin with; language: its backbone.")
+    ] = None,
     roll_in: Annotated[
         str | None,
-        typer.Option(help="Most segments without gradient, by last stage: 16,64,256; or none."),
+        typer.Option(help="Memory tasks: most segments without gradient: 16,64,256; or none."),
     ] = None,
     steps: Annotated[
         str | None, typer.Option(help="All; may be another when going on.  (default: 20k)")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences a step.  (default: 64)")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="(default: 3e-4)")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="(default: 3e-4; language: 1e-3)")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="(default: 0)")] = None,
     setting: Annotated[
         list[str] | None,
@@ -92,18 +142,26 @@ def command(
         float | None,
         typer.Option(help="Move the end (and --steps) so that it is done in so many seconds."),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Language: folder of packed text, to share.  (default: in --out)"),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew: the training in --out is lost.")
     ] = False,
     output_format: options.Format = "table",
 ) -> None:
-    """Trains an RMT to remember facts across segments, from random initialisation or pretrained.
+    """Trains an RMT to remember facts, or to predict text, from random initialisation or not.
 
-    A training that was stopped or killed goes on when the command is given again.
+    A training that was stopped or killed goes on when the command is given again; --out alone
+    is enough then.
     Several GPUs of this machine: torchrun --nproc_per_node 2 -m rmtscale train ...
 
     Example: rmtscale train --task memorize --segments 3 --segment-size 64
     --backbone gpt-neox-tiny --steps 500 --learning-rate 2e-3 --out build/memorize
+
+    Example: rmtscale train --task language-modeling --segments 2 --backbone gpt-neox-tiny
+    --steps 300 --batch-size 16 --out build/text
     """
     require_format(output_format)
     require_libraries("train")
@@ -111,19 +169,27 @@ def command(
         "task": task,
         "task_options": None if option is None else read_options(option),
         "background": background,
+        "text": text,
+        "tokenizer": tokenizer,
         "segments": segments,
-        "segment_size": None if segment_size is None else parse_size(segment_size, "segment size"),
+        "segment_size": _size(segment_size, "segment size"),
         "memory_tokens": memory_tokens,
+        "block_tokens": _size(block_tokens, "block tokens"),
         "backbone": backbone,
         "curriculum": curriculum,
+        "mixing": mixing,
+        "lora_rank": lora_rank,
+        "adapter_width": adapter_width,
+        "init_from": init_from,
         "roll_in": None if roll_in is None else _roll_in(roll_in),
-        "steps": None if steps is None else parse_size(steps, "steps"),
+        "steps": _size(steps, "steps"),
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "seed": seed,
-        **dict(_pair(one, "set") for one in setting or []),
+        **dict(read_pair(one, "set") for one in setting or []),
     }
-    settings = _settings(recipe, {name: x for name, x in given.items() if x is not None})
+    given = {name: x for name, x in given.items() if x is not None}
+    settings = training_settings(out, recipe, given, anew=force)
     if force:
         forget(out)
     if finish_within is not None:
@@ -131,7 +197,12 @@ def command(
 
         settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
     result = run_training(
-        settings, out, device=device, max_seconds=max_seconds, measure_busy=measure_busy
+        settings,
+        out,
+        device=device,
+        max_seconds=max_seconds,
+        measure_busy=measure_busy,
+        cache=cache,
     )
     if os.environ.get("RANK", "0") == "0":
         _write_result(settings, out, result, output_format)
@@ -145,12 +216,13 @@ def require_libraries(command_name: str) -> None:
 
 
 def run_training(
-    settings: TrainingSettings,
+    settings: LoopSettings,
     out: Path,
     *,
     device: str | None,
     max_seconds: float | None,
     measure_busy: bool,
+    cache: Path | None,
 ) -> Result:
     """``train``, watched; an interrupt says how to go on."""
     from rmtscale.cli.training_progress import watching
@@ -164,6 +236,7 @@ def run_training(
                 device=device,
                 max_seconds=max_seconds,
                 measure_busy=measure_busy,
+                cache=cache,
                 observer=observer,
             )
     except KeyboardInterrupt:
@@ -184,82 +257,37 @@ def forget(folder: Path) -> None:
             shutil.rmtree(folder / name)
 
 
-def _settings(recipe: str | None, given: dict[str, Any]) -> TrainingSettings:
-    from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
-    from rmtscale.training.settings import TrainingSettings
-
-    known = [field.name for field in fields(TrainingSettings)]
-    for name in given:
-        if name not in known or name == "schema_version":
-            raise BadInput(f"setting {name!r}: expected one of {', '.join(known[1:])}")
-    start = TrainingSettings() if recipe is None else _recipe(recipe)
-    for name in ("segments", "roll_in"):
-        if name in given and "validation_segments" not in given:
-            given["validation_segments"] = _validated_at(start, given)
-    try:
-        return from_mapping(TrainingSettings, {**to_mapping(start), **given})
-    except Misfit as error:
-        raise BadInput(str(error).removeprefix("TrainingSettings: ")) from error
-
-
-def _validated_at(start: TrainingSettings, given: dict[str, Any]) -> list[int]:
-    """Lengths of a validation: the longest stage, and with a roll-in also a long one."""
-    segments = given.get("segments", start.segments)
-    roll_in = given.get("roll_in", start.roll_in)
-    return [segments, max(64, segments)] if roll_in else [segments]
-
-
-def _recipe(name: str) -> TrainingSettings:
-    from rmtscale.experiments.memory_tasks import recipes
-    from rmtscale.units import require_one_of
-
-    known = recipes()
-    require_one_of("recipe", name, known)
-    return replace(known[name])
-
-
-def read_options(texts: list[str]) -> dict[str, Any]:
-    """Options of a task, each ``NAME=VALUE``."""
-    return dict(_pair(one, "option") for one in texts)
-
-
-def _pair(text: str, what: str) -> tuple[str, Any]:
-    """``NAME=VALUE``, the value as JSON where it is JSON."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise BadInput(f"--{what} {text!r}: expected NAME=VALUE")
-    try:
-        return name.strip(), json.loads(value)
-    except ValueError:
-        return name.strip(), value
+def _size(text: str | None, name: str) -> int | None:
+    return None if text is None else parse_size(text, name)
 
 
 def _roll_in(text: str) -> list[int]:
     return [] if text.strip() == "none" else parse_sizes(text, "roll-in")
 
 
-def _write_result(
-    settings: TrainingSettings, out: Path, result: Result, output_format: str
-) -> None:
+def _write_result(settings: LoopSettings, out: Path, result: Result, output_format: str) -> None:
     from rmtscale.training.layout import BEST, METRICS
     from rmtscale.training.metrics import read_metrics
 
     seen = read_metrics(out / METRICS)
     seconds = sum(one.seconds for one in seen)
+    answered, score = result.measure == "accuracy", result.best_score
+    best = None if score is None else score if answered else -score
+    name = "accuracy" if answered else "loss_nats"
+    last = seen[-1] if seen else None
     row = {
         "task": settings.task,
         "steps": result.step,
         "finished": result.finished,
-        "stage": seen[-1].stage_name if seen else "",
-        "training_accuracy": seen[-1].accuracy if seen else None,
-        "best_validation_accuracy": result.best_accuracy if result.best_accuracy >= 0 else None,
+        "stage": last.stage_name if last else "",
+        f"training_{name}": None if last is None else last.accuracy if answered else last.loss,
+        f"best_validation_{name}": best,
         "seconds": seconds,
         "checkpoint": str(out / BEST),
     }
     if output_format != "table":
         write_rows([row], output_format)
         return
-    best = row["best_validation_accuracy"]
     write_table(
         ["task", "steps", "stage", "best validation", "time"],
         [
@@ -267,7 +295,7 @@ def _write_result(
                 settings.task,
                 format_tokens(result.step),
                 str(row["stage"]),
-                "none yet" if best is None else format_accuracy(result.best_accuracy),
+                _shown(best, answered=answered),
                 format_seconds(seconds),
             ]
         ],
@@ -280,3 +308,9 @@ def _write_result(
             f"stopped at step {format_tokens(result.step)} of {format_tokens(settings.steps)}; "
             "the same command goes on"
         )
+
+
+def _shown(best: float | None, *, answered: bool) -> str:
+    if best is None:
+        return "none yet"
+    return format_accuracy(best) if answered else format_loss(best)

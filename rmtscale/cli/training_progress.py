@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rmtscale.units import (
     format_accuracy,
     format_count,
+    format_loss,
     format_percent,
     format_seconds,
     format_tokens,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rmtscale.training.curriculum import Stage
     from rmtscale.training.loop import Observer
     from rmtscale.training.metrics import Interval
-    from rmtscale.training.settings import TrainingSettings
+    from rmtscale.training.settings import LoopSettings
 
 
 @contextmanager
@@ -38,7 +39,7 @@ class _Watcher:
     def __init__(self) -> None:
         self.steps = self.stages = self._done = 0
 
-    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None:
+    def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None:
         self.steps, self.stages, self._done = settings.steps, len(stages), step
         if step:
             self._say(f"going on at step {format_tokens(step)} of {format_tokens(self.steps)}")
@@ -52,16 +53,23 @@ class _Watcher:
         each = interval.seconds / max(interval.step - self._done, 1)
         self._done = interval.step
         known, busy = interval.validation or {}, interval.device_busy_share
-        checked = ", ".join(f"{name} seg. {format_accuracy(x)}" for name, x in known.items())
+        shown = format_loss if interval.accuracy is None else format_accuracy
+        checked = ", ".join(f"{name} seg. {shown(x)}" for name, x in known.items())
         return (
             f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
-            f"loss {interval.loss:.3f}, accuracy {format_accuracy(interval.accuracy)}, "
-            f"{format_count(interval.tokens_per_second, 3)} tokens/s"
+            f"{_learned(interval)}, {format_count(interval.tokens_per_second, 3)} tokens/s"
             f", waited {format_percent(interval.waiting_share)} for data"
             + (f", GPU busy {format_percent(busy)}" if busy is not None else "")
             + (f"; validation: {checked}" if checked else "")
             + (f"; about {format_seconds(each * left, digits=2)} left" if left and each else "")
         )
+
+
+def _learned(interval: Interval) -> str:
+    loss = f"loss {format_loss(interval.loss)}"
+    if interval.accuracy is None:
+        return loss
+    return f"{loss}, accuracy {format_accuracy(interval.accuracy)}"
 
 
 class PlainLines(_Watcher):
@@ -99,16 +107,13 @@ class Bar(_Watcher):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None:
+    def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None:
         super().begin(settings, stages, step)
         self._task = self._progress.add_task("", total=settings.steps, completed=step)
 
     def interval(self, interval: Interval) -> None:
         words = self.words(interval)
-        short = (
-            f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
-            f"{format_accuracy(interval.accuracy)}"
-        )
+        short = f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: {_learned(interval)}"
         self._progress.update(self._task, completed=interval.step, description=short)
         if interval.validation:
             self._say(f"step {format_tokens(interval.step)} {words}")

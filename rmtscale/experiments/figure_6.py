@@ -80,7 +80,7 @@ def run(
         raise BadInput(f"records {str(records)!r}: {NAME} is made of a checkpoint, not of records")
     assert how is not None, "a way to train"
     wanted = plan(NAME, quick=quick, background=how.background, seeds=seeds)
-    left = train_all(wanted, how)
+    left = train_all(wanted.recipes, how)
     if left:
         raise CheckFailed(f"time is up, {', '.join(left)} is not done; the same command goes on")
     name = next(iter(wanted.recipes))

@@ -41,7 +41,7 @@ def collect(
         CheckFailed: the time was up before all trainings were done.
     """
     wanted = plan(figure, quick=quick, background=how.background, seeds=seeds)
-    left = train_all(wanted, how)
+    left = train_all(wanted.recipes, how)
     if left:
         raise CheckFailed(
             f"time is up, {len(left)} of {len(wanted.recipes)} trainings are not done "

@@ -10,17 +10,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import CheckFailed
 from rmtscale.experiments.memory_tasks import Plan
+from rmtscale.files import write_whole
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.training.layout import BEST, LAST
+from rmtscale.training.layout import BEST, CACHE, LAST, SETTINGS
 from rmtscale.training.pace import steps_within
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.training.settings import LoopSettings, TrainingSettings
+from rmtscale.training.settings_file import require_same
 from rmtscale.units import format_accuracy, format_tokens
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class How:
     runs: Path
     """Folder with a folder for each."""
     background: str = "python"
+    """Noise of the memory tasks."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Sources of the language tasks, by the name their recipes have for them."""
     device: str | None = None
     jobs: int = 1
     """Side by side; 1 trains in this process."""
@@ -48,13 +53,16 @@ class How:
     observer: Callable[[str], Observer | None] = lambda name: None  # noqa: ARG005
 
 
-def unfinished(plan: Plan, runs: Path) -> list[str]:
+Recipes = Mapping[str, LoopSettings]
+
+
+def unfinished(recipes: Recipes, runs: Path) -> list[str]:
     """Recipes whose training is not done."""
-    return [name for name in plan.recipes if not (runs / name / LAST).is_dir()]
+    return [name for name in recipes if not (runs / name / LAST).is_dir()]
 
 
-def train_all(plan: Plan, how: How) -> list[str]:
-    """Trains until all is done or the time is up.
+def train_all(recipes: Recipes, how: How) -> list[str]:
+    """Trains until all is done or the time is up; what another begins with comes first.
 
     Returns:
         The recipes that are still not done.
@@ -62,38 +70,42 @@ def train_all(plan: Plan, how: How) -> list[str]:
     Raises:
         CheckFailed: a training failed; its log says why.
     """
-    todo = unfinished(plan, how.runs)
+    todo = unfinished(recipes, how.runs)
     if not todo:
         return []
     how.say(f"training {', '.join(todo)}")
     began = time.monotonic()
     if how.jobs > 1:
-        _side_by_side(todo, how, began)
-        return unfinished(plan, how.runs)
+        _side_by_side(recipes, todo, how, began)
+        return unfinished(recipes, how.runs)
     from rmtscale.training.loop import train
 
     for name in todo:
         left = None if how.max_seconds is None else how.max_seconds - (time.monotonic() - began)
         if left is not None and left <= 0:
             break
-        settings, folder = plan.recipes[name], how.runs / name
+        settings, folder = recipes[name], how.runs / name
         if how.finish_within is not None:
             steps = steps_within(folder, how.finish_within, settings.log_every)
             settings = replace(settings, steps=steps)
-        train(
+        result = train(
             settings,
             folder,
             device=how.device,
             max_seconds=left,
+            cache=how.runs / CACHE,
             observer=how.observer(name),
         )
-    return unfinished(plan, how.runs)
+        if not result.finished:
+            break  # the time is up, and the next one may need this one
+    return unfinished(recipes, how.runs)
 
 
 def training_command(name: str, how: How, max_seconds: float | None) -> list[str]:
-    """The command of one training, as it may be given by hand."""
-    command = [sys.executable, "-m", "rmtscale", "train", "--recipe", name]
-    command += ["--background", how.background, "--out", str(how.runs / name)]
+    """The command of one training whose settings are in its folder, as it may be given by hand."""
+    folder = how.runs / name
+    command = [sys.executable, "-m", "rmtscale", "train", "--out", str(folder)]
+    command += ["--cache", str(how.runs / CACHE)]
     if how.device is not None:
         command += ["--device", how.device]
     if max_seconds is not None:
@@ -103,7 +115,7 @@ def training_command(name: str, how: How, max_seconds: float | None) -> list[str
     return command
 
 
-def _side_by_side(todo: Sequence[str], how: How, began: float) -> None:
+def _side_by_side(recipes: Recipes, todo: Sequence[str], how: How, began: float) -> None:
     import torch
 
     gpus = torch.cuda.device_count() if how.device != "cpu" else 0
@@ -115,10 +127,15 @@ def _side_by_side(todo: Sequence[str], how: How, began: float) -> None:
             left = None if how.max_seconds is None else how.max_seconds - time.monotonic() + began
             if left is not None and left <= 0:
                 waiting.clear()
-            while waiting and len(running) < how.jobs:
-                name = waiting.pop(0)
+            while len(running) < how.jobs:
+                name = next((one for one in waiting if _may_start(recipes[one])), None)
+                if name is None:
+                    break
+                waiting.remove(name)
                 slots[name] = min(set(range(how.jobs)) - {slots[one] for one in running})
-                running[name] = _start(name, how, left, slots[name], gpus)
+                running[name] = _start(name, recipes[name], how, left, slots[name], gpus)
+            if waiting and not running:
+                break  # what they begin with is not there
             for name, process in list(running.items()):
                 if process.poll() is not None:
                     del running[name]
@@ -136,11 +153,19 @@ def _side_by_side(todo: Sequence[str], how: How, began: float) -> None:
         )
 
 
+def _may_start(settings: LoopSettings) -> bool:
+    return settings.init_from is None or Path(settings.init_from).is_dir()
+
+
 def _start(
-    name: str, how: How, left: float | None, slot: int, gpus: int
+    name: str, settings: LoopSettings, how: How, left: float | None, slot: int, gpus: int
 ) -> subprocess.Popen[bytes]:
     folder = how.runs / name
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / SETTINGS).is_file():
+        require_same(folder / SETTINGS, settings)
+    else:
+        write_whole(folder / SETTINGS, settings.to_json())
     environment = dict(os.environ)
     # One thread launches and one makes data; more would be in the other trainings' way.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // how.jobs)))

@@ -1,7 +1,7 @@
 """The backbone of a training: a small one from its configuration, or a pretrained checkpoint.
 
-Small ones are drawn anew; their sizes are for checkpoints of at most 4 MB in half precision. Any
-other name is a folder or a name on the hub, in safetensors.
+Small ones are drawn anew; their sizes are for checkpoints of at most 4 MB in half precision (but
+for ``gpt-neox-text``). Any other name is a folder or a name on the hub, in safetensors.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ SIZES = {
     "gpt-neox-tiny": Size("gpt_neox", 2, 64, 4, 128),
     "gpt2-small-random": Size("gpt2", 4, 192, 6, 512),
     "gpt2-tiny": Size("gpt2", 2, 64, 4, 128),
+    "gpt-neo-small-random": Size("gpt_neo", 4, 192, 6, 512),
+    "gpt-neo-tiny": Size("gpt_neo", 2, 64, 4, 128),
+    "gpt-neox-text": Size("gpt_neox", 6, 256, 8, 1024),
     "modernbert-small": Size("modernbert", 4, 192, 6, 384),
     "modernbert-tiny": Size("modernbert", 2, 64, 4, 96),
     "bert-small": Size("bert", 4, 192, 6, 512),
@@ -46,11 +49,23 @@ SIZES = {
 """Backbones from random initialisation, by name."""
 
 
-def _config(size: Size, vocabulary: int, segment_size: int, classes: int) -> Any:
-    """Its Hugging Face configuration; no dropout, which random initialisation does not need."""
+def small_config(
+    size: Size, vocabulary: int, positions: int, *, classes: int = 2, end_of_text: int | None = None
+) -> Any:
+    """Its Hugging Face configuration; no dropout, which random initialisation does not need.
+
+    Args:
+        size: which one.
+        vocabulary: token ids.
+        positions: of the longest segment.
+        classes: answers of an encoder.
+        end_of_text: the one special id of a text; None has those of the memory tasks.
+    """
     from transformers import AutoConfig
 
-    common = {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": CLS, "eos_token_id": SEP}
+    special = (0, CLS, SEP) if end_of_text is None else (end_of_text,) * 3
+    names = ("pad_token_id", "bos_token_id", "eos_token_id")
+    common = {"vocab_size": vocabulary, **dict(zip(names, special, strict=True))}
     shape = {
         "hidden_size": size.width,
         "num_hidden_layers": size.layers,
@@ -62,7 +77,7 @@ def _config(size: Size, vocabulary: int, segment_size: int, classes: int) -> Any
         # whatever the distance; blocks one after the other are deeper than side by side.
         more: dict[str, Any] = {
             **shape,
-            "max_position_embeddings": segment_size,
+            "max_position_embeddings": positions,
             "rotary_pct": 0.5,
             "use_parallel_residual": False,
             "tie_word_embeddings": True,
@@ -73,15 +88,28 @@ def _config(size: Size, vocabulary: int, segment_size: int, classes: int) -> Any
             "n_layer": size.layers,
             "n_head": size.heads,
             "n_inner": size.mlp_width,
-            "n_positions": segment_size,
+            "n_positions": positions,
             "resid_pdrop": 0.0,
             "embd_pdrop": 0.0,
             "attn_pdrop": 0.0,
         }
+    elif size.kind == "gpt_neo":
+        more = {
+            "hidden_size": size.width,
+            "num_layers": size.layers,
+            "num_heads": size.heads,
+            "intermediate_size": size.mlp_width,
+            "max_position_embeddings": positions,
+            # The released ones alternate with windows of 256, which a segment seldom exceeds.
+            "attention_types": [[["global"], size.layers]],
+            "resid_dropout": 0.0,
+            "embed_dropout": 0.0,
+            "attention_dropout": 0.0,
+        }
     elif size.kind == "modernbert":
         more = {
             **shape,
-            "max_position_embeddings": segment_size,
+            "max_position_embeddings": positions,
             "global_attn_every_n_layers": 1,
             "cls_token_id": CLS,
             "sep_token_id": SEP,
@@ -90,7 +118,7 @@ def _config(size: Size, vocabulary: int, segment_size: int, classes: int) -> Any
     else:
         more = {
             **shape,
-            "max_position_embeddings": segment_size,
+            "max_position_embeddings": positions,
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
             "num_labels": classes,
@@ -110,7 +138,6 @@ def build_rmt(settings: TrainingSettings, vocabulary: int, classes: int) -> RMTP
         BadInput: no such backbone, of a kind that is not supported, or a segment that does not fit.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
     from rmtscale.rmt.backbones import ENCODERS
@@ -125,12 +152,11 @@ def build_rmt(settings: TrainingSettings, vocabulary: int, classes: int) -> RMTP
         torch.manual_seed(settings.seed)
         size = SIZES.get(settings.backbone)
         if size is not None:
-            own = _config(size, vocabulary, settings.segment_size, classes)
+            own = small_config(size, vocabulary, settings.segment_size, classes=classes)
             encoder = size.kind in ENCODERS
-            auto: Any = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
-            backbone = auto.from_config(own, attn_implementation="sdpa")
+            backbone = from_config(own, encoder=encoder)
         else:
-            backbone, encoder = _pretrained(settings.backbone, classes)
+            backbone, encoder = pretrained(settings.backbone, classes)
         if encoder:
             inner: Any = backbone.config
             config.cls_token_id = _special(inner, "cls_token_id", CLS)
@@ -144,7 +170,17 @@ def _special(config: Any, name: str, otherwise: int) -> int:
     return token if isinstance(token, int) else otherwise
 
 
-def _pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
+def from_config(config: Any, *, encoder: bool) -> nn.Module:
+    """The module of a configuration, drawn anew; GPT-Neo has eager attention only."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    auto: Any = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
+    attention = "eager" if config.model_type == "gpt_neo" else "sdpa"
+    module: nn.Module = auto.from_config(config, attn_implementation=attention)
+    return module
+
+
+def pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
     """A checkpoint, and whether it is an encoder."""
     from transformers import (
         AutoConfig,

@@ -14,19 +14,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.files import write_whole
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import ENCODERS
+from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.tasks.catalog import TASKS
 from rmtscale.training.answerer import Answerer
 from rmtscale.training.data import TaskData, class_ids, restore_data
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.training.settings import LoopSettings, TrainingSettings
 
 FORMAT_VERSION = 1
 _FILE = "task.json"
@@ -41,7 +43,15 @@ class Trained:
     segments: int
     """Segments with a gradient in that stage."""
     validation: dict[str, float] | None = None
-    """Accuracy by number of segments, on validation text."""
+    """Accuracy (language: loss in nats) by number of segments, on validation text."""
+    tokens: int = 0
+    """Text tokens read."""
+    flops: int | None = None
+    """Spent, by the estimator (``matmul``); None where it was not asked."""
+    seconds: float = 0.0
+    """Spent in steps."""
+    parameters: int = 0
+    trainable_parameters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +84,24 @@ def export_checkpoint(
         BadInput: it cannot be written.
     """
     meaning = {
-        "format_version": FORMAT_VERSION,
         "task": settings.task,
         "classes": list(data.task.classes),
         "vocabulary": data.vocabulary.to_mapping(),
-        "settings": to_mapping(_portable(settings)),
+        "settings": to_mapping(portable(settings)),
         "trained": to_mapping(trained),
+    }
+    write_checkpoint(folder, answerer.rmt, meaning)
+
+
+def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str, Any]) -> None:
+    """Weights in half precision and ``task.json``, the folder whole or not at all.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    whole = {
+        "format_version": FORMAT_VERSION,
+        **meaning,
         "environment": asdict(host_environment()),
     }
     try:
@@ -87,12 +109,12 @@ def export_checkpoint(
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         part.chmod(0o755)
         # A copy of the module, not of its tensors: what is tied has to be saved once.
-        half = copy.deepcopy(answerer.rmt).to("cpu", torch.float16)
+        half = copy.deepcopy(rmt).to("cpu", torch.float16)
         with quiet():
             half.save_pretrained(part)
         for file in part.iterdir():
             file.chmod(0o644)  # libraries make them for their owner only
-        write_whole(part / _FILE, json.dumps(meaning, indent=1, sort_keys=True) + "\n")
+        write_whole(part / _FILE, json.dumps(whole, indent=1, sort_keys=True) + "\n")
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             folder.rename(old / "old")
@@ -104,18 +126,18 @@ def export_checkpoint(
         raise BadInput(f"output {str(folder)!r}: cannot be written ({error.strerror})") from error
 
 
-def _portable(settings: TrainingSettings) -> TrainingSettings:
+Settings = TypeVar("Settings", bound=LoopSettings)
+_FOLDERS = ("background", "backbone", "init_from", "text", "tokenizer")
+
+
+def portable(settings: Settings) -> Settings:
     """Without the folders of this machine: names of files are enough to know what was used."""
-
-    def name(source: str) -> str:
-        return source if source.startswith("hf:") else Path(source).name
-
-    return replace(
-        settings,
-        background=name(settings.background),
-        backbone=name(settings.backbone),
-        init_from=None if settings.init_from is None else name(settings.init_from),
-    )
+    found: dict[str, Any] = {}
+    for name in _FOLDERS:
+        source = getattr(settings, name, None)
+        if isinstance(source, str) and not source.startswith("hf:"):
+            found[name] = Path(source).name
+    return replace(settings, **found)
 
 
 def read_meaning(folder: Path) -> dict[str, Any]:
@@ -147,15 +169,17 @@ def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
 
     Args:
         folder: of the checkpoint.
-        task: what it has to be trained on; None takes any.
+        task: what it has to be trained on; None takes any memory task.
 
     Raises:
         BadInput: not a checkpoint, damaged, of another version or task.
     """
     meaning = read_meaning(folder)
-    if task is not None and meaning.get("task") != task:
+    accepted = tuple(TASKS) if task is None else (task,)
+    if meaning.get("task") not in accepted:
         raise BadInput(
-            f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected {task!r}"
+            f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected "
+            f"{quoted_list(accepted)}"
         )
     try:
         settings = from_mapping(TrainingSettings, meaning["settings"])

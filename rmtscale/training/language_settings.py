@@ -45,6 +45,8 @@ class LanguageSettings(LoopSettings):
     them or not: two trainings with the same number and seed score the very same targets in the
     same order. None is what the longest stage reads."""
 
+    start_segments: int = 1
+    """Of the first stage of the curriculum."""
     mixing: bool = True
     """Draw the number of segments of each batch from those of all stages so far; False is always
     the stage's own (the paper's two curricula, Figure 12)."""
@@ -66,7 +68,7 @@ class LanguageSettings(LoopSettings):
     def __post_init__(self) -> None:
         LoopSettings.__post_init__(self)
         require_one_of("task", self.task, LANGUAGE_TASKS)
-        for name in ("vocabulary_size", "stage_steps"):
+        for name in ("vocabulary_size", "stage_steps", "start_segments"):
             require_positive(name.replace("_", " "), getattr(self, name))
         for name in ("block_tokens", "lora_rank", "adapter_width"):
             value = getattr(self, name)
@@ -74,6 +76,11 @@ class LanguageSettings(LoopSettings):
                 require_positive(name.replace("_", " "), value)
         if self.history_tokens is not None and self.history_tokens < 0:
             raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
+        if self.start_segments > self.segments:
+            raise BadInput(
+                f"start segments {self.start_segments}: expected {self.segments} or less, the "
+                "segments of the longest stage"
+            )
         if self.block_tokens is not None and self.block_tokens > self.segment_tokens:
             raise BadInput(
                 f"block tokens {self.block_tokens}: expected {self.segment_tokens} or less, the "

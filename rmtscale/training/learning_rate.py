@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rmtscale.training.curriculum import Stage
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.training.settings import LoopSettings
 
 
-def learning_rate(settings: TrainingSettings, stage: Stage, step: int) -> float:
+def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:
     """The rate of one step, counted from 0; nothing but these three decide it."""
     rate = settings.learning_rate
     if settings.curriculum:

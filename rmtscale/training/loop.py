@@ -10,7 +10,6 @@ same losses.
 
 from __future__ import annotations
 
-import copy
 import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -21,30 +20,33 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import write_whole
-from rmtscale.training import metrics, validate
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.backbone import build_rmt
+from rmtscale.training import metrics
 from rmtscale.training.busy import busy_share
-from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
-from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
-from rmtscale.training.data import TaskData, class_ids
+from rmtscale.training.checkpoint import Trained
+from rmtscale.training.curriculum import Progress, Stage
 from rmtscale.training.device import find_device
-from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+from rmtscale.training.language_objective import LanguageObjective
+from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.training.layout import BEST, CACHE, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.training.learning_rate import learning_rate
+from rmtscale.training.memory_objective import MemoryObjective
 from rmtscale.training.metrics import Interval
+from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch, Prefetcher
-from rmtscale.training.settings import TrainingSettings, require_same
+from rmtscale.training.settings import LoopSettings, TrainingSettings
+from rmtscale.training.settings_file import require_same
 from rmtscale.training.state import Facts, load_state, save_state
 
 
 class Observer(Protocol):
     """Who watches a training."""
 
-    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None: ...
+    def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None: ...
 
     def interval(self, interval: Interval) -> None: ...
 
@@ -52,7 +54,7 @@ class Observer(Protocol):
 class Silent:
     """Nobody."""
 
-    def begin(self, settings: TrainingSettings, stages: tuple[Stage, ...], step: int) -> None:
+    def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None:
         pass
 
     def interval(self, interval: Interval) -> None:
@@ -66,17 +68,21 @@ class Result:
     finished: bool
     """All steps are done; otherwise the time was up."""
     step: int
-    best_accuracy: float
+    measure: str
+    """What a validation finds: ``accuracy`` or ``loss``."""
+    best_score: float | None
+    """Of the best validation, higher is better; None where there was none."""
 
 
 def train(
-    settings: TrainingSettings,
+    settings: LoopSettings,
     folder: Path,
     *,
     device: str | None = None,
     max_seconds: float | None = None,
     save_seconds: float = 30.0,
     measure_busy: bool = False,
+    cache: Path | None = None,
     observer: Observer | None = None,
 ) -> Result:
     """Trains in ``folder``, or goes on with what is there.
@@ -89,6 +95,8 @@ def train(
         save_seconds: keep a state at the first interval after this.
         measure_busy: watch one interval of each stage with torch's profiler, which slows it down:
             what share of the time a kernel ran. A GPU only.
+        cache: language tasks: folder of the packed text, which trainings may share; by default
+            one in ``folder``.
         observer: is told of every interval.
 
     Raises:
@@ -96,12 +104,20 @@ def train(
         CheckFailed: the loss is no longer finite.
     """
     began = monotonic()
-    run = _Run(settings, folder, device, observer or Silent())
+    run = _Run(settings, folder, device, cache or folder / CACHE, observer or Silent())
     run.measure_busy = measure_busy and run.accelerator.device.type == "cuda"
     return run.go(began, max_seconds, save_seconds)
 
 
-def averaged_decay(settings: TrainingSettings, step: int) -> float:
+def make_objective(settings: LoopSettings, cache: Path) -> Objective:
+    """What these settings are about."""
+    if isinstance(settings, LanguageSettings):
+        return LanguageObjective(settings, cache)
+    assert isinstance(settings, TrainingSettings), "there are two kinds"
+    return MemoryObjective(settings)
+
+
+def averaged_decay(settings: LoopSettings, step: int) -> float:
     """Of the averaged weights at a step: low at first, so that the random start is forgotten."""
     return min(settings.ema_decay, (1 + step) / (10 + step))
 
@@ -110,32 +126,35 @@ class _Run:
     """One call of ``train``."""
 
     def __init__(
-        self, settings: TrainingSettings, folder: Path, device: str | None, observer: Observer
+        self,
+        settings: LoopSettings,
+        folder: Path,
+        device: str | None,
+        cache: Path,
+        observer: Observer,
     ) -> None:
         self.settings, self.folder, self.observer = settings, folder, observer
         if (folder / SETTINGS).is_file():
             require_same(folder / SETTINGS, settings)
         elif (folder / STATE).exists():
             raise BadInput(f"output {str(folder)!r}: a state without {SETTINGS}, expected --force")
-        self.data = TaskData(settings)
         self.accelerator = _accelerator(settings, device)
-        rmt = build_rmt(settings, len(self.data.vocabulary), len(self.data.task.classes))
-        self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
-        plain = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
-        if settings.init_from is not None:
-            _take_weights(plain, settings)
+        # The first process packs the text, the others find it there.
+        with self.accelerator.main_process_first():
+            self.objective = make_objective(settings, cache)
+        self.stages = self.objective.stages
+        learner = self.objective.learner
         on_gpu = self.accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(
-            plain.parameters(),
+            [one for one in learner.parameters() if one.requires_grad],
             lr=settings.learning_rate,
             betas=(0.9, settings.beta2),
             weight_decay=settings.weight_decay,
             fused=on_gpu,
         )
-        self.model, self.optimizer = self.accelerator.prepare(plain, optimizer)
-        self.plain: Answerer = self.accelerator.unwrap_model(self.model)
-        # Not a copy of the whole: a compiled step would be that of the model it was made for.
-        self.averaged = Answerer(copy.deepcopy(self.plain.rmt), class_ids(self.data))
+        self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        self.plain: nn.Module = self.accelerator.unwrap_model(self.model)
+        self.averaged = self.objective.averaged()
         self.averaged.to(self.accelerator.device).eval().requires_grad_(False)
         self.facts = Facts(step=0, progress=Progress(), seconds=0.0)
         self.measure_busy = False
@@ -182,7 +201,7 @@ class _Run:
             self._export(LAST, self.facts.progress.stage, None)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Result(finished, self.facts.step, self.facts.best_accuracy)
+        return Result(finished, self.facts.step, self.objective.measure, self.facts.best_score)
 
     def _resume(self) -> None:
         state = self.folder / STATE
@@ -198,26 +217,15 @@ class _Run:
         save_state(self.folder / STATE, self.plain, self.averaged, self.optimizer, self.facts)
 
     def _prefetch(self) -> Prefetcher:
-        settings, newest = self.settings, self.facts.progress.stage
-        segment_tokens = self.plain.segment_tokens
+        newest = self.facts.progress.stage
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-
-        def make(step: int) -> Batch:
-            drawn = draw(settings, self.stages, newest, step, segment_tokens)
-            direct = self.stages[drawn.stage].direct_only
-            batches = self.data.batches(
-                drawn.tokens,
-                segment_tokens,
-                direct_only=direct,
-                batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
-            )
-            found = batches.batch(step * ranks + rank)
-            ids, answers = torch.from_numpy(found.ids), torch.from_numpy(found.answers)
-            return Batch(step, drawn, ids, answers)
-
         device = self.accelerator.device
-        pin_for = device if device.type == "cuda" else None
-        return Prefetcher(make, self.facts.step, settings.steps, pin_for=pin_for)
+        return Prefetcher(
+            lambda step: self.objective.batch(step, newest, rank, ranks),
+            self.facts.step,
+            self.settings.steps,
+            pin_for=device if device.type == "cuda" else None,
+        )
 
     def _watched_interval(self, prefetcher: Prefetcher) -> Interval:
         """An interval; one of each stage, not its first, under the profiler where asked for."""
@@ -235,19 +243,23 @@ class _Run:
         last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
         sums = torch.zeros(5, device=self.accelerator.device)
         tokens, rate = 0, 0.0
+        flops: int | None = 0
         start, waited = perf_counter(), prefetcher.waited_seconds
         for step in range(first, last):
             batch = prefetcher.next()
             rate = learning_rate(settings, self.stages[progress.stage], step)
             loss, correct = self._step(batch, rate)
-            rows = batch.ids_BN.shape[0]
+            rows = batch.inputs[0].shape[0]
             newest = float(batch.draw.stage == progress.stage)
             sums[0] += loss
-            sums[1] += correct
-            sums[2] += newest * correct
-            sums[3] += newest * rows
-            sums[4] += rows
-            tokens += batch.ids_BN.numel()
+            if correct is not None:
+                sums[1] += correct
+                sums[2] += newest * correct
+                sums[3] += newest * rows
+                sums[4] += rows
+            tokens += batch.inputs[0].numel()
+            each = self.objective.sample_flops(batch.draw)
+            flops = None if flops is None or each is None else flops + each * rows
         sums = self.accelerator.reduce(sums, "sum")
         loss_sum, right, newest_right, newest_rows, rows_sum = sums.tolist()
         seconds = perf_counter() - start
@@ -258,33 +270,41 @@ class _Run:
                 "expected a lower --learning-rate"
             )
         newest_accuracy = newest_right / newest_rows if newest_rows else None
-        after = advance(settings, progress, self.stages, steps, newest_accuracy)
+        spent = None if flops is None else flops * ranks
         self.facts = replace(
-            self.facts, step=last, progress=after, seconds=self.facts.seconds + seconds
+            self.facts,
+            step=last,
+            progress=self.objective.advance(progress, steps, newest_accuracy),
+            seconds=self.facts.seconds + seconds,
+            tokens=self.facts.tokens + tokens * ranks,
+            flops=self.facts.flops + (spent or 0),
         )
+        on_gpu = self.accelerator.device.type == "cuda"
         return Interval(
             step=last,
             stage=progress.stage,
             stage_name=self.stages[progress.stage].name,
             loss=loss_sum / (steps * ranks),
-            accuracy=right / rows_sum,
+            accuracy=right / rows_sum if rows_sum else None,
             newest_accuracy=newest_accuracy,
             learning_rate=rate,
             tokens=tokens * ranks,
+            flops=spent,
             seconds=seconds,
             tokens_per_second=tokens * ranks / seconds,
             waiting_share=(prefetcher.waited_seconds - waited) / seconds,
+            peak_allocated_bytes=torch.cuda.max_memory_allocated() if on_gpu else None,
         )
 
-    def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One update; nothing in here waits for the device."""
         # What a pretrained backbone drops out is a function of the step as well.
         torch.manual_seed(self.settings.seed * 1_000_003 + batch.step)
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        ids_BN, answers_B = batch.to(self.accelerator.device)
-        loss, correct = self.model(ids_BN, answers_B, batch.draw.rolled_segments)
+        found = self.model(*batch.to(self.accelerator.device), batch.constant)
+        loss, correct = found if isinstance(found, tuple) else (found, None)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
@@ -295,14 +315,15 @@ class _Run:
         return loss.detach(), correct
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
-        """With the accuracy of the averaged weights, where it is time; keeps the best ones."""
+        """With the averaged weights' validation, where it is time; keeps the best ones."""
         if not self.main or (interval.step % self.settings.validate_every and not finished):
             return interval
         found = self._validate(self.stages[stage])
-        accuracy = validate.mean(list(found.values()))
-        facts = self.facts
-        if (stage, accuracy) >= (facts.best_stage, facts.best_accuracy):
-            self.facts = replace(facts, best_stage=stage, best_accuracy=accuracy)
+        score, facts = self.objective.score(found), self.facts
+        # Of a longer stage is better, whatever it scored.
+        known = -math.inf if facts.best_score is None else facts.best_score
+        if (stage, score) >= (facts.best_stage, known):
+            self.facts = replace(facts, best_stage=stage, best_score=score)
             self._export(BEST, stage, found)
         if finished:
             self._export(LAST, stage, found)
@@ -310,25 +331,8 @@ class _Run:
         return replace(interval, validation=found)
 
     def _validate(self, stage: Stage) -> dict[str, float]:
-        settings, segment_tokens = self.settings, self.plain.segment_tokens
-        lengths = {str(stage.segments): stage.tokens}
-        if stage.roll_in_segments or stage is self.stages[-1]:
-            chosen = settings.validation_segments
-            lengths |= {str(count): count * segment_tokens for count in chosen}
-        found = {}
-        with self._autocast():
-            for name, tokens in lengths.items():
-                batches = self.data.batches(
-                    tokens, segment_tokens, split="validation", direct_only=stage.direct_only
-                )
-                found[name] = validate.accuracy(
-                    self.averaged,
-                    lambda index, made=batches: made.batch(index)[:2],  # type: ignore[misc]
-                    settings.validation_samples,
-                    settings.batch_size,
-                    self.accelerator.device,
-                )
-        return found
+        device = self.accelerator.device
+        return self.objective.validate(self.averaged, stage, device, self._autocast)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.accelerator.autocast()
@@ -341,13 +345,19 @@ class _Run:
             self._export(name, stage, self._validate(self.stages[stage]))
 
     def _export(self, name: str, stage: int, found: dict[str, float] | None) -> None:
+        parameters = list(self.plain.parameters())
         trained = Trained(
             step=self.facts.step,
             stage=self.stages[stage].name,
             segments=self.stages[stage].segments,
             validation=found,
+            tokens=self.facts.tokens,
+            flops=self.facts.flops or None,
+            seconds=self.facts.seconds,
+            parameters=sum(one.numel() for one in parameters),
+            trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
         )
-        export_checkpoint(self.folder / name, self.averaged, self.settings, self.data, trained)
+        self.objective.export(self.folder / name, self.averaged, trained)
 
     def _agree(self, over: bool) -> bool:
         """All processes stop, or none."""
@@ -357,23 +367,10 @@ class _Run:
         return bool(self.accelerator.reduce(flag, "sum").item() > 0)
 
 
-def _accelerator(settings: TrainingSettings, device: str | None) -> Accelerator:
+def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:
     cpu = find_device(device).type == "cpu"
     # bf16 is for the GPU; a CPU emulates it at a fraction of the speed.
     precision = "bf16" if settings.precision == "bf16" and not cpu else "no"
     # After a roll-in the initial memory has no gradient, which DDP has to be told to expect.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused])
-
-
-def _take_weights(answerer: Answerer, settings: TrainingSettings) -> None:
-    """Begins with the weights of a checkpoint."""
-    assert settings.init_from is not None, "asked for"
-    kept = load_checkpoint(Path(settings.init_from), settings.task)
-    own, other = answerer.rmt.state_dict(), kept.answerer.rmt.state_dict()
-    if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in other.items()}:
-        raise BadInput(
-            f"init from {settings.init_from!r}: its model has other sizes, expected those of "
-            f"{settings.backbone} with {settings.memory_tokens} memory tokens"
-        )
-    answerer.rmt.load_state_dict(other)

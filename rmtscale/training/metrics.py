@@ -24,22 +24,27 @@ class Interval:
     stage_name: str
     loss: float
     """Mean over the steps."""
-    accuracy: float
-    """Of all batches."""
+    accuracy: float | None
+    """Of all batches; None where nothing is answered."""
     newest_accuracy: float | None
     """Of the batches of the newest stage; None where there were none."""
     learning_rate: float
     """Of the last step."""
     tokens: int
     """Text tokens read, those of the roll-in with them, on all devices."""
+    flops: int | None = None
+    """Of all steps, by the estimator (``matmul``); None where it was not asked."""
     seconds: float
     tokens_per_second: float
     waiting_share: float
     """Share of the time in which the step waited for its data."""
     device_busy_share: float | None = None
     """Share of the time in which a kernel of this process ran on the GPU; where it was watched."""
+    peak_allocated_bytes: int | None = None
+    """Of torch on the GPU, since the training was started or went on."""
     validation: dict[str, float] | None = None
-    """Accuracy of the averaged weights by number of segments, where they were validated."""
+    """Accuracy (language: loss in nats per token) of the averaged weights by number of segments,
+    where they were validated."""
 
     def outcome(self) -> tuple[object, ...]:
         """What does not depend on the clock: the same after a kill as without."""
@@ -51,6 +56,7 @@ class Interval:
             self.newest_accuracy,
             self.learning_rate,
             self.tokens,
+            self.flops,
             self.validation,
         )
 

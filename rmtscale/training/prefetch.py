@@ -26,19 +26,19 @@ class Batch:
 
     step: int
     draw: Draw
-    ids_BN: Tensor
-    answers_B: Tensor
+    inputs: tuple[Tensor, ...]
+    """What the model is called with; ids (B, N) first."""
+    constant: int
+    """And a number: segments rolled in, or columns scored."""
 
-    def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def to(self, device: torch.device) -> tuple[Tensor, ...]:
         """On the device; the copy runs beside the step before."""
-        return (
-            self.ids_BN.to(device, non_blocking=True),
-            self.answers_B.to(device, non_blocking=True),
-        )
+        return tuple(one.to(device, non_blocking=True) for one in self.inputs)
 
     def pinned(self) -> Batch:
         """The same in page-locked memory, which a GPU can copy from by itself."""
-        return Batch(self.step, self.draw, self.ids_BN.pin_memory(), self.answers_B.pin_memory())
+        pinned = tuple(one.pin_memory() for one in self.inputs)
+        return Batch(self.step, self.draw, pinned, self.constant)
 
 
 class Prefetcher:

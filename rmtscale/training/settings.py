@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from rmtscale.errors import BadInput
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.mapping import to_mapping
 from rmtscale.units import require_one_of, require_positive
 
 SCHEMA_VERSION = 1
 PRECISIONS = ("fp32", "bf16")
-MAY_CHANGE = ("steps",)
-"""What may differ when a training goes on: the end may be moved, nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,34 +168,3 @@ class TrainingSettings(LoopSettings):
 def _require_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise BadInput(f"{name.replace('_', ' ')} {value!r}: expected 0 to 1")
-
-
-def read_settings(path: Path) -> TrainingSettings:
-    """The settings of a file.
-
-    Raises:
-        BadInput: no JSON, not settings, or of another version.
-    """
-    try:
-        return from_mapping(TrainingSettings, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"settings {str(path)!r}: {error}") from error
-
-
-def require_same(path: Path, settings: TrainingSettings) -> None:
-    """Raises ``BadInput`` unless the training in a folder is the one asked for."""
-    kept = read_settings(path)
-    same = replace(kept, **{name: getattr(settings, name) for name in MAY_CHANGE})
-    if same == settings:
-        return
-    name = next(
-        name for name in to_mapping(settings) if getattr(same, name) != getattr(settings, name)
-    )
-    raise BadInput(
-        f"{name.replace('_', ' ')} {getattr(settings, name)!r}: the training in "
-        f"{str(path.parent)!r} has {getattr(kept, name)!r}; expected the same, another --out, or "
-        "--force to begin anew"
-    )
-
-
-__all__ = ["Misfit", "TrainingSettings", "read_settings", "require_same"]

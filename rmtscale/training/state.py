@@ -21,7 +21,7 @@ from rmtscale.errors import BadInput
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.training.curriculum import Progress
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,14 @@ class Facts:
     progress: Progress
     seconds: float
     """Spent in steps, over all runs."""
+    tokens: int = 0
+    """Text tokens read."""
+    flops: int = 0
+    """Spent, by the estimator."""
     best_stage: int = -1
-    best_accuracy: float = -1.0
     """Of the checkpoint in ``best``; -1 where there is none yet."""
+    best_score: float | None = None
+    """Its validation, higher is better."""
 
 
 def save_state(

@@ -6,7 +6,7 @@ Shape legend: B batch, N text columns of the input, M memory, E embedding width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,7 +40,3 @@ def accuracy(
         logits_BC = read_out(answerer, torch.from_numpy(ids).to(device))
         right += (logits_BC.argmax(1) == torch.from_numpy(answers).to(device)).sum()
     return int(right) / (count * batch_size)
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

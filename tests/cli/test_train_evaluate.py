@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_training import write_background
 
-from rmtscale.errors import CheckFailed
+from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.experiments import training_runs
 from rmtscale.experiments.memory_tasks import plan
 from rmtscale.training.settings import TrainingSettings
@@ -140,21 +141,38 @@ def test_a_checkpoint_of_another_task(rmtscale, trained):
 
 
 def test_side_by_side(background, tmp_path):
-    """In processes of their own: one is stopped by the clock, the other cannot go on."""
-    wanted = plan("figure-11", quick=True, background=str(background))
-    how = training_runs.How(
-        runs=tmp_path, background=str(background), device="cpu", jobs=2, max_seconds=0.5
-    )
-    assert training_runs.unfinished(wanted, tmp_path) == list(wanted.recipes)
+    """In processes of their own: one is stopped by the clock, the other cannot begin."""
+    wanted = plan("figure-11", quick=True, background=str(background)).recipes
+    missing = replace(wanted["quick-no-curriculum-0"], background=str(tmp_path / "missing"))
+    wanted = {**wanted, "quick-no-curriculum-0": missing}
+    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
+    assert training_runs.unfinished(wanted, tmp_path) == list(wanted)
     command = training_runs.training_command("quick-curriculum-0", how, 90.0)
-    assert command[2:6] == ["rmtscale", "train", "--recipe", "quick-curriculum-0"]
+    assert command[2:6] == ["rmtscale", "train", "--out", str(tmp_path / "quick-curriculum-0")]
     assert command[-2:] == ["--max-seconds", "90"]
-    other = tmp_path / "quick-no-curriculum-0"
-    other.mkdir()
-    (other / "settings.json").write_text(TrainingSettings(seed=5).to_json())
     with pytest.raises(CheckFailed, match="training of quick-no-curriculum-0 failed: see training"):
         training_runs.train_all(wanted, how)
-    assert "expected the same, another --out" in (other / training_runs.LOG).read_text()
+    log = (tmp_path / "quick-no-curriculum-0" / training_runs.LOG).read_text()
+    assert "missing': expected python" in log
     log = (tmp_path / "quick-curriculum-0" / training_runs.LOG).read_text()
     assert "the same command goes on" in log
-    assert training_runs.unfinished(wanted, tmp_path) == list(wanted.recipes)
+    assert training_runs.unfinished(wanted, tmp_path) == list(wanted)
+
+
+def test_side_by_side_beside_another_training(background, tmp_path):
+    wanted = plan("figure-11", quick=True, background=str(background)).recipes
+    other = tmp_path / "quick-curriculum-0"
+    other.mkdir()
+    (other / "settings.json").write_text(TrainingSettings(seed=5).to_json())
+    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
+    with pytest.raises(BadInput, match="expected the same, another --out"):
+        training_runs.train_all(wanted, how)
+
+
+def test_what_begins_with_another_waits_for_it(background, tmp_path):
+    """Nothing is there to begin with: it is not started, and the call ends."""
+    one = plan("figure-11", quick=True, background=str(background)).recipes["quick-curriculum-0"]
+    wanted = {"later": replace(one, init_from=str(tmp_path / "first" / "last"))}
+    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2)
+    assert training_runs.train_all(wanted, how) == ["later"]
+    assert not (tmp_path / "later").exists()

@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.training.settings import TrainingSettings, read_settings, require_same
+from rmtscale.training.settings import TrainingSettings
+from rmtscale.training.settings_file import read_settings, require_same
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""Settings of a training out of the command line: a recipe or a task's defaults, and options."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.errors import BadInput
+from rmtscale.units import require_one_of
+
+if TYPE_CHECKING:
+    from rmtscale.training.settings import LoopSettings
+
+
+def training_settings(
+    folder: Path, recipe: str | None, given: dict[str, Any], *, anew: bool = False
+) -> LoopSettings:
+    """What is to be trained.
+
+    Args:
+        folder: of the training; with nothing else given, what is there goes on.
+        recipe: a name of an experiment's training.
+        given: settings on top.
+        anew: whatever is in the folder will be forgotten.
+
+    Raises:
+        BadInput: no such recipe or setting, or one the task does not have.
+    """
+    from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+    from rmtscale.training.layout import SETTINGS
+    from rmtscale.training.settings_file import read_settings
+
+    if not given and recipe is None and not anew and (folder / SETTINGS).is_file():
+        return read_settings(folder / SETTINGS)
+    start = _start(recipe, given.get("task"))
+    kind = type(start)
+    known = [field.name for field in fields(kind) if field.name != "schema_version"]
+    for name in given:
+        if name not in known:
+            raise BadInput(
+                f"setting {name!r} of task {given.get('task', start.task)!r}: expected one of "
+                f"{', '.join(known)}"
+            )
+    if "roll_in" in known:
+        for name in ("segments", "roll_in"):
+            if name in given and "validation_segments" not in given:
+                given = {**given, "validation_segments": _validated_at(start, given)}
+    try:
+        return from_mapping(kind, {**to_mapping(start), **given})
+    except Misfit as error:
+        raise BadInput(str(error).removeprefix(f"{kind.__name__}: ")) from error
+
+
+def _start(recipe: str | None, task: str | None) -> LoopSettings:
+    """A recipe, or the defaults of the kind of task asked for."""
+    from rmtscale.experiments.recipes import recipes
+    from rmtscale.tasks.catalog import TASKS
+    from rmtscale.training.language_settings import LANGUAGE_TASKS, LanguageSettings
+    from rmtscale.training.settings import TrainingSettings
+
+    if task is not None:
+        require_one_of("task", task, [*TASKS, *LANGUAGE_TASKS])
+    if recipe is not None:
+        known = recipes()
+        require_one_of("recipe", recipe, known)
+        return known[recipe]
+    return LanguageSettings(task=task) if task in LANGUAGE_TASKS else TrainingSettings()
+
+
+def _validated_at(start: Any, given: dict[str, Any]) -> list[int]:
+    """Lengths of a validation: the longest stage, and with a roll-in also a long one."""
+    segments = given.get("segments", start.segments)
+    roll_in = given.get("roll_in", start.roll_in)
+    return [segments, max(64, segments)] if roll_in else [segments]
+
+
+def read_options(texts: list[str]) -> dict[str, Any]:
+    """Options of a task, each ``NAME=VALUE``."""
+    return dict(read_pair(one, "option") for one in texts)
+
+
+def read_pair(text: str, what: str) -> tuple[str, Any]:
+    """``NAME=VALUE``, the value as JSON where it is JSON."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadInput(f"--{what} {text!r}: expected NAME=VALUE")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value

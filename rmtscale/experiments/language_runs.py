@@ -1,0 +1,68 @@
+"""Trains and evaluates what a language figure needs and is not there yet."""
+
+from __future__ import annotations
+
+from rmtscale.errors import CheckFailed
+from rmtscale.experiments.language_tasks import LanguagePlan, plan
+from rmtscale.experiments.training_runs import How, train_all
+from rmtscale.records.language import LanguageRecord, LanguageStore
+from rmtscale.training.layout import CACHE, LAST
+from rmtscale.units import format_loss, format_tokens
+
+
+def collect_language(
+    figure: str, how: How, *, quick: bool, seeds: tuple[int, ...] | None
+) -> list[LanguageRecord]:
+    """The records of a figure; goes on where an earlier call stopped.
+
+    Figures that are drawn from the same trainings find each other's, in the folder of the runs.
+
+    Raises:
+        CheckFailed: the time was up before all trainings were done.
+    """
+    wanted = plan(figure, quick=quick, texts=how.texts, runs=how.runs, seeds=seeds)
+    left = train_all(wanted.recipes, how)
+    if left:
+        raise CheckFailed(
+            f"time is up, {len(left)} of {len(wanted.recipes)} trainings are not done "
+            f"({', '.join(left)}); the same command goes on"
+        )
+    return _evaluate_all(wanted, how)
+
+
+def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
+    from rmtscale.evaluation.language import LanguageEvaluation, evaluate_language
+    from rmtscale.training.device import find_device
+    from rmtscale.training.language_checkpoint import load_language_checkpoint
+
+    device = find_device(how.device)
+    store = LanguageStore(how.runs / "evaluation.jsonl")
+    records: list[LanguageRecord] = []
+    for name, settings in wanted.recipes.items():
+
+        def observe(record: LanguageRecord, known: bool, where: str = name) -> None:
+            if not known:
+                how.say(
+                    f"{where}, {format_tokens(record.point.segments)} segments: "
+                    f"{format_loss(record.whole.mean_nats)}"
+                )
+
+        asked = LanguageEvaluation(
+            segments=wanted.read[name],
+            samples=wanted.samples,
+            history_tokens=wanted.history_tokens[name],
+            batch_size=wanted.batch_size,
+            text=settings.text,
+            precision="fp32" if device.type == "cpu" else settings.precision,
+        )
+        checkpoint = load_language_checkpoint(how.runs / name / LAST, settings.task)
+        records += evaluate_language(
+            checkpoint,
+            asked,
+            store,
+            device=device,
+            cache=how.runs / CACHE,
+            observe=observe,
+            name=name,
+        )
+    return records

@@ -1,0 +1,139 @@
+"""The RMT of a language training: a backbone, memory, and what is trained of it.
+
+From random initialisation, a pretrained checkpoint, or the backbone of another language training
+(``init_from``). With LoRA or a parallel adapter the backbone is frozen (the paper's Table 1).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.errors import BadInput
+from rmtscale.training.backbone import SIZES, from_config, pretrained, small_config
+from rmtscale.training.language_settings import LanguageSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rmtscale.rmt import RMTForCausalLM
+    from rmtscale.tasks.tokenizer import TextTokenizer
+
+_LORA_TARGETS = {
+    "gpt2": ("c_attn",),
+    "gpt_neo": ("q_proj", "v_proj"),
+    "gpt_neox": ("query_key_value",),
+    "llama": ("q_proj", "v_proj"),
+    "opt": ("q_proj", "v_proj"),
+}
+"""Query and value projections (Hu et al. 2022, section 4.2), with the key where all are one."""
+_LORA_SCALE = 2
+
+
+def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTForCausalLM:
+    """The RMT of a language training, on the CPU, in fp32; weights are a function of the seed.
+
+    Raises:
+        BadInput: no such backbone, an encoder, fewer token ids than the tokenizer has, a segment
+            that does not fit, or ``init_from`` of another shape or tokenizer.
+    """
+    import torch
+
+    from rmtscale.rmt import RMTConfig, RMTForCausalLM
+
+    config = RMTConfig(
+        segment_size=settings.segment_size,
+        memory_tokens=settings.memory_tokens,
+        checkpoint_segments=settings.checkpoint_segments,
+        adapter_width=settings.adapter_width,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        backbone = _backbone(settings, tokenizer)
+        if settings.init_from is not None:
+            kept = _take_backbone(backbone, settings, tokenizer)
+        if settings.lora_rank is not None:
+            backbone = _with_lora(backbone, settings.lora_rank)
+        rmt = RMTForCausalLM(backbone, config)
+    if settings.init_from is not None:
+        _take_memory(rmt, kept)
+    if settings.adapted:
+        rmt.freeze_backbone()
+    return rmt
+
+
+def _backbone(settings: LanguageSettings, tokenizer: TextTokenizer) -> nn.Module:
+    size = SIZES.get(settings.backbone)
+    if size is None:
+        backbone, encoder = pretrained(settings.backbone, classes=2)
+        inner: Any = backbone
+        known = inner.get_input_embeddings().weight.shape[0]
+        if known < tokenizer.vocabulary_size:
+            raise BadInput(
+                f"backbone {settings.backbone!r} knows {known} token ids: expected "
+                f"{tokenizer.vocabulary_size} or more, those of the tokenizer"
+            )
+    else:
+        from rmtscale.rmt.backbones import ENCODERS
+
+        encoder = size.kind in ENCODERS
+        if not encoder:
+            own = small_config(
+                size,
+                tokenizer.vocabulary_size,
+                settings.segment_size,
+                end_of_text=tokenizer.end_of_text,
+            )
+            backbone = from_config(own, encoder=False)
+    if encoder:
+        raise BadInput(
+            f"backbone {settings.backbone!r} of task {settings.task!r}: expected a decoder such as "
+            "gpt-neox-text"
+        )
+    return backbone
+
+
+def _take_backbone(
+    backbone: nn.Module, settings: LanguageSettings, tokenizer: TextTokenizer
+) -> RMTForCausalLM:
+    """Puts the weights of another training's backbone in; returns that training's RMT."""
+    from rmtscale.training.language_checkpoint import load_language_checkpoint
+
+    assert settings.init_from is not None, "asked for"
+    kept = load_language_checkpoint(Path(settings.init_from))
+    if kept.tokenizer.digest != tokenizer.digest:
+        raise BadInput(
+            f"init from {settings.init_from!r}: it has another tokenizer, expected the same one"
+        )
+    rmt: Any = kept.predictor.rmt
+    own, other = backbone.state_dict(), rmt.backbone.state_dict()
+    if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in other.items()}:
+        raise BadInput(
+            f"init from {settings.init_from!r}: its backbone has other sizes, expected those of "
+            f"{settings.backbone}"
+        )
+    backbone.load_state_dict(other)
+    found: RMTForCausalLM = rmt
+    return found
+
+
+def _take_memory(rmt: RMTForCausalLM, kept: RMTForCausalLM) -> None:
+    """The trained memory too, where there was one of that length; else it begins anew."""
+    own, other = rmt.memory.state_dict(), kept.memory.state_dict()
+    if {name: x.shape for name, x in own.items()} == {name: x.shape for name, x in other.items()}:
+        rmt.memory.load_state_dict(other)
+
+
+def _with_lora(backbone: nn.Module, rank: int) -> nn.Module:
+    import peft
+
+    inner: Any = backbone
+    kind = inner.config.model_type
+    lora = peft.LoraConfig(
+        r=rank,
+        lora_alpha=_LORA_SCALE * rank,
+        target_modules=list(_LORA_TARGETS[kind]),
+        fan_in_fan_out=kind == "gpt2",
+    )
+    wrapped: nn.Module = peft.get_peft_model(inner, lora)
+    return wrapped

@@ -1,0 +1,130 @@
+"""Tokenizer and text of a language training: packed once, in a folder that trainings may share."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from rmtscale.errors import BadInput
+from rmtscale.files import write_whole
+from rmtscale.tasks.background import load_background
+from rmtscale.tasks.blocks import TargetBlocks
+from rmtscale.tasks.declarations import load_declarations
+from rmtscale.tasks.lemma_proof import LemmaProof
+from rmtscale.tasks.packing import packed_text
+from rmtscale.tasks.tokenizer import (
+    TextTokenizer,
+    load_tokenizer,
+    tokenizer_from_mapping,
+    train_tokenizer,
+)
+from rmtscale.training.backbone import SIZES
+from rmtscale.training.language_settings import LANGUAGE_MODELING, LanguageSettings
+
+Source = TargetBlocks | LemmaProof
+
+
+class LanguageData:
+    """Samples of one language task, from both splits.
+
+    Args:
+        settings: of the training; task, options, text and tokenizer are what is used.
+        cache: folder of the packed text and of a tokenizer that was trained.
+        tokenizer: of a checkpoint; None is what the settings say.
+
+    Raises:
+        BadInput: no such text or tokenizer, or an option the task does not have.
+    """
+
+    def __init__(
+        self, settings: LanguageSettings, cache: Path, tokenizer: TextTokenizer | None = None
+    ) -> None:
+        self.settings, self.cache = settings, cache
+        self._tokenizer = tokenizer
+        self._sources: dict[tuple[str, int], Source] = {}
+        if settings.task == LANGUAGE_MODELING and settings.task_options:
+            name = next(iter(settings.task_options))
+            raise BadInput(f"option {name!r} of task {settings.task!r}: expected none")
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """Given, named, a pretrained backbone's own, or trained on the training split."""
+        if self._tokenizer is not None:
+            return self._tokenizer
+        if self.settings.tokenizer is not None:
+            return load_tokenizer(self.settings.tokenizer)
+        if self.settings.backbone not in SIZES:
+            return load_tokenizer(self.settings.backbone)
+        return _trained_tokenizer(self._training_texts(), self.settings, self.cache)
+
+    def _training_texts(self) -> list[str]:
+        settings = self.settings
+        if settings.task == LANGUAGE_MODELING:
+            return load_background(settings.text, "train")
+        return [
+            f"{one.statement}\n{one.proof}"
+            for one in load_declarations(settings.text)
+            if one.split == "train"
+        ]
+
+    def source(self, split: str, history_tokens: int | None = None) -> Source:
+        """Where the samples of a split come from.
+
+        Args:
+            split: ``train`` or ``validation``.
+            history_tokens: language modelling: text that every target has before it; None is what
+                the settings say.
+        """
+        settings = self.settings
+        history = settings.least_history_tokens if history_tokens is None else history_tokens
+        key = (split, history)
+        if key not in self._sources:
+            self._sources[key] = self._make(split, history)
+        return self._sources[key]
+
+    def _make(self, split: str, history_tokens: int) -> Source:
+        settings, tokenizer = self.settings, self.tokenizer
+        if settings.task == LANGUAGE_MODELING:
+            packed = packed_text(settings.text, split, tokenizer, self.cache)
+            return TargetBlocks(
+                packed, settings.scored_tokens, history_tokens, tokenizer.end_of_text
+            )
+        return _lemma_proof(settings, tokenizer, split)
+
+
+def _lemma_proof(settings: LanguageSettings, tokenizer: TextTokenizer, split: str) -> LemmaProof:
+    declarations = load_declarations(settings.text)
+    try:
+        return LemmaProof(
+            declarations,
+            tokenizer,
+            settings.segment_tokens,
+            split,
+            **settings.task_options,  # type: ignore[arg-type]
+        )
+    except TypeError as error:
+        raise BadInput(
+            f"options {settings.task_options!r} of task {settings.task!r}: expected order or "
+            "relevant"
+        ) from error
+
+
+def _trained_tokenizer(texts: list[str], settings: LanguageSettings, cache: Path) -> TextTokenizer:
+    """Trained once for the same text; kept beside the packed text."""
+    digest = sha256(str(settings.vocabulary_size).encode())
+    for text in texts:
+        digest.update(sha256(text.encode()).digest())
+    path = cache / f"tokenizer-{digest.hexdigest()[:16]}.json"
+    if path.is_file():
+        try:
+            return tokenizer_from_mapping(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise BadInput(
+                f"tokenizer {str(path)!r}: {error}; expected one of this release, or none"
+            ) from error
+    tokenizer = train_tokenizer(texts, settings.vocabulary_size)
+    cache.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(tokenizer.to_mapping()) + "\n")
+    return tokenizer

@@ -1,0 +1,102 @@
+"""Text as an objective: the next token of a target block, after its history or none."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rmtscale.tasks.blocks import TokenBatch
+from rmtscale.training.checkpoint import Trained
+from rmtscale.training.curriculum import Draw, Progress, Stage
+from rmtscale.training.flops import sample_flops
+from rmtscale.training.language_backbone import build_text_rmt
+from rmtscale.training.language_checkpoint import export_language_checkpoint
+from rmtscale.training.language_data import LanguageData
+from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.training.objective import Autocast, Objective
+from rmtscale.training.predictor import Predictor
+from rmtscale.training.prefetch import Batch
+from rmtscale.training.text_curriculum import advance_text, draw_text, plan_text_stages
+
+
+class LanguageObjective(Objective):
+    """``language-modeling`` and ``lemma-proof``.
+
+    Args:
+        settings: of the training.
+        cache: folder of the packed text.
+
+    Raises:
+        BadInput: no such text, tokenizer or backbone, or no document that is long enough.
+    """
+
+    measure = "loss"
+    learner: Predictor
+
+    def __init__(self, settings: LanguageSettings, cache: Path) -> None:
+        self.settings: LanguageSettings = settings
+        self.data = LanguageData(settings, cache)
+        self.stages = plan_text_stages(settings)
+        self._source = self.data.source("train")
+        rmt = build_text_rmt(settings, self.data.tokenizer)
+        self.learner = Predictor(rmt, compile_step=settings.compile_step)
+        self._flops: dict[int, int] = {}
+
+    def averaged(self) -> Predictor:
+        return Predictor(copy.deepcopy(self.learner.rmt))
+
+    def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
+        drawn = draw_text(self.settings, self.stages, newest, step)
+        found = self._source.drawn(
+            self.settings.seed, step * ranks + rank, self.settings.batch_size, drawn.tokens
+        )
+        scored = self.settings.scored_tokens_of(self.stages[drawn.stage].segments)
+        return Batch(step, drawn, _tensors(found), scored)
+
+    def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
+        del accuracy
+        return advance_text(self.settings, progress, self.stages, steps)
+
+    def validate(
+        self, averaged: Any, stage: Stage, device: torch.device, autocast: Autocast
+    ) -> dict[str, float]:
+        """Loss in nats per token; at every length of the same targets."""
+        settings = self.settings
+        counts = {stage.segments}
+        if stage is self.stages[-1]:
+            counts |= set(settings.validation_segments)
+        longest = max(counts | {self.stages[-1].segments}) * settings.segment_tokens
+        needed = longest - settings.scored_tokens
+        source = self.data.source("validation", max(settings.least_history_tokens, needed))
+        found = {}
+        with autocast():
+            for count in sorted(counts):
+                read = count * settings.segment_tokens
+                scored = settings.scored_tokens_of(count)
+                total, tokens = 0.0, 0
+                for batch in source.batches(read, settings.batch_size, settings.validation_samples):
+                    ids_BN, targets_BN = (one.to(device) for one in _tensors(batch))
+                    losses_BC = averaged.token_losses(ids_BN, targets_BN, scored)
+                    total += float(losses_BC.double().sum())
+                    tokens += int((batch.targets[:, -scored:] >= 0).sum())
+                found[str(count)] = total / tokens if tokens else math.nan
+        return found
+
+    def sample_flops(self, draw: Draw) -> int:
+        segments = self.stages[draw.stage].segments
+        if segments not in self._flops:
+            self._flops[segments] = sample_flops(
+                self.learner.rmt, self.settings, segments, mode="train"
+            )
+        return self._flops[segments]
+
+    def export(self, folder: Path, averaged: Any, trained: Trained) -> None:
+        export_language_checkpoint(folder, averaged, self.settings, self.data.tokenizer, trained)
+
+
+def _tensors(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(batch.ids), torch.from_numpy(batch.targets)

@@ -1,0 +1,95 @@
+"""The memory tasks as an objective: one answer out of a few, after all of the text."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rmtscale.errors import BadInput
+from rmtscale.training import validate
+from rmtscale.training.answerer import Answerer
+from rmtscale.training.backbone import build_rmt
+from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
+from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
+from rmtscale.training.data import TaskData, class_ids
+from rmtscale.training.objective import Autocast, Objective
+from rmtscale.training.prefetch import Batch
+from rmtscale.training.settings import TrainingSettings
+
+
+class MemoryObjective(Objective):
+    """``memorize``, ``detect-memorize`` and ``reasoning``."""
+
+    measure = "accuracy"
+    learner: Answerer
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings: TrainingSettings = settings
+        self.data = TaskData(settings)
+        rmt = build_rmt(settings, len(self.data.vocabulary), len(self.data.task.classes))
+        self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
+        self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
+        if settings.init_from is not None:
+            _take_weights(self.learner, settings)
+
+    def averaged(self) -> Answerer:
+        # Not a copy of the whole: a compiled step would be that of the model it was made for.
+        return Answerer(copy.deepcopy(self.learner.rmt), class_ids(self.data))
+
+    def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
+        settings, segment_tokens = self.settings, self.learner.segment_tokens
+        drawn = draw(settings, self.stages, newest, step, segment_tokens)
+        batches = self.data.batches(
+            drawn.tokens,
+            segment_tokens,
+            direct_only=self.stages[drawn.stage].direct_only,
+            batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
+        )
+        found = batches.batch(step * ranks + rank)
+        inputs = (torch.from_numpy(found.ids), torch.from_numpy(found.answers))
+        return Batch(step, drawn, inputs, drawn.rolled_segments)
+
+    def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
+        return advance(self.settings, progress, self.stages, steps, accuracy)
+
+    def validate(
+        self, averaged: Any, stage: Stage, device: torch.device, autocast: Autocast
+    ) -> dict[str, float]:
+        settings, segment_tokens = self.settings, self.learner.segment_tokens
+        lengths = {str(stage.segments): stage.tokens}
+        if stage.roll_in_segments or stage is self.stages[-1]:
+            chosen = settings.validation_segments
+            lengths |= {str(count): count * segment_tokens for count in chosen}
+        found = {}
+        with autocast():
+            for name, tokens in lengths.items():
+                batches = self.data.batches(
+                    tokens, segment_tokens, split="validation", direct_only=stage.direct_only
+                )
+                found[name] = validate.accuracy(
+                    averaged,
+                    lambda index, made=batches: made.batch(index)[:2],  # type: ignore[misc]
+                    settings.validation_samples,
+                    settings.batch_size,
+                    device,
+                )
+        return found
+
+    def export(self, folder: Path, averaged: Any, trained: Trained) -> None:
+        export_checkpoint(folder, averaged, self.settings, self.data, trained)
+
+
+def _take_weights(answerer: Answerer, settings: TrainingSettings) -> None:
+    """Begins with the weights of a checkpoint."""
+    assert settings.init_from is not None, "asked for"
+    kept = load_checkpoint(Path(settings.init_from), settings.task)
+    own, other = answerer.rmt.state_dict(), kept.answerer.rmt.state_dict()
+    if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in other.items()}:
+        raise BadInput(
+            f"init from {settings.init_from!r}: its model has other sizes, expected those of "
+            f"{settings.backbone} with {settings.memory_tokens} memory tokens"
+        )
+    answerer.rmt.load_state_dict(other)

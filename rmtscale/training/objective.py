@@ -1,0 +1,66 @@
+"""What a training learns, as the loop sees it: its model, its batches, its validation.
+
+Two kinds: answers about facts in noise (``memory_objective``) and the next token of a text
+(``language_objective``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from rmtscale.training.checkpoint import Trained
+from rmtscale.training.curriculum import Draw, Progress, Stage
+from rmtscale.training.prefetch import Batch
+from rmtscale.training.settings import LoopSettings
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class Objective(ABC):
+    """Data, model, curriculum and validation of one training."""
+
+    settings: LoopSettings
+    stages: tuple[Stage, ...]
+    learner: nn.Module
+    """``(*inputs, constant) -> loss``, or loss and right answers; on the CPU at first."""
+    measure: ClassVar[str]
+    """What a validation finds: ``accuracy`` or ``loss``."""
+
+    @abstractmethod
+    def averaged(self) -> nn.Module:
+        """A copy for the averaged weights; called when the learner is where it stays."""
+
+    @abstractmethod
+    def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
+        """The batch of a step, a function of seed, step and stage alone."""
+
+    @abstractmethod
+    def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
+        """Progress after an interval of so many steps."""
+
+    @abstractmethod
+    def validate(
+        self, averaged: nn.Module, stage: Stage, device: torch.device, autocast: Autocast
+    ) -> dict[str, float]:
+        """Accuracy or loss by number of segments, on validation text."""
+
+    @abstractmethod
+    def export(self, folder: Path, averaged: nn.Module, trained: Trained) -> None:
+        """Writes a checkpoint."""
+
+    def sample_flops(self, draw: Draw) -> int | None:
+        """FLOPs of a training step for each sample, by the estimator; None where not counted."""
+        del draw
+        return None
+
+    def score(self, found: dict[str, float]) -> float:
+        """A validation as one number, higher is better."""
+        mean = sum(found.values()) / len(found)
+        return mean if self.measure == "accuracy" else -mean

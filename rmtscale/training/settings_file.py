@@ -1,0 +1,55 @@
+"""Settings in a file beside a training: read back, and held against those asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import from_mapping, to_mapping
+from rmtscale.training.language_settings import LANGUAGE_TASKS, LanguageSettings
+from rmtscale.training.settings import LoopSettings, TrainingSettings
+
+MAY_CHANGE = ("steps",)
+"""What may differ when a training goes on: the end may be moved, nothing else."""
+
+
+def settings_from(mapping: object) -> TrainingSettings | LanguageSettings:
+    """Settings of the kind their task has.
+
+    Raises:
+        Misfit: not settings.
+    """
+    task = mapping.get("task") if isinstance(mapping, Mapping) else None
+    kind = LanguageSettings if task in LANGUAGE_TASKS else TrainingSettings
+    return from_mapping(kind, mapping)
+
+
+def read_settings(path: Path) -> TrainingSettings | LanguageSettings:
+    """The settings of a file.
+
+    Raises:
+        BadInput: no JSON, not settings, or of another version.
+    """
+    try:
+        return settings_from(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"settings {str(path)!r}: {error}") from error
+
+
+def require_same(path: Path, settings: LoopSettings) -> None:
+    """Raises ``BadInput`` unless the training in a folder is the one asked for."""
+    kept = read_settings(path)
+    same = replace(kept, **{name: getattr(settings, name) for name in MAY_CHANGE})
+    if same == settings:
+        return
+    # The task first: settings of two kinds have other fields.
+    names = ["task", *to_mapping(settings)]
+    name = next(one for one in names if getattr(same, one) != getattr(settings, one))
+    raise BadInput(
+        f"{name.replace('_', ' ')} {getattr(settings, name)!r}: the training in "
+        f"{str(path.parent)!r} has {getattr(kept, name)!r}; expected the same, another --out, or "
+        "--force to begin anew"
+    )

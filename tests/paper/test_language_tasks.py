@@ -1,0 +1,67 @@
+"""What is compared in Figures 7, 8, 9, 12 and Table 1 is comparable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.experiments.language_tasks import SEEDS, plan, recipes
+
+TEXTS = {"latex": "L", "lean": "D", "prose": "P"}
+FIGURES = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
+
+
+def families() -> dict[str, list[str]]:
+    """Recipes that one figure compares, by what they have in common."""
+    found: dict[str, list[str]] = {}
+    for name in recipes():
+        kind, seed = name.split("-")[0], name.rsplit("-", 1)[1]
+        size = name.split("-")[1] if kind == "latex" else ""
+        found.setdefault(f"{kind}{size} {seed}", []).append(name)
+    return found
+
+
+@pytest.mark.parametrize("names", families().values(), ids=families())
+def test_the_same_tokens_steps_and_tokenizer(names):
+    known = [recipes()[name] for name in names]
+    for field in ("steps", "batch_size", "seed", "tokenizer", "text", "learning_rate", "backbone"):
+        assert len({getattr(one, field) for one in known}) == 1, field
+    if known[0].task == "language-modeling":
+        assert len({one.scored_tokens for one in known}) == 1
+        assert len({one.least_history_tokens for one in known}) == 1
+        reads = [one.segments * one.segment_tokens - one.scored_tokens for one in known]
+        assert max(reads) <= known[0].least_history_tokens
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("figure", FIGURES)
+def test_plans(figure, quick):
+    wanted = plan(figure, quick=quick, texts=TEXTS, runs=Path("runs"))
+    assert wanted.recipes.keys() == wanted.read.keys() == wanted.history_tokens.keys()
+    order = list(wanted.recipes)
+    for name, one in wanted.recipes.items():
+        if one.init_from is not None:
+            first = Path(one.init_from).parent.name
+            assert order.index(first) < order.index(name)
+        needed = max(wanted.read[name]) * one.segment_tokens - one.scored_tokens
+        assert one.task == "lemma-proof" or wanted.history_tokens[name] >= needed
+    seeds = {one.seed for one in wanted.recipes.values()}
+    assert seeds == ({0} if quick else set(SEEDS))
+    assert quick or {one.text for one in wanted.recipes.values()} <= set("LDP")
+
+
+def test_the_baseline_of_the_same_input_size():
+    found = recipes()
+    for size in (128, 512):
+        base, rmt = found[f"latex-{size}-context-4-0"], found[f"latex-{size}-rmt-2-mixing-0"]
+        assert base.segment_size == rmt.segment_size == size
+        assert base.scored_tokens == rmt.scored_tokens == size - 4
+
+
+def test_what_a_plan_refuses():
+    with pytest.raises(BadInput, match="no text in the place of 'latex', expected --text latex="):
+        plan("figure-7", quick=False, texts={}, runs=Path("runs"))
+    with pytest.raises(BadInput, match="seed 9: expected"):
+        plan("figure-7", quick=False, texts=TEXTS, runs=Path("runs"), seeds=(9,))
