@@ -44,10 +44,11 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
             if not known:
                 how.say(
                     f"{where}, {format_tokens(record.point.segments)} segments: "
-                    f"{format_loss(record.whole.mean_nats)}"
+                    f"{format_loss(record.whole.mean_nats)} nats"
                 )
 
         asked = LanguageEvaluation(
+            name=name,
             segments=wanted.read[name],
             samples=wanted.samples,
             history_tokens=wanted.history_tokens[name],
@@ -63,6 +64,5 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
             device=device,
             cache=how.runs / CACHE,
             observe=observe,
-            name=name,
         )
     return records

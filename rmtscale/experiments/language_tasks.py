@@ -35,7 +35,7 @@ TRAINED = {128: (1, 2, 4, 7), 512: (1, 2, 4)}
 READ = (1, 2, 4, 8, 16, 32)
 """Segments that it is evaluated on."""
 LEAN_TRAINED = (2, 4, 6)
-LEAN_READ = (2, 3, 4, 6, 8, 12)
+LEAN_READ = (1, 2, 3, 4, 6, 8, 12)
 
 _LATEX = LanguageSettings(
     text="latex",
@@ -90,8 +90,8 @@ class LanguagePlan:
     """Segments each is evaluated on."""
     history_tokens: dict[str, int]
     """Text before each target of the evaluation: the same for what is compared."""
-    samples: int | None
-    """None is all there are."""
+    samples: int
+    """Targets at most."""
     batch_size: int
 
 
@@ -148,7 +148,9 @@ def _theorems(
     text = base.segment_tokens
     apart = replace(base, memory_tokens=0, segment_size=text, segments=2)
     found[f"{name}-apart-{base.seed}"] = apart
-    found[f"{name}-next-{base.seed}"] = replace(apart, task_options={"order": "statement-last"})
+    found[f"{name}-next-{base.seed}"] = replace(
+        apart, task_options={**base.task_options, "order": "statement-last"}
+    )
     found[f"{name}-beside-{base.seed}"] = replace(
         apart, segment_size=2 * text, segments=1, start_segments=1
     )
@@ -269,7 +271,7 @@ def plan(
 
 def _read(settings: LanguageSettings, *, quick: bool) -> tuple[int, ...]:
     if settings.task == LEMMA_PROOF and settings.segments > 1:
-        return (2, 3) if quick else LEAN_READ
+        return (1, 2, 3) if quick else LEAN_READ
     if not settings.memory_tokens:
         return (1,)
     if settings.adapted:

@@ -76,6 +76,12 @@ class LanguageSettings(LoopSettings):
                 require_positive(name.replace("_", " "), value)
         if self.history_tokens is not None and self.history_tokens < 0:
             raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
+        if self.memory_tokens < 0 or self.segment_tokens < 1:
+            most = (self.segment_size - 1) // 2
+            raise BadInput(
+                f"memory tokens {self.memory_tokens}: expected 0 to {most}, in a segment size of "
+                f"{self.segment_size}"
+            )
         if self.start_segments > self.segments:
             raise BadInput(
                 f"start segments {self.start_segments}: expected {self.segments} or less, the "

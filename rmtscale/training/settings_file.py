@@ -16,18 +16,18 @@ MAY_CHANGE = ("steps",)
 """What may differ when a training goes on: the end may be moved, nothing else."""
 
 
-def settings_from(mapping: object) -> TrainingSettings | LanguageSettings:
+def settings_from(mapping: object) -> LoopSettings:
     """Settings of the kind their task has.
 
     Raises:
         Misfit: not settings.
     """
     task = mapping.get("task") if isinstance(mapping, Mapping) else None
-    kind = LanguageSettings if task in LANGUAGE_TASKS else TrainingSettings
+    kind: type[LoopSettings] = LanguageSettings if task in LANGUAGE_TASKS else TrainingSettings
     return from_mapping(kind, mapping)
 
 
-def read_settings(path: Path) -> TrainingSettings | LanguageSettings:
+def read_settings(path: Path) -> LoopSettings:
     """The settings of a file.
 
     Raises:

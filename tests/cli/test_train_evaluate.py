@@ -110,7 +110,10 @@ def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
     ("line", "words"),
     [
         ("train --out x --task forget", "task 'forget': expected one of memorize"),
-        ("train --out x --set colour=1", "setting 'colour': expected one of task"),
+        (
+            "train --out x --set colour=1",
+            "setting 'colour' of task 'memorize': expected one of",
+        ),
         ("train --out x --set steps", "--set 'steps': expected NAME=VALUE"),
         ("train --out x --set steps=many", "steps: 'many' is no int"),
         ("train --out x --recipe soup", "recipe 'soup': expected one of memorize-0"),
@@ -137,7 +140,7 @@ def test_bad_input(rmtscale, tmp_path, monkeypatch, line, words):
 def test_a_checkpoint_of_another_task(rmtscale, trained):
     done = rmtscale("evaluate", str(trained / "best"), "--task", "reasoning")
     assert done.code == 2
-    assert "is of the task 'detect-memorize': expected 'reasoning'" in done.err
+    assert "is of the task 'detect-memorize': expected reasoning" in done.err
 
 
 def test_side_by_side(background, tmp_path):
@@ -176,3 +179,50 @@ def test_what_begins_with_another_waits_for_it(background, tmp_path):
     how = training_runs.How(runs=tmp_path, device="cpu", jobs=2)
     assert training_runs.train_all(wanted, how) == ["later"]
     assert not (tmp_path / "later").exists()
+
+
+TEXT = """
+--task language-modeling --backbone gpt-neox-tiny --segment-size 20 --segments 2 --steps 8
+--batch-size 8 --device cpu --set vocabulary_size=300 --set log_every=4 --set validate_every=8
+--set stage_steps=4 --set validation_samples=8 --set warmup_steps=2
+""".split()
+
+
+def test_train_on_text(rmtscale, background, tmp_path):
+    out = tmp_path / "run"
+    given = ["--text", str(background), "--out", str(out), "--cache", str(tmp_path / "shared")]
+    done = rmtscale("train", *TEXT, *given, "--max-seconds", "0", "--format", "json")
+    assert done.code == 0, done.err
+    row = json.loads(done.out)
+    assert (row["task"], row["steps"], row["finished"]) == ("language-modeling", 4, False)
+    assert row["training_loss_nats"] > 0
+    assert row["best_validation_loss_nats"] is None
+    assert "[1/2] 1 segment: loss" in done.err
+    # With nothing but the folder it goes on as it began.
+    more = rmtscale("train", "--out", str(out), "--cache", str(tmp_path / "shared"))
+    assert more.code == 0, more.err
+    assert "done; evaluate it with: rmtscale evaluate" in more.out
+    assert "validation: 2 seg." in more.err
+    assert not (out / "text").exists()
+    other = rmtscale("train", "--out", str(out), "--task", "lemma-proof")
+    assert other.code == 2
+    assert "task 'lemma-proof': the training in" in other.err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--background python", "setting 'background' of task 'language-modeling': expected one"),
+        ("--roll-in 4", "setting 'roll_in' of task 'language-modeling'"),
+        ("--memory-tokens 99", "memory tokens 99: expected 0 to 9, in a segment size of 20"),
+        ("--block-tokens 17", "block tokens 17: expected 16 or less"),
+        ("--backbone bert-tiny", "expected a decoder"),
+        ("--set history_tokens=100000", "history tokens 100000"),
+    ],
+)
+def test_bad_input_of_a_text_training(rmtscale, background, tmp_path, line, words):
+    given = ["--text", str(background), "--out", str(tmp_path / "x")]
+    done = rmtscale("train", *TEXT, *given, *line.split())
+    assert done.code == 2, done.err
+    assert words in done.err
+    assert done.err.count("\n") == 1

@@ -17,9 +17,9 @@ def families() -> dict[str, list[str]]:
     """Recipes that one figure compares, by what they have in common."""
     found: dict[str, list[str]] = {}
     for name in recipes():
-        kind, seed = name.split("-")[0], name.rsplit("-", 1)[1]
-        size = name.split("-")[1] if kind == "latex" else ""
-        found.setdefault(f"{kind}{size} {seed}", []).append(name)
+        kind, second, *_ = name.split("-")
+        family = f"{kind}-{second}" if kind in ("latex", "quick") else kind
+        found.setdefault(f"{family} {name.rsplit('-', 1)[1]}", []).append(name)
     return found
 
 

@@ -152,7 +152,7 @@ def test_memorize_is_learned(background, tmp_path):
         ema_decay=0.98,
     )
     result = train(settings, tmp_path, device="cpu")
-    assert result.best_accuracy > 0.9
+    assert result.best_score > 0.9
     last = read_metrics(tmp_path / METRICS)[-1]
     assert last.stage_name == "2 segments, roll-in 4"
     assert last.validation["4"] > 0.8
@@ -257,7 +257,7 @@ def test_other_folders_are_no_checkpoints(whole, tmp_path, name, content, words)
 
 
 def test_a_checkpoint_of_another_task(whole):
-    with pytest.raises(BadInput, match="is of the task 'memorize': expected 'reasoning'"):
+    with pytest.raises(BadInput, match="is of the task 'memorize': expected reasoning"):
         load_checkpoint(whole / BEST, "reasoning")
 
 
