@@ -175,7 +175,7 @@ def _evaluate_length(
     batch = next(iter(source.batches(point.tokens, batch_size, point.samples)))
     memory = _peak(meter, checkpoint, point, batch, device)
     reader = TextReader(predictor, device, point.precision, batch_size=batch_size)
-    reader.warm_up()
+    reader.warm_up(point.block_tokens)
     scores = _Scores(point, checkpoint.tokenizer.token_bytes)
     for found, other in _batches(source, point, batch_size):
         scores.add(reader, found, other)
@@ -209,7 +209,7 @@ def _peak(
         batch_size=len(batch.ids),
         cuda_graph=False,
     )
-    reader.warm_up()
+    reader.warm_up(point.block_tokens)
 
     def step() -> None:
         reader.token_losses(batch.ids, batch.targets, point.block_tokens)

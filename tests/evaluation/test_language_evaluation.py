@@ -23,6 +23,7 @@ from rmtscale.training.language_checkpoint import LanguageCheckpoint
 CPU = torch.device("cpu")
 KINDS = {
     "rmt": {},
+    "adapted": {"lora_rank": 2, "adapter_width": 4},
     "baseline": {"memory_tokens": 0, "segment_size": 28, "segments": 1, "block_tokens": 16},
 }
 
@@ -74,7 +75,7 @@ def blocks(checkpoint, text, cache) -> TargetBlocks:
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_what_one_by_one_gives(checkpoints, kind, text, cache, tmp_path):
     checkpoint = checkpoints[kind]
-    counts = (1, 3) if kind == "rmt" else (1,)
+    counts = (1,) if kind == "baseline" else (1, 3)
     records = evaluated(checkpoint, asked(text, segments=counts), cache, tmp_path / "x.jsonl")
     source = blocks(checkpoint, text, cache)
     for record, segments in zip(records, counts, strict=True):

@@ -42,6 +42,22 @@ def test_it_reads_what_the_predictor_reads(memory, columns, data):
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("memory", [0, 2])
+def test_fixed_buffers_are_read_before_they_are_written_again(monkeypatch, memory):
+    """What a captured segment works with, here without the capture."""
+    predictor = build(size=4 + 2 * memory, memory=memory)
+    ids, targets = made(5, 37)
+    plain = TextReader(predictor, CPU, batch_size=3)
+    reader = TextReader(predictor, CPU, batch_size=3)
+    monkeypatch.setattr(reader, "_captures", True)
+    reader.warm_up(3)
+    for scored in (3, 4, 11, 37):
+        for rows in (slice(0, 3), slice(3, 5), slice(1, 4)):  # whole, a rest, whole again
+            wanted = plain.token_losses(ids[rows], targets[rows], scored)
+            assert torch.equal(reader.token_losses(ids[rows], targets[rows], scored), wanted)
+    assert list(reader._steps) == [3]
+
+
 def test_a_few_segments_at_a_time_are_on_the_device(monkeypatch):
     reader, seen = TextReader(build(), CPU, batch_size=2), []
     on_device = reader.on_device
@@ -58,7 +74,7 @@ def test_a_warm_up_changes_nothing():
     reader = TextReader(build(), CPU, batch_size=2)
     ids, targets = made(2, 12)
     before = reader.token_losses(ids, targets, 5)
-    reader.warm_up()
+    reader.warm_up(3)
     assert torch.equal(reader.token_losses(ids, targets, 5), before)
 
 
@@ -81,7 +97,7 @@ def test_captured_segments_give_the_same_losses(kind, memory, precision):
     ids, targets = made(5, 37)
     plain = TextReader(predictor, device, precision, batch_size=3, cuda_graph=False)
     reader = TextReader(predictor, device, precision, batch_size=3)
-    reader.warm_up()
+    reader.warm_up(3)
     for scored in (3, 4, 11, 37):
         for rows in (slice(0, 3), slice(3, 5), slice(1, 4)):  # whole, a rest, whole again
             wanted = plain.token_losses(ids[rows], targets[rows], scored)
@@ -95,7 +111,7 @@ def test_captured_segments_give_the_same_losses(kind, memory, precision):
 @pytest.mark.gpu
 def test_memory_on_a_gpu_does_not_grow_with_the_length():
     reader = TextReader(build(size=12), torch.device("cuda"), batch_size=4, cuda_graph=False)
-    reader.warm_up()
+    reader.warm_up(3)
     peaks = []
     for segments in (8, 512):
         ids, targets = made(4, segments * 8)
