@@ -152,7 +152,7 @@ LIGHT = [
 ]
 TASKS = (
     "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background, "
-    "rmtscale.tasks.tokenizer, rmtscale.tasks.blocks"
+    "rmtscale.tasks.tokenizer, rmtscale.tasks.blocks, rmtscale.tasks.lemma_proof"
 )
 
 

@@ -1,0 +1,38 @@
+"""Declaration: a statement with its proof and the lemmas that this uses; how these are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SPLITS = ("train", "validation", "test")
+SEPARATOR = "\n\n"
+"""Written after a statement."""
+PROOF_SIGN = ":=\n"
+"""Written before a proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A theorem or lemma; or a function."""
+
+    name: str
+    """In full, namespaces and dots: ``nat.succ_div``."""
+    statement: str
+    proof: str
+    """Empty where there is none."""
+    uses: tuple[int, ...]
+    """Places of the declarations that the proof names, in order of first mention, each once."""
+    file: str
+    """The source file it is from; a file is of one split."""
+    split: str
+    """``train``, ``validation`` or ``test``."""
+
+
+def training_texts(declarations: Iterable[Declaration]) -> list[str]:
+    """What a tokenizer is trained on: the training split, written as samples are."""
+    return [
+        f"{one.statement}{SEPARATOR}{PROOF_SIGN}{one.proof}{SEPARATOR}"
+        for one in declarations
+        if one.split == "train"
+    ]
