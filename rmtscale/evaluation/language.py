@@ -62,6 +62,8 @@ class LanguageEvaluation:
     text: str | None = None
     """Source; None is the one it was trained on."""
     precision: str = "fp32"
+    name: str | None = None
+    """What the records call the model; None is the folder of its training."""
 
     def __post_init__(self) -> None:
         require_positive("batch size", self.batch_size)
@@ -83,7 +85,6 @@ def evaluate_language(
     device: torch.device,
     cache: Path,
     observe: Callable[[LanguageRecord, bool], None] | None = None,
-    name: str | None = None,
 ) -> list[LanguageRecord]:
     """Evaluates every length that is not in the store yet, shortest first.
 
@@ -94,7 +95,6 @@ def evaluate_language(
         device: where it runs.
         cache: folder of packed text.
         observe: is told of each record, and whether it was there before.
-        name: what the records call the model; None is the folder of its training.
 
     Returns:
         The records of all lengths asked for.
@@ -112,7 +112,7 @@ def evaluate_language(
     source = data.source("validation", history_tokens)
     weights, samples = digest(checkpoint.folder), source.samples(asked.samples)
     known = store.latest()
-    model = described(checkpoint, name)
+    model = described(checkpoint, asked.name)
     found = []
     for segments in sorted(set(asked.segments)):
         point = LanguagePoint(
