@@ -36,8 +36,9 @@ from rmtscale.records.language import (
 )
 from rmtscale.records.measurement import Memory
 from rmtscale.rmt.loss import IGNORED
+from rmtscale.tasks import lemma_proof
 from rmtscale.tasks.blocks import TokenBatch
-from rmtscale.tasks.lemma_proof import NAME_MARK, PROOF_MARK, LemmaProof
+from rmtscale.tasks.lemma_proof import LemmaProof
 from rmtscale.training.flops import sample_flops
 from rmtscale.training.language_checkpoint import LanguageCheckpoint
 from rmtscale.training.language_data import LanguageData, Source
@@ -51,8 +52,8 @@ class LanguageEvaluation:
     """What a checkpoint is asked."""
 
     segments: tuple[int, ...]
-    samples: int = 1000
-    """At most; evenly spread over the text. Fewer where the text has fewer."""
+    samples: int | None = 1000
+    """At most, evenly spread over the text; None is all of it."""
     history_tokens: int | None = None
     """Language modelling: tokens that every target has before it in its document, so that models
     that read less are scored on the same targets. None: as many as the longest length reads."""
@@ -65,8 +66,9 @@ class LanguageEvaluation:
     """What the records call the model; None is the folder of its training."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch_size"):
-            require_positive(name.replace("_", " "), getattr(self, name))
+        require_positive("batch size", self.batch_size)
+        if self.samples is not None:
+            require_positive("samples", self.samples)
         if not self.segments:
             raise BadInput("segments: expected one or more numbers such as 1,2,4")
         for count in self.segments:
@@ -110,6 +112,7 @@ def evaluate_language(
     source = data.source("validation", history_tokens)
     weights, samples = digest(checkpoint.folder), source.samples(asked.samples)
     known = store.latest()
+    model = described(checkpoint, asked.name)
     found = []
     for segments in sorted(set(asked.segments)):
         point = LanguagePoint(
@@ -126,7 +129,9 @@ def evaluate_language(
             device=device.type,
         )
         kept = known.get(point.key)
-        record = kept or _evaluate_length(point, checkpoint, asked, source, device, meter, gpu)
+        record = kept or _evaluate_length(
+            point, model, checkpoint, source, asked.batch_size, meter, gpu, device
+        )
         if kept is None:
             store.append(record)
         if observe is not None:
@@ -144,33 +149,40 @@ def _history_tokens(checkpoint: LanguageCheckpoint, asked: LanguageEvaluation) -
                 "sample is a whole theorem"
             )
         return 0
-    if asked.history_tokens is not None:
-        return asked.history_tokens
-    return max(asked.segments) * settings.segment_tokens - settings.scored_tokens
+    needed = max(asked.segments) * settings.segment_tokens - settings.scored_tokens
+    if asked.history_tokens is None:
+        return needed
+    if asked.history_tokens < needed:
+        raise BadInput(
+            f"history tokens {asked.history_tokens}: expected {needed} or more, what "
+            f"{max(asked.segments)} segments hold before the target"
+        )
+    return asked.history_tokens
 
 
 def _evaluate_length(
     point: LanguagePoint,
+    model: LanguageModel,
     checkpoint: LanguageCheckpoint,
-    asked: LanguageEvaluation,
     source: Source,
-    device: torch.device,
+    batch_size: int,
     meter: MemoryMeter,
     gpu: Gpu | None,
+    device: torch.device,
 ) -> LanguageRecord:
     predictor = checkpoint.predictor
-    batch_size = min(asked.batch_size, point.samples)
+    batch_size = min(batch_size, point.samples)
     batch = next(iter(source.batches(point.tokens, batch_size, point.samples)))
     memory = _peak(meter, checkpoint, point, batch, device)
     reader = TextReader(predictor, device, point.precision, batch_size=batch_size)
-    reader.warm_up()
+    reader.warm_up(point.block_tokens)
     scores = _Scores(point, checkpoint.tokenizer.token_bytes)
     for found, other in _batches(source, point, batch_size):
         scores.add(reader, found, other)
     return LanguageRecord(
         evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         point=point,
-        model=described(checkpoint, asked.name),
+        model=model,
         parts=scores.parts(),
         position_nats=scores.positions.means(),
         forward_flops=sample_flops(predictor.rmt, checkpoint.settings, point.segments),
@@ -197,7 +209,7 @@ def _peak(
         batch_size=len(batch.ids),
         cuda_graph=False,
     )
-    reader.warm_up()
+    reader.warm_up(point.block_tokens)
 
     def step() -> None:
         reader.token_losses(batch.ids, batch.targets, point.block_tokens)
@@ -211,8 +223,8 @@ def _batches(
     """Each batch, and for lemma-proof the same theorems without their lemmas."""
     given = (point.tokens, batch_size, point.samples)
     if isinstance(source, LemmaProof):
-        without = source.batches(*given, relevant=False)
-        yield from zip(source.batches(*given), without, strict=True)
+        pairs = (source.batches(*given, relevant=one) for one in (True, False))
+        yield from zip(*pairs, strict=True)
         return
     for batch in source.batches(*given):
         yield batch, None
@@ -243,7 +255,7 @@ class _Scores:
         self.positions.add(counted_BS, losses_BS)
         chosen = {ALL: (counted_BS, losses_BS)}
         if other is not None:
-            names_BS = counted_BS & ((marks_BS & NAME_MARK) > 0)
+            names_BS = counted_BS & ((marks_BS & lemma_proof.NAME) > 0)
             last_BS = counted_BS.copy()
             last_BS[:, : -self.point.segment_tokens] = False
             assert np.array_equal(targets_BS[names_BS], other.targets[:, -scored:][names_BS]), (
@@ -251,7 +263,7 @@ class _Scores:
             )
             chosen |= {
                 LAST_SEGMENT: (last_BS, losses_BS),
-                PROOF: (counted_BS & ((marks_BS & PROOF_MARK) > 0), losses_BS),
+                PROOF: (counted_BS & ((marks_BS & lemma_proof.PROOF) > 0), losses_BS),
                 NAMES: (names_BS, losses_BS),
                 NAMES_WITHOUT: (names_BS, self._losses(reader, other)),
             }

@@ -80,7 +80,7 @@ class TextReader(Roller):
                 found.append(predictor.losses(text_BLE[:, start - begin :], targets_BK))
         return torch.cat(found, dim=1)
 
-    def warm_up(self) -> None:
+    def warm_up(self, scored_tokens: int) -> None:
         """Two segments, so that kernels are loaded and the step is captured."""
         zeros = np.zeros((self.batch_size, 2 * self.predictor.segment_tokens), dtype=np.int64)
-        self.token_losses(zeros, zeros, zeros.shape[1])
+        self.token_losses(zeros, zeros, min(scored_tokens, zeros.shape[1]))

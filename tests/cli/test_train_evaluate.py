@@ -227,3 +227,11 @@ def test_bad_input_of_a_text_training(rmtscale, background, tmp_path, line, word
     assert done.code == 2, done.err
     assert words in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--text python", "--history 5", "--cache here"])
+def test_options_of_language_tasks_are_refused(rmtscale, trained, option):
+    done = rmtscale("evaluate", str(trained / "best"), "--device", "cpu", *option.split())
+    assert done.code == 2
+    name = option.split()[0]
+    assert f"{name}: expected with a language task only, this checkpoint is of" in done.err
