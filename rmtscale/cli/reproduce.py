@@ -49,8 +49,12 @@ def command(
         bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
     ] = False,
     background: Annotated[
-        str, typer.Option(help="Figures that train: noise, as of 'rmtscale train'.")
+        str, typer.Option(help="Figures of memory tasks: noise, as of 'rmtscale train'.")
     ] = "python",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Language figures: latex=SOURCE, lean=SOURCE, prose=SOURCE."),
+    ] = None,
     runs: Annotated[
         Path | None,
         typer.Option(help="Figures that train: folder of the trainings, which go on there."),
@@ -76,6 +80,8 @@ def command(
     Example: rmtscale reproduce figure-2 --out reports/figure-2
 
     Example: rmtscale reproduce figure-5 --quick --out build/figure-5
+
+    Example: rmtscale reproduce figure-7 --text latex=FOLDER --jobs 4 --max-seconds 500
     """
     require_one_of("experiment", experiment, EXPERIMENTS)
     folder = out if out is not None else Path("reports") / experiment
@@ -83,12 +89,19 @@ def command(
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
     more: dict[str, Any] = {} if records is None else {"records": records}
     if experiment in TRAINED and records is None:
-        from rmtscale.cli.memory_runs import how_to_train, parse_seeds
+        from rmtscale.cli.figure_runs import how_to_train, parse_seeds, parse_texts
 
+        if experiment in LANGUAGE and finish_within is not None:
+            raise BadInput(
+                f"--finish-within with {experiment}: expected none, its trainings are compared at "
+                "the same number of steps"
+            )
         how = how_to_train(
             runs,
+            "language" if experiment in LANGUAGE else "memory-tasks",
             quick=quick,
             background=background,
+            texts=parse_texts(text),
             jobs=jobs,
             max_seconds=max_seconds,
             finish_within=finish_within,

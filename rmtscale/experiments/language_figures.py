@@ -51,11 +51,9 @@ def records_of(
             )
     else:
         assert how is not None, "records or a way to make them"
-        from rmtscale.experiments.language_runs import (  # type: ignore[import-not-found]
-            collect_language,
-        )
+        from rmtscale.experiments.language_runs import collect_language
 
-        found = list(collect_language(figure, how, quick=quick, seeds=seeds))
+        found = collect_language(figure, how, quick=quick, seeds=seeds)
     others = sorted({one.point.task for one in found} - {task})
     if others:
         raise BadInput(f"task {others[0]!r} in the records of {figure}: expected {task}")
@@ -105,7 +103,8 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
         f"Evaluated on {machine}, {first.point.precision}: {samples} targets of "
         f"{format_tokens(clusters)} {kind} of {first.point.text} ({first.point.split}), the same "
         f"for every curve of {'a length' if proofs else 'an input size'}. Backbone {backbones}, "
-        f"{steps} training steps each, seeds {seeds}. All trainings are shown, none was chosen. "
+        f"{steps} training steps each, seeds {seeds}. All trainings are shown, none was chosen; "
+        "`rmtscale train --recipe NAME` has their settings. "
         f"Intervals are 95 % over {kind}, of differences on the same tokens; they do not hold what "
         "another seed would change, so every seed is judged by itself."
     )
