@@ -76,7 +76,13 @@ _QUICK = LanguageSettings(
     keep_stages=False,
 )
 _QUICK_LEAN = replace(
-    _QUICK, task=LEMMA_PROOF, segment_size=132, batch_size=8, start_segments=2, segments=2
+    _QUICK,
+    task=LEMMA_PROOF,
+    segment_size=200,
+    batch_size=8,
+    start_segments=2,
+    segments=2,
+    steps=160,
 )
 
 
@@ -90,8 +96,8 @@ class LanguagePlan:
     """Segments each is evaluated on."""
     text: str | None
     """What all of them are evaluated on; None is what each was trained on."""
-    history_tokens: dict[str, int]
-    """Text before each target of the evaluation: the same for what is compared."""
+    history_tokens: dict[str, int | None]
+    """Language modelling: text before each target; the same for what is compared."""
     samples: int
     """Targets at most."""
     batch_size: int
@@ -146,8 +152,10 @@ def lean(seed: int) -> dict[str, LanguageSettings]:
 def _theorems(
     base: LanguageSettings, name: str, trained: tuple[int, ...]
 ) -> dict[str, LanguageSettings]:
-    found = {f"{name}-rmt-{count}-{base.seed}": replace(base, segments=count) for count in trained}
     text = base.segment_tokens
+    # The same theorems for all, whatever a model reads at once.
+    base = replace(base, task_options={"most_tokens": text})
+    found = {f"{name}-rmt-{count}-{base.seed}": replace(base, segments=count) for count in trained}
     apart = replace(base, memory_tokens=0, segment_size=text, segments=2)
     found[f"{name}-apart-{base.seed}"] = apart
     found[f"{name}-next-{base.seed}"] = replace(
@@ -261,17 +269,25 @@ def plan(
         start = None if one.init_from is None else str(runs / one.init_from / LAST)
         ready[name] = replace(one, text=source or one.text, init_from=start)
     read = {name: _read(one, quick=quick) for name, one in ready.items()}
-    # What is compared is asked for the same targets: those with room for the longest reading.
-    longest: dict[tuple[str, int], int] = {}
-    for name, one in ready.items():
-        needed = max(read[name]) * one.segment_tokens - one.scored_tokens
-        key = (one.task, one.scored_tokens)
-        longest[key] = max(longest.get(key, 0), needed)
-    history = {name: longest[one.task, one.scored_tokens] for name, one in ready.items()}
+    history = {
+        name: None if one.task == LEMMA_PROOF else _longest(ready, read, one.scored_tokens)
+        for name, one in ready.items()
+    }
     # A backbone of prose is asked what it makes of the text that it is adapted to.
     text = next(reversed(ready.values())).text if figure == "table-1" else None
     samples, batch_size = (64, 32) if quick else (2048, 256)
     return LanguagePlan(ready, read, text, history, samples, batch_size)
+
+
+def _longest(
+    recipes: Mapping[str, LanguageSettings], read: Mapping[str, tuple[int, ...]], block_tokens: int
+) -> int:
+    """History of the longest reading: what is compared is asked for the same targets."""
+    return max(
+        max(read[name]) * one.segment_tokens - block_tokens
+        for name, one in recipes.items()
+        if one.scored_tokens == block_tokens
+    )
 
 
 def _read(settings: LanguageSettings, *, quick: bool) -> tuple[int, ...]:
