@@ -193,7 +193,7 @@ def test_train_on_text(rmtscale, background, tmp_path):
     given = ["--text", str(background), "--out", str(out), "--cache", str(tmp_path / "shared")]
     done = rmtscale("train", *TEXT, *given, "--max-seconds", "0", "--format", "json")
     assert done.code == 0, done.err
-    row = json.loads(done.out)
+    row = json.loads(done.out)["rows"][0]
     assert (row["task"], row["steps"], row["finished"]) == ("language-modeling", 4, False)
     assert row["training_loss_nats"] > 0
     assert row["best_validation_loss_nats"] is None
