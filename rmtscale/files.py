@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +77,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes | str], *, force: bool) -> None:
+    """Writes files by name into a folder; nothing where one of them may not be written.
+
+    Raises:
+        BadInput: a file is there already and ``force`` is not set, or cannot be written.
+    """
+    require_writable([folder / name for name in contents], force=force)
+    for name, content in contents.items():
+        write_whole(folder / name, content)
 
 
 def _umask() -> int:

@@ -77,10 +77,11 @@ def format_ratio(ratio: float) -> str:
     return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"
 
 
-def format_percent(share: float, *, signed: bool = False) -> str:
+def format_percent(share: float, *, signed: bool = False, digits: int | None = None) -> str:
     """A share in percent: ``45 %``, one digit below 10; with its sign where it is an error."""
     percent = 100 * share
-    digits = 1 if abs(percent) < 9.95 else 0
+    if digits is None:
+        digits = 1 if abs(percent) < 9.95 else 0
     return f"{percent:{'+' if signed else ''}.{digits}f} %"
 
 
@@ -94,9 +95,9 @@ def format_interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
-def format_loss(nats: float) -> str:
-    """A loss in nats per token: ``2.198``."""
-    return f"{nats:.3f}"
+def format_loss(nats: float, *, signed: bool = False) -> str:
+    """A loss in nats per token: ``2.198``; where it is a difference: ``-0.0521``."""
+    return f"{nats:+.4f}" if signed else f"{nats:.3f}"
 
 
 def format_perplexity(perplexity: float) -> str:
@@ -111,7 +112,8 @@ def format_bits_per_byte(bits: float, digits: int = 4) -> str:
 
 def format_difference(nats: float, low: float, high: float) -> str:
     """A difference of losses with its interval: ``-0.0521 (-0.0603 to -0.0439)``."""
-    return f"{nats:+.4f} ({low:+.4f} to {high:+.4f})"
+    bounds = " to ".join(format_loss(bound, signed=True) for bound in (low, high))
+    return f"{format_loss(nats, signed=True)} ({bounds})"
 
 
 def format_rate(flops_per_second: float, digits: int = 3) -> str:

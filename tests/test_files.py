@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.files import require_writable, whole_folder, write_whole
+from rmtscale.files import require_writable, whole_folder, write_all, write_whole
 
 
 def test_a_file_and_its_folders(tmp_path: Path) -> None:
@@ -83,3 +83,13 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="else"), whole_folder(tmp_path / "c"):
         raise RuntimeError("else")
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+def test_all_or_nothing(tmp_path: Path) -> None:
+    write_all(tmp_path, {"a.txt": "one\n", "b.png": b"two"}, force=False)
+    with pytest.raises(BadInput, match="exists already"):
+        write_all(tmp_path, {"c.txt": "three\n", "a.txt": "other\n"}, force=False)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        "a.txt": b"one\n",
+        "b.png": b"two",
+    }

@@ -148,7 +148,10 @@ LIGHT = [
     "import rmtscale.report.figures.figure_4, rmtscale.report.figures.figure_5",
     "import rmtscale.report.figures.figure_6, rmtscale.report.figures.figure_11",
     "import rmtscale.experiments.figure_4, rmtscale.experiments.figure_5",
-    "import rmtscale.experiments.figure_11",
+    "import rmtscale.experiments.figure_11, rmtscale.records.language",
+    "import rmtscale.experiments.figure_7, rmtscale.experiments.figure_8",
+    "import rmtscale.experiments.figure_9, rmtscale.experiments.figure_12",
+    "import rmtscale.experiments.table_1",
 ]
 TASKS = (
     "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background, "

@@ -97,6 +97,7 @@ def test_percent() -> None:
     assert units.format_percent(0.0453) == "4.5 %"
     assert units.format_percent(-0.0996, signed=True) == "-10 %"
     assert units.format_percent(0.031, signed=True) == "+3.1 %"
+    assert units.format_percent(-0.00031, signed=True, digits=2) == "-0.03 %"
 
 
 def test_rate() -> None:

@@ -17,13 +17,19 @@ EXPERIMENTS = {
     "figure-4": "rmtscale.experiments.figure_4",
     "figure-5": "rmtscale.experiments.figure_5",
     "figure-6": "rmtscale.experiments.figure_6",
+    "figure-7": "rmtscale.experiments.figure_7",
+    "figure-8": "rmtscale.experiments.figure_8",
+    "figure-9": "rmtscale.experiments.figure_9",
     "figure-10": "rmtscale.experiments.figure_10",
     "figure-11": "rmtscale.experiments.figure_11",
+    "figure-12": "rmtscale.experiments.figure_12",
+    "table-1": "rmtscale.experiments.table_1",
     "field": "rmtscale.experiments.field",
 }
-TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11")
+LANGUAGE = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
+TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11", *LANGUAGE)
 """Those that train what they need."""
-MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11")
+MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11", *LANGUAGE)
 """Those that can be made of records alone."""
 
 
@@ -43,8 +49,12 @@ def command(
         bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
     ] = False,
     background: Annotated[
-        str, typer.Option(help="Figures that train: noise, as of 'rmtscale train'.")
+        str, typer.Option(help="Figures of memory tasks: noise, as of 'rmtscale train'.")
     ] = "python",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Language figures: latex=SOURCE, lean=SOURCE, prose=SOURCE."),
+    ] = None,
     runs: Annotated[
         Path | None,
         typer.Option(help="Figures that train: folder of the trainings, which go on there."),
@@ -70,6 +80,8 @@ def command(
     Example: rmtscale reproduce figure-2 --out reports/figure-2
 
     Example: rmtscale reproduce figure-5 --quick --out build/figure-5
+
+    Example: rmtscale reproduce figure-7 --text latex=FOLDER --jobs 4 --max-seconds 500
     """
     require_one_of("experiment", experiment, EXPERIMENTS)
     folder = out if out is not None else Path("reports") / experiment
@@ -77,12 +89,19 @@ def command(
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
     more: dict[str, Any] = {} if records is None else {"records": records}
     if experiment in TRAINED and records is None:
-        from rmtscale.cli.memory_runs import how_to_train, parse_seeds
+        from rmtscale.cli.figure_runs import how_to_train, parse_seeds, parse_texts
 
+        if experiment in LANGUAGE and finish_within is not None:
+            raise BadInput(
+                f"--finish-within with {experiment}: expected none, its trainings are compared at "
+                "the same number of steps"
+            )
         how = how_to_train(
             runs,
+            "language" if experiment in LANGUAGE else "memory-tasks",
             quick=quick,
             background=background,
+            texts=parse_texts(text),
             jobs=jobs,
             max_seconds=max_seconds,
             finish_within=finish_within,

@@ -292,6 +292,7 @@ def described(checkpoint: LanguageCheckpoint, name: str | None = None) -> Langua
         trained_tokens=trained.tokens,
         trained_flops=trained.flops,
         trained_seconds=trained.seconds,
+        trained_peak_bytes=trained.peak_allocated_bytes,
         seed=settings.seed,
     )
 

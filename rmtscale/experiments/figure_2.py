@@ -7,13 +7,11 @@ conventions say, memory tokens included, is a second figure.
 
 from __future__ import annotations
 
-import csv
-import io
-from importlib.resources import files
 from pathlib import Path
 
 from rmtscale.costs.conventions import CONVENTIONS, SOURCES
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.experiments.published import published_rows
 from rmtscale.files import require_writable, write_whole
 from rmtscale.report.claims import Claim, markdown_table, within
 from rmtscale.report.figures.figure_2 import (
@@ -63,9 +61,8 @@ Series = dict[str, list[Point]]
 
 def paper_points() -> Series:
     """The points of the published figure, by series; lengths in both panels stand once."""
-    source = files("rmtscale.experiments") / "reference" / "figure_2_flops.csv"
     points: dict[str, dict[int, float]] = {}
-    for row in csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"))):
+    for row in published_rows("figure_2_flops.csv"):
         points.setdefault(row["series"], {})[int(row["tokens"])] = float(row["xFLOPs"])
     return {
         series: [Point(*item) for item in sorted(values.items())]

@@ -53,7 +53,7 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
             samples=wanted.samples,
             history_tokens=wanted.history_tokens[name],
             batch_size=wanted.batch_size,
-            text=settings.text,
+            text=wanted.text or settings.text,
             precision="fp32" if device.type == "cpu" else settings.precision,
         )
         checkpoint = load_language_checkpoint(how.runs / name / LAST, settings.task)

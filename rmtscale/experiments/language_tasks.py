@@ -10,7 +10,7 @@ same order (``history_tokens``); only what the model sees before a target differ
 ``lean-rmt-4-0``                      theorems, trained on 2 to 4 segments
 ``lean-apart-0``, ``lean-beside-0``   no memory, two segments: apart, and in one pass
 ``lean-next-0``                       no memory, the statement right before the proof
-``prose-0``, ``adapt-...-0``          Table 1: a backbone of prose, then LaTeX
+``prose-backbone-0``, ``adapt-...-0``  Table 1: a backbone of prose, then LaTeX
 ====================================  ==========================================================
 
 A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU.
@@ -88,6 +88,8 @@ class LanguagePlan:
     """In the order they are trained: what another begins with comes first."""
     read: dict[str, tuple[int, ...]]
     """Segments each is evaluated on."""
+    text: str | None
+    """What all of them are evaluated on; None is what each was trained on."""
     history_tokens: dict[str, int]
     """Text before each target of the evaluation: the same for what is compared."""
     samples: int
@@ -175,17 +177,17 @@ def _adaptations(
     block = base.segment_tokens
     base = replace(base, block_tokens=block, history_tokens=max(2 * MEMORY_TOKENS, block))
     plain = replace(base, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
-    before, seed = f"{source}-{base.seed}", base.seed
+    before, seed = f"{source}-backbone-{base.seed}", base.seed
     shorter = replace(base, steps=base.steps // 2, init_from=before, adapter_width=adapter_width)
     alone = replace(shorter, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
     one, two = replace(shorter, segments=1), replace(shorter, segments=2)
     return {
         before: replace(plain, text=text),
         f"{name}-adapter-{seed}": alone,
-        f"{name}-both-{seed}": replace(alone, lora_rank=lora_rank),
+        f"{name}-adapter-lora-{seed}": replace(alone, lora_rank=lora_rank),
         f"{name}-adapter-rmt-1-{seed}": one,
-        f"{name}-both-rmt-1-{seed}": replace(one, lora_rank=lora_rank),
-        f"{name}-both-rmt-2-{seed}": replace(two, lora_rank=lora_rank),
+        f"{name}-adapter-lora-rmt-1-{seed}": replace(one, lora_rank=lora_rank),
+        f"{name}-adapter-lora-rmt-2-{seed}": replace(two, lora_rank=lora_rank),
     }
 
 
@@ -266,7 +268,10 @@ def plan(
         key = (one.task, one.scored_tokens)
         longest[key] = max(longest.get(key, 0), needed)
     history = {name: longest[one.task, one.scored_tokens] for name, one in ready.items()}
-    return LanguagePlan(ready, read, history, 64 if quick else 2048, 32 if quick else 256)
+    # A backbone of prose is asked what it makes of the text that it is adapted to.
+    text = next(reversed(ready.values())).text if figure == "table-1" else None
+    samples, batch_size = (64, 32) if quick else (2048, 256)
+    return LanguagePlan(ready, read, text, history, samples, batch_size)
 
 
 def _read(settings: LanguageSettings, *, quick: bool) -> tuple[int, ...]:

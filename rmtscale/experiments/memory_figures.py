@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.experiments.memory_tasks import Plan, plan
+from rmtscale.experiments.published import published_rows
 from rmtscale.experiments.training_runs import How, evaluate_all, train_all
-from rmtscale.files import require_writable, write_whole
+from rmtscale.files import write_all
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.records.mapping import to_mapping
 from rmtscale.report.claims import Claim, Outcome
@@ -69,9 +67,8 @@ def paper_points(name: str, columns: Sequence[str]) -> dict[tuple[str, ...], Poi
 
     The last one of ``columns`` is the number of segments read.
     """
-    source = files("rmtscale.experiments") / "reference" / name
     found: dict[tuple[str, ...], dict[int, float]] = {}
-    for row in csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"))):
+    for row in published_rows(name):
         key = (_PAPER_NAMES[row["task"]], *(row[column] for column in columns[:-1]))
         found.setdefault(key, {})[int(row[columns[-1]])] = round(
             float(row["accuracy_pct"]) / 100, 6
@@ -204,6 +201,4 @@ def write_figure(
         for one in settings.values():
             one["background"] = Path(str(one["background"])).name
         contents["settings.json"] = json.dumps(settings, indent=1) + "\n"
-    require_writable([folder / file for file in contents], force=force)
-    for file, content in contents.items():
-        write_whole(folder / file, content)
+    write_all(folder, contents, force=force)

@@ -84,6 +84,8 @@ class LanguageModel:
     trained_flops: int | None
     """By the estimator, ``matmul``."""
     trained_seconds: float
+    trained_peak_bytes: int | None = None
+    """Of a training step: allocated on a GPU, resident on a CPU; None where nobody looked."""
     seed: int
 
 

@@ -251,7 +251,7 @@ def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
     elif decades < 0.7:
         subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axes.yaxis.set_major_locator(LogLocator(base=base, subs=subs, numticks=9))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(show(value))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_unit(show(value))))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(low, high)
 
@@ -266,7 +266,7 @@ def seconds_axis(axes: Axes) -> None:
     unit_axis(axes, format_seconds)
 
 
-def _short(text: str) -> str:
+def short_unit(text: str) -> str:
     """``2.000 GiB`` as ``2 GiB``."""
     number, _, unit = text.partition(" ")
     if "." in number:

@@ -50,6 +50,8 @@ class Trained:
     """Spent, by the estimator (``matmul``); None where it was not asked."""
     seconds: float = 0.0
     """Spent in steps."""
+    peak_allocated_bytes: int | None = None
+    """Of torch on the GPU, in the last run of the training."""
     parameters: int = 0
     trainable_parameters: int = 0
 

@@ -279,7 +279,6 @@ class _Run:
             tokens=self.facts.tokens + tokens * ranks,
             flops=self.facts.flops + (spent or 0),
         )
-        on_gpu = self.accelerator.device.type == "cuda"
         return Interval(
             step=last,
             stage=progress.stage,
@@ -293,7 +292,7 @@ class _Run:
             seconds=seconds,
             tokens_per_second=tokens * ranks / seconds,
             waiting_share=(prefetcher.waited_seconds - waited) / seconds,
-            peak_allocated_bytes=torch.cuda.max_memory_allocated() if on_gpu else None,
+            peak_allocated_bytes=self._peak_bytes(),
         )
 
     def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -354,10 +353,16 @@ class _Run:
             tokens=self.facts.tokens,
             flops=self.facts.flops or None,
             seconds=self.facts.seconds,
+            peak_allocated_bytes=self._peak_bytes(),
             parameters=sum(one.numel() for one in parameters),
             trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
         )
         self.objective.export(self.folder / name, self.averaged, trained)
+
+    def _peak_bytes(self) -> int | None:
+        if self.accelerator.device.type != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self.accelerator.device)
 
     def _agree(self, over: bool) -> bool:
         """All processes stop, or none."""

@@ -124,6 +124,7 @@ def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
         ("evaluate x --segments 0", "segments '0': expected 1 or more"),
         ("reproduce figure-2 --quick", "--quick: figure-2 trains nothing"),
         ("reproduce figure-4 --seeds one", "seeds 'one': expected a list"),
+        ("reproduce table-1 --seeds one", "seeds 'one': expected a list"),
         ("reproduce figure-4 --seeds 9 --runs x", "seed 9: expected 0, 1 or 2"),
         ("reproduce figure-4 --jobs 0", "jobs 0: expected a whole number of 1 or more"),
     ],

@@ -15,13 +15,10 @@ from rmtscale.report.figures.memory_tasks import (
     draw_paper,
     segment_axis,
 )
+from rmtscale.report.figures.trained import trained_legend, trained_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_COLOURS = ("#882255", "#CC6677", "#E69F00", "#999933", "#117733", "#44AA99", "#0072B2")
-"""From 1 to 7 trained segments."""
-_MARKERS = "osD^vPX"
 
 
 @style.styled
@@ -42,8 +39,8 @@ def draw(
     for column, (task, curves) in enumerate(ours.items()):
         axes = grid[0][column]
         for trained, curve in curves.items():
-            colour, marker = _look(trained)
-            draw_curve(axes, curve, colour, marker=marker, label=str(trained))
+            look = trained_look(trained)
+            draw_curve(axes, curve, look.colour, marker=look.marker, label=str(trained))
         counts = sorted({count for curve in curves.values() for count in curve})
         accuracy_axis(axes)
         segment_axis(axes, counts)
@@ -51,7 +48,7 @@ def draw(
         if rows == 2:
             below = grid[1][column]
             for trained, points in paper.get(task, {}).items():
-                draw_paper(below, points, _look(trained)[0], list(points), None)
+                draw_paper(below, points, trained_look(trained).colour, list(points), None)
             accuracy_axis(below)
             segment_axis(below, counts)
             below.set_title("the paper's")
@@ -60,18 +57,5 @@ def draw(
                 grid[row][column].set_ylabel("")
     # Of the task with the most models: one that was cut short has fewer.
     most = max(range(len(ours)), key=lambda at: len(list(ours.values())[at]))
-    handles, labels = grid[0][most].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        [f"trained on {label}" for label in labels],
-        loc="outside lower center",
-        ncols=len(labels),
-        frameon=False,
-        fontsize=8,
-    )
+    trained_legend(figure, grid[0][most])
     return figure
-
-
-def _look(trained: int) -> tuple[str, str]:
-    index = (trained - 1) % len(_COLOURS)
-    return _COLOURS[index], _MARKERS[index]

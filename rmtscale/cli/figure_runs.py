@@ -13,21 +13,20 @@ from rmtscale.units import require_positive
 if TYPE_CHECKING:
     from rmtscale.experiments.training_runs import How
 
-RUNS = {False: Path("build/memory-tasks"), True: Path("build/memory-tasks-quick")}
-"""Where trainings are kept, full and quick."""
-
 
 def how_to_train(
     runs: Path | None,
+    kind: str,
     *,
     quick: bool,
     background: str,
+    texts: dict[str, str],
     jobs: int,
     max_seconds: float | None,
     finish_within: float | None,
     device: str | None,
 ) -> How:
-    """Where and how trainings run."""
+    """Where and how trainings run; those of a kind share a folder in ``build``."""
     require_libraries("reproduce")
     require_positive("jobs", jobs)
     from rmtscale.cli.training_progress import PlainLines
@@ -42,8 +41,9 @@ def how_to_train(
         return PlainLines()
 
     return How(
-        runs=RUNS[quick] if runs is None else runs,
+        runs=Path("build") / f"{kind}{'-quick' if quick else ''}" if runs is None else runs,
         background=background,
+        texts=texts,
         device=device,
         jobs=jobs,
         max_seconds=max_seconds,
@@ -51,6 +51,21 @@ def how_to_train(
         say=say,
         observer=observer,
     )
+
+
+def parse_texts(given: list[str] | None) -> dict[str, str]:
+    """``latex=FOLDER``, as often as there are.
+
+    Raises:
+        BadInput: not of this form.
+    """
+    found = {}
+    for one in given or []:
+        name, equals, source = one.partition("=")
+        if not (name and equals and source):
+            raise BadInput(f"text {one!r}: expected NAME=SOURCE such as latex=FOLDER")
+        found[name] = source
+    return found
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:

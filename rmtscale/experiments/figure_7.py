@@ -1,0 +1,294 @@
+"""Figure 7 of the paper: loss by segments read, trained on 1 to 7, two input sizes. Measured.
+
+Claims: one extra segment brings the loss below that of the same model without memory; nearly all
+of the gain comes with it; models trained on two and more hold when they read up to four times as
+many and 32; and more segments in training are no worse at many. Paired by document, every seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+
+from rmtscale.errors import BadInput
+from rmtscale.experiments.language_claims import (
+    Contrast,
+    contrast,
+    lower,
+    no_higher,
+)
+from rmtscale.experiments.language_figures import (
+    LANGUAGE_MODELING,
+    counterpart,
+    page,
+    published,
+    records_of,
+    write_page,
+)
+from rmtscale.experiments.training_runs import How
+from rmtscale.records.clusters import paired_difference
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report.claims import Claim, Outcome
+from rmtscale.report.figures.figure_7 import change, draw
+from rmtscale.report.figures.language import Published, size_name
+from rmtscale.report.language import (
+    Curve,
+    InputSize,
+    Runs,
+    difference,
+    input_sizes,
+    mean_curve,
+    mean_part,
+)
+from rmtscale.report.language_tables import losses_table
+from rmtscale.report.style import render
+from rmtscale.units import format_loss, format_percent, format_tokens
+
+NAME = "figure-7"
+FAR = 4
+"""Times as many segments as in training."""
+LONGEST = 32
+
+
+def run(
+    folder: Path,
+    *,
+    force: bool = False,
+    records: Path | None = None,
+    how: How | None = None,
+    quick: bool = False,
+    seeds: tuple[int, ...] | None = None,
+) -> list[Claim]:
+    """Writes figure, numbers and a README into ``folder``; returns the claims, checked.
+
+    Args:
+        folder: to write to.
+        force: overwrite what is there.
+        records: evaluations made before; nothing is trained then.
+        how: where and how to train.
+        quick: the toy size.
+        seeds: None is all of the recipes'.
+    """
+    found = records_of(NAME, LANGUAGE_MODELING, records, how, quick=quick, seeds=seeds)
+    return write(folder, found, force=force)
+
+
+def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
+    """Everything that is made of the records; the claims, checked."""
+    paper = published()
+    sizes = sizes_of(records)
+    claims = check_claims(records, paper)
+    beside = {size.segment_size: one for size in sizes if (one := counterpart(size, paper))}
+    said = answer(sizes)
+    pictures = {NAME: render(draw(sizes, beside, said))}
+    readme = page(
+        NAME, "Figure 7: what reading more segments brings", records, claims, _body(sizes, said)
+    )
+    write_page(folder, NAME, pictures, records, readme, force=force)
+    return claims
+
+
+def sizes_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
+    """Input sizes at which there are models with memory, trained on mixed lengths.
+
+    Raises:
+        BadInput: there is none.
+    """
+    sizes = [size for size in input_sizes(records, mixing=True) if size.rmt]
+    if not sizes:
+        raise BadInput(f"records of {NAME}: expected models with memory, trained on mixed lengths")
+    return sizes
+
+
+def check_claims(records: Sequence[LanguageRecord], paper: Mapping[int, Published]) -> list[Claim]:
+    """Every claim, held against the records.
+
+    Args:
+        records: ours, with mixing.
+        paper: its curves by input size.
+    """
+    sizes = sizes_of(records)
+    claims = []
+    for size in sizes:
+        name, beside = size_name(size, sizes), counterpart(size, paper)
+        claims += [
+            _one_extra(name, size, beside),
+            _first_brings_most(name, size, beside),
+            *_holds_far(name, size, beside),
+            _holds_at_longest(name, size, beside),
+            _more_training(name, size, beside),
+        ]
+    return claims
+
+
+def answer(sizes: Sequence[InputSize]) -> str:
+    """The title: by how much memory lowers the loss, and what the first segment has of it."""
+    gains, lost, shares = [], [], []
+    for size in sizes:
+        runs = size.rmt.get(size.most_trained or 0, {})
+        changes = {count: one for count, one in change(runs, size.own).items() if count > 1}
+        if not changes:
+            continue
+        mean, _, high = min(changes.values())
+        place = f"at {size_name(size, sizes)}"
+        if high >= 0:
+            lost.append(place)
+            continue
+        gains.append(f"by {format_percent(-mean)} {place}")
+        share = first_share(mean_curve(runs, lambda record: record.whole.mean_nats))
+        if share is not None:
+            shares.append(format_percent(share))
+    said = [f"lowers the loss {' and '.join(gains)}"] * bool(gains)
+    said += [f"does not lower {'it' if gains else 'the loss'} {' and '.join(lost)}"] * bool(lost)
+    if not said:
+        return "Loss by segments read; no model without memory to compare with"
+    first = f"; the first extra segment brings {' and '.join(shares)} of what reading brings"
+    return f"Memory {', and '.join(said)}{first if shares else ''}"
+
+
+def first_share(losses: Mapping[int, float]) -> float | None:
+    """What the first extra segment has of the best gain; None where nothing is gained."""
+    if not {1, 2} <= set(losses):
+        return None
+    best = losses[1] - min(losses.values())
+    return (losses[1] - losses[2]) / best if best > 0 else None
+
+
+def _one_extra(name: str, size: InputSize, paper: Published | None) -> Claim:
+    text = f"{name}: with one extra segment below the same model without memory, equal steps"
+    said = "yes"
+    if paper is not None:
+        said = f"{format_percent(paper.changes(max(paper.curves))[2], signed=True)} of the loss"
+    read = list(_trained(size, 2))
+    steps = {record.model.trained_steps for record in size.own.values()}
+    steps |= {curve[2].model.trained_steps for _, _, curve in read if 2 in curve}
+    if len(steps) > 1:
+        counts = " and ".join(format_tokens(count) for count in sorted(steps))
+        return Claim(text, said, f"trained for {counts} steps", "not measurable")
+    found = [
+        one
+        for trained, seed, curve in read
+        if 2 in curve and seed in size.own
+        for one in contrast(
+            f"trained on {trained}, seed {seed}", seed, difference(curve[2], size.own[seed])
+        )
+    ]
+    return lower(text, said, found)
+
+
+def _first_brings_most(name: str, size: InputSize, paper: Published | None) -> Claim:
+    """Half of the best gain less the first one is ``loss(2) - (loss(1) + loss(best)) / 2``."""
+    text = f"{name}: the first extra segment brings at least half of what reading brings"
+    said = "nearly all"
+    if paper is not None:
+        share = first_share(paper.curves[max(paper.curves)])
+        said = "" if share is None else format_percent(share)
+    words, holds = [], True
+    for seed, curve in size.rmt.get(size.most_trained or 0, {}).items():
+        losses = {count: record.whole.mean_nats for count, record in curve.items()}
+        share = first_share(losses)
+        if share is None:
+            continue
+        best = min(losses, key=lambda count: losses[count])
+        one, two, least = (curve[count].whole for count in (1, 2, best))
+        gain = paired_difference(one, two)
+        lacking = paired_difference(two, mean_part([one, least]))
+        holds &= gain.low > 0 >= lacking.high
+        words.append(
+            f"seed {seed}: {format_percent(share)} of {format_loss(losses[1] - losses[best])} nats"
+        )
+    if not words:
+        known = any(1 in curve and 2 in curve for _, _, curve in _trained(size, 2))
+        lost = "nothing is gained by reading more"
+        return (
+            Claim(text, said, lost, "fail")
+            if known
+            else Claim(text, said, "not evaluated", "not measurable")
+        )
+    outcome: Outcome = "pass" if holds else "fail"
+    return Claim(text, said, "; ".join(words), outcome, "95 % interval")
+
+
+def _holds_far(name: str, size: InputSize, paper: Published | None) -> Iterator[Claim]:
+    for trained, runs in size.rmt.items():
+        if trained > 1:
+            far = FAR * trained
+            text = f"{name}: trained on {trained}, read up to {far}: no worse than {trained}"
+            yield no_higher(text, _paper_beyond(paper, trained, far), _beyond(trained, runs, far))
+
+
+def _holds_at_longest(name: str, size: InputSize, paper: Published | None) -> Claim:
+    most = size.most_trained or 0
+    text = f"{name}: trained on {most}, read {LONGEST}: no worse than {most}"
+    runs = {seed: one for seed, one in size.rmt.get(most, {}).items() if LONGEST in one}
+    return no_higher(text, _paper_beyond(paper, most, LONGEST), _beyond(most, runs, LONGEST))
+
+
+def _beyond(trained: int, runs: Runs, last: int) -> list[Contrast]:
+    """The loss at the most segments beyond the trained number, less that at it.
+
+    One length a seed: the worst of many would lie outside its interval by chance alone.
+    """
+    found = []
+    for seed, curve in runs.items():
+        far = max((count for count in curve if trained < count <= last), default=None)
+        if far is not None and trained in curve:
+            where = f"seed {seed}, {far} read"
+            found += contrast(where, seed, difference(curve[far], curve[trained]))
+    return found
+
+
+def _paper_beyond(paper: Published | None, trained: int, last: int) -> str:
+    points = {} if paper is None else paper.curves.get(trained, {})
+    far = max((count for count in points if trained < count <= last), default=None)
+    if far is None:
+        return "not shown"
+    return f"{format_percent(points[far] / points[trained] - 1, signed=True, digits=2)} at {far}"
+
+
+def _more_training(name: str, size: InputSize, paper: Published | None) -> Claim:
+    """The longest training less every shorter one, at the most segments that both read."""
+    text = f"{name}: trained on more segments, no worse at many"
+    most = size.most_trained or 0
+    found = []
+    for trained, seed, curve in _trained(size, 1):
+        longest = size.rmt[most].get(seed, {})
+        shared = [count for count in curve if count in longest]
+        if trained < most and shared:
+            at = max(shared)
+            where = f"{most} less {trained}, seed {seed}, {at} read"
+            found += contrast(where, seed, difference(longest[at], curve[at]))
+    said = "yes"
+    if paper is not None:
+        few, many = (paper.curves[of(paper.curves)] for of in (min, max))
+        at = max(set(few) & set(many))
+        drop = format_percent(many[at] / few[at] - 1, signed=True)
+        said = f"{drop}, {max(paper.curves)} against {min(paper.curves)}, {at} read"
+    return no_higher(text, said, found)
+
+
+def _trained(size: InputSize, least: int) -> Iterator[tuple[int, int, Curve]]:
+    """Segments trained on, seed, curve."""
+    for trained, runs in size.rmt.items():
+        if trained >= least:
+            for seed, curve in runs.items():
+                yield trained, seed, curve
+
+
+def _body(sizes: Sequence[InputSize], said: str) -> str:
+    tables = "\n\n".join(
+        f"## {size_name(size, sizes).capitalize()}\n\n{losses_table(size).markdown()}"
+        for size in sizes
+    )
+    return f"""{fill(f"**{said}.**", 100)}
+
+![Loss against segments read](figure-7.png)
+
+Above: bits per byte of the target block, which is the last of the segments read; perplexity beside
+it. A line is the mean over seeds, thin lines are the seeds. Orange: the model without memory, which
+sees so many tokens before the block. Middle: the same as change against the model without memory
+that has no more positions than a segment, with intervals. Below: the paper's (another model, text
+and tokenizer), so only changes against its own GPT-2 can be set beside ours.
+
+{tables}"""

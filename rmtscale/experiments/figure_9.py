@@ -1,0 +1,176 @@
+"""Figure 9 of the paper: proofs after their lemmas, perplexity by segments read. Measured.
+
+Claims: memory lowers the perplexity of all tokens and of the last segment against a model without;
+more than four segments in training do not help; and, beyond the paper, the names of lemmas in a
+proof cost less where the lemma itself was in the context than where another stood in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import fill
+
+from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_higher
+from rmtscale.experiments.language_figures import LEMMA_PROOF, page, records_of, write_page
+from rmtscale.experiments.training_runs import How
+from rmtscale.records.language import ALL, LanguageRecord
+from rmtscale.report.claims import Claim
+from rmtscale.report.figures.figure_9 import (
+    LAST,
+    NAMES,
+    NAMES_WITHOUT,
+    Prover,
+    draw,
+    provers,
+    worth,
+)
+from rmtscale.report.language import difference
+from rmtscale.report.language_tables import proofs_table
+from rmtscale.report.style import render
+from rmtscale.units import format_loss, format_percent
+
+NAME = "figure-9"
+ENOUGH = 4
+"""Segments in training beyond which the paper gains nothing."""
+
+
+def run(
+    folder: Path,
+    *,
+    force: bool = False,
+    records: Path | None = None,
+    how: How | None = None,
+    quick: bool = False,
+    seeds: tuple[int, ...] | None = None,
+) -> list[Claim]:
+    """Writes figure, numbers and a README into ``folder``; returns the claims, checked.
+
+    Args:
+        folder: to write to.
+        force: overwrite what is there.
+        records: evaluations made before; nothing is trained then.
+        how: where and how to train.
+        quick: the toy size.
+        seeds: None is all of the recipes'.
+    """
+    found = records_of(NAME, LEMMA_PROOF, records, how, quick=quick, seeds=seeds)
+    return write(folder, found, force=force)
+
+
+def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
+    """Everything that is made of the records; the claims, checked."""
+    found = provers(records)
+    claims = check_claims(records)
+    said = answer(found)
+    readme = page(NAME, "Figure 9: proofs after their lemmas", records, claims, _body(found, said))
+    write_page(folder, NAME, {NAME: render(draw(found, said))}, records, readme, force=force)
+    return claims
+
+
+def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
+    """Every claim, held against the records."""
+    found = provers(records)
+    names = [
+        one
+        for prover in _longest(found)
+        for seed, curve in prover.runs.items()
+        for count, record in curve.items()
+        if count > 1
+        for one in contrast(
+            f"seed {seed}, {count} segments",
+            seed,
+            difference(record, record, NAMES, NAMES_WITHOUT),
+        )
+    ]
+    return [
+        lower("all tokens: memory is lower than the same without", "yes", against(found, ALL)),
+        lower("last segment: memory is lower than the same without", "yes", against(found, LAST)),
+        no_higher(
+            f"trained on more than {ENOUGH} segments: no better at the longest input",
+            "yes",
+            list(_beyond_enough(found)),
+        ),
+        lower("names: lower with their lemma in the context", "not in the paper", names),
+    ]
+
+
+def against(found: Sequence[Prover], part: str) -> list[Contrast]:
+    """The longest training with memory less the model without, wherever both read two or more."""
+    contrasts = []
+    for prover in _longest(found):
+        for other in _baselines(found):
+            for seed, curve in prover.runs.items():
+                plain = {one.point.tokens: one for one in other.runs.get(seed, {}).values()}
+                for count, record in curve.items():
+                    if count > 1 and record.point.tokens in plain:
+                        where = f"seed {seed}, {count} segments"
+                        one = difference(record, plain[record.point.tokens], part)
+                        contrasts += contrast(where, seed, one)
+    return contrasts
+
+
+def answer(found: Sequence[Prover]) -> str:
+    """The title: perplexity at the longest input, and what a lemma is worth to its name."""
+    said = []
+    changes = [one.interval for one in against(found, ALL)]
+    if changes:
+        least, most = (1 - math.exp(of(one.mean for one in changes)) for of in (max, min))
+        lower_everywhere = all(one.high < 0 for one in changes)
+        said.append(
+            "Memory lowers the perplexity of proofs by "
+            f"{format_percent(least)} to {format_percent(most)}"
+            if lower_everywhere
+            else "Memory does not lower the perplexity of proofs at every length"
+        )
+    for prover in _longest(found):
+        values = [one for count, one in worth(prover.runs).items() if count > 1]
+        if values:
+            mean, low, _ = values[-1]
+            less = f"{format_loss(mean)} nats less" if low > 0 else "no less"
+            said.append(f"the name of a lemma costs {less} where the lemma was read")
+    return "; ".join(said) or "Perplexity of proofs by segments read"
+
+
+def _longest(found: Sequence[Prover]) -> list[Prover]:
+    """The longest training with memory, if there is one."""
+    return sorted((one for one in found if one.memory), key=lambda one: one.trained)[-1:]
+
+
+def _baselines(found: Sequence[Prover]) -> list[Prover]:
+    """Without memory, segments of the same text as with it where there are such."""
+    plain = [one for one in found if not one.memory]
+    least = min((one.segment_tokens for one in plain), default=0)
+    return [one for one in plain if one.segment_tokens == least]
+
+
+def _beyond_enough(found: Sequence[Prover]) -> Iterator[Contrast]:
+    """Trained on four less trained on more, at the longest input of both."""
+    enough = [one for one in found if one.memory and one.trained == ENOUGH]
+    for few in enough:
+        for many in found:
+            if many.memory and many.trained > ENOUGH:
+                for seed, curve in many.runs.items():
+                    other = few.runs.get(seed, {})
+                    shared = [count for count in curve if count in other]
+                    if shared:
+                        at = max(shared)
+                        where = f"{ENOUGH} less {many.trained}, seed {seed}, {at} segments"
+                        yield from contrast(where, seed, difference(other[at], curve[at]))
+
+
+def _body(found: Sequence[Prover], said: str) -> str:
+    return f"""{fill(f"**{said}.**", 100)}
+
+![Perplexity of proofs and losses on names against segments read](figure-9.png)
+
+A sample is a theorem's statement, shuffled lemmas and its proof, cut in segments; irrelevant lemmas
+fill the room, so more segments are more lemmas, not more of the proof. Above: perplexity of all
+tokens and of the last segment, which has the proof in it. Below: the names of lemmas inside the
+proof, with the lemma in the context and with another in its place (the same theorems, the same
+proofs), and the difference, with intervals.
+
+## Numbers
+
+{proofs_table(found).markdown()}"""

@@ -1,0 +1,142 @@
+"""Table 1 of the paper: a frozen backbone, what was added to it, memory or none. Measured.
+
+Claims, in order and not in value (the paper's number without memory is that of an untrained
+model): with memory the loss is lower than without, and two segments are no worse than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import fill
+
+from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_higher
+from rmtscale.experiments.language_figures import (
+    LANGUAGE_MODELING,
+    page,
+    records_of,
+    write_page,
+)
+from rmtscale.experiments.training_runs import How
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report.claims import Claim
+from rmtscale.report.language import difference
+from rmtscale.report.table_1 import (
+    UNTOUCHED,
+    Adapted,
+    adaptation_rows,
+    adaptation_table,
+    adaptations,
+)
+from rmtscale.report.tables import csv_text
+
+NAME = "table-1"
+LOWER, WORSE = "memory is lower than none", "two segments are no worse than one"
+PAPER = {
+    ("parallel adapter", 0): 41.43,
+    ("parallel adapter", 1): 10.31,
+    ("parallel adapter + LoRA", 1): 7.30,
+    ("parallel adapter + LoRA", 2): 6.97,
+}
+"""Perplexity by what was trained and segments."""
+
+
+def run(
+    folder: Path,
+    *,
+    force: bool = False,
+    records: Path | None = None,
+    how: How | None = None,
+    quick: bool = False,
+    seeds: tuple[int, ...] | None = None,
+) -> list[Claim]:
+    """Writes table, numbers and a README into ``folder``; returns the claims, checked.
+
+    Args:
+        folder: to write to.
+        force: overwrite what is there.
+        records: evaluations made before; nothing is trained then.
+        how: where and how to train.
+        quick: the toy size.
+        seeds: None is all of the recipes'.
+    """
+    found = records_of(NAME, LANGUAGE_MODELING, records, how, quick=quick, seeds=seeds)
+    return write(folder, found, force=force)
+
+
+def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
+    """Everything that is made of the records; the claims, checked."""
+    found = adaptations(records)
+    claims = check_claims(records)
+    title = "Table 1: parameter-efficient training, with memory and without"
+    readme = page(NAME, title, records, claims, _body(found, claims))
+    table = csv_text(adaptation_rows(found))
+    write_page(folder, NAME, {}, records, readme, force=force, table=table)
+    return claims
+
+
+def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
+    """Both orders for each way of adapting, held against the records."""
+    found = adaptations(records)
+    claims = []
+    for method in dict.fromkeys(one.method for one in found):
+        if method == UNTOUCHED:
+            continue
+        by_segments = {one.segments: one for one in found if one.method == method}
+        with_memory = [one for segments, one in by_segments.items() if segments]
+        none = by_segments.get(0)
+        claims.append(
+            lower(
+                f"{method}: {LOWER}",
+                _papers(method, 0, 1),
+                [] if none is None else list(_less(with_memory, none)),
+            )
+        )
+        one = by_segments.get(1)
+        more = [each for each in with_memory if each.segments > 1]
+        claims.append(
+            no_higher(
+                f"{method}: {WORSE}",
+                _papers(method, 1, 2),
+                [] if one is None else list(_less(more, one)),
+            )
+        )
+    return claims
+
+
+def _less(some: Sequence[Adapted], other: Adapted) -> Iterator[Contrast]:
+    """Each of ``some`` less ``other``, by seed."""
+    for one in some:
+        for seed, record in one.records.items():
+            if seed in other.records:
+                where = f"seed {seed}, {one.segments} against {other.segments or 'no memory'}"
+                yield from contrast(where, seed, difference(record, other.records[seed]))
+
+
+def _papers(method: str, first: int, second: int) -> str:
+    """Perplexities of the paper, where it has both."""
+    known = [PAPER.get((method, segments)) for segments in (first, second)]
+    return "not shown" if None in known else f"perplexity {known[0]:.2f} to {known[1]:.2f}"
+
+
+def answer(claims: Sequence[Claim]) -> str:
+    """How many ways of adapting keep both orders."""
+    said = []
+    for words, end in (("memory lowers the loss", LOWER), ("a second segment is no worse", WORSE)):
+        told = [one for one in claims if one.text.endswith(end) and one.outcome != "not measurable"]
+        if told:
+            kept = sum(one.outcome == "pass" for one in told)
+            said.append(f"{words} in {kept} of {len(told)} ways of adapting")
+    text = ", ".join(said) or "no way of adapting was evaluated with memory and without"
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def _body(found: Sequence[Adapted], claims: Sequence[Claim]) -> str:
+    return f"""{fill(f"**{answer(claims)}.**", 100)}
+
+{adaptation_table(found).markdown()}
+
+A backbone that was trained on prose is adapted to another text, its own weights frozen. Losses are
+means over seeds, their intervals those of documents; peak memory and time are those of training.
+Without memory a model sees its own segment only; with memory of one segment there is nothing to
+remember yet, and the memory tokens are a trained prompt."""

@@ -1,0 +1,211 @@
+"""Loss against what it costs: forward FLOPs and measured time for each token scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report import style
+from rmtscale.report.figures.language import headline, size_name
+from rmtscale.report.language import InputSize, mean_over_seeds
+from rmtscale.units import format_flops, format_seconds, format_tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = ("no memory", "memory, read anew", "memory, state carried on")
+_LOOKS = {
+    KINDS[0]: (style.FULL_COLOUR, "o", style.FULL_COLOUR, "no memory (tokens of context)"),
+    KINDS[1]: (style.RMT_COLOUR, "D", style.RMT_COLOUR, "memory (segments read)"),
+    KINDS[2]: (style.RMT_COLOUR, "D", "white", "the same in a stream: one segment a block"),
+}
+"""Colour, marker, its face, and what the numbers beside the points count."""
+
+
+class Choice(NamedTuple):
+    """One way of reading, mean over seeds."""
+
+    kind: str
+    size: int
+    """Tokens of context, or segments read."""
+    loss_nats: float
+    flops: float
+    """Forward, for each token scored."""
+    seconds: float
+    """Measured, for each token scored."""
+
+
+def choices(size: InputSize) -> list[Choice]:
+    """Baselines by context, and the longest training with memory by segments read.
+
+    In a stream the history was read when it came, and its state is at hand: then a block costs
+    one segment, whatever the memory holds. That is the third kind.
+    """
+
+    def choice(kind: str, count: int, records: dict[int, LanguageRecord]) -> Choice:
+        return Choice(
+            kind,
+            count,
+            mean_over_seeds(records, lambda record: record.whole.mean_nats),
+            mean_over_seeds(records, lambda record: record.flops_per_token),
+            mean_over_seeds(records, lambda record: record.seconds_per_token),
+        )
+
+    found = [choice(KINDS[0], context, dict(one)) for context, one in size.contexts.items()]
+    if size.most_trained is None:
+        return found
+    runs = size.rmt[size.most_trained]
+    for count in size.counts:
+        records = {seed: curve[count] for seed, curve in runs.items() if count in curve}
+        if records and count <= size.most_trained:
+            found.append(choice(KINDS[1], count, records))
+    read = [one for one in found if one.kind == KINDS[1]]
+    first = next((one for one in read if one.size == 1), None)
+    if first is not None:
+        found += [
+            one._replace(kind=KINDS[2], flops=first.flops, seconds=first.seconds)
+            for one in read
+            if one.size > 1
+        ]
+    return found
+
+
+def frontier(found: Sequence[Choice], cost: str) -> list[Choice]:
+    """Those that no other one beats in loss at the same or a lower cost; cheapest first.
+
+    Args:
+        found: to choose from.
+        cost: ``flops`` or ``seconds``.
+    """
+    kept: list[Choice] = []
+    for one in sorted(found, key=lambda choice: (getattr(choice, cost), choice.loss_nats)):
+        if not kept or one.loss_nats < kept[-1].loss_nats:
+            kept.append(one)
+    return kept
+
+
+@style.styled
+def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
+    """A row for each input size: against FLOPs on the left, against seconds on the right.
+
+    Args:
+        sizes: ours.
+        title: the answer in words.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.6, 1.0 + 3.9 * len(sizes)))
+    grid = figure.subplots(len(sizes), 2, squeeze=False, sharey="row")
+    for row, size in enumerate(sizes):
+        found = choices(size)
+        for axes, cost, words in (
+            (grid[row][0], "flops", "forward FLOPs for each token scored"),
+            (grid[row][1], "seconds", "measured time for each token scored"),
+        ):
+            _draw_points(axes, found, cost)
+            _draw_frontiers(axes, found, cost)
+            axes.set_xlabel(words)
+            axes.set_title(f"{size_name(size, sizes)}: {'FLOPs' if cost == 'flops' else 'time'}")
+            _cost_axis(axes, found, cost)
+        grid[row][0].set_ylabel("loss, nats per token")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8
+    )
+    headline(figure, title)
+    return figure
+
+
+def _draw_points(axes: Axes, found: Sequence[Choice], cost: str) -> None:
+    for kind, (colour, marker, face, words) in _LOOKS.items():
+        own = [one for one in found if one.kind == kind]
+        axes.plot(
+            [getattr(one, cost) for one in own],
+            [one.loss_nats for one in own],
+            marker,
+            color=colour,
+            markerfacecolor=face,
+            markersize=5,
+            label=words,
+        )
+    losses = [one.loss_nats for one in found]
+    costs = [math.log(getattr(one, cost)) for one in found]
+    for kind, (colour, _, _, _) in _LOOKS.items():
+        aside = kind == KINDS[2]
+        for one in _apart([one for one in found if one.kind == kind], cost, losses, costs):
+            axes.annotate(
+                format_tokens(one.size),
+                (getattr(one, cost), one.loss_nats),
+                xytext=(-6, -2.5) if aside else (0, -11 if kind == KINDS[0] else 6),
+                textcoords="offset points",
+                ha="right" if aside else "center",
+                fontsize=7,
+                color=colour,
+            )
+
+
+def _draw_frontiers(axes: Axes, found: Sequence[Choice], cost: str) -> None:
+    """Of all, thick and light; and of those that read everything anew."""
+    anew = [one for one in found if one.kind != KINDS[2]]
+    for some, line, label in (
+        (found, "-", "frontier, in a stream"),
+        (anew, ":", "frontier, everything read anew"),
+    ):
+        best = frontier(some, cost)
+        axes.plot(
+            [getattr(one, cost) for one in best],
+            [one.loss_nats for one in best],
+            line,
+            color=style.REFERENCE_COLOUR,
+            linewidth=5 if line == "-" else 1.4,
+            alpha=0.25 if line == "-" else 0.9,
+            zorder=1.2,
+            solid_capstyle="round",
+            drawstyle="steps-post",
+            label=label,
+        )
+
+
+def _apart(
+    own: Sequence[Choice], cost: str, losses: Sequence[float], costs: Sequence[float]
+) -> list[Choice]:
+    """Those whose names have room: the first, and each that is not right beside one before."""
+    height, width = max(losses) - min(losses), max(costs) - min(costs)
+    kept: list[Choice] = []
+    for one in own:
+        near = [
+            other
+            for other in kept
+            if abs(one.loss_nats - other.loss_nats) < 0.045 * height
+            and abs(math.log(getattr(one, cost) / getattr(other, cost))) < 0.035 * width
+        ]
+        if not near:
+            kept.append(one)
+    return kept
+
+
+def _cost_axis(axes: Axes, found: Sequence[Choice], cost: str) -> None:
+    show = format_flops if cost == "flops" else format_seconds
+    costs = [getattr(one, cost) for one in found]
+    ticks = log_ticks(min(costs), max(costs))
+    axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.12)
+    axes.set_xticks(ticks, [style.short_unit(show(tick, 2)) for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers on a log axis from ``low`` to ``high``, far enough apart for their names."""
+    apart = max(math.log(high / low), 0.3) / 6
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    kept: list[float] = []
+    for digit in (1.0, 2.0, 5.0, 3.0, 1.5, 7.0, 4.0, 1.2, 6.0, 2.5):
+        for power in powers:
+            tick = digit * 10.0**power
+            inside = low * 0.9 <= tick <= high * 1.1
+            if inside and all(abs(math.log(tick / other)) >= apart for other in kept):
+                kept.append(tick)
+    return sorted(kept)

@@ -1,0 +1,153 @@
+"""Figure 7 of the paper: loss by segments read, for models trained on few and many segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report import style
+from rmtscale.report.figures.language import (
+    Published,
+    bits,
+    draw_baselines,
+    draw_published,
+    draw_runs,
+    headline,
+    is_known,
+    level_line,
+    limits,
+    perplexity_axis,
+    say_cut,
+    segments_axis,
+    size_name,
+)
+from rmtscale.report.figures.trained import trained_legend, trained_look
+from rmtscale.report.language import (
+    InputSize,
+    Runs,
+    mean_curve,
+    mean_difference,
+    mean_over_seeds,
+    shared_counts,
+)
+from rmtscale.units import format_percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Change = Mapping[int, tuple[float, float, float]]
+"""Mean, low and high by segments read; shares of the baseline's loss."""
+
+
+@style.styled
+def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str = "") -> Figure:
+    """A column for each input size: the loss, its change against the own baseline, the paper's.
+
+    Args:
+        sizes: ours.
+        paper: by our segment size; a size without a counterpart has none.
+        title: the answer in words.
+    """
+    from matplotlib.figure import Figure
+
+    rows = 3 if paper else 2
+    figure = Figure(figsize=(5.2 * len(sizes) + 0.4, 1.1 + 2.75 * rows))
+    grid = figure.subplots(rows, len(sizes), squeeze=False)
+    counts = sorted({count for size in sizes for count in size.counts})
+    for column, size in enumerate(sizes):
+        name = size_name(size, sizes)
+        _losses(grid[0][column], size)
+        grid[0][column].set_title(f"{name}: loss")
+        _changes(grid[1][column], size)
+        grid[1][column].set_title(f"{name}: change of the loss")
+        published = paper.get(size.segment_size)
+        if rows == 3:
+            below = grid[2][column]
+            if published is None:
+                below.set_visible(False)
+            else:
+                _published(below, published, size, grid[1][column])
+        for row in range(rows):
+            segments_axis(grid[row][column], counts)
+    most = max(range(len(sizes)), key=lambda at: len(sizes[at].rmt))
+    trained_legend(figure, grid[0][most])
+    headline(figure, title)
+    return figure
+
+
+def change(runs: Runs, own: Mapping[int, LanguageRecord]) -> Change:
+    """Loss less that of the memoryless baseline, over the baseline's; paired by document."""
+    found = {}
+    own = {seed: record for seed, record in own.items() if seed in runs}
+    for count in shared_counts(runs):
+        read = {seed: curve[count] for seed, curve in runs.items()}
+        one = mean_difference(read, own)
+        if one is not None:
+            loss = mean_over_seeds(own, lambda record: record.whole.mean_nats)
+            found[count] = (one.mean / loss, one.low / loss, one.high / loss)
+    return found
+
+
+def _losses(axes: Axes, size: InputSize) -> None:
+    known = [bits(record) for record in size.with_memory if is_known(record)]
+    known += [mean_over_seeds(one, bits) for one in size.contexts.values()]
+    axes.set_ylim(*limits(known, map(bits, size.with_memory)))
+    cut = []
+    for trained, runs in size.rmt.items():
+        draw_runs(axes, runs, trained_look(trained), bits, str(trained))
+        worst = max(mean_curve(runs, bits).values(), default=0.0)
+        if worst > axes.get_ylim()[1]:
+            cut.append(f"trained on {trained}")
+    draw_baselines(axes, size.contexts, bits)
+    say_cut(axes, cut)
+    axes.set_ylabel("bits per byte")
+    perplexity_axis(axes, size.records[0])
+
+
+def _changes(axes: Axes, size: InputSize) -> None:
+    found = {trained: change(runs, size.own) for trained, runs in size.rmt.items()}
+    known: list[float] = [0.0]
+    beyond: list[float] = []
+    for trained, points in found.items():
+        for count, (_, low, high) in points.items():
+            (known if count <= trained else beyond).extend((100 * low, 100 * high))
+    axes.set_ylim(*limits(known, beyond))
+    cut = []
+    for trained, points in found.items():
+        look = trained_look(trained)
+        xs, means = list(points), [100 * mean for mean, _, _ in points.values()]
+        axes.fill_between(
+            xs,
+            [100 * low for _, low, _ in points.values()],
+            [100 * high for _, _, high in points.values()],
+            color=look.colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+        axes.plot(xs, means, color=look.colour, marker=look.marker, markersize=3.5)
+        if means and max(means) > axes.get_ylim()[1]:
+            cut.append(f"trained on {trained} ({format_percent(max(means) / 100, signed=True)})")
+    say_cut(axes, cut)
+    _zero(axes)
+
+
+def _published(axes: Axes, published: Published, size: InputSize, above: Axes) -> None:
+    for trained in published.like(size.rmt):
+        points = {
+            count: 100 * share
+            for count, share in published.changes(trained).items()
+            if count <= max(size.counts)
+        }
+        draw_published(axes, points, trained_look(trained).colour)
+    axes.set_title(f"the paper's at input {published.input_size}")
+    low, high = zip(axes.get_ylim(), above.get_ylim(), strict=True)
+    for one in (axes, above):
+        one.set_ylim(min(low), max(high))
+    _zero(axes)
+
+
+def _zero(axes: Axes) -> None:
+    level_line(axes, 0.0, "without memory")
+    axes.set_ylabel("loss, % of the baseline's")

@@ -1,0 +1,128 @@
+"""Figure 8 of the paper: loss by position in the block, and what each way of reading it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report import style
+from rmtscale.report.figures.language import context_name, headline, size_name
+from rmtscale.report.language import InputSize
+from rmtscale.units import format_flops, format_tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BINS_PER_DOUBLING = 3
+_CONTEXTS = ("#F0A35E", "#8A3D00", "#B8860B", "#5C2900", "#CC6677")
+_MEMORIES = (style.RMT_COLOUR, "#56B4E9", "#003A5C")
+_LINES = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)))
+
+
+class Reader(NamedTuple):
+    """One way of reading the block."""
+
+    label: str
+    colour: str
+    line: str | tuple[int, tuple[float, ...]]
+    records: Mapping[int, LanguageRecord]
+    """By seed."""
+
+
+@style.styled
+def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
+    """A panel for each input size.
+
+    Args:
+        sizes: ours.
+        title: the answer in words.
+    """
+    figure, panels = style.new_figure(len(sizes), width=5.6 * len(sizes) + 0.4, height=4.9)
+    for axes, size in zip(panels, sizes, strict=True):
+        for reader in readers(size):
+            losses = mean_positions(reader.records)
+            positions = range(1, len(losses) + 1)
+            axes.plot(positions, losses, color=reader.colour, linewidth=0.5, alpha=0.3)
+            middles, means = smoothed(losses)
+            axes.plot(
+                middles, means, linestyle=reader.line, color=reader.colour, label=reader.label
+            )
+        axes.set_title(size_name(size, sizes))
+        axes.set_xlabel("position in the block, tokens")
+        axes.set_ylabel("loss, nats per token")
+        _position_axis(axes, size.block_tokens)
+        axes.legend(
+            frameon=False,
+            fontsize=7.5,
+            loc="upper right",
+            title="forward FLOPs for each token scored",
+            title_fontsize=7.5,
+            alignment="left",
+        )
+    headline(figure, title)
+    return figure
+
+
+def readers(size: InputSize) -> list[Reader]:
+    """The own baseline, memory of two segments and of as many as were trained, true contexts."""
+    found = []
+    if size.own_context is not None:
+        label = _priced(context_name(size.own_context), size.own)
+        found.append(Reader(label, style.FULL_COLOUR, "-", size.own))
+    for index, (count, records) in enumerate(memories(size).items()):
+        label = _priced(f"memory, {format_tokens(count)} segments", records)
+        found.append(Reader(label, _MEMORIES[index % 3], "-", records))
+    for index, (context, records) in enumerate(size.larger_contexts.items()):
+        look = _CONTEXTS[index % len(_CONTEXTS)], _LINES[index % len(_LINES)]
+        found.append(Reader(_priced(context_name(context), records), *look, records))
+    return found
+
+
+def memories(size: InputSize) -> dict[int, Mapping[int, LanguageRecord]]:
+    """Of the longest training: 2 segments read and as many as trained on, by seed."""
+    if size.most_trained is None:
+        return {}
+    runs = size.rmt[size.most_trained]
+    found: dict[int, Mapping[int, LanguageRecord]] = {}
+    for count in sorted({2, size.most_trained} - {1}):
+        records = {seed: curve[count] for seed, curve in runs.items() if count in curve}
+        if records:
+            found[count] = records
+    return found
+
+
+def mean_positions(records: Mapping[int, LanguageRecord]) -> list[float]:
+    """Loss at each position, mean over seeds."""
+    losses = [record.position_nats for record in records.values()]
+    return [sum(at) / len(at) for at in zip(*losses, strict=True)]
+
+
+def smoothed(losses: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Means over bins of equal width on a log axis, at their middles; positions begin at 1."""
+    edges, edge = [1], 1.0
+    while edges[-1] <= len(losses):
+        edge *= 2 ** (1 / BINS_PER_DOUBLING)
+        if int(edge) > edges[-1]:
+            edges.append(int(edge))
+    middles, means = [], []
+    for first, end in pairwise(edges):
+        part = losses[first - 1 : end - 1]
+        middles.append((first * (first + len(part) - 1)) ** 0.5)
+        means.append(sum(part) / len(part))
+    return middles, means
+
+
+def _position_axis(axes: Axes, last: int) -> None:
+    ticks = [2**power for power in range(0, last.bit_length(), 1 if last < 200 else 2)]
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [format_tokens(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(0.95, last * 1.05)
+
+
+def _priced(name: str, records: Mapping[int, LanguageRecord]) -> str:
+    first = next(iter(records.values()))
+    return f"{name}: {format_flops(first.flops_per_token, digits=3)}"

@@ -1,0 +1,208 @@
+"""Figure 9 of the paper: perplexity of proofs by segments read, and what a lemma's name costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from rmtscale.records.clusters import paired_difference
+from rmtscale.records.language import ALL, LanguageRecord
+from rmtscale.report import style
+from rmtscale.report.figures.language import headline, segments_axis
+from rmtscale.report.figures.trained import trained_look
+from rmtscale.report.language import Runs, mean_curve, mean_part, require_same_targets, runs_of
+from rmtscale.report.style import Look
+from rmtscale.units import format_tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LAST, NAMES, NAMES_WITHOUT = "last-segment", "names", "names-without"
+
+
+class Prover(NamedTuple):
+    """One model, all its seeds."""
+
+    memory: bool
+    trained: int
+    segment_tokens: int
+    runs: Runs
+    """By seed and segments read."""
+
+    @property
+    def look(self) -> Look:
+        if self.memory:
+            return trained_look(self.trained)
+        return Look(style.FULL_COLOUR, "*", "--")
+
+    def label(self, unit_tokens: int) -> str:
+        """What it is; the size of its segments where that is not ``unit_tokens``."""
+        said = f"{'' if self.memory else 'no '}memory, trained on {format_tokens(self.trained)}"
+        if self.segment_tokens == unit_tokens:
+            return said
+        return f"{said}, segments of {format_tokens(self.segment_tokens)}"
+
+
+def provers(records: Iterable[LanguageRecord]) -> list[Prover]:
+    """Models without memory first, then by segments trained on.
+
+    Raises:
+        BadInput: two models that nothing tells apart, or readings of other text.
+    """
+    groups: dict[tuple[bool, int, int], list[LanguageRecord]] = {}
+    lengths: dict[int, list[LanguageRecord]] = {}
+    for record in records:
+        model = record.model
+        key = (bool(model.memory_tokens), model.trained_segments, record.point.segment_tokens)
+        groups.setdefault(key, []).append(record)
+        lengths.setdefault(record.point.tokens, []).append(record)
+    for group in lengths.values():
+        require_same_targets(group)
+    return [Prover(*key, runs_of(groups[key])) for key in sorted(groups)]
+
+
+@style.styled
+def draw(found: Sequence[Prover], title: str = "") -> Figure:
+    """Perplexity of all tokens and of the last segment above, names of lemmas below.
+
+    Args:
+        found: our models.
+        title: the answer in words.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.8, 7.4))
+    grid = figure.subplots(2, 2)
+    unit = max((one.segment_tokens for one in found if one.memory), default=0)
+    unit = unit or max(one.segment_tokens for one in found)
+    for axes, part, words in (
+        (grid[0][0], ALL, "all tokens"),
+        (grid[0][1], LAST, "the last segment"),
+    ):
+        _perplexities(axes, found, part, unit)
+        axes.set_title(words)
+        axes.set_ylabel("perplexity")
+    _names(grid[1][0], found, unit)
+    _worth(grid[1][1], found, unit)
+    counts = sorted(
+        {count for one in found if one.memory for run in one.runs.values() for count in run}
+    )
+    for axes in grid.flat:
+        segments_axis(axes, counts or [1, 2], room=0.0)
+        axes.set_xlabel(f"segments of {format_tokens(unit)} tokens read")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 4),
+        frameon=False,
+        fontsize=8,
+    )
+    headline(figure, title)
+    return figure
+
+
+def worth(runs: Runs) -> dict[int, tuple[float, float, float]]:
+    """Nats that the relevant lemmas in the context take off their names, by segments read.
+
+    Mean, low and high: the same names in the same proofs, paired by source file.
+    """
+    found = {}
+    for count in mean_curve(runs, lambda _: 0.0):
+        records = [curve[count] for curve in runs.values()]
+        if all(NAMES in one.parts and NAMES_WITHOUT in one.parts for one in records):
+            with_lemma = mean_part([one.parts[NAMES] for one in records])
+            without = mean_part([one.parts[NAMES_WITHOUT] for one in records])
+            if with_lemma.tokens == without.tokens and with_lemma.total_tokens:
+                one = paired_difference(without, with_lemma)
+                found[count] = (one.mean, one.low, one.high)
+    return found
+
+
+def _perplexities(axes: Axes, found: Sequence[Prover], part: str, unit: int) -> None:
+    for one in found:
+        _draw(axes, one, part, unit, label=one.label(unit), perplexity=True)
+
+
+def _names(axes: Axes, found: Sequence[Prover], unit: int) -> None:
+    """Loss on names for the longest training with memory and for those without memory."""
+    longest = max((one.trained for one in found if one.memory), default=0)
+    shown = [one for one in found if not one.memory or one.trained == longest]
+    for one in shown:
+        _draw(axes, one, NAMES, unit)
+        _draw(axes, one, NAMES_WITHOUT, unit, hollow=True)
+    for words, line, face in (
+        ("the lemma is in the context", "-", "#444444"),
+        ("another stands in its place", ":", "white"),
+    ):
+        axes.plot(
+            [], [], line, color="#444444", marker="o", markerfacecolor=face, ms=4, label=words
+        )
+    axes.legend(frameon=False, fontsize=7.5)
+    axes.set_title("names of lemmas in the proof")
+    axes.set_ylabel("loss, nats per token")
+
+
+def _worth(axes: Axes, found: Sequence[Prover], unit: int) -> None:
+    axes.axhline(0, color=style.REFERENCE_COLOUR, linewidth=0.8)
+    for one in found:
+        points = worth(one.runs)
+        means = [mean for mean, _, _ in points.values()]
+        errors = [
+            [mean - low for mean, low, _ in points.values()],
+            [high - mean for mean, _, high in points.values()],
+        ]
+        axes.errorbar(
+            [count * one.segment_tokens / unit for count in points],
+            means,
+            yerr=errors,
+            linestyle=one.look.line,
+            color=one.look.colour,
+            marker=one.look.marker,
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.9,
+            capsize=2,
+        )
+    axes.set_title("what the lemma in the context is worth")
+    axes.set_ylabel("nats per token of its name")
+
+
+def _draw(
+    axes: Axes,
+    one: Prover,
+    part: str,
+    unit: int,
+    *,
+    label: str | None = None,
+    perplexity: bool = False,
+    hollow: bool = False,
+) -> None:
+    def value(record: LanguageRecord) -> float:
+        known = record.parts.get(part)
+        if known is None:
+            return math.nan
+        return known.perplexity if perplexity else known.mean_nats
+
+    scale, look = one.segment_tokens / unit, one.look
+    line = ":" if hollow else look.line
+    for curve in one.runs.values():
+        points = {count * scale: value(record) for count, record in curve.items()}
+        axes.plot(*_columns(points), line, color=look.colour, linewidth=0.6, alpha=0.45)
+    points = {count * scale: mean for count, mean in mean_curve(one.runs, value).items()}
+    axes.plot(
+        *_columns(points),
+        line,
+        color=look.colour,
+        marker=look.marker,
+        markersize=5,
+        markerfacecolor="white" if hollow else look.colour,
+        label=label,
+    )
+
+
+def _columns(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
+    return list(points), list(points.values())

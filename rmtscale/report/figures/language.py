@@ -1,0 +1,195 @@
+"""What the figures of language modelling share: lines of seeds, baselines, perplexity beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING, NamedTuple
+
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report import style
+from rmtscale.report.language import InputSize, Runs, Value, mean_curve, mean_over_seeds
+from rmtscale.report.style import Look
+from rmtscale.units import format_perplexity, format_tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES_ROOM = 0.28
+"""Share of a panel's width, left of one segment, for the names of the baselines."""
+_NAME_SHARE = 0.055
+"""Share of a panel's height that a name takes."""
+
+
+class Published(NamedTuple):
+    """Curves of the paper at one input size."""
+
+    input_size: int
+    baseline_bits: float
+    """Bits per byte of its model without memory."""
+    curves: Mapping[int, Mapping[int, float]]
+    """Bits per byte by segments trained on and segments read."""
+
+    def changes(self, trained: int) -> dict[int, float]:
+        """Loss over its own baseline's, less one: free of tokenizer and unit."""
+        points = self.curves.get(trained, {})
+        return {count: bits / self.baseline_bits - 1 for count, bits in points.items()}
+
+    def like(self, trained: Collection[int]) -> list[int]:
+        """Trainings of the paper that we have too; all where none is of 2 segments or more."""
+        shared = set(self.curves) & set(trained)
+        return sorted(shared if shared - {1} else self.curves)
+
+
+def bits(record: LanguageRecord) -> float:
+    """Bits per byte of all scored tokens."""
+    return record.whole.bits_per_byte
+
+
+def size_name(size: InputSize, among: Sequence[InputSize]) -> str:
+    """``input 128``, with the backbone where there are several."""
+    several = len({one.backbone for one in among}) > 1
+    return f"input {size.segment_size}{f', {size.backbone}' if several else ''}"
+
+
+def context_name(tokens: int) -> str:
+    """What a baseline sees."""
+    return f"no memory, context {format_tokens(tokens)}"
+
+
+def headline(figure: Figure, text: str) -> None:
+    """The answer, in words, over all panels."""
+    width = round(figure.get_figwidth() * 10.8)
+    figure.suptitle(
+        fill(text, width), x=0.01, ha="left", fontsize=11, fontweight="bold", color="#222222"
+    )
+
+
+def draw_runs(axes: Axes, runs: Runs, look: Look, value: Value, label: str | None = None) -> None:
+    """The mean over seeds with markers, and each seed as a thin line."""
+    for curve in runs.values():
+        points = {count: value(record) for count, record in curve.items()}
+        axes.plot(*_columns(points), look.line, color=look.colour, linewidth=0.6, alpha=0.45)
+    axes.plot(
+        *_columns(mean_curve(runs, value)),
+        look.line,
+        color=look.colour,
+        marker=look.marker,
+        markersize=3.5,
+        label=label,
+    )
+
+
+def draw_published(axes: Axes, points: Mapping[int, float], colour: str) -> None:
+    """The paper's points, open, on a thin broken line."""
+    axes.plot(
+        *_columns(points),
+        "--",
+        color=colour,
+        linewidth=0.9,
+        marker="o",
+        markersize=3.5,
+        markerfacecolor="white",
+        markeredgewidth=0.9,
+    )
+
+
+def draw_baselines(
+    axes: Axes, contexts: Mapping[int, Mapping[int, LanguageRecord]], value: Value
+) -> None:
+    """Level lines, named in the room on the left; the limits of the axes must be set."""
+    heights = {context: mean_over_seeds(one, value) for context, one in contexts.items()}
+    low, high = axes.get_ylim()
+    place, smallest = -math.inf, min(contexts, default=0)
+    for context, y in sorted(heights.items(), key=lambda item: item[1]):
+        if low <= y <= high:
+            # Over the line, and further up where the name below needs the room.
+            place = max(y, place + (high - low) * _NAME_SHARE)
+            _level(axes, y, place, context_name(context), solid=context == smallest)
+
+
+def level_line(axes: Axes, y: float, name: str) -> None:
+    """One level line, named in the room on the left."""
+    _level(axes, y, y, name, solid=True)
+
+
+def _level(axes: Axes, y: float, place: float, name: str, *, solid: bool) -> None:
+    line = "-" if solid else (0, (4, 1.5))
+    axes.axhline(y, color=style.FULL_COLOUR, linewidth=1.0, linestyle=line, zorder=1.5)
+    axes.annotate(
+        name,
+        (0.0, place),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(3, 1.5),
+        textcoords="offset points",
+        fontsize=7,
+        color=style.FULL_COLOUR,
+    )
+
+
+def segments_axis(axes: Axes, counts: Sequence[int], *, room: float = NAMES_ROOM) -> None:
+    """A log axis of segments read, ticked at powers of two, with room on the left for names."""
+    first, last = math.log2(min(counts)), math.log2(max(counts))
+    span = max(last - first, 1.0)
+    powers = (2**power for power in range(max(counts).bit_length()))
+    ticks = [power for power in powers if power >= min(counts)] or [max(counts)]
+    axes.set_xscale("log", base=2)
+    left = (span * (room + 0.03)) / (1 - room - 0.06)
+    axes.set_xlim(2 ** (first - left), 2 ** (last + 0.04 * span))
+    axes.set_xticks(ticks, [format_tokens(count) for count in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("segments read")
+
+
+def limits(known: Iterable[float], beyond: Iterable[float] = ()) -> tuple[float, float]:
+    """Limits that hold all of ``known``, and of ``beyond`` what is not far above it.
+
+    Args:
+        known: baselines, and models read at lengths they were trained on.
+        beyond: models read at more; one that breaks down does not press all others flat.
+    """
+    inside = [value for value in known if math.isfinite(value)]
+    outside = [value for value in beyond if math.isfinite(value)]
+    low, high = min(inside + outside), max(inside)
+    high = max([high, *(min(value, high + 0.3 * (high - low)) for value in outside)])
+    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    return low - margin, high + margin
+
+
+def is_known(record: LanguageRecord) -> bool:
+    """Read at a length that it was trained on."""
+    return record.point.segments <= record.model.trained_segments
+
+
+def say_cut(axes: Axes, cut: Sequence[str]) -> None:
+    """What left the panel at its top, in words."""
+    if cut:
+        axes.annotate(
+            f"above this panel: {', '.join(cut)}",
+            (0.99, 0.985),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            fontsize=7,
+            color=style.REFERENCE_COLOUR,
+        )
+
+
+def perplexity_axis(axes: Axes, record: LanguageRecord) -> None:
+    """Perplexity to the right of bits per byte; the same targets have one factor between them."""
+    whole = record.whole
+    factor = math.log(2) * sum(whole.text_bytes) / whole.total_tokens
+
+    def perplexity(value: float) -> str:
+        return format_perplexity(math.exp(min(factor * value, 700.0)))
+
+    right = axes.secondary_yaxis("right")
+    right.yaxis.set_major_formatter(lambda value, _: perplexity(value))
+    right.set_ylabel("perplexity of a token", color=style.REFERENCE_COLOUR)
+    right.tick_params(colors=style.REFERENCE_COLOUR, labelsize=8)
+
+
+def _columns(points: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    return list(points), list(points.values())

@@ -1,0 +1,236 @@
+"""Evaluations of language models by what they compare: input size, context, training, seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rmtscale.errors import BadInput
+from rmtscale.records.clusters import Interval, Part, paired_difference
+from rmtscale.records.language import ALL, LanguageRecord
+
+Curve = Mapping[int, LanguageRecord]
+"""Records by number of segments read."""
+Runs = Mapping[int, Curve]
+"""Curves by seed."""
+Value = Callable[[LanguageRecord], float]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSize:
+    """All models of one backbone that were scored on the very same targets."""
+
+    backbone: str
+    block_tokens: int
+    rmt: Mapping[int, Runs]
+    """With memory, by segments trained on."""
+    contexts: Mapping[int, Mapping[int, LanguageRecord]]
+    """Without memory, by tokens of true context before the block; then by seed."""
+
+    @property
+    def segment_size(self) -> int:
+        """Of the models with memory; where there are none, of the smallest baseline."""
+        for record in self.with_memory:
+            return record.model.segment_size
+        return self.block_tokens + min(self.contexts, default=0)
+
+    @property
+    def own_context(self) -> int | None:
+        """Context of the baseline that has no more positions than a segment; None without one."""
+        room = self.segment_size - self.block_tokens
+        return max((context for context in self.contexts if context <= room), default=None)
+
+    @property
+    def own(self) -> Mapping[int, LanguageRecord]:
+        """The memoryless baseline of the same input size, by seed."""
+        return {} if self.own_context is None else self.contexts[self.own_context]
+
+    @property
+    def larger_contexts(self) -> dict[int, Mapping[int, LanguageRecord]]:
+        """Baselines that see more than the block's own segment."""
+        own = -1 if self.own_context is None else self.own_context
+        return {context: one for context, one in self.contexts.items() if context > own}
+
+    @property
+    def most_trained(self) -> int | None:
+        """Segments of the longest training; None without memory."""
+        return max(self.rmt, default=None)
+
+    @property
+    def counts(self) -> list[int]:
+        """All numbers of segments that were read with memory."""
+        return sorted({record.point.segments for record in self.with_memory})
+
+    @property
+    def with_memory(self) -> list[LanguageRecord]:
+        """Every record of a model with memory."""
+        curves = [curve for runs in self.rmt.values() for curve in runs.values()]
+        return [record for curve in curves for record in curve.values()]
+
+    @property
+    def records(self) -> list[LanguageRecord]:
+        """Every record."""
+        return self.with_memory + [
+            record for one in self.contexts.values() for record in one.values()
+        ]
+
+
+def input_sizes(
+    records: Iterable[LanguageRecord], *, mixing: bool | None = None
+) -> list[InputSize]:
+    """Records of language modelling, grouped; smallest block first.
+
+    Args:
+        records: of one task.
+        mixing: keep only models with memory that were trained so. One that was trained on 1
+            segment had nothing to mix and is kept either way, unless its like of the right kind
+            is there. None keeps all.
+
+    Raises:
+        BadInput: two models that nothing tells apart, or curves on different targets.
+    """
+    groups: dict[tuple[int, str], list[LanguageRecord]] = {}
+    for record in records:
+        groups.setdefault((record.point.block_tokens, record.model.backbone), []).append(record)
+    found = []
+    for (block, backbone), group in sorted(groups.items()):
+        require_same_targets(group)
+        baselines = [one for one in group if not one.model.memory_tokens]
+        contexts: dict[int, dict[int, LanguageRecord]] = {}
+        for one in baselines:
+            _put(contexts.setdefault(one.model.segment_size - block, {}), one.model.seed, one)
+        found.append(
+            InputSize(
+                backbone,
+                block,
+                _by_training([one for one in group if one.model.memory_tokens], mixing),
+                {context: _ordered(contexts[context]) for context in sorted(contexts)},
+            )
+        )
+    return found
+
+
+def runs_of(records: Iterable[LanguageRecord]) -> Runs:
+    """Records of one model by seed and segments read, both in order.
+
+    Raises:
+        BadInput: two of them are of the same seed and length.
+    """
+    found: dict[int, dict[int, LanguageRecord]] = {}
+    for record in records:
+        _put(found.setdefault(record.model.seed, {}), record.point.segments, record)
+    return {seed: _ordered(found[seed]) for seed in sorted(found)}
+
+
+def require_same_targets(records: Sequence[LanguageRecord]) -> None:
+    """Curves may share a picture only if they were scored on the same tokens.
+
+    Raises:
+        BadInput: they were not; the first field that differs is named.
+    """
+    for name in ("task", "text", "split", "history_tokens", "samples", "seed"):
+        values = sorted({getattr(record.point, name) for record in records})
+        if len(values) > 1:
+            said = " and ".join(map(str, values))
+            raise BadInput(
+                f"{name.replace('_', ' ')} {said} in records of blocks of "
+                f"{records[0].point.block_tokens} tokens: expected the same targets for all"
+            )
+    if len({record.whole.tokens for record in records}) > 1:
+        raise BadInput(
+            f"documents of other lengths in records of {records[0].point.text!r}: expected the "
+            "same targets for all"
+        )
+
+
+def shared_counts(runs: Runs) -> list[int]:
+    """Numbers of segments that every seed read."""
+    curves = list(runs.values())
+    return [count for count in curves[0] if all(count in one for one in curves)] if curves else []
+
+
+def mean_curve(runs: Runs, value: Value) -> dict[int, float]:
+    """Mean over seeds at every length that all of them read."""
+    return {
+        count: mean_over_seeds({seed: one[count] for seed, one in runs.items()}, value)
+        for count in shared_counts(runs)
+    }
+
+
+def mean_over_seeds(records: Mapping[int, LanguageRecord], value: Value) -> float:
+    """NaN of none."""
+    return sum(map(value, records.values())) / len(records) if records else math.nan
+
+
+def mean_part(parts: Sequence[Part]) -> Part:
+    """The same tokens read by several models, as their mean loss.
+
+    Raises:
+        ValueError: not the same tokens.
+    """
+    if len({part.tokens for part in parts}) != 1:
+        raise ValueError("readings of different tokens: expected the same tokens by cluster")
+    losses = zip(*(part.loss_nats for part in parts), strict=True)
+    return Part(
+        tokens=parts[0].tokens,
+        text_bytes=parts[0].text_bytes,
+        loss_nats=tuple(sum(loss) / len(parts) for loss in losses),
+    )
+
+
+def difference(
+    first: LanguageRecord, second: LanguageRecord, part: str = ALL, other: str | None = None
+) -> Interval | None:
+    """``first - second`` in nats per token; None where they did not score the same tokens.
+
+    Args:
+        first, second: what is compared.
+        part: of both.
+        other: of ``second``, where it is another.
+    """
+    one, two = first.parts.get(part), second.parts.get(other or part)
+    if one is None or two is None or one.tokens != two.tokens or not one.total_tokens:
+        return None
+    return paired_difference(one, two)
+
+
+def mean_difference(
+    first: Mapping[int, LanguageRecord], second: Mapping[int, LanguageRecord]
+) -> Interval | None:
+    """The same of the means over the seeds that both have; None without any."""
+    seeds = [seed for seed in first if seed in second]
+    one = [first[seed].whole for seed in seeds]
+    two = [second[seed].whole for seed in seeds]
+    if not seeds or len({part.tokens for part in (*one, *two)}) != 1:
+        return None
+    return paired_difference(mean_part(one), mean_part(two))
+
+
+def _by_training(records: Sequence[LanguageRecord], mixing: bool | None) -> dict[int, Runs]:
+    groups: dict[int, list[LanguageRecord]] = {}
+    for record in records:
+        groups.setdefault(record.model.trained_segments, []).append(record)
+    found = {}
+    for trained in sorted(groups):
+        kept = groups[trained]
+        if mixing is not None:
+            alike = [one for one in kept if one.model.trained_mixing is mixing]
+            kept = alike or (kept if trained == 1 else [])
+        if kept:
+            found[trained] = runs_of(kept)
+    return found
+
+
+def _put(place: dict[int, LanguageRecord], key: int, record: LanguageRecord) -> None:
+    before = place.get(key)
+    if before is not None and before.point.weights != record.point.weights:
+        raise BadInput(
+            f"models {before.model.name!r} and {record.model.name!r}: trained alike with seed "
+            f"{record.model.seed}, expected one of them"
+        )
+    place[key] = record
+
+
+def _ordered(records: Mapping[int, LanguageRecord]) -> dict[int, LanguageRecord]:
+    return dict(sorted(records.items()))

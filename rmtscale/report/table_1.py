@@ -1,0 +1,161 @@
+"""Table 1 of the paper: what was added to a frozen backbone, with memory and without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rmtscale.errors import BadInput
+from rmtscale.records.clusters import Part, mean_interval
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report.language import mean_over_seeds, mean_part, require_same_targets
+from rmtscale.report.tables import UNKNOWN, Cell, Table
+from rmtscale.units import (
+    format_bits_per_byte,
+    format_bytes,
+    format_count,
+    format_loss,
+    format_perplexity,
+    format_seconds,
+)
+
+ADDED = {"adapter": "parallel adapter", "lora": "LoRA"}
+"""What a recipe's name says was added, word by word (``latex-adapter-lora-rmt-2-0``)."""
+UNTOUCHED = "backbone as it was"
+"""A recipe whose name has the word ``backbone``."""
+
+
+class Adapted(NamedTuple):
+    """One way of adapting, all its seeds."""
+
+    method: str
+    segments: int
+    """Trained on and read, with memory; 0 is without."""
+    records: Mapping[int, LanguageRecord]
+    """By seed."""
+
+
+def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
+    """Rows of the table: by method, without memory first, then by segments.
+
+    Each model is read at the length it was trained on.
+
+    Raises:
+        BadInput: they were not scored on the same targets, or none was read at that length.
+    """
+    found: dict[tuple[int, str, int], dict[int, LanguageRecord]] = {}
+    for record in records:
+        model = record.model
+        segments = model.trained_segments if model.memory_tokens else 0
+        if record.point.segments == max(segments, 1):
+            method = method_of(record)
+            found.setdefault((_rank(method), method, segments), {})[model.seed] = record
+    if not found:
+        raise BadInput("records of table-1: expected models read at the length of their training")
+    require_same_targets([one for row in found.values() for one in row.values()])
+    return [
+        Adapted(method, segments, dict(sorted(found[rank, method, segments].items())))
+        for rank, method, segments in sorted(found)
+    ]
+
+
+def method_of(record: LanguageRecord) -> str:
+    """What was trained, by the recipe's name and the number of trainable parameters."""
+    model = record.model
+    words = model.name.split("-")
+    if "backbone" in words:
+        return UNTOUCHED
+    added = [title for word, title in ADDED.items() if word in words]
+    if added:
+        return " + ".join(added)
+    return "all weights" if model.trainable_parameters == model.parameters else "memory only"
+
+
+def adaptation_table(found: Sequence[Adapted]) -> Table:
+    """The table for people: means over seeds."""
+    rows = []
+    for one in found:
+        records = list(one.records.values())
+        whole = mean_part([record.whole for record in records])
+        model = records[0].model
+        bits, low, high = bits_interval(whole)
+        interval = f"({format_bits_per_byte(low)} to {format_bits_per_byte(high)})"
+        seconds = mean_over_seeds(one.records, step_seconds)
+        peaks = [record.model.trained_peak_bytes for record in records]
+        known = [peak for peak in peaks if peak is not None]
+        rows.append(
+            (
+                Cell(one.method),
+                Cell(str(one.segments) if one.segments else "no memory", one.segments),
+                Cell(format_count(model.trainable_parameters), model.trainable_parameters),
+                Cell(format_loss(whole.mean_nats), whole.mean_nats),
+                Cell(format_perplexity(whole.perplexity), whole.perplexity),
+                Cell(f"{format_bits_per_byte(bits)} {interval}", bits),
+                Cell(", ".join(format_bits_per_byte(one.whole.bits_per_byte) for one in records)),
+                Cell(format_bytes(max(known)), max(known)) if known else Cell(UNKNOWN),
+                Cell(UNKNOWN) if math.isnan(seconds) else Cell(format_seconds(seconds), seconds),
+            )
+        )
+    columns = (
+        "trained",
+        "RMT segments",
+        "trainable parameters",
+        "loss, nats per token",
+        "perplexity",
+        "bits per byte (95 % interval)",
+        "each seed",
+        "peak memory, training",
+        "time per training step",
+    )
+    return Table("table-1", "Parameter-efficient training", columns, tuple(rows))
+
+
+def adaptation_rows(found: Sequence[Adapted]) -> list[dict[str, Any]]:
+    """One row for each seed, plain numbers."""
+    rows = []
+    for one in found:
+        for seed, record in one.records.items():
+            model, memory = record.model, record.memory
+            bits, low, high = bits_interval(record.whole)
+            seconds = step_seconds(record)
+            rows.append(
+                {
+                    "recipe": model.name,
+                    "method": one.method,
+                    "memory_tokens": model.memory_tokens,
+                    "rmt_segments": one.segments,
+                    "seed": seed,
+                    "parameters": model.parameters,
+                    "trainable_parameters": model.trainable_parameters,
+                    "loss_nats": float(f"{record.whole.mean_nats:.6g}"),
+                    "perplexity": float(f"{record.whole.perplexity:.6g}"),
+                    "bits_per_byte": float(f"{bits:.6g}"),
+                    "bits_per_byte_low": float(f"{low:.6g}"),
+                    "bits_per_byte_high": float(f"{high:.6g}"),
+                    "trained_steps": model.trained_steps,
+                    "step_seconds": "" if math.isnan(seconds) else float(f"{seconds:.6g}"),
+                    "trained_peak_bytes": model.trained_peak_bytes,
+                    "evaluation_peak_allocated_bytes": memory.peak_allocated_bytes,
+                    "evaluation_peak_resident_bytes": memory.peak_resident_bytes,
+                }
+            )
+    return rows
+
+
+def bits_interval(part: Part) -> tuple[float, float, float]:
+    """Bits per byte with the interval over documents."""
+    one = mean_interval(part)
+    factor = part.bits_per_byte / part.mean_nats
+    return one.mean * factor, one.low * factor, one.high * factor
+
+
+def _rank(method: str) -> int:
+    """The backbone alone, then one addition, then two."""
+    return 0 if method == UNTOUCHED else 1 + method.count("+")
+
+
+def step_seconds(record: LanguageRecord) -> float:
+    """Of a training step; NaN where nothing was trained."""
+    model = record.model
+    return model.trained_seconds / model.trained_steps if model.trained_steps else math.nan

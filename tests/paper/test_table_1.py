@@ -1,0 +1,127 @@
+"""Table 1 from records: what was added to the backbone, with memory and without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from synthetic_language import baseline, language, shifted
+
+from rmtscale.errors import BadInput
+from rmtscale.experiments import table_1 as experiment
+from rmtscale.records.clusters import mean_interval
+from rmtscale.records.language import LanguageRecord
+from rmtscale.report.claims import Claim
+from rmtscale.report.table_1 import adaptation_rows, adaptation_table, adaptations, bits_interval
+
+METHODS = {
+    "lora": ("LoRA", 0.2),
+    "adapter": ("parallel adapter", 0.3),
+    "adapter-lora": ("parallel adapter + LoRA", 0.1),
+}
+
+
+def records() -> list[LanguageRecord]:
+    """The backbone alone, and three ways of adapting without memory and with 1 and 2 segments."""
+    found = []
+    for seed in (0, 1):
+        found.append(baseline(name=f"prose-backbone-{seed}", seed=seed, shift=1.0))
+        for word, (_, worse) in METHODS.items():
+            given = {"seed": seed, "trainable_parameters": 100_000, "trained_steps": 2000}
+            name = f"latex-{word}-{seed}"
+            found.append(baseline(name=name, shift=worse, **given))
+            for many in (1, 2):
+                name = f"latex-{word}-rmt-{many}-{seed}"
+                given |= {"shift": worse - 0.1, "trained_segments": many}
+                found += [language(count, name=name, **given) for count in (1, 2)]
+    return found
+
+
+def claims(found: list[LanguageRecord]) -> dict[str, Claim]:
+    return {claim.text: claim for claim in experiment.check_claims(found)}
+
+
+def test_rows_are_told_by_name_and_fields() -> None:
+    found = adaptations(records())
+    wanted = [("backbone as it was", 0)]
+    wanted += [(title, many) for title, _ in METHODS.values() for many in (0, 1, 2)]
+    assert [(one.method, one.segments) for one in found] == wanted
+    for one in found:
+        assert list(one.records) == [0, 1]
+        assert {read.point.segments for read in one.records.values()} == {max(one.segments, 1)}
+
+
+def test_the_table_holds_the_numbers_of_the_records() -> None:
+    found = adaptations(records())
+    row = adaptation_table(found).rows[-1]
+    plain = adaptation_rows(found)[-2:]
+    assert row[2].number == plain[0]["trainable_parameters"] == 100_000
+    assert row[3].number == pytest.approx(sum(one["loss_nats"] for one in plain) / 2, abs=1e-5)
+    assert row[6].text == ", ".join(f"{one['bits_per_byte']:.4f}" for one in plain)
+    assert row[7].number == plain[0]["trained_peak_bytes"]
+    assert row[8].number == pytest.approx(plain[0]["step_seconds"])
+
+
+def test_what_was_not_looked_at_is_said() -> None:
+    blind = [replace(one, model=replace(one.model, trained_peak_bytes=None)) for one in records()]
+    assert {row[7].text for row in adaptation_table(adaptations(blind)).rows} == {"-"}
+
+
+def test_the_interval_of_bits_is_that_of_nats_in_another_unit() -> None:
+    whole = records()[0].whole
+    bits, low, high = bits_interval(whole)
+    nats = mean_interval(whole)
+    assert bits == pytest.approx(whole.bits_per_byte)
+    assert (low / bits, high / bits) == pytest.approx((nats.low / nats.mean, nats.high / nats.mean))
+
+
+def test_all_hold() -> None:
+    found = claims(records())
+    assert {claim.outcome for claim in found.values()} == {"pass"}
+    assert len(found) == 6
+    assert found["parallel adapter: memory is lower than none"].paper == "perplexity 41.43 to 10.31"
+    last = found["parallel adapter + LoRA: two segments are no worse than one"]
+    assert last.paper == "perplexity 7.30 to 6.97"
+    assert experiment.answer(list(found.values())) == (
+        "Memory lowers the loss in 3 of 3 ways of adapting, a second segment is no worse in 3 of "
+        "3 ways of adapting"
+    )
+
+
+@pytest.mark.parametrize(
+    ("segments", "fails"),
+    [
+        (1, "LoRA: memory is lower than none"),
+        (2, "LoRA: two segments are no worse than one"),
+    ],
+)
+def test_one_seed_on_the_wrong_side_fails(segments: int, fails: str) -> None:
+    def more(record: LanguageRecord) -> float:
+        worse = {1: 0.1, 2: 0.18}[segments]
+        return worse * (record.model.name == f"latex-lora-rmt-{segments}-1")
+
+    found = claims(shifted(records(), more))
+    assert {text for text, claim in found.items() if claim.outcome == "fail"} == {fails}
+    assert "in 2 of 3 ways" in experiment.answer(list(found.values()))
+
+
+def test_without_memory_nothing_can_be_told() -> None:
+    found = claims([one for one in records() if not one.model.memory_tokens])
+    assert {claim.outcome for claim in found.values()} == {"not measurable"}
+    assert "no way of adapting" in experiment.answer(list(found.values())).lower()
+
+
+def test_models_read_at_other_lengths_only_are_refused() -> None:
+    with pytest.raises(BadInput, match="expected models read at the length of their training"):
+        adaptations([language(1, trained_segments=2)])
+
+
+def test_from_records(rmtscale, tmp_path) -> None:
+    path, out = tmp_path / "records.jsonl", tmp_path / "out"
+    path.write_text("".join(one.to_line() + "\n" for one in records()))
+    done = rmtscale("reproduce", "table-1", "--records", str(path), "--out", str(out))
+    assert done.code == 0, done.err
+    assert "pass: all 6 claims hold" in done.out
+    assert {file.name for file in out.iterdir()} == {"table-1.csv", "records.jsonl", "README.md"}
+    assert (out / "table-1.csv").read_text().count("\n") == 1 + 2 * 10
+    assert "| parallel adapter + LoRA | 2 |" in (out / "README.md").read_text()

@@ -1,0 +1,221 @@
+"""Figures and tables of language models hold the numbers of the records."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_language import proofs, study
+
+from rmtscale.report.figures import cost_quality, figure_7, figure_8, figure_9, figure_12
+from rmtscale.report.figures.cost_quality import KINDS, Choice, choices, frontier, log_ticks
+from rmtscale.report.figures.language import Published, bits, limits
+from rmtscale.report.language import InputSize, input_sizes, mean_curve, mean_over_seeds
+from rmtscale.report.language_tables import cost_table, losses_table, proofs_table
+
+
+@pytest.fixture(scope="module")
+def size() -> InputSize:
+    (one,) = input_sizes(study((128,), trained=(1, 2, 7), counts=(1, 2, 4, 7, 32)))
+    return one
+
+
+def drawn(axes: Any) -> list[dict[float, float]]:
+    """The points of all lines."""
+    return [
+        dict(zip(map(float, line.get_xdata()), map(float, line.get_ydata()), strict=True))
+        for line in axes.lines
+    ]
+
+
+def test_figure_7_shows_means_seeds_and_baselines(size: InputSize) -> None:
+    published = Published(128, 1.0, {2: {1: 0.9, 2: 0.8, 99: 0.5}})
+    figure = figure_7.draw([size], {128: published}, "what it says")
+    losses, changes, paper = figure.axes[:3]
+    for runs in size.rmt.values():
+        assert pytest.approx(mean_curve(runs, bits)) in drawn(losses)
+        for curve in runs.values():
+            assert {count: bits(one) for count, one in curve.items()} in drawn(losses)
+    heights = {line.get_ydata()[0] for line in losses.lines if len(set(line.get_ydata())) == 1}
+    assert heights >= {mean_over_seeds(one, bits) for one in size.contexts.values()}
+    shares = figure_7.change(size.rmt[7], size.own)
+    assert pytest.approx({n: 100 * mean for n, (mean, _, _) in shares.items()}) in drawn(changes)
+    # Segments that none of ours read are not drawn.
+    assert pytest.approx({1: -10.0, 2: -20.0}) in drawn(paper)
+    assert "what it says" in figure.get_suptitle()
+
+
+def test_a_size_without_counterpart_has_no_third_row(size: InputSize) -> None:
+    assert len(figure_7.draw([size], {}).axes) == 2
+
+
+def test_changes_are_paired_with_the_baseline(size: InputSize) -> None:
+    mean, low, high = figure_7.change(size.rmt[7], size.own)[7]
+
+    def loss(record: Any) -> float:
+        return record.whole.mean_nats
+
+    read = {seed: curve[7] for seed, curve in size.rmt[7].items()}
+    own = mean_over_seeds(size.own, loss)
+    assert mean == pytest.approx(mean_over_seeds(read, loss) / own - 1)
+    assert low < mean < high < 0
+
+
+def test_figure_8_shows_every_position(size: InputSize) -> None:
+    (axes,) = figure_8.draw([size]).axes
+    shown = drawn(axes)
+    for reader in figure_8.readers(size):
+        losses = figure_8.mean_positions(reader.records)
+        assert dict(enumerate(losses, 1)) in shown
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[:3] == [
+        "no memory, context 4: 2.12 MFLOP",
+        "memory, 2 segments: 4.23 MFLOP",
+        "memory, 7 segments: 14.8 MFLOP",
+    ]
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=300))
+def test_bins_hold_every_position_once(losses: list[float]) -> None:
+    middles, means = figure_8.smoothed(losses)
+    assert middles == sorted(middles)
+    assert 1 <= middles[0] <= middles[-1] <= len(losses)
+    assert min(losses) - 1e-9 <= min(means) <= max(means) <= max(losses) + 1e-9
+    # The first positions stand alone; a bin further on is a third of a doubling.
+    assert means[0] == losses[0]
+
+
+def test_a_bin_is_the_mean_of_its_positions() -> None:
+    middles, means = figure_8.smoothed([float(at) for at in range(1, 65)])
+    # Edges, by hand: 2**(k / 3) without repeats, cut to whole numbers.
+    assert middles[-1] == 64
+    last = list(range(50, 64))
+    assert means[-2] == pytest.approx(sum(last) / len(last))
+    assert middles[-2] == pytest.approx(math.sqrt(50 * 63))
+
+
+def test_figure_9_shows_perplexities_and_what_a_lemma_is_worth() -> None:
+    found = figure_9.provers(proofs())
+    figure = figure_9.draw(found)
+    whole, last, names, worth = figure.axes[:4]
+    for one in found:
+        for axes, part in ((whole, "all"), (last, "last-segment")):
+            for curve in one.runs.values():
+                points = {n: record.parts[part].perplexity for n, record in curve.items()}
+                assert points in drawn(axes)
+        means = {n: mean for n, (mean, _, _) in figure_9.worth(one.runs).items()}
+        assert means in drawn(worth)
+    longest = found[-1].runs[0]
+    for part in ("names", "names-without"):
+        assert {n: one.parts[part].mean_nats for n, one in longest.items()} in drawn(names)
+
+
+def test_figure_12_has_one_scale_in_a_row(size: InputSize) -> None:
+    published = {
+        way: Published(128, 1.0, {2: {1: 0.9, 2: low}})
+        for way, low in (("fixed", 0.6), ("mixing", 0.8))
+    }
+    figure = figure_12.draw({"fixed": size, "mixing": size}, published)
+    ours, others = figure.axes[:2], figure.axes[2:]
+    for pair in (ours, others):
+        assert pair[0].get_ylim() == pair[1].get_ylim()
+    assert {1: 0.9, 2: 0.6} in drawn(others[0])
+    assert len(figure_12.draw({"fixed": size, "mixing": size}, {}).axes) == 2
+
+
+def test_in_a_stream_a_block_costs_one_segment(size: InputSize) -> None:
+    found = choices(size)
+    by_kind = {kind: {one.size: one for one in found if one.kind == kind} for kind in KINDS}
+    assert list(by_kind[KINDS[0]]) == list(size.contexts)
+    assert list(by_kind[KINDS[1]]) == [1, 2, 4, 7]
+    assert list(by_kind[KINDS[2]]) == [2, 4, 7]
+    for count, one in by_kind[KINDS[2]].items():
+        anew, first = by_kind[KINDS[1]][count], by_kind[KINDS[1]][1]
+        assert (one.loss_nats, one.flops, one.seconds) == (
+            anew.loss_nats,
+            first.flops,
+            first.seconds,
+        )
+    record = size.rmt[7][0][4]
+    assert by_kind[KINDS[1]][4].flops == record.forward_flops / 124
+    assert by_kind[KINDS[0]][128].seconds == pytest.approx(
+        mean_over_seeds(size.contexts[128], lambda one: one.seconds / (240 * 124))
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12
+    )
+)
+def test_the_frontier_is_what_nobody_beats(numbers: list[tuple[int, int, int]]) -> None:
+    found = [Choice(KINDS[0], 1, loss, flops, seconds) for loss, flops, seconds in numbers]
+    for cost in ("flops", "seconds"):
+        best = frontier(found, cost)
+
+        def price(one: Choice, cost: str = cost) -> float:
+            return getattr(one, cost)
+
+        for one in found:
+            beaten = any(
+                other.loss_nats <= one.loss_nats
+                and price(other) <= price(one)
+                and (other.loss_nats, price(other)) != (one.loss_nats, price(one))
+                for other in found
+            )
+            places = {(other.loss_nats, price(other)) for other in best}
+            assert ((one.loss_nats, price(one)) in places) is not beaten
+        assert len({(one.loss_nats, price(one)) for one in best}) == len(best)
+
+
+def test_the_picture_of_costs_shows_the_numbers_of_the_table(size: InputSize) -> None:
+    left, right = cost_quality.draw([size]).axes
+    shown = {
+        (float(x), float(y))
+        for axes in (left, right)
+        for line in axes.lines
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    }
+    for row in cost_table(size).rows:
+        flops, seconds, loss = (cell.number for cell in row[1:4])
+        assert (flops, loss) in shown
+        assert (seconds, loss) in shown
+    best = {row[0].text for row in cost_table(size).rows if "FLOPs, stream" in row[4].text}
+    assert "no memory, context 900" in best
+    assert any("in a stream" in name for name in best)
+
+
+@given(st.floats(1e-9, 1e12), st.floats(1.0, 1e4))
+def test_ticks_are_round_and_apart(low: float, ratio: float) -> None:
+    ticks = log_ticks(low, low * ratio)
+    assert all(low * 0.9 <= tick <= low * ratio * 1.1 for tick in ticks)
+    steps = [math.log(b / a) for a, b in pairwise(ticks)]
+    assert all(step >= max(math.log(ratio), 0.3) / 6 - 1e-9 for step in steps)
+
+
+def test_limits_hold_what_is_known_and_cut_what_breaks_down() -> None:
+    low, high = limits([1.0, 2.0], [1.5, 9.0])
+    assert low < 1.0
+    assert 2.3 < high < 2.5
+    assert limits([1.0, 2.0], [2.1])[1] == pytest.approx(2.1 + 0.06 * 1.1)
+    assert limits([1.0, math.nan])[0] < 1.0
+
+
+def test_tables_hold_the_numbers_of_the_records(size: InputSize) -> None:
+    table = losses_table(size)
+    assert table.columns == ("segments read", "trained on 1", "trained on 2", "trained on 7")
+    for row in table.rows:
+        for runs, cell in zip(size.rmt.values(), row[1:], strict=True):
+            assert cell.number == pytest.approx(mean_curve(runs, bits)[int(row[0].number or 0)])
+    assert "no memory, context 900: 0.7188 (4.46)." in table.note
+    found = figure_9.provers(proofs(trained=(2,)))
+    rows = proofs_table(found).rows
+    assert [row[0].text for row in rows[::6]] == ["no memory, trained on 2", "memory, trained on 2"]
+    record = found[1].runs[0][2]
+    assert rows[7][4].number == pytest.approx(
+        (record.parts["names"].mean_nats + found[1].runs[1][2].parts["names"].mean_nats) / 2
+    )
