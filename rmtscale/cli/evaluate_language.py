@@ -137,11 +137,12 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
         )
     settings, trained = checkpoint.settings, checkpoint.trained
     first = records[0]
+    of = "documents" if len(first.parts) == 1 else "source files"
     write_text(
         f"{settings.task}, trained on {trained.segments} segments of {settings.segment_size}, "
         f"{settings.memory_tokens} memory tokens (step {format_tokens(trained.step)}); "
         f"{first.point.text}: {format_tokens(first.point.samples)} samples of "
-        f"{format_tokens(sum(count > 0 for count in first.whole.tokens))} documents"
+        f"{format_tokens(sum(count > 0 for count in first.whole.tokens))} {of}"
     )
     columns = ["seg.", "tokens", "loss", "95 %", "perpl.", "bits/B", "tokens/s", "peak"]
     write_table(columns, rows)

@@ -163,11 +163,11 @@ def test_bad_input(evaluate, run, more, words):
     assert not (run / "last" / "evaluation.jsonl").exists()
 
 
-def test_the_text_it_was_trained_on_is_not_here(rmtscale, run, tmp_path, monkeypatch):
+def test_the_text_it_was_trained_on_is_not_here(rmtscale, run, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = rmtscale("evaluate", str(run / "last"), "--device", "cpu")
     assert done.code == 2
-    assert "text 'text0', which it was trained on, is not here: expected --text" in done.err
+    assert f"text {text.name!r}, which it was trained on, is not here: expected" in done.err
 
 
 def broken(folder: Path, **changed) -> Path:

@@ -126,9 +126,9 @@ def test_going_on_ends_with_the_same_losses(text, cache, whole, tmp_path):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_a_checkpoint_is_whole(whole):
+def test_a_checkpoint_is_whole(whole, text):
     kept = load_language_checkpoint(whole / LAST)
-    assert kept.settings.text == "text0"
+    assert kept.settings.text == text.name
     assert kept.trained.step == 24
     assert kept.trained.tokens == sum(one.tokens for one in read_metrics(whole / METRICS))
     assert kept.trained.flops == sum(one.flops for one in read_metrics(whole / METRICS))
