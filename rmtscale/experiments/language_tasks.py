@@ -9,7 +9,6 @@ same order (``history_tokens``); only what the model sees before a target differ
 ``latex-512-...``                     the longer input
 ``lean-rmt-4-0``                      theorems, trained on 2 to 4 segments
 ``lean-apart-0``, ``lean-beside-0``   no memory, two segments: apart, and in one pass
-``lean-next-0``                       no memory, the statement right before the proof
 ``prose-backbone-0``, ``adapt-...-0``  Table 1: a backbone of prose, then LaTeX
 ====================================  ==========================================================
 
@@ -145,7 +144,7 @@ def _family(
 
 
 def lean(seed: int) -> dict[str, LanguageSettings]:
-    """Theorems and proofs: RMT by segments, and three models without memory."""
+    """Theorems and proofs: RMT by segments, and two models without memory."""
     return _theorems(replace(_LEAN, seed=seed), "lean", LEAN_TRAINED)
 
 
@@ -158,9 +157,6 @@ def _theorems(
     found = {f"{name}-rmt-{count}-{base.seed}": replace(base, segments=count) for count in trained}
     apart = replace(base, memory_tokens=0, segment_size=text, segments=2)
     found[f"{name}-apart-{base.seed}"] = apart
-    found[f"{name}-next-{base.seed}"] = replace(
-        apart, task_options={**base.task_options, "order": "statement-last"}
-    )
     found[f"{name}-beside-{base.seed}"] = replace(
         apart, segment_size=2 * text, segments=1, start_segments=1
     )
