@@ -82,6 +82,28 @@ REFERENCES = (
         used_for="parallel adapter",
     ),
     Reference(
+        key="Hu et al. 2022",
+        authors="Hu, Edward J. and Shen, Yelong and Wallis, Phillip and others",
+        title="LoRA: Low-Rank Adaptation of Large Language Models",
+        venue="International Conference on Learning Representations",
+        arxiv="2106.09685",
+        used_for="LoRA in the query and value projections",
+    ),
+    Reference(
+        key="Cochran 1977",
+        authors="Cochran, William G.",
+        title="Sampling Techniques, third edition",
+        venue="John Wiley & Sons",
+        used_for="intervals of losses over documents (equation 6.12)",
+    ),
+    Reference(
+        key="Abramowitz & Stegun 1964",
+        authors="Abramowitz, Milton and Stegun, Irene A.",
+        title="Handbook of Mathematical Functions",
+        venue="National Bureau of Standards",
+        used_for="quantiles of Student's t (equation 26.7.5)",
+    ),
+    Reference(
         key="Wijmans et al. 2024",
         authors="Wijmans, Erik and Huval, Brody and Hertzberg, Alexander and others",
         title="Cut Your Losses in Large-Vocabulary Language Models",
