@@ -38,7 +38,8 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
     device = find_device(how.device)
     store = LanguageStore(how.runs / "evaluation.jsonl")
     records: list[LanguageRecord] = []
-    for name, settings in wanted.recipes.items():
+    for name, segments in wanted.read.items():
+        settings = wanted.recipes[name]
 
         def observe(record: LanguageRecord, known: bool, where: str = name) -> None:
             if not known:
@@ -49,11 +50,11 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
 
         asked = LanguageEvaluation(
             name=name,
-            segments=wanted.read[name],
+            segments=segments,
             samples=wanted.samples,
             history_tokens=wanted.history_tokens[name],
             batch_size=wanted.batch_size,
-            text=wanted.text or settings.text,
+            text=settings.text,
             precision="fp32" if device.type == "cpu" else settings.precision,
         )
         checkpoint = load_language_checkpoint(how.runs / name / LAST, settings.task)

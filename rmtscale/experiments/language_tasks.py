@@ -1,23 +1,26 @@
 """The trainings behind Figures 7, 8, 9, 12 and Table 1: each a named recipe, all settings here.
 
-What a curve is compared with has the same steps, batch, seed, tokenizer and the same targets in the
-same order (``history_tokens``); only what the model sees before a target differs.
+Each begins with an ordinary language model of long inputs, trained here on the same text, as the
+paper begins with GPT-2. What a curve is compared with has the same steps, batch, seed, tokenizer
+and the same targets in the same order (``history_tokens``); only what the model sees before a
+target differs.
 
-====================================  ==========================================================
-``latex-128-context-744-0``           no memory, 744 tokens of true context before the block
-``latex-128-rmt-4-mixing-0``          RMT trained on 1 to 4 segments, mixed; ``fixed``: 1, 2, 3, 4
-``latex-512-...``                     the longer input
-``lean-rmt-4-0``                      theorems, trained on 2 to 4 segments
-``lean-apart-0``, ``lean-beside-0``   no memory, two segments: apart, and in one pass
-``prose-backbone-0``, ``adapt-...-0``  Table 1: a backbone of prose, then LaTeX
-====================================  ==========================================================
+=====================================  =========================================================
+``latex-start-0``                      the language model that the next two kinds begin with
+``latex-128-context-672-0``            no memory, 672 tokens of true context before the block
+``latex-128-rmt-4-mixing-0``           RMT trained on 1 to 4 segments, mixed, or ``fixed``
+``latex-512-...``                      the longer input
+``lean-start-0``, ``lean-rmt-4-0``     theorems, trained on 2 to 4 segments
+``lean-apart-0``, ``lean-beside-0``    no memory, two segments: apart, and in one pass
+``prose-backbone-0``, ``adapt-...-0``  Table 1: a language model of prose, then LaTeX
+=====================================  =========================================================
 
 A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,10 +28,12 @@ from rmtscale.errors import BadInput, quoted_list
 from rmtscale.training.language_settings import LEMMA_PROOF, LanguageSettings
 
 SEEDS = (0, 1)
-MEMORY_TOKENS = 2
-CONTEXTS = {128: (4, 124, 372, 744), 512: (4, 508, 1524)}
-"""True context of the models without memory, by input size: 4 fill the same input, the others are
-the text of 1, 3 and 6 segments before the block."""
+MEMORY_TOKENS = 8
+"""The paper has 2, of the width of GPT-2: as many numbers as 6 of ours. From random initialisation
+2 learn to carry next to nothing in the time there is."""
+BEFORE = {128: (1, 3, 6), 512: (1, 3)}
+"""True context of the models without memory, in blocks, by input size; one model more has what
+fills the input of an RMT."""
 TRAINED = {128: (1, 2, 4, 7), 512: (1, 2, 4)}
 """Segments that RMT is trained on, by input size."""
 READ = (1, 2, 4, 8, 16, 32)
@@ -36,14 +41,27 @@ READ = (1, 2, 4, 8, 16, 32)
 LEAN_TRAINED = (2, 4, 6)
 LEAN_READ = (1, 2, 3, 4, 6, 8, 12)
 
-_LATEX = LanguageSettings(
+_START = LanguageSettings(
+    # An ordinary language model of long inputs, as the paper's GPT-2 is one: all tokens scored.
     text="latex",
     tokenizer="latex-4096",
-    memory_tokens=MEMORY_TOKENS,
-    steps=4000,
-    stage_steps=250,
+    segment_size=2048,
+    memory_tokens=0,
+    segments=1,
+    history_tokens=0,
+    batch_size=4,
+    steps=8000,
     keep_stages=False,
     validate_every=1000,
+)
+_LATEX = replace(
+    _START,
+    memory_tokens=MEMORY_TOKENS,
+    history_tokens=None,
+    steps=2000,
+    stage_steps=150,
+    warmup_steps=100,
+    learning_rate=5e-4,
 )
 _LEAN = replace(
     _LATEX,
@@ -51,20 +69,19 @@ _LEAN = replace(
     text="lean",
     tokenizer="lean-4096",
     segment_size=256,
-    memory_tokens=4,
-    batch_size=32,
+    segments=2,
     start_segments=2,
+    batch_size=32,
 )
-_QUICK = LanguageSettings(
+_QUICK_START = replace(
+    _START,
     text="python",
+    tokenizer=None,
     vocabulary_size=512,
     backbone="gpt-neox-tiny",
-    segment_size=36,
-    memory_tokens=MEMORY_TOKENS,
-    segments=1,
-    batch_size=32,
+    segment_size=192,
+    batch_size=8,
     steps=240,
-    stage_steps=40,
     warmup_steps=20,
     learning_rate=3e-3,
     ema_decay=0.98,
@@ -72,16 +89,19 @@ _QUICK = LanguageSettings(
     log_every=20,
     validate_every=120,
     validation_samples=64,
-    keep_stages=False,
+)
+_QUICK = replace(
+    _QUICK_START,
+    segment_size=40,
+    memory_tokens=4,
+    history_tokens=None,
+    batch_size=32,
+    steps=120,
+    stage_steps=20,
+    learning_rate=2e-3,
 )
 _QUICK_LEAN = replace(
-    _QUICK,
-    task=LEMMA_PROOF,
-    segment_size=200,
-    batch_size=8,
-    start_segments=2,
-    segments=2,
-    steps=160,
+    _QUICK, task=LEMMA_PROOF, segment_size=204, batch_size=8, start_segments=2, segments=2
 )
 
 
@@ -92,9 +112,7 @@ class LanguagePlan:
     recipes: dict[str, LanguageSettings]
     """In the order they are trained: what another begins with comes first."""
     read: dict[str, tuple[int, ...]]
-    """Segments each is evaluated on."""
-    text: str | None
-    """What all of them are evaluated on; None is what each was trained on."""
+    """Segments each is evaluated on; what others begin with is not."""
     history_tokens: dict[str, int | None]
     """Language modelling: text before each target; the same for what is compared."""
     samples: int
@@ -116,105 +134,106 @@ def recipes() -> dict[str, LanguageSettings]:
 
 def latex(size: int, seed: int) -> dict[str, LanguageSettings]:
     """All trainings of one input size: without memory by context, RMT by segments, both ways."""
+    start = {f"latex-start-{seed}": replace(_START, seed=seed)}
     base = replace(_LATEX, segment_size=size, batch_size=8192 // size, seed=seed)
-    return _family(base, f"latex-{size}", CONTEXTS[size], TRAINED[size])
+    return start | _family(base, start, f"latex-{size}", BEFORE[size], TRAINED[size])
+
+
+def quick_latex() -> dict[str, LanguageSettings]:
+    """The same shape at toy size."""
+    start = {"quick-start-0": _QUICK_START}
+    return start | _family(_QUICK, start, "quick-text", (2,), (1, 2, 3))
 
 
 def _family(
-    base: LanguageSettings, name: str, contexts: tuple[int, ...], trained: tuple[int, ...]
+    base: LanguageSettings,
+    start: Iterable[str],
+    name: str,
+    before: tuple[int, ...],
+    trained: tuple[int, ...],
 ) -> dict[str, LanguageSettings]:
-    """Trainings that score the same targets, with these contexts and numbers of segments."""
-    block = base.segment_tokens
-    history = max(*contexts, (max(trained) - 1) * block)
-    base = replace(base, block_tokens=block, history_tokens=history)
+    """Trainings that score the same targets, with these blocks of context or segments."""
+    block, seed = base.segment_tokens, base.seed
+    contexts = (base.segment_size - block, *(count * block for count in before))
+    base = replace(
+        base,
+        init_from=next(iter(start)),
+        block_tokens=block,
+        history_tokens=max(*contexts, (max(trained) - 1) * block),
+    )
     found = {}
     for context in contexts:
-        found[f"{name}-context-{context}-{base.seed}"] = replace(
-            base, memory_tokens=0, segment_size=context + block, segments=1
-        )
+        found[f"{name}-context-{context}-{seed}"] = without_memory(base, context + block)
     for count in trained:
-        for mixing in (True, False):
-            if count == 1 and not mixing:
+        for way in ("mixing", "fixed"):
+            if count == 1 and way == "fixed":
                 continue  # one segment can be mixed with nothing
-            way = "mixing" if mixing else "fixed"
-            found[f"{name}-rmt-{count}-{way}-{base.seed}"] = replace(
-                base, segments=count, mixing=mixing
+            found[f"{name}-rmt-{count}-{way}-{seed}"] = replace(
+                base, segments=count, mixing=way == "mixing"
             )
     return found
 
 
+def without_memory(base: LanguageSettings, segment_size: int) -> LanguageSettings:
+    """One pass over so much."""
+    return replace(base, memory_tokens=0, segment_size=segment_size, segments=1, start_segments=1)
+
+
 def lean(seed: int) -> dict[str, LanguageSettings]:
     """Theorems and proofs: RMT by segments, and two models without memory."""
-    return _theorems(replace(_LEAN, seed=seed), "lean", LEAN_TRAINED)
+    return _theorems(replace(_LEAN, seed=seed), _START.steps // 2, "lean", LEAN_TRAINED)
+
+
+def quick_lean() -> dict[str, LanguageSettings]:
+    """Functions of the standard library in the place of theorems."""
+    return _theorems(_QUICK_LEAN, _QUICK_START.steps, "quick-lemma", (2, 3))
 
 
 def _theorems(
-    base: LanguageSettings, name: str, trained: tuple[int, ...]
+    base: LanguageSettings, start_steps: int, name: str, trained: tuple[int, ...]
 ) -> dict[str, LanguageSettings]:
-    text = base.segment_tokens
+    text, seed = base.segment_tokens, base.seed
     # The same theorems for all, whatever a model reads at once.
     base = replace(base, task_options={"most_tokens": text})
-    found = {f"{name}-rmt-{count}-{base.seed}": replace(base, segments=count) for count in trained}
-    apart = replace(base, memory_tokens=0, segment_size=text, segments=2)
-    found[f"{name}-apart-{base.seed}"] = apart
-    found[f"{name}-beside-{base.seed}"] = replace(
-        apart, segment_size=2 * text, segments=1, start_segments=1
+    first = f"{name}-start-{seed}"
+    begun = replace(
+        without_memory(base, 2 * text), steps=start_steps, learning_rate=_START.learning_rate
     )
+    base = replace(base, init_from=first)
+    found = {first: begun}
+    for count in trained:
+        found[f"{name}-rmt-{count}-{seed}"] = replace(base, segments=count)
+    found[f"{name}-apart-{seed}"] = replace(base, memory_tokens=0, segment_size=text)
+    found[f"{name}-beside-{seed}"] = without_memory(base, 2 * text)
     return found
 
 
 def adapted(seed: int) -> dict[str, LanguageSettings]:
     """Table 1: a backbone trained on prose, then what is added to it, trained on LaTeX."""
-    base = replace(_LATEX, seed=seed)
-    return _adaptations(base, "prose", "adapt", lora_rank=8, adapter_width=32, text="prose")
-
-
-def _adaptations(
-    base: LanguageSettings,
-    source: str,
-    name: str,
-    *,
-    lora_rank: int,
-    adapter_width: int,
-    text: str,
-) -> dict[str, LanguageSettings]:
-    block = base.segment_tokens
-    base = replace(base, block_tokens=block, history_tokens=max(2 * MEMORY_TOKENS, block))
-    plain = replace(base, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
-    before, seed = f"{source}-backbone-{base.seed}", base.seed
-    shorter = replace(base, steps=base.steps // 2, init_from=before, adapter_width=adapter_width)
-    alone = replace(shorter, memory_tokens=0, segment_size=2 * MEMORY_TOKENS + block, segments=1)
-    one, two = replace(shorter, segments=1), replace(shorter, segments=2)
-    return {
-        before: replace(plain, text=text),
-        f"{name}-adapter-{seed}": alone,
-        f"{name}-adapter-lora-{seed}": replace(alone, lora_rank=lora_rank),
-        f"{name}-adapter-rmt-1-{seed}": one,
-        f"{name}-adapter-lora-rmt-1-{seed}": replace(one, lora_rank=lora_rank),
-        f"{name}-adapter-lora-rmt-2-{seed}": replace(two, lora_rank=lora_rank),
-    }
-
-
-def quick_latex() -> dict[str, LanguageSettings]:
-    """The same shape at toy size."""
-    return _family(_QUICK, "quick-text", (4, 64), (1, 2, 3))
-
-
-def quick_lean() -> dict[str, LanguageSettings]:
-    """Functions of the standard library in the place of theorems."""
-    return _theorems(_QUICK_LEAN, "quick-lemma", (2, 3))
+    start = {f"prose-backbone-{seed}": replace(_START, text="prose", seed=seed)}
+    return start | _adaptations(replace(_LATEX, seed=seed), start, "adapt", 8, 32)
 
 
 def quick_adapted() -> dict[str, LanguageSettings]:
     """Table 1 at toy size."""
-    return _adaptations(
-        replace(_QUICK, steps=120),
-        "quick-source",
-        "quick-adapt",
-        lora_rank=2,
-        adapter_width=8,
-        text="python",
+    start = {"quick-backbone-0": _QUICK_START}
+    return start | _adaptations(_QUICK, start, "quick-adapt", 2, 8)
+
+
+def _adaptations(
+    base: LanguageSettings, start: Iterable[str], name: str, lora_rank: int, adapter_width: int
+) -> dict[str, LanguageSettings]:
+    block, seed = base.segment_tokens, base.seed
+    base = replace(
+        base, init_from=next(iter(start)), block_tokens=block, history_tokens=block, segments=1
     )
+    found = {}
+    for words, lora in (("adapter", None), ("adapter-lora", lora_rank)):
+        one = replace(base, adapter_width=adapter_width, lora_rank=lora)
+        found[f"{name}-{words}-{seed}"] = without_memory(one, base.segment_size)
+        found[f"{name}-{words}-rmt-1-{seed}"] = one
+        found[f"{name}-{words}-rmt-2-{seed}"] = replace(one, segments=2)
+    return found
 
 
 def plan(
@@ -264,15 +283,15 @@ def plan(
             )
         start = None if one.init_from is None else str(runs / one.init_from / LAST)
         ready[name] = replace(one, text=source or one.text, init_from=start)
-    read = {name: _read(one, quick=quick) for name, one in ready.items()}
+    begun_with = {one.init_from for one in found.values()}
+    asked = {name: one for name, one in ready.items() if name not in begun_with}
+    read = {name: _read(one, quick=quick) for name, one in asked.items()}
     history = {
-        name: None if one.task == LEMMA_PROOF else _longest(ready, read, one.scored_tokens)
-        for name, one in ready.items()
+        name: None if one.task == LEMMA_PROOF else _longest(asked, read, one.scored_tokens)
+        for name, one in asked.items()
     }
-    # A backbone of prose is asked what it makes of the text that it is adapted to.
-    text = next(reversed(ready.values())).text if figure == "table-1" else None
     samples, batch_size = (64, 32) if quick else (2048, 256)
-    return LanguagePlan(ready, read, text, history, samples, batch_size)
+    return LanguagePlan(ready, read, history, samples, batch_size)
 
 
 def _longest(

@@ -14,40 +14,53 @@ FIGURES = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
 
 
 def families() -> dict[str, list[str]]:
-    """Recipes that one figure compares, by what they have in common."""
+    """Recipes that one figure compares, by what they begin with and how much they score."""
     found: dict[str, list[str]] = {}
-    for name in recipes():
-        kind, second, *_ = name.split("-")
-        family = f"{kind}-{second}" if kind in ("latex", "quick") else kind
-        found.setdefault(f"{family} {name.rsplit('-', 1)[1]}", []).append(name)
+    for name, one in recipes().items():
+        if one.init_from is not None:
+            size = f", {one.scored_tokens}" if one.task == "language-modeling" else ""
+            found.setdefault(f"{one.init_from}{size}", []).append(name)
     return found
 
 
 @pytest.mark.parametrize("names", families().values(), ids=families())
 def test_the_same_tokens_steps_and_tokenizer(names):
+    assert len(names) >= 4
     known = [recipes()[name] for name in names]
     for field in ("steps", "batch_size", "seed", "tokenizer", "text", "learning_rate", "backbone"):
         assert len({getattr(one, field) for one in known}) == 1, field
+    start = recipes()[known[0].init_from]
+    assert (start.backbone, start.tokenizer, start.seed) == (
+        known[0].backbone,
+        known[0].tokenizer,
+        known[0].seed,
+    )
     if known[0].task == "language-modeling":
         assert len({one.scored_tokens for one in known}) == 1
         assert len({one.least_history_tokens for one in known}) == 1
         reads = [one.segments * one.segment_tokens - one.scored_tokens for one in known]
         assert max(reads) <= known[0].least_history_tokens
+    else:
+        assert len({one.task_options["most_tokens"] for one in known}) == 1
 
 
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("figure", FIGURES)
 def test_plans(figure, quick):
     wanted = plan(figure, quick=quick, texts=TEXTS, runs=Path("runs"))
-    assert wanted.recipes.keys() == wanted.read.keys() == wanted.history_tokens.keys()
+    assert wanted.read.keys() == wanted.history_tokens.keys()
     order = list(wanted.recipes)
+    begun_with = set()
     for name, one in wanted.recipes.items():
         if one.init_from is not None:
             first = Path(one.init_from).parent.name
+            begun_with.add(first)
             assert order.index(first) < order.index(name)
-        history = wanted.history_tokens[name]
+    assert wanted.read.keys() == wanted.recipes.keys() - begun_with
+    for name, segments in wanted.read.items():
+        one, history = wanted.recipes[name], wanted.history_tokens[name]
         assert (history is None) == (one.task == "lemma-proof")
-        needed = max(wanted.read[name]) * one.segment_tokens - one.scored_tokens
+        needed = max(segments) * one.segment_tokens - one.scored_tokens
         assert history is None or history >= needed
     seeds = {one.seed for one in wanted.recipes.values()}
     assert seeds == ({0} if quick else set(SEEDS))
@@ -57,9 +70,9 @@ def test_plans(figure, quick):
 def test_the_baseline_of_the_same_input_size():
     found = recipes()
     for size in (128, 512):
-        base, rmt = found[f"latex-{size}-context-4-0"], found[f"latex-{size}-rmt-2-mixing-0"]
+        base, rmt = found[f"latex-{size}-context-16-0"], found[f"latex-{size}-rmt-2-mixing-0"]
         assert base.segment_size == rmt.segment_size == size
-        assert base.scored_tokens == rmt.scored_tokens == size - 4
+        assert base.scored_tokens == rmt.scored_tokens == size - 16
 
 
 def test_what_a_plan_refuses():
