@@ -113,7 +113,8 @@ def check_claims(records: Sequence[LanguageRecord], paper: Mapping[int, Publishe
     for size in sizes:
         name, beside = size_name(size, sizes), counterpart(size, paper)
         claims += [
-            _one_extra(name, size, beside),
+            _one_extra(f"{name}: with one extra segment below no memory", size, size.own, beside),
+            *_below_the_block_alone(name, size, beside),
             _first_brings_most(name, size, beside),
             *_holds_far(name, size, beside),
             _holds_at_longest(name, size, beside),
@@ -155,13 +156,23 @@ def first_share(losses: Mapping[int, float]) -> float | None:
     return (losses[1] - losses[2]) / best if best > 0 else None
 
 
-def _one_extra(name: str, size: InputSize, paper: Published | None) -> Claim:
-    text = f"{name}: with one extra segment below the same model without memory, equal steps"
+def _below_the_block_alone(name: str, size: InputSize, paper: Published | None) -> Iterator[Claim]:
+    """The paper's baseline, which wastes the positions that memory takes; ours fills them."""
+    alone = size.contexts.get(0)
+    if alone is not None and alone is not size.own:
+        text = f"{name}: with one extra segment below no memory and no context"
+        yield _one_extra(text, size, alone, paper)
+
+
+def _one_extra(
+    text: str, size: InputSize, baseline: Mapping[int, LanguageRecord], paper: Published | None
+) -> Claim:
+    """Reading two segments less the baseline, both after as many steps."""
     said = "yes"
     if paper is not None:
         said = f"{format_percent(paper.changes(max(paper.curves))[2], signed=True)} of the loss"
     read = list(_trained(size, 2))
-    steps = {record.model.trained_steps for record in size.own.values()}
+    steps = {record.model.trained_steps for record in baseline.values()}
     steps |= {curve[2].model.trained_steps for _, _, curve in read if 2 in curve}
     if len(steps) > 1:
         counts = " and ".join(format_tokens(count) for count in sorted(steps))
@@ -169,9 +180,9 @@ def _one_extra(name: str, size: InputSize, paper: Published | None) -> Claim:
     found = [
         one
         for trained, seed, curve in read
-        if 2 in curve and seed in size.own
+        if 2 in curve and seed in baseline
         for one in contrast(
-            f"trained on {trained}, seed {seed}", seed, difference(curve[2], size.own[seed])
+            f"trained on {trained}, seed {seed}", seed, difference(curve[2], baseline[seed])
         )
     ]
     return lower(text, said, found)

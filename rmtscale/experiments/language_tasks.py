@@ -32,8 +32,8 @@ MEMORY_TOKENS = 8
 """The paper has 2, of the width of GPT-2: as many numbers as 6 of ours. From random initialisation
 2 learn to carry next to nothing in the time there is."""
 BEFORE = {128: (1, 3, 6), 512: (1, 3)}
-"""True context of the models without memory, in blocks, by input size; one model more has what
-fills the input of an RMT."""
+"""True context of the models without memory, in blocks, by input size. Two more have none, as in
+the paper, and what fills the input of an RMT."""
 TRAINED = {128: (1, 2, 4, 7), 512: (1, 2, 4)}
 """Segments that RMT is trained on, by input size."""
 READ = (1, 2, 4, 8, 16, 32)
@@ -154,7 +154,7 @@ def _family(
 ) -> dict[str, LanguageSettings]:
     """Trainings that score the same targets, with these blocks of context or segments."""
     block, seed = base.segment_tokens, base.seed
-    contexts = (base.segment_size - block, *(count * block for count in before))
+    contexts = (0, base.segment_size - block, *(count * block for count in before))
     base = replace(
         base,
         init_from=next(iter(start)),

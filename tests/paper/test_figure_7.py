@@ -17,7 +17,7 @@ from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
 from rmtscale.report.language import input_sizes
 
-FIRST = "input 128: with one extra segment below the same model without memory, equal steps"
+FIRST = "input 128: with one extra segment below no memory"
 MOST = "input 128: the first extra segment brings at least half of what reading brings"
 MORE = "input 128: trained on more segments, no worse at many"
 
@@ -52,6 +52,18 @@ def test_a_size_stands_beside_its_like() -> None:
     assert counterpart(small, paper) is paper[128]
     assert counterpart(large, paper) is paper[1024]
     assert counterpart(toy, paper) is None
+
+
+def test_a_baseline_without_any_context_is_claimed_too() -> None:
+    """The paper's; ours fills the positions that memory takes."""
+    alone = "input 128: with one extra segment below no memory and no context"
+    assert alone not in claims(study((128,)))
+    both = [*study((128,)), *(baseline(0, seed=seed) for seed in (0, 1))]
+    found = claims(both)
+    assert found[alone].outcome == found[FIRST].outcome == "pass"
+    low = [*study((128,)), *shifted(both[-2:], lambda _: -3.0)]
+    assert claims(low)[alone].outcome == "fail"
+    assert claims(low)[FIRST].outcome == "pass"
 
 
 def test_all_hold() -> None:
