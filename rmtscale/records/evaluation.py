@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from rmtscale.errors import BadInput
 from rmtscale.records.environment import Environment
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.evaluation_store import LinesOf
+from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
-from rmtscale.records.store import append_line, read_lines
 
 SCHEMA_VERSION = 1
 
@@ -82,45 +79,10 @@ class EvaluationRecord:
         return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
 
 
-def parse_evaluation(line: str) -> EvaluationRecord:
-    """The record of one line.
+class EvaluationStore(LinesOf[EvaluationRecord]):
+    """One file of such records."""
 
-    Raises:
-        BadInput: a record of another schema version.
-        Misfit: damaged: no JSON, or not a record.
-    """
-    try:
-        mapping: Any = json.loads(line)
-    except ValueError as error:
-        raise Misfit("not JSON") from error
-    if not isinstance(mapping, dict) or "schema_version" not in mapping:
-        raise Misfit("not a record")
-    if mapping["schema_version"] != SCHEMA_VERSION:
-        raise BadInput(f"schema version {mapping['schema_version']!r}: expected {SCHEMA_VERSION}")
-    return from_mapping(EvaluationRecord, mapping)
-
-
-class EvaluationStore:
-    """One file of evaluations; any number of processes may append to it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> tuple[EvaluationRecord, ...]:
-        """All records, in the order they were written; damaged lines are left out.
-
-        Raises:
-            BadInput: cannot be opened, or of another schema version.
-        """
-        return read_lines(self.path, parse_evaluation)[0]
-
-    def latest(self) -> dict[str, EvaluationRecord]:
-        """By key; a later record takes the place of an earlier one."""
-        return {record.point.key: record for record in self.read()}
-
-    def append(self, record: EvaluationRecord) -> None:
-        """Adds one line, on the disk when this returns."""
-        append_line(self.path, record.to_line())
+    kind, version = EvaluationRecord, SCHEMA_VERSION
 
 
 def by_segments(

@@ -1,0 +1,69 @@
+"""Files of evaluations, of answers or of language: one record a line, appended to by anyone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import Misfit, from_mapping
+from rmtscale.records.store import append_line, read_lines
+
+
+class _Point(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+class _Record(Protocol):
+    @property
+    def point(self) -> _Point: ...
+
+    def to_line(self) -> str: ...
+
+
+Record = TypeVar("Record", bound=_Record)
+
+
+class LinesOf(Generic[Record]):
+    """One file of records of one kind, which a subclass names; any number of processes may append.
+
+    Args:
+        path: of the file; it need not be there.
+    """
+
+    kind: ClassVar[type[Any]]
+    version: ClassVar[int]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> tuple[Record, ...]:
+        """All records, in the order they were written; damaged lines are left out.
+
+        Raises:
+            BadInput: cannot be opened, or of another schema version.
+        """
+        return read_lines(self.path, self._parse)[0]
+
+    def latest(self) -> dict[str, Record]:
+        """By key; a later record takes the place of an earlier one."""
+        return {record.point.key: record for record in self.read()}
+
+    def append(self, record: Record) -> None:
+        """Adds one line, on the disk when this returns."""
+        append_line(self.path, record.to_line())
+
+    def _parse(self, line: str) -> Record:
+        try:
+            mapping: object = json.loads(line)
+        except ValueError as error:
+            raise Misfit("not JSON") from error
+        if not isinstance(mapping, Mapping) or "schema_version" not in mapping:
+            raise Misfit("not a record")
+        if mapping["schema_version"] != self.version:
+            raise BadInput(f"schema version {mapping['schema_version']!r}: expected {self.version}")
+        found: Record = from_mapping(self.kind, mapping)
+        return found
