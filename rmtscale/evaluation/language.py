@@ -5,6 +5,7 @@ Shape legend: B batch, N text columns of the input, S scored tokens of a sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.evaluation.measuring import open_meter
 from rmtscale.evaluation.naming import digest, source_name
 from rmtscale.evaluation.predicting import TextReader
@@ -120,6 +121,7 @@ def evaluate_language(
             options=dict(settings.task_options),
             weights=weights,
             text=source_name(text),
+            text_digest=source.digest,
             segments=segments,
             segment_tokens=predictor.segment_tokens,
             block_tokens=settings.scored_tokens_of(segments),
@@ -129,10 +131,19 @@ def evaluate_language(
             device=device.type,
         )
         kept = known.get(point.key)
-        record = kept or _evaluate_length(
-            point, model, checkpoint, source, asked.batch_size, meter, gpu, device
-        )
-        if kept is None:
+        if kept is not None and kept.batch_size != min(asked.batch_size, samples):
+            kept = None  # the same loss, but neither its speed nor its memory
+        if kept is not None:
+            record = replace(kept, model=model)
+        else:
+            record = _evaluate_length(
+                point, model, checkpoint, source, asked.batch_size, meter, gpu, device
+            )
+            if not math.isfinite(record.whole.mean_nats):
+                raise CheckFailed(
+                    f"{model.name} at {segments} segments: its loss is {record.whole.mean_nats}, "
+                    "expected a number"
+                )
             store.append(record)
         if observe is not None:
             observe(record, kept is not None)
@@ -149,6 +160,10 @@ def _history_tokens(checkpoint: LanguageCheckpoint, asked: LanguageEvaluation) -
                 "sample is a whole theorem"
             )
         return 0
+    if not settings.memory_tokens and max(asked.segments) > 1:
+        raise BadInput(
+            f"segments {max(asked.segments)} without memory: expected 1, no other is read"
+        )
     needed = max(asked.segments) * settings.segment_tokens - settings.scored_tokens
     if asked.history_tokens is None:
         return needed
@@ -223,7 +238,7 @@ def _batches(
     """Each batch, and for lemma-proof the same theorems without their lemmas."""
     given = (point.tokens, batch_size, point.samples)
     if isinstance(source, LemmaProof):
-        pairs = (source.batches(*given, relevant=one) for one in (True, False))
+        pairs = (source.batches(*given, relevant=one) for one in (None, False))
         yield from zip(*pairs, strict=True)
         return
     for batch in source.batches(*given):
@@ -236,6 +251,10 @@ class _Scores:
     def __init__(self, point: LanguagePoint, token_bytes: np.ndarray) -> None:
         self.point, self.token_bytes = point, token_bytes
         self.seconds = 0.0
+        # Of models that read more at once too, the same tokens.
+        most = point.options.get("most_tokens")
+        own = point.segment_tokens
+        self._last_tokens = min(own, most) if isinstance(most, int) else own
         self.positions = PositionSums(min(point.block_tokens, point.segment_tokens))
         proof = (LAST_SEGMENT, PROOF, NAMES, NAMES_WITHOUT) if point.task == LEMMA_PROOF else ()
         self._sums = {name: ClusterSums() for name in (ALL, *proof)}
@@ -257,7 +276,7 @@ class _Scores:
         if other is not None:
             names_BS = counted_BS & ((marks_BS & lemma_proof.NAME) > 0)
             last_BS = counted_BS.copy()
-            last_BS[:, : -self.point.segment_tokens] = False
+            last_BS[:, : -self._last_tokens] = False
             assert np.array_equal(targets_BS[names_BS], other.targets[:, -scored:][names_BS]), (
                 "the same names, with their lemmas and without"
             )

@@ -19,6 +19,7 @@ from rmtscale.errors import CheckFailed
 from rmtscale.experiments.memory_tasks import Plan
 from rmtscale.files import write_whole
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.training.language_settings import LanguageSettings
 from rmtscale.training.layout import BEST, CACHE, LAST, SETTINGS
 from rmtscale.training.pace import steps_within
 from rmtscale.training.settings import LoopSettings, TrainingSettings
@@ -70,6 +71,11 @@ def train_all(recipes: Recipes, how: How) -> list[str]:
     Raises:
         CheckFailed: a training failed; its log says why.
     """
+    for name, settings in recipes.items():
+        if (how.runs / name / SETTINGS).is_file():
+            # Ends may have been moved together (``finish_within``); what language compares may not.
+            fixed = isinstance(settings, LanguageSettings)
+            require_same(how.runs / name / SETTINGS, settings, steps_too=fixed)
     todo = unfinished(recipes, how.runs)
     if not todo:
         return []
@@ -162,15 +168,15 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     folder = how.runs / name
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / SETTINGS).is_file():
-        require_same(folder / SETTINGS, settings)
-    else:
+    if not (folder / SETTINGS).is_file():
         write_whole(folder / SETTINGS, settings.to_json())
     environment = dict(os.environ)
     # One thread launches and one makes data; more would be in the other trainings' way.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // how.jobs)))
     if gpus > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = given.split(",") if given else [str(one) for one in range(gpus)]
+        environment["CUDA_VISIBLE_DEVICES"] = seen[slot % gpus]
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             training_command(name, how, left), stdout=log, stderr=log, env=environment

@@ -34,6 +34,9 @@ class LanguagePoint:
     """The first 16 digits of the SHA-256 of the checkpoint's weights."""
     text: str
     """Name of the source, without its folder."""
+    text_digest: str = ""
+    """The first 16 digits of the SHA-256 of what samples are made of: another text of the same
+    name is another point."""
     split: str = "validation"
     segments: int
     segment_tokens: int

@@ -101,7 +101,18 @@ def _text(line: str, where: str) -> str:
     text = record.get("text") if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise BadInput(f"{where}: expected an object with a field 'text'")
+    require_encodable(text, where)
     return text
+
+
+def require_encodable(text: str, where: str) -> None:
+    """Raises ``BadInput`` for half a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{where}: {error.object[error.start]!r}, expected whole characters"
+        ) from error
 
 
 def _hub_documents(source: str, split: str) -> list[str]:

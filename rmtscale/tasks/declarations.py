@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rmtscale.errors import BadInput
+from rmtscale.tasks.background import require_encodable
 from rmtscale.tasks.declaration import SPLITS, Declaration
 from rmtscale.tasks.functions import python_functions
 
@@ -73,6 +74,7 @@ def _declaration(line: str, place: int, where: str) -> Declaration:
     for name in _TEXTS:
         if not isinstance(record.get(name), str):
             raise BadInput(f"{where}: expected a field {name!r} with a text")
+        require_encodable(record[name], where)
     if record["split"] not in SPLITS:
         raise BadInput(f"{where}: split {record['split']!r}, expected one of {', '.join(SPLITS)}")
     uses = record.get("uses")

@@ -12,7 +12,8 @@ and every column is scored. What fills never names what the proof does: a statem
 
 Which theorems there are does not depend on the length of a sample: those with at least one lemma
 and no more than ``most_tokens`` of statement, lemmas and proof. In training also, every lemma has
-to be of the training split: no statement of the other splits is ever trained on.
+to be of the training split: no statement of the other splits is ever trained on. In validation
+none has a proof that training has word for word, but for short ones of another statement.
 
 Shape legend: B batch, N columns read.
 """
@@ -20,6 +21,8 @@ Shape legend: B batch, N columns read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
 from itertools import chain
 
 import numpy as np
@@ -37,6 +40,8 @@ STATEMENT_FIRST, STATEMENT_LAST = ORDERS = ("statement-first", "statement-last")
 PROOF, NAME = 1, 2
 """Marks of a target: a token of the proof; one that is part of a lemma's name in it."""
 _TAG = 0x6C656D6D61
+_LONG_PROOF = 60
+"""Characters from which on a proof that training has too is no accident."""
 
 
 class LemmaProof:
@@ -71,11 +76,14 @@ class LemmaProof:
         require_positive("segment tokens", segment_tokens)
         require_one_of("split", split, SPLITS)
         require_one_of("order", order, ORDERS)
+        if not isinstance(relevant, bool):
+            raise BadInput(f"relevant {relevant!r}: expected true or false")
         if most_tokens is not None:
             require_positive("most tokens", most_tokens)
         self.declarations, self.tokenizer, self.split = declarations, tokenizer, split
         self.segment_tokens, self.order, self.relevant = segment_tokens, order, relevant
         self.most_tokens = segment_tokens if most_tokens is None else most_tokens
+        self._trained = frozenset() if split == "train" else _known(declarations)
         candidates = [place for place in range(len(declarations)) if self._is_theorem(place)]
         self._tokenize(candidates)
         short = [place for place in candidates if self._least(place) <= self.most_tokens]
@@ -92,9 +100,19 @@ class LemmaProof:
         self._clusters = np.array([files[d.file] for d in declarations], dtype=np.int64)
         self._marks: dict[int, npt.NDArray[np.uint8]] = {}
 
+    @cached_property
+    def digest(self) -> str:
+        """The same for the same theorems in the same tokens: 16 digits of their SHA-256."""
+        total = sha256(self.tokenizer.digest.encode())
+        for place in self.theorems:
+            total.update(self._statements[place].tobytes() + self._proofs[place].tobytes())
+        return total.hexdigest()[:16]
+
     def _is_theorem(self, place: int) -> bool:
         one = self.declarations[place]
         if one.split != self.split or not one.uses or not one.proof or not one.statement:
+            return False
+        if one.proof in self._trained or one.statement + one.proof in self._trained:
             return False
         lemmas = [self.declarations[use] for use in one.uses]
         return all(lemma.statement for lemma in lemmas) and (
@@ -233,3 +251,12 @@ class LemmaProof:
                 marks[(spans[:, 0] < stop) & (spans[:, 1] > start)] |= NAME
             self._marks[place] = marks
         return marks
+
+
+def _known(declarations: Sequence[Declaration]) -> frozenset[str]:
+    """What training has word for word: long proofs, and short ones with their statements."""
+    train = [one for one in declarations if one.split == "train" and one.proof]
+    return frozenset(
+        one.proof if len(one.proof) > _LONG_PROOF else f"{one.statement}{one.proof}"
+        for one in train
+    )

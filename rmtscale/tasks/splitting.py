@@ -68,13 +68,14 @@ def without_shared(train: Sequence[str], validation: Sequence[str]) -> list[str]
     known = np.unique(np.concatenate([_runs(_words(text, numbers)) for text in train]))
     cleaned = []
     for text in validation:
-        pieces = sentences(text)
+        pieces = whole = sentences(text)
         # What is left closes ranks, which may make a new run: until there is none.
         while pieces:
             words = [_words(piece, numbers) for piece in pieces]
             shared = np.flatnonzero(_among(_runs(np.concatenate(words)), known))
             if not len(shared):
-                cleaned.append("\n\n".join(pieces))
+                # Verbatim where nothing was cut: a language model reads line ends too.
+                cleaned.append(text if pieces == whole else "\n\n".join(pieces))
                 break
             counts = np.cumsum([len(one) for one in words])
             first = np.searchsorted(counts, shared, side="right")

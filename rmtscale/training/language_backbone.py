@@ -101,6 +101,11 @@ def _take_backbone(
 
     assert settings.init_from is not None, "asked for"
     kept = load_language_checkpoint(Path(settings.init_from))
+    if kept.settings.adapted:
+        raise BadInput(
+            f"init from {settings.init_from!r}: it has LoRA or adapters, expected a checkpoint of "
+            "all weights"
+        )
     if kept.tokenizer.digest != tokenizer.digest:
         raise BadInput(
             f"init from {settings.init_from!r}: it has another tokenizer, expected the same one"

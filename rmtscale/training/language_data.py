@@ -6,11 +6,13 @@ import json
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from rmtscale.errors import BadInput
 from rmtscale.files import write_whole
 from rmtscale.tasks.background import load_background
 from rmtscale.tasks.blocks import TargetBlocks
+from rmtscale.tasks.declaration import training_texts
 from rmtscale.tasks.declarations import load_declarations
 from rmtscale.tasks.lemma_proof import LemmaProof
 from rmtscale.tasks.packing import packed_text
@@ -22,8 +24,11 @@ from rmtscale.tasks.tokenizer import (
 )
 from rmtscale.training.backbone import SIZES
 from rmtscale.training.language_settings import LANGUAGE_MODELING, LanguageSettings
+from rmtscale.units import require_one_of
 
 Source = TargetBlocks | LemmaProof
+OPTIONS = ("order", "relevant", "most_tokens")
+"""Of lemma-proof; language modelling has none."""
 
 
 class LanguageData:
@@ -63,11 +68,7 @@ class LanguageData:
         settings = self.settings
         if settings.task == LANGUAGE_MODELING:
             return load_background(settings.text, "train")
-        return [
-            f"{one.statement}\n{one.proof}"
-            for one in load_declarations(settings.text)
-            if one.split == "train"
-        ]
+        return training_texts(load_declarations(settings.text))
 
     def source(self, split: str, history_tokens: int | None = None) -> Source:
         """Where the samples of a split come from.
@@ -95,20 +96,11 @@ class LanguageData:
 
 
 def _lemma_proof(settings: LanguageSettings, tokenizer: TextTokenizer, split: str) -> LemmaProof:
+    for name in settings.task_options:
+        require_one_of(f"option of {settings.task}", name, OPTIONS)
     declarations = load_declarations(settings.text)
-    try:
-        return LemmaProof(
-            declarations,
-            tokenizer,
-            settings.segment_tokens,
-            split,
-            **settings.task_options,  # type: ignore[arg-type]
-        )
-    except TypeError as error:
-        raise BadInput(
-            f"options {settings.task_options!r} of task {settings.task!r}: expected order or "
-            "relevant"
-        ) from error
+    options: dict[str, Any] = settings.task_options
+    return LemmaProof(declarations, tokenizer, settings.segment_tokens, split, **options)
 
 
 def _trained_tokenizer(texts: list[str], settings: LanguageSettings, cache: Path) -> TextTokenizer:

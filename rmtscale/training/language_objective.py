@@ -42,6 +42,7 @@ class LanguageObjective(Objective):
         self.data = LanguageData(settings, cache)
         self.stages = plan_text_stages(settings)
         self._source = self.data.source("train")
+        self.data_digest = f"{self.data.tokenizer.digest}-{self._source.digest}"
         rmt = build_text_rmt(settings, self.data.tokenizer)
         self.learner = Predictor(rmt, compile_step=settings.compile_step)
         self._flops: dict[int, int] = {}

@@ -50,7 +50,7 @@ class LanguageSettings(LoopSettings):
     mixing: bool = True
     """Draw the number of segments of each batch from those of all stages so far; False is always
     the stage's own (the paper's two curricula, Figure 12)."""
-    stage_steps: int = 500
+    stage_steps: int = 200
     """Steps of each stage but the last, which has the rest."""
 
     lora_rank: int | None = None
@@ -86,6 +86,12 @@ class LanguageSettings(LoopSettings):
             raise BadInput(
                 f"start segments {self.start_segments}: expected {self.segments} or less, the "
                 "segments of the longest stage"
+            )
+        earlier = (self.segments - self.start_segments) * self.curriculum
+        if earlier * self.stage_steps >= self.steps:
+            raise BadInput(
+                f"stage steps {self.stage_steps} of {earlier} earlier stages: expected them to "
+                f"leave some of {self.steps} steps to the last"
             )
         if self.block_tokens is not None and self.block_tokens > self.segment_tokens:
             raise BadInput(

@@ -156,7 +156,8 @@ class _Run:
         self.plain: nn.Module = self.accelerator.unwrap_model(self.model)
         self.averaged = self.objective.averaged()
         self.averaged.to(self.accelerator.device).eval().requires_grad_(False)
-        self.facts = Facts(step=0, progress=Progress(), seconds=0.0)
+        data = self.objective.data_digest
+        self.facts = Facts(step=0, progress=Progress(), data=data, seconds=0.0)
         self.measure_busy = False
         self._watched: set[int] = set()
 
@@ -206,7 +207,13 @@ class _Run:
     def _resume(self) -> None:
         state = self.folder / STATE
         if state.is_file():
+            begun = self.facts.data
             self.facts = load_state(state, self.plain, self.averaged, self.optimizer)
+            if self.facts.data != begun:
+                raise BadInput(
+                    f"output {str(self.folder)!r}: it was begun with another text or tokenizer, "
+                    "expected the same, another --out, or --force to begin anew"
+                )
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             metrics.keep_until(self.folder / METRICS, self.facts.step)

@@ -30,6 +30,8 @@ class Objective(ABC):
     stages: tuple[Stage, ...]
     learner: nn.Module
     """``(*inputs, constant) -> loss``, or loss and right answers; on the CPU at first."""
+    data_digest: str = ""
+    """Digest of tokenizer and text; empty where they follow from settings and vocabulary."""
     measure: ClassVar[str]
     """What a validation finds: ``accuracy`` or ``loss``."""
 

@@ -39,10 +39,17 @@ def read_settings(path: Path) -> LoopSettings:
         raise BadInput(f"settings {str(path)!r}: {error}") from error
 
 
-def require_same(path: Path, settings: LoopSettings) -> None:
-    """Raises ``BadInput`` unless the training in a folder is the one asked for."""
+def require_same(path: Path, settings: LoopSettings, *, steps_too: bool = False) -> None:
+    """Raises ``BadInput`` unless the training in a folder is the one asked for.
+
+    Args:
+        path: of its settings.
+        settings: asked for.
+        steps_too: the end may not have been moved either.
+    """
     kept = read_settings(path)
-    same = replace(kept, **{name: getattr(settings, name) for name in MAY_CHANGE})
+    moved = () if steps_too else MAY_CHANGE
+    same = replace(kept, **{name: getattr(settings, name) for name in moved})
     if same == settings:
         return
     # The task first: settings of two kinds have other fields.

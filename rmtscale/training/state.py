@@ -32,6 +32,8 @@ class Facts:
     step: int
     """Steps done."""
     progress: Progress
+    data: str = ""
+    """Digest of what it is trained on, where there is one: it goes on with the same."""
     seconds: float
     """Spent in steps, over all runs."""
     tokens: int = 0

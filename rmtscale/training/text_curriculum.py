@@ -7,15 +7,24 @@ seen so far (its Figure 12).
 
 from __future__ import annotations
 
+from rmtscale.errors import BadInput
 from rmtscale.training.curriculum import Draw, Progress, Stage
-from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.training.language_settings import LANGUAGE_MODELING, LanguageSettings
 
 _TAG = 20_240_412
 """Keeps these random numbers apart from those of the data, which have the same seed."""
 
 
 def plan_text_stages(settings: LanguageSettings) -> tuple[Stage, ...]:
-    """All stages, first to last."""
+    """All stages, first to last.
+
+    Raises:
+        BadInput: several segments of which all but the last would not be read.
+    """
+    if settings.task == LANGUAGE_MODELING and not settings.memory_tokens and settings.segments > 1:
+        raise BadInput(
+            f"segments {settings.segments} without memory: expected 1, no other would be read"
+        )
     first = settings.start_segments if settings.curriculum else settings.segments
     return tuple(
         Stage(f"{count} segment{'s' if count > 1 else ''}", count * settings.segment_tokens, count)

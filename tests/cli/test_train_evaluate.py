@@ -173,6 +173,18 @@ def test_side_by_side_beside_another_training(background, tmp_path):
         training_runs.train_all(wanted, how)
 
 
+def test_a_finished_training_of_something_else(background, tmp_path):
+    """It is not taken for the one that is asked for."""
+    wanted = plan("figure-11", quick=True, background=str(background)).recipes
+    done = tmp_path / "quick-curriculum-0"
+    (done / "last").mkdir(parents=True)
+    (done / "settings.json").write_text(
+        replace(wanted["quick-curriculum-0"], learning_rate=1.0).to_json()
+    )
+    with pytest.raises(BadInput, match=r"learning rate 0\.002: the training in"):
+        training_runs.train_all(wanted, training_runs.How(runs=tmp_path, device="cpu"))
+
+
 def test_what_begins_with_another_waits_for_it(background, tmp_path):
     """Nothing is there to begin with: it is not started, and the call ends."""
     one = plan("figure-11", quick=True, background=str(background)).recipes["quick-curriculum-0"]

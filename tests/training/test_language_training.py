@@ -156,7 +156,13 @@ def test_lora_and_adapters_leave_the_backbone_alone(text, cache, tmp_path, backb
     train(plain, tmp_path / "plain", device="cpu", cache=cache)
     start = str(tmp_path / "plain" / LAST)
     adapted = tiny_text_settings(
-        text, backbone=backbone, lora_rank=2, adapter_width=4, init_from=start, steps=8
+        text,
+        backbone=backbone,
+        lora_rank=2,
+        adapter_width=4,
+        init_from=start,
+        steps=8,
+        stage_steps=4,
     )
     train(adapted, tmp_path / "adapted", device="cpu", cache=cache)
     before = load_language_checkpoint(tmp_path / "plain" / LAST).predictor.rmt.backbone
@@ -195,6 +201,7 @@ def test_beginning_with_something_else_is_refused(text, cache, whole, tmp_path):
     [
         ({"history_tokens": 100_000}, "history tokens 100000"),
         ({"text": "nowhere"}, "'nowhere': expected python"),
+        ({"memory_tokens": 0}, "segments 2 without memory: expected 1"),
         ({"backbone": "bert-tiny"}, "backbone 'bert-tiny' .*: expected a decoder"),
         ({"tokenizer": "nothing-here"}, "tokenizer 'nothing-here'"),
         ({"task_options": {"persons": 2}}, "option 'persons' of task 'language-modeling'"),
@@ -204,6 +211,34 @@ def test_what_cannot_be_trained(text, cache, tmp_path, given, message):
     settings = replace(tiny_text_settings(text), **given)
     with pytest.raises(BadInput, match=message):
         train(settings, tmp_path / "run", device="cpu", cache=cache)
+
+
+def test_another_text_is_not_gone_on_with(text, cache, tmp_path):
+    """Its name and all settings are the same; what it says is not."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for file in text.iterdir():
+        (source / file.name).write_text(file.read_text())
+    settings = tiny_text_settings(source, tokenizer="latex-4096")
+    train(settings, tmp_path / "run", device="cpu", cache=cache, max_seconds=0.0)
+    lines = (source / "train.jsonl").read_text().splitlines(keepends=True)
+    (source / "train.jsonl").write_text("".join(lines[1:]))
+    with pytest.raises(BadInput, match="it was begun with another text or tokenizer"):
+        train(settings, tmp_path / "run", device="cpu", cache=cache)
+
+
+def test_stages_that_leave_nothing_to_the_last_are_refused(text):
+    with pytest.raises(BadInput, match="stage steps 8 of 3 earlier stages: expected them to leave"):
+        tiny_text_settings(text, segments=4)
+    tiny_text_settings(text, segments=4, curriculum=False)
+
+
+def test_a_backbone_with_adapters_is_not_begun_with(text, cache, tmp_path):
+    adapted = tiny_text_settings(text, adapter_width=4, steps=12)
+    train(adapted, tmp_path / "first", device="cpu", cache=cache)
+    start = str(tmp_path / "first" / LAST)
+    with pytest.raises(BadInput, match="it has LoRA or adapters"):
+        train(tiny_text_settings(text, init_from=start), tmp_path / "run", device="cpu")
 
 
 def test_memory_and_language_do_not_share_a_folder(text, cache, whole):
