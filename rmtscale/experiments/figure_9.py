@@ -149,7 +149,7 @@ def _as_much(first: LanguageRecord, second: LanguageRecord) -> bool:
 
 
 def answer(found: Sequence[Prover]) -> str:
-    """The title: perplexity at the longest input, and what a lemma is worth to its name."""
+    """The title: what memory takes off the perplexity, and what a lemma is worth to its name."""
     said = []
     changes = [
         one.interval for prover in found if prover.memory for one in against(prover, found, ALL)
