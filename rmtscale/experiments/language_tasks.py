@@ -11,7 +11,8 @@ target differs.
 ``latex-128-rmt-4-mixing-0``           RMT trained on 1 to 4 segments, mixed, or ``fixed``
 ``latex-512-...``                      the longer input
 ``lean-start-0``, ``lean-rmt-4-0``     theorems, trained on 2 to 4 segments
-``lean-apart-0``, ``lean-beside-0``    no memory, two segments: apart, and in one pass
+``lean-apart-4-0``                     the same segments as ``lean-rmt-4-0``, without memory
+``lean-beside-0``                      no memory, the text of two segments in one pass
 ``prose-backbone-0``, ``adapt-...-0``  Table 1: a language model of prose, then LaTeX
 =====================================  =========================================================
 
@@ -180,7 +181,7 @@ def without_memory(base: LanguageSettings, segment_size: int) -> LanguageSetting
 
 
 def lean(seed: int) -> dict[str, LanguageSettings]:
-    """Theorems and proofs: RMT by segments, and two models without memory."""
+    """Theorems and proofs: RMT by segments, its like without memory, and one pass over two."""
     return _theorems(replace(_LEAN, seed=seed), _START.steps // 2, "lean", LEAN_TRAINED)
 
 
@@ -202,8 +203,10 @@ def _theorems(
     base = replace(base, init_from=first)
     found = {first: begun}
     for count in trained:
-        found[f"{name}-rmt-{count}-{seed}"] = replace(base, segments=count)
-    found[f"{name}-apart-{seed}"] = replace(base, memory_tokens=0, segment_size=text)
+        longer = replace(base, segments=count)
+        found[f"{name}-rmt-{count}-{seed}"] = longer
+        # All of a theorem is scored: more segments are more targets, so each has its own baseline.
+        found[f"{name}-apart-{count}-{seed}"] = replace(longer, memory_tokens=0, segment_size=text)
     found[f"{name}-beside-{seed}"] = without_memory(base, 2 * text)
     return found
 
@@ -232,7 +235,8 @@ def _adaptations(
         one = replace(base, adapter_width=adapter_width, lora_rank=lora)
         found[f"{name}-{words}-{seed}"] = without_memory(one, base.segment_size)
         found[f"{name}-{words}-rmt-1-{seed}"] = one
-        found[f"{name}-{words}-rmt-2-{seed}"] = replace(one, segments=2)
+        # Two segments in every step, so that time and memory are those of two.
+        found[f"{name}-{words}-rmt-2-{seed}"] = replace(one, segments=2, start_segments=2)
     return found
 
 

@@ -138,5 +138,6 @@ def _body(found: Sequence[Adapted], claims: Sequence[Claim]) -> str:
 
 A backbone that was trained on prose is adapted to another text, its own weights frozen. Losses are
 means over seeds, their intervals those of documents; peak memory and time are those of training.
+Times are of the training as it ran; comparable only where trainings ran one at a time (`--jobs 1`).
 Without memory a model sees its own segment only; with memory of one segment there is nothing to
 remember yet, and the memory tokens are a trained prompt."""

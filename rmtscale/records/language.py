@@ -85,7 +85,7 @@ class LanguageModel:
     """By the estimator, ``matmul``."""
     trained_seconds: float
     trained_peak_bytes: int | None = None
-    """Of a training step: allocated on a GPU, resident on a CPU; None where nobody looked."""
+    """Allocated on a GPU, of a training step; None on a CPU."""
     seed: int
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from synthetic_language import proof, proofs, shifted
+from synthetic_language import one_pass, proof, proofs, shifted
 
 from rmtscale.errors import BadInput
 from rmtscale.experiments import figure_9 as experiment
@@ -14,8 +14,10 @@ from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
 from rmtscale.report.figures.figure_9 import provers, worth
 
-ALL = "all tokens: memory is lower than the same without"
-LAST = "last segment: memory is lower than the same without"
+ALL, LAST = (
+    {many: f"{words}, trained on {many}: memory is lower than none" for many in (2, 4, 6)}
+    for words in ("all tokens", "last segment")
+)
 ENOUGH = "trained on more than 4 segments: no better at the longest input"
 NAMES = "names: lower with their lemma in the context"
 
@@ -34,7 +36,7 @@ def alike() -> list[LanguageRecord]:
 def test_all_hold() -> None:
     found = claims(alike())
     assert {claim.outcome for claim in found.values()} == {"pass"}
-    assert len(found) == 4
+    assert found.keys() == {*ALL.values(), *LAST.values(), ENOUGH, NAMES}
     assert found[NAMES].paper == "not in the paper"
 
 
@@ -44,7 +46,7 @@ def test_more_segments_in_training_that_help_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "fails"), [("all", ALL), ("last-segment", LAST), ("names", NAMES)]
+    ("part", "fails"), [("all", ALL[6]), ("last-segment", LAST[6]), ("names", NAMES)]
 )
 def test_one_length_of_one_seed_on_the_wrong_side_fails(part: str, fails: str) -> None:
     def more(record: LanguageRecord) -> float:
@@ -60,16 +62,56 @@ def test_one_segment_is_not_held_against_memory() -> None:
     def more(record: LanguageRecord) -> float:
         return 0.6 * (record.point.segments == 1)
 
-    assert claims(shifted(alike(), more, "all", "names"))[ALL].outcome == "pass"
+    assert claims(shifted(alike(), more, "all", "names"))[ALL[6]].outcome == "pass"
+
+
+def test_each_is_held_against_the_model_trained_on_as_many_segments() -> None:
+    def more(record: LanguageRecord) -> float:
+        model = record.model
+        return -0.5 * (model.trained_segments == 4 and not model.memory_tokens)
+
+    found = claims(shifted(alike(), more, "all"))
+    assert {text for text, claim in found.items() if claim.outcome == "fail"} == {ALL[4]}
+
+
+def test_other_numbers_of_trained_tokens_cannot_be_compared() -> None:
+    def fewer(record: LanguageRecord) -> LanguageRecord:
+        model = record.model
+        if model.memory_tokens or model.trained_segments != 4:
+            return record
+        return replace(record, model=replace(model, trained_tokens=model.trained_tokens - 1))
+
+    found = claims([fewer(one) for one in alike()])
+    unknown = {text for text, claim in found.items() if claim.outcome == "not measurable"}
+    assert unknown == {ALL[4], LAST[4]}
+
+
+def test_one_pass_is_compared_with_two_segments_read_by_the_model_trained_on_two() -> None:
+    found = provers(proofs())
+    said = experiment.against_one_pass(found, "all")
+    records = [
+        next(
+            one
+            for one in proofs()
+            if (one.model.memory_tokens, one.model.trained_segments) == (10, 2)
+            and (one.model.seed, one.point.segments) == (seed, 2)
+        )
+        for seed in (0, 1)
+    ]
+    wanted = [paired_difference(one.whole, one_pass(seed=one.model.seed).whole) for one in records]
+    assert [one.interval for one in said] == wanted
+    assert [one.where for one in said] == ["seed 0", "seed 1"]
+    other = provers([one for one in proofs() if one.model.trained_segments != 1])
+    assert experiment.against_one_pass(other, "all") == []
 
 
 def test_without_a_baseline_or_names_it_cannot_be_told() -> None:
     found = claims([one for one in proofs() if one.model.memory_tokens])
-    assert (found[ALL].outcome, found[LAST].outcome) == ("not measurable", "not measurable")
+    assert {found[text].outcome for text in (*ALL.values(), *LAST.values())} == {"not measurable"}
     bare = [replace(one, parts={"all": one.whole}) for one in proofs()]
     found = claims(bare)
-    assert (found[NAMES].outcome, found[LAST].outcome) == ("not measurable", "not measurable")
-    assert found[ALL].outcome == "pass"
+    assert {found[text].outcome for text in (NAMES, *LAST.values())} == {"not measurable"}
+    assert {found[text].outcome for text in ALL.values()} == {"pass"}
 
 
 def test_what_a_lemma_is_worth_is_paired_over_the_mean_of_the_seeds() -> None:
@@ -86,7 +128,9 @@ def test_what_a_lemma_is_worth_is_paired_over_the_mean_of_the_seeds() -> None:
 
 def test_the_title_says_what_the_numbers_say() -> None:
     said = experiment.answer(provers(proofs()))
-    assert said.startswith("Memory lowers the perplexity of proofs by 14 % to 26 %; the name of a ")
+    assert said.startswith(
+        "Memory lowers the perplexity of proofs by 8.3 % to 21 %; the name of a "
+    )
     assert said.endswith("nats less where the lemma was read")
     useless = proofs(shift=1.0, recalled=0.0)
     assert experiment.answer(provers(useless)) == (
@@ -105,8 +149,10 @@ def test_from_records(rmtscale, tmp_path) -> None:
     path.write_text("".join(one.to_line() + "\n" for one in alike()))
     done = rmtscale("reproduce", "figure-9", "--records", str(path), "--out", str(tmp_path / "out"))
     assert done.code == 0, done.err
-    assert "pass: all 4 claims hold" in done.out
+    assert "pass: all 8 claims hold" in done.out
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"figure-9.png", "figure-9.svg", "figure-9.csv", "records.jsonl", "README.md"}
+    page = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "reads the same text in one pass (nats per token): all tokens seed 0: +0." in page
     header = (tmp_path / "out" / "figure-9.csv").read_text().splitlines()[0]
     assert "names_without_loss_nats" in header.split(",")

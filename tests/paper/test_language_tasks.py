@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,30 @@ def test_the_baseline_of_the_same_input_size():
         base, rmt = found[f"latex-{size}-context-16-0"], found[f"latex-{size}-rmt-2-mixing-0"]
         assert base.segment_size == rmt.segment_size == size
         assert base.scored_tokens == rmt.scored_tokens == size - 16
+
+
+@pytest.mark.parametrize(("name", "trained"), [("lean", (2, 4, 6)), ("quick-lemma", (2, 3))])
+def test_proofs_without_memory_see_as_many_targets(name, trained):
+    found = recipes()
+    for many in trained:
+        rmt, plain = found[f"{name}-rmt-{many}-0"], found[f"{name}-apart-{many}-0"]
+        assert (rmt.segments, plain.memory_tokens) == (many, 0)
+        assert plain.segment_size == rmt.segment_tokens
+        # Nothing else differs: the same stages, the same draws, the same theorems.
+        alike = replace(rmt, memory_tokens=0, segment_size=plain.segment_size)
+        assert plain == alike
+    beside, two = found[f"{name}-beside-0"], found[f"{name}-rmt-2-0"]
+    assert (beside.segments, beside.memory_tokens) == (1, 0)
+    assert beside.segment_tokens == 2 * two.segment_tokens
+    assert beside.scored_tokens_of(1) == two.scored_tokens_of(2)
+
+
+@pytest.mark.parametrize("name", ["adapt", "quick-adapt"])
+def test_two_segments_are_trained_in_every_step(name):
+    found = [one for key, one in recipes().items() if key.startswith(f"{name}-")]
+    longer = [one for one in found if one.segments == 2]
+    assert len({one.lora_rank for one in longer}) == 2
+    assert {one.start_segments for one in longer} == {2}
 
 
 def test_what_a_plan_refuses():

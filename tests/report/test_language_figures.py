@@ -102,16 +102,23 @@ def test_figure_9_shows_perplexities_and_what_a_lemma_is_worth() -> None:
     found = figure_9.provers(proofs())
     figure = figure_9.draw(found)
     whole, last, names, worth = figure.axes[:4]
+    assert last.get_title(loc="left") == "the last segment, 236 tokens"
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == [one.label(236) for one in found]
+    assert legend[:2] == ["no memory, 472 tokens in one pass", "no memory, trained on 2"]
+    assert len({one.look for one in found}) == len(found)
     for one in found:
+        room = one.segment_tokens / 236  # a segment of 472 tokens lies at two
         for axes, part in ((whole, "all"), (last, "last-segment")):
             for curve in one.runs.values():
-                points = {n: record.parts[part].perplexity for n, record in curve.items()}
+                points = {n * room: read.parts[part].perplexity for n, read in curve.items()}
                 assert points in drawn(axes)
-        means = {n: mean for n, (mean, _, _) in figure_9.worth(one.runs).items()}
-        assert means in drawn(worth)
-    longest = found[-1].runs[0]
-    for part in ("names", "names-without"):
-        assert {n: one.parts[part].mean_nats for n, one in longest.items()} in drawn(names)
+        means = {n * room: mean for n, (mean, _, _) in figure_9.worth(one.runs).items()}
+        shown = one.memory or one.trained in (1, 6)
+        assert (means in drawn(worth)) is shown
+        for part in ("names", "names-without"):
+            points = {n * room: read.parts[part].mean_nats for n, read in one.runs[0].items()}
+            assert (points in drawn(names)) is (one.trained in (1, 6))
 
 
 def test_figure_12_has_one_scale_in_a_row(size: InputSize) -> None:
@@ -213,9 +220,10 @@ def test_tables_hold_the_numbers_of_the_records(size: InputSize) -> None:
             assert cell.number == pytest.approx(mean_curve(runs, bits)[int(row[0].number or 0)])
     assert "no memory, context 900: 0.7188 (4.46)." in table.note
     found = figure_9.provers(proofs(trained=(2,)))
-    rows = proofs_table(found).rows
+    first, *rows = proofs_table(found).rows
+    assert first[0].text == "no memory, 472 tokens in one pass"
     assert [row[0].text for row in rows[::6]] == ["no memory, trained on 2", "memory, trained on 2"]
-    record = found[1].runs[0][2]
+    runs = found[-1].runs
     assert rows[7][4].number == pytest.approx(
-        (record.parts["names"].mean_nats + found[1].runs[1][2].parts["names"].mean_nats) / 2
+        (runs[0][2].parts["names"].mean_nats + runs[1][2].parts["names"].mean_nats) / 2
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAST, NAMES, NAMES_WITHOUT = "last-segment", "names", "names-without"
+_STAR = 9
+"""Size of a marker that no line leads to."""
 
 
 class Prover(NamedTuple):
@@ -32,13 +34,22 @@ class Prover(NamedTuple):
     """By seed and segments read."""
 
     @property
+    def one_pass(self) -> bool:
+        """Nothing is cut: it reads all of a sample at once."""
+        return not self.memory and self.trained == 1
+
+    @property
     def look(self) -> Look:
+        """Without memory one colour, and the marker of those with it that were trained alike."""
+        with_memory = trained_look(self.trained)
         if self.memory:
-            return trained_look(self.trained)
-        return Look(style.FULL_COLOUR, "*", "--")
+            return with_memory
+        return Look(style.FULL_COLOUR, "*" if self.one_pass else with_memory.marker, "--")
 
     def label(self, unit_tokens: int) -> str:
         """What it is; the size of its segments where that is not ``unit_tokens``."""
+        if self.one_pass:
+            return f"no memory, {format_tokens(self.segment_tokens)} tokens in one pass"
         said = f"{'' if self.memory else 'no '}memory, trained on {format_tokens(self.trained)}"
         if self.segment_tokens == unit_tokens:
             return said
@@ -79,7 +90,7 @@ def draw(found: Sequence[Prover], title: str = "") -> Figure:
     unit = unit or max(one.segment_tokens for one in found)
     for axes, part, words in (
         (grid[0][0], ALL, "all tokens"),
-        (grid[0][1], LAST, "the last segment"),
+        (grid[0][1], LAST, f"the last segment, {format_tokens(unit)} tokens"),
     ):
         _perplexities(axes, found, part, unit)
         axes.set_title(words)
@@ -128,10 +139,8 @@ def _perplexities(axes: Axes, found: Sequence[Prover], part: str, unit: int) -> 
 
 
 def _names(axes: Axes, found: Sequence[Prover], unit: int) -> None:
-    """Loss on names for the longest training with memory and for those without memory."""
-    longest = max((one.trained for one in found if one.memory), default=0)
-    shown = [one for one in found if not one.memory or one.trained == longest]
-    for one in shown:
+    """Loss on names for the longest training."""
+    for one in _with_few_baselines(found, all_memory=False):
         _draw(axes, one, NAMES, unit)
         _draw(axes, one, NAMES_WITHOUT, unit, hollow=True)
     for words, line, face in (
@@ -148,7 +157,7 @@ def _names(axes: Axes, found: Sequence[Prover], unit: int) -> None:
 
 def _worth(axes: Axes, found: Sequence[Prover], unit: int) -> None:
     axes.axhline(0, color=style.REFERENCE_COLOUR, linewidth=0.8)
-    for one in found:
+    for one in _with_few_baselines(found, all_memory=True):
         points = worth(one.runs)
         means = [mean for mean, _, _ in points.values()]
         errors = [
@@ -162,13 +171,23 @@ def _worth(axes: Axes, found: Sequence[Prover], unit: int) -> None:
             linestyle=one.look.line,
             color=one.look.colour,
             marker=one.look.marker,
-            markersize=4,
+            markersize=_STAR if one.one_pass else 4,
             linewidth=1.2,
             elinewidth=0.9,
             capsize=2,
         )
     axes.set_title("what the lemma in the context is worth")
     axes.set_ylabel("nats per token of its name")
+
+
+def _with_few_baselines(found: Sequence[Prover], *, all_memory: bool) -> list[Prover]:
+    """The longest training, with memory and without, and one pass: all would hide each other."""
+    longest = max((one.trained for one in found), default=0)
+    return [
+        one
+        for one in found
+        if one.trained == longest or one.one_pass or (one.memory and all_memory)
+    ]
 
 
 def _draw(
@@ -198,7 +217,7 @@ def _draw(
         line,
         color=look.colour,
         marker=look.marker,
-        markersize=5,
+        markersize=_STAR if one.one_pass else 5,
         markerfacecolor="white" if hollow else look.colour,
         label=label,
     )
