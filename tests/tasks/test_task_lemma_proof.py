@@ -434,3 +434,39 @@ def test_the_functions_of_this_python() -> None:
     assert text.endswith(f":=\n{one.proof}")
     assert all(declarations[use].statement in text for use in one.uses)
     assert (batch.marks & NAME).any(axis=1).all()
+
+
+def test_no_validation_proof_is_one_of_training() -> None:
+    """Long ones anywhere, short ones of the same statement; training itself keeps all."""
+    used = replace(lemma("used", "lemma used", "rfl"), split="train")
+    long, short = "exact used " * 8, "exact used"
+    places = {"long": long, "again": short, "other": short, "own": "exact used used"}
+    train = [
+        replace(lemma(name, f"lemma {name}", places[name], (0,)), split="train")
+        for name in ("long", "again")
+    ]
+    validation = [
+        replace(lemma(name, f"lemma {name}", places[name], (0,)), split="validation", file="v")
+        for name in places
+    ]
+    validation[0] = replace(validation[0], statement="lemma another")
+    found = LemmaProof([used, *train, *validation], lemma_tokenizer(), 256, "validation")
+    names = [found.declarations[place].name for place in found.theorems]
+    assert names == ["other", "own"]
+    kept = LemmaProof([used, *train, *validation], lemma_tokenizer(), 256, "train")
+    assert len(kept.theorems) == 2
+
+
+def test_whether_lemmas_are_there_is_a_truth() -> None:
+    with pytest.raises(BadInput, match="relevant 'no': expected true or false"):
+        LemmaProof(DECLARATIONS, lemma_tokenizer(), SEGMENT, "train", relevant="no")  # type: ignore[arg-type]
+
+
+def test_the_digest_tells_texts_apart() -> None:
+    place = next(iter(task("train").theorems))
+    changed = list(DECLARATIONS)
+    changed[place] = replace(changed[place], proof=f"{changed[place].proof} x")
+    other = LemmaProof(changed, lemma_tokenizer(), SEGMENT, "train", most_tokens=MOST)
+    assert other.digest != task("train").digest
+    same = LemmaProof(DECLARATIONS, lemma_tokenizer(), SEGMENT, "train", most_tokens=MOST)
+    assert same.digest == task("train").digest != task("validation").digest
