@@ -51,6 +51,20 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise BadInput(f"output {str(path)!r}: cannot be written ({error.strerror})") from error
 
 
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, where they are not there.
+
+    Raises:
+        BadInput: a file is in the way, or the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"folder {str(folder)!r}: cannot be made ({error.strerror}), expected another place"
+        ) from error
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """An empty folder beside ``folder`` to write into; it becomes ``folder`` when all went well.

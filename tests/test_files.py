@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.files import require_writable, whole_folder, write_all, write_whole
+from rmtscale.files import make_folder, require_writable, whole_folder, write_all, write_whole
 
 
 def test_a_file_and_its_folders(tmp_path: Path) -> None:
@@ -93,3 +93,12 @@ def test_all_or_nothing(tmp_path: Path) -> None:
         "a.txt": b"one\n",
         "b.png": b"two",
     }
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    write_whole(tmp_path / "c", "a file")
+    for folder in (tmp_path / "c", tmp_path / "c" / "d"):
+        with pytest.raises(BadInput, match=r"cannot be made .*, expected another place"):
+            make_folder(folder)

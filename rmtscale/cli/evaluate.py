@@ -135,9 +135,8 @@ def command(
             history_tokens=None if history is None else _history(history),
             precision=precision or default_precision(model.settings, where),
         )
-        if force:
-            path.unlink(missing_ok=True)
-        evaluate_text(model, asked, LanguageStore(path), where, cache, output_format)
+        store = LanguageStore(path, anew=force)
+        evaluate_text(model, asked, store, where, cache, output_format)
         return
     refuse({"text": text, "history": history, "cache": cache}, "a language task", found)
     from rmtscale.cli.evaluate_memory import default_background, evaluate_memory
@@ -157,9 +156,8 @@ def command(
         seed=seed or 0,
         precision=precision or default_precision(loaded.settings, where),
     )
-    if force:
-        path.unlink(missing_ok=True)
-    evaluate_memory(loaded, settings, EvaluationStore(path), where, output_format, probe=probe)
+    kept = EvaluationStore(path, anew=force)
+    evaluate_memory(loaded, settings, kept, where, output_format, probe=probe)
 
 
 def task_of(checkpoint: Path) -> str:

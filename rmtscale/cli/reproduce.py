@@ -37,7 +37,7 @@ def command(
     experiment: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder to write to. (default: reports/EXPERIMENT)"),
+        typer.Option("--out", "-o", help="Folder to write to.  (default: reports/EXPERIMENT)"),
     ] = None,
     records: Annotated[
         Path | None,
@@ -84,7 +84,9 @@ def command(
     Example: rmtscale reproduce figure-7 --text latex=FOLDER --jobs 4 --max-seconds 500
     """
     require_one_of("experiment", experiment, EXPERIMENTS)
-    folder = out if out is not None else Path("reports") / experiment
+    # What is drawn at toy size is no report.
+    own = Path("build") / f"{experiment}-quick" if quick else Path("reports") / experiment
+    folder = own if out is None else out
     if records is not None and experiment not in MEASURED:
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
     more: dict[str, Any] = {} if records is None else {"records": records}

@@ -302,7 +302,11 @@ def _write_result(settings: LoopSettings, out: Path, result: Result, output_form
         text_columns=1,
     )
     if result.finished:
-        write_line(f"done; evaluate it with: rmtscale evaluate {out / BEST} --segments 1,2,4")
+        source = getattr(settings, "text", "python")
+        given = "" if source == "python" else f" --text {source}"
+        write_line(
+            f"done; evaluate it with: rmtscale evaluate {out / BEST} --segments 1,2,4{given}"
+        )
     else:
         write_line(
             f"stopped at step {format_tokens(result.step)} of {format_tokens(settings.steps)}; "

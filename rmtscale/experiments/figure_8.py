@@ -109,12 +109,12 @@ def answer(sizes: Sequence[InputSize]) -> str:
         if gaps:
             first, last = (sum(gap[at] for gap in gaps) / len(gaps) for at in (0, 1))
             said.append(
-                f"{format_loss(first)} nats off the first eighth of the block and "
-                f"{format_loss(last)} off the last at {size_name(size, sizes)}"
+                f"by {format_loss(-first, signed=True)} nats in the first eighth of the block and "
+                f"by {format_loss(-last, signed=True)} in the last at {size_name(size, sizes)}"
             )
     if not said:
         return "Loss by position in the block"
-    return f"One segment of memory takes {', '.join(said)}"
+    return f"One segment of memory changes the loss {', '.join(said)}"
 
 
 def answer_costs(sizes: Sequence[InputSize]) -> str:
@@ -152,7 +152,7 @@ def _closes(name: str, gaps: Mapping[int, tuple[float, float]]) -> Claim:
         seed: f"{format_loss(last, signed=True)} against {format_loss(first, signed=True)}"
         for seed, (first, last) in gaps.items()
     }
-    return _ordered(text, all(last < first for first, last in gaps.values()), words)
+    return _ordered(text, all(0 <= last < first for first, last in gaps.values()), words)
 
 
 def _ordered(text: str, holds: bool, words: Mapping[int, str]) -> Claim:
@@ -180,7 +180,7 @@ def _true_context(name: str, size: InputSize) -> Claim:
         f"{format_ratio(ratio)} at {format_tokens(context)}" for context, ratio in ratios.items()
     )
     aside = f"its FLOPs over memory's: {costs}" if costs else ""
-    return lower(text, "yes, at a higher cost", found, aside)
+    return lower(text, "yes", found, aside)
 
 
 def _body(sizes: Sequence[InputSize], said: str, costs: str) -> str:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.training.language_settings import LEMMA_PROOF, LanguageSettings
+from rmtscale.units import require_one_of
 
 SEEDS = (0, 1)
 MEMORY_TOKENS = 8
@@ -37,8 +38,9 @@ BEFORE = {128: (1, 3, 6), 512: (1, 3)}
 the paper, and what fills the input of an RMT."""
 TRAINED = {128: (1, 2, 4, 7), 512: (1, 2, 4)}
 """Segments that RMT is trained on, by input size."""
-READ = (1, 2, 4, 8, 16, 32)
-"""Segments that it is evaluated on."""
+READ = (1, 2, 4, 7, 8, 16, 28, 32)
+"""Segments that it is evaluated on: those trained on, four times as many, and on to 32."""
+QUICK_READ = (1, 2, 3, 4, 8, 12, 32)
 LEAN_TRAINED = (2, 4, 6)
 LEAN_READ = (1, 2, 3, 4, 6, 8, 12)
 
@@ -259,25 +261,12 @@ def plan(
     """
     from rmtscale.training.layout import LAST
 
-    shown = seeds or SEEDS
-    for seed in shown:
-        if seed not in SEEDS:
-            raise BadInput(f"seed {seed}: expected {quoted_list(SEEDS)}")
-    if quick:
-        found = {
-            "figure-9": quick_lean,
-            "table-1": quick_adapted,
-        }.get(figure, quick_latex)()
-    else:
-        found = {}
-        for seed in shown:
-            if figure == "figure-9":
-                found |= lean(seed)
-            elif figure == "table-1":
-                found |= adapted(seed)
-            else:
-                for size in TRAINED if figure == "figure-7" else (128,):
-                    found |= latex(size, seed)
+    known = sorted({one.text for one in recipes().values()} - {"python"})
+    for name in texts:
+        require_one_of("text", name, known)
+    if quick and (texts or seeds not in (None, (0,))):
+        raise BadInput("--quick: expected neither --text nor other --seeds than 0")
+    found = _quick(figure) if quick else _full(figure, seeds or SEEDS)
     ready = {}
     for name, one in found.items():
         source = texts.get(one.text)
@@ -298,6 +287,26 @@ def plan(
     return LanguagePlan(ready, read, history, samples, batch_size)
 
 
+def _quick(figure: str) -> dict[str, LanguageSettings]:
+    made = {"figure-9": quick_lean, "table-1": quick_adapted}.get(figure, quick_latex)
+    return made()
+
+
+def _full(figure: str, seeds: tuple[int, ...]) -> dict[str, LanguageSettings]:
+    found: dict[str, LanguageSettings] = {}
+    for seed in seeds:
+        if seed not in SEEDS:
+            raise BadInput(f"seed {seed}: expected {quoted_list(SEEDS)}")
+        if figure == "figure-9":
+            found |= lean(seed)
+        elif figure == "table-1":
+            found |= adapted(seed)
+        else:
+            for size in TRAINED if figure == "figure-7" else (128,):
+                found |= latex(size, seed)
+    return found
+
+
 def _longest(
     recipes: Mapping[str, LanguageSettings], read: Mapping[str, tuple[int, ...]], block_tokens: int
 ) -> int:
@@ -316,4 +325,4 @@ def _read(settings: LanguageSettings, *, quick: bool) -> tuple[int, ...]:
         return (1,)
     if settings.adapted:
         return (1, 2)
-    return (1, 2, 4) if quick else READ
+    return QUICK_READ if quick else READ

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from rmtscale.errors import BadInput
+from rmtscale.files import write_whole
 from rmtscale.records.mapping import Misfit, from_mapping
 from rmtscale.records.store import append_line, read_lines
 
@@ -32,13 +33,14 @@ class LinesOf(Generic[Record]):
 
     Args:
         path: of the file; it need not be there.
+        anew: what is in it does not count, and is gone when the first record is added.
     """
 
     kind: ClassVar[type[Any]]
     version: ClassVar[int]
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
+        self.path, self._anew = path, anew
 
     def read(self) -> tuple[Record, ...]:
         """All records, in the order they were written; damaged lines are left out.
@@ -46,7 +48,7 @@ class LinesOf(Generic[Record]):
         Raises:
             BadInput: cannot be opened, or of another schema version.
         """
-        return read_lines(self.path, self._parse)[0]
+        return () if self._anew else read_lines(self.path, self._parse)[0]
 
     def latest(self) -> dict[str, Record]:
         """By key; a later record takes the place of an earlier one."""
@@ -54,6 +56,10 @@ class LinesOf(Generic[Record]):
 
     def append(self, record: Record) -> None:
         """Adds one line, on the disk when this returns."""
+        if self._anew:
+            write_whole(self.path, f"{record.to_line()}\n")
+            self._anew = False
+            return
         append_line(self.path, record.to_line())
 
     def _parse(self, line: str) -> Record:

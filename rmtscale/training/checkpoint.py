@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.files import write_whole
@@ -124,8 +125,9 @@ def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str
             shutil.rmtree(old)
         else:
             part.rename(folder)
-    except OSError as error:
-        raise BadInput(f"output {str(folder)!r}: cannot be written ({error.strerror})") from error
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"output {str(folder)!r}: cannot be written ({reason})") from error
 
 
 Settings = TypeVar("Settings", bound=LoopSettings)

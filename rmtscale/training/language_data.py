@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rmtscale.errors import BadInput
-from rmtscale.files import write_whole
+from rmtscale.files import make_folder, write_whole
 from rmtscale.tasks.background import load_background
 from rmtscale.tasks.blocks import TargetBlocks
 from rmtscale.tasks.declaration import training_texts
@@ -117,6 +117,6 @@ def _trained_tokenizer(texts: list[str], settings: LanguageSettings, cache: Path
                 f"tokenizer {str(path)!r}: {error}; expected one of this release, or none"
             ) from error
     tokenizer = train_tokenizer(texts, settings.vocabulary_size)
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     write_whole(path, json.dumps(tokenizer.to_mapping()) + "\n")
     return tokenizer

@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.files import write_whole
+from rmtscale.files import make_folder, write_whole
 from rmtscale.training import metrics
 from rmtscale.training.busy import busy_share
 from rmtscale.training.checkpoint import Trained
@@ -215,7 +215,7 @@ class _Run:
                     "expected the same, another --out, or --force to begin anew"
                 )
         if self.main:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             metrics.keep_until(self.folder / METRICS, self.facts.step)
             write_whole(self.folder / SETTINGS, self.settings.to_json())
         self.accelerator.wait_for_everyone()

@@ -77,6 +77,12 @@ class LoopSettings:
             "validation_samples",
         ):
             require_positive(name.replace("_", " "), getattr(self, name))
+        if not 0 <= self.seed < 2**31:
+            raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
+        if self.warmup_steps < 0:
+            raise BadInput(f"warmup steps {self.warmup_steps}: expected 0 or more")
+        if not 0 <= self.beta2 < 1:
+            raise BadInput(f"beta2 {self.beta2!r}: expected 0 or more, below 1")
         for value in self.validation_segments:
             require_positive("validation segments", value)
         _require_share("final_decay_share", self.final_decay_share)

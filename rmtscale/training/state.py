@@ -60,8 +60,9 @@ def save_state(
         plain = {name: x.detach().contiguous().cpu() for name, x in tensors.items()}
         save_file(plain, part, {"facts": json.dumps(to_mapping(facts))})
         part.replace(path)
-    except OSError as error:
-        raise BadInput(f"output {str(path)!r}: cannot be written ({error.strerror})") from error
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"output {str(path)!r}: cannot be written ({reason})") from error
     finally:
         part.unlink(missing_ok=True)
 

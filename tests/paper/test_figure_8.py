@@ -45,8 +45,8 @@ def test_gaps_at_the_edges() -> None:
     }
     said = experiment.answer([size])
     assert said == (
-        "One segment of memory takes 0.500 nats off the first eighth of the block and 0.125 off "
-        "the last at input 128"
+        "One segment of memory changes the loss by -0.5000 nats in the first eighth of the block "
+        "and by -0.1250 in the last at input 128"
     )
 
 

@@ -48,7 +48,7 @@ def test_the_same_tokens_steps_and_tokenizer(names):
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("figure", FIGURES)
 def test_plans(figure, quick):
-    wanted = plan(figure, quick=quick, texts=TEXTS, runs=Path("runs"))
+    wanted = plan(figure, quick=quick, texts={} if quick else TEXTS, runs=Path("runs"))
     assert wanted.read.keys() == wanted.history_tokens.keys()
     order = list(wanted.recipes)
     begun_with = set()
@@ -100,7 +100,22 @@ def test_two_segments_are_trained_in_every_step(name):
     assert {one.start_segments for one in longer} == {2}
 
 
+def test_what_was_trained_is_read():
+    """And four times as much, up to 32: else no claim about reading on could be told."""
+    for figure in ("figure-7", "figure-8", "figure-12"):
+        for quick in (False, True):
+            wanted = plan(figure, quick=quick, texts={} if quick else TEXTS, runs=Path("runs"))
+            for name, segments in wanted.read.items():
+                one = wanted.recipes[name]
+                if one.memory_tokens:
+                    assert {one.segments, min(4 * one.segments, 32), 32} <= set(segments), name
+
+
 def test_what_a_plan_refuses():
+    with pytest.raises(BadInput, match="text 'tex': expected"):
+        plan("figure-7", quick=False, texts={"tex": "L"}, runs=Path("runs"))
+    with pytest.raises(BadInput, match="--quick: expected neither --text nor other --seeds"):
+        plan("figure-7", quick=True, texts={}, runs=Path("runs"), seeds=(1,))
     with pytest.raises(BadInput, match="no text in the place of 'latex', expected --text latex="):
         plan("figure-7", quick=False, texts={}, runs=Path("runs"))
     with pytest.raises(BadInput, match="seed 9: expected"):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_language import language
 
 from rmtscale.records.clusters import Part, mean_interval, paired_difference, student_t
+from rmtscale.records.language import LanguageStore
 
 
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:
@@ -82,3 +85,15 @@ def test_other_tokens_are_not_compared() -> None:
 def test_one_cluster_has_no_interval() -> None:
     found = mean_interval(part([10], [20.0]))
     assert (found.mean, found.low, found.high) == (2.0, -math.inf, math.inf)
+
+
+def test_anew_loses_nothing_before_there_is_something_new(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    old, new = language(1), language(2)
+    LanguageStore(path).append(old)
+    store = LanguageStore(path, anew=True)
+    assert store.read() == ()
+    assert LanguageStore(path).read() == (old,)
+    store.append(new)
+    store.append(old)
+    assert store.read() == LanguageStore(path).read() == (new, old)

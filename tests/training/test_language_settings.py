@@ -36,6 +36,10 @@ def test_there_and_back() -> None:
         ({"lora_rank": 0}, "lora rank 0"),
         ({"stage_steps": 0}, "stage steps 0"),
         ({"segment_size": 0}, "segment size 0"),
+        ({"seed": -1}, "seed -1: expected 0 to"),
+        ({"seed": 2**31}, "seed 2147483648: expected 0 to"),
+        ({"beta2": 1.5}, r"beta2 1\.5: expected 0 or more, below 1"),
+        ({"warmup_steps": -5}, "warmup steps -5: expected 0 or more"),
     ],
 )
 def test_what_cannot_be(given: dict[str, Any], message: str) -> None:
