@@ -150,4 +150,4 @@ def _published(axes: Axes, published: Published, size: InputSize, above: Axes) -
 
 def _zero(axes: Axes) -> None:
     level_line(axes, 0.0, "without memory")
-    axes.set_ylabel("loss, % of the baseline's")
+    axes.set_ylabel("change of the loss, %")
