@@ -19,10 +19,9 @@ from rmtscale.experiments.language_figures import (
     counterpart,
     page,
     published,
-    records_of,
+    running,
     write_page,
 )
-from rmtscale.experiments.training_runs import How
 from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
 from rmtscale.report.figures.figure_12 import draw
@@ -39,29 +38,6 @@ WAYS = {"fixed": FIXED, "mixing": MIXING}
 Ways = Mapping[str, InputSize]
 
 
-def run(
-    folder: Path,
-    *,
-    force: bool = False,
-    records: Path | None = None,
-    how: How | None = None,
-    quick: bool = False,
-    seeds: tuple[int, ...] | None = None,
-) -> list[Claim]:
-    """Writes figure, numbers and a README into ``folder``; returns the claims, checked.
-
-    Args:
-        folder: to write to.
-        force: overwrite what is there.
-        records: evaluations made before; nothing is trained then.
-        how: where and how to train.
-        quick: the toy size.
-        seeds: None is all of the recipes'.
-    """
-    found = records_of(NAME, LANGUAGE_MODELING, records, how, quick=quick, seeds=seeds)
-    return write(folder, found, force=force)
-
-
 def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
     """Everything that is made of the records; the claims, checked."""
     paper = paper_curves()
@@ -75,6 +51,9 @@ def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = Fals
     readme = page(NAME, title, records, claims, _body(ours, said))
     write_page(folder, NAME, pictures, records, readme, force=force)
     return claims
+
+
+run = running(NAME, LANGUAGE_MODELING, write)
 
 
 def paper_curves() -> dict[str, Published]:

@@ -23,10 +23,9 @@ from rmtscale.experiments.language_figures import (
     counterpart,
     page,
     published,
-    records_of,
+    running,
     write_page,
 )
-from rmtscale.experiments.training_runs import How
 from rmtscale.records.clusters import paired_difference
 from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim, Outcome
@@ -51,29 +50,6 @@ FAR = 4
 LONGEST = 32
 
 
-def run(
-    folder: Path,
-    *,
-    force: bool = False,
-    records: Path | None = None,
-    how: How | None = None,
-    quick: bool = False,
-    seeds: tuple[int, ...] | None = None,
-) -> list[Claim]:
-    """Writes figure, numbers and a README into ``folder``; returns the claims, checked.
-
-    Args:
-        folder: to write to.
-        force: overwrite what is there.
-        records: evaluations made before; nothing is trained then.
-        how: where and how to train.
-        quick: the toy size.
-        seeds: None is all of the recipes'.
-    """
-    found = records_of(NAME, LANGUAGE_MODELING, records, how, quick=quick, seeds=seeds)
-    return write(folder, found, force=force)
-
-
 def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
     """Everything that is made of the records; the claims, checked."""
     paper = published()
@@ -87,6 +63,9 @@ def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = Fals
     )
     write_page(folder, NAME, pictures, records, readme, force=force)
     return claims
+
+
+run = running(NAME, LANGUAGE_MODELING, write)
 
 
 def sizes_of(records: Sequence[LanguageRecord]) -> list[InputSize]:

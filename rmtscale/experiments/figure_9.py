@@ -18,8 +18,7 @@ from pathlib import Path
 from textwrap import fill
 
 from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_higher, shown
-from rmtscale.experiments.language_figures import LEMMA_PROOF, page, records_of, write_page
-from rmtscale.experiments.training_runs import How
+from rmtscale.experiments.language_figures import LEMMA_PROOF, page, running, write_page
 from rmtscale.records.language import ALL, LanguageRecord
 from rmtscale.report.claims import Claim
 from rmtscale.report.figures.figure_9 import (
@@ -41,29 +40,6 @@ ENOUGH = 4
 """Segments in training beyond which the paper gains nothing."""
 
 
-def run(
-    folder: Path,
-    *,
-    force: bool = False,
-    records: Path | None = None,
-    how: How | None = None,
-    quick: bool = False,
-    seeds: tuple[int, ...] | None = None,
-) -> list[Claim]:
-    """Writes figure, numbers and a README into ``folder``; returns the claims, checked.
-
-    Args:
-        folder: to write to.
-        force: overwrite what is there.
-        records: evaluations made before; nothing is trained then.
-        how: where and how to train.
-        quick: the toy size.
-        seeds: None is all of the recipes'.
-    """
-    found = records_of(NAME, LEMMA_PROOF, records, how, quick=quick, seeds=seeds)
-    return write(folder, found, force=force)
-
-
 def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
     """Everything that is made of the records; the claims, checked."""
     found = provers(records)
@@ -72,6 +48,9 @@ def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = Fals
     readme = page(NAME, "Figure 9: proofs after their lemmas", records, claims, _body(found, said))
     write_page(folder, NAME, {NAME: render(draw(found, said))}, records, readme, force=force)
     return claims
+
+
+run = running(NAME, LEMMA_PROOF, write)
 
 
 def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
@@ -27,6 +27,38 @@ PAPER_BITS = 0.843
 """GPT-2 at input size 1024."""
 LONG_INPUT = 512
 """From here on a segment stands beside the paper's longer input."""
+
+
+Write = Callable[..., list[Claim]]
+"""``(folder, records, force=...)`` to claims, checked."""
+
+
+def running(figure: str, task: str, write: Write) -> Callable[..., list[Claim]]:
+    """The ``run`` of a figure: its records, found or made, and everything that is made of them."""
+
+    def run(
+        folder: Path,
+        *,
+        force: bool = False,
+        records: Path | None = None,
+        how: How | None = None,
+        quick: bool = False,
+        seeds: tuple[int, ...] | None = None,
+    ) -> list[Claim]:
+        """Writes pictures, numbers and a README into ``folder``; returns the claims, checked.
+
+        Args:
+            folder: to write to.
+            force: overwrite what is there.
+            records: evaluations made before; nothing is trained then.
+            how: where and how to train.
+            quick: the toy size.
+            seeds: None is all of the recipes'.
+        """
+        found = records_of(figure, task, records, how, quick=quick, seeds=seeds)
+        return write(folder, found, force=force)
+
+    return run
 
 
 def records_of(

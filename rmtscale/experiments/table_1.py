@@ -14,10 +14,9 @@ from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_h
 from rmtscale.experiments.language_figures import (
     LANGUAGE_MODELING,
     page,
-    records_of,
+    running,
     write_page,
 )
-from rmtscale.experiments.training_runs import How
 from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
 from rmtscale.report.language import difference
@@ -41,29 +40,6 @@ PAPER = {
 """Perplexity by what was trained and segments."""
 
 
-def run(
-    folder: Path,
-    *,
-    force: bool = False,
-    records: Path | None = None,
-    how: How | None = None,
-    quick: bool = False,
-    seeds: tuple[int, ...] | None = None,
-) -> list[Claim]:
-    """Writes table, numbers and a README into ``folder``; returns the claims, checked.
-
-    Args:
-        folder: to write to.
-        force: overwrite what is there.
-        records: evaluations made before; nothing is trained then.
-        how: where and how to train.
-        quick: the toy size.
-        seeds: None is all of the recipes'.
-    """
-    found = records_of(NAME, LANGUAGE_MODELING, records, how, quick=quick, seeds=seeds)
-    return write(folder, found, force=force)
-
-
 def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
     """Everything that is made of the records; the claims, checked."""
     found = adaptations(records)
@@ -73,6 +49,9 @@ def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = Fals
     table = csv_text(adaptation_rows(found))
     write_page(folder, NAME, {}, records, readme, force=force, table=table)
     return claims
+
+
+run = running(NAME, LANGUAGE_MODELING, write)
 
 
 def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:

@@ -16,7 +16,7 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}
 
 
-def same(model, other, ids):
+def assert_same(model, other, ids):
     ours, theirs = model.eval()(ids), other.eval()(ids)
     assert torch.equal(ours.logits, theirs.logits)
     assert torch.equal(ours.memory, theirs.memory)
@@ -31,7 +31,7 @@ def test_decoders(tmp_path, kind, memory):
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"config.json", "generation_config.json", "model.safetensors"}
     other = RMTForCausalLM.from_pretrained(tmp_path)
-    same(model, other, tokens(2, 13))
+    assert_same(model, other, tokens(2, 13))
     tied = model.backbone.get_output_embeddings().weight is model.get_input_embeddings().weight
     again = other.backbone.get_output_embeddings().weight is other.get_input_embeddings().weight
     assert tied == again
@@ -41,7 +41,7 @@ def test_decoders(tmp_path, kind, memory):
 def test_encoders(tmp_path, kind):
     model = RMTForSequenceClassification(backbone(kind, torch.float32), RMTConfig(10, 2, **SPECIAL))
     model.save_pretrained(tmp_path)
-    same(model, RMTForSequenceClassification.from_pretrained(tmp_path), tokens(2, 13))
+    assert_same(model, RMTForSequenceClassification.from_pretrained(tmp_path), tokens(2, 13))
 
 
 def test_lora_and_adapters_come_back(tmp_path):
