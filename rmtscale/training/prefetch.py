@@ -73,7 +73,7 @@ class Prefetcher:
         try:
             if self._pin_for is not None:
                 # Each thread has its own; without this all processes would open the first GPU.
-                torch.cuda.set_device(self._pin_for)
+                torch.cuda.set_device(self._pin_for.index or 0)  # "cuda" has no index
             for step in self._steps:
                 batch = self._make(step)
                 self._put(batch if self._pin_for is None else batch.pinned())
