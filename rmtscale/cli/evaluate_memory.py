@@ -115,8 +115,8 @@ def _write_probe(
 ) -> None:
     from rmtscale.evaluation.evaluate import data_of
     from rmtscale.evaluation.probe import probe
-    from rmtscale.evaluation.reading import Reader
     from rmtscale.records.mapping import to_mapping
+    from rmtscale.training.reading import Reader
 
     reader = Reader(checkpoint.answerer, device, settings.precision)
     data = data_of(

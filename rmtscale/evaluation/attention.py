@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.reading import Reader
 from rmtscale.rmt.memory import decoder_layout, encoder_layout
 from rmtscale.rmt.segmenting import cut
 from rmtscale.tasks.vocabulary import TextCoder
+from rmtscale.training.reading import Reader
 
 
 @dataclass(frozen=True, slots=True)

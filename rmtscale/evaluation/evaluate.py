@@ -17,7 +17,6 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.evaluation.measuring import open_meter
 from rmtscale.evaluation.naming import digest, source_name
-from rmtscale.evaluation.reading import Reader
 from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
@@ -26,6 +25,7 @@ from rmtscale.records.evaluation import EvaluationPoint, EvaluationRecord, Evalu
 from rmtscale.tasks.batches import Batches
 from rmtscale.training.checkpoint import Checkpoint
 from rmtscale.training.data import TaskData
+from rmtscale.training.reading import Reader
 from rmtscale.units import require_positive
 
 LONG_SEGMENTS = 256

@@ -19,7 +19,6 @@ from typing import Any
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.evaluation.attention import AttentionMap, attention_maps
 from rmtscale.evaluation.evaluate import data_of
-from rmtscale.evaluation.reading import Reader
 from rmtscale.experiments.memory_tasks import plan
 from rmtscale.experiments.training_runs import How, best_checkpoint, train_all
 from rmtscale.files import require_writable, write_whole
@@ -29,6 +28,7 @@ from rmtscale.report.style import render
 from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
 from rmtscale.training.data import TaskData
 from rmtscale.training.device import find_device
+from rmtscale.training.reading import Reader
 from rmtscale.units import format_ratio
 
 NAME = "figure-6"

@@ -27,7 +27,7 @@ from rmtscale.training.segment_reader import SegmentReader, slices
 
 
 class Answerer(SegmentReader):
-    """``(ids, answers) -> (loss, number of correct answers)``.
+    """``(ids, answers, state before them or None) -> (loss, number of correct answers)``.
 
     Args:
         rmt: decoder or encoder.
@@ -63,46 +63,35 @@ class Answerer(SegmentReader):
         weight_CE = head.weight[self.class_ids_C]
         return F.linear(read_BTE[:, -1], weight_CE).float()
 
-    @torch.no_grad()
-    def roll(self, state_BME: Tensor, ids_BN: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
-        """The state after segments from which no gradient comes."""
-        for begin, end in bounds:
-            new_BME, _ = self.step(state_BME, ids_BN[:, begin:end])
-            state_BME = new_BME.to(state_BME.dtype, copy=True)
-        return state_BME.detach()
-
-    def read(self, ids_BN: Tensor, rolled_segments: int = 0) -> tuple[Tensor, Tensor]:
+    def read(self, ids_BN: Tensor, state_BME: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The whole input, right-aligned: logits (B, C) and the state after it, (B, M, E).
 
         Args:
             ids_BN: token ids, all rows full.
-            rolled_segments: so many of the first segments run without a graph.
+            state_BME: the state before it; None is the initial one.
         """
-        state_BME = self.initial(ids_BN.shape[0])
+        if state_BME is None:
+            state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
-        if rolled_segments:
-            state_BME = self.roll(state_BME, ids_BN, bounds[:rolled_segments])
-            # Autocast keeps the weights it cast; those cast without a graph have no gradient.
-            torch.clear_autocast_cache()
 
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None]:
             new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
             return new_BME, read_BTE if piece.last else None
 
-        inputs = slices(ids_BN, bounds[rolled_segments:])
+        inputs = slices(ids_BN, bounds)
         read_BTE = None
         for _, after_BME, (found,) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
         ):
             state_BME, read_BTE = after_BME, found
-        assert read_BTE is not None, "at least one segment has a gradient"
+        assert read_BTE is not None, "at least one segment"
         return self.answer(read_BTE), state_BME
 
     def forward(
-        self, ids_BN: Tensor, answers_B: Tensor, rolled_segments: int = 0
+        self, ids_BN: Tensor, answers_B: Tensor, state_BME: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy over the classes, and how many answers are right, on the device."""
-        logits_BC, _ = self.read(ids_BN, rolled_segments)
+        logits_BC, _ = self.read(ids_BN, state_BME)
         loss = F.cross_entropy(logits_BC, answers_B)
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 from rmtscale.errors import BadInput
@@ -20,3 +23,16 @@ def find_device(name: str | None) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("device 'cuda': no GPU that torch can use, expected --device cpu here")
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """bf16 is for the GPU; a CPU emulates it at a fraction of the speed."""
+    return "fp32" if device.type == "cpu" else precision
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context of a model that is read in a precision."""
+    if precision == "fp32":
+        return nullcontext()
+    # Weights that are cast once and kept would be outside of a captured graph.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)

@@ -12,12 +12,13 @@ import torch
 from rmtscale.tasks.blocks import TokenBatch
 from rmtscale.training.checkpoint import Trained
 from rmtscale.training.curriculum import Draw, Progress, Stage
+from rmtscale.training.device import autocast, precision_on
 from rmtscale.training.flops import sample_flops
 from rmtscale.training.language_backbone import build_text_rmt
 from rmtscale.training.language_checkpoint import export_language_checkpoint
 from rmtscale.training.language_data import LanguageData
 from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.objective import Autocast, Objective
+from rmtscale.training.objective import Objective
 from rmtscale.training.predictor import Predictor
 from rmtscale.training.prefetch import Batch
 from rmtscale.training.text_curriculum import advance_text, draw_text, plan_text_stages
@@ -62,9 +63,7 @@ class LanguageObjective(Objective):
         del accuracy
         return advance_text(self.settings, progress, self.stages, steps)
 
-    def validate(
-        self, averaged: Any, stage: Stage, device: torch.device, autocast: Autocast
-    ) -> dict[str, float]:
+    def validate(self, averaged: Any, stage: Stage, device: torch.device) -> dict[str, float]:
         """Loss in nats per token; at every length of the same targets."""
         settings = self.settings
         counts = {stage.segments}
@@ -74,7 +73,7 @@ class LanguageObjective(Objective):
         needed = longest - settings.scored_tokens
         source = self.data.source("validation", max(settings.least_history_tokens, needed))
         found = {}
-        with autocast():
+        with autocast(device, precision_on(device, settings.precision)):
             for count in sorted(counts):
                 read = count * settings.segment_tokens
                 scored = settings.scored_tokens_of(count)

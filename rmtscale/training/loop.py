@@ -11,7 +11,6 @@ same losses.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -29,7 +28,8 @@ from rmtscale.training import metrics
 from rmtscale.training.busy import busy_share
 from rmtscale.training.checkpoint import Trained
 from rmtscale.training.curriculum import Progress, Stage
-from rmtscale.training.device import find_device
+from rmtscale.training.device import find_device, precision_on
+from rmtscale.training.gradients import Gradients, can_capture
 from rmtscale.training.language_objective import LanguageObjective
 from rmtscale.training.language_settings import LanguageSettings
 from rmtscale.training.layout import BEST, CACHE, LAST, METRICS, SETTINGS, STAGES, STATE
@@ -154,6 +154,12 @@ class _Run:
         )
         self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
         self.plain: nn.Module = self.accelerator.unwrap_model(self.model)
+        on_one = on_gpu and self.accelerator.num_processes == 1
+        self.gradients = Gradients(
+            self.model,
+            self.accelerator.backward,
+            capture=settings.cuda_graph and on_one and can_capture(learner),
+        )
         self.averaged = self.objective.averaged()
         self.averaged.to(self.accelerator.device).eval().requires_grad_(False)
         data = self.objective.data_digest
@@ -309,16 +315,14 @@ class _Run:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        found = self.model(*batch.to(self.accelerator.device), batch.constant)
-        loss, correct = found if isinstance(found, tuple) else (found, None)
-        self.accelerator.backward(loss)
+        inputs = self.objective.inputs(batch, self.accelerator.device)
+        loss, correct = self.gradients(*inputs)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         decay = averaged_decay(self.settings, batch.step)
         average: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(list(self.averaged.parameters()), list(self.plain.parameters()), None)
-        return loss.detach(), correct
+        return loss, correct
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
         """With the averaged weights' validation, where it is time; keeps the best ones."""
@@ -338,11 +342,7 @@ class _Run:
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         device = self.accelerator.device
-        return self.objective.validate(self.averaged, stage, device, self._autocast)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self.accelerator.autocast()
-        return context
+        return self.objective.validate(self.averaged, stage, device)
 
     def _keep_stage(self, stage: int) -> None:
         """The averaged weights at the end of a stage of whole segments: Figure 4 needs them."""
@@ -380,9 +380,9 @@ class _Run:
 
 
 def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:
-    cpu = find_device(device).type == "cpu"
-    # bf16 is for the GPU; a CPU emulates it at a fraction of the speed.
-    precision = "bf16" if settings.precision == "bf16" and not cpu else "no"
+    found = find_device(device)
+    cpu = found.type == "cpu"
+    precision = "bf16" if precision_on(found, settings.precision) == "bf16" else "no"
     # After a roll-in the initial memory has no gradient, which DDP has to be told to expect.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused])

@@ -9,14 +9,17 @@ from typing import Any
 import torch
 
 from rmtscale.errors import BadInput
-from rmtscale.training import validate
+from rmtscale.rmt.segmenting import cut
 from rmtscale.training.answerer import Answerer
 from rmtscale.training.backbone import build_rmt
 from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
 from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
 from rmtscale.training.data import TaskData, class_ids
-from rmtscale.training.objective import Autocast, Objective
+from rmtscale.training.device import precision_on
+from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch
+from rmtscale.training.reading import Reader
+from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
 
@@ -31,6 +34,8 @@ class MemoryObjective(Objective):
         self.data = TaskData(settings)
         rmt = build_rmt(settings, len(self.data.vocabulary), len(self.data.task.classes))
         self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
+        self._roller: Roller | None = None
+        self._reader: Reader | None = None
         self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
         if settings.init_from is not None:
             _take_weights(self.learner, settings)
@@ -52,30 +57,52 @@ class MemoryObjective(Objective):
         inputs = (torch.from_numpy(found.ids), torch.from_numpy(found.answers))
         return Batch(step, drawn, inputs, drawn.rolled_segments)
 
+    def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
+        """Ids and answers, and the state after the segments from which no gradient comes.
+
+        Those are read as in an evaluation: without dropout, and captured where there is CUDA.
+        """
+        ids_BN, answers_B = batch.inputs
+        if not batch.constant:
+            return (*batch.to(device), None)
+        if self._roller is None:
+            precision = precision_on(device, self.settings.precision)
+            self._roller = Roller(
+                self.learner, device, precision, compile_step=self.settings.compile_step
+            )
+        bounds = cut(ids_BN.shape[1], self.learner.segment_tokens)
+        self.learner.eval()
+        with torch.no_grad():
+            initial_BME = self.learner.initial(ids_BN.shape[0])
+        ids, first = ids_BN.numpy(), bounds[batch.constant][0]
+        state_BME = self._roller.roll(initial_BME, ids, bounds[: batch.constant])
+        self.learner.train()
+        return (
+            self._roller.on_device(ids[:, first:]),
+            answers_B.to(device, non_blocking=True),
+            state_BME,
+        )
+
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)
 
-    def validate(
-        self, averaged: Any, stage: Stage, device: torch.device, autocast: Autocast
-    ) -> dict[str, float]:
+    def validate(self, averaged: Any, stage: Stage, device: torch.device) -> dict[str, float]:
+        if self._reader is None or self._reader.answerer is not averaged:
+            precision = precision_on(device, self.settings.precision)
+            self._reader = Reader(
+                averaged, device, precision, compile_step=self.settings.compile_step
+            )
         settings, segment_tokens = self.settings, self.learner.segment_tokens
         lengths = {str(stage.segments): stage.tokens}
         if stage.roll_in_segments or stage is self.stages[-1]:
             chosen = settings.validation_segments
             lengths |= {str(count): count * segment_tokens for count in chosen}
         found = {}
-        with autocast():
-            for name, tokens in lengths.items():
-                batches = self.data.batches(
-                    tokens, segment_tokens, split="validation", direct_only=stage.direct_only
-                )
-                found[name] = validate.accuracy(
-                    averaged,
-                    lambda index, made=batches: made.batch(index)[:2],  # type: ignore[misc]
-                    settings.validation_samples,
-                    settings.batch_size,
-                    device,
-                )
+        for name, tokens in lengths.items():
+            batches = self.data.batches(
+                tokens, segment_tokens, split="validation", direct_only=stage.direct_only
+            )
+            found[name] = self._reader.accuracy(batches, settings.validation_samples)
         return found
 
     def export(self, folder: Path, averaged: Any, trained: Trained) -> None:

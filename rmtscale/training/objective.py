@@ -7,8 +7,6 @@ Two kinds: answers about facts in noise (``memory_objective``) and the next toke
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,9 +16,8 @@ from torch import nn
 from rmtscale.training.checkpoint import Trained
 from rmtscale.training.curriculum import Draw, Progress, Stage
 from rmtscale.training.prefetch import Batch
+from rmtscale.training.segment_reader import SegmentReader
 from rmtscale.training.settings import LoopSettings
-
-Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 class Objective(ABC):
@@ -28,8 +25,8 @@ class Objective(ABC):
 
     settings: LoopSettings
     stages: tuple[Stage, ...]
-    learner: nn.Module
-    """``(*inputs, constant) -> loss``, or loss and right answers; on the CPU at first."""
+    learner: SegmentReader
+    """``(*inputs) -> loss``, or loss and right answers; on the CPU at first."""
     data_digest: str = ""
     """Digest of tokenizer and text; empty where they follow from settings and vocabulary."""
     measure: ClassVar[str]
@@ -43,14 +40,16 @@ class Objective(ABC):
     def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
         """The batch of a step, a function of seed, step and stage alone."""
 
+    def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
+        """What the learner is called with, on the device."""
+        return (*batch.to(device), batch.constant)
+
     @abstractmethod
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         """Progress after an interval of so many steps."""
 
     @abstractmethod
-    def validate(
-        self, averaged: nn.Module, stage: Stage, device: torch.device, autocast: Autocast
-    ) -> dict[str, float]:
+    def validate(self, averaged: nn.Module, stage: Stage, device: torch.device) -> dict[str, float]:
         """Accuracy or loss by number of segments, on validation text."""
 
     @abstractmethod

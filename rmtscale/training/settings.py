@@ -51,6 +51,9 @@ class LoopSettings:
     """One activation checkpoint per segment: less memory, a third more time."""
     compile_step: bool = False
     """Compile the step of a full segment; the first steps take a minute longer."""
+    cuda_graph: bool = True
+    """On a GPU: capture a decoder's forward and backward pass once for each length, and replay it.
+    Without, Python launches the kernels of a small model slower than they run."""
     log_every: int = 50
     """Steps of an interval. Losses are added up on the device and read once per interval; stages
     change and states are kept only between two."""

@@ -16,12 +16,12 @@ from rmtscale.evaluation.evaluate import (
     right_answers,
 )
 from rmtscale.evaluation.naming import source_name
-from rmtscale.evaluation.reading import Reader
 from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.records.evaluation import EvaluationStore
 from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
 from rmtscale.training.layout import BEST
 from rmtscale.training.loop import train
+from rmtscale.training.reading import Reader
 
 CPU = torch.device("cpu")
 

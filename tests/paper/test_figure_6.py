@@ -11,7 +11,6 @@ from tiny_training import write_background
 
 from rmtscale.errors import BadInput
 from rmtscale.evaluation.attention import AttentionMap
-from rmtscale.evaluation.reading import Reader
 from rmtscale.experiments import figure_6 as experiment
 from rmtscale.experiments.memory_tasks import recipes
 from rmtscale.training.answerer import Answerer
@@ -19,6 +18,7 @@ from rmtscale.training.backbone import build_rmt
 from rmtscale.training.checkpoint import Trained, export_checkpoint
 from rmtscale.training.data import TaskData, class_ids
 from rmtscale.training.layout import LAST
+from rmtscale.training.reading import Reader
 
 RECIPE = "quick-reasoning-0"
 

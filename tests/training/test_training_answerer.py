@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.segmenting import cut
 from rmtscale.training.answerer import Answerer
 from rmtscale.training.backbone import SIZES, build_rmt
+from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
 VOCABULARY, CLASSES = 40, [5, 6, 7, 8, 9, 10]
@@ -56,20 +58,27 @@ def test_small_ones_fit_in_4_mb():
             assert sum(p.numel() for p in rmt.parameters()) * 2 <= 4_000_000, name
 
 
+def rolled_in(answerer: Answerer, given: torch.Tensor, segments: int) -> torch.Tensor:
+    bounds = cut(given.shape[1], answerer.segment_tokens)[:segments]
+    with torch.no_grad():
+        initial = answerer.initial(len(given))
+    return Roller(answerer, torch.device("cpu")).roll(initial, given.numpy(), bounds)
+
+
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
-def test_a_roll_in_reads_the_same_without_a_gradient(backbone):
+def test_what_follows_a_state_is_read_as_if_all_had_been(backbone):
     answerer = build(backbone)
     given = ids(5 * answerer.segment_tokens)
     answers = torch.tensor([0, 3, 5])
-    whole, _ = answerer(given, answers, 0)
-    rolled, _ = answerer(given, answers, 3)
+    whole, _ = answerer(given, answers)
+    state, last = rolled_in(answerer, given, 3), given[:, 3 * answerer.segment_tokens :]
+    assert not state.requires_grad
+    rolled, _ = answerer(last, answers, state)
     torch.testing.assert_close(rolled, whole, rtol=1e-5, atol=1e-6)
     # The gradient is that of the last two segments, begun with a state that is data.
     rolled.backward()
     got = {name: p.grad for name, p in answerer.named_parameters() if p.grad is not None}
     answerer.zero_grad()
-    first, last = given[:, : 3 * answerer.segment_tokens], given[:, 3 * answerer.segment_tokens :]
-    state = answerer.rmt(first).memory.detach()
     out = answerer.rmt(last, memory=state)
     logits = out.logits[:, -1][:, CLASSES] if answerer.decoder else out.logits
     F.cross_entropy(logits, answers).backward()
@@ -78,28 +87,6 @@ def test_a_roll_in_reads_the_same_without_a_gradient(backbone):
     for name, parameter in answerer.named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_tokens_of_the_roll_in_have_no_gradient():
-    answerer = build(vocabulary_words=40)
-    given = ids(3 * answerer.segment_tokens)
-    given[:, : answerer.segment_tokens] = 39  # a word that stands nowhere else
-    given[:, answerer.segment_tokens :].clamp_(max=38)
-    embedding = answerer.rmt.get_input_embeddings().weight
-    for rolled, reached in ((0, True), (1, False)):
-        answerer.zero_grad()
-        answerer(given, torch.tensor([0, 1, 2]), rolled)[0].backward()
-        assert bool(embedding.grad[39].abs().sum() > 0) is reached
-
-
-def test_weights_have_gradients_after_a_roll_in_under_autocast():
-    answerer = build()
-    given, answers = ids(4 * answerer.segment_tokens), torch.tensor([0, 3, 5])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss, _ = answerer(given, answers, 2)
-    loss.backward()
-    missing = [name for name, p in answerer.named_parameters() if p.grad is None]
-    assert missing == ["rmt.memory.initial_ME"]
 
 
 def test_recomputed_segments_have_the_same_gradients():

@@ -5,15 +5,17 @@ Shape legend: B batch, N text columns of the input, M memory, C classes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rmtscale.evaluation.rolling import Roller
 from rmtscale.rmt.segmenting import cut
+from rmtscale.tasks.batches import Batches
 from rmtscale.training.answerer import Answerer
+from rmtscale.training.rolling import Roller
 
 
 class Reader(Roller):
@@ -51,3 +53,14 @@ class Reader(Roller):
             _, read_BTE = answerer.step(state_BME, self.on_device(ids[:, begin:end]))
             logits_BC: Tensor = answerer.answer(read_BTE)
         return logits_BC
+
+    @torch.no_grad()
+    def accuracy(self, batches: Batches, samples: int) -> float:
+        """Share of right answers over whole batches, at least ``samples``; one wait for the
+        device."""
+        count = math.ceil(samples / batches.batch_size)
+        right = torch.zeros((), dtype=torch.long, device=self.device)
+        for index in range(count):
+            batch = batches.batch(index)
+            right += (self.logits(batch.ids).argmax(1) == self.on_device(batch.answers)).sum()
+        return int(right) / (count * batches.batch_size)

@@ -10,7 +10,7 @@ one captured CUDA graph where there is CUDA.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy.typing as npt
@@ -20,11 +20,12 @@ from torch import Tensor
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.graph import SegmentStep
+from rmtscale.training.device import autocast
 from rmtscale.training.segment_reader import SegmentReader
+from rmtscale.training.settings import PRECISIONS
 from rmtscale.units import require_one_of
 
 _CHUNK_SEGMENTS = 4
-PRECISIONS = ("fp32", "bf16")
 
 
 class Roller:
@@ -68,10 +69,7 @@ class Roller:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context everything runs in."""
-        if self.precision == "fp32":
-            return nullcontext()
-        # Weights that are cast once and kept would be outside of a captured graph.
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
+        return autocast(self.device, self.precision)
 
     @torch.no_grad()
     def roll(

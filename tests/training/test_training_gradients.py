@@ -1,0 +1,147 @@
+"""Gradients in fixed buffers, and a batch's roll-in; on a GPU, captured steps against eager ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rmtscale.experiments.memory_tasks import quick
+from rmtscale.training import loop
+from rmtscale.training.backbone import build_rmt
+from rmtscale.training.gradients import Gradients, can_capture
+from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.training.memory_objective import MemoryObjective
+from rmtscale.training.predictor import Predictor
+from rmtscale.training.settings import TrainingSettings
+
+CPU = torch.device("cpu")
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+STAGES_WITH_A_ROLL_IN = 400
+
+
+def objective(**more) -> MemoryObjective:
+    return MemoryObjective(replace(quick("memorize"), batch_size=4, roll_in=(6,), **more))
+
+
+def some_batches(made: MemoryObjective, count: int = 12):
+    newest = len(made.stages) - 1
+    return [made.batch(step, newest, 0, 1) for step in range(count)]
+
+
+def test_each_call_begins_with_gradients_of_zero():
+    model = torch.nn.Linear(3, 1)
+    unused = torch.nn.Linear(2, 2)
+    both = torch.nn.ModuleDict({"used": model, "unused": unused})
+    both.forward = lambda x: model(x).sum()
+    gradients = Gradients(both, lambda loss: loss.backward(), capture=False)
+    buffers = [parameter.grad for parameter in both.parameters()]
+    for scale in (1.0, 2.0):
+        given = torch.full((5, 3), scale)
+        loss, correct = gradients(given)
+        assert correct is None
+        assert not loss.requires_grad
+        torch.testing.assert_close(model.weight.grad, torch.full((1, 3), 5 * scale))
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in unused.parameters())
+    for parameter, buffer in zip(both.parameters(), buffers, strict=True):
+        assert parameter.grad is buffer
+
+
+def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
+    made = objective()
+    rolled = [batch for batch in some_batches(made, 40) if batch.constant]
+    assert rolled, "half of the batches are"
+    for batch in rolled[:3]:
+        made.learner.train()
+        ids, answers, state = made.inputs(batch, CPU)
+        assert made.learner.training
+        assert ids.shape[1] == made.stages[-1].tokens
+        assert torch.equal(ids, batch.inputs[0][:, -ids.shape[1] :])
+        with torch.no_grad():
+            whole, _ = made.learner(*batch.inputs)
+            tail, _ = made.learner(ids, answers, state)
+        torch.testing.assert_close(tail, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_without_a_roll_in_is_whole():
+    made = objective()
+    batch = next(batch for batch in some_batches(made, 40) if not batch.constant)
+    ids, answers, state = made.inputs(batch, CPU)
+    assert state is None
+    assert torch.equal(ids, batch.inputs[0])
+    assert torch.equal(answers, batch.inputs[1])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "more", "expected"),
+    [
+        ("gpt-neox-tiny", {}, True),
+        ("gpt2-tiny", {}, True),
+        ("gpt-neox-tiny", {"checkpoint_segments": True}, False),
+        ("gpt-neo-tiny", {}, False),
+    ],
+)
+def test_what_can_be_captured(backbone, more, expected):
+    settings = TrainingSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
+    assert can_capture(Predictor(build_rmt(settings, 40, 6))) is expected
+
+
+@GPU
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_captured_steps_are_the_eager_ones(tmp_path, precision, compiled):
+    """The losses of whole trainings, through all stages and roll-ins."""
+    settings = replace(
+        quick("memorize"),
+        steps=STAGES_WITH_A_ROLL_IN,
+        stage_min_steps=20,
+        stage_max_steps=40,
+        validate_every=100,
+        precision=precision,
+        compile_step=compiled,
+    )
+    losses = {}
+    for graph in (False, True):
+        watched = Watched()
+        folder = tmp_path / str(graph)
+        loop.train(replace(settings, cuda_graph=graph), folder, device="cuda", observer=watched)
+        losses[graph] = torch.tensor(watched.losses)
+        assert "roll-in" in watched.stages[-1]
+    # Nothing is drawn and no sum is taken in another order; compiled code may round differently.
+    torch.testing.assert_close(losses[True][:5], losses[False][:5], rtol=2e-2, atol=2e-2)
+    assert losses[True][-1] < losses[True][0]
+
+
+@GPU
+@pytest.mark.gpu
+def test_captured_text_is_the_eager_one(tmp_path):
+    settings = LanguageSettings(
+        task="language-modeling",
+        text="python",
+        backbone="gpt-neox-tiny",
+        segments=3,
+        steps=60,
+        batch_size=4,
+        log_every=10,
+        validate_every=30,
+        precision="fp32",
+    )
+    losses = {}
+    for graph in (False, True):
+        watched = Watched()
+        folder = tmp_path / str(graph)
+        loop.train(replace(settings, cuda_graph=graph), folder, device="cuda", observer=watched)
+        losses[graph] = torch.tensor(watched.losses)
+    torch.testing.assert_close(losses[True], losses[False], rtol=1e-3, atol=1e-3)
+
+
+class Watched(loop.Silent):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.stages: list[str] = []
+
+    def interval(self, interval) -> None:
+        self.losses.append(interval.loss)
+        self.stages.append(interval.stage_name)
