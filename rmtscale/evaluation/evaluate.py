@@ -85,7 +85,8 @@ def evaluate(
         The records of all lengths asked for.
     """
     meter, gpu = open_meter(device)
-    reader = Reader(checkpoint.answerer, device, settings.precision)
+    compiled = checkpoint.settings.compile_step and device.type == "cuda"
+    reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
     data = data_of(
         checkpoint,
         settings.background,

@@ -64,6 +64,10 @@ class Reasoning(Task):
     distractors: int = 0
     """Facts (0 to 2) about the three other places, on different axes: no row of either split."""
 
+    contrast: bool = False
+    """Only stories whose two facts name the same reference, the place in the middle: nothing but
+    the direction tells them apart. Of all stories they are a quarter."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("form", self.form, FORMS)
@@ -93,6 +97,9 @@ class Reasoning(Task):
     def story(self, rng: np.random.Generator) -> Story:
         axis, *places = self.rows[pick(rng, len(self.rows))]
         told = [_told(rng, axis, *pair) for pair in (places[:2], places[1:])]
+        if self.contrast:
+            first, middle, last = places
+            told = [(first, axis, middle), (last, OPPOSITE[axis], middle)]
         asked, other = told if pick(rng, 2) else told[::-1]
         form = self.form if self.form != "both" else FORMS[pick(rng, 2)]
         facts = [fact(*asked), fact(*other)]

@@ -31,8 +31,8 @@ class Stage:
     """Segments they make."""
     roll_in_segments: int = 0
     """At most so many segments run before; 0 is none."""
-    direct_only: bool = False
-    """Reasoning: only the form of the question that repeats a fact's own order."""
+    contrast: bool = False
+    """Reasoning: only stories in which nothing but the direction tells the facts apart."""
 
     @property
     def whole(self) -> bool:
@@ -82,9 +82,9 @@ def plan_stages(
     if settings.curriculum:
         short = sorted({max(tokens, shortest_tokens) for tokens in settings.start_tokens})
         short = [tokens for tokens in short if tokens < segment_tokens]
-        if settings.task == "reasoning" and settings.direct_first:
+        if settings.task == "reasoning" and settings.contrast_first:
             first = short[0] if short else segment_tokens
-            stages.append(Stage(f"{first} tokens, direct questions", first, 1, direct_only=True))
+            stages.append(Stage(f"{first} tokens, contrasts", first, 1, contrast=True))
         stages += [Stage(f"{tokens} tokens", tokens, 1) for tokens in short]
         counts = range(1, settings.segments + 1)
     else:

@@ -63,9 +63,9 @@ class TaskData:
         """Text tokens that hold facts and question."""
         return self.task.least_tokens(self.vocabulary)
 
-    def split_task(self, split: str, *, direct_only: bool = False) -> Task:
+    def split_task(self, split: str, *, contrast: bool = False) -> Task:
         """The task as it is drawn in a split."""
-        more: dict[str, Any] = {"form": "direct"} if direct_only else {}
+        more: dict[str, Any] = {"form": "direct", "contrast": True} if contrast else {}
         return replace(self.task, split=split, **more)
 
     def batches(
@@ -74,7 +74,7 @@ class TaskData:
         segment_tokens: int,
         *,
         split: str = "train",
-        direct_only: bool = False,
+        contrast: bool = False,
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> Batches:
@@ -83,9 +83,9 @@ class TaskData:
         own_seed = self.settings.seed if seed is None else seed
         if split == "validation":
             own_seed += _VALIDATION_SEED
-        key = (tokens, segment_tokens, split, direct_only, size, own_seed)
+        key = (tokens, segment_tokens, split, contrast, size, own_seed)
         if key not in self._made:
-            task = self.split_task(split, direct_only=direct_only)
+            task = self.split_task(split, contrast=contrast)
             self._made[key] = Batches(
                 task, self.vocabulary, self._noise(split), tokens, size, own_seed, segment_tokens
             )

@@ -50,7 +50,7 @@ class MemoryObjective(Objective):
         batches = self.data.batches(
             drawn.tokens,
             segment_tokens,
-            direct_only=self.stages[drawn.stage].direct_only,
+            contrast=self.stages[drawn.stage].contrast,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         found = batches.batch(step * ranks + rank)
@@ -100,7 +100,7 @@ class MemoryObjective(Objective):
         found = {}
         for name, tokens in lengths.items():
             batches = self.data.batches(
-                tokens, segment_tokens, split="validation", direct_only=stage.direct_only
+                tokens, segment_tokens, split="validation", contrast=stage.contrast
             )
             found[name] = self._reader.accuracy(batches, settings.validation_samples)
         return found

@@ -136,8 +136,10 @@ class TrainingSettings(LoopSettings):
     start_tokens: tuple[int, ...] = (26, 40, 64, 128, 256)
     """Text tokens of the stages inside one segment: nothing is learned from a full segment of
     noise that is not learned faster from almost none."""
-    direct_first: bool = True
-    """Reasoning: the first stage asks only in the direct form ("What is north of the kitchen?")."""
+    contrast_first: bool = True
+    """Reasoning: the first stage has only stories whose two facts are about the same place, asked
+    in the form that repeats one of them: nothing but the direction tells them apart. Among all
+    stories a model guesses at these, and stays at 87.5 % for thousands of steps."""
     threshold: float = 0.985
     """Accuracy on the newest stage, over one interval, that ends it."""
     stage_min_steps: int = 100

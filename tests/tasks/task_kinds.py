@@ -14,6 +14,7 @@ KINDS: dict[str, Task] = {
     "detect at a depth": make_task("detect-memorize", placement="depth:0.3", persons=2),
     "reasoning": make_task("reasoning"),
     "reasoning direct": make_task("reasoning", form="direct", split="validation"),
+    "reasoning contrasts": make_task("reasoning", form="direct", contrast=True),
     "reasoning inverse": make_task("reasoning", form="inverse", distractors=1),
     "reasoning at a position": make_task("reasoning", distractors=2, placement="position:17"),
     "reasoning at the start": make_task("reasoning", placement="start"),

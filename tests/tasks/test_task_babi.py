@@ -12,7 +12,7 @@ from babi import Asked, all_stories, few_stories
 from slow_solver import solve_moves, solve_relations
 
 from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.reasoning import all_rows
+from rmtscale.tasks.reasoning import OPPOSITE, all_rows
 from rmtscale.tasks.sample import Story
 
 Reader = Callable[[int], list[Asked]]
@@ -119,6 +119,20 @@ def test_every_reasoning_story_has_one_answer(form: str, distractors: int, split
         direct = " ".join(story.facts[0].split()[3:]).rstrip(".")
         if form != "both":
             assert (story.question == f"What is {direct}?") == (form == "direct")
+
+
+@pytest.mark.parametrize("form", ["direct", "both"])
+def test_contrasts_differ_in_the_direction_alone(form: str) -> None:
+    rng = np.random.default_rng(0)
+    task = make_task("reasoning", form=form, contrast=True)
+    for _ in range(500):
+        story = task.story(rng)
+        (_, one, place), (_, other, same) = (
+            (words[1], words[3], words[-1]) for words in (fact.split() for fact in story.facts)
+        )
+        assert place == same
+        assert OPPOSITE[one] == other
+        assert solve_relations(text(rng, story)) == [story.answer]
 
 
 def test_answers_are_even() -> None:

@@ -41,11 +41,11 @@ def test_a_start_that_is_too_short_is_lengthened():
     assert names(SMALL, shortest=20)[:2] == ["20 tokens", "24 tokens"]
 
 
-def test_reasoning_begins_with_direct_questions():
+def test_reasoning_begins_with_contrasts():
     stages = plan_stages(TrainingSettings(task="reasoning"), 504, 24)
-    assert stages[0].direct_only
+    assert stages[0].contrast
     assert stages[0].tokens == stages[1].tokens == 26
-    assert not any(stage.direct_only for stage in stages[1:])
+    assert not any(stage.contrast for stage in stages[1:])
 
 
 def test_without_a_curriculum_there_is_one_stage():

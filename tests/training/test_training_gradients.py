@@ -1,4 +1,4 @@
-"""Gradients in fixed buffers, and a batch's roll-in; on a GPU, captured steps against eager ones."""
+"""Gradients in fixed buffers, roll-ins of batches; on a GPU, captured steps against eager ones."""
 
 from __future__ import annotations
 
