@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from rmtscale.experiments.memory_tasks import quick
 from rmtscale.training import loop
@@ -135,6 +136,12 @@ def test_captured_text_is_the_eager_one(tmp_path):
         loop.train(replace(settings, cuda_graph=graph), folder, device="cuda", observer=watched)
         losses[graph] = torch.tensor(watched.losses)
     torch.testing.assert_close(losses[True], losses[False], rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(autouse=True)
+def any_precision():
+    """Accelerate allows one precision for all of a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 class Watched(loop.Silent):
