@@ -154,7 +154,7 @@ def command(
     """Trains an RMT to remember facts, or to predict text, from random initialisation or not.
 
     A training that was stopped or killed goes on when the command is given again; --out alone
-    is enough then.
+    is enough then, and --steps moves its end.
     Several GPUs of this machine: torchrun --nproc_per_node 2 -m rmtscale train ...
 
     Example: rmtscale train --task memorize --segments 3 --segment-size 64

@@ -20,7 +20,7 @@ def training_settings(
     """What is to be trained.
 
     Args:
-        folder: of the training; with nothing else given, what is there goes on.
+        folder: of the training; without recipe and task, what is there goes on.
         recipe: a name of an experiment's training.
         given: settings on top.
         anew: whatever is in the folder will be forgotten.
@@ -32,9 +32,11 @@ def training_settings(
     from rmtscale.training.layout import SETTINGS
     from rmtscale.training.settings_file import read_settings
 
-    if not given and recipe is None and not anew and (folder / SETTINGS).is_file():
-        return read_settings(folder / SETTINGS)
-    start = _start(recipe, given.get("task"))
+    goes_on = recipe is None and "task" not in given and not anew
+    if goes_on and (folder / SETTINGS).is_file():
+        start = read_settings(folder / SETTINGS)
+    else:
+        start = _start(recipe, given.get("task"))
     kind = type(start)
     known = [field.name for field in fields(kind) if field.name != "schema_version"]
     for name in given:

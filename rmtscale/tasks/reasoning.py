@@ -58,6 +58,7 @@ class Reasoning(Task):
     """
 
     name: ClassVar[str] = "reasoning"
+    subject_words: ClassVar[int] = 2
 
     form: str = "both"
     """Of the question: ``direct``, ``inverse`` or ``both``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from rmtscale.tasks.placement import Placement, Room
 from rmtscale.tasks.sample import Sample, Story
 from rmtscale.tasks.vocabulary import Ids, TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
+
+if TYPE_CHECKING:
+    from rmtscale.tasks.decoys import Decoys
 
 PLACES = ("bathroom", "hallway", "garden", "office", "bedroom", "kitchen")
 SPLITS = ("train", "validation")
@@ -27,6 +30,8 @@ class Task(ABC):
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]] = PLACES
     """The possible answers; an answer is an index into them."""
+    subject_words: ClassVar[int] = 1
+    """So many first words of a fact say what it is about."""
 
     placement: str = "free"
     """Where the facts go: see ``rmtscale/tasks/placement.py``."""
@@ -112,7 +117,12 @@ class Task(ABC):
         return Sample(ids, answer, tuple(positions), story.facts, story.question)
 
     def write(
-        self, rng: np.random.Generator, out: Ids, noise: Noise, segment_tokens: int
+        self,
+        rng: np.random.Generator,
+        out: Ids,
+        noise: Noise,
+        segment_tokens: int,
+        decoys: Decoys | None = None,
     ) -> tuple[Story, list[int]]:
         """``sample`` into a row that is there, for which ``require_room`` was asked before."""
         story = self.story(rng)
@@ -122,6 +132,8 @@ class Task(ABC):
         lengths = [len(fact) for fact in facts]
         room = Room(len(out), segment_tokens, len(question))
         text, starts = noise.stretch(rng, len(out) - len(question) - sum(lengths))
+        if decoys is not None:
+            text = decoys.scatter(rng, text, starts)
         positions = self._placement.positions(rng, lengths, starts, room)
         read = written = 0
         for position, fact in sorted(zip(positions, facts, strict=True), key=lambda pair: pair[0]):

@@ -11,6 +11,7 @@ from rmtscale.errors import BadInput
 from rmtscale.tasks.background import load_background
 from rmtscale.tasks.batches import Batches
 from rmtscale.tasks.catalog import make_task
+from rmtscale.tasks.decoys import Decoys
 from rmtscale.tasks.noise import Noise
 from rmtscale.tasks.task import Task
 from rmtscale.tasks.vocabulary import (
@@ -87,9 +88,26 @@ class TaskData:
         if key not in self._made:
             task = self.split_task(split, contrast=contrast)
             self._made[key] = Batches(
-                task, self.vocabulary, self._noise(split), tokens, size, own_seed, segment_tokens
+                task,
+                self.vocabulary,
+                self._noise(split),
+                tokens,
+                size,
+                own_seed,
+                segment_tokens,
+                self._decoys if split == "train" else None,
             )
         return self._made[key]
+
+    @cached_property
+    def question_tokens(self) -> int:
+        """Of the longest question."""
+        return max(len(self.vocabulary.array(text)) for text in self.task.all_questions())
+
+    @cached_property
+    def _decoys(self) -> Decoys | None:
+        share = self.settings.decoys
+        return Decoys(self.task, self.vocabulary, share) if share else None
 
     def _noise(self, split: str) -> Noise:
         if split not in self._noises:

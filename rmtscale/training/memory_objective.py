@@ -54,17 +54,20 @@ class MemoryObjective(Objective):
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         found = batches.batch(step * ranks + rank)
-        inputs = (torch.from_numpy(found.ids), torch.from_numpy(found.answers))
-        return Batch(step, drawn, inputs, drawn.rolled_segments)
+        rolled = drawn.rolled_segments
+        # What the gradient may still find is never lost.
+        read = found.fact_positions.max(axis=1) < rolled * segment_tokens
+        inputs = (found.ids, found.answers, read)
+        return Batch(step, drawn, tuple(torch.from_numpy(one) for one in inputs), rolled)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, and the state after the segments from which no gradient comes.
+        """Ids and answers, the state after the segments without a gradient, and who is scored.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
-        ids_BN, answers_B = batch.inputs
+        ids_BN, answers_B, read_B = batch.inputs
         if not batch.constant:
-            return (*batch.to(device), None)
+            return (*batch.to(device)[:2], None, None)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
@@ -76,12 +79,16 @@ class MemoryObjective(Objective):
             initial_BME = self.learner.initial(ids_BN.shape[0])
         ids, first = ids_BN.numpy(), bounds[batch.constant][0]
         state_BME = self._roller.roll(initial_BME, ids, bounds[: batch.constant])
+        answers_B = answers_B.to(device, non_blocking=True)
+        scored_B = None
+        if self.settings.skip_lost:
+            question_BK = self._roller.on_device(ids[:, -self.data.question_tokens :])
+            with torch.no_grad(), self._roller.autocast():
+                logits_BC = self.learner.answer(self.learner.step(state_BME, question_BK)[1])
+            right_B = logits_BC.argmax(1) == answers_B
+            scored_B = right_B | ~read_B.to(device, non_blocking=True)
         self.learner.train()
-        return (
-            self._roller.on_device(ids[:, first:]),
-            answers_B.to(device, non_blocking=True),
-            state_BME,
-        )
+        return self._roller.on_device(ids[:, first:]), answers_B, state_BME, scored_B
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

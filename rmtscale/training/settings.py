@@ -120,6 +120,9 @@ class TrainingSettings(LoopSettings):
     noise_repeats: bool = True
     """Whether an input may hold the same noise twice; without, it must not be longer than the text
     there is."""
+    decoys: float = 0.0
+    """Pieces of facts in the noise of a training, per token: "to the kitchen", "John went to the".
+    Without, what could be taken for a fact is too rare to learn from."""
     vocabulary_words: int = 2000
     """Words with an id of their own; the rest of the noise is one unknown word. Small, because at
     width 192 a row more is as dear as in a large model and no task needs the words of the noise."""
@@ -154,6 +157,9 @@ class TrainingSettings(LoopSettings):
     segments teaches to keep a fact for 7; this teaches to keep it."""
     roll_in_max_steps: int = 1200
     """Each of these stages lasts at most this long; then the next, longer ones come anyway."""
+    skip_lost: bool = False
+    """Leave out of the loss what had been read and was lost before the gradient begins: no weights
+    could bring it back, and its gradient is noise."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
@@ -168,7 +174,7 @@ class TrainingSettings(LoopSettings):
         for name in ("start_tokens", "roll_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value)
-        for name in ("threshold", "newest_share", "roll_in_share"):
+        for name in ("threshold", "newest_share", "roll_in_share", "decoys"):
             _require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:

@@ -217,6 +217,15 @@ def test_train_on_text(rmtscale, background, tmp_path):
     assert "done; evaluate it with: rmtscale evaluate" in more.out
     assert "validation: 2 seg." in more.err
     assert not (out / "text").exists()
+    # And the end may be moved, without saying all of it again.
+    later = rmtscale(
+        "train", "--out", str(out), "--cache", str(tmp_path / "shared"), "--steps", "12"
+    )
+    assert later.code == 0, later.err
+    assert "step 12 [2/2] 2 segments: loss" in later.err
+    refused = rmtscale("train", "--out", str(out), "--learning-rate", "0.5")
+    assert refused.code == 2
+    assert "learning rate 0.5: the training in" in refused.err
     other = rmtscale("train", "--out", str(out), "--task", "lemma-proof")
     assert other.code == 2
     assert "task 'lemma-proof': the training in" in other.err

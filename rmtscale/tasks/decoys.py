@@ -1,0 +1,73 @@
+"""Pieces of facts in the noise of a training: what looks like a fact, and tells nothing.
+
+Novels name a kitchen once in some thousand words, and hardly ever say that somebody unnamed went
+there. A model that has to find facts takes such a sentence for one so rarely that it learns little
+from it, and over thousands of segments that is what its memory is lost to.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rmtscale.tasks.task import Task
+from rmtscale.tasks.vocabulary import Ids, TextCoder
+
+_AT_A_START = 0.5
+"""Of the pieces, so many stand where a sentence begins, as facts do."""
+_PLAIN = 0.5
+"""Of the samples, so many have none: what is read later has none either."""
+
+
+def pieces(fact: str, subject_words: int) -> list[str]:
+    """A fact without what it is about, from each word on, and without its last word.
+
+    >>> pieces("John went to the hall.", 1)
+    ['went to the hall.', 'to the hall.', 'the hall.', 'hall.', 'John went to the']
+    """
+    words = fact.split()
+    ends = [" ".join(words[first:]) for first in range(subject_words, len(words))]
+    return [*ends, " ".join(words[:-1])]
+
+
+class Decoys:
+    """Writes pieces of a task's facts over noise.
+
+    Args:
+        task: whose facts.
+        vocabulary: that of the noise.
+        share: pieces begun per noise token.
+    """
+
+    def __init__(self, task: Task, vocabulary: TextCoder, share: float) -> None:
+        texts = {text for fact in task.all_facts() for text in pieces(fact, task.subject_words)}
+        found = [vocabulary.array(text) for text in sorted(texts)]
+        self.share = share
+        self._lengths = np.array([len(ids) for ids in found])
+        self._table = np.zeros((len(found), self._lengths.max()), dtype=np.int32)
+        for row, ids in zip(self._table, found, strict=True):
+            row[: len(ids)] = ids
+
+    def scatter(self, rng: np.random.Generator, ids: Ids, starts: npt.NDArray[np.int64]) -> Ids:
+        """A copy of some noise with pieces in it, or the noise as it is.
+
+        Args:
+            rng: the only source of chance.
+            ids: the noise, (N,).
+            starts: where its sentences start.
+        """
+        if rng.random() < _PLAIN:
+            return ids
+        count = int(rng.poisson(self.share * len(ids)))
+        if not count:
+            return ids
+        chosen = rng.integers(len(self._lengths), size=count)
+        at = rng.integers(len(ids), size=count)
+        if len(starts):
+            begun = rng.random(count) < _AT_A_START
+            at = np.where(begun, starts[rng.integers(len(starts), size=count)], at)
+        written = ids.copy()
+        for column in range(self._table.shape[1]):
+            here = (self._lengths[chosen] > column) & (at + column < len(ids))
+            written[at[here] + column] = self._table[chosen[here], column]
+        return written
