@@ -7,10 +7,11 @@ from it, and over thousands of segments that is what its memory is lost to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from rmtscale.tasks.task import Task
 from rmtscale.tasks.vocabulary import Ids, TextCoder
 
 _AT_A_START = 0.5
@@ -31,16 +32,19 @@ def pieces(fact: str, subject_words: int) -> list[str]:
 
 
 class Decoys:
-    """Writes pieces of a task's facts over noise.
+    """Writes pieces of facts over noise.
 
     Args:
-        task: whose facts.
+        facts: of a task.
+        subject_words: so many of their first words say what they are about.
         vocabulary: that of the noise.
         share: pieces begun per noise token.
     """
 
-    def __init__(self, task: Task, vocabulary: TextCoder, share: float) -> None:
-        texts = {text for fact in task.all_facts() for text in pieces(fact, task.subject_words)}
+    def __init__(
+        self, facts: Sequence[str], subject_words: int, vocabulary: TextCoder, share: float
+    ) -> None:
+        texts = {text for fact in facts for text in pieces(fact, subject_words)}
         found = [vocabulary.array(text) for text in sorted(texts)]
         self.share = share
         self._lengths = np.array([len(ids) for ids in found])

@@ -5,19 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rmtscale.errors import BadInput
+from rmtscale.tasks.decoys import Decoys
 from rmtscale.tasks.noise import Noise
 from rmtscale.tasks.placement import Placement, Room
 from rmtscale.tasks.sample import Sample, Story
 from rmtscale.tasks.vocabulary import Ids, TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
-
-if TYPE_CHECKING:
-    from rmtscale.tasks.decoys import Decoys
 
 PLACES = ("bathroom", "hallway", "garden", "office", "bedroom", "kitchen")
 SPLITS = ("train", "validation")
@@ -58,6 +56,10 @@ class Task(ABC):
     @abstractmethod
     def all_questions(self) -> tuple[str, ...]:
         """Every question a story may have."""
+
+    def decoys(self, vocabulary: TextCoder, share: float) -> Decoys:
+        """Pieces of its facts, ``share`` of them per token of noise."""
+        return Decoys(self.all_facts(), self.subject_words, vocabulary, share)
 
     def words(self) -> list[str]:
         """Every word and mark of facts, questions and answers, for a vocabulary."""

@@ -107,7 +107,7 @@ class TaskData:
     @cached_property
     def _decoys(self) -> Decoys | None:
         share = self.settings.decoys
-        return Decoys(self.task, self.vocabulary, share) if share else None
+        return self.task.decoys(self.vocabulary, share) if share else None
 
     def _noise(self, split: str) -> Noise:
         if split not in self._noises:

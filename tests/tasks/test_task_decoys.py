@@ -7,7 +7,7 @@ import pytest
 from slow_solver import solve_moves, solve_relations
 
 from rmtscale.tasks.catalog import TASKS, make_task
-from rmtscale.tasks.decoys import Decoys, pieces
+from rmtscale.tasks.decoys import pieces
 from rmtscale.tasks.noise import Noise
 from rmtscale.tasks.vocabulary import Vocabulary
 
@@ -37,7 +37,7 @@ def test_no_piece_is_a_fact(name):
 def test_the_answer_stays_what_it_was(name, noise: Noise, vocabulary: Vocabulary):
     """A solver that knows whole sentences only finds the same one answer."""
     task = make_task(name)
-    decoys = Decoys(task, vocabulary, 0.05)
+    decoys = task.decoys(vocabulary, 0.05)
     solve = solve_relations if name == "reasoning" else solve_moves
     for seed in range(30):
         rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary):
     """Half of the samples have none; in the others as many pieces as asked for, and nothing else
     is changed."""
     task = make_task("memorize")
-    decoys = Decoys(task, vocabulary, 0.01)
+    decoys = task.decoys(vocabulary, 0.01)
     own = {int(one) for fact in task.all_facts() for one in vocabulary.encode(fact)}
     plain, changed = 0, []
     for seed in range(400):
@@ -76,7 +76,7 @@ def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary):
 
 
 def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary):
-    decoys = Decoys(make_task("reasoning"), vocabulary, 0.02)
+    decoys = make_task("reasoning").decoys(vocabulary, 0.02)
     found = []
     for _ in range(2):
         rng = np.random.default_rng(7)
@@ -85,7 +85,7 @@ def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary
 
 
 def test_a_text_without_any_sentence_start(noise: Noise, vocabulary: Vocabulary):
-    decoys = Decoys(make_task("memorize"), vocabulary, 1.0)
+    decoys = make_task("memorize").decoys(vocabulary, 1.0)
     ids = np.zeros(20, dtype=np.int32)
     written = [
         decoys.scatter(np.random.default_rng(seed), ids, np.empty(0, dtype=np.int64))
