@@ -30,6 +30,7 @@ from rmtscale.report.claims import Claim, Outcome, markdown_table
 from rmtscale.report.figures.figure_5 import draw
 from rmtscale.report.figures.memory_tasks import TITLES, Curve, Points
 from rmtscale.report.style import render
+from rmtscale.training.layout import METRICS
 from rmtscale.units import format_accuracy, format_bytes, format_percent, format_tokens
 
 NAME = "figure-5"
@@ -192,7 +193,7 @@ def _constant(title: str, one: Curve) -> Claim:
 
 
 def keep_checkpoints(wanted: Plan, how: How, folder: Path, *, force: bool) -> None:
-    """Copies the evaluated checkpoints beside the figure."""
+    """Copies the evaluated checkpoints, and how they were trained, beside the figure."""
     for name in wanted.recipes:
         (source,) = best_checkpoint(how.runs / name).values()
         target = folder / name
@@ -203,6 +204,7 @@ def keep_checkpoints(wanted: Plan, how: How, folder: Path, *, force: bool) -> No
                 )
             shutil.rmtree(target)
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.jsonl"))
+        shutil.copyfile(how.runs / name / METRICS, target / "training.jsonl")
 
 
 def _readme(

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.files import write_whole
-from rmtscale.records.environment import host_environment
+from rmtscale.records.environment import Environment, host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import ENCODERS
@@ -96,6 +96,14 @@ def export_checkpoint(
     write_checkpoint(folder, answerer.rmt, meaning)
 
 
+def _environment(device: torch.device) -> Environment:
+    """Where it was trained."""
+    here = host_environment()
+    if device.type != "cuda":
+        return here
+    return replace(here, cuda=torch.version.cuda, gpu=torch.cuda.get_device_name(device))
+
+
 def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str, Any]) -> None:
     """Weights in half precision and ``task.json``, the folder whole or not at all.
 
@@ -105,7 +113,7 @@ def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str
     whole = {
         "format_version": FORMAT_VERSION,
         **meaning,
-        "environment": asdict(host_environment()),
+        "environment": asdict(_environment(rmt.device)),
     }
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
