@@ -55,13 +55,13 @@ def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
         if all(given):
             documents = list(_read_lines(given[SPLITS.index(split)] or path))
             if not documents:
-                raise BadInput(f"background {source!r}: no text in its {split} file")
+                raise BadInput(f"text {source!r}: no text in its {split} file")
             return documents
         files = sorted(path.rglob("*.txt"))
         if files:
             return split_documents([_read(file) for file in files], split, source)
     raise BadInput(
-        f"background {source!r}: expected python, a .jsonl or .jsonl.gz file, a folder of .txt "
+        f"text {source!r}: expected python, a .jsonl or .jsonl.gz file, a folder of .txt "
         "files or with train.jsonl.gz and validation.jsonl.gz, or hf:NAME"
     )
 
@@ -75,7 +75,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"background {str(path)!r}: cannot be read as UTF-8 text") from error
+        raise BadInput(f"text {str(path)!r}: cannot be read as UTF-8 text") from error
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -88,9 +88,9 @@ def _read_lines(path: Path) -> Iterator[str]:
         ) as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _text(line, f"background {str(path)!r}, line {number}")
+                    yield _text(line, f"text {str(path)!r}, line {number}")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise BadInput(f"background {str(path)!r}: cannot be read as UTF-8 lines") from error
+        raise BadInput(f"text {str(path)!r}: cannot be read as UTF-8 lines") from error
 
 
 def _text(line: str, where: str) -> str:
@@ -120,7 +120,7 @@ def _hub_documents(source: str, split: str) -> list[str]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise MissingDependency(f"background {source!r}: needs pip install datasets") from error
+        raise MissingDependency(f"text {source!r}: needs pip install datasets") from error
     try:
         found = load_dataset(name, config or None)
         given = all(side in found for side in SPLITS)
@@ -130,7 +130,7 @@ def _hub_documents(source: str, split: str) -> list[str]:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(
-            f"background {source!r}: expected a data set with a split 'train' and a column 'text' "
+            f"text {source!r}: expected a data set with a split 'train' and a column 'text' "
             f"({reason[:120]})"
         ) from error
     documents = [document for document in documents if document.strip()]

@@ -42,7 +42,7 @@ def python_documents() -> list[str]:
     """
     documents = list(_documents())
     if len(documents) < 2:
-        raise BadInput("background 'python': this Python came without text, expected a folder")
+        raise BadInput("text 'python': this Python came without text, expected a folder")
     return documents
 
 

@@ -43,7 +43,7 @@ def split_documents(documents: Sequence[str], split: str, source: str) -> list[s
     texts = {document for document in documents if document.strip()}
     if len(texts) < 2:
         raise BadInput(
-            f"background {source!r} of {len(texts)} documents: expected 2 or more, one to validate"
+            f"text {source!r} of {len(texts)} documents: expected 2 or more, one to validate"
         )
     ordered = sorted(texts, key=lambda text: sha256(_SEED + text.encode()).digest())
     wanted, count, seen = VALIDATION_SHARE * sum(map(len, ordered)), 0, 0
@@ -54,7 +54,7 @@ def split_documents(documents: Sequence[str], split: str, source: str) -> list[s
         return ordered[count:]
     kept = without_shared(ordered[count:], ordered[:count])
     if not kept:
-        raise BadInput(f"background {source!r}: expected documents that do not repeat one another")
+        raise BadInput(f"text {source!r}: expected documents that do not repeat one another")
     return kept
 
 

@@ -57,7 +57,7 @@ def test_documentation_quotes_itself() -> None:
 
 def test_a_python_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documentation, "_documents", lambda: ("only one",))
-    with pytest.raises(BadInput, match="background 'python': this Python came without text"):
+    with pytest.raises(BadInput, match="text 'python': this Python came without text"):
         load_background("python")
 
 
@@ -170,7 +170,7 @@ def test_lines_that_cannot_be_used(content: bytes, message: str, tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(BadInput) as error:
         load_background(str(path), "train")
-    assert str(error.value).startswith(f"background {str(path)!r}")
+    assert str(error.value).startswith(f"text {str(path)!r}")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -248,5 +248,5 @@ def test_a_data_set_that_gives_no_text(answer: Any, monkeypatch: pytest.MonkeyPa
 
 def test_no_library_of_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingDependency, match="background 'hf:name': needs pip install datasets"):
+    with pytest.raises(MissingDependency, match="text 'hf:name': needs pip install datasets"):
         load_background("hf:name", "train")

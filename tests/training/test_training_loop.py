@@ -269,7 +269,7 @@ def test_a_checkpoint_of_another_task(whole):
         ({"task_options": {"split": "validation"}}, "task option 'split'"),
         ({"segment_size": 12}, "segment size 12 leaves 8 tokens of text: expected"),
         ({"backbone": "/nowhere/model"}, "tokenizer '/nowhere/model'"),
-        ({"background": "/nowhere/text"}, "background '/nowhere/text'"),
+        ({"background": "/nowhere/text"}, "text '/nowhere/text'"),
         ({"noise_repeats": False, "segments": 10**5, "start_tokens": ()}, "noise of .* without"),
     ],
 )
