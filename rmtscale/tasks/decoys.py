@@ -16,6 +16,9 @@ from rmtscale.tasks.vocabulary import Ids, TextCoder
 
 _AT_A_START = 0.5
 """Of the pieces, so many stand where a sentence begins, as facts do."""
+_LEAST = 1.0
+"""Pieces expected in a sample that has them, however short: a curriculum begins with a few words,
+and there what tells a fact from its pieces is learned fastest."""
 _PLAIN = 0.5
 """Of the samples, so many have none: what is read later has none either."""
 
@@ -38,7 +41,7 @@ class Decoys:
         facts: of a task.
         subject_words: so many of their first words say what they are about.
         vocabulary: that of the noise.
-        share: pieces begun per noise token.
+        share: pieces begun per noise token, where that is more than one.
     """
 
     def __init__(
@@ -62,8 +65,8 @@ class Decoys:
         """
         if rng.random() < _PLAIN:
             return ids
-        count = int(rng.poisson(self.share * len(ids)))
-        if not count:
+        count = int(rng.poisson(max(self.share * len(ids), _LEAST)))
+        if not count or not len(ids):
             return ids
         chosen = rng.integers(len(self._lengths), size=count)
         at = rng.integers(len(ids), size=count)
