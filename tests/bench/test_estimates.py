@@ -1,7 +1,4 @@
-"""How long an answer takes: a whole process, and many estimates through the API.
-
-The fastest round counts: whatever else runs on the machine only adds to the others.
-"""
+"""How long an answer takes: a whole process, and many estimates through the API."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ def test_flops_as_a_whole_process(benchmark: Any) -> None:
         )
 
     benchmark.pedantic(run, rounds=15, warmup_rounds=2)
-    assert benchmark.stats.stats.min < 0.20
+    assert benchmark.stats.stats.median < 0.20
 
 
 def test_ten_thousand_comparisons(benchmark: Any) -> None:
@@ -48,7 +45,7 @@ def test_ten_thousand_comparisons(benchmark: Any) -> None:
         return total
 
     benchmark.pedantic(run, rounds=5)
-    assert benchmark.stats.stats.min < 1.0
+    assert benchmark.stats.stats.median < 1.0
 
 
 @pytest.mark.parametrize("method", ["full", "rmt", "armt", "mamba"])
@@ -62,4 +59,4 @@ def test_a_hundred_thousand_estimates_as_an_array(benchmark: Any, method: str) -
         return int(estimate_method(model, lengths, method).flops[-1])
 
     assert benchmark.pedantic(run, rounds=3) == estimate_method(model, 2_000_492, method).flops
-    assert benchmark.stats.stats.min < 1.0
+    assert benchmark.stats.stats.median < 1.0
