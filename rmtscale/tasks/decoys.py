@@ -1,8 +1,8 @@
 """Pieces of facts in the noise of a training: what looks like a fact, and tells nothing.
 
-Novels name a kitchen once in some thousand words, and hardly ever say that somebody unnamed went
-there. A model that has to find facts takes such a sentence for one so rarely that it learns little
-from it, and over thousands of segments that is what its memory is lost to.
+Novels seldom name a kitchen, and hardly ever say that somebody unnamed went there. A model that has
+to find facts takes such a sentence for one so rarely that it learns little from it; over thousands
+of segments, seldom is enough to lose the memory to it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Shape legend: inputs are what the learner takes; tensors of any shape, or None.
 
 The forward and backward pass of seven segments of a small model is thousands of kernels of a few
-microseconds each; Python launches them several times slower than a GPU runs them. A curriculum
-has a dozen shapes, so that each is captured in a CUDA graph and then replayed with one launch.
+microseconds each, which Python launches slower than a GPU runs them. A curriculum has a dozen
+shapes, so that each is captured in a CUDA graph and then replayed with one launch.
 """
 
 from __future__ import annotations
