@@ -115,9 +115,9 @@ def full(task: str, seed: int) -> TrainingSettings:
             roll_in_max_steps=2000,
         )
     if task == "reasoning":
-        # At a low rate: three runs at 1e-3 and 2e-3 needed about 9,000 steps and more for 26 tokens,
-        # one at 7e-4 2,300. One at 7e-4 without pieces of facts kept 63 % over 4096 segments. Both:
-        # reports/figure-5/tried.
+        # At a low rate: three runs at 1e-3 and 2e-3 needed about 9,000 steps and more for 26
+        # tokens, one at 7e-4 2,300. One at 7e-4 without pieces of facts kept 63 % over 4096
+        # segments (reports/figure-5/tried).
         return replace(
             settings,
             steps=12_000,
