@@ -109,7 +109,7 @@ def full(task: str, seed: int) -> TrainingSettings:
             settings,
             steps=12_000,
             decoys=0.005,
-            skip_lost=True,
+            replay_lost=True,
             threshold=0.97,
             stage_max_steps=800,
             roll_in_max_steps=2000,
@@ -122,7 +122,7 @@ def full(task: str, seed: int) -> TrainingSettings:
             settings,
             steps=12_000,
             decoys=0.005,
-            skip_lost=True,
+            replay_lost=True,
             stage_max_steps=4000,
         )
     return settings

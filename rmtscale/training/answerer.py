@@ -27,7 +27,7 @@ from rmtscale.training.segment_reader import SegmentReader, slices
 
 
 class Answerer(SegmentReader):
-    """``(ids, answers, state before them, which are scored) -> (loss, correct answers)``.
+    """``(ids, answers, state before them) -> (loss, correct answers)``.
 
     Args:
         rmt: decoder or encoder.
@@ -92,7 +92,6 @@ class Answerer(SegmentReader):
         ids_BN: Tensor,
         answers_B: Tensor,
         state_BME: Tensor | None = None,
-        scored_B: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy over the classes, and how many answers are right, on the device.
 
@@ -100,13 +99,8 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             answers_B: the right classes.
             state_BME: the state before the input; None is the initial one.
-            scored_B: samples in the loss; None is all.
         """
         logits_BC, _ = self.read(ids_BN, state_BME)
-        losses_B = F.cross_entropy(logits_BC, answers_B, reduction="none")
-        if scored_B is None:
-            loss = losses_B.mean()
-        else:
-            loss = (losses_B * scored_B).sum() / scored_B.sum().clamp(min=1)
+        loss = F.cross_entropy(logits_BC, answers_B)
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct

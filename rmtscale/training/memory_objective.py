@@ -19,6 +19,7 @@ from rmtscale.training.device import precision_on
 from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch
 from rmtscale.training.reading import Reader
+from rmtscale.training.replay import cut_out, first_segments, right_answers
 from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
@@ -55,40 +56,43 @@ class MemoryObjective(Objective):
         )
         found = batches.batch(step * ranks + rank)
         rolled = drawn.rolled_segments
-        # What the gradient may still find is never lost.
-        read = found.fact_positions.max(axis=1) < rolled * segment_tokens
+        read = found.fact_positions[:, 0] // segment_tokens
         inputs = (found.ids, found.answers, read)
         return Batch(step, drawn, tuple(torch.from_numpy(one) for one in inputs), rolled)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, the state after the segments without a gradient, and who is scored.
+        """Ids and answers, and the state after the segments without a gradient.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
         ids_BN, answers_B, read_B = batch.inputs
         if not batch.constant:
-            return (*batch.to(device)[:2], None, None)
+            return (*batch.to(device)[:2], None)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
                 self.learner, device, precision, compile_step=self.settings.compile_step
             )
-        bounds = cut(ids_BN.shape[1], self.learner.segment_tokens)
+        answers_B = answers_B.to(device, non_blocking=True)
+        roller, ids, segment_tokens = self._roller, ids_BN.numpy(), self.learner.segment_tokens
+        bounds = cut(ids_BN.shape[1], segment_tokens)
+        rolled, left = bounds[: batch.constant], len(bounds) - batch.constant
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids_BN.shape[0])
-        ids, first = ids_BN.numpy(), bounds[batch.constant][0]
-        state_BME = self._roller.roll(initial_BME, ids, bounds[: batch.constant])
-        answers_B = answers_B.to(device, non_blocking=True)
-        scored_B = None
-        if self.settings.skip_lost:
-            question_BK = self._roller.on_device(ids[:, -self.data.question_tokens :])
-            with torch.no_grad(), self._roller.autocast():
-                logits_BC = self.learner.answer(self.learner.step(state_BME, question_BK)[1])
-            right_B = logits_BC.argmax(1) == answers_B
-            scored_B = right_B | ~read_B.to(device, non_blocking=True)
+        if self.settings.replay_lost:
+            question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
+            states_RBME = roller.states(initial_BME, ids, rolled)
+            right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
+            first_B = first_segments(right_RB, read_B.to(device, non_blocking=True))
+            state_BME = states_RBME[first_B, torch.arange(len(first_B), device=device)]
+            # The one place where the host waits for the device: it has the text.
+            ids = cut_out(ids, first_B.cpu().numpy(), left, segment_tokens)
+        else:
+            state_BME = roller.roll(initial_BME, ids, rolled)
+            ids = ids[:, rolled[-1][1] :]
         self.learner.train()
-        return self._roller.on_device(ids[:, first:]), answers_B, state_BME, scored_B
+        return roller.on_device(ids), answers_B, state_BME
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

@@ -1,7 +1,7 @@
 """Reads any number of segments in constant device memory.
 
-Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
-K positions that are read out of a segment.
+Shape legend: B batch, N text columns of the input, L segment tokens, R segments, M memory,
+E embedding width, K positions that are read out of a segment.
 
 Token ids stay on the host; a few segments at a time are on the device. A decoder's full segment is
 one captured CUDA graph where there is CUDA.
@@ -80,6 +80,19 @@ class Roller:
             for ids_BL in self.segments(ids, bounds):
                 state_BME = self.advance(state_BME, ids_BL)[0]
         return state_BME
+
+    @torch.no_grad()
+    def states(
+        self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
+    ) -> Tensor:
+        """The state before each of some segments and after the last, (R + 1, B, M, E)."""
+        found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
+        found_RBME[0] = state_BME
+        with self.autocast():
+            for index, ids_BL in enumerate(self.segments(ids, bounds)):
+                state_BME = self.advance(state_BME, ids_BL)[0]
+                found_RBME[index + 1] = state_BME
+        return found_RBME
 
     def segments(self, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]) -> Iterator[Tensor]:
         """The ids of segments that follow one another, (B, L) each, on the device."""

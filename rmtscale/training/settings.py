@@ -157,9 +157,9 @@ class TrainingSettings(LoopSettings):
     segments teaches to keep a fact for 7; this teaches to keep it."""
     roll_in_max_steps: int = 1200
     """Each of these stages lasts at most this long; then the next, longer ones come anyway."""
-    skip_lost: bool = False
-    """Leave out of the loss what had been read and was lost before the gradient begins: no weights
-    could bring it back, and its gradient is noise."""
+    replay_lost: bool = False
+    """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
+    did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 

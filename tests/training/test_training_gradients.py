@@ -55,9 +55,8 @@ def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
     assert rolled, "half of the batches are"
     for batch in rolled[:3]:
         made.learner.train()
-        ids, answers, state, scored = made.inputs(batch, CPU)
+        ids, answers, state = made.inputs(batch, CPU)
         assert made.learner.training
-        assert scored is None
         assert ids.shape[1] == made.stages[-1].tokens
         assert torch.equal(ids, batch.inputs[0][:, -ids.shape[1] :])
         with torch.no_grad():
@@ -69,51 +68,10 @@ def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
 def test_a_batch_without_a_roll_in_is_whole():
     made = objective()
     batch = next(batch for batch in some_batches(made, 40) if not batch.constant)
-    ids, answers, state, scored = made.inputs(batch, CPU)
+    ids, answers, state = made.inputs(batch, CPU)
     assert state is None
-    assert scored is None
     assert torch.equal(ids, batch.inputs[0])
     assert torch.equal(answers, batch.inputs[1])
-
-
-def test_what_was_lost_before_is_not_scored():
-    """Of what had been read, those whose answer the state no longer gives; nothing else."""
-    made = objective(skip_lost=True)
-    batches = [batch for batch in some_batches(made, 60) if batch.constant]
-    kinds = set()
-    for batch in batches:
-        ids, answers, state, scored = made.inputs(batch, CPU)
-        first = batch.inputs[0].shape[1] - ids.shape[1]
-        question = batch.inputs[0][:, -made.data.question_tokens :]
-        with torch.no_grad():
-            logits, _ = made.learner.eval().read(question, state)
-        made.learner.train()
-        for row in range(len(answers)):
-            read = bool(batch.inputs[2][row])
-            lost = read and int(logits[row].argmax()) != int(answers[row])
-            assert bool(scored[row]) is not lost
-            kinds.add((read, lost))
-        assert first == batch.constant * made.learner.segment_tokens
-    assert {(True, True), (True, False)} <= kinds
-    # ``memorize`` has its fact first, so that all of it is read; elsewhere it may still come.
-    other = MemoryObjective(
-        replace(quick("detect-memorize"), batch_size=16, roll_in=(6,), skip_lost=True)
-    )
-    rolled = [batch for batch in some_batches(other, 40) if batch.constant]
-    assert any(not bool(batch.inputs[2].all()) for batch in rolled)
-
-
-def test_the_loss_is_the_mean_over_what_is_scored():
-    made = objective()
-    batch = next(batch for batch in some_batches(made) if not batch.constant)
-    ids, answers, _ = batch.inputs
-    scored = torch.tensor([True, False, True, False])
-    loss, correct = made.learner(ids, answers, None, scored)
-    half, _ = made.learner(ids[scored], answers[scored])
-    torch.testing.assert_close(loss, half)
-    assert correct == made.learner(ids, answers)[1]
-    none, _ = made.learner(ids, answers, None, torch.zeros(4, dtype=torch.bool))
-    assert none.item() == 0.0
 
 
 def test_pieces_of_facts_are_for_training_only():

@@ -1,0 +1,58 @@
+"""Where a roll-in loses its answers, so that the gradient can begin there.
+
+Shape legend: B batch, R rolled-in segments, N text columns of the input, L segment tokens, M memory,
+E embedding width, C classes, Q tokens of the question.
+
+What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
+After a roll-in every state on the way is asked the question; a sample whose answer is gone begins
+again with the segment that lost it, and one that has kept it goes on where the roll-in ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rmtscale.training.answerer import Answerer
+from rmtscale.training.rolling import Roller
+
+
+def right_answers(
+    answerer: Answerer, roller: Roller, states_RBME: Tensor, question_BQ: Tensor, answers_B: Tensor
+) -> Tensor:
+    """Whether each state gives the answer when it is asked with nothing in between, (R, B)."""
+    count, batch = states_RBME.shape[:2]
+    with torch.no_grad(), roller.autocast():
+        _, read = answerer.step(states_RBME.flatten(0, 1), question_BQ.repeat(count, 1))
+        right: Tensor = answerer.answer(read).argmax(1).view(count, batch) == answers_B
+    return right
+
+
+def first_segments(right_RB: Tensor, read_B: Tensor) -> Tensor:
+    """The segment each sample begins with, (B,): the one that lost its answer, or the one after
+    the roll-in.
+
+    Args:
+        right_RB: after each rolled-in segment, whether the state gives the answer.
+        read_B: the segment that the answer's fact is in; nothing is lost before it.
+    """
+    count = right_RB.shape[0]
+    after_RB = torch.arange(count, device=right_RB.device)[:, None] >= read_B
+    lost_RB = after_RB & ~right_RB
+    first_B = lost_RB.int().argmax(0)  # the first of equal ones
+    return torch.where(lost_RB.any(0), first_B, count)
+
+
+def cut_out(
+    ids_BN: npt.NDArray[Any], first_B: npt.NDArray[Any], segments: int, segment_tokens: int
+) -> npt.NDArray[Any]:
+    """So many segments of each sample from its first one on; the last is the input's own last,
+    which asks the question."""
+    length = (segments - 1) * segment_tokens
+    last = ids_BN[:, ids_BN.shape[1] - segment_tokens :]
+    columns = first_B[:, None] * segment_tokens + np.arange(length)
+    return np.concatenate([np.take_along_axis(ids_BN, columns, axis=1), last], axis=1)

@@ -1,0 +1,121 @@
+"""A rolled-in sample begins with the segment that lost its answer; the others after the roll-in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmtscale.experiments.memory_tasks import quick
+from rmtscale.training.memory_objective import MemoryObjective
+from rmtscale.training.replay import cut_out, first_segments
+from rmtscale.training.rolling import Roller
+
+CPU = torch.device("cpu")
+
+
+def objective(task: str, **more) -> MemoryObjective:
+    settings = replace(quick(task), batch_size=8, roll_in=(6,), replay_lost=True, **more)
+    return MemoryObjective(settings)
+
+
+def rolled(made: MemoryObjective, count: int = 40):
+    newest = len(made.stages) - 1
+    batches = (made.batch(step, newest, 0, 1) for step in range(count))
+    return [batch for batch in batches if batch.constant]
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.data())
+def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(segments, batch, data):
+    right = np.array(
+        data.draw(
+            st.lists(
+                st.lists(st.booleans(), min_size=batch, max_size=batch),
+                min_size=segments,
+                max_size=segments,
+            )
+        )
+    )
+    read = data.draw(st.lists(st.integers(0, segments + 2), min_size=batch, max_size=batch))
+    found = first_segments(torch.from_numpy(right), torch.tensor(read)).tolist()
+    for row in range(batch):
+        lost = [one for one in range(segments) if one >= read[row] and not right[one, row]]
+        assert found[row] == (lost[0] if lost else segments)
+
+
+def test_the_last_segment_is_always_the_one_that_asks():
+    ids = np.arange(2 * 7 * 10).reshape(2, 70)
+    found = cut_out(ids, np.array([1, 4]), segments=3, segment_tokens=10)
+    for row, first in enumerate((1, 4)):
+        begun = ids[row, first * 10 : (first + 2) * 10].tolist()
+        assert found[row].tolist() == begun + ids[row, 60:].tolist()
+    # Begun where the roll-in of four ends, it is the end of the input.
+    assert np.array_equal(found[1], ids[1, 40:])
+
+
+@pytest.mark.parametrize("task", ["memorize", "detect-memorize", "reasoning"])
+def test_each_state_is_the_one_before_what_is_read(task):
+    """Held against reading every sample by itself from its beginning."""
+    made = objective(task)
+    learner, tokens = made.learner, made.learner.segment_tokens
+    replayed = kept = 0
+    for batch in rolled(made):
+        ids, answers, state = made.inputs(batch, CPU)
+        assert learner.training
+        assert ids.shape[1] == made.stages[-1].tokens
+        learner.eval()
+        whole, _, read = batch.inputs
+        question = whole[:, -made.data.question_tokens :]
+        for row in range(len(answers)):
+            first, own = batch.constant, None
+            for segment in range(batch.constant):
+                with torch.no_grad():
+                    _, own = learner.read(whole[row : row + 1, : (segment + 1) * tokens])
+                    logits, _ = learner.read(question[row : row + 1], own)
+                wrong = int(logits.argmax()) != int(answers[row])
+                if segment >= int(read[row]) and wrong:
+                    first = segment
+                    break
+            before = learner.initial(1)[0]
+            if first:
+                with torch.no_grad():
+                    before = learner.read(whole[row : row + 1, : first * tokens])[1][0]
+            torch.testing.assert_close(state[row], before, rtol=1e-4, atol=1e-5)
+            begun = whole[row, first * tokens :][: ids.shape[1] - tokens]
+            assert torch.equal(ids[row, :-tokens], begun)
+            assert torch.equal(ids[row, -tokens:], whole[row, -tokens:])
+            replayed += first < batch.constant
+            kept += first == batch.constant
+        learner.train()
+    assert replayed, "an untrained model loses most"
+    assert kept, "and guesses some, or has not read the fact"
+
+
+def test_nothing_is_lost_before_its_fact():
+    """Elsewhere than in memorize, facts may come after the roll-in: these begin there."""
+    made = objective("detect-memorize")
+    batches = rolled(made)
+    late = [batch.inputs[2] >= batch.constant for batch in batches]
+    assert any(bool(one.any()) for one in late)
+    for batch, after in zip(batches, late, strict=True):
+        ids, _, _ = made.inputs(batch, CPU)
+        end = batch.inputs[0][:, -ids.shape[1] :]
+        assert torch.equal(ids[after], end[after])
+
+
+def test_states_are_those_of_a_roll():
+    made = objective("memorize")
+    learner = made.learner.eval()
+    tokens = learner.segment_tokens
+    ids = rolled(made)[0].inputs[0].numpy()[:, : 3 * tokens]
+    bounds = [(0, tokens), (tokens, 2 * tokens), (2 * tokens, 3 * tokens)]
+    roller, initial = Roller(learner, CPU), learner.initial(len(ids))
+    found = roller.states(initial, ids, bounds)
+    assert found.shape[0] == 4
+    for count in range(1, 4):
+        assert torch.equal(found[count], roller.roll(initial, ids, bounds[:count]))
+    assert torch.equal(found[0], initial)
