@@ -1,7 +1,7 @@
 """Where a roll-in loses its answers, so that the gradient can begin there.
 
-Shape legend: B batch, R rolled-in segments, N text columns of the input, L segment tokens, M memory,
-E embedding width, C classes, Q tokens of the question.
+Shape legend: B batch, R rolled-in segments, N text columns of the input, L segment tokens,
+M memory, E embedding width, Q tokens of the question.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
 After a roll-in every state on the way is asked the question; a sample whose answer is gone begins
