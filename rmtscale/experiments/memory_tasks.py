@@ -1,7 +1,7 @@
 """The trainings behind Figures 4, 5, 6 and 11: each a named recipe, all of its settings here.
 
 One training per task and seed serves Figures 4, 5 and 6: its curriculum passes through 1, 2, ... 7
-segments, whose averaged weights are kept (Figure 4), and goes on with a roll-in (Figures 5 and 6).
+segments, a checkpoint is kept after each (Figure 4), and goes on with a roll-in (Figures 5 and 6).
 Figure 11 has trainings of its own, with and without the curriculum, with the same steps.
 
 A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU::

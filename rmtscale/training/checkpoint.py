@@ -43,6 +43,8 @@ class Trained:
     stage: str
     segments: int
     """Segments with a gradient in that stage."""
+    averaged: bool = True
+    """Averaged weights; False is those after the last step."""
     validation: dict[str, float] | None = None
     """Accuracy (language: loss in nats) by number of segments, on validation text."""
     tokens: int = 0

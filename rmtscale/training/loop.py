@@ -345,17 +345,39 @@ class _Run:
         return self.objective.validate(self.averaged, stage, device)
 
     def _keep_stage(self, stage: int) -> None:
-        """The averaged weights at the end of a stage of whole segments: Figure 4 needs them."""
-        if self.main and self.settings.keep_stages and self.stages[stage].whole:
-            name = f"{STAGES}/segments-{self.stages[stage].segments}"
-            self._export(name, stage, self._validate(self.stages[stage]))
+        """The weights at the end of a stage of whole segments, for Figure 4: the averaged ones, or
+        the last where these do better, because a stage may be shorter than the average."""
+        if not (self.main and self.settings.keep_stages and self.stages[stage].whole):
+            return
+        name = f"{STAGES}/segments-{self.stages[stage].segments}"
+        found = self._validate(self.stages[stage])
+        self._swap()
+        latest = self._validate(self.stages[stage])
+        averaged = self.objective.score(found) >= self.objective.score(latest)
+        if averaged:
+            self._swap()
+        self._export(name, stage, found if averaged else latest, averaged=averaged)
+        if not averaged:
+            self._swap()
 
-    def _export(self, name: str, stage: int, found: dict[str, float] | None) -> None:
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchanges the averaged weights for the last ones, in place: captured steps read them."""
+        pairs = zip(self.averaged.parameters(), self.plain.parameters(), strict=True)
+        for averaged, plain in pairs:
+            kept = averaged.clone()
+            averaged.copy_(plain)
+            plain.copy_(kept)
+
+    def _export(
+        self, name: str, stage: int, found: dict[str, float] | None, *, averaged: bool = True
+    ) -> None:
         parameters = list(self.plain.parameters())
         trained = Trained(
             step=self.facts.step,
             stage=self.stages[stage].name,
             segments=self.stages[stage].segments,
+            averaged=averaged,
             validation=found,
             tokens=self.facts.tokens,
             flops=self.facts.flops or None,

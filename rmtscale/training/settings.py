@@ -27,7 +27,7 @@ class LoopSettings:
     curriculum: bool = True
     """False begins with all segments at once (the paper's Figure 11)."""
     keep_stages: bool = True
-    """A checkpoint of the averaged weights at the end of each stage of whole segments."""
+    """A checkpoint at the end of each stage of whole segments."""
 
     steps: int = 20_000
     batch_size: int = 64

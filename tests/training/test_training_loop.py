@@ -285,3 +285,37 @@ def test_a_gpu_that_is_not_there(background, tmp_path):
         pytest.skip("there is one")
     with pytest.raises(BadInput, match="device 'cuda': no GPU that torch can use"):
         train(tiny_settings(background), tmp_path, device="cuda")
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_stage_keeps_the_weights_that_do_better(background, tmp_path, monkeypatch, late):
+    """Averaged ones, or the last; either way the training goes on as it was."""
+    from rmtscale.training import loop
+
+    settings = tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
+    plain = tmp_path / "plain"
+    train(replace(settings, keep_stages=False), plain, device="cpu")
+    asked, before = [], {}
+
+    def validate(self, stage):
+        asked.append({name: p.clone() for name, p in self.averaged.named_parameters()})
+        return {"1": float(len(asked) % 2 == late)}
+
+    original = loop._Run._keep_stage
+
+    def keep(self, stage):
+        before[stage] = {name: p.clone() for name, p in self.plain.named_parameters()}
+        asked.clear()
+        original(self, stage)
+
+    monkeypatch.setattr(loop._Run, "_validate", validate)
+    monkeypatch.setattr(loop._Run, "_keep_stage", keep)
+    train(settings, tmp_path / "kept", device="cpu")
+    averaged, latest = asked
+    last = before[max(before)]
+    assert all(torch.equal(latest[name], last[name]) for name in last)
+    assert any(not torch.equal(latest[name], averaged[name]) for name in last)
+    stage = tmp_path / "kept" / "stages" / "segments-1"
+    assert json.loads((stage / "task.json").read_text())["trained"]["averaged"] is bool(late)
+    losses = [[one.loss for one in read_metrics(tmp_path / n / METRICS)] for n in ("plain", "kept")]
+    assert losses[0] == losses[1]
