@@ -1,7 +1,8 @@
 """Figure 4 of the paper: trained on 1 to 7 segments, evaluated on 1 to 15. Measured.
 
-Three tasks; the checkpoints at the ends of the stages of one training's curriculum are the models. Claims: trained on 7, each task is at least as good as the paper's at 5, 10 and 15 segments,
-every model knows the length it was trained on, and more segments carry further.
+Three tasks; the checkpoints at the ends of the stages of one training's curriculum are the models.
+Claims: trained on 7, each task is at least as good as the paper's at 5, 10 and 15 segments, every
+model knows the length it was trained on, and more segments carry further.
 """
 
 from __future__ import annotations

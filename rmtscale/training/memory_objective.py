@@ -80,16 +80,16 @@ class MemoryObjective(Objective):
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids_BN.shape[0])
+        states_RBME = roller.states(initial_BME, ids, rolled, self.settings.state_noise)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
-            states_RBME = roller.states(initial_BME, ids, rolled)
             right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
             first_B = first_segments(right_RB, read_B.to(device, non_blocking=True))
             state_BME = states_RBME[first_B, torch.arange(len(first_B), device=device)]
             # The one place where the host waits for the device: it has the text.
             ids = cut_out(ids, first_B.cpu().numpy(), left, segment_tokens)
         else:
-            state_BME = roller.roll(initial_BME, ids, rolled)
+            state_BME = states_RBME[-1]
             ids = ids[:, rolled[-1][1] :]
         self.learner.train()
         return roller.on_device(ids), answers_B, state_BME

@@ -160,6 +160,10 @@ class TrainingSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
+    state_noise: float = 0.0
+    """Gaussian, added to the state after each segment of a roll-in, in units of its root mean
+    square: a state that drifts a little with each segment is lost in thousands, and what lasts is
+    what goes back to where it was."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
@@ -174,7 +178,7 @@ class TrainingSettings(LoopSettings):
         for name in ("start_tokens", "roll_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value)
-        for name in ("threshold", "newest_share", "roll_in_share", "decoys"):
+        for name in ("threshold", "newest_share", "roll_in_share", "decoys", "state_noise"):
             _require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:

@@ -119,3 +119,55 @@ def test_states_are_those_of_a_roll():
     for count in range(1, 4):
         assert torch.equal(found[count], roller.roll(initial, ids, bounds[:count]))
     assert torch.equal(found[0], initial)
+
+
+def test_noise_is_added_after_each_segment_in_units_of_the_state():
+    made = objective("memorize")
+    learner = made.learner.eval()
+    tokens = learner.segment_tokens
+    ids = rolled(made)[0].inputs[0].numpy()[:, : 2 * tokens]
+    bounds = [(0, tokens), (tokens, 2 * tokens)]
+    roller, initial = Roller(learner, CPU), learner.initial(len(ids))
+    torch.manual_seed(5)
+    found = roller.states(initial, ids, bounds, noise=0.1)
+    torch.manual_seed(5)
+    state = initial
+    for index, (begin, end) in enumerate(bounds):
+        with torch.no_grad():
+            clean, _ = learner.step(state, torch.from_numpy(ids[:, begin:end]))
+        size = (clean**2).mean(dim=(1, 2), keepdim=True) ** 0.5
+        state = clean + 0.1 * size * torch.randn(clean.shape)
+        torch.testing.assert_close(found[index + 1], state)
+    assert torch.equal(found[0], initial)
+
+
+def test_the_noise_of_a_step_is_always_the_same(tmp_path):
+    """A training that is stopped in its roll-in goes on to the very same losses."""
+    from rmtscale.training import loop
+
+    settings = replace(
+        quick("memorize"),
+        replay_lost=True,
+        state_noise=0.1,
+        steps=40,
+        log_every=5,
+        validate_every=20,
+        start_tokens=(),
+        segments=1,
+        stage_min_steps=5,
+        stage_max_steps=5,
+        validation_samples=8,
+    )
+
+    class Seen(loop.Silent):
+        def __init__(self) -> None:
+            self.losses: dict[int, float] = {}
+
+        def interval(self, interval) -> None:
+            self.losses[interval.step] = interval.loss
+
+    whole, parts = Seen(), Seen()
+    loop.train(settings, tmp_path / "whole", device="cpu", observer=whole)
+    for _ in range(8):
+        loop.train(settings, tmp_path / "parts", device="cpu", max_seconds=0, observer=parts)
+    assert whole.losses == parts.losses
