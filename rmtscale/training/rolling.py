@@ -88,6 +88,7 @@ class Roller:
         ids: npt.NDArray[Any],
         bounds: list[tuple[int, int]],
         noise: float = 0.0,
+        crosstalk: float = 0.0,
     ) -> Tensor:
         """The state before each of some segments and after the last, (R + 1, B, M, E).
 
@@ -105,6 +106,9 @@ class Roller:
                 if noise:
                     size_B11 = state_BME.square().mean((1, 2), keepdim=True).sqrt()
                     state_BME = state_BME + noise * size_B11 * torch.randn_like(state_BME)
+                if crosstalk:
+                    other_BME = state_BME[torch.randperm(len(state_BME), device=self.device)]
+                    state_BME = torch.lerp(state_BME, other_BME, crosstalk)
                 found_RBME[index + 1] = state_BME
         return found_RBME
 

@@ -164,6 +164,9 @@ class TrainingSettings(LoopSettings):
     """Gaussian, added to the state after each segment of a roll-in, in units of its root mean
     square: a state that drifts a little with each segment is lost in thousands, and what lasts is
     what goes back to where it was."""
+    state_crosstalk: float = 0.0
+    """Share of another sample's state that is mixed in after each segment of a roll-in: a state that
+    is pushed towards others of its kind, and has to come back, does not drift there by itself."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
