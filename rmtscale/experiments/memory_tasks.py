@@ -123,7 +123,6 @@ def full(task: str, seed: int) -> TrainingSettings:
             steps=12_000,
             decoys=0.005,
             replay_lost=True,
-            state_crosstalk=0.1,
             stage_max_steps=4000,
         )
     return settings

@@ -42,6 +42,9 @@ from rmtscale.training.settings import LoopSettings, TrainingSettings
 from rmtscale.training.settings_file import require_same
 from rmtscale.training.state import Facts, load_state, save_state
 
+_CAUGHT_UP = 0.02
+"""Averaged weights less the last ones, in accuracy or nats: more is no noise of a validation."""
+
 
 class Observer(Protocol):
     """Who watches a training."""
@@ -345,15 +348,15 @@ class _Run:
         return self.objective.validate(self.averaged, stage, device)
 
     def _keep_stage(self, stage: int) -> None:
-        """The weights at the end of a stage of whole segments, for Figure 4: the averaged ones, or
-        the last where these do better, because a stage may be shorter than the average."""
+        """The weights at the end of a stage of whole segments, for Figure 4: the averaged ones,
+        which carry further, or the last where a stage was too short for the average."""
         if not (self.main and self.settings.keep_stages and self.stages[stage].whole):
             return
         name = f"{STAGES}/segments-{self.stages[stage].segments}"
         found = self._validate(self.stages[stage])
         self._swap()
         latest = self._validate(self.stages[stage])
-        averaged = self.objective.score(found) >= self.objective.score(latest)
+        averaged = self.objective.score(found) >= self.objective.score(latest) - _CAUGHT_UP
         if averaged:
             self._swap()
         self._export(name, stage, found if averaged else latest, averaged=averaged)

@@ -80,7 +80,7 @@ class MemoryObjective(Objective):
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids_BN.shape[0])
-        states_RBME = roller.states(initial_BME, ids, rolled, self.settings.state_noise, self.settings.state_crosstalk)
+        states_RBME = roller.states(initial_BME, ids, rolled, self.settings.state_crosstalk)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
             right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)

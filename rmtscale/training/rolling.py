@@ -87,7 +87,6 @@ class Roller:
         state_BME: Tensor,
         ids: npt.NDArray[Any],
         bounds: list[tuple[int, int]],
-        noise: float = 0.0,
         crosstalk: float = 0.0,
     ) -> Tensor:
         """The state before each of some segments and after the last, (R + 1, B, M, E).
@@ -96,16 +95,13 @@ class Roller:
             state_BME: before the first.
             ids: of the whole input.
             bounds: of the segments.
-            noise: added after each, Gaussian, in units of the state's root mean square.
+            crosstalk: share of another sample's state that is mixed in after each.
         """
         found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
         found_RBME[0] = state_BME
         with self.autocast():
             for index, ids_BL in enumerate(self.segments(ids, bounds)):
                 state_BME = self.advance(state_BME, ids_BL)[0]
-                if noise:
-                    size_B11 = state_BME.square().mean((1, 2), keepdim=True).sqrt()
-                    state_BME = state_BME + noise * size_B11 * torch.randn_like(state_BME)
                 if crosstalk:
                     other_BME = state_BME[torch.randperm(len(state_BME), device=self.device)]
                     state_BME = torch.lerp(state_BME, other_BME, crosstalk)

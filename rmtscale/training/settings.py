@@ -143,6 +143,8 @@ class TrainingSettings(LoopSettings):
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
     stories a model guesses at these, and stays at 87.5 % for thousands of steps."""
+    other_pairs: float = 0.0
+    """Reasoning: share of the training stories whose two facts are any two, not a row."""
     threshold: float = 0.985
     """Accuracy on the newest stage, over one interval, that ends it."""
     stage_min_steps: int = 100
@@ -160,13 +162,9 @@ class TrainingSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
-    state_noise: float = 0.0
-    """Gaussian, added to the state after each segment of a roll-in, in units of its root mean
-    square: a state that drifts a little with each segment is lost in thousands, and what lasts is
-    what goes back to where it was."""
     state_crosstalk: float = 0.0
-    """Share of another sample's state that is mixed in after each segment of a roll-in: a state that
-    is pushed towards others of its kind, and has to come back, does not drift there by itself."""
+    """Share of another sample's state that is mixed in after each segment of a roll-in: a state
+    that is pushed towards others of its kind, and has to come back, does not drift there."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
@@ -178,10 +176,19 @@ class TrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "roll_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name))
+        if self.other_pairs and self.task != "reasoning":
+            raise BadInput(f"other pairs of task {self.task!r}: expected reasoning")
         for name in ("start_tokens", "roll_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value)
-        for name in ("threshold", "newest_share", "roll_in_share", "decoys", "state_noise"):
+        for name in (
+            "threshold",
+            "newest_share",
+            "roll_in_share",
+            "decoys",
+            "other_pairs",
+            "state_crosstalk",
+        ):
             _require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
