@@ -17,6 +17,8 @@ H200 = [
 ]
 MADE = {
     "figure-2": ("reproduce", "figure-2"),
+    "figure-4": ("reproduce", "figure-4", "--records", "reports/figure-4/records.jsonl"),
+    "figure-11": ("reproduce", "figure-11", "--records", "reports/figure-11/records.jsonl"),
     "figure-5": ("reproduce", "figure-5", "--records", "reports/figure-5/records.jsonl"),
     "figure-10": ("reproduce", "figure-10"),
     "nvidia-h200": ("report", *H200),
