@@ -31,6 +31,7 @@ TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11", *LANGUAGE)
 """Those that train what they need."""
 MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11", *LANGUAGE)
 """Those that can be made of records alone."""
+OF_A_CHECKPOINT = "figure-6"
 
 
 def command(
@@ -44,6 +45,9 @@ def command(
         typer.Option(
             help=f"File of records, of {', '.join(MEASURED)}; nothing is trained or measured."
         ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="figure-6: of this checkpoint; nothing is trained.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
@@ -89,6 +93,8 @@ def command(
     folder = own if out is None else out
     if records is not None and experiment not in MEASURED:
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
+    if checkpoint is not None and experiment != OF_A_CHECKPOINT:
+        raise BadInput(f"--checkpoint with {experiment}: expected {OF_A_CHECKPOINT}")
     more: dict[str, Any] = {} if records is None else {"records": records}
     if experiment in TRAINED and records is None:
         from rmtscale.cli.figure_runs import how_to_train, parse_seeds, parse_texts
@@ -110,6 +116,8 @@ def command(
             device=device,
         )
         more |= {"how": how, "quick": quick, "seeds": parse_seeds(seeds)}
+        if checkpoint is not None:
+            more["checkpoint"] = checkpoint
     elif quick and experiment not in TRAINED:
         raise BadInput(f"--quick: {experiment} trains nothing, expected {quoted_list(TRAINED)}")
     claims = import_module(EXPERIMENTS[experiment]).run(folder, force=force, **more)

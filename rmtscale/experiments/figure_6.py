@@ -3,8 +3,8 @@
 The first validation sample with one fact in the first segment, none in the second, the other in
 the third, and the question in the fourth. Claims: where a fact stands the memory that is written
 looks at it; where none stands it looks at the memory that was read; the answer looks at memory.
-Looks: in the head that does so most, a key of one kind gets at least twice the attention of a token
-of other text. (In a model that has learned nothing all keys get about the same in every head.)
+Looks: in the head that does so most, at least twice the share of attention that an even look would
+give. (In a model that has learned nothing all keys get about the same in every head.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.evaluation.attention import AttentionMap, attention_maps
@@ -29,7 +29,7 @@ from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
 from rmtscale.training.data import TaskData
 from rmtscale.training.device import find_device
 from rmtscale.training.reading import Reader
-from rmtscale.units import format_ratio
+from rmtscale.units import format_percent
 
 NAME = "figure-6"
 SEGMENTS = 4
@@ -56,14 +56,22 @@ class Sample:
     question: range
 
 
+class Share(NamedTuple):
+    """Of the attention."""
+
+    found: float
+    even: float
+    """Were all positions looked at alike."""
+
+
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Attention per key of one kind of query, over that to a token of other text; largest head."""
+    """What one kind of query looks at, each in the head that does so most."""
 
     segment: int
     query: str
-    at_fact: float | None
-    at_memory: float
+    at_fact: Share | None
+    at_memory: Share
 
 
 def run(
@@ -74,20 +82,29 @@ def run(
     how: How | None = None,
     quick: bool = False,
     seeds: tuple[int, ...] | None = None,
+    checkpoint: Path | None = None,
 ) -> list[Claim]:
-    """Writes the heatmaps, numbers and a README into ``folder``; returns the claims, checked."""
+    """Writes the heatmaps, numbers and a README into ``folder``; returns the claims, checked.
+
+    Args:
+        folder: to write to.
+        force: overwrite what is there.
+        records: there are none.
+        how: where and how to train; background and device of a checkpoint, too.
+        quick: the toy size.
+        seeds: None is the first.
+        checkpoint: of reasoning, in the place of a training.
+
+    Raises:
+        BadInput: records, or a checkpoint of another task.
+        CheckFailed: the time was up before the training was done.
+    """
     if records is not None:
         raise BadInput(f"records {str(records)!r}: {NAME} is made of a checkpoint, not of records")
     assert how is not None, "a way to train"
-    wanted = plan(NAME, quick=quick, background=how.background, seeds=seeds)
-    left = train_all(wanted.recipes, how)
-    if left:
-        raise CheckFailed(f"time is up, {', '.join(left)} is not done; the same command goes on")
-    name = next(iter(wanted.recipes))
-    (source,) = best_checkpoint(how.runs / name).values()
-    checkpoint = load_checkpoint(source, "reasoning")
-    reader = Reader(checkpoint.answerer, find_device(how.device))
-    data = data_of(checkpoint, how.background)
+    kept = load_checkpoint(checkpoint or _trained(how, quick=quick, seeds=seeds), "reasoning")
+    reader = Reader(kept.answerer, find_device(how.device))
+    data = data_of(kept, how.background)
     sample = find_sample(data, reader.answerer.segment_tokens)
     maps = attention_maps(reader, data.vocabulary, sample.ids)
     found = [look for one in maps for look in measure(reader, one, sample)]
@@ -98,12 +115,23 @@ def run(
     contents: dict[str, bytes | str] = {
         **{f"{NAME}.{kind}": content for kind, content in render(figure).items()},
         f"{NAME}.csv": _csv(found),
-        "README.md": _readme(checkpoint, data, sample, words, chosen, claims),
+        "README.md": _readme(kept, data, sample, words, chosen, claims),
     }
     require_writable([folder / file for file in contents], force=force)
     for file, content in contents.items():
         write_whole(folder / file, content)
     return claims
+
+
+def _trained(how: How, *, quick: bool, seeds: tuple[int, ...] | None) -> Path:
+    """The checkpoint of the recipe."""
+    wanted = plan(NAME, quick=quick, background=how.background, seeds=seeds)
+    left = train_all(wanted.recipes, how)
+    if left:
+        raise CheckFailed(f"time is up, {', '.join(left)} is not done; the same command goes on")
+    name = next(iter(wanted.recipes))
+    (source,) = best_checkpoint(how.runs / name).values()
+    return source
 
 
 def find_sample(data: TaskData, segment_tokens: int) -> Sample:
@@ -139,16 +167,13 @@ def measure(reader: Reader, one: AttentionMap, sample: Sample) -> list[Looks]:
     """What the written memory, and in the last segment the answer, look at."""
     read, text, write, answer = layout(reader, len(one.labels))
     fact = _inside(sample.facts, one.segment, text)
-    asked = _inside([sample.question], one.segment, text)
-    other = [at for at in text if at not in fact and at not in asked]
     queries = {"written memory": write}
     if one.segment == SEGMENTS - 1:
         queries["answer"] = [answer]
 
-    def largest(rows: Sequence[int], keys: Sequence[int]) -> float:
-        found = one.weights[:, :, list(rows)]
-        ratios = found[..., list(keys)].mean((2, 3)) / found[..., other].mean((2, 3))
-        return float(ratios.max())
+    def largest(rows: Sequence[int], keys: Sequence[int]) -> Share:
+        found = one.weights[:, :, list(rows)][..., list(keys)].sum(3).mean(2)
+        return Share(float(found.max()), len(keys) / len(one.labels))
 
     return [
         Looks(one.segment, query, largest(rows, fact) if fact else None, largest(rows, read))
@@ -185,9 +210,10 @@ def check_claims(found: Sequence[Looks]) -> list[Claim]:
     return claims
 
 
-def _more(text: str, ratio: float) -> Claim:
-    outcome: Outcome = "pass" if ratio >= CLEARLY else "fail"
-    return Claim(text, "seen", f"{format_ratio(ratio)} of other text", outcome, "x2 a key")
+def _more(text: str, share: Share) -> Claim:
+    outcome: Outcome = "pass" if share.found >= CLEARLY * share.even else "fail"
+    found, even = (format_percent(value) for value in share)
+    return Claim(text, "seen", f"{found} of the attention, even: {even}", outcome, "twice even")
 
 
 def _heatmap(reader: Reader, one: AttentionMap, sample: Sample) -> Heatmap:
@@ -201,10 +227,12 @@ def _heatmap(reader: Reader, one: AttentionMap, sample: Sample) -> Heatmap:
 def _csv(found: Sequence[Looks]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["segment", "query", "at_fact", "at_memory"])
+    writer.writerow(["segment", "query", "key", "share", "even_share"])
     for look in found:
-        fact = "" if look.at_fact is None else f"{look.at_fact:.6g}"
-        writer.writerow([look.segment + 1, look.query, fact, f"{look.at_memory:.6g}"])
+        for key, share in (("fact", look.at_fact), ("memory read", look.at_memory)):
+            if share is not None:
+                values = (f"{value:.6g}" for value in share)
+                writer.writerow([look.segment + 1, look.query, key, *values])
     return text.getvalue()
 
 
@@ -229,10 +257,9 @@ segments, the first of the validation samples whose facts stand in the first and
 ![Attention in four segments](figure-6.png)
 
 Queries down, keys across; attention averaged over layers and heads. Blue: memory; orange: facts
-and question.
+and question. Stretches of other text are one cell: the sum of its keys, the mean of its queries.
 
 {markdown_table(claims)}
 
-Numbers: [figure-6.csv](figure-6.csv): attention per key over that to a token of other text, in the
-head where it is largest.
+Numbers: [figure-6.csv](figure-6.csv): share of the attention, in the head where it is largest.
 """

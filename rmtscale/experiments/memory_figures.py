@@ -130,12 +130,13 @@ def accuracy_table(curves: Mapping[str, Curve]) -> str:
 def how_it_was_made(records: Sequence[EvaluationRecord], wanted: Plan | None) -> str:
     """Sentences on machine, noise and training, from the records themselves."""
     first = records[0]
-    machines = {one.environment.gpu or one.environment.processor or "" for one in records}
+    found = {one.environment.gpu or one.environment.processor or "" for one in records}
+    machines = " and ".join(sorted(found))
     noise = sorted({record.point.background for record in records})
     samples = sorted({record.point.samples for record in records})
     counts = " and ".join(format_tokens(count) for count in samples)
     said = [
-        f"Evaluated on {' and '.join(sorted(machines))}, {first.point.precision}, {counts} samples a length, noise: the "
+        f"Evaluated on {machines}, {first.point.precision}, {counts} samples a length, noise: the "
         f"validation part of {', '.join(noise)}; segments hold "
         f"{format_tokens(first.point.segment_tokens)} tokens of text.",
     ]

@@ -13,6 +13,7 @@ from rmtscale.errors import BadInput
 from rmtscale.evaluation.attention import AttentionMap
 from rmtscale.experiments import figure_6 as experiment
 from rmtscale.experiments.memory_tasks import recipes
+from rmtscale.report.figures.figure_6 import Heatmap, condensed
 from rmtscale.training.answerer import Answerer
 from rmtscale.training.backbone import build_rmt
 from rmtscale.training.checkpoint import Trained, export_checkpoint
@@ -49,7 +50,7 @@ def test_the_command(rmtscale, runs, tmp_path):
         "figure-6.csv",
         "README.md",
     }
-    assert (out / "figure-6.csv").read_text().count("\n") == 1 + 5
+    assert (out / "figure-6.csv").read_text().count("\n") == 1 + 7
     assert "Right is" in (out / "README.md").read_text()
 
 
@@ -106,3 +107,48 @@ def test_segments_without_room(runs):
 def test_it_is_made_of_no_records(rmtscale, tmp_path):
     done = rmtscale("reproduce", "figure-6", "--records", str(tmp_path / "x.jsonl"))
     assert (done.code, "is made of no records" in done.err) == (2, True)
+
+
+def test_a_long_segment_is_put_together():
+    """Cell by cell in slow loops; what is looked at is the same, and rows sum to 1."""
+    count, memory, fact = 150, [0, 1, 148, 149], range(70, 78)
+    weights = np.random.default_rng(0).random((count, count))
+    weights /= weights.sum(1, keepdims=True)
+    labels = [f"w{at}" for at in range(count)]
+    given = Heatmap("title", labels, weights, [fact], memory)
+    found = condensed(given)
+    cells = [[0], [1]]
+    cells += [list(range(2, 34)), list(range(34, 66)), list(range(66, 70))]
+    cells += [[at] for at in fact]
+    cells += [list(range(78, 110)), list(range(110, 142)), list(range(142, 148)), [148], [149]]
+    assert found.weights.shape == (len(cells), len(cells))
+    for row, queries in enumerate(cells):
+        for column, keys in enumerate(cells):
+            expected = sum(weights[q, k] for q in queries for k in keys) / len(queries)
+            assert found.weights[row, column] == pytest.approx(expected)
+    np.testing.assert_allclose(found.weights.sum(1), 1)
+    assert [found.labels[at] for at in found.memory] == ["w0", "w1", "w148", "w149"]
+    (marked,) = found.marked
+    assert [found.labels[at] for at in marked] == [f"w{at}" for at in fact]
+    assert found.labels[2] == "32 words"
+    assert found.labels[4] == "4 words"
+    short = Heatmap("title", labels[:64], weights[:64, :64])
+    assert condensed(short) is short
+
+
+def test_of_a_checkpoint(rmtscale, runs, tmp_path):
+    """Nothing is trained; the same files as of a training."""
+    folder, background = runs
+    kept = str(folder / RECIPE / LAST)
+    given = ["--checkpoint", kept, "--background", str(background), "--device", "cpu"]
+    done = rmtscale("reproduce", "figure-6", *given, "--out", str(tmp_path / "one"))
+    assert done.code == 1, done.err
+    more = ["--quick", "--runs", str(folder), "--background", str(background), "--device", "cpu"]
+    rmtscale("reproduce", "figure-6", *more, "--out", str(tmp_path / "two"))
+    for name in ("README.md", "figure-6.csv"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
+    other = rmtscale("reproduce", "figure-4", "--checkpoint", kept)
+    assert (other.code, other.err.strip()) == (
+        2,
+        "error: --checkpoint with figure-4: expected figure-6",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rmtscale.report import style
@@ -10,7 +11,9 @@ from rmtscale.report import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_LABELS = 64
+_MOST_POSITIONS = 64
+_TOGETHER = 32
+"""Positions in one cell, where there are more than can be told apart."""
 
 
 class Heatmap(NamedTuple):
@@ -28,13 +31,18 @@ class Heatmap(NamedTuple):
 
 @style.styled
 def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
-    """A heatmap for each segment; brighter is more, on a root scale that shows small weights."""
+    """A heatmap for each segment; brighter is more, on a root scale that shows small weights.
+
+    In a long segment stretches of other text are one cell each: a query's row is the mean of
+    theirs, a key's column the sum, so that rows still sum to 1.
+    """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
+    maps = [condensed(one) for one in maps]
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    side = 1.6 + 0.105 * min(max(len(one.labels) for one in maps), _MOST_LABELS)
+    side = 1.6 + 0.105 * max(len(one.labels) for one in maps)
     figure = Figure(figsize=(side * columns + 0.6, (side + 0.2) * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
     image = None
@@ -54,21 +62,38 @@ def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
     return figure
 
 
+def condensed(one: Heatmap) -> Heatmap:
+    """The same with stretches of other text put together, where there are too many positions."""
+    import numpy as np
+
+    count = len(one.labels)
+    if count <= _MOST_POSITIONS:
+        return one
+    alone = {at for positions in one.marked for at in positions} | set(one.memory)
+    cells: list[range] = []
+    for own, run in groupby(range(count), key=alone.__contains__):
+        stretch = list(run)
+        step = 1 if own else _TOGETHER
+        first, last = stretch[0], stretch[-1] + 1
+        cells += [range(at, min(at + step, last)) for at in range(first, last, step)]
+    starts = [cell.start for cell in cells]
+    sums = np.add.reduceat(np.add.reduceat(one.weights, starts, axis=1), starts, axis=0)
+    means = sums / np.array([len(cell) for cell in cells])[:, None]
+    where = {at: index for index, cell in enumerate(cells) for at in cell}
+    labels = [one.labels[c.start] if len(c) == 1 else f"{len(c)} words" for c in cells]
+    marked = [range(where[run.start], where[run[-1]] + 1) for run in one.marked if run]
+    return Heatmap(one.title, labels, means, marked, [where[at] for at in one.memory])
+
+
 def _label(axes: Any, one: Heatmap) -> None:
     count = len(one.labels)
     marked = {position for positions in one.marked for position in positions}
     memory = set(one.memory)
-    shown = list(range(count))
-    if count > _MOST_LABELS:
-        # Too many to be read: memory, facts and the question, and every so many of the others.
-        step = -(-count // _MOST_LABELS)
-        shown = [at for at in shown if at in marked or at in memory or not at % step]
-    texts = [one.labels[at] for at in shown]
-    axes.set_xticks(shown, texts, rotation=90, fontsize=5.5)
-    axes.set_yticks(shown, texts, fontsize=5.5)
+    axes.set_xticks(range(count), one.labels, rotation=90, fontsize=5.5)
+    axes.set_yticks(range(count), one.labels, fontsize=5.5)
     axes.tick_params(length=1.5, pad=1)
     for axis in (axes.xaxis, axes.yaxis):
-        for at, text in zip(shown, axis.get_ticklabels(), strict=True):
+        for at, text in enumerate(axis.get_ticklabels()):
             if at in marked:
                 text.set_color(style.FULL_COLOUR)
                 text.set_fontweight("bold")
