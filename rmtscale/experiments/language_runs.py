@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from rmtscale.errors import CheckFailed
 from rmtscale.experiments.language_tasks import LanguagePlan, plan
-from rmtscale.experiments.training_runs import How, train_all
+from rmtscale.experiments.training_runs import (
+    Asked,
+    How,
+    as_options,
+    evaluate_beside,
+    train_all,
+)
 from rmtscale.records.language import LanguageRecord, LanguageStore
 from rmtscale.training.layout import CACHE, LAST
 from rmtscale.units import format_loss, format_tokens
@@ -37,6 +43,7 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
 
     device = find_device(how.device)
     store = LanguageStore(how.runs / "evaluation.jsonl")
+    evaluate_beside({name: _asked(wanted, name, how) for name in wanted.read}, how, store)
     records: list[LanguageRecord] = []
     for name, segments in wanted.read.items():
         settings = wanted.recipes[name]
@@ -67,3 +74,14 @@ def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
             observe=observe,
         )
     return records
+
+
+def _asked(wanted: LanguagePlan, name: str, how: How) -> Asked:
+    options = {
+        "samples": wanted.samples,
+        "history": wanted.history_tokens[name],
+        "batch-size": wanted.batch_size,
+        "text": wanted.recipes[name].text,
+        "cache": how.runs / CACHE,
+    }
+    return Asked(how.runs / name / LAST, wanted.read[name], as_options(options))

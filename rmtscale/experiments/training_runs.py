@@ -6,19 +6,21 @@ own; on a machine with several GPUs they are dealt out in turn.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import CheckFailed
+from rmtscale.evaluation.naming import digest
 from rmtscale.experiments.memory_tasks import Plan
+from rmtscale.experiments.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.files import write_whole
 from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.records.evaluation_store import LinesOf
 from rmtscale.training.language_settings import LanguageSettings
 from rmtscale.training.layout import BEST, CACHE, LAST, SETTINGS
 from rmtscale.training.pace import steps_within
@@ -29,7 +31,6 @@ from rmtscale.units import format_accuracy, format_tokens
 if TYPE_CHECKING:
     from rmtscale.training.loop import Observer
 
-_POLL_SECONDS = 0.5
 LOG = "training.log"
 
 
@@ -82,7 +83,7 @@ def train_all(recipes: Recipes, how: How) -> list[str]:
     how.say(f"training {', '.join(todo)}")
     began = time.monotonic()
     if how.jobs > 1:
-        _side_by_side(recipes, todo, how, began)
+        _side_by_side(recipes, todo, how)
         return unfinished(recipes, how.runs)
     from rmtscale.training.loop import train
 
@@ -121,38 +122,23 @@ def training_command(name: str, how: How, max_seconds: float | None) -> list[str
     return command
 
 
-def _side_by_side(recipes: Recipes, todo: Sequence[str], how: How, began: float) -> None:
-    import torch
+def _side_by_side(recipes: Recipes, todo: Sequence[str], how: How) -> None:
+    def job(name: str) -> Job:
+        settings, folder = recipes[name], how.runs / name
 
-    gpus = torch.cuda.device_count() if how.device != "cpu" else 0
-    waiting, running = list(todo), dict[str, subprocess.Popen[bytes]]()
-    slots: dict[str, int] = {}
-    failed: list[str] = []
-    try:
-        while waiting or running:
-            left = None if how.max_seconds is None else how.max_seconds - time.monotonic() + began
-            if left is not None and left <= 0:
-                waiting.clear()
-            while len(running) < how.jobs:
-                name = next((one for one in waiting if _may_start(recipes[one])), None)
-                if name is None:
-                    break
-                waiting.remove(name)
-                slots[name] = min(set(range(how.jobs)) - {slots[one] for one in running})
-                running[name] = _start(name, recipes[name], how, left, slots[name], gpus)
-            if waiting and not running:
-                break  # what they begin with is not there
-            for name, process in list(running.items()):
-                if process.poll() is not None:
-                    del running[name]
-                    if process.returncode:
-                        failed.append(name)
-            time.sleep(_POLL_SECONDS)
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
+        def command(left: float | None) -> list[str]:
+            if not (folder / SETTINGS).is_file():
+                write_whole(folder / SETTINGS, settings.to_json())
+            return training_command(name, how, left)
+
+        return Job(name, command, folder / LOG, lambda: _may_start(settings))
+
+    failed = run_jobs(
+        [job(name) for name in todo],
+        how.jobs,
+        gpus=count_gpus(how.device),
+        seconds=how.max_seconds,
+    )
     if failed:
         raise CheckFailed(
             f"training of {', '.join(failed)} failed: see {LOG} in {how.runs / failed[0]}"
@@ -163,24 +149,61 @@ def _may_start(settings: LoopSettings) -> bool:
     return settings.init_from is None or Path(settings.init_from).is_dir()
 
 
-def _start(
-    name: str, settings: LoopSettings, how: How, left: float | None, slot: int, gpus: int
-) -> subprocess.Popen[bytes]:
-    folder = how.runs / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / SETTINGS).is_file():
-        write_whole(folder / SETTINGS, settings.to_json())
-    environment = dict(os.environ)
-    # One thread launches and one makes data; more would be in the other trainings' way.
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // how.jobs)))
-    if gpus > 1:
-        given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        seen = given.split(",") if given else [str(one) for one in range(gpus)]
-        environment["CUDA_VISIBLE_DEVICES"] = seen[slot % gpus]
-    with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
-            training_command(name, how, left), stdout=log, stderr=log, env=environment
-        )
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A checkpoint and what it is asked, as options of ``rmtscale evaluate``."""
+
+    checkpoint: Path
+    segments: tuple[int, ...]
+    options: tuple[str, ...]
+
+
+def evaluate_beside(asked: Mapping[str, Asked], how: How, store: LinesOf[Any]) -> None:
+    """Where there are several GPUs and jobs: evaluates what is not in the store, one on each GPU.
+
+    One at a time, because speed is measured. On other machines nothing is done: what is missing
+    then is evaluated in turn.
+
+    Args:
+        asked: by name of the training and checkpoint.
+        how: where the trainings are.
+        store: of the records; a process adds its own.
+
+    Raises:
+        CheckFailed: one failed; its log says why.
+    """
+    at_once = min(how.jobs, count_gpus(how.device))
+    if at_once < 2:
+        return
+    known = {(one.point.weights, one.point.segments) for one in store.read()}
+    jobs = []
+    for name, one in asked.items():
+        weights = digest(one.checkpoint)
+        if all((weights, count) in known for count in one.segments):
+            continue
+        lengths = ",".join(str(count) for count in one.segments)
+        command = [sys.executable, "-m", "rmtscale", "evaluate", str(one.checkpoint)]
+        command += ["--segments", lengths, "--out", str(store.path), *one.options]
+        log = how.runs / f"evaluation-{name.replace(' ', '-')}.log"
+        jobs.append(Job(name, partial(_as_given, command), log))
+    if jobs:
+        how.say(f"evaluating {', '.join(job.name for job in jobs)}")
+    failed = run_jobs(jobs, at_once, gpus=at_once)
+    if failed:
+        log = next(job.log for job in jobs if job.name == failed[0])
+        raise CheckFailed(f"evaluation of {', '.join(failed)} failed: see {log}")
+
+
+def _as_given(command: list[str], left: float | None) -> list[str]:
+    """Evaluations have no limit."""
+    del left
+    return command
+
+
+def as_options(values: Mapping[str, object]) -> tuple[str, ...]:
+    """``--samples 64 --batch-size 32``; what is None is left out."""
+    pairs = ((f"--{name}", str(value)) for name, value in values.items() if value is not None)
+    return tuple(word for pair in pairs for word in pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +231,23 @@ def evaluate_all(
     from rmtscale.training.device import find_device
 
     device: Any = find_device(how.device)
+    kept = {name: checkpoints(how.runs / name) for name in plan.recipes}
+    options = {
+        "samples": plan.samples,
+        "long-samples": plan.long_samples,
+        "batch-size": plan.batch_size,
+        "background": how.background,
+    }
+    asked_of = {
+        f"{name} {label}": Asked(folder, plan.segments, as_options(options))
+        for name, folders in kept.items()
+        for label, folder in folders.items()
+    }
+    evaluate_beside(asked_of, how, store)
     found = []
     for name, settings in plan.recipes.items():
         records: list[EvaluationRecord] = []
-        for label, folder in checkpoints(how.runs / name).items():
+        for label, folder in kept[name].items():
             asked = EvaluationSettings(
                 segments=plan.segments,
                 samples=plan.samples,

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def objective(task: str, **more) -> MemoryObjective:
-    settings = replace(quick(task), batch_size=8, roll_in=(6,), replay_lost=True, **more)
+    settings = replace(quick(task), batch_size=6, roll_in=(6,), replay_lost=True, **more)
     return MemoryObjective(settings)
 
 
@@ -63,7 +63,7 @@ def test_each_state_is_the_one_before_what_is_read(task):
     made = objective(task)
     learner, tokens = made.learner, made.learner.segment_tokens
     replayed = kept = 0
-    for batch in rolled(made):
+    for batch in rolled(made, 12):
         ids, answers, state = made.inputs(batch, CPU)
         assert learner.training
         assert ids.shape[1] == made.stages[-1].tokens
@@ -148,13 +148,13 @@ def test_the_crosstalk_of_a_step_is_always_the_same(tmp_path):
         quick("memorize"),
         replay_lost=True,
         state_crosstalk=0.1,
-        steps=40,
-        log_every=5,
-        validate_every=20,
+        steps=16,
+        log_every=4,
+        validate_every=16,
         start_tokens=(),
         segments=1,
-        stage_min_steps=5,
-        stage_max_steps=5,
+        stage_min_steps=4,
+        stage_max_steps=4,
         validation_samples=8,
     )
 
@@ -167,6 +167,6 @@ def test_the_crosstalk_of_a_step_is_always_the_same(tmp_path):
 
     whole, parts = Seen(), Seen()
     loop.train(settings, tmp_path / "whole", device="cpu", observer=whole)
-    for _ in range(8):
+    for _ in range(4):
         loop.train(settings, tmp_path / "parts", device="cpu", max_seconds=0, observer=parts)
     assert whole.losses == parts.losses

@@ -1,0 +1,160 @@
+"""Commands side by side: one GPU each, in turn; what fails is named; what needs another waits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_text import tiny_text_settings, write_text
+from tiny_training import tiny_settings, write_background
+
+from rmtscale.errors import CheckFailed
+from rmtscale.experiments import language_runs, side_by_side, training_runs
+from rmtscale.experiments.language_tasks import LanguagePlan
+from rmtscale.experiments.memory_tasks import Plan
+from rmtscale.experiments.side_by_side import Job, count_gpus, run_jobs
+from rmtscale.records.evaluation import EvaluationStore
+from rmtscale.training.layout import CACHE
+from rmtscale.training.loop import train
+
+SAY = """
+import json, os, sys, time
+begun = time.time()
+time.sleep(0.4)
+seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+print(json.dumps({"gpu": seen, "begun": begun, "ended": time.time(), "left": sys.argv[1]}))
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(side_by_side, "_POLL_SECONDS", 0.02)
+
+
+def job(name: str, folder: Path, code: int = 0, **more) -> Job:
+    def command(left):
+        return [sys.executable, "-c", SAY, str(left), str(code)]
+
+    return Job(name, command, folder / f"{name}.log", **more)
+
+
+def said(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.log").read_text())
+
+
+def test_each_sees_one_gpu_and_no_more_run_than_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    names = ["a", "b", "c", "d"]
+    assert run_jobs([job(name, tmp_path) for name in names], 2, gpus=2) == []
+    found = [said(tmp_path, name) for name in names]
+    assert {one["gpu"] for one in found[:2]} == {"4", "6"}
+    assert {one["gpu"] for one in found} == {"4", "6"}
+    for one in found:
+        beside = [x for x in found if x["begun"] < one["begun"] < x["ended"]]
+        assert len(beside) <= 1
+        assert one["left"] == "None"
+        # Two on one GPU at a time is what is measured wrongly.
+        assert all(x["gpu"] != one["gpu"] for x in beside)
+
+
+def test_one_gpu_is_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert run_jobs([job("a", tmp_path)], 2, gpus=1, seconds=60) == []
+    assert said(tmp_path, "a")["gpu"] == "5"
+    assert 59 < float(said(tmp_path, "a")["left"]) <= 60
+
+
+def test_what_fails_is_named_and_the_others_run(tmp_path):
+    jobs = [job("a", tmp_path, 3), job("b", tmp_path)]
+    assert run_jobs(jobs, 1, gpus=0) == ["a"]
+    assert said(tmp_path, "b")["ended"] > 0
+
+
+def test_what_needs_another_waits_for_it(tmp_path):
+    first = tmp_path / "a.log"
+
+    def there() -> bool:
+        return first.exists() and first.stat().st_size > 0
+
+    jobs = [job("b", tmp_path, ready=there), job("a", tmp_path)]
+    assert run_jobs(jobs, 2, gpus=0) == []
+    assert said(tmp_path, "b")["begun"] >= said(tmp_path, "a")["ended"] - 0.1
+    assert run_jobs([job("c", tmp_path, ready=lambda: False)], 2, gpus=0) == []
+    assert not (tmp_path / "c.log").exists()
+
+
+def test_no_more_start_when_the_time_is_up(tmp_path):
+    began = time.monotonic()
+    jobs = [job(name, tmp_path) for name in "abcdefgh"]
+    assert run_jobs(jobs, 1, gpus=0, seconds=0.2) == []
+    assert time.monotonic() - began < 3
+    assert not (tmp_path / "h.log").exists()
+
+
+def test_a_cpu_has_no_gpus():
+    assert count_gpus("cpu") == 0
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with two short trainings."""
+    background = write_background(tmp_path_factory.mktemp("text"))
+    folder = tmp_path_factory.mktemp("runs")
+    recipes = {}
+    for seed in (0, 1):
+        settings = replace(tiny_settings(background, steps=10), seed=seed)
+        train(settings, folder / f"one-{seed}", device="cpu")
+        recipes[f"one-{seed}"] = settings
+    return folder, Plan(recipes, (1, 2), 8, 8, 4), str(background)
+
+
+def test_evaluations_beside_are_those_in_turn(runs, monkeypatch, tmp_path):
+    """As on two GPUs: what the processes add is what is evaluated here, and is not done again."""
+    folder, plan, background = runs
+    how = training_runs.How(runs=folder, background=background, device="cpu", jobs=2)
+    best = training_runs.best_checkpoint
+    in_turn = training_runs.evaluate_all(plan, how, EvaluationStore(tmp_path / "a.jsonl"), best)
+    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
+    lines = []
+    beside = replace(how, say=lines.append)
+    store = EvaluationStore(tmp_path / "b.jsonl")
+    found = training_runs.evaluate_all(plan, beside, store, best)
+    assert [[one.accuracy for one in each.records] for each in found] == [
+        [one.accuracy for one in each.records] for each in in_turn
+    ]
+    assert len(store.read()) == 4
+    assert lines == ["evaluating one-0 best, one-1 best"]
+    training_runs.evaluate_all(plan, beside, store, best)
+    assert len(store.read()) == 4
+    assert lines == ["evaluating one-0 best, one-1 best"]
+
+
+def test_an_evaluation_that_fails(runs, monkeypatch, tmp_path):
+    folder, plan, _ = runs
+    how = training_runs.How(runs=folder, background="missing", device="cpu", jobs=2)
+    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
+    store = EvaluationStore(tmp_path / "c.jsonl")
+    with pytest.raises(CheckFailed, match="evaluation of one-0 best, one-1 best failed: see"):
+        training_runs.evaluate_all(plan, how, store, training_runs.best_checkpoint)
+    log = (folder / "evaluation-one-0-best.log").read_text()
+    assert "error: " in log
+
+
+def test_of_language_too(monkeypatch, tmp_path):
+    """The process is asked for the very records that are looked for afterwards."""
+    settings = tiny_text_settings(write_text(tmp_path / "text"))
+    train(settings, tmp_path / "one", device="cpu", cache=tmp_path / CACHE)
+    plan = LanguagePlan({"one": settings}, {"one": (1, 2)}, {"one": 60}, 8, 4)
+    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
+    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2)
+    found = language_runs._evaluate_all(plan, how)
+    assert [one.point.segments for one in found] == [1, 2]
+    kept = (tmp_path / "evaluation.jsonl").read_text().splitlines()
+    assert len(kept) == 2, "evaluated once, by the process"
+    assert (tmp_path / "evaluation-one.log").read_text().count("(in the file already)") == 0
+    assert {one.model.name for one in found} == {"one"}
