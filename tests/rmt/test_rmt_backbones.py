@@ -46,9 +46,9 @@ def test_module_by_module_is_the_backbone_s_own_forward_bit_for_bit(kind, attent
     if kind != "gpt_neo":
         inner.set_attn_implementation(attention)
     embeds = inner.get_input_embeddings()(ids)
-    assert torch.equal(
-        decoder_hidden(inner, embeds), inner.base_model(input_ids=ids).last_hidden_state
-    )
+    # A cache copies the keys, and some processors' products of small matrices round by the layout.
+    theirs = inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    assert torch.equal(decoder_hidden(inner, embeds), theirs)
 
 
 @pytest.mark.parametrize("kind", DECODERS)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_training import write_background
 
 from rmtscale.experiments.memory_tasks import quick
 from rmtscale.training.memory_objective import MemoryObjective
@@ -18,9 +19,19 @@ from rmtscale.training.rolling import Roller
 CPU = torch.device("cpu")
 
 
-def objective(task: str, **more) -> MemoryObjective:
-    settings = replace(quick(task), batch_size=6, roll_in=(6,), replay_lost=True, **more)
-    return MemoryObjective(settings)
+@pytest.fixture(scope="module")
+def background(tmp_path_factory) -> str:
+    """Made up, because the text of Python takes its time."""
+    return str(write_background(tmp_path_factory.mktemp("text")))
+
+
+@pytest.fixture(scope="module")
+def objective(background):
+    def make(task: str) -> MemoryObjective:
+        settings = replace(quick(task), batch_size=6, roll_in=(6,), replay_lost=True)
+        return MemoryObjective(replace(settings, background=background, vocabulary_words=120))
+
+    return make
 
 
 def rolled(made: MemoryObjective, count: int = 40):
@@ -58,7 +69,7 @@ def test_the_last_segment_is_always_the_one_that_asks():
 
 
 @pytest.mark.parametrize("task", ["memorize", "detect-memorize", "reasoning"])
-def test_each_state_is_the_one_before_what_is_read(task):
+def test_each_state_is_the_one_before_what_is_read(objective, task):
     """Held against reading every sample by itself from its beginning."""
     made = objective(task)
     learner, tokens = made.learner, made.learner.segment_tokens
@@ -95,7 +106,7 @@ def test_each_state_is_the_one_before_what_is_read(task):
     assert kept, "and guesses some, or has not read the fact"
 
 
-def test_nothing_is_lost_before_its_fact():
+def test_nothing_is_lost_before_its_fact(objective):
     """Elsewhere than in memorize, facts may come after the roll-in: these begin there."""
     made = objective("detect-memorize")
     batches = rolled(made)
@@ -107,7 +118,7 @@ def test_nothing_is_lost_before_its_fact():
         assert torch.equal(ids[after], end[after])
 
 
-def test_states_are_those_of_a_roll():
+def test_states_are_those_of_a_roll(objective):
     made = objective("memorize")
     learner = made.learner.eval()
     tokens = learner.segment_tokens
@@ -121,7 +132,7 @@ def test_states_are_those_of_a_roll():
     assert torch.equal(found[0], initial)
 
 
-def test_crosstalk_mixes_in_the_states_of_others():
+def test_crosstalk_mixes_in_the_states_of_others(objective):
     made = objective("memorize")
     learner = made.learner.eval()
     tokens = learner.segment_tokens
@@ -140,12 +151,14 @@ def test_crosstalk_mixes_in_the_states_of_others():
     assert torch.equal(found[0], initial)
 
 
-def test_the_crosstalk_of_a_step_is_always_the_same(tmp_path):
+def test_the_crosstalk_of_a_step_is_always_the_same(background, tmp_path):
     """A training that is stopped in its roll-in goes on to the very same losses."""
     from rmtscale.training import loop
 
     settings = replace(
         quick("memorize"),
+        background=background,
+        vocabulary_words=120,
         replay_lost=True,
         state_crosstalk=0.1,
         steps=16,
