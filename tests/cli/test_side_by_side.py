@@ -140,7 +140,7 @@ def test_an_evaluation_that_fails(runs, monkeypatch, tmp_path):
     monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
     store = EvaluationStore(tmp_path / "c.jsonl")
     plan = replace(plan, recipes={"one-0": plan.recipes["one-0"]})
-    with pytest.raises(CheckFailed, match="evaluation of one-0 best failed: see .*one-0-best"):
+    with pytest.raises(CheckFailed, match=r"evaluation of one-0 best failed: see .*one-0-best"):
         training_runs.evaluate_all(plan, how, store, training_runs.best_checkpoint)
     log = (folder / "evaluation-one-0-best.log").read_text()
     assert "error: " in log
