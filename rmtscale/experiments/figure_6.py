@@ -246,12 +246,14 @@ def _readme(
 ) -> str:
     facts = [" ".join(words[at] for at in part) for part in sample.facts]
     question = " ".join(words[at] for at in sample.question)
+    settings = checkpoint.settings
     right, said = data.task.classes[sample.answer], data.task.classes[chosen]
     return f"""# Figure 6: what memory and answer look at
 
-Made by `rmtscale reproduce figure-6` from a model trained on {checkpoint.trained_segments}
-segments of {checkpoint.settings.segment_size} ({checkpoint.trained.stage}). One sample of four
-segments, the first of the validation samples whose facts stand in the first and the third:
+Made by `rmtscale reproduce figure-6` from {settings.backbone}, seed {settings.seed}, after
+{checkpoint.trained.step:,} steps on up to {checkpoint.trained_segments} segments of
+{settings.segment_size} ({checkpoint.trained.stage}). One sample of four segments, the first of
+the validation samples whose facts stand in the first and the third:
 "{facts[0]}" ... "{facts[1]}" ... "{question}" Right is {right}, the model says {said}.
 
 ![Attention in four segments](figure-6.png)

@@ -217,7 +217,8 @@ class _Run:
         state = self.folder / STATE
         if state.is_file():
             begun = self.facts.data
-            self.facts = load_state(state, self.plain, self.averaged, self.optimizer)
+            self.facts, extra = load_state(state, self.plain, self.averaged, self.optimizer)
+            self.objective.load_extra_state(extra, self.accelerator.device)
             if self.facts.data != begun:
                 raise BadInput(
                     f"output {str(self.folder)!r}: it was begun with another text or tokenizer, "
@@ -230,7 +231,8 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
-        save_state(self.folder / STATE, self.plain, self.averaged, self.optimizer, self.facts)
+        path, extra = self.folder / STATE, self.objective.extra_state()
+        save_state(path, self.plain, self.averaged, self.optimizer, self.facts, extra)
 
     def _prefetch(self) -> Prefetcher:
         newest = self.facts.progress.stage

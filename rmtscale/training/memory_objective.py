@@ -6,7 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
@@ -20,6 +22,7 @@ from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch
 from rmtscale.training.reading import Reader
 from rmtscale.training.replay import cut_out, first_segments, right_answers
+from rmtscale.training.roll_on import Ongoing, Rolled
 from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
@@ -37,6 +40,10 @@ class MemoryObjective(Objective):
         self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
         self._roller: Roller | None = None
         self._reader: Reader | None = None
+        self._ongoing: Ongoing | None = None
+        if settings.roll_on_share:
+            share, question_tokens = settings.roll_on_share, self.data.question_tokens
+            self._ongoing = Ongoing(share, settings.seed, question_tokens)
         self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
         if settings.init_from is not None:
             _take_weights(self.learner, settings)
@@ -54,10 +61,14 @@ class MemoryObjective(Objective):
             contrast=self.stages[drawn.stage].contrast,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        found = batches.batch(step * ranks + rank)
-        rolled = drawn.rolled_segments
+        number, rolled = step * ranks + rank, drawn.rolled_segments
+        found = batches.batch(number)
         read = found.fact_positions[:, 0] // segment_tokens
-        inputs = (found.ids, found.answers, read)
+        inputs = [found.ids, found.answers, read]
+        if rolled and self._ongoing is not None:
+            if ranks > 1:  # a state keeps the samples of one process
+                raise BadInput(f"roll on share with {ranks} processes: expected one")
+            inputs.append(batches.without_facts(number))
         return Batch(step, drawn, tuple(torch.from_numpy(one) for one in inputs), rolled)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
@@ -65,34 +76,46 @@ class MemoryObjective(Objective):
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
-        ids_BN, answers_B, read_B = batch.inputs
         if not batch.constant:
             return (*batch.to(device)[:2], None)
+        ids_BN, answers_B, read_B, *other = (one.numpy() for one in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
                 self.learner, device, precision, compile_step=self.settings.compile_step
             )
-        answers_B = answers_B.to(device, non_blocking=True)
-        roller, ids, segment_tokens = self._roller, ids_BN.numpy(), self.learner.segment_tokens
+        roller, segment_tokens = self._roller, self.learner.segment_tokens
         bounds = cut(ids_BN.shape[1], segment_tokens)
-        rolled, left = bounds[: batch.constant], len(bounds) - batch.constant
+        passed, left = bounds[: batch.constant], len(bounds) - batch.constant
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids_BN.shape[0])
-        states_RBME = roller.states(initial_BME, ids, rolled, self.settings.state_crosstalk)
+        rolled = Rolled(ids_BN, answers_B, read_B, initial_BME)
+        if self._ongoing is not None:
+            rolled = self._ongoing.take(batch.step, rolled, other[0])
+        ids, answers = rolled.ids_BN, roller.on_device(rolled.answers_B)
+        crosstalk = self.settings.state_crosstalk
+        states_RBME = roller.states(rolled.state_BME, ids, passed, crosstalk)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
-            right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
-            first_B = first_segments(right_RB, read_B.to(device, non_blocking=True))
+            right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers)
+            first_B = first_segments(right_RB, roller.on_device(rolled.read_B))
             state_BME = states_RBME[first_B, torch.arange(len(first_B), device=device)]
             # The one place where the host waits for the device: it has the text.
-            ids = cut_out(ids, first_B.cpu().numpy(), left, segment_tokens)
+            first = first_B.cpu().numpy()
         else:
-            state_BME = states_RBME[-1]
-            ids = ids[:, rolled[-1][1] :]
+            state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
+        if self._ongoing is not None:
+            self._ongoing.keep(batch.step, rolled, state_BME, first)
         self.learner.train()
-        return roller.on_device(ids), answers_B, state_BME
+        return roller.on_device(cut_out(ids, first, left, segment_tokens)), answers, state_BME
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {} if self._ongoing is None else self._ongoing.tensors()
+
+    def load_extra_state(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        if self._ongoing is not None:
+            self._ongoing.load(tensors, device)
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

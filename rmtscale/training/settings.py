@@ -162,6 +162,9 @@ class TrainingSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
+    roll_on_share: float = 0.0
+    """Of the samples of a roll-in, so many go on from where an earlier roll-in left them, so that
+    states grow hundreds of segments old at the price of a few dozen."""
     state_crosstalk: float = 0.0
     """Share of another sample's state that is mixed in after each segment of a roll-in: a state
     that is pushed towards others of its kind, and has to come back, does not drift there."""
@@ -187,6 +190,7 @@ class TrainingSettings(LoopSettings):
             "roll_in_share",
             "decoys",
             "other_pairs",
+            "roll_on_share",
             "state_crosstalk",
         ):
             _require_share(name, getattr(self, name))

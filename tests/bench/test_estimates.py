@@ -1,13 +1,18 @@
-"""How long an answer takes: a whole process, and many estimates through the API."""
+"""How long an answer takes: a whole process, and many estimates through the API.
+
+The limits are those of a usual machine (``yardstick.py``).
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from yardstick import counting_slowness, start_slowness
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.method_estimates import estimate_method
@@ -16,18 +21,22 @@ from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 
-def test_flops_as_a_whole_process(benchmark: Any) -> None:
-    """``rmtscale flops --model opt-175b`` in under 0.20 s."""
+def test_flops_as_a_whole_process(benchmark: Any, tmp_path: Path) -> None:
+    """``rmtscale flops --model opt-175b`` in under 0.20 s, its modules compiled as after a first
+    use."""
     script = Path(sys.executable).with_name("rmtscale")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "rmtscale"]
 
-    def run() -> None:
-        subprocess.run(
-            [*command, "flops", "--model", "opt-175b"], check=True, stdout=subprocess.DEVNULL
-        )
+    given = {name: x for name, x in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    given["PYTHONPYCACHEPREFIX"] = str(tmp_path)
 
+    def run() -> None:
+        words = [*command, "flops", "--model", "opt-175b"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=given)
+
+    before = start_slowness()
     benchmark.pedantic(run, rounds=15, warmup_rounds=2)
-    assert benchmark.stats.stats.median < 0.20
+    assert benchmark.stats.stats.median < 0.20 * max(before, start_slowness())
 
 
 def test_ten_thousand_comparisons(benchmark: Any) -> None:
@@ -44,8 +53,9 @@ def test_ten_thousand_comparisons(benchmark: Any) -> None:
             total += estimate_flops(model, work, recurrence).total
         return total
 
+    before = counting_slowness()
     benchmark.pedantic(run, rounds=5)
-    assert benchmark.stats.stats.median < 1.0
+    assert benchmark.stats.stats.median < 1.0 * max(before, counting_slowness())
 
 
 @pytest.mark.parametrize("method", ["full", "rmt", "armt", "mamba"])
@@ -58,5 +68,6 @@ def test_a_hundred_thousand_estimates_as_an_array(benchmark: Any, method: str) -
     def run() -> int:
         return int(estimate_method(model, lengths, method).flops[-1])
 
+    before = counting_slowness()
     assert benchmark.pedantic(run, rounds=3) == estimate_method(model, 2_000_492, method).flops
-    assert benchmark.stats.stats.median < 1.0
+    assert benchmark.stats.stats.median < 1.0 * max(before, counting_slowness())

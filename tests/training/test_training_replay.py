@@ -151,8 +151,8 @@ def test_crosstalk_mixes_in_the_states_of_others(objective):
     assert torch.equal(found[0], initial)
 
 
-def test_the_crosstalk_of_a_step_is_always_the_same(background, tmp_path):
-    """A training that is stopped in its roll-in goes on to the very same losses."""
+@pytest.mark.parametrize("setting", ["state_crosstalk", "roll_on_share"])
+def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_path, setting):
     from rmtscale.training import loop
 
     settings = replace(
@@ -160,15 +160,15 @@ def test_the_crosstalk_of_a_step_is_always_the_same(background, tmp_path):
         background=background,
         vocabulary_words=120,
         replay_lost=True,
-        state_crosstalk=0.1,
-        steps=16,
+        steps=40,
         log_every=4,
-        validate_every=16,
+        validate_every=40,
         start_tokens=(),
         segments=1,
         stage_min_steps=4,
         stage_max_steps=4,
         validation_samples=8,
+        **{setting: 0.1 if setting == "state_crosstalk" else 0.9},
     )
 
     class Seen(loop.Silent):
@@ -180,6 +180,6 @@ def test_the_crosstalk_of_a_step_is_always_the_same(background, tmp_path):
 
     whole, parts = Seen(), Seen()
     loop.train(settings, tmp_path / "whole", device="cpu", observer=whole)
-    for _ in range(4):
+    for _ in range(10):
         loop.train(settings, tmp_path / "parts", device="cpu", max_seconds=0, observer=parts)
     assert whole.losses == parts.losses
