@@ -165,6 +165,8 @@ def command(
     """
     require_format(output_format)
     require_libraries("train")
+    from rmtscale.training.language_settings import LANGUAGE_TASKS
+
     given = {
         "task": task,
         "task_options": None if option is None else read_options(option),
@@ -190,6 +192,11 @@ def command(
     }
     given = {name: x for name, x in given.items() if x is not None}
     settings = training_settings(out, recipe, given, anew=force)
+    if cache is not None and settings.task not in LANGUAGE_TASKS:
+        raise BadInput(
+            f"--cache {str(cache)!r} with {settings.task}: expected "
+            f"{' or '.join(LANGUAGE_TASKS)}, whose text is packed"
+        )
     if force:
         forget(out)
     if finish_within is not None:

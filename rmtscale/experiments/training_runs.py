@@ -108,11 +108,14 @@ def train_all(recipes: Recipes, how: How) -> list[str]:
     return unfinished(recipes, how.runs)
 
 
-def training_command(name: str, how: How, max_seconds: float | None) -> list[str]:
+def training_command(
+    name: str, settings: LoopSettings, how: How, max_seconds: float | None
+) -> list[str]:
     """The command of one training whose settings are in its folder, as it may be given by hand."""
     folder = how.runs / name
     command = [sys.executable, "-m", "rmtscale", "train", "--out", str(folder)]
-    command += ["--cache", str(how.runs / CACHE)]
+    if isinstance(settings, LanguageSettings):
+        command += ["--cache", str(how.runs / CACHE)]
     if how.device is not None:
         command += ["--device", how.device]
     if max_seconds is not None:
@@ -129,7 +132,7 @@ def _side_by_side(recipes: Recipes, todo: Sequence[str], how: How) -> None:
         def command(left: float | None) -> list[str]:
             if not (folder / SETTINGS).is_file():
                 write_whole(folder / SETTINGS, settings.to_json())
-            return training_command(name, how, left)
+            return training_command(name, settings, how, left)
 
         return Job(name, command, folder / LOG, lambda: _may_start(settings))
 

@@ -74,6 +74,11 @@ class LanguageSettings(LoopSettings):
             value = getattr(self, name)
             if value is not None:
                 require_positive(name.replace("_", " "), value)
+        for name in ("block_tokens", "history_tokens"):
+            value = getattr(self, name)
+            if value is not None and self.task == LEMMA_PROOF:
+                words = name.replace("_", " ")
+                raise BadInput(f"{words} {value} with {LEMMA_PROOF}: expected none, all is scored")
         if self.history_tokens is not None and self.history_tokens < 0:
             raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
         if self.memory_tokens < 0 or self.segment_tokens < 1:

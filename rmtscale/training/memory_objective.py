@@ -106,7 +106,8 @@ class MemoryObjective(Objective):
         else:
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
         if self._ongoing is not None:
-            self._ongoing.keep(batch.step, rolled, state_BME, first)
+            kept = (rolled.read_B < batch.constant) & (first == batch.constant)
+            self._ongoing.keep(batch.step, rolled, states_RBME[-1], kept)
         self.learner.train()
         return roller.on_device(cut_out(ids, first, left, segment_tokens)), answers, state_BME
 

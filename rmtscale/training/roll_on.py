@@ -6,12 +6,14 @@ question.
 Most roll-ins of up to 256 segments are of a few dozen, and a fact that slowly drifts away is still
 there after each of them. Here the state of a sample, its question and its answer are kept, and a
 later roll-in reads other text from there: hundreds of segments later the sample is as old as any.
-One that has lost its answer goes on from the state before it did.
+One that has lost its answer is trained on once more, with the segment that lost it, and then makes
+room for a new one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ _TAG = 20_261_127
 _SLOTS = 16
 """Batches that are kept: a sample comes back in a sixteenth of the steps, not in the next one."""
 
-Array = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +75,20 @@ class Ongoing:
             torch.where(on_device_B[:, None, None], kept["state"], new.state_BME),
         )
 
-    def keep(self, step: int, rolled: Rolled, state_BME: Tensor, first_B: Array) -> None:
+    def keep(self, step: int, rolled: Rolled, state_BME: Tensor, kept_B: Array) -> None:
         """What the next roll-in of these samples goes on with.
 
         Args:
             step: of the training.
             rolled: what was taken.
-            state_BME: before the segment that each sample's gradient begins with.
-            first_B: that segment; a sample that has not read its fact by then is not kept.
+            state_BME: after the roll-in.
+            kept_B: whether a sample has read its fact and not lost it.
         """
         self._slots[step % _SLOTS] = {
             "state": state_BME.clone(),
             "question": torch.from_numpy(rolled.ids_BN[:, -self.question_tokens :].copy()),
             "answers": torch.from_numpy(rolled.answers_B),
-            "known": torch.from_numpy(rolled.read_B < first_B),
+            "known": torch.from_numpy(kept_B),
         }
 
     def tensors(self) -> dict[str, Tensor]:

@@ -120,6 +120,7 @@ def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
         ("train --out x --option persons", "--option 'persons': expected NAME=VALUE"),
         ("train --out x --device tpu", "device 'tpu': expected cpu or cuda"),
         ("train --out x --roll-in 0", "roll-in '0': expected 1 or more"),
+        ("train --out x --cache y", "--cache 'y' with memorize: expected language-modeling or"),
         ("evaluate x", "checkpoint 'x': expected a folder with task.json"),
         ("evaluate x --segments 0", "segments '0': expected 1 or more"),
         ("reproduce figure-2 --quick", "--quick: figure-2 trains nothing"),
@@ -151,7 +152,8 @@ def test_side_by_side(background, tmp_path):
     wanted = {**wanted, "quick-no-curriculum-0": missing}
     how = training_runs.How(runs=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
     assert training_runs.unfinished(wanted, tmp_path) == list(wanted)
-    command = training_runs.training_command("quick-curriculum-0", how, 90.0)
+    name = "quick-curriculum-0"
+    command = training_runs.training_command(name, wanted[name], how, 90.0)
     assert command[2:6] == ["rmtscale", "train", "--out", str(tmp_path / "quick-curriculum-0")]
     assert command[-2:] == ["--max-seconds", "90"]
     with pytest.raises(CheckFailed, match="training of quick-no-curriculum-0 failed: see training"):

@@ -39,6 +39,11 @@ def test_there_and_back() -> None:
         ({"seed": -1}, "seed -1: expected 0 to"),
         ({"seed": 2**31}, "seed 2147483648: expected 0 to"),
         ({"beta2": 1.5}, r"beta2 1\.5: expected 0 or more, below 1"),
+        (
+            {"task": "lemma-proof", "block_tokens": 64},
+            "block tokens 64 with lemma-proof: expected none, all is scored",
+        ),
+        ({"task": "lemma-proof", "history_tokens": 0}, "history tokens 0 with lemma-proof"),
         ({"warmup_steps": -5}, "warmup steps -5: expected 0 or more"),
     ],
 )

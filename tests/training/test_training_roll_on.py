@@ -45,7 +45,7 @@ def test_at_first_there_is_nothing_to_go_on_with():
 def test_a_sample_goes_on_with_its_question_and_answer_after_other_text():
     made, first = ongoing(), samples(1)
     reached = torch.full((ROWS, 2, 4), 5.0)
-    made.keep(0, first, reached, np.full(ROWS, 4))
+    made.keep(0, first, reached, np.full(ROWS, True))
     found = made.take(16, samples(2), other())
     assert (found.ids_BN[:, :-QUESTION] == 7).all()
     assert (found.ids_BN[:, -QUESTION:] == 1).all()
@@ -58,7 +58,7 @@ def test_a_sample_goes_on_with_its_question_and_answer_after_other_text():
 
 def test_some_begin_anew_each_time():
     made = ongoing(0.5)
-    made.keep(0, samples(1), samples(1).state_BME, np.full(ROWS, 4))
+    made.keep(0, samples(1), samples(1).state_BME, np.full(ROWS, True))
     chosen = []
     for step in (16, 32):
         found = made.take(step, samples(2), other())
@@ -73,19 +73,18 @@ def test_some_begin_anew_each_time():
     assert (made.take(32, samples(2), other()).answers_B == 1).tolist() == chosen[1]
 
 
-def test_what_has_not_read_its_fact_is_not_kept():
-    """Nor what lost it in the very segment that it stands in: the state before has nothing."""
+def test_what_is_not_kept_makes_room_for_a_new_one():
     made, first = ongoing(), samples(1)
-    read = np.arange(ROWS) % 6
-    rolled = replace(first, read_B=read)
-    made.keep(0, rolled, first.state_BME, np.full(ROWS, 3))
+    kept = np.arange(ROWS) % 3 > 0
+    made.keep(0, first, first.state_BME, kept)
     found = made.take(16, samples(2), other())
-    assert ((found.answers_B == 1) == (read < 3)).all()
+    assert ((found.answers_B == 1) == kept).all()
+    assert ((found.ids_BN[:, 0] == 7) == kept).all()
 
 
 def test_a_batch_of_another_size_begins_anew():
     made = ongoing()
-    made.keep(0, samples(1), samples(1).state_BME, np.full(ROWS, 4))
+    made.keep(0, samples(1), samples(1).state_BME, np.full(ROWS, True))
     new = samples(2)
     half = Rolled(new.ids_BN[:5], new.answers_B[:5], new.read_B[:5], new.state_BME[:5])
     assert made.take(16, half, other()[:5]) is half
@@ -94,7 +93,7 @@ def test_a_batch_of_another_size_begins_anew():
 def test_it_comes_back_from_its_tensors():
     made, again = ongoing(0.5), ongoing(0.5)
     for step in (0, 5):
-        made.keep(step, samples(step + 1), samples(step + 1).state_BME, np.arange(ROWS))
+        made.keep(step, samples(step + 1), samples(step + 1).state_BME, np.arange(ROWS) > 3)
     again.load({name: x.clone() for name, x in made.tensors().items()}, CPU)
     for step in (16, 21):
         one, two = (each.take(step, samples(9), other()) for each in (made, again))
@@ -114,10 +113,9 @@ def objective(background: str, task: str, **more) -> MemoryObjective:
         quick(task),
         background=background,
         vocabulary_words=120,
-        batch_size=6,
         roll_in=(6,),
         roll_on_share=1.0,
-        **more,
+        **{"batch_size": 6, **more},
     )
     return MemoryObjective(settings)
 
@@ -160,24 +158,39 @@ def test_the_state_is_that_of_all_text_since_the_facts(background, task):
     assert went_on
 
 
-def test_a_lost_one_goes_on_from_before_it_was_lost(background):
-    made = objective(background, "memorize", replay_lost=True)
+def test_a_lost_one_does_not_go_on(background):
+    """Nor one whose fact comes after the roll-in."""
+    made = objective(background, "detect-memorize", replay_lost=True, batch_size=40)
     first, second = rolled(made)
-    _, answers, state = made.inputs(first, CPU)
+    tokens, question = made.learner.segment_tokens, made.data.question_tokens
+    _, answers, _ = made.inputs(first, CPU)
+    read, text = first.inputs[2], first.inputs[0]
+    made.learner.eval()
+    kept = []
+    for row in range(len(answers)):
+        right = []
+        for segment in range(int(read[row]), first.constant):
+            with torch.no_grad():
+                _, state = made.learner.read(text[row : row + 1, : (segment + 1) * tokens])
+                logits, _ = made.learner.read(text[row : row + 1, -question:], state)
+            right.append(int(logits.argmax()) == int(answers[row]))
+        kept.append(bool(right) and all(right))
+    assert any(kept), "an untrained model guesses some"
+    assert not all(kept)
+    new = second.inputs[0][:, :tokens].clone()
+    between = second.inputs[3][:, :tokens].clone()
     seen = {}
+    roll = made._roller.states
 
-    def states(before, *others):
-        seen["before"] = before.clone()
-        return roll(before, *others)
+    def states(before, ids, *others):
+        seen["ids"] = ids.copy()
+        return roll(before, ids, *others)
 
-    roll, made._roller.states = made._roller.states, states
+    made._roller.states = states
     made.inputs(second, CPU)
-    initial = made.learner.initial(len(answers))
-    kept = [bool((one != other).any()) for one, other in zip(state, initial, strict=True)]
-    assert any(kept), "some were lost later than where the fact stands"
-    for row, wanted in enumerate(kept):
-        if wanted:
-            assert torch.equal(seen["before"][row], state[row])
+    for row, went_on in enumerate(kept):
+        begun = torch.from_numpy(seen["ids"][row, :tokens])
+        assert torch.equal(begun, (between if went_on else new)[row])
 
 
 def test_the_text_between_has_no_facts(background):
