@@ -36,3 +36,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
         return nullcontext()
     # Weights that are cast once and kept would be outside of a captured graph.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def peak_allocated_bytes(device: torch.device) -> int | None:
+    """Of torch on a GPU, in this process so far; None elsewhere."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -14,25 +14,24 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, write_whole
 from rmtscale.training import metrics
 from rmtscale.training.busy import busy_share
-from rmtscale.training.checkpoint import Trained
 from rmtscale.training.curriculum import Progress, Stage
-from rmtscale.training.device import find_device, precision_on
+from rmtscale.training.device import find_device, peak_allocated_bytes, precision_on
 from rmtscale.training.gradients import Gradients, can_capture
+from rmtscale.training.keeping import Keeper
 from rmtscale.training.language_objective import LanguageObjective
 from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.layout import BEST, CACHE, LAST, METRICS, SETTINGS, STAGES, STATE
+from rmtscale.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE
 from rmtscale.training.learning_rate import learning_rate
 from rmtscale.training.memory_objective import MemoryObjective
 from rmtscale.training.metrics import Interval
@@ -41,9 +40,6 @@ from rmtscale.training.prefetch import Batch, Prefetcher
 from rmtscale.training.settings import LoopSettings, TrainingSettings
 from rmtscale.training.settings_file import require_same
 from rmtscale.training.state import Facts, load_state, save_state
-
-_CAUGHT_UP = 0.02
-"""Averaged weights less the last ones, in accuracy or nats: more is no noise of a validation."""
 
 
 class Observer(Protocol):
@@ -120,11 +116,6 @@ def make_objective(settings: LoopSettings, cache: Path) -> Objective:
     return MemoryObjective(settings)
 
 
-def averaged_decay(settings: LoopSettings, step: int) -> float:
-    """Of the averaged weights at a step: low at first, so that the random start is forgotten."""
-    return min(settings.ema_decay, (1 + step) / (10 + step))
-
-
 class _Run:
     """One call of ``train``."""
 
@@ -163,8 +154,8 @@ class _Run:
             self.accelerator.backward,
             capture=settings.cuda_graph and on_one and can_capture(learner),
         )
-        self.averaged = self.objective.averaged()
-        self.averaged.to(self.accelerator.device).eval().requires_grad_(False)
+        where: torch.device = self.accelerator.device
+        self.keeper = Keeper(settings, folder, self.objective, self.plain, where)
         data = self.objective.data_digest
         self.facts = Facts(step=0, progress=Progress(), data=data, seconds=0.0)
         self.measure_busy = False
@@ -189,7 +180,8 @@ class _Run:
                 if self.facts.progress.stage != stage:
                     prefetcher.close()
                     prefetcher = None
-                    self._keep_stage(stage)
+                    if self.main:
+                        self.keeper.keep_stage(self.facts, stage)
                 finished = self.facts.step >= settings.steps
                 interval = self._validated(interval, stage, finished)
                 if self.main:
@@ -208,7 +200,7 @@ class _Run:
                 prefetcher.close()
         finished = self.facts.step >= settings.steps
         if finished and self.main and not (folder / LAST).exists():
-            self._export(LAST, self.facts.progress.stage, None)
+            self.keeper.keep_last(self.facts, self.facts.progress.stage, None)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return Result(finished, self.facts.step, self.objective.measure, self.facts.best_score)
@@ -217,7 +209,8 @@ class _Run:
         state = self.folder / STATE
         if state.is_file():
             begun = self.facts.data
-            self.facts, extra = load_state(state, self.plain, self.averaged, self.optimizer)
+            averaged = self.keeper.averaged
+            self.facts, extra = load_state(state, self.plain, averaged, self.optimizer)
             self.objective.load_extra_state(extra, self.accelerator.device)
             if self.facts.data != begun:
                 raise BadInput(
@@ -231,8 +224,9 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
-        path, extra = self.folder / STATE, self.objective.extra_state()
-        save_state(path, self.plain, self.averaged, self.optimizer, self.facts, extra)
+        path, averaged = self.folder / STATE, self.keeper.averaged
+        extra = self.objective.extra_state()
+        save_state(path, self.plain, averaged, self.optimizer, self.facts, extra)
 
     def _prefetch(self) -> Prefetcher:
         newest = self.facts.progress.stage
@@ -310,7 +304,7 @@ class _Run:
             seconds=seconds,
             tokens_per_second=tokens * ranks / seconds,
             waiting_share=(prefetcher.waited_seconds - waited) / seconds,
-            peak_allocated_bytes=self._peak_bytes(),
+            peak_allocated_bytes=peak_allocated_bytes(self.accelerator.device),
         )
 
     def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -324,79 +318,19 @@ class _Run:
         loss, correct = self.gradients(*inputs)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
-        decay = averaged_decay(self.settings, batch.step)
-        average: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self.averaged.parameters()), list(self.plain.parameters()), None)
+        self.keeper.follow(batch.step)
         return loss, correct
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
         """With the averaged weights' validation, where it is time; keeps the best ones."""
         if not self.main or (interval.step % self.settings.validate_every and not finished):
             return interval
-        found = self._validate(self.stages[stage])
-        score, facts = self.objective.score(found), self.facts
-        # Of a longer stage is better, whatever it scored.
-        known = -math.inf if facts.best_score is None else facts.best_score
-        if (stage, score) >= (facts.best_stage, known):
-            self.facts = replace(facts, best_stage=stage, best_score=score)
-            self._export(BEST, stage, found)
+        found = self.keeper.validate(stage)
+        self.facts = self.keeper.keep_best(self.facts, stage, found)
         if finished:
-            self._export(LAST, stage, found)
-            self._keep_stage(stage)
+            self.keeper.keep_last(self.facts, stage, found)
+            self.keeper.keep_stage(self.facts, stage)
         return replace(interval, validation=found)
-
-    def _validate(self, stage: Stage) -> dict[str, float]:
-        device = self.accelerator.device
-        return self.objective.validate(self.averaged, stage, device)
-
-    def _keep_stage(self, stage: int) -> None:
-        """The weights at the end of a stage of whole segments, for Figure 4: the averaged ones,
-        which carry further, or the last where a stage was too short for the average."""
-        if not (self.main and self.settings.keep_stages and self.stages[stage].whole):
-            return
-        name = f"{STAGES}/segments-{self.stages[stage].segments}"
-        found = self._validate(self.stages[stage])
-        self._swap()
-        latest = self._validate(self.stages[stage])
-        averaged = self.objective.score(found) >= self.objective.score(latest) - _CAUGHT_UP
-        if averaged:
-            self._swap()
-        self._export(name, stage, found if averaged else latest, averaged=averaged)
-        if not averaged:
-            self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        """Exchanges the averaged weights for the last ones, in place: captured steps read them."""
-        pairs = zip(self.averaged.parameters(), self.plain.parameters(), strict=True)
-        for averaged, plain in pairs:
-            kept = averaged.clone()
-            averaged.copy_(plain)
-            plain.copy_(kept)
-
-    def _export(
-        self, name: str, stage: int, found: dict[str, float] | None, *, averaged: bool = True
-    ) -> None:
-        parameters = list(self.plain.parameters())
-        trained = Trained(
-            step=self.facts.step,
-            stage=self.stages[stage].name,
-            segments=self.stages[stage].segments,
-            averaged=averaged,
-            validation=found,
-            tokens=self.facts.tokens,
-            flops=self.facts.flops or None,
-            seconds=self.facts.seconds,
-            peak_allocated_bytes=self._peak_bytes(),
-            parameters=sum(one.numel() for one in parameters),
-            trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
-        )
-        self.objective.export(self.folder / name, self.averaged, trained)
-
-    def _peak_bytes(self) -> int | None:
-        if self.accelerator.device.type != "cuda":
-            return None
-        return torch.cuda.max_memory_allocated(self.accelerator.device)
 
     def _agree(self, over: bool) -> bool:
         """All processes stop, or none."""

@@ -17,8 +17,9 @@ from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.training.checkpoint import load_checkpoint
+from rmtscale.training.keeping import averaged_decay
 from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
-from rmtscale.training.loop import averaged_decay, train
+from rmtscale.training.loop import train
 from rmtscale.training.metrics import read_metrics
 
 WORKER = Path(__file__).with_name("train_worker.py")
@@ -290,7 +291,7 @@ def test_a_gpu_that_is_not_there(background, tmp_path):
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_stage_keeps_the_weights_that_do_better(background, tmp_path, monkeypatch, late):
     """Averaged ones, or the last; either way the training goes on as it was."""
-    from rmtscale.training import loop
+    from rmtscale.training.keeping import Keeper
 
     settings = tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
     plain = tmp_path / "plain"
@@ -301,15 +302,15 @@ def test_a_stage_keeps_the_weights_that_do_better(background, tmp_path, monkeypa
         asked.append({name: p.clone() for name, p in self.averaged.named_parameters()})
         return {"1": float(len(asked) % 2 == late)}
 
-    original = loop._Run._keep_stage
+    original = Keeper.keep_stage
 
-    def keep(self, stage):
+    def keep(self, facts, stage):
         before[stage] = {name: p.clone() for name, p in self.plain.named_parameters()}
         asked.clear()
-        original(self, stage)
+        original(self, facts, stage)
 
-    monkeypatch.setattr(loop._Run, "_validate", validate)
-    monkeypatch.setattr(loop._Run, "_keep_stage", keep)
+    monkeypatch.setattr(Keeper, "validate", validate)
+    monkeypatch.setattr(Keeper, "keep_stage", keep)
     train(settings, tmp_path / "kept", device="cpu")
     averaged, latest = asked
     last = before[max(before)]
