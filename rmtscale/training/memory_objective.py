@@ -64,7 +64,8 @@ class MemoryObjective(Objective):
         number, rolled = step * ranks + rank, drawn.rolled_segments
         found = batches.batch(number)
         read = found.fact_positions[:, 0] // segment_tokens
-        inputs = [found.ids, found.answers, read]
+        told = found.fact_positions.max(1) // segment_tokens
+        inputs = [found.ids, found.answers, read, told]
         if rolled and self._ongoing is not None:
             if ranks > 1:  # a state keeps the samples of one process
                 raise BadInput(f"roll on share with {ranks} processes: expected one")
@@ -77,8 +78,8 @@ class MemoryObjective(Objective):
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
         if not batch.constant:
-            return (*batch.to(device)[:2], None)
-        ids_BN, answers_B, read_B, *other = (one.numpy() for one in batch.inputs)
+            return (*batch.to(device)[:2], None, None, None)
+        ids_BN, answers_B, read_B, told_B, *other = (one.numpy() for one in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
@@ -90,7 +91,7 @@ class MemoryObjective(Objective):
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids_BN.shape[0])
-        rolled = Rolled(ids_BN, answers_B, read_B, initial_BME)
+        rolled = Rolled(ids_BN, answers_B, read_B, told_B, initial_BME, initial_BME)
         if self._ongoing is not None:
             rolled = self._ongoing.take(batch.step, rolled, other[0])
         ids, answers = rolled.ids_BN, roller.on_device(rolled.answers_B)
@@ -105,11 +106,19 @@ class MemoryObjective(Objective):
             first = first_B.cpu().numpy()
         else:
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
+        # A state has settled one segment after the one with the last fact.
+        settled = np.clip(rolled.told_B + 2, 0, batch.constant)
+        own_BME = states_RBME[roller.on_device(settled), torch.arange(len(ids), device=device)]
+        went_on = roller.on_device(rolled.told_B < 0)[:, None, None]
+        anchor_BME = torch.where(went_on, rolled.anchor_BME, own_BME)
         if self._ongoing is not None:
             kept = (rolled.read_B < batch.constant) & (first == batch.constant)
-            self._ongoing.keep(batch.step, rolled, states_RBME[-1], kept)
+            self._ongoing.keep(batch.step, rolled, states_RBME[-1], anchor_BME, kept)
+        anchored = (rolled.told_B < 0) | (rolled.told_B + 2 <= first)
+        weight_B = self.settings.drift_weight * roller.on_device(anchored).float()
         self.learner.train()
-        return roller.on_device(cut_out(ids, first, left, segment_tokens)), answers, state_BME
+        cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
+        return cut_BN, answers, state_BME, anchor_BME, weight_B
 
     def extra_state(self) -> dict[str, Tensor]:
         return {} if self._ongoing is None else self._ongoing.tensors()

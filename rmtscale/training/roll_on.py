@@ -36,7 +36,11 @@ class Rolled:
     answers_B: Array
     read_B: Array
     """The segment that the answer's fact is in; -1 where the state has it already."""
+    told_B: Array
+    """The segment that the last fact is in; -1 where the state has all of them."""
     state_BME: Tensor
+    anchor_BME: Tensor
+    """Where the state has all facts: what it was when it had settled."""
 
 
 class Ongoing:
@@ -72,20 +76,26 @@ class Ongoing:
             other_BN,
             np.where(on_B, kept["answers"].numpy(), new.answers_B),
             np.where(on_B, -1, new.read_B),
+            np.where(on_B, -1, new.told_B),
             torch.where(on_device_B[:, None, None], kept["state"], new.state_BME),
+            torch.where(on_device_B[:, None, None], kept["anchor"], new.anchor_BME),
         )
 
-    def keep(self, step: int, rolled: Rolled, state_BME: Tensor, kept_B: Array) -> None:
+    def keep(
+        self, step: int, rolled: Rolled, state_BME: Tensor, anchor_BME: Tensor, kept_B: Array
+    ) -> None:
         """What the next roll-in of these samples goes on with.
 
         Args:
             step: of the training.
             rolled: what was taken.
             state_BME: after the roll-in.
+            anchor_BME: when it had settled after its facts.
             kept_B: whether a sample has read its fact and not lost it.
         """
         self._slots[step % _SLOTS] = {
             "state": state_BME.clone(),
+            "anchor": anchor_BME.clone(),
             "question": torch.from_numpy(rolled.ids_BN[:, -self.question_tokens :].copy()),
             "answers": torch.from_numpy(rolled.answers_B),
             "known": torch.from_numpy(kept_B),
@@ -105,4 +115,4 @@ class Ongoing:
         for key, tensor in tensors.items():
             slot, name = key.split(".")
             kept = self._slots.setdefault(int(slot), {})
-            kept[name] = tensor.to(device) if name == "state" else tensor
+            kept[name] = tensor.to(device) if name in ("state", "anchor") else tensor

@@ -165,6 +165,9 @@ class TrainingSettings(LoopSettings):
     roll_on_share: float = 0.0
     """Of the samples of a roll-in, so many go on from where an earlier roll-in left them, so that
     states grow hundreds of segments old at the price of a few dozen."""
+    drift_weight: float = 0.0
+    """In the loss, of how far the states after a roll-in have gone from the one after the facts.
+    The answer of a state that drifts stays right, and its loss near nothing, until it is lost."""
     state_crosstalk: float = 0.0
     """Share of another sample's state that is mixed in after each segment of a roll-in: a state
     that is pushed towards others of its kind, and has to come back, does not drift there."""
@@ -179,6 +182,8 @@ class TrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "roll_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name))
+        if not self.drift_weight >= 0:
+            raise BadInput(f"drift weight {self.drift_weight!r}: expected 0 or more")
         if self.other_pairs and self.task != "reasoning":
             raise BadInput(f"other pairs of task {self.task!r}: expected reasoning")
         for name in ("start_tokens", "roll_in"):

@@ -55,7 +55,7 @@ def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
     assert rolled, "half of the batches are"
     for batch in rolled[:3]:
         made.learner.train()
-        ids, answers, state = made.inputs(batch, CPU)
+        ids, answers, state, *_ = made.inputs(batch, CPU)
         assert made.learner.training
         assert ids.shape[1] == made.stages[-1].tokens
         assert torch.equal(ids, batch.inputs[0][:, -ids.shape[1] :])
@@ -68,7 +68,7 @@ def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
 def test_a_batch_without_a_roll_in_is_whole():
     made = objective()
     batch = next(batch for batch in some_batches(made, 40) if not batch.constant)
-    ids, answers, state = made.inputs(batch, CPU)
+    ids, answers, state, *_ = made.inputs(batch, CPU)
     assert state is None
     assert torch.equal(ids, batch.inputs[0])
     assert torch.equal(answers, batch.inputs[1])

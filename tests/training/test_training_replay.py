@@ -75,11 +75,11 @@ def test_each_state_is_the_one_before_what_is_read(objective, task):
     learner, tokens = made.learner, made.learner.segment_tokens
     replayed = kept = 0
     for batch in rolled(made, 12):
-        ids, answers, state = made.inputs(batch, CPU)
+        ids, answers, state, *_ = made.inputs(batch, CPU)
         assert learner.training
         assert ids.shape[1] == made.stages[-1].tokens
         learner.eval()
-        whole, _, read = batch.inputs
+        whole, _, read, _ = batch.inputs
         question = whole[:, -made.data.question_tokens :]
         for row in range(len(answers)):
             first, own = batch.constant, None
@@ -113,7 +113,7 @@ def test_nothing_is_lost_before_its_fact(objective):
     late = [batch.inputs[2] >= batch.constant for batch in batches]
     assert any(bool(one.any()) for one in late)
     for batch, after in zip(batches, late, strict=True):
-        ids, _, _ = made.inputs(batch, CPU)
+        ids, *_ = made.inputs(batch, CPU)
         end = batch.inputs[0][:, -ids.shape[1] :]
         assert torch.equal(ids[after], end[after])
 

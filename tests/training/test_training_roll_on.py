@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -25,8 +25,15 @@ def samples(number: int) -> Rolled:
         np.full((ROWS, TOKENS), number, dtype=np.int32),
         np.full(ROWS, number),
         np.zeros(ROWS, dtype=np.int64),
+        np.ones(ROWS, dtype=np.int64),
         torch.full((ROWS, 2, 4), float(number)),
+        torch.full((ROWS, 2, 4), float(number) / 8),
     )
+
+
+def both(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """State and anchor of these samples."""
+    return samples(number).state_BME, samples(number).anchor_BME
 
 
 def other() -> np.ndarray:
@@ -45,20 +52,22 @@ def test_at_first_there_is_nothing_to_go_on_with():
 def test_a_sample_goes_on_with_its_question_and_answer_after_other_text():
     made, first = ongoing(), samples(1)
     reached = torch.full((ROWS, 2, 4), 5.0)
-    made.keep(0, first, reached, np.full(ROWS, True))
+    made.keep(0, first, reached, reached / 2, np.full(ROWS, True))
     found = made.take(16, samples(2), other())
     assert (found.ids_BN[:, :-QUESTION] == 7).all()
     assert (found.ids_BN[:, -QUESTION:] == 1).all()
     assert (found.answers_B == 1).all()
     assert (found.read_B == -1).all()
+    assert (found.told_B == -1).all()
     assert torch.equal(found.state_BME, reached)
+    assert torch.equal(found.anchor_BME, reached / 2)
     # The steps between have samples of their own.
     assert (made.take(17, samples(2), other()).answers_B == 2).all()
 
 
 def test_some_begin_anew_each_time():
     made = ongoing(0.5)
-    made.keep(0, samples(1), samples(1).state_BME, np.full(ROWS, True))
+    made.keep(0, samples(1), *both(1), np.full(ROWS, True))
     chosen = []
     for step in (16, 32):
         found = made.take(step, samples(2), other())
@@ -66,6 +75,8 @@ def test_some_begin_anew_each_time():
         assert 0.2 * ROWS < old.sum() < 0.8 * ROWS
         assert (found.ids_BN[~old] == 2).all()
         assert (found.read_B[~old] == 0).all()
+        assert (found.told_B[~old] == 1).all()
+        assert (found.anchor_BME[torch.from_numpy(~old)] == 2 / 8).all()
         assert (found.state_BME[torch.from_numpy(~old)] == 2).all()
         assert (found.state_BME[torch.from_numpy(old)] == 1).all()
         chosen.append(old.tolist())
@@ -76,7 +87,7 @@ def test_some_begin_anew_each_time():
 def test_what_is_not_kept_makes_room_for_a_new_one():
     made, first = ongoing(), samples(1)
     kept = np.arange(ROWS) % 3 > 0
-    made.keep(0, first, first.state_BME, kept)
+    made.keep(0, first, *both(1), kept)
     found = made.take(16, samples(2), other())
     assert ((found.answers_B == 1) == kept).all()
     assert ((found.ids_BN[:, 0] == 7) == kept).all()
@@ -84,22 +95,23 @@ def test_what_is_not_kept_makes_room_for_a_new_one():
 
 def test_a_batch_of_another_size_begins_anew():
     made = ongoing()
-    made.keep(0, samples(1), samples(1).state_BME, np.full(ROWS, True))
+    made.keep(0, samples(1), *both(1), np.full(ROWS, True))
     new = samples(2)
-    half = Rolled(new.ids_BN[:5], new.answers_B[:5], new.read_B[:5], new.state_BME[:5])
+    half = Rolled(*(getattr(new, each.name)[:5] for each in fields(Rolled)))
     assert made.take(16, half, other()[:5]) is half
 
 
 def test_it_comes_back_from_its_tensors():
     made, again = ongoing(0.5), ongoing(0.5)
     for step in (0, 5):
-        made.keep(step, samples(step + 1), samples(step + 1).state_BME, np.arange(ROWS) > 3)
+        made.keep(step, samples(step + 1), *both(step + 1), np.arange(ROWS) > 3)
     again.load({name: x.clone() for name, x in made.tensors().items()}, CPU)
     for step in (16, 21):
         one, two = (each.take(step, samples(9), other()) for each in (made, again))
         assert (one.ids_BN == two.ids_BN).all()
         assert (one.answers_B == two.answers_B).all()
         assert torch.equal(one.state_BME, two.state_BME)
+        assert torch.equal(one.anchor_BME, two.anchor_BME)
     assert ongoing().tensors() == {}
 
 
@@ -136,11 +148,11 @@ def test_the_state_is_that_of_all_text_since_the_facts(background, task):
     made = objective(background, task)
     learner, tokens = made.learner, made.learner.segment_tokens
     first, second = rolled(made)
-    ids_1, answers_1, _ = made.inputs(first, CPU)
+    ids_1, answers_1, *_ = made.inputs(first, CPU)
     assert torch.equal(ids_1, first.inputs[0][:, first.constant * tokens :])
-    text = second.inputs[3].clone()
+    text = second.inputs[4].clone()
     new_ids, new_answers, read_1 = second.inputs[0], second.inputs[1], first.inputs[2]
-    ids_2, answers_2, state = made.inputs(second, CPU)
+    ids_2, answers_2, state, *_ = made.inputs(second, CPU)
     learner.eval()
     went_on = 0
     for row in range(len(answers_2)):
@@ -163,7 +175,7 @@ def test_a_lost_one_does_not_go_on(background):
     made = objective(background, "detect-memorize", replay_lost=True, batch_size=40)
     first, second = rolled(made)
     tokens, question = made.learner.segment_tokens, made.data.question_tokens
-    _, answers, _ = made.inputs(first, CPU)
+    _, answers, *_ = made.inputs(first, CPU)
     read, text = first.inputs[2], first.inputs[0]
     made.learner.eval()
     kept = []
@@ -178,7 +190,7 @@ def test_a_lost_one_does_not_go_on(background):
     assert any(kept), "an untrained model guesses some"
     assert not all(kept)
     new = second.inputs[0][:, :tokens].clone()
-    between = second.inputs[3][:, :tokens].clone()
+    between = second.inputs[4][:, :tokens].clone()
     seen = {}
     roll = made._roller.states
 
