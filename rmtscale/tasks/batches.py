@@ -19,9 +19,6 @@ from rmtscale.tasks.task import Task
 from rmtscale.tasks.vocabulary import TextCoder
 from rmtscale.units import require_positive
 
-_WITHOUT_FACTS = 1
-"""Keeps these random numbers apart from those of the samples."""
-
 
 class Batch(NamedTuple):
     """Samples of one length."""
@@ -87,12 +84,3 @@ class Batches:
             )
             answers[row] = self._classes[story.answer]
         return Batch(ids, answers, positions)
-
-    def without_facts(self, index: int) -> npt.NDArray[np.int32]:
-        """What fills a batch, and nothing else, (B, N)."""
-        rng = np.random.default_rng((self.seed, index, _WITHOUT_FACTS))
-        ids = np.empty((self.batch_size, self.tokens), dtype=np.int32)
-        for row in ids:
-            text, starts = self.noise.stretch(rng, self.tokens)
-            row[:] = text if self.decoys is None else self.decoys.scatter(rng, text, starts)
-        return ids

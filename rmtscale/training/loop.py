@@ -210,8 +210,7 @@ class _Run:
         if state.is_file():
             begun = self.facts.data
             averaged = self.keeper.averaged
-            self.facts, extra = load_state(state, self.plain, averaged, self.optimizer)
-            self.objective.load_extra_state(extra, self.accelerator.device)
+            self.facts = load_state(state, self.plain, averaged, self.optimizer)
             if self.facts.data != begun:
                 raise BadInput(
                     f"output {str(self.folder)!r}: it was begun with another text or tokenizer, "
@@ -225,8 +224,7 @@ class _Run:
 
     def _save(self) -> None:
         path, averaged = self.folder / STATE, self.keeper.averaged
-        extra = self.objective.extra_state()
-        save_state(path, self.plain, averaged, self.optimizer, self.facts, extra)
+        save_state(path, self.plain, averaged, self.optimizer, self.facts)
 
     def _prefetch(self) -> Prefetcher:
         newest = self.facts.progress.stage

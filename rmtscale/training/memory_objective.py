@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
@@ -18,11 +17,11 @@ from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkp
 from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
 from rmtscale.training.data import TaskData, class_ids
 from rmtscale.training.device import precision_on
+from rmtscale.training.drift import push, settled_at
 from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch
 from rmtscale.training.reading import Reader
 from rmtscale.training.replay import cut_out, first_segments, right_answers
-from rmtscale.training.roll_on import Ongoing, Rolled
 from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
@@ -40,10 +39,6 @@ class MemoryObjective(Objective):
         self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
         self._roller: Roller | None = None
         self._reader: Reader | None = None
-        self._ongoing: Ongoing | None = None
-        if settings.roll_on_share:
-            share, question_tokens = settings.roll_on_share, self.data.question_tokens
-            self._ongoing = Ongoing(share, settings.seed, question_tokens)
         self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
         if settings.init_from is not None:
             _take_weights(self.learner, settings)
@@ -61,71 +56,56 @@ class MemoryObjective(Objective):
             contrast=self.stages[drawn.stage].contrast,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        number, rolled = step * ranks + rank, drawn.rolled_segments
-        found = batches.batch(number)
-        read = found.fact_positions[:, 0] // segment_tokens
-        told = found.fact_positions.max(1) // segment_tokens
-        inputs = [found.ids, found.answers, read, told]
-        if rolled and self._ongoing is not None:
-            if ranks > 1:  # a state keeps the samples of one process
-                raise BadInput(f"roll on share with {ranks} processes: expected one")
-            inputs.append(batches.without_facts(number))
-        return Batch(step, drawn, tuple(torch.from_numpy(one) for one in inputs), rolled)
+        found = batches.batch(step * ranks + rank)
+        segments = found.fact_positions // segment_tokens
+        inputs = (found.ids, found.answers, segments[:, 0], segments.max(1))
+        tensors = tuple(torch.from_numpy(one) for one in inputs)
+        return Batch(step, drawn, tensors, drawn.rolled_segments)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, and the state after the segments without a gradient.
+        """Ids and answers, and of a roll-in the state after the segments without a gradient, where
+        it should have stayed, and what it costs that it has not.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
         if not batch.constant:
             return (*batch.to(device)[:2], None, None, None)
-        ids_BN, answers_B, read_B, told_B, *other = (one.numpy() for one in batch.inputs)
+        ids, answers, read_B, told_B = (one.numpy() for one in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
                 self.learner, device, precision, compile_step=self.settings.compile_step
             )
         roller, segment_tokens = self._roller, self.learner.segment_tokens
-        bounds = cut(ids_BN.shape[1], segment_tokens)
-        passed, left = bounds[: batch.constant], len(bounds) - batch.constant
+        answers_B = roller.on_device(answers)
+        bounds = cut(ids.shape[1], segment_tokens)
+        rolled, left = bounds[: batch.constant], len(bounds) - batch.constant
         self.learner.eval()
         with torch.no_grad():
-            initial_BME = self.learner.initial(ids_BN.shape[0])
-        rolled = Rolled(ids_BN, answers_B, read_B, told_B, initial_BME, initial_BME)
-        if self._ongoing is not None:
-            rolled = self._ongoing.take(batch.step, rolled, other[0])
-        ids, answers = rolled.ids_BN, roller.on_device(rolled.answers_B)
-        crosstalk = self.settings.state_crosstalk
-        states_RBME = roller.states(rolled.state_BME, ids, passed, crosstalk)
+            initial_BME = self.learner.initial(ids.shape[0])
+        states_RBME = roller.states(initial_BME, ids, rolled)
+        row_B = torch.arange(len(ids), device=device)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
-            right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers)
-            first_B = first_segments(right_RB, roller.on_device(rolled.read_B))
-            state_BME = states_RBME[first_B, torch.arange(len(first_B), device=device)]
+            right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
+            first_B = first_segments(right_RB, roller.on_device(read_B))
+            state_BME = states_RBME[first_B, row_B]
             # The one place where the host waits for the device: it has the text.
             first = first_B.cpu().numpy()
         else:
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
-        # A state has settled one segment after the one with the last fact.
-        settled = np.clip(rolled.told_B + 2, 0, batch.constant)
-        own_BME = states_RBME[roller.on_device(settled), torch.arange(len(ids), device=device)]
-        went_on = roller.on_device(rolled.told_B < 0)[:, None, None]
-        anchor_BME = torch.where(went_on, rolled.anchor_BME, own_BME)
-        if self._ongoing is not None:
-            kept = (rolled.read_B < batch.constant) & (first == batch.constant)
-            self._ongoing.keep(batch.step, rolled, states_RBME[-1], anchor_BME, kept)
-        anchored = (rolled.told_B < 0) | (rolled.told_B + 2 <= first)
-        weight_B = self.settings.drift_weight * roller.on_device(anchored).float()
+        anchor_BME = weight_B = None
+        if self.settings.drift_weight:
+            settled = settled_at(told_B)
+            anchor_BME = states_RBME[roller.on_device(settled.clip(max=batch.constant)), row_B]
+            weight_B = self.settings.drift_weight * roller.on_device(settled <= first).float()
+            # One that is lost is far enough from where it was.
+            kept_B = roller.on_device((settled <= first) & (first == batch.constant)).float()
+            share_B = self.settings.push_share * torch.rand(len(ids), device=device)
+            state_BME = push(state_BME, share_B * kept_B)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
-        return cut_BN, answers, state_BME, anchor_BME, weight_B
-
-    def extra_state(self) -> dict[str, Tensor]:
-        return {} if self._ongoing is None else self._ongoing.tensors()
-
-    def load_extra_state(self, tensors: dict[str, Tensor], device: torch.device) -> None:
-        if self._ongoing is not None:
-            self._ongoing.load(tensors, device)
+        return cut_BN, answers_B, state_BME, anchor_BME, weight_B
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

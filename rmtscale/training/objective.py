@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rmtscale.training.checkpoint import Trained
 from rmtscale.training.curriculum import Draw, Progress, Stage
@@ -55,14 +55,6 @@ class Objective(ABC):
     @abstractmethod
     def export(self, folder: Path, averaged: nn.Module, trained: Trained) -> None:
         """Writes a checkpoint."""
-
-    def extra_state(self) -> dict[str, Tensor]:
-        """What a training goes on with besides weights and step."""
-        return {}
-
-    def load_extra_state(self, tensors: dict[str, Tensor], device: torch.device) -> None:
-        """Puts back what ``extra_state`` gave."""
-        del tensors, device
 
     def sample_flops(self, draw: Draw) -> int | None:
         """FLOPs of a training step for each sample, by the estimator; None where not counted."""

@@ -83,28 +83,14 @@ class Roller:
 
     @torch.no_grad()
     def states(
-        self,
-        state_BME: Tensor,
-        ids: npt.NDArray[Any],
-        bounds: list[tuple[int, int]],
-        crosstalk: float = 0.0,
+        self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
     ) -> Tensor:
-        """The state before each of some segments and after the last, (R + 1, B, M, E).
-
-        Args:
-            state_BME: before the first.
-            ids: of the whole input.
-            bounds: of the segments.
-            crosstalk: share of another sample's state that is mixed in after each.
-        """
+        """The state before each of some segments and after the last, (R + 1, B, M, E)."""
         found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
         found_RBME[0] = state_BME
         with self.autocast():
             for index, ids_BL in enumerate(self.segments(ids, bounds)):
                 state_BME = self.advance(state_BME, ids_BL)[0]
-                if crosstalk:
-                    other_BME = state_BME[torch.randperm(len(state_BME), device=self.device)]
-                    state_BME = torch.lerp(state_BME, other_BME, crosstalk)
                 found_RBME[index + 1] = state_BME
         return found_RBME
 

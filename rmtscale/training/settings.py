@@ -162,15 +162,12 @@ class TrainingSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
-    roll_on_share: float = 0.0
-    """Of the samples of a roll-in, so many go on from where an earlier roll-in left them, so that
-    states grow hundreds of segments old at the price of a few dozen."""
+    push_share: float = 0.0
+    """With a drift weight: so far at most each state is pushed towards another that is near,
+    before the segments with a gradient, and has to come back."""
     drift_weight: float = 0.0
     """In the loss, of how far the states after a roll-in have gone from the one after the facts.
     The answer of a state that drifts stays right, and its loss near nothing, until it is lost."""
-    state_crosstalk: float = 0.0
-    """Share of another sample's state that is mixed in after each segment of a roll-in: a state
-    that is pushed towards others of its kind, and has to come back, does not drift there."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
@@ -182,6 +179,8 @@ class TrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "roll_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name))
+        if self.push_share and not self.drift_weight:
+            raise BadInput(f"push share {self.push_share!r} without a drift weight: expected 0")
         if not self.drift_weight >= 0:
             raise BadInput(f"drift weight {self.drift_weight!r}: expected 0 or more")
         if self.other_pairs and self.task != "reasoning":
@@ -195,8 +194,7 @@ class TrainingSettings(LoopSettings):
             "roll_in_share",
             "decoys",
             "other_pairs",
-            "roll_on_share",
-            "state_crosstalk",
+            "push_share",
         ):
             _require_share(name, getattr(self, name))
 

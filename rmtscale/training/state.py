@@ -22,7 +22,6 @@ from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.training.curriculum import Progress
 
 STATE_VERSION = 2
-_EXTRA = "extra."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +47,10 @@ class Facts:
 
 
 def save_state(
-    path: Path,
-    model: nn.Module,
-    averaged: nn.Module,
-    optimizer: Any,
-    facts: Facts,
-    extra: dict[str, Tensor] | None = None,
+    path: Path, model: nn.Module, averaged: nn.Module, optimizer: Any, facts: Facts
 ) -> None:
-    """Writes everything a training needs to go on; ``extra`` is what its task keeps."""
-    tensors = {f"{_EXTRA}{name}": x for name, x in (extra or {}).items()}
+    """Writes everything a training needs to go on."""
+    tensors: dict[str, Tensor] = {}
     for prefix, module in (("model", model), ("averaged", averaged)):
         tensors |= {f"{prefix}.{name}": x for name, x in module.named_parameters()}
     for index, values in optimizer.state_dict()["state"].items():
@@ -74,10 +68,8 @@ def save_state(
 
 
 @torch.no_grad()
-def load_state(
-    path: Path, model: nn.Module, averaged: nn.Module, optimizer: Any
-) -> tuple[Facts, dict[str, Tensor]]:
-    """Puts back what ``save_state`` wrote, and returns facts and extra.
+def load_state(path: Path, model: nn.Module, averaged: nn.Module, optimizer: Any) -> Facts:
+    """Puts back what ``save_state`` wrote.
 
     Raises:
         BadInput: not such a file, damaged, of another version, or of another model.
@@ -108,5 +100,4 @@ def load_state(
             moments.setdefault(int(index), {})[key] = tensor
     whole = optimizer.state_dict()
     optimizer.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
-    begins = len(_EXTRA)
-    return facts, {name[begins:]: x for name, x in tensors.items() if name.startswith(_EXTRA)}
+    return facts

@@ -111,6 +111,9 @@ def test_captured_steps_are_the_eager_ones(tmp_path, precision, compiled):
         validate_every=100,
         precision=precision,
         compile_step=compiled,
+        replay_lost=True,
+        drift_weight=1.0,
+        push_share=0.3,
     )
     losses = {}
     for graph in (False, True):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import write_background
 
+from rmtscale.errors import BadInput
 from rmtscale.experiments.memory_tasks import quick
 from rmtscale.training.memory_objective import MemoryObjective
 from rmtscale.training.replay import cut_out, first_segments
@@ -27,8 +28,9 @@ def background(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def objective(background):
-    def make(task: str) -> MemoryObjective:
-        settings = replace(quick(task), batch_size=6, roll_in=(6,), replay_lost=True)
+    def make(task: str, **more) -> MemoryObjective:
+        more = {"batch_size": 6, "roll_in": (6,), "replay_lost": True, **more}
+        settings = replace(quick(task), **more)
         return MemoryObjective(replace(settings, background=background, vocabulary_words=120))
 
     return make
@@ -118,6 +120,66 @@ def test_nothing_is_lost_before_its_fact(objective):
         assert torch.equal(ids[after], end[after])
 
 
+@pytest.mark.parametrize(("task", "replay"), [("memorize", True), ("reasoning", False)])
+def test_a_state_should_stay_where_it_was_a_segment_after_the_last_fact(objective, task, replay):
+    """Held against reading every sample by itself; what begins before that costs nothing."""
+    made = objective(task, drift_weight=2.0, replay_lost=replay)
+    learner, tokens = made.learner, made.learner.segment_tokens
+    costly = free = 0
+    for batch in rolled(made, 24):
+        _, _, state, anchor, weight = made.inputs(batch, CPU)
+        learner.eval()
+        whole, told = batch.inputs[0], batch.inputs[3]
+        for row in range(len(whole)):
+            settled = int(told[row]) + 2
+            with torch.no_grad():
+                passed = [learner.initial(1)] + [
+                    learner.read(whole[row : row + 1, : count * tokens])[1]
+                    for count in range(1, batch.constant + 1)
+                ]
+            begun = [torch.allclose(one[0], state[row], atol=1e-5) for one in passed]
+            later = begun.index(True) >= settled
+            assert float(weight[row]) == (2.0 if later else 0.0)
+            if later:
+                torch.testing.assert_close(anchor[row], passed[settled][0], rtol=1e-4, atol=1e-5)
+            costly += later
+            free += not later
+    assert costly
+    assert free
+
+
+def test_only_what_is_kept_is_pushed(objective):
+    """Away from the state it has; its anchor stays, and a lost one begins where it was lost."""
+    plain, pushed = (objective("memorize", drift_weight=1.0, push_share=one) for one in (0.0, 0.5))
+    pushed.learner.load_state_dict(plain.learner.state_dict())
+    moved = still = 0
+    for batch in rolled(plain, 24):
+        ids, _, before, anchor, weight = plain.inputs(batch, CPU)
+        other_ids, _, after, same, other_weight = pushed.inputs(batch, CPU)
+        assert torch.equal(anchor, same)
+        assert torch.equal(weight, other_weight)
+        assert torch.equal(ids, other_ids)
+        end = batch.inputs[0][:, -ids.shape[1] :]
+        for row in range(len(ids)):
+            kept = torch.equal(ids[row], end[row]) and bool(weight[row])
+            assert torch.equal(before[row], after[row]) != kept
+            moved += kept
+            still += not kept
+    assert moved
+    assert still
+
+
+def test_without_a_weight_nothing_is_held_fast(objective):
+    made = objective("memorize")
+    assert made.inputs(rolled(made)[0], CPU)[3:] == (None, None)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_a_weight_is_0_or_more(weight):
+    with pytest.raises(BadInput, match=f"drift weight {weight!r}: expected 0 or more"):
+        replace(quick("memorize"), drift_weight=weight)
+
+
 def test_states_are_those_of_a_roll(objective):
     made = objective("memorize")
     learner = made.learner.eval()
@@ -132,27 +194,7 @@ def test_states_are_those_of_a_roll(objective):
     assert torch.equal(found[0], initial)
 
 
-def test_crosstalk_mixes_in_the_states_of_others(objective):
-    made = objective("memorize")
-    learner = made.learner.eval()
-    tokens = learner.segment_tokens
-    ids = rolled(made)[0].inputs[0].numpy()[:, : 2 * tokens]
-    bounds = [(0, tokens), (tokens, 2 * tokens)]
-    roller, initial = Roller(learner, CPU), learner.initial(len(ids))
-    torch.manual_seed(5)
-    found = roller.states(initial, ids, bounds, crosstalk=0.1)
-    torch.manual_seed(5)
-    state = initial
-    for index, (begin, end) in enumerate(bounds):
-        with torch.no_grad():
-            clean, _ = learner.step(state, torch.from_numpy(ids[:, begin:end]))
-        state = 0.9 * clean + 0.1 * clean[torch.randperm(len(clean))]
-        torch.testing.assert_close(found[index + 1], state)
-    assert torch.equal(found[0], initial)
-
-
-@pytest.mark.parametrize("setting", ["state_crosstalk", "roll_on_share"])
-def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_path, setting):
+def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_path):
     from rmtscale.training import loop
 
     settings = replace(
@@ -168,7 +210,8 @@ def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_p
         stage_min_steps=4,
         stage_max_steps=4,
         validation_samples=8,
-        **{setting: 0.1 if setting == "state_crosstalk" else 0.9},
+        drift_weight=1.0,
+        push_share=0.3,
     )
 
     class Seen(loop.Silent):
