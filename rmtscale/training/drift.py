@@ -1,12 +1,12 @@
 """Where a state should stay, and how it is pushed away from there.
 
-Shape legend: B batch, R rolled-in segments, M memory, E embedding width, K nearest others.
+Shape legend: B batch, M memory, E embedding width, X = M E, K nearest others.
 
-A state that has read its facts should be the same after any amount of other text. What it becomes
-is let go slowly: over hundreds of segments stories that are told apart at first come together,
-while their answers are right by far and their loss is next to nothing. So the distance to where a
-state was is a loss of its own; and a state that is pushed towards others and has to come back
-learns to come back from what the text does to it as well.
+A state that has read its facts should be the same after any amount of other text. In a model of
+reasoning that was looked at, those of different stories came together over hundreds of segments,
+while most answers were still right by far and so cost next to nothing. Hence two aids, which no
+recipe uses: the distance to where a state was as a loss of its own (no clear gain so far, see
+reports/figure-5/tried), and a push, after which a state has to come back (not tried on a GPU yet).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def settled_at(told_B: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def push(state_BME: Tensor, share_B: Tensor) -> Tensor:
     """Each state so far on the way to one of those nearest to it, (B, M, E).
 
-    The nearest are what it is mistaken for; towards all others it is far from any boundary.
+    The nearest, because those are what it may come to be mistaken for.
 
     Args:
         state_BME: two or more, else there is no way to go.

@@ -131,7 +131,7 @@ def test_drift_is_how_far_each_state_but_the_last_is_from_its_anchor(backbone):
     for row in range(3):
         own, squares = state[row : row + 1], []
         for segment in given[row : row + 1].split(answerer.segment_tokens, dim=1)[:-1]:
-            own = answerer.step(own, segment)[0]
+            own = answerer.step(own, segment)[0].detach()
             off = own[0].double() - anchor[row].double()
             squares.append((off**2).mean() / (anchor[row].double() ** 2).mean())
         expected += float(weight[row]) * float(sum(squares) / len(squares)) / 3
