@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 SETTLING_SEGMENTS = 1
-"""After the last fact: the next segment changes a state by a quarter, those after it by little."""
+"""After the last fact: the next segment still changes a state more than those after it do."""
 _NEAREST = 4
 
 

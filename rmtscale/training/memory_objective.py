@@ -99,10 +99,11 @@ class MemoryObjective(Objective):
             settled = settled_at(told_B)
             anchor_BME = states_RBME[roller.on_device(settled.clip(max=batch.constant)), row_B]
             weight_B = self.settings.drift_weight * roller.on_device(settled <= first).float()
-            # One that is lost is far enough from where it was.
-            kept_B = roller.on_device((settled <= first) & (first == batch.constant)).float()
-            share_B = self.settings.push_share * torch.rand(len(ids), device=device)
-            state_BME = push(state_BME, share_B * kept_B)
+            if self.settings.push_share:
+                # One that is lost is far enough from where it was.
+                kept_B = roller.on_device((settled <= first) & (first == batch.constant)).float()
+                share_B = self.settings.push_share * torch.rand(len(ids), device=device)
+                state_BME = push(state_BME, share_B * kept_B)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
         return cut_BN, answers_B, state_BME, anchor_BME, weight_B
