@@ -20,6 +20,10 @@ MADE = {
     "figure-4": ("reproduce", "figure-4", "--records", "reports/figure-4/records.jsonl"),
     "figure-11": ("reproduce", "figure-11", "--records", "reports/figure-11/records.jsonl"),
     "figure-5": ("reproduce", "figure-5", "--records", "reports/figure-5/records.jsonl"),
+    **{
+        name: ("reproduce", name, "--records", f"reports/{name}/records.jsonl")
+        for name in ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
+    },
     "figure-10": ("reproduce", "figure-10"),
     "nvidia-h200": ("report", *H200),
 }

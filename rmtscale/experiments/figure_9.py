@@ -2,7 +2,8 @@
 
 Claims: memory lowers the perplexity of all tokens and of the last segment; more than four segments
 in training do not help; and, beyond the paper, the names of lemmas in a proof cost less where the
-lemma itself was in the context than where another stood in its place.
+lemma itself was in the context than where another stood in its place, and memory makes more of it
+than a model without, which can only use a lemma that stands in the segment of the proof.
 
 All of a sample is scored, so more segments in training are more targets. The first two claims are
 made for each number of segments in training by itself, against the model without memory that was
@@ -19,6 +20,7 @@ from textwrap import fill
 
 from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_higher, shown
 from rmtscale.experiments.language_figures import LEMMA_PROOF, page, running, write_page
+from rmtscale.records.clusters import paired_difference
 from rmtscale.records.language import ALL, LanguageRecord
 from rmtscale.report.claims import Claim
 from rmtscale.report.figures.figure_9 import (
@@ -28,12 +30,12 @@ from rmtscale.report.figures.figure_9 import (
     Prover,
     draw,
     provers,
-    worth,
+    worth_part,
 )
 from rmtscale.report.language import difference
 from rmtscale.report.language_tables import proofs_table
 from rmtscale.report.style import render
-from rmtscale.units import format_loss, format_percent
+from rmtscale.units import format_percent
 
 NAME = "figure-9"
 ENOUGH = 4
@@ -86,6 +88,11 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
             list(_beyond_enough(found)),
         ),
         lower("names: lower with their lemma in the context", "not in the paper", names),
+        lower(
+            "names: memory makes more of their lemma than none",
+            "not in the paper",
+            [one for prover in _longest(found) for one in less_made_of_lemmas(prover, found)],
+        ),
     ]
 
 
@@ -94,7 +101,27 @@ def against(prover: Prover, found: Sequence[Prover], part: str) -> list[Contrast
 
     Its like was trained on as many segments of as many tokens, and on as many tokens in all.
     """
+    return [
+        one
+        for where, seed, record, plain in _pairs(prover, found)
+        for one in contrast(where, seed, difference(record, plain, part))
+    ]
+
+
+def less_made_of_lemmas(prover: Prover, found: Sequence[Prover]) -> list[Contrast]:
+    """What lemmas take off their names without memory, less what they take off with it."""
     contrasts = []
+    for where, seed, record, plain in _pairs(prover, found):
+        with_memory, without = worth_part(record), worth_part(plain)
+        if with_memory and without and with_memory.tokens == without.tokens:
+            contrasts += contrast(where, seed, paired_difference(without, with_memory))
+    return contrasts
+
+
+def _pairs(
+    prover: Prover, found: Sequence[Prover]
+) -> Iterator[tuple[str, int, LanguageRecord, LanguageRecord]]:
+    """Where, seed, with memory, without: of trainings alike, from two segments on."""
     for other in found:
         if other.memory or other[1:3] != prover[1:3]:
             continue
@@ -102,9 +129,7 @@ def against(prover: Prover, found: Sequence[Prover], part: str) -> list[Contrast
             plain = other.runs.get(seed, {})
             for count, record in curve.items():
                 if count > 1 and count in plain and _as_much(record, plain[count]):
-                    where = f"seed {seed}, {count} segments"
-                    contrasts += contrast(where, seed, difference(record, plain[count], part))
-    return contrasts
+                    yield f"seed {seed}, {count} segments", seed, record, plain[count]
 
 
 def against_one_pass(found: Sequence[Prover], part: str) -> list[Contrast]:
@@ -130,24 +155,22 @@ def _as_much(first: LanguageRecord, second: LanguageRecord) -> bool:
 def answer(found: Sequence[Prover]) -> str:
     """The title: what memory takes off the perplexity, and what a lemma is worth to its name."""
     said = []
-    changes = [
-        one.interval for prover in found if prover.memory for one in against(prover, found, ALL)
-    ]
-    if changes:
-        least, most = (1 - math.exp(of(one.mean for one in changes)) for of in (max, min))
-        lower_everywhere = all(one.high < 0 for one in changes)
-        said.append(
-            "Memory lowers the perplexity of proofs by "
-            f"{format_percent(least)} to {format_percent(most)}"
-            if lower_everywhere
-            else "Memory does not lower the perplexity of proofs at every length"
-        )
     for prover in _longest(found):
-        values = [one for count, one in worth(prover.runs).items() if count > 1]
-        if values:
-            mean, low, _ = values[-1]
-            less = f"{format_loss(mean)} nats less" if low > 0 else "no less"
-            said.append(f"the name of a lemma costs {less} where the lemma was read")
+        trained = f"Memory trained on {prover.trained} segments"
+        changes = [one.interval for one in against(prover, found, ALL)]
+        if changes:
+            least, most = (1 - math.exp(of(one.mean for one in changes)) for of in (max, min))
+            lower_everywhere = all(one.high < 0 for one in changes)
+            said.append(
+                f"{trained} lowers the perplexity of proofs by "
+                f"{format_percent(least)} to {format_percent(most)}"
+                if lower_everywhere
+                else f"{trained} does not lower the perplexity of proofs at every length"
+            )
+        lemmas = [one.interval for one in less_made_of_lemmas(prover, found)]
+        if lemmas:
+            more = "more" if all(one.high < 0 for one in lemmas) else "no more"
+            said.append(f"to its name a lemma is worth {more} than without memory")
     return "; ".join(said) or "Perplexity of proofs by segments read"
 
 

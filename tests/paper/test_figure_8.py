@@ -10,10 +10,12 @@ from synthetic_language import baseline, language, shifted, study
 from rmtscale.experiments import figure_8 as experiment
 from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
+from rmtscale.report.figures.figure_8 import readers
 from rmtscale.report.language import input_sizes
 
 FIRST = "input 128: without memory the first eighth of the block costs more"
-CLOSES = "input 128: the gap at the last eighth is smaller than at the first"
+CLOSES = "input 128: without memory the gap at the last eighth is smaller than at the first"
+ALONE = "input 128: without memory and context the first eighth of the block costs more"
 CONTEXT = "input 128: true context is lower still than memory of no more text"
 
 
@@ -40,7 +42,7 @@ def test_gaps_at_the_edges() -> None:
         for seed in (0, 1)
     ]
     (size,) = input_sizes([*own, *memory])
-    assert experiment.edge_gaps(size) == {
+    assert experiment.edge_gaps(size, size.own) == {
         seed: (pytest.approx(0.5), pytest.approx(0.125)) for seed in (0, 1)
     }
     said = experiment.answer([size])
@@ -67,6 +69,26 @@ def test_memory_that_does_not_help_the_first_tokens_fails() -> None:
     assert claims(worse)[FIRST].outcome == "fail"
 
 
+def test_the_block_alone_is_a_baseline_of_its_own() -> None:
+    found = few(contexts=(0, 4, 128))
+    held = claims(found)
+    assert held[ALONE].outcome == "pass"
+    assert len(held) == 5
+    (size,) = input_sizes(found)
+    assert [reader.label.split(":")[0] for reader in readers(size)][:2] == [
+        "no memory, context 0",
+        "no memory, context 4",
+    ]
+
+    def better(record: LanguageRecord) -> LanguageRecord:
+        if record.model.segment_size != 124:
+            return record
+        return replace(record, position_nats=tuple(nats - 9 for nats in record.position_nats))
+
+    assert claims([better(one) for one in found])[ALONE].outcome == "fail"
+    assert claims([better(one) for one in found])[FIRST].outcome == "pass"
+
+
 def test_context_that_is_no_better_fails() -> None:
     def more(record: LanguageRecord) -> float:
         return 0.3 * (record.model.segment_size == 124 + 128 and record.model.seed == 1)
@@ -86,14 +108,13 @@ def test_without_memory_nothing_can_be_told() -> None:
 
 def test_the_second_title_says_who_is_on_the_frontier() -> None:
     (size,) = input_sizes(few())
-    said = "Memory of two segments or more is worth its FLOPs where all is read anew at {}, and in "
-    said += "a stream at {}"
-    assert experiment.answer_costs([size]) == said.format("input 128", "input 128")
+    said = "Reading all anew, memory is worth its FLOPs {}; in a stream, {}"
+    assert experiment.answer_costs([size]) == said.format("at input 128", "at input 128")
     dear = [
         replace(one, forward_flops=100 * one.forward_flops) if one.model.memory_tokens else one
         for one in few()
     ]
-    nowhere = said.format("no input size", "no input size")
+    nowhere = said.format("nowhere", "nowhere")
     assert experiment.answer_costs(input_sizes(dear)) == nowhere
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS_PER_DOUBLING = 3
+_ALONE = "#888888"
 _CONTEXTS = ("#F0A35E", "#8A3D00", "#B8860B", "#5C2900", "#CC6677")
 _MEMORIES = (style.RMT_COLOUR, "#56B4E9", "#003A5C")
 _LINES = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)))
@@ -67,8 +68,13 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
 
 
 def readers(size: InputSize) -> list[Reader]:
-    """The own baseline, memory of two segments and of as many as were trained, true contexts."""
+    """The block alone, the own baseline, memory of two segments and of as many as were trained,
+    true contexts.
+    """
     found = []
+    if size.own_context and 0 in size.contexts:
+        alone = size.contexts[0]
+        found.append(Reader(_priced(context_name(0), alone), _ALONE, "-", alone))
     if size.own_context is not None:
         label = _priced(context_name(size.own_context), size.own)
         found.append(Reader(label, style.FULL_COLOUR, "-", size.own))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.records.clusters import paired_difference
+from rmtscale.records.clusters import Part, mean_interval
 from rmtscale.records.language import ALL, LanguageRecord
 from rmtscale.report import style
 from rmtscale.report.figures.language import headline, segments_axis
@@ -123,14 +124,23 @@ def worth(runs: Runs) -> dict[int, tuple[float, float, float]]:
     """
     found = {}
     for count in mean_curve(runs, lambda _: 0.0):
-        records = [curve[count] for curve in runs.values()]
-        if all(NAMES in one.parts and NAMES_WITHOUT in one.parts for one in records):
-            with_lemma = mean_part([one.parts[NAMES] for one in records])
-            without = mean_part([one.parts[NAMES_WITHOUT] for one in records])
-            if with_lemma.tokens == without.tokens and with_lemma.total_tokens:
-                one = paired_difference(without, with_lemma)
-                found[count] = (one.mean, one.low, one.high)
+        parts = [worth_part(curve[count]) for curve in runs.values()]
+        known = [one for one in parts if one is not None]
+        if known and len(known) == len(parts) and len({one.tokens for one in known}) == 1:
+            one = mean_interval(mean_part(known))
+            found[count] = (one.mean, one.low, one.high)
     return found
+
+
+def worth_part(record: LanguageRecord) -> Part | None:
+    """What the relevant lemmas take off their names, by source file; None where no names are."""
+    with_lemma, without = record.parts.get(NAMES), record.parts.get(NAMES_WITHOUT)
+    if with_lemma is None or without is None or with_lemma.tokens != without.tokens:
+        return None
+    if not with_lemma.total_tokens:
+        return None
+    pairs = zip(without.loss_nats, with_lemma.loss_nats, strict=True)
+    return replace(with_lemma, loss_nats=tuple(more - less for more, less in pairs))
 
 
 def _perplexities(axes: Axes, found: Sequence[Prover], part: str, unit: int) -> None:

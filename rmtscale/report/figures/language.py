@@ -174,6 +174,7 @@ def say_cut(axes: Axes, cut: Sequence[str]) -> None:
             va="top",
             fontsize=7,
             color=style.REFERENCE_COLOUR,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
         )
 
 
