@@ -1,8 +1,9 @@
-"""One of two processes under torchrun: a training step on its half of the batch.
+"""One of two processes under torchrun: training steps on its half of the batch.
 
-    torchrun --nproc_per_node 2 tests/rmt/torchrun_worker.py OUT BPTT_SEGMENTS
+    torchrun --nproc_per_node 2 tests/rmt/torchrun_worker.py OUT BPTT_SEGMENTS ...
 
-Rank 0 writes the gradients that all ranks ended up with; every rank checks that its own agree.
+Rank 0 writes, by BPTT segments (0 is all), the gradients that all ranks ended up with; every rank
+checks that its own agree.
 """
 
 from __future__ import annotations
@@ -25,21 +26,27 @@ def build(depth: int | None) -> RMTForCausalLM:
     return RMTForCausalLM(backbone("gpt2", torch.float64), RMTConfig(8, 2, bptt_segments=depth))
 
 
-def main(out: str, depth: str) -> None:
-    torch.set_num_threads(1)
-    accelerator = Accelerator(cpu=True)
+def gradients(accelerator: Accelerator, depth: int | None) -> dict[str, torch.Tensor]:
+    """By parameter, of the half that is this rank's."""
     ids = tokens(4, 13)
-    model = accelerator.prepare(build(int(depth) or None))
+    model = accelerator.prepare(build(depth))
     rank = accelerator.process_index
     mine = ids[2 * rank : 2 * rank + 2]
     accelerator.backward(model(mine, labels=mine).loss)
-    grads = {name: p.grad for name, p in accelerator.unwrap_model(model).named_parameters()}
-    for grad in grads.values():
+    found = {name: p.grad for name, p in accelerator.unwrap_model(model).named_parameters()}
+    for grad in found.values():
         first = grad.clone()
         torch.distributed.broadcast(first, 0)
         assert torch.equal(first, grad), "ranks disagree"
+    return found
+
+
+def main(out: str, *depths: str) -> None:
+    torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    found = {int(depth): gradients(accelerator, int(depth) or None) for depth in depths}
     if accelerator.is_main_process:
-        torch.save(grads, out)
+        torch.save(found, out)
     accelerator.wait_for_everyone()
     # Without taking gloo down: torch 2.13 now and then waits there for ever, for a thread that
     # waits for the interpreter's lock.
