@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,7 +96,11 @@ def command(
         raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
     if checkpoint is not None and experiment != OF_A_CHECKPOINT:
         raise BadInput(f"--checkpoint with {experiment}: expected {OF_A_CHECKPOINT}")
-    more: dict[str, Any] = {} if records is None else {"records": records}
+    more: dict[str, Any] = {}
+    if records is not None:
+        more["records"] = records
+        for warning in _skipped(experiment, records):
+            sys.stderr.write(f"warning: {records}: {warning}\n")
     if experiment in TRAINED and records is None:
         from rmtscale.cli.figure_runs import how_to_train, parse_seeds, parse_texts
 
@@ -136,3 +141,16 @@ def command(
         )
         return
     write_line(f"pass: all {len(claims)} claims hold")
+
+
+def _skipped(experiment: str, records: Path) -> list[str]:
+    """What is left out of a file of records, in words."""
+    from rmtscale.records.evaluation import EvaluationStore
+    from rmtscale.records.language import LanguageStore
+    from rmtscale.records.store import RecordStore
+
+    if experiment in LANGUAGE:
+        return LanguageStore(records).warnings()
+    if experiment in TRAINED:
+        return EvaluationStore(records).warnings()
+    return RecordStore(records).read().warnings()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from rmtscale.errors import BadInput
 from rmtscale.files import write_whole
 from rmtscale.records.mapping import Misfit, from_mapping
-from rmtscale.records.store import append_line, read_lines
+from rmtscale.records.store import append_line, read_lines, skipped
 
 
 class _Point(Protocol):
@@ -49,6 +49,11 @@ class LinesOf(Generic[Record]):
             BadInput: cannot be opened, or of another schema version.
         """
         return () if self._anew else read_lines(self.path, self._parse)[0]
+
+    def warnings(self) -> list[str]:
+        """What ``read`` leaves out, one line for each kind of thing."""
+        _, damaged_lines, torn = read_lines(self.path, self._parse)
+        return skipped(damaged_lines, torn)
 
     def latest(self) -> dict[str, Record]:
         """By key; a later record takes the place of an earlier one."""

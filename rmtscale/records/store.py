@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +38,17 @@ class Reading:
 
     def warnings(self) -> list[str]:
         """One line for each kind of thing that was skipped."""
-        said = []
-        if self.damaged_lines:
-            first = self.damaged_lines[0]
-            said.append(f"skipped {len(self.damaged_lines)} damaged lines, the first is {first}")
-        if self.torn:
-            said.append("skipped 1 torn line at the end")
-        return said
+        return skipped(self.damaged_lines, self.torn)
+
+
+def skipped(damaged_lines: Sequence[int], torn: bool) -> list[str]:
+    """What was left out of a file, in words: one line for each kind of thing."""
+    said = []
+    if damaged_lines:
+        said.append(f"skipped {len(damaged_lines)} damaged lines, the first is {damaged_lines[0]}")
+    if torn:
+        said.append("skipped 1 torn line at the end")
+    return said
 
 
 R = TypeVar("R")

@@ -148,3 +148,17 @@ def test_reproduce(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
     assert rmtscale("reproduce", "figure-2", "--out", str(folder)).code == 2
     assert rmtscale("reproduce", "figure-2", "--out", str(folder), "--force").code == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("experiment", ["figure-4", "figure-7", "figure-10"])
+def test_what_is_left_out_of_records_is_said(rmtscale, tmp_path, experiment):
+    path = tmp_path / "records.jsonl"
+    path.write_text("broken\n{}\n{torn")
+    done = rmtscale("reproduce", experiment, "--records", str(path), "--out", str(tmp_path / "out"))
+    assert done.code == 2
+    *warnings, error = done.err.splitlines()
+    assert warnings == [
+        f"warning: {path}: skipped 2 damaged lines, the first is 1",
+        f"warning: {path}: skipped 1 torn line at the end",
+    ]
+    assert error.startswith("error: records")
