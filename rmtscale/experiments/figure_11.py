@@ -16,7 +16,6 @@ from rmtscale.experiments.memory_figures import (
     how_it_was_made,
     learned,
     reaches,
-    read_records,
     words,
     write_figure,
 )
@@ -57,12 +56,9 @@ def run(
         quick: the toy size.
         seeds: None is all of the recipes'.
     """
-    wanted: Plan | None = None
-    if records is not None:
-        found = read_records(records)
-    else:
-        assert how is not None, "records or a way to make them"
-        wanted, found = collect(NAME, how, quick=quick, seeds=seeds, checkpoints=best_checkpoint)
+    wanted, found = collect(
+        NAME, records, how, quick=quick, seeds=seeds, checkpoints=best_checkpoint
+    )
     ours = by_way(found)
     trained = max(record.trained_segments for record in found)
     claims = check_claims(ours, trained)

@@ -18,7 +18,6 @@ from rmtscale.experiments.memory_figures import (
     learned,
     paper_points,
     reaches,
-    read_records,
     words,
     write_figure,
 )
@@ -68,12 +67,9 @@ def run(
         quick: the toy size.
         seeds: None is the first.
     """
-    wanted: Plan | None = None
-    if records is not None:
-        found = read_records(records)
-    else:
-        assert how is not None, "records or a way to make them"
-        wanted, found = collect(NAME, how, quick=quick, seeds=seeds, checkpoints=stage_checkpoints)
+    wanted, found = collect(
+        NAME, records, how, quick=quick, seeds=seeds, checkpoints=stage_checkpoints
+    )
     ours = by_task(found)
     paper = paper_curves()
     real = _is_full(found)

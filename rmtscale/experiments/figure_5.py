@@ -19,7 +19,6 @@ from rmtscale.experiments.memory_figures import (
     how_it_was_made,
     learned,
     paper_points,
-    read_records,
     words,
     write_figure,
 )
@@ -64,12 +63,9 @@ def run(
         quick: the toy size.
         seeds: None is all of the recipes'.
     """
-    wanted: Plan | None = None
-    if records is not None:
-        found = read_records(records)
-    else:
-        assert how is not None, "records or a way to make them"
-        wanted, found = collect(NAME, how, quick=quick, seeds=seeds, checkpoints=best_checkpoint)
+    wanted, found = collect(
+        NAME, records, how, quick=quick, seeds=seeds, checkpoints=best_checkpoint
+    )
     ours, paper = by_task(found), paper_curves()
     claims = check_claims(ours, paper, long=not quick)
     shown = {task: paper[task] for task in ours} if not quick else {}

@@ -27,17 +27,22 @@ _PAPER_NAMES = {
 
 def collect(
     figure: str,
-    how: How,
+    records: Path | None,
+    how: How | None,
     *,
     quick: bool,
     seeds: tuple[int, ...] | None,
     checkpoints: Callable[[Path], dict[str, Path]],
-) -> tuple[Plan, list[EvaluationRecord]]:
-    """Trains and evaluates what is missing; the records of a figure.
+) -> tuple[Plan | None, list[EvaluationRecord]]:
+    """The records of a file, or trains and evaluates what is missing and says what was wanted.
 
     Raises:
+        BadInput: no such file, or nothing in it.
         CheckFailed: the time was up before all trainings were done.
     """
+    if records is not None:
+        return None, _read(records)
+    assert how is not None, "records or a way to make them"
     wanted = plan(figure, quick=quick, background=how.background, seeds=seeds)
     left = train_all(wanted.recipes, how)
     if left:
@@ -50,12 +55,7 @@ def collect(
     return wanted, [record for one in evaluated for record in one.records]
 
 
-def read_records(path: Path) -> list[EvaluationRecord]:
-    """Records of a file.
-
-    Raises:
-        BadInput: no such file, or nothing in it.
-    """
+def _read(path: Path) -> list[EvaluationRecord]:
     records = list(EvaluationStore(path).latest().values())
     if not records:
         raise BadInput(f"records {str(path)!r}: expected a file that 'rmtscale evaluate' wrote")
