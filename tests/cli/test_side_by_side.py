@@ -135,15 +135,15 @@ def test_evaluations_beside_are_those_in_turn(runs, monkeypatch, tmp_path):
 
 
 def test_an_evaluation_that_fails(runs, monkeypatch, tmp_path):
-    folder, plan, _ = runs
-    how = training_runs.How(runs=folder, background="missing", device="cpu", jobs=2)
+    folder, _, _ = runs
+    how = training_runs.How(runs=folder, device="cpu", jobs=2)
     monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
-    store = EvaluationStore(tmp_path / "c.jsonl")
-    plan = replace(plan, recipes={"one-0": plan.recipes["one-0"]})
+    checkpoint = training_runs.best_checkpoint(folder / "one-0")["best"]
+    asked = {"one-0 best": training_runs.Asked(checkpoint, (1,), ("--format", "x"))}
     with pytest.raises(CheckFailed, match=r"evaluation of one-0 best failed: see .*one-0-best"):
-        training_runs.evaluate_all(plan, how, store, training_runs.best_checkpoint)
+        training_runs.evaluate_beside(asked, how, EvaluationStore(tmp_path / "c.jsonl"))
     log = (folder / "evaluation-one-0-best.log").read_text()
-    assert "error: " in log
+    assert "error: format 'x'" in log
 
 
 def test_of_language_too(monkeypatch, tmp_path):
