@@ -15,6 +15,8 @@ from rmtscale.experiments import figure_7 as experiment
 from rmtscale.experiments.language_figures import counterpart, published
 from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
+from rmtscale.report.figures.figure_7 import draw
+from rmtscale.report.figures.language import Published
 from rmtscale.report.language import input_sizes
 
 FIRST = "input 128: with one extra segment below no memory"
@@ -188,3 +190,20 @@ def test_what_is_missing_is_trained_and_evaluated(rmtscale, tmp_path, monkeypatc
     assert done.code == 0, done.err
     assert asked == [("figure-7", 2, True, (0, 1))]
     assert (out / "figure-7.png").exists()
+
+
+@pytest.mark.parametrize(("papers", "said"), [(1.0, True), (9.0, False)])
+def test_what_leaves_the_panel_is_said_and_nothing_else(papers: float, said: bool) -> None:
+    """The paper's panel below shares its limits, so that a line may come back into it."""
+
+    def more(record: LanguageRecord) -> float:
+        return 2.0 * (record.model.trained_segments == 2 and record.point.segments > 2)
+
+    sizes = input_sizes(shifted(study((128,), trained=(2, 7)), more), mixing=True)
+    beside = {128: Published(128, 1.0, {2: {1: 1.0, 2: papers}, 7: {1: 1.0, 2: 0.9}})}
+    _, middle, _ = draw(sizes, beside).axes[:3]
+    notes = [one.get_text() for one in middle.texts]
+    assert any(note.startswith("off the top: trained on 2 (+") for note in notes) == said
+    top = middle.get_ylim()[1]
+    highest = max(float(max(line.get_ydata())) for line in middle.lines)
+    assert (highest > top) == said

@@ -60,7 +60,7 @@ def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str 
         name = size_name(size, sizes)
         _losses(grid[0][column], size)
         grid[0][column].set_title(f"{name}: loss")
-        _changes(grid[1][column], size)
+        highest = _changes(grid[1][column], size)
         grid[1][column].set_title(f"{name}: change of the loss")
         published = paper.get(size.segment_size)
         if rows == 3:
@@ -69,6 +69,7 @@ def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str 
                 below.set_visible(False)
             else:
                 _published(below, published, size, grid[1][column])
+        _say_what_left(grid[1][column], highest)
         for row in range(rows):
             segments_axis(grid[row][column], counts)
     most = max(range(len(sizes)), key=lambda at: len(sizes[at].rmt))
@@ -106,7 +107,8 @@ def _losses(axes: Axes, size: InputSize) -> None:
     perplexity_axis(axes, size.records[0])
 
 
-def _changes(axes: Axes, size: InputSize) -> None:
+def _changes(axes: Axes, size: InputSize) -> dict[int, float]:
+    """The highest mean of each training, in percent."""
     found = {trained: change(runs, size.own) for trained, runs in size.rmt.items()}
     known: list[float] = [0.0]
     beyond: list[float] = []
@@ -114,7 +116,7 @@ def _changes(axes: Axes, size: InputSize) -> None:
         for count, (_, low, high) in points.items():
             (known if count <= trained else beyond).extend((100 * low, 100 * high))
     axes.set_ylim(*limits(known, beyond))
-    cut = []
+    highest = {}
     for trained, points in found.items():
         look = trained_look(trained)
         xs, means = list(points), [100 * mean for mean, _, _ in points.values()]
@@ -127,10 +129,23 @@ def _changes(axes: Axes, size: InputSize) -> None:
             linewidth=0,
         )
         axes.plot(xs, means, color=look.colour, marker=look.marker, markersize=3.5)
-        if means and max(means) > axes.get_ylim()[1]:
-            cut.append(f"trained on {trained} ({format_percent(max(means) / 100, signed=True)})")
-    say_cut(axes, cut)
+        if means:
+            highest[trained] = max(means)
     _zero(axes)
+    return highest
+
+
+def _say_what_left(axes: Axes, highest: Mapping[int, float]) -> None:
+    """Once the paper's panel below has set the same limits."""
+    top = axes.get_ylim()[1]
+    cut = {trained: most / 100 for trained, most in highest.items() if most > top}
+    say_cut(
+        axes,
+        [
+            f"trained on {trained} ({format_percent(most, signed=True)})"
+            for trained, most in cut.items()
+        ],
+    )
 
 
 def _published(axes: Axes, published: Published, size: InputSize, above: Axes) -> None:

@@ -167,14 +167,13 @@ def say_cut(axes: Axes, cut: Sequence[str]) -> None:
     """What left the panel at its top, in words."""
     if cut:
         axes.annotate(
-            f"above this panel: {', '.join(cut)}",
-            (0.99, 0.985),
+            f"off the top: {', '.join(cut)}",
+            (1.0, 1.02),  # beside the title: inside it would lie on the curves that left
             xycoords="axes fraction",
             ha="right",
-            va="top",
+            va="bottom",
             fontsize=7,
             color=style.REFERENCE_COLOUR,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
         )
 
 
