@@ -29,7 +29,7 @@ demo: $(VENV)/installed  ## Set up, then predict, check against real modules, me
 	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force
 
 test: $(VENV)/installed  ## Set up, then lint, type-check and test everything
-	# The light environment is made beside the linting: it mostly waits for the network.
+	# The linting takes one core: the light environment is made beside it.
 	$(MAKE) -j 2 lint .venv-light/installed
 	$(MAKE) unit bench light
 

@@ -62,7 +62,7 @@ _LATEX = replace(
     _START,
     memory_tokens=MEMORY_TOKENS,
     history_tokens=None,
-    # At half the rate and half the steps memory learned half as much (one trial of two segments).
+    # After 2,000 at half the rate memory had learned next to nothing (reports/figure-7/tried).
     steps=4000,
     stage_steps=300,
     warmup_steps=100,
