@@ -233,7 +233,7 @@ def adapted(seed: int) -> dict[str, LanguageSettings]:
         segment_size=128,
         batch_size=64,
         seed=seed,
-        steps=3000,
+        steps=6000,
         learning_rate=3e-3,
         compile_step=False,
     )
