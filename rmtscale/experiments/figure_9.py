@@ -35,7 +35,7 @@ from rmtscale.report.figures.figure_9 import (
 from rmtscale.report.language import difference
 from rmtscale.report.language_tables import proofs_table
 from rmtscale.report.style import render
-from rmtscale.units import format_percent
+from rmtscale.units import format_loss, format_percent
 
 NAME = "figure-9"
 ENOUGH = 4
@@ -169,8 +169,12 @@ def answer(found: Sequence[Prover]) -> str:
             )
         lemmas = [one.interval for one in less_made_of_lemmas(prover, found)]
         if lemmas:
-            more = "more" if all(one.high < 0 for one in lemmas) else "no more"
-            said.append(f"to its name a lemma is worth {more} than without memory")
+            least, most = (-of(one.mean for one in lemmas) for of in (max, min))
+            if all(one.high < 0 for one in lemmas):
+                words = f"at least {format_loss(least)} nats more"
+            else:
+                words = f"at most {format_loss(most)} nats more" if most > 0 else "no more"
+            said.append(f"to its name a lemma is worth {words} than without memory")
     return "; ".join(said) or "Perplexity of proofs by segments read"
 
 

@@ -9,7 +9,9 @@ from textwrap import fill
 
 from rmtscale.errors import BadInput
 from rmtscale.experiments.published import published_rows
+from rmtscale.experiments.language_tasks import plan
 from rmtscale.experiments.training_runs import How
+from rmtscale.experiments.training_tables import FOLDER, training_tables
 from rmtscale.files import write_all
 from rmtscale.records.language import LanguageRecord, LanguageStore
 from rmtscale.report.claims import Claim, markdown_table
@@ -47,6 +49,8 @@ def running(figure: str, task: str, write: Write) -> Callable[..., list[Claim]]:
     ) -> list[Claim]:
         """Writes pictures, numbers and a README into ``folder``; returns the claims, checked.
 
+        Beside them, in ``trainings``, what was trained, unless records were given.
+
         Args:
             folder: to write to.
             force: overwrite what is there.
@@ -56,7 +60,11 @@ def running(figure: str, task: str, write: Write) -> Callable[..., list[Claim]]:
             seeds: None is all of the recipes'.
         """
         found = records_of(figure, task, records, how, quick=quick, seeds=seeds)
-        return write(folder, found, force=force)
+        claims = write(folder, found, force=force)
+        if records is None and how is not None:
+            trained = plan(figure, quick=quick, texts=how.texts, runs=how.runs, seeds=seeds).recipes
+            write_all(folder / FOLDER, training_tables(how.runs, trained), force=force)
+        return claims
 
     return run
 

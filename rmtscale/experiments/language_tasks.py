@@ -256,6 +256,7 @@ def _adaptations(
     found = {}
     for words, lora in (("adapter", None), ("adapter-lora", lora_rank)):
         one = replace(base, adapter_width=adapter_width, lora_rank=lora)
+        found[f"{name}-{words}-alone-{seed}"] = without_memory(one, block)
         found[f"{name}-{words}-{seed}"] = without_memory(one, base.segment_size)
         found[f"{name}-{words}-rmt-1-{seed}"] = one
         # Two segments in every step, so that time and memory are those of two.

@@ -18,6 +18,7 @@ from rmtscale.units import (
     format_loss,
     format_perplexity,
     format_seconds,
+    format_tokens,
 )
 
 ADDED = {"adapter": "parallel adapter", "lora": "LoRA"}
@@ -32,31 +33,34 @@ class Adapted(NamedTuple):
     method: str
     segments: int
     """Trained on and read, with memory; 0 is without."""
+    context_tokens: int
+    """True text that is read before what is scored, whatever of it is passed on as memory."""
     records: Mapping[int, LanguageRecord]
     """By seed."""
 
 
 def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
-    """Rows of the table: by method, without memory first, then by segments.
+    """Rows of the table: by method, without memory first (by context), then by segments.
 
     Each model is read at the length it was trained on.
 
     Raises:
         BadInput: they were not scored on the same targets, or none was read at that length.
     """
-    found: dict[tuple[int, str, int], dict[int, LanguageRecord]] = {}
+    found: dict[tuple[int, str, int, int], dict[int, LanguageRecord]] = {}
     for record in records:
         model = record.model
         segments = model.trained_segments if model.memory_tokens else 0
         if record.point.segments == max(segments, 1):
             method = method_of(record)
-            found.setdefault((_rank(method), method, segments), {})[model.seed] = record
+            context = record.point.tokens - record.point.block_tokens
+            row = found.setdefault((_rank(method), method, segments, context), {})
+            row[model.seed] = record
     if not found:
         raise BadInput("records of table-1: expected models read at the length of their training")
     require_same_targets([one for row in found.values() for one in row.values()])
     return [
-        Adapted(method, segments, dict(sorted(found[rank, method, segments].items())))
-        for rank, method, segments in sorted(found)
+        Adapted(*key[1:], dict(sorted(found[key].items()))) for key in sorted(found)
     ]
 
 
@@ -88,6 +92,7 @@ def adaptation_table(found: Sequence[Adapted]) -> Table:
             (
                 Cell(one.method),
                 Cell(str(one.segments) if one.segments else "no memory", one.segments),
+                Cell(format_tokens(one.context_tokens), one.context_tokens),
                 Cell(format_count(model.trainable_parameters), model.trainable_parameters),
                 Cell(format_loss(whole.mean_nats), whole.mean_nats),
                 Cell(format_perplexity(whole.perplexity), whole.perplexity),
@@ -100,6 +105,7 @@ def adaptation_table(found: Sequence[Adapted]) -> Table:
     columns = (
         "trained",
         "RMT segments",
+        "tokens before the scored",
         "trainable parameters",
         "loss, nats per token",
         "perplexity",
@@ -125,6 +131,7 @@ def adaptation_rows(found: Sequence[Adapted]) -> list[dict[str, Any]]:
                     "method": one.method,
                     "memory_tokens": model.memory_tokens,
                     "rmt_segments": one.segments,
+                    "context_tokens": one.context_tokens,
                     "seed": seed,
                     "parameters": model.parameters,
                     "trainable_parameters": model.trainable_parameters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -38,6 +39,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
+def begin_peak(device: torch.device) -> None:
+    """Counts the peak from here on, without what an earlier training of this process has left."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_allocated_bytes(device: torch.device) -> int | None:
-    """Of torch on a GPU, in this process so far; None elsewhere."""
+    """Of torch on a GPU, since ``begin_peak``; None elsewhere."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

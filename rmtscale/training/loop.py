@@ -26,7 +26,7 @@ from rmtscale.files import make_folder, write_whole
 from rmtscale.training import metrics
 from rmtscale.training.busy import busy_share
 from rmtscale.training.curriculum import Progress, Stage
-from rmtscale.training.device import find_device, peak_allocated_bytes, precision_on
+from rmtscale.training.device import begin_peak, find_device, peak_allocated_bytes, precision_on
 from rmtscale.training.gradients import Gradients, can_capture
 from rmtscale.training.keeping import Keeper
 from rmtscale.training.language_objective import LanguageObjective
@@ -133,6 +133,7 @@ class _Run:
         elif (folder / STATE).exists():
             raise BadInput(f"output {str(folder)!r}: a state without {SETTINGS}, expected --force")
         self.accelerator = _accelerator(settings, device)
+        begin_peak(self.accelerator.device)
         # The first process packs the text, the others find it there.
         with self.accelerator.main_process_first():
             self.objective = make_objective(settings, cache)

@@ -139,7 +139,14 @@ def test_what_a_lemma_is_worth_is_paired_over_the_mean_of_the_seeds() -> None:
 def test_the_title_says_what_the_numbers_say() -> None:
     said = experiment.answer(provers(proofs()))
     assert said.startswith("Memory trained on 6 segments lowers the perplexity of proofs by ")
-    assert said.endswith(" %; to its name a lemma is worth more than without memory")
+    end = "to its name a lemma is worth at {} nats more than without memory"
+    assert said.endswith(f" %; {end.format('least 0.074')}")
+
+    def more(record: LanguageRecord) -> float:
+        return 0.1 * (not record.model.memory_tokens)
+
+    said = experiment.answer(provers(shifted(proofs(), more, "names-without")))
+    assert said.endswith(f" %; {end.format('most 0.087')}")
     useless = proofs(shift=1.0, recalled=0.0)
     assert experiment.answer(provers(useless)) == (
         "Memory trained on 6 segments does not lower the perplexity of proofs at every length; to "

@@ -1,0 +1,60 @@
+"""Settings and course of the trainings behind a figure, as two tables that can be committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from rmtscale.report.tables import csv_text
+from rmtscale.training.layout import METRICS, SETTINGS
+from rmtscale.training.metrics import Interval, read_metrics
+
+FOLDER = "trainings"
+EVERY = 4
+"""Intervals that are in the table, beside those that were validated: the course, not the noise."""
+
+
+def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
+    """What was trained, and how its loss went.
+
+    Args:
+        runs: folder with a folder for each training.
+        names: of trainings; one that is not there is left out.
+
+    Returns:
+        Contents by file: all settings of each (``settings.jsonl``; texts and what it began with by
+        name, not by path) and its intervals (``intervals.csv``).
+
+    Raises:
+        BadInput: metrics that cannot be read.
+    """
+    settings, rows = [], []
+    for name in sorted(names):
+        kept = runs / name / SETTINGS
+        if not kept.is_file():
+            continue
+        values = json.loads(kept.read_text(encoding="utf-8"))
+        values["text"] = Path(values["text"]).name
+        if values["init_from"] is not None:
+            values["init_from"] = Path(values["init_from"]).parent.name
+        settings.append(json.dumps({"training": name} | values) + "\n")
+        for number, interval in enumerate(read_metrics(runs / name / METRICS), 1):
+            if number % EVERY == 0 or interval.validation:
+                rows.append({"training": name} | _row(interval))
+    return {"settings.jsonl": "".join(settings), "intervals.csv": csv_text(rows)}
+
+
+def _row(interval: Interval) -> dict[str, object]:
+    validation = interval.validation or {}
+    return {
+        "step": interval.step,
+        "stage": interval.stage_name,
+        "loss_nats": f"{interval.loss:.5g}",
+        "validation_loss_nats": "; ".join(
+            f"{segments}: {loss:.5g}" for segments, loss in validation.items()
+        ),
+        "learning_rate": f"{interval.learning_rate:.4g}",
+        "tokens_per_second": round(interval.tokens_per_second),
+        "peak_allocated_bytes": interval.peak_allocated_bytes,
+    }

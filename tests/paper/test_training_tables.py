@@ -1,0 +1,94 @@
+"""Beside a language figure: what was trained for it, and how its losses went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.experiments import language_runs
+from rmtscale.experiments.language_figures import LEMMA_PROOF, running
+from rmtscale.experiments.language_tasks import recipes
+from rmtscale.experiments.training_runs import How
+from rmtscale.experiments.training_tables import training_tables
+from rmtscale.training import metrics
+from rmtscale.training.metrics import Interval
+from tests.synthetic_language import language, proof
+
+NAME = "lean-rmt-6-0"
+
+
+def interval(step: int, validation: dict[str, float] | None = None) -> Interval:
+    return Interval(
+        step=step,
+        stage=0,
+        stage_name="2 segments",
+        loss=1 / 3,
+        accuracy=None,
+        newest_accuracy=None,
+        learning_rate=1e-3,
+        tokens=100,
+        seconds=0.1,
+        tokens_per_second=1000.4,
+        waiting_share=0.0,
+        validation=validation,
+    )
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    (folder / NAME).mkdir(parents=True)
+    begun = replace(recipes()[NAME], text="/far/away/decls.jsonl.gz", init_from="/runs/start/last")
+    (folder / NAME / "settings.json").write_text(begun.to_json())
+    for step in range(1, 11):
+        metrics.append(
+            folder / NAME / "metrics.jsonl",
+            interval(step, {"2": 1.23456789, "6": 1.5} if step == 3 else None),
+        )
+    return folder
+
+
+def test_settings_without_paths_and_the_course_of_the_loss(runs):
+    tables = training_tables(runs, [NAME, "not-trained"])
+    (settings,) = map(json.loads, tables["settings.jsonl"].splitlines())
+    whole = json.loads(recipes()[NAME].to_json())
+    assert settings == {
+        **whole,
+        "training": NAME,
+        "text": "decls.jsonl.gz",
+        "init_from": "start",
+    }
+    rows = list(csv.DictReader(io.StringIO(tables["intervals.csv"])))
+    assert [row["step"] for row in rows] == ["3", "4", "8"]  # validated, and every fourth
+    assert [row["validation_loss_nats"] for row in rows] == ["2: 1.2346; 6: 1.5", "", ""]
+    assert rows[0]["loss_nats"] == "0.33333"
+    assert rows[0]["tokens_per_second"] == "1000"
+    assert rows[0]["peak_allocated_bytes"] == ""
+
+
+def test_damaged_metrics_are_named(runs):
+    path = runs / NAME / "metrics.jsonl"
+    path.write_text("{}\n" + path.read_text())
+    with pytest.raises(BadInput, match="metrics"):
+        training_tables(runs, [NAME])
+
+
+def test_reproduce_writes_them_where_it_trained(runs, tmp_path, monkeypatch):
+    made = [language()]
+    monkeypatch.setattr(language_runs, "collect_language", lambda *_, **__: made)
+    run = running("figure-9", LEMMA_PROOF, lambda folder, records, force: [])
+    how = How(runs=runs, texts={"lean": "decls.jsonl.gz"})
+    with pytest.raises(BadInput, match="language-modeling"):
+        run(tmp_path / "other", how=how)
+    made[:] = [proof(2)]
+    assert run(tmp_path / "out", how=how, seeds=(0,)) == []
+    trainings = tmp_path / "out" / "trainings"
+    assert {file.name for file in trainings.iterdir()} == {"settings.jsonl", "intervals.csv"}
+    assert NAME in (trainings / "settings.jsonl").read_text()
+    with pytest.raises(BadInput, match="force"):
+        run(tmp_path / "out", how=how, seeds=(0,))

@@ -1,0 +1,55 @@
+"""The peak of a training is its own, whatever was trained before it in the same process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from rmtscale.training import device, loop
+from rmtscale.training.layout import METRICS
+from rmtscale.training.metrics import read_metrics
+from tests.tiny_training import tiny_settings, write_background
+
+
+def test_a_training_begins_its_peak_before_its_model(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(loop, "begin_peak", lambda where: begun.append(where.type))
+    made = loop.make_objective
+    monkeypatch.setattr(
+        loop, "make_objective", lambda *given: (begun.append("model"), made(*given))[1]
+    )
+    settings = tiny_settings(write_background(tmp_path / "noise"), steps=4)
+    for name in ("first", "second"):
+        loop.train(settings, tmp_path / name, device="cpu")
+    assert begun == ["cpu", "model"] * 2
+
+
+def test_only_a_gpu_has_a_peak(monkeypatch):
+    reset = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    device.begin_peak(torch.device("cpu"))
+    assert reset == []
+    device.begin_peak(torch.device("cuda"))
+    assert reset == [torch.device("cuda")]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_small_training_after_a_large_one(tmp_path, captured):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    noise = write_background(tmp_path / "noise")
+    small = tiny_settings(noise, steps=32, cuda_graph=captured)
+    large = replace(small, batch_size=512)
+
+    def peak(name, settings):
+        loop.train(settings, tmp_path / name, device="cuda")
+        return read_metrics(tmp_path / name / METRICS)[-1].peak_allocated_bytes
+
+    peak("first", small)  # workspaces of the process
+    before = peak("before", small)
+    assert peak("large", large) > 2 * before
+    assert peak("after", small) == pytest.approx(before, rel=0.01)
