@@ -9,7 +9,6 @@ from textwrap import fill
 
 from rmtscale.errors import BadInput
 from rmtscale.experiments.published import published_rows
-from rmtscale.experiments.language_tasks import plan
 from rmtscale.experiments.training_runs import How
 from rmtscale.experiments.training_tables import FOLDER, training_tables
 from rmtscale.files import write_all
@@ -62,8 +61,8 @@ def running(figure: str, task: str, write: Write) -> Callable[..., list[Claim]]:
         found = records_of(figure, task, records, how, quick=quick, seeds=seeds)
         claims = write(folder, found, force=force)
         if records is None and how is not None:
-            trained = plan(figure, quick=quick, texts=how.texts, runs=how.runs, seeds=seeds).recipes
-            write_all(folder / FOLDER, training_tables(how.runs, trained), force=force)
+            tables = training_tables(how.runs, {one.model.name for one in found})
+            write_all(folder / FOLDER, tables, force=force)
         return claims
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rmtscale.report.tables import csv_text
 from rmtscale.training.layout import METRICS, SETTINGS
@@ -16,7 +17,7 @@ EVERY = 4
 
 
 def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
-    """What was trained, and how its loss went.
+    """What was trained, what it began with, and how its loss went.
 
     Args:
         runs: folder with a folder for each training.
@@ -29,20 +30,27 @@ def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
     Raises:
         BadInput: metrics that cannot be read.
     """
-    settings, rows = [], []
-    for name in sorted(names):
+    found: dict[str, dict[str, Any]] = {}
+    left = set(names)
+    while left:
+        name = left.pop()
         kept = runs / name / SETTINGS
-        if not kept.is_file():
+        if name in found or not kept.is_file():
             continue
         values = json.loads(kept.read_text(encoding="utf-8"))
         values["text"] = Path(values["text"]).name
         if values["init_from"] is not None:
             values["init_from"] = Path(values["init_from"]).parent.name
-        settings.append(json.dumps({"training": name} | values) + "\n")
-        for number, interval in enumerate(read_metrics(runs / name / METRICS), 1):
-            if number % EVERY == 0 or interval.validation:
-                rows.append({"training": name} | _row(interval))
-    return {"settings.jsonl": "".join(settings), "intervals.csv": csv_text(rows)}
+            left.add(values["init_from"])
+        found[name] = values
+    rows = [
+        {"training": name} | _row(interval)
+        for name in sorted(found)
+        for number, interval in enumerate(read_metrics(runs / name / METRICS), 1)
+        if number % EVERY == 0 or interval.validation
+    ]
+    lines = [json.dumps({"training": name} | found[name]) + "\n" for name in sorted(found)]
+    return {"settings.jsonl": "".join(lines), "intervals.csv": csv_text(rows)}
 
 
 def _row(interval: Interval) -> dict[str, object]:

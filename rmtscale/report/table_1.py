@@ -59,9 +59,7 @@ def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
     if not found:
         raise BadInput("records of table-1: expected models read at the length of their training")
     require_same_targets([one for row in found.values() for one in row.values()])
-    return [
-        Adapted(*key[1:], dict(sorted(found[key].items()))) for key in sorted(found)
-    ]
+    return [Adapted(*key[1:], dict(sorted(found[key].items()))) for key in sorted(found)]
 
 
 def method_of(record: LanguageRecord) -> str:

@@ -45,6 +45,8 @@ def runs(tmp_path):
     (folder / NAME).mkdir(parents=True)
     begun = replace(recipes()[NAME], text="/far/away/decls.jsonl.gz", init_from="/runs/start/last")
     (folder / NAME / "settings.json").write_text(begun.to_json())
+    (folder / "start").mkdir()
+    (folder / "start" / "settings.json").write_text(recipes()["lean-start-0"].to_json())
     for step in range(1, 11):
         metrics.append(
             folder / NAME / "metrics.jsonl",
@@ -55,7 +57,7 @@ def runs(tmp_path):
 
 def test_settings_without_paths_and_the_course_of_the_loss(runs):
     tables = training_tables(runs, [NAME, "not-trained"])
-    (settings,) = map(json.loads, tables["settings.jsonl"].splitlines())
+    settings, start = map(json.loads, tables["settings.jsonl"].splitlines())
     whole = json.loads(recipes()[NAME].to_json())
     assert settings == {
         **whole,
@@ -63,6 +65,7 @@ def test_settings_without_paths_and_the_course_of_the_loss(runs):
         "text": "decls.jsonl.gz",
         "init_from": "start",
     }
+    assert start == {"training": "start", **json.loads(recipes()["lean-start-0"].to_json())}
     rows = list(csv.DictReader(io.StringIO(tables["intervals.csv"])))
     assert [row["step"] for row in rows] == ["3", "4", "8"]  # validated, and every fourth
     assert [row["validation_loss_nats"] for row in rows] == ["2: 1.2346; 6: 1.5", "", ""]
@@ -81,14 +84,14 @@ def test_damaged_metrics_are_named(runs):
 def test_reproduce_writes_them_where_it_trained(runs, tmp_path, monkeypatch):
     made = [language()]
     monkeypatch.setattr(language_runs, "collect_language", lambda *_, **__: made)
-    run = running("figure-9", LEMMA_PROOF, lambda folder, records, force: [])
-    how = How(runs=runs, texts={"lean": "decls.jsonl.gz"})
+    run = running("figure-9", LEMMA_PROOF, lambda *_, **__: [])
+    how = How(runs=runs)
     with pytest.raises(BadInput, match="language-modeling"):
         run(tmp_path / "other", how=how)
-    made[:] = [proof(2)]
-    assert run(tmp_path / "out", how=how, seeds=(0,)) == []
+    made[:] = [proof(2, name=NAME)]
+    assert run(tmp_path / "out", how=how) == []
     trainings = tmp_path / "out" / "trainings"
     assert {file.name for file in trainings.iterdir()} == {"settings.jsonl", "intervals.csv"}
     assert NAME in (trainings / "settings.jsonl").read_text()
     with pytest.raises(BadInput, match="force"):
-        run(tmp_path / "out", how=how, seeds=(0,))
+        run(tmp_path / "out", how=how)
