@@ -2,8 +2,8 @@
 
 Claims, in order and not in value (the paper's number without memory is that of an untrained
 model): with memory the loss is lower than without, and with two segments lower than with one.
-Beyond the paper: two segments are lower than no memory with true text in the place of the memory
-tokens, so that both read as much at once.
+Beyond the paper: memory is lower than none with true text in the place of the memory tokens, so
+that both read as much at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rmtscale.report.tables import csv_text
 
 NAME = "table-1"
 LOWER = "memory is lower than none"
-FILLED = "two segments are lower than none in an input as long"
+FILLED = "memory is lower than none in an input as long"
 SECOND = "two segments are lower than one"
 PAPER = {
     ("parallel adapter", 0): 41.43,
@@ -74,7 +74,7 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
         for claim, paper, some, others in (
             (LOWER, _papers(method, 0, 1), with_memory, alone),
             (SECOND, _papers(method, 1, 2), more, first),
-            (FILLED, "not in the paper", more, filled),
+            (FILLED, "not in the paper", with_memory, filled),
         ):
             found_less = [less for other in others for less in _less(some, other)]
             claims.append(lower(f"{method}: {claim}", paper, found_less))
@@ -102,7 +102,7 @@ def answer(claims: Sequence[Claim]) -> str:
     for words, end in (
         ("memory lowers the loss", LOWER),
         ("a second segment lowers the loss", SECOND),
-        ("two segments beat as long an input without memory", FILLED),
+        ("memory beats as long an input without", FILLED),
     ):
         told = [one for one in claims if one.text.endswith(end) and one.outcome != "not measurable"]
         if told:
