@@ -1,7 +1,9 @@
 """Trains what a figure needs and is not trained yet, then evaluates what is not evaluated yet.
 
 Both go on where they were stopped. Several trainings may run side by side, each in a process of its
-own; on a machine with several GPUs they are dealt out in turn.
+own; on a machine with several GPUs they are dealt out in turn. With a GPU each is a process even
+where they run one after another: memory of a library that an earlier one has used (cuBLAS keeps a
+workspace for each stream) would be in its peak.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class How:
     """Sources of the language tasks, by the name their recipes have for them."""
     device: str | None = None
     jobs: int = 1
-    """Side by side; 1 trains in this process."""
+    """Side by side; 1 without a GPU trains in this process."""
     max_seconds: float | None = None
     """Of this call, training only."""
     finish_within: float | None = None
@@ -82,7 +84,7 @@ def train_all(recipes: Recipes, how: How) -> list[str]:
         return []
     how.say(f"training {', '.join(todo)}")
     began = time.monotonic()
-    if how.jobs > 1:
+    if how.jobs > 1 or count_gpus(how.device):
         _side_by_side(recipes, todo, how)
         return unfinished(recipes, how.runs)
     from rmtscale.training.loop import train
@@ -162,10 +164,10 @@ class Asked:
 
 
 def evaluate_beside(asked: Mapping[str, Asked], how: How, store: LinesOf[Any]) -> None:
-    """Where there are several GPUs and jobs: evaluates what is not in the store, one on each GPU.
+    """Where there is a GPU: evaluates what is not in the store, each in a process of its own.
 
-    One at a time, because speed is measured. On other machines nothing is done: what is missing
-    then is evaluated in turn.
+    One at a time on a GPU, because speed is measured; on several only where there are several jobs.
+    Without a GPU nothing is done: what is missing then is evaluated in turn.
 
     Args:
         asked: by name of the training and checkpoint.
@@ -176,7 +178,7 @@ def evaluate_beside(asked: Mapping[str, Asked], how: How, store: LinesOf[Any]) -
         CheckFailed: one failed; its log says why.
     """
     at_once = min(how.jobs, count_gpus(how.device))
-    if at_once < 2:
+    if not at_once:
         return
     known = {(one.point.weights, one.point.segments) for one in store.read()}
     jobs = []

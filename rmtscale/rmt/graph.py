@@ -113,7 +113,8 @@ class SegmentStep:
                 self._in_place()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Another thread, such as one that makes batches, may lock memory meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._in_place()
         self.state_BME.copy_(state_BME)
 

@@ -89,7 +89,7 @@ class Gradients:
             # One for all: only one of them is replayed at a time, and keeps nothing but its result.
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # The thread that makes batches may lock memory meanwhile.
+        # As in ``rmtscale.rmt.graph``: the thread that makes batches may lock memory meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             found = self._run(own)
         return _Captured(graph, own, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -97,6 +98,31 @@ def test_bad_input_is_refused():
         model.infer(torch.tensor([[19]]))
     with pytest.raises(BadInput, match="memory of shape"):
         model.infer(tokens(1, 8), memory=torch.zeros(2, 2, 8))
+
+
+@CUDA
+@pytest.mark.gpu
+def test_a_capture_stands_another_thread_that_locks_memory():
+    """As the one that makes the batches of a training does."""
+    over, pinned = threading.Event(), []
+
+    def lock() -> None:
+        size = 1
+        while not over.is_set():
+            pinned.append(torch.empty(size := size % 65_536 + 4_099).pin_memory())
+
+    other = threading.Thread(target=lock)
+    other.start()
+    try:
+        ids = tokens(2, 27).cuda()
+        for _ in range(20):
+            model = make("gpt_neox", torch.float32).cuda()
+            model.infer(ids)
+            assert next(iter(model._steps.values())).uses_graph
+    finally:
+        over.set()
+        other.join()
+    assert pinned
 
 
 @CUDA

@@ -136,6 +136,7 @@ def test_captured_text_is_the_eager_one(tmp_path):
         backbone="gpt-neox-tiny",
         segments=3,
         steps=60,
+        stage_steps=20,
         batch_size=4,
         log_every=10,
         validate_every=30,
