@@ -119,7 +119,7 @@ def _body(found: Sequence[Adapted], claims: Sequence[Claim]) -> str:
 
 A backbone that was trained on prose is adapted to another text, its own weights frozen. Losses are
 means over seeds, their intervals those of documents; peak memory and time are those of training.
-Times are of the training as it ran; comparable only where trainings ran one at a time (`--jobs 1`).
-The text before the scored tokens is read in the same pass without memory, and in a segment of its
-own with two segments. With one segment there is nothing to remember yet, and the memory tokens are
-a trained prompt."""
+Times are of the training as it ran; comparable only where trainings ran one at a time on a GPU (no
+more `--jobs` than GPUs). The text before the scored tokens is read in the same pass without memory,
+and in a segment of its own with two segments. With one segment there is nothing to remember yet,
+and the memory tokens are a trained prompt."""

@@ -135,4 +135,4 @@ def test_from_records(rmtscale, tmp_path) -> None:
     assert (out / "table-1.csv").read_text().count("\n") == 1 + 2 * 13
     page = (out / "README.md").read_text()
     assert "| parallel adapter + LoRA | 2 |" in page
-    assert "comparable only where trainings ran one at a time (`--jobs 1`)" in page
+    assert "comparable only where trainings ran one at a time on a GPU" in page
