@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
 from rmtscale.records.environment import host_environment
@@ -16,6 +17,9 @@ from rmtscale.records.record import Prediction, Protocol, Record
 from rmtscale.specs.catalog import PRESETS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A test of a property is not slow because its core is shared.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 class Outcome(NamedTuple):

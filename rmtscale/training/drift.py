@@ -5,8 +5,8 @@ Shape legend: B batch, M memory, E embedding width, X = M E, K nearest others.
 A state that has read its facts should be the same after any amount of other text. In a model of
 reasoning that was looked at, those of different stories came together over hundreds of segments,
 while most answers were still right by far and so cost next to nothing. Hence two aids, which no
-recipe uses: the distance to where a state was as a loss of its own (no clear gain so far, see
-reports/figure-5/tried), and a push, after which a state has to come back (not tried on a GPU yet).
+recipe uses: the distance to where a state was as a loss of its own, and a push, after which a state
+has to come back (both tried, with no gain that is clear: reports/figure-5/tried).
 """
 
 from __future__ import annotations

@@ -134,24 +134,29 @@ def test_evaluations_beside_are_those_in_turn(runs, monkeypatch, tmp_path):
     assert lines == ["evaluating one-0 best, one-1 best"]
 
 
-def test_with_one_gpu_each_is_a_process_even_in_turn(monkeypatch, tmp_path):
+def test_with_one_gpu_each_is_a_process_even_in_turn(runs, monkeypatch, tmp_path):
     """So that no peak holds what an earlier one has left."""
-    background = write_background(tmp_path / "text")
-    settings = tiny_settings(background, steps=10)
-    recipes = {f"one-{seed}": replace(settings, seed=seed) for seed in (0, 1)}
+    folder, plan, background = runs
+    begun = []
+
+    def noted(jobs, at_once, *, gpus, seconds=None):
+        begun.append(([" ".join(job.command(seconds)[2:5]) for job in jobs], at_once, gpus))
+        return []
+
+    monkeypatch.setattr(training_runs, "run_jobs", noted)
+    how = training_runs.How(runs=tmp_path / "runs", background=background, device="cpu")
+    new = {name: plan.recipes[name] for name in ("one-0", "one-1")}
+    asked = {"one-0 best": training_runs.Asked(folder / "one-0" / "best", (1,), ())}
+    store = EvaluationStore(tmp_path / "a.jsonl")
+    training_runs.evaluate_beside(asked, how, store)
+    assert begun == [], "without a GPU there is nothing to keep apart"
     monkeypatch.setattr(training_runs, "count_gpus", lambda _: 1)
-    monkeypatch.setattr("rmtscale.training.loop.train", lambda *_, **__: pytest.fail("in here"))
-    monkeypatch.setattr(
-        "rmtscale.evaluation.evaluate._evaluate_length", lambda *_: pytest.fail("in here")
-    )
-    how = training_runs.How(runs=tmp_path / "runs", background=str(background), device="cpu")
-    assert training_runs.train_all(recipes, how) == []
-    plan, store = Plan(recipes, (1,), 8, 8, 4), EvaluationStore(tmp_path / "a.jsonl")
-    found = training_runs.evaluate_all(plan, how, store, training_runs.best_checkpoint)
-    assert [len(each.records) for each in found] == [1, 1]
-    for name in recipes:
-        assert "step 10" in (how.runs / name / training_runs.LOG).read_text()
-        assert (how.runs / f"evaluation-{name}-best.log").is_file()
+    assert training_runs.train_all(new, how) == ["one-0", "one-1"], "here nothing ran"
+    training_runs.evaluate_beside(asked, how, store)
+    assert begun == [
+        (["rmtscale train --out"] * 2, 1, 1),
+        ([f"rmtscale evaluate {folder / 'one-0' / 'best'}"], 1, 1),
+    ]
 
 
 def test_an_evaluation_that_fails(runs, monkeypatch, tmp_path):

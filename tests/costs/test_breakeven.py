@@ -20,7 +20,7 @@ LONGEST = 4000
     convention=st.sampled_from(["hoffmann", "matmul", "kaplan", "paper"]),
     name=st.sampled_from(["pythia-14m", "pythia-70m", "pythia-1b"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_smallest_length_from_which_it_holds(
     text: int, memory: int, convention: str, name: str
 ) -> None:

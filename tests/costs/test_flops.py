@@ -65,7 +65,7 @@ STANDARD = ["opt-125m", "opt-175b", "gpt2-xl", "pythia-12b", "gpt-neo-1.3b"]
 @pytest.mark.parametrize("convention", SLOW)
 @pytest.mark.parametrize("name", STANDARD)
 @given(s=st.integers(1, 3_000_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_published_formulas(name: str, convention: str, s: int) -> None:
     model = PRESETS[name]
     ours = estimate_flops(model, Workload(tokens=s), None, convention)
@@ -82,7 +82,7 @@ def test_published_formulas(name: str, convention: str, s: int) -> None:
     convention=st.sampled_from(["hoffmann", "matmul", "kaplan"]),
     name=st.sampled_from(["pythia-70m", "llama-3-8b", "gpt2", "opt-350m"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_rmt_is_the_sum_of_its_segments(
     tokens: int, text: int, memory: int, convention: str, name: str
 ) -> None:
@@ -110,7 +110,7 @@ def test_an_rmt_is_the_sum_of_its_segments(
     recurrence=st.sampled_from([None, Recurrence(128, 4), Recurrence(100, 0)]),
     checkpoint=st.sampled_from(["", "checkpoint_segments", "checkpoint_layers"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_terms_sum_and_batches_add(
     tokens: int,
     batch: int,

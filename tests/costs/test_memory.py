@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.costs.memory import estimate_memory
@@ -111,7 +111,6 @@ def test_weights_count_each_parameter_once(
     )
 
 
-@settings(deadline=None)
 @given(models, st.integers(600, 20_000), st.integers(1, 10))
 def test_fewer_segments_kept_never_need_more(model: ModelSpec, tokens: int, depth: int) -> None:
     def total(**fields: Any) -> int:

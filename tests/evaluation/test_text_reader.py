@@ -31,7 +31,7 @@ def made(batch, columns):
     return ids, targets
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(st.integers(0, 2), st.integers(1, 30), st.data())
 def test_it_reads_what_the_predictor_reads(memory, columns, data):
     scored = data.draw(st.integers(1, columns))

@@ -15,7 +15,6 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM
 TOLERANCE = 1e-10
 FAST = settings(
     max_examples=25,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -43,7 +43,6 @@ def cases(draw):
 @pytest.mark.parametrize("kind", ENCODERS)
 @settings(
     max_examples=25,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -10,7 +10,7 @@ from slow_reference import cut_here, cut_text
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import Step, cut, plan, windows
 
-PLENTY = settings(max_examples=200, deadline=None, derandomize=True)
+PLENTY = settings(max_examples=200, derandomize=True)
 
 
 @PLENTY

@@ -20,7 +20,6 @@ def make(kind="gpt2", size=8, memory=2):
 @pytest.mark.parametrize("kind", DECODERS)
 @settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

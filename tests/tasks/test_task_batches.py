@@ -34,7 +34,7 @@ def test_a_batch_is_the_samples_of_its_generator(task: Task, noise: Noise) -> No
         assert list(sample.fact_positions) == positions[row].tolist()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**40), index=st.integers(0, 10**9))
 def test_any_number_at_any_time(seed: int, index: int, noise: Noise) -> None:
     """Asked for first, last or by another object: the same. Its neighbours differ."""

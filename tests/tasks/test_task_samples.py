@@ -42,7 +42,7 @@ def check(task: Task, sample: Sample, tokens: int, segment_tokens: int, noise: N
     assert all(words[index].startswith("w") or words[index] == "." for index in own)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_size(data: st.DataObject, noise: Noise, vocabulary: Vocabulary) -> None:
     task = KINDS[data.draw(st.sampled_from(sorted(KINDS)))]

@@ -15,7 +15,7 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.training.predictor import Predictor
 
 KINDS = ["gpt2", "gpt_neox", "gpt_neo"]
-FAST = settings(max_examples=25, deadline=None, derandomize=True)
+FAST = settings(max_examples=25, derandomize=True)
 
 
 def build(kind="gpt2", size=8, memory=2, dtype=torch.float64, **more) -> Predictor:

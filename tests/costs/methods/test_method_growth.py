@@ -46,7 +46,7 @@ def fitted(lengths: list[int], costs: list[int]) -> float:
 
 @EVERY
 @given(start=st.integers(2**23, 2**24))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_growth_is_what_the_method_says(name: str, start: int) -> None:
     """From 8 M tokens on, where windows are full and small quadratic terms have grown."""
     method = METHODS[name]
@@ -90,7 +90,7 @@ def test_a_store_is_searched_quadratically_until_it_is_full() -> None:
 
 @EVERY
 @given(lengths=st.lists(st.integers(1, 5_000_000), min_size=1, max_size=12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_arrays_are_equal_to_scalars_as_integers(name: str, lengths: list[int]) -> None:
     method = METHODS[name]
     for model in (model_for(method), PRESETS["opt-175b"], PRESETS["llama-3-8b"]):
@@ -115,7 +115,7 @@ def test_an_array_does_not_overflow() -> None:
 
 @pytest.mark.parametrize("model", ["opt-350m", "llama-3-8b", "bert-base-cased", "gpt2"])
 @given(tokens=st.integers(1, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_full_and_rmt_are_those_of_the_conventions(model: str, tokens: int) -> None:
     spec, work = PRESETS[model], Workload(tokens=tokens)
     for name, recurrence in (("full", None), ("rmt", Recurrence(512, 10))):

@@ -133,7 +133,7 @@ def test_an_fft_of_real_numbers_is_half_of_a_complex_one(power: int) -> None:
     memory=st.integers(0, 12),
     encoder=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_rmt_is_the_sum_of_its_segments(
     tokens: int, text: int, memory: int, encoder: bool
 ) -> None:
