@@ -63,6 +63,13 @@ def command(
             "--probe", help="Memory tasks, also: by the fact's depth, and where it is lost."
         ),
     ] = False,
+    twins: Annotated[
+        bool,
+        typer.Option(
+            "--twins",
+            help="Memory tasks, also: each story with two noises: do both readings lose it?",
+        ),
+    ] = False,
     text: Annotated[
         str | None,
         typer.Option(help="Language: its validation part is scored.  (default: as trained)"),
@@ -118,6 +125,7 @@ def command(
         "option": option,
         "seed": seed,
         "probe": probe or None,
+        "twins": twins or None,
     }
     if found in LANGUAGE_TASKS:
         refuse(memory_only, "a memory task", found)
@@ -157,7 +165,7 @@ def command(
         precision=precision or default_precision(loaded.settings, where),
     )
     kept = EvaluationStore(path, anew=force)
-    evaluate_memory(loaded, settings, kept, where, output_format, probe=probe)
+    evaluate_memory(loaded, settings, kept, where, output_format, probe=probe, twins=twins)
 
 
 def task_of(checkpoint: Path) -> str:

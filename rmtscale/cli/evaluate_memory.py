@@ -1,4 +1,4 @@
-"""``rmtscale evaluate`` for a checkpoint of a memory task: accuracy by length, and a probe."""
+"""``rmtscale evaluate`` for a checkpoint of a memory task: accuracy by length, a probe, twins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from rmtscale.units import (
 if TYPE_CHECKING:
     from rmtscale.evaluation.evaluate import EvaluationSettings
     from rmtscale.evaluation.probe import Probe, Share
+    from rmtscale.tasks.batches import Batches
     from rmtscale.training.checkpoint import Checkpoint
+    from rmtscale.training.reading import Reader
 
 
 def evaluate_memory(
@@ -32,6 +34,7 @@ def evaluate_memory(
     output_format: str,
     *,
     probe: bool,
+    twins: bool,
 ) -> None:
     """Evaluates, says each length on standard error as it is done, and prints all of them."""
     from rmtscale.evaluation.evaluate import evaluate
@@ -43,6 +46,8 @@ def evaluate_memory(
         _write_table(records, loaded)
     if probe:
         _write_probe(loaded, settings, max(settings.segments), device, output_format)
+    if twins:
+        _write_twins(loaded, settings, max(settings.segments), device, output_format)
 
 
 def default_background(checkpoint: Checkpoint) -> str:
@@ -110,30 +115,43 @@ def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> Non
     write_table(columns, rows)
 
 
-def _write_probe(
-    checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
-) -> None:
+def _open(
+    checkpoint: Checkpoint,
+    settings: Any,
+    segments: int,
+    device: Any,
+    batch_size: int,
+    **options: object,
+) -> tuple[Reader, Batches]:
+    """What reads, and what is read at one length."""
     from rmtscale.evaluation.evaluate import data_of
-    from rmtscale.evaluation.probe import probe
-    from rmtscale.records.mapping import to_mapping
     from rmtscale.training.reading import Reader
 
     reader = Reader(checkpoint.answerer, device, settings.precision)
-    data = data_of(
-        checkpoint,
-        settings.background,
-        settings.task_options,
-        noise_repeats=settings.noise_repeats,
-    )
+    asked = settings.task_options
+    if options:  # what was asked for stays, and is refused where it does not do
+        asked = checkpoint.settings.task_options | options if asked is None else options | asked
+    data = data_of(checkpoint, settings.background, asked, noise_repeats=settings.noise_repeats)
     segment_tokens = reader.answerer.segment_tokens
-    samples = settings.samples_at(segments)
     batches = data.batches(
         segments * segment_tokens,
         segment_tokens,
         split="validation",
-        batch_size=min(settings.batch_size, samples),
+        batch_size=batch_size,
         seed=settings.seed,
     )
+    return reader, batches
+
+
+def _write_probe(
+    checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
+) -> None:
+    from rmtscale.evaluation.probe import probe
+    from rmtscale.records.mapping import to_mapping
+
+    samples = settings.samples_at(segments)
+    size = min(settings.batch_size, samples)
+    reader, batches = _open(checkpoint, settings, segments, device, size)
     found = probe(reader, batches, samples)
     if output_format != "table":
         write_rows([to_mapping(replace(found, broke_at=()))], output_format)
@@ -145,6 +163,37 @@ def _write_probe(
     write_text("Asked after so many segments, among those whose facts had all been read:")
     _write_shares("segments", found.after_segments)
     _write_memory(found)
+
+
+def _write_twins(
+    checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
+) -> None:
+    from rmtscale.evaluation.twins import compare_twins
+    from rmtscale.records.mapping import to_mapping
+
+    stories = max(settings.samples_at(segments) // 2, 2)
+    size = 2 * min(max(settings.batch_size // 2, 2), stories)
+    reader, batches = _open(checkpoint, settings, segments, device, size, placement="start")
+    found = compare_twins(reader, batches, stories)
+    if output_format != "table":
+        write_rows([to_mapping(found)], output_format)
+        return
+    write_text(
+        f"{format_tokens(found.stories)} stories, each read with two noises; distances are shares "
+        "of that between two stories:"
+    )
+    rows = [
+        [
+            format_tokens(one.segments),
+            format_accuracy(one.right / (2 * found.stories)),
+            *(format_percent(share) for share in (one.moved, one.apart, one.nearest)),
+        ]
+        for one in found.moments
+    ]
+    write_table(["segments", "accuracy", "moved", "two noises", "another answer"], rows)
+    write_line(
+        f"lost in the end: {found.both_lost} stories with both noises, {found.one_lost} with one"
+    )
 
 
 def _write_shares(what: str, shares: tuple[Share, ...]) -> None:

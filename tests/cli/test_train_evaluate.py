@@ -47,9 +47,17 @@ def test_train_then_evaluate(rmtscale, trained, background):
     assert max(len(line.rstrip()) for line in done.out.splitlines()) <= 80
     assert "detect-memorize, trained on 2 segments of 32" in done.out
     assert "answers were" in done.out
-    again = rmtscale(
-        "evaluate", best, "--segments", "1,2,4", *given, "--device", "cpu", "--format", "json"
-    )
+    given = [*given, "--device", "cpu"]
+    twins = rmtscale("evaluate", best, "--segments", "1,2,4", *given, "--twins")
+    assert twins.code == 0, twins.err
+    assert max(len(line.rstrip()) for line in twins.out.splitlines()) <= 80
+    assert "10 stories, each read with two noises" in twins.out
+    assert "lost in the end: " in twins.out
+    placed = ["--option", "placement=depth:0", "--out", str(trained / "other.jsonl")]
+    other = rmtscale("evaluate", best, "--segments", "4", *given, "--twins", *placed)
+    assert other.code == 2
+    assert other.err.endswith("after the first segment: expected placement=start\n")
+    again = rmtscale("evaluate", best, "--segments", "1,2,4", *given, "--format", "json")
     rows = json.loads(again.out)["rows"]
     assert [row["segments"] for row in rows] == [1, 2, 4]
     assert [row["tokens"] for row in rows] == [28, 56, 112]

@@ -1,0 +1,124 @@
+"""Stories read twice: what the noise loses, and what drifts by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rmtscale.errors import BadInput
+from rmtscale.evaluation.twins import _distances, compare_twins, make_twins
+from rmtscale.rmt.segmenting import cut
+from rmtscale.training.data import TaskData
+from rmtscale.training.memory_objective import MemoryObjective
+from rmtscale.training.reading import Reader
+from tests.tiny_training import tiny_settings, write_background
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    background = write_background(tmp_path_factory.mktemp("text"))
+    return tiny_settings(background, task="detect-memorize", task_options={"placement": "start"})
+
+
+@pytest.fixture
+def reader(settings):
+    torch.manual_seed(0)
+    return Reader(MemoryObjective(settings).learner, torch.device("cpu"))
+
+
+def some(settings, reader, segments=9, batch_size=8, **more):
+    length = reader.answerer.segment_tokens
+    data = TaskData(settings)
+    return data.batches(segments * length, length, batch_size=batch_size, **more)
+
+
+def test_twins_share_first_and_last_segment_and_no_noise_between(settings, reader):
+    length = reader.answerer.segment_tokens
+    batch = some(settings, reader).batch(0)
+    twins = make_twins(batch, length)
+    first, second = twins.ids[0::2], twins.ids[1::2]
+    assert np.array_equal(first, batch.ids[0::2])
+    assert np.array_equal(second[:, :length], first[:, :length])
+    assert np.array_equal(second[:, -length:], first[:, -length:])
+    assert np.array_equal(second[:, length:-length], batch.ids[1::2, length:-length])
+    assert (second[:, length:-length] != first[:, length:-length]).any(axis=1).all()
+    assert np.array_equal(twins.answers[1::2], batch.answers[0::2])
+    assert not np.shares_memory(twins.ids, batch.ids)
+
+
+def test_counts_are_those_of_reading_one_by_one(settings, reader):
+    batches = some(settings, reader)
+    found = compare_twins(reader, batches, 7)
+    assert found.stories == 8, "whole batches"
+    assert [one.segments for one in found.moments] == [2, 4, 8]
+    length = reader.answerer.segment_tokens
+    wrong = []
+    for index in range(2):
+        twins = make_twins(batches.batch(index), length)
+        for ids, answer in zip(twins.ids, twins.answers, strict=True):
+            wrong.append(int(reader.logits(ids[None]).argmax()) != answer)
+    assert found.moments[-1].right == 16 - sum(wrong)
+    pairs = list(zip(wrong[0::2], wrong[1::2], strict=True))
+    assert found.both_lost == sum(a and b for a, b in pairs)
+    assert found.one_lost == sum(a != b for a, b in pairs)
+    assert found.moments[0].moved == 0.0
+
+
+def test_distances_are_those_of_every_pair():
+    random = np.random.default_rng(3)
+    state, settled = random.normal(size=(2, 8, 5))
+    answers = np.array([0, 0, 1, 1, 0, 0, 2, 2])
+
+    def distance(a, b):
+        return float(np.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))))
+
+    others = [distance(state[i], state[j]) for i in range(8) for j in range(8) if i // 2 != j // 2]
+    spread = sum(others) / len(others)
+    moved = sum(distance(state[i], settled[i]) for i in range(8)) / 8
+    apart = sum(distance(state[i], state[i + 1]) for i in range(0, 8, 2)) / 4
+    nearest = [
+        min(distance(state[i], state[j]) for j in range(8) if answers[i] != answers[j])
+        for i in range(8)
+    ]
+    given = (torch.from_numpy(one) for one in (state, settled, answers))
+    expected = (moved / spread, apart / spread, sum(nearest) / 8 / spread)
+    assert _distances(*given) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("lost_to", ["nothing", "noise", "drift"])
+def test_what_it_tells_apart(settings, reader, lost_to):
+    """A made memory: it keeps the first segment, adds all noise, or goes its own way."""
+    begin = reader.answerer.initial(8)[0]
+
+    def step(state_BME, ids_BL):
+        told_B = ids_BL.double().square().sum(1)
+        read_BTE = torch.zeros(len(ids_BL), 1, state_BME.shape[2])
+        if torch.equal(state_BME[0], begin):
+            return (state_BME + told_B[:, None, None]).float(), read_BTE
+        if lost_to == "noise":
+            return (state_BME + told_B[:, None, None]).float(), read_BTE
+        return state_BME * (1.5 if lost_to == "drift" else 1.0), read_BTE
+
+    reader.answerer.step = step
+    found = compare_twins(reader, some(settings, reader), 4)
+    last = found.moments[-1]
+    assert (last.apart > 0.1) == (lost_to == "noise")
+    assert (last.moved > 0.1) == (lost_to != "nothing")
+    if lost_to != "noise":
+        assert last.apart == 0.0
+        assert found.one_lost == 0
+
+
+def test_bad_input(settings, reader):
+    with pytest.raises(BadInput, match="twins of 3 segments: expected 4 or more"):
+        compare_twins(reader, some(settings, reader, segments=3), 4)
+    for size in (2, 7):
+        with pytest.raises(BadInput, match=f"twins in batches of {size}: expected an even number"):
+            compare_twins(reader, some(settings, reader, batch_size=size), 4)
+    length = reader.answerer.segment_tokens
+    elsewhere = TaskData(tiny_settings(settings.background, task_options={"placement": "depth:0"}))
+    batches = elsewhere.batches(5 * length, length, batch_size=8)
+    assert len(cut(batches.tokens, length)) == 5
+    with pytest.raises(BadInput, match="after the first segment: expected placement=start"):
+        compare_twins(reader, batches, 4)
