@@ -2,8 +2,8 @@
 
 Both go on where they were stopped. Several trainings may run side by side, each in a process of its
 own; on a machine with several GPUs they are dealt out in turn. With a GPU each is a process even
-where they run one after another: memory of a library that an earlier one has used (cuBLAS keeps a
-workspace for each stream) would be in its peak.
+where they run one after another: in one process, what an earlier one leaves allocated was in its
+peak (it grew from training to training; workspaces of captured streams are the likely cause).
 """
 
 from __future__ import annotations
