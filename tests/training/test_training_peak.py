@@ -42,11 +42,11 @@ def test_only_a_gpu_has_a_peak(monkeypatch):
 def test_a_small_training_after_a_large_one(tmp_path, captured):
     noise = write_background(tmp_path / "noise")
     small = tiny_settings(noise, steps=32, cuda_graph=captured)
-    recipes = {"before": small, "large": replace(small, batch_size=512), "after": small}
+    recipes = {"before": small, "large": replace(small, batch_size=2048), "after": small}
     assert train_all(recipes, How(runs=tmp_path / "runs", device="cuda")) == []
     peak = {
         name: read_metrics(tmp_path / "runs" / name / METRICS)[-1].peak_allocated_bytes
         for name in recipes
     }
-    assert peak["large"] > 1.2 * peak["before"], "much of both is workspaces"
+    assert peak["large"] > 2 * peak["before"]
     assert peak["after"] == pytest.approx(peak["before"], rel=0.01)
