@@ -21,7 +21,7 @@ from rmtscale.training.drift import push, settled_at
 from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch
 from rmtscale.training.reading import Reader
-from rmtscale.training.replay import cut_out, first_segments, right_answers
+from rmtscale.training.replay import cut_out, earlier_segments, first_segments, right_answers
 from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
@@ -85,25 +85,31 @@ class MemoryObjective(Objective):
             initial_BME = self.learner.initial(ids.shape[0])
         states_RBME = roller.states(initial_BME, ids, rolled)
         row_B = torch.arange(len(ids), device=device)
+        settled = settled_at(told_B)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
             right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
             first_B = first_segments(right_RB, roller.on_device(read_B))
+            kept_B = first_B == batch.constant
+            if self.settings.replay_earlier:
+                first_B = earlier_segments(first_B, roller.on_device(settled), batch.constant)
+                # Far enough from where they are lost, these may be pushed as well.
+                kept_B = torch.ones_like(kept_B)
             state_BME = states_RBME[first_B, row_B]
             # The one place where the host waits for the device: it has the text.
             first = first_B.cpu().numpy()
         else:
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
+            kept_B = torch.ones_like(row_B, dtype=torch.bool)
         anchor_BME = weight_B = None
         if self.settings.drift_weight:
-            settled = settled_at(told_B)
             anchor_BME = states_RBME[roller.on_device(settled.clip(max=batch.constant)), row_B]
-            weight_B = self.settings.drift_weight * roller.on_device(settled <= first).float()
+            held_B = roller.on_device(settled <= first)
+            weight_B = self.settings.drift_weight * held_B.float()
             if self.settings.push_share:
-                # One that is lost is far enough from where it was.
-                kept_B = roller.on_device((settled <= first) & (first == batch.constant)).float()
+                # One that begins where it is lost is far enough from where it was.
                 share_B = self.settings.push_share * torch.rand(len(ids), device=device)
-                state_BME = push(state_BME, share_B * kept_B)
+                state_BME = push(state_BME, share_B * (held_B & kept_B).float())
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
         return cut_BN, answers_B, state_BME, anchor_BME, weight_B

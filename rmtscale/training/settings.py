@@ -162,6 +162,10 @@ class TrainingSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
+    replay_earlier: bool = False
+    """With ``replay_lost``: begin with any segment between the facts and the one that lost the
+    answer. Right before it is lost a state already is as near to another story's, and to keep the
+    answer there takes room from that one; earlier, where it should have stayed is still clear."""
     push_share: float = 0.0
     """With a drift weight: so far at most each state is pushed towards another that is near,
     before the segments with a gradient, and has to come back."""
@@ -181,6 +185,8 @@ class TrainingSettings(LoopSettings):
             require_positive(name.replace("_", " "), getattr(self, name))
         if self.push_share and not self.drift_weight:
             raise BadInput(f"push share {self.push_share!r} without a drift weight: expected 0")
+        if self.replay_earlier and not self.replay_lost:
+            raise BadInput("replay earlier without replay lost: expected both, or neither")
         if not self.drift_weight >= 0:
             raise BadInput(f"drift weight {self.drift_weight!r}: expected 0 or more")
         if self.other_pairs and self.task != "reasoning":

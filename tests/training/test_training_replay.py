@@ -14,7 +14,7 @@ from tiny_training import write_background
 from rmtscale.errors import BadInput
 from rmtscale.experiments.memory_tasks import quick
 from rmtscale.training.memory_objective import MemoryObjective
-from rmtscale.training.replay import cut_out, first_segments
+from rmtscale.training.replay import cut_out, earlier_segments, first_segments
 from rmtscale.training.rolling import Roller
 
 CPU = torch.device("cpu")
@@ -34,6 +34,19 @@ def objective(background):
         return MemoryObjective(replace(settings, background=background, vocabulary_words=120))
 
     return make
+
+
+@pytest.fixture
+def lost_late(monkeypatch):
+    """The answers of every other row are lost in the last segment of a roll-in; an untrained model
+    would lose them at once."""
+
+    def right_answers(answerer, roller, states, question, answers):
+        right = torch.ones(states.shape[:2], dtype=torch.bool)
+        right[-1, ::2] = False
+        return right
+
+    monkeypatch.setattr("rmtscale.training.memory_objective.right_answers", right_answers)
 
 
 def rolled(made: MemoryObjective, count: int = 40):
@@ -58,6 +71,26 @@ def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(segments, ba
     for row in range(batch):
         lost = [one for one in range(segments) if one >= read[row] and not right[one, row]]
         assert found[row] == (lost[0] if lost else segments)
+
+
+@given(st.integers(1, 9), st.integers(1, 6), st.data())
+def test_an_earlier_segment_lies_between_the_facts_and_the_loss(kept, batch, data):
+    of = st.lists(st.integers(0, kept), min_size=batch, max_size=batch)
+    first, settled = data.draw(of), data.draw(of)
+    found = earlier_segments(torch.tensor(first), torch.tensor(settled), kept).tolist()
+    for row in range(batch):
+        if first[row] == kept or first[row] <= settled[row]:
+            assert found[row] == first[row]
+        else:
+            assert settled[row] <= found[row] <= first[row]
+
+
+def test_all_of_the_earlier_segments_are_begun_with():
+    torch.manual_seed(0)
+    found = earlier_segments(torch.full((4000,), 5), torch.full((4000,), 2), 9)
+    counts = torch.bincount(found, minlength=9).tolist()
+    assert sum(counts[2:6]) == 4000
+    assert min(counts[2:6]) > 850  # 1,000 each
 
 
 def test_the_last_segment_is_always_the_one_that_asks():
@@ -106,6 +139,57 @@ def test_each_state_is_the_one_before_what_is_read(objective, task):
         learner.train()
     assert replayed, "an untrained model loses most"
     assert kept, "and guesses some, or has not read the fact"
+
+
+def test_what_begins_earlier_has_its_own_state_and_text(objective, lost_late):
+    """And what is not lost begins as before."""
+    plain, made = (objective("memorize", drift_weight=1.0, replay_earlier=x) for x in (False, True))
+    made.learner.load_state_dict(plain.learner.state_dict())
+    tokens = made.learner.segment_tokens
+    earlier = 0
+    for batch in rolled(made, 24):
+        lost_ids, *_ = plain.inputs(batch, CPU)
+        ids, _, state, _, weight = made.inputs(batch, CPU)
+        made.learner.eval()
+        whole, told = batch.inputs[0], batch.inputs[3]
+        for row in range(len(ids)):
+            text = ids[row, :-tokens]
+            begins = [
+                first
+                for first in range(batch.constant + 1)
+                if torch.equal(whole[row, first * tokens :][: len(text)], text)
+            ]
+            assert len(begins) == 1
+            if torch.equal(ids[row], lost_ids[row]):
+                continue
+            assert begins[0] >= int(told[row]) + 2
+            assert float(weight[row]) == 1.0
+            with torch.no_grad():
+                before = made.learner.read(whole[row : row + 1, : begins[0] * tokens])[1][0]
+            torch.testing.assert_close(state[row], before, rtol=1e-4, atol=1e-5)
+            earlier += 1
+    assert earlier
+
+
+def test_what_begins_earlier_is_pushed_as_well(objective, lost_late):
+    of = {"drift_weight": 1.0, "replay_earlier": True}
+    plain, pushed = (objective("memorize", push_share=share, **of) for share in (0.0, 0.5))
+    pushed.learner.load_state_dict(plain.learner.state_dict())
+    moved = lost = 0
+    for seed, batch in enumerate(rolled(plain, 24)):
+        found = []
+        for made in (plain, pushed):
+            torch.manual_seed(seed)
+            found.append(made.inputs(batch, CPU))
+        (ids, _, before, anchor, weight), (other_ids, _, after, same, _) = found
+        assert torch.equal(ids, other_ids)
+        assert torch.equal(anchor, same)
+        end = batch.inputs[0][:, -ids.shape[1] :]
+        for row in range(len(ids)):
+            assert torch.equal(before[row], after[row]) != bool(weight[row])
+            moved += bool(weight[row])
+            lost += bool(weight[row]) and not torch.equal(ids[row], end[row])
+    assert moved > lost > 0
 
 
 def test_nothing_is_lost_before_its_fact(objective):
@@ -180,6 +264,11 @@ def test_a_weight_is_0_or_more(weight):
         replace(quick("memorize"), drift_weight=weight)
 
 
+def test_only_what_is_replayed_can_begin_earlier():
+    with pytest.raises(BadInput, match="replay earlier without replay lost"):
+        replace(quick("memorize"), replay_earlier=True)
+
+
 def test_states_are_those_of_a_roll(objective):
     made = objective("memorize")
     learner = made.learner.eval()
@@ -202,6 +291,7 @@ def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_p
         background=background,
         vocabulary_words=120,
         replay_lost=True,
+        replay_earlier=True,
         steps=40,
         log_every=4,
         validate_every=40,
