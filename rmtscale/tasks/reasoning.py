@@ -9,10 +9,8 @@ of?").
 
 The rows are what is split: 120 orders of three places on two axes, a tenth of the 240 for
 validation, each with its four pairs of facts. So no pair of facts is on both sides, neither in
-these words nor in others. Training may draw other pairs too (``other_pairs``), which are no row of
-either side: 216 rows are few enough to be learned by heart. (The code of Bulatov et al. 2024 trains
-and validates on the same stories, which are the test file of bAbI, most of which stand in its
-training file too.)
+these words nor in others. (The code of Bulatov et al. 2024 trains and validates on the same
+stories, which are the test file of bAbI, most of which stand in its training file too.)
 """
 
 from __future__ import annotations
@@ -71,16 +69,8 @@ class Reasoning(Task):
     """Only stories whose two facts name the same reference, the place in the middle: nothing but
     the direction tells them apart. Of all stories they are a quarter."""
 
-    other_pairs: float = 0.0
-    """Share of the training stories whose two facts are any two that are no row; not with
-    distractors. A validation story never is one."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.other_pairs <= 1:
-            raise BadInput(f"other pairs {self.other_pairs!r}: expected 0 to 1")
-        if self.other_pairs and self.distractors:
-            raise BadInput(f"other pairs with {self.distractors} distractors: expected none")
         require_one_of("form", self.form, FORMS)
         if type(self.distractors) is not int or not 0 <= self.distractors <= 2:
             raise BadInput(f"distractors {self.distractors!r}: expected 0, 1 or 2")
@@ -108,9 +98,6 @@ class Reasoning(Task):
     def story(self, rng: np.random.Generator) -> Story:
         axis, *places = self.rows[pick(rng, len(self.rows))]
         told = [_told(rng, axis, *pair) for pair in (places[:2], places[1:])]
-        others = self.other_pairs if self.split == "train" and not self.contrast else 0.0
-        if others and rng.random() < others:
-            told = _other_pair(rng)
         if self.contrast:
             first, middle, last = places
             told = [(first, axis, middle), (last, OPPOSITE[axis], middle)]
@@ -136,17 +123,6 @@ def _told(rng: np.random.Generator, axis: str, first: str, second: str) -> tuple
         first, second = second, first
         axis = OPPOSITE[axis]
     return first, axis, second
-
-
-def _other_pair(rng: np.random.Generator) -> list[tuple[str, str, str]]:
-    """Two facts that are no row, and leave one answer to each question: about four places, or
-    about three, on different axes."""
-    one, middle, two, fourth = (PLACES[index] for index in rng.permutation(len(PLACES))[:4])
-    if pick(rng, 2):
-        axes = [AXES[pick(rng, 2)] for _ in range(2)]
-        return [_told(rng, axes[0], one, middle), _told(rng, axes[1], two, fourth)]
-    axes = list(AXES if pick(rng, 2) else AXES[::-1])
-    return [_told(rng, axes[0], one, middle), _told(rng, axes[1], middle, two)]
 
 
 def fact(place: str, way: str, reference: str) -> str:

@@ -70,13 +70,6 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             state_BME: the state before it; None is the initial one.
         """
-        logits_BC, states = self.read_on(ids_BN, state_BME)
-        return logits_BC, states[-1]
-
-    def read_on(
-        self, ids_BN: Tensor, state_BME: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """As ``read``, with the state after each segment."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
@@ -86,22 +79,16 @@ class Answerer(SegmentReader):
             return new_BME, read_BTE if piece.last else None
 
         inputs = slices(ids_BN, bounds)
-        states, read_BTE = [], None
-        for _, after_BME, (found,) in recur(
+        after_BME, read_BTE = state_BME, None
+        for _, new_BME, (found,) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
         ):
-            states.append(after_BME)
-            read_BTE = found
+            after_BME, read_BTE = new_BME, found
         assert read_BTE is not None, "at least one segment"
-        return self.answer(read_BTE), states
+        return self.answer(read_BTE), after_BME
 
     def forward(
-        self,
-        ids_BN: Tensor,
-        answers_B: Tensor,
-        state_BME: Tensor | None = None,
-        anchor_BME: Tensor | None = None,
-        weight_B: Tensor | None = None,
+        self, ids_BN: Tensor, answers_B: Tensor, state_BME: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy over the classes, and how many answers are right, on the device.
 
@@ -109,14 +96,8 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             answers_B: the right classes.
             state_BME: the state before the input; None is the initial one.
-            anchor_BME: where the states should be that the segments before the last one leave.
-            weight_B: of the distance to it in the loss: mean square over that of the anchor.
         """
-        logits_BC, states = self.read_on(ids_BN, state_BME)
+        logits_BC, _ = self.read(ids_BN, state_BME)
         loss = F.cross_entropy(logits_BC, answers_B)
-        if anchor_BME is not None and weight_B is not None and len(states) > 1:
-            off_SBME = torch.stack(states[:-1]).float() - anchor_BME.float()
-            size_B = anchor_BME.float().square().mean((1, 2))
-            loss = loss + (weight_B * off_SBME.square().mean((0, 2, 3)) / size_B).mean()
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct

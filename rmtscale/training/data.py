@@ -67,8 +67,6 @@ class TaskData:
     def split_task(self, split: str, *, contrast: bool = False) -> Task:
         """The task as it is drawn in a split."""
         more: dict[str, Any] = {"form": "direct", "contrast": True} if contrast else {}
-        if self.settings.other_pairs and split == "train" and not contrast:
-            more["other_pairs"] = self.settings.other_pairs
         return replace(self.task, split=split, **more)
 
     def batches(

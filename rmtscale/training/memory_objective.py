@@ -17,11 +17,10 @@ from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkp
 from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
 from rmtscale.training.data import TaskData, class_ids
 from rmtscale.training.device import precision_on
-from rmtscale.training.drift import push, settled_at
 from rmtscale.training.objective import Objective
 from rmtscale.training.prefetch import Batch
 from rmtscale.training.reading import Reader
-from rmtscale.training.replay import cut_out, earlier_segments, first_segments, right_answers
+from rmtscale.training.replay import cut_out, first_segments, right_answers
 from rmtscale.training.rolling import Roller
 from rmtscale.training.settings import TrainingSettings
 
@@ -58,19 +57,18 @@ class MemoryObjective(Objective):
         )
         found = batches.batch(step * ranks + rank)
         segments = found.fact_positions // segment_tokens
-        inputs = (found.ids, found.answers, segments[:, 0], segments.max(1))
+        inputs = (found.ids, found.answers, segments[:, 0])
         tensors = tuple(torch.from_numpy(one) for one in inputs)
         return Batch(step, drawn, tensors, drawn.rolled_segments)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, and of a roll-in the state after the segments without a gradient, where
-        it should have stayed, and what it costs that it has not.
+        """Ids and answers, and of a roll-in the state after the segments without a gradient.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
         if not batch.constant:
-            return (*batch.to(device)[:2], None, None, None)
-        ids, answers, read_B, told_B = (one.numpy() for one in batch.inputs)
+            return (*batch.to(device)[:2], None)
+        ids, answers, read_B = (one.numpy() for one in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
@@ -83,36 +81,20 @@ class MemoryObjective(Objective):
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids.shape[0])
-        states_RBME = roller.states(initial_BME, ids, rolled)
-        row_B = torch.arange(len(ids), device=device)
-        settled = settled_at(told_B)
         if self.settings.replay_lost:
+            states_RBME = roller.states(initial_BME, ids, rolled)
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
             right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
             first_B = first_segments(right_RB, roller.on_device(read_B))
-            kept_B = first_B == batch.constant
-            if self.settings.replay_earlier:
-                first_B = earlier_segments(first_B, roller.on_device(settled), batch.constant)
-                # Far enough from where they are lost, these may be pushed as well.
-                kept_B = torch.ones_like(kept_B)
-            state_BME = states_RBME[first_B, row_B]
+            state_BME = states_RBME[first_B, torch.arange(len(ids), device=device)]
             # The one place where the host waits for the device: it has the text.
             first = first_B.cpu().numpy()
         else:
-            state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
-            kept_B = torch.ones_like(row_B, dtype=torch.bool)
-        anchor_BME = weight_B = None
-        if self.settings.drift_weight:
-            anchor_BME = states_RBME[roller.on_device(settled.clip(max=batch.constant)), row_B]
-            held_B = roller.on_device(settled <= first)
-            weight_B = self.settings.drift_weight * held_B.float()
-            if self.settings.push_share:
-                # One that begins where it is lost is far enough from where it was.
-                share_B = self.settings.push_share * torch.rand(len(ids), device=device)
-                state_BME = push(state_BME, share_B * (held_B & kept_B).float())
+            state_BME = roller.roll(initial_BME, ids, rolled)
+            first = np.full(len(ids), batch.constant)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
-        return cut_BN, answers_B, state_BME, anchor_BME, weight_B
+        return cut_BN, answers_B, state_BME
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

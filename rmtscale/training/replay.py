@@ -5,8 +5,7 @@ M memory, E embedding width, Q tokens of the question.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
 After a roll-in every state on the way is asked the question; a sample whose answer is gone begins
-again with the segment that lost it, or one before, and one that has kept it goes on where the
-roll-in ended.
+again with the segment that lost it, and one that has kept it goes on where the roll-in ended.
 """
 
 from __future__ import annotations
@@ -46,20 +45,6 @@ def first_segments(right_RB: Tensor, read_B: Tensor) -> Tensor:
     lost_RB = after_RB & ~right_RB
     first_B = lost_RB.int().argmax(0)  # the first of equal ones
     return torch.where(lost_RB.any(0), first_B, count)
-
-
-def earlier_segments(first_B: Tensor, settled_B: Tensor, kept: int) -> Tensor:
-    """Of each sample that lost its answer any segment up to that one, drawn evenly, (B,).
-
-    Args:
-        first_B: the segment that lost it; ``kept`` where none did, which stays.
-        settled_B: none before this one is drawn; a sample that lost it earlier stays.
-        kept: the segment after the roll-in.
-    """
-    room_B = first_B - settled_B
-    share_B = torch.rand(len(first_B), device=first_B.device)
-    drawn_B = settled_B + (share_B * (room_B + 1)).long().clamp(max=room_B)
-    return torch.where((first_B < kept) & (room_B > 0), drawn_B, first_B)
 
 
 def cut_out(

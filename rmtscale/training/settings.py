@@ -143,8 +143,6 @@ class TrainingSettings(LoopSettings):
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
     stories a model guesses at these, and stays at 87.5 % for thousands of steps."""
-    other_pairs: float = 0.0
-    """Reasoning: share of the training stories whose two facts are any two, not a row."""
     threshold: float = 0.985
     """Accuracy on the newest stage, over one interval, that ends it."""
     stage_min_steps: int = 100
@@ -162,16 +160,6 @@ class TrainingSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
-    replay_earlier: bool = False
-    """With ``replay_lost``: begin with any segment between the facts and the one that lost the
-    answer. Right before it is lost a state already is as near to another story's, and to keep the
-    answer there takes room from that one; earlier, where it should have stayed is still clear."""
-    push_share: float = 0.0
-    """With a drift weight: so far at most each state is pushed towards another that is near,
-    before the segments with a gradient, and has to come back."""
-    drift_weight: float = 0.0
-    """In the loss, of how far the states after a roll-in have gone from the one after the facts.
-    The answer of a state that drifts stays right, and its loss near nothing, until it is lost."""
     roll_in_share: float = 0.5
     """Of the batches of these stages."""
 
@@ -183,25 +171,10 @@ class TrainingSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "roll_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name))
-        if self.push_share and not self.drift_weight:
-            raise BadInput(f"push share {self.push_share!r} without a drift weight: expected 0")
-        if self.replay_earlier and not self.replay_lost:
-            raise BadInput("replay earlier without replay lost: expected both, or neither")
-        if not self.drift_weight >= 0:
-            raise BadInput(f"drift weight {self.drift_weight!r}: expected 0 or more")
-        if self.other_pairs and self.task != "reasoning":
-            raise BadInput(f"other pairs of task {self.task!r}: expected reasoning")
         for name in ("start_tokens", "roll_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value)
-        for name in (
-            "threshold",
-            "newest_share",
-            "roll_in_share",
-            "decoys",
-            "other_pairs",
-            "push_share",
-        ):
+        for name in ("threshold", "newest_share", "roll_in_share", "decoys"):
             _require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:

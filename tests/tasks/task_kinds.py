@@ -15,7 +15,6 @@ KINDS: dict[str, Task] = {
     "reasoning": make_task("reasoning"),
     "reasoning direct": make_task("reasoning", form="direct", split="validation"),
     "reasoning contrasts": make_task("reasoning", form="direct", contrast=True),
-    "reasoning of any pairs": make_task("reasoning", other_pairs=0.7),
     "reasoning inverse": make_task("reasoning", form="inverse", distractors=1),
     "reasoning at a position": make_task("reasoning", distractors=2, placement="position:17"),
     "reasoning at the start": make_task("reasoning", placement="start"),

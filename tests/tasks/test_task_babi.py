@@ -170,45 +170,6 @@ def test_the_splits_of_reasoning_share_no_pair_of_facts() -> None:
     assert len(facts["train"]) == 120
 
 
-def test_other_pairs_are_no_rows_and_have_one_answer() -> None:
-    """Two facts of one axis that share a place are a row, of one split or the other."""
-    rng = np.random.default_rng(3)
-    task = make_task("reasoning", other_pairs=1.0)
-    shared, answers = set(), []
-    for _ in range(4000):
-        story = task.story(rng)
-        told = [fact.rstrip(".").split() for fact in story.facts]
-        places = [{words[1], words[6]} for words in told]
-        axes = [words[3] in ("east", "west") for words in told]
-        common = len(places[0] & places[1])
-        assert common == 0 or (common == 1 and axes[0] != axes[1])
-        assert solve_relations(text(rng, story)) == [story.answer]
-        assert set(story.facts) <= set(task.all_facts())
-        shared.add((common, axes[0] == axes[1]))
-        answers.append(task.classes.index(story.answer))
-    assert shared == {(0, True), (0, False), (1, False)}
-    assert np.abs(np.bincount(answers, minlength=6) - 4000 / 6).max() < 5 * (4000 * 5 / 36) ** 0.5
-
-
-def test_other_pairs_are_a_share_of_training_alone() -> None:
-    rows = {
-        frozenset(make_task("reasoning").story(np.random.default_rng(n)).facts) for n in range(9)
-    }
-    assert rows == {
-        frozenset(make_task("reasoning", other_pairs=0.0).story(np.random.default_rng(n)).facts)
-        for n in range(9)
-    }
-    for split, expected in (("train", 0.3), ("validation", 0.0)):
-        task = make_task("reasoning", other_pairs=0.3, split=split)
-        rng = np.random.default_rng(4)
-        own = 0
-        for _ in range(4000):
-            told = [fact.rstrip(".").split() for fact in task.story(rng).facts]
-            same = (told[0][3] in ("east", "west")) == (told[1][3] in ("east", "west"))
-            own += not (same and {told[0][1], told[0][6]} & {told[1][1], told[1][6]})
-        assert abs(own / 4000 - expected) < 0.04
-
-
 def test_distractors_never_tell_a_row() -> None:
     rows = {frozenset(row[1:]) for row in all_rows()}
     assert len(rows) == 20

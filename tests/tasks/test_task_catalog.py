@@ -52,12 +52,6 @@ def test_stored_and_made_again(task: Task) -> None:
         ),
         ("reasoning", {"form": "both ways"}, "form 'both ways': expected one of direct, inverse"),
         ("reasoning", {"distractors": 3}, "distractors 3: expected 0, 1 or 2"),
-        ("reasoning", {"other_pairs": 1.5}, "other pairs 1.5: expected 0 to 1"),
-        (
-            "reasoning",
-            {"other_pairs": 0.5, "distractors": 1},
-            "other pairs with 1 distractors: expected none",
-        ),
         ("reasoning", {"distractors": True}, "distractors True: expected 0, 1 or 2"),
         ("reasoning", {"split": "test"}, "split 'test': expected one of train, validation"),
         ("memorize", {"persons": 0}, "persons 0: expected 1 to 64"),

@@ -116,31 +116,3 @@ def test_the_number_of_right_answers():
     assert int(correct) == 3
     assert int(answerer(given, (chosen + 1) % 6)[1]) == 0
     assert loss.ndim == 0
-
-
-@pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
-def test_drift_is_how_far_each_state_but_the_last_is_from_its_anchor(backbone):
-    """Against sums in float64, sample by sample; one of weight 0 is not in it."""
-    answerer = build(backbone)
-    given, answers = ids(3 * answerer.segment_tokens), torch.tensor([0, 3, 5])
-    state = torch.randn(answerer.initial(3).shape)
-    anchor, weight = torch.randn(state.shape), torch.tensor([0.5, 0.0, 2.0])
-    plain, _ = answerer(given, answers, state)
-    drifting, _ = answerer(given, answers, state, anchor, weight)
-    expected = 0.0
-    for row in range(3):
-        own, squares = state[row : row + 1], []
-        for segment in given[row : row + 1].split(answerer.segment_tokens, dim=1)[:-1]:
-            own = answerer.step(own, segment)[0].detach()
-            off = own[0].double() - anchor[row].double()
-            squares.append((off**2).mean() / (anchor[row].double() ** 2).mean())
-        expected += float(weight[row]) * float(sum(squares) / len(squares)) / 3
-    assert float(drifting.detach() - plain.detach()) == pytest.approx(expected, rel=1e-4)
-
-
-def test_one_segment_leaves_no_state_to_drift():
-    answerer = build()
-    given, answers = ids(answerer.segment_tokens), torch.tensor([0, 3, 5])
-    state = torch.randn(answerer.initial(3).shape)
-    plain, _ = answerer(given, answers, state)
-    assert torch.equal(answerer(given, answers, state, -state, torch.ones(3))[0], plain)

@@ -112,9 +112,6 @@ def test_captured_steps_are_the_eager_ones(tmp_path, precision, compiled):
         precision=precision,
         compile_step=compiled,
         replay_lost=True,
-        replay_earlier=True,
-        drift_weight=1.0,
-        push_share=0.3,
     )
     losses = {}
     for graph in (False, True):

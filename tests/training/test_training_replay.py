@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import write_background
 
-from rmtscale.errors import BadInput
 from rmtscale.experiments.memory_tasks import quick
 from rmtscale.training.memory_objective import MemoryObjective
-from rmtscale.training.replay import cut_out, earlier_segments, first_segments
+from rmtscale.training.replay import cut_out, first_segments
 from rmtscale.training.rolling import Roller
 
 CPU = torch.device("cpu")
@@ -34,19 +33,6 @@ def objective(background):
         return MemoryObjective(replace(settings, background=background, vocabulary_words=120))
 
     return make
-
-
-@pytest.fixture
-def lost_late(monkeypatch):
-    """The answers of every other row are lost in the last segment of a roll-in; an untrained model
-    would lose them at once."""
-
-    def right_answers(answerer, roller, states, question, answers):
-        right = torch.ones(states.shape[:2], dtype=torch.bool)
-        right[-1, ::2] = False
-        return right
-
-    monkeypatch.setattr("rmtscale.training.memory_objective.right_answers", right_answers)
 
 
 def rolled(made: MemoryObjective, count: int = 40):
@@ -73,26 +59,6 @@ def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(segments, ba
         assert found[row] == (lost[0] if lost else segments)
 
 
-@given(st.integers(1, 9), st.integers(1, 6), st.data())
-def test_an_earlier_segment_lies_between_the_facts_and_the_loss(kept, batch, data):
-    of = st.lists(st.integers(0, kept), min_size=batch, max_size=batch)
-    first, settled = data.draw(of), data.draw(of)
-    found = earlier_segments(torch.tensor(first), torch.tensor(settled), kept).tolist()
-    for row in range(batch):
-        if first[row] == kept or first[row] <= settled[row]:
-            assert found[row] == first[row]
-        else:
-            assert settled[row] <= found[row] <= first[row]
-
-
-def test_all_of_the_earlier_segments_are_begun_with():
-    torch.manual_seed(0)
-    found = earlier_segments(torch.full((4000,), 5), torch.full((4000,), 2), 9)
-    counts = torch.bincount(found, minlength=9).tolist()
-    assert sum(counts[2:6]) == 4000
-    assert min(counts[2:6]) > 850  # 1,000 each
-
-
 def test_the_last_segment_is_always_the_one_that_asks():
     ids = np.arange(2 * 7 * 10).reshape(2, 70)
     found = cut_out(ids, np.array([1, 4]), segments=3, segment_tokens=10)
@@ -114,7 +80,7 @@ def test_each_state_is_the_one_before_what_is_read(objective, task):
         assert learner.training
         assert ids.shape[1] == made.stages[-1].tokens
         learner.eval()
-        whole, _, read, _ = batch.inputs
+        whole, _, read = batch.inputs
         question = whole[:, -made.data.question_tokens :]
         for row in range(len(answers)):
             first, own = batch.constant, None
@@ -141,55 +107,20 @@ def test_each_state_is_the_one_before_what_is_read(objective, task):
     assert kept, "and guesses some, or has not read the fact"
 
 
-def test_what_begins_earlier_has_its_own_state_and_text(objective, lost_late):
-    """And what is not lost begins as before."""
-    plain, made = (objective("memorize", drift_weight=1.0, replay_earlier=x) for x in (False, True))
-    made.learner.load_state_dict(plain.learner.state_dict())
-    tokens = made.learner.segment_tokens
-    earlier = 0
-    for batch in rolled(made, 24):
-        lost_ids, *_ = plain.inputs(batch, CPU)
-        ids, _, state, _, weight = made.inputs(batch, CPU)
-        made.learner.eval()
-        whole, told = batch.inputs[0], batch.inputs[3]
-        for row in range(len(ids)):
-            text = ids[row, :-tokens]
-            begins = [
-                first
-                for first in range(batch.constant + 1)
-                if torch.equal(whole[row, first * tokens :][: len(text)], text)
-            ]
-            assert len(begins) == 1
-            if torch.equal(ids[row], lost_ids[row]):
-                continue
-            assert begins[0] >= int(told[row]) + 2
-            assert float(weight[row]) == 1.0
-            with torch.no_grad():
-                before = made.learner.read(whole[row : row + 1, : begins[0] * tokens])[1][0]
-            torch.testing.assert_close(state[row], before, rtol=1e-4, atol=1e-5)
-            earlier += 1
-    assert earlier
-
-
-def test_what_begins_earlier_is_pushed_as_well(objective, lost_late):
-    of = {"drift_weight": 1.0, "replay_earlier": True}
-    plain, pushed = (objective("memorize", push_share=share, **of) for share in (0.0, 0.5))
-    pushed.learner.load_state_dict(plain.learner.state_dict())
-    moved = lost = 0
-    for seed, batch in enumerate(rolled(plain, 24)):
-        found = []
-        for made in (plain, pushed):
-            torch.manual_seed(seed)
-            found.append(made.inputs(batch, CPU))
-        (ids, _, before, anchor, weight), (other_ids, _, after, same, _) = found
-        assert torch.equal(ids, other_ids)
-        assert torch.equal(anchor, same)
-        end = batch.inputs[0][:, -ids.shape[1] :]
-        for row in range(len(ids)):
-            assert torch.equal(before[row], after[row]) != bool(weight[row])
-            moved += bool(weight[row])
-            lost += bool(weight[row]) and not torch.equal(ids[row], end[row])
-    assert moved > lost > 0
+def test_without_a_replay_all_go_on_where_the_roll_in_ended(objective):
+    made = objective("reasoning", replay_lost=False)
+    learner, tokens = made.learner, made.learner.segment_tokens
+    batches = rolled(made, 12)
+    assert batches
+    for batch in batches:
+        ids, _, state = made.inputs(batch, CPU)
+        whole, end = batch.inputs[0], batch.constant * tokens
+        assert torch.equal(ids, whole[:, end:])
+        learner.eval()
+        with torch.no_grad():
+            before = learner.read(whole[:, :end])[1]
+        torch.testing.assert_close(state, before, rtol=1e-4, atol=1e-5)
+        learner.train()
 
 
 def test_nothing_is_lost_before_its_fact(objective):
@@ -202,71 +133,6 @@ def test_nothing_is_lost_before_its_fact(objective):
         ids, *_ = made.inputs(batch, CPU)
         end = batch.inputs[0][:, -ids.shape[1] :]
         assert torch.equal(ids[after], end[after])
-
-
-@pytest.mark.parametrize(("task", "replay"), [("memorize", True), ("reasoning", False)])
-def test_a_state_should_stay_where_it_was_a_segment_after_the_last_fact(objective, task, replay):
-    """Held against reading every sample by itself; what begins before that costs nothing."""
-    made = objective(task, drift_weight=2.0, replay_lost=replay)
-    learner, tokens = made.learner, made.learner.segment_tokens
-    costly = free = 0
-    for batch in rolled(made, 24):
-        _, _, state, anchor, weight = made.inputs(batch, CPU)
-        learner.eval()
-        whole, told = batch.inputs[0], batch.inputs[3]
-        for row in range(len(whole)):
-            settled = int(told[row]) + 2
-            with torch.no_grad():
-                passed = [learner.initial(1)] + [
-                    learner.read(whole[row : row + 1, : count * tokens])[1]
-                    for count in range(1, batch.constant + 1)
-                ]
-            begun = [torch.allclose(one[0], state[row], atol=1e-5) for one in passed]
-            later = begun.index(True) >= settled
-            assert float(weight[row]) == (2.0 if later else 0.0)
-            if later:
-                torch.testing.assert_close(anchor[row], passed[settled][0], rtol=1e-4, atol=1e-5)
-            costly += later
-            free += not later
-    assert costly
-    assert free
-
-
-def test_only_what_is_kept_is_pushed(objective):
-    """Away from the state it has; its anchor stays, and a lost one begins where it was lost."""
-    plain, pushed = (objective("memorize", drift_weight=1.0, push_share=one) for one in (0.0, 0.5))
-    pushed.learner.load_state_dict(plain.learner.state_dict())
-    moved = still = 0
-    for batch in rolled(plain, 24):
-        ids, _, before, anchor, weight = plain.inputs(batch, CPU)
-        other_ids, _, after, same, other_weight = pushed.inputs(batch, CPU)
-        assert torch.equal(anchor, same)
-        assert torch.equal(weight, other_weight)
-        assert torch.equal(ids, other_ids)
-        end = batch.inputs[0][:, -ids.shape[1] :]
-        for row in range(len(ids)):
-            kept = torch.equal(ids[row], end[row]) and bool(weight[row])
-            assert torch.equal(before[row], after[row]) != kept
-            moved += kept
-            still += not kept
-    assert moved
-    assert still
-
-
-def test_without_a_weight_nothing_is_held_fast(objective):
-    made = objective("memorize")
-    assert made.inputs(rolled(made)[0], CPU)[3:] == (None, None)
-
-
-@pytest.mark.parametrize("weight", [-1.0, float("nan")])
-def test_a_weight_is_0_or_more(weight):
-    with pytest.raises(BadInput, match=f"drift weight {weight!r}: expected 0 or more"):
-        replace(quick("memorize"), drift_weight=weight)
-
-
-def test_only_what_is_replayed_can_begin_earlier():
-    with pytest.raises(BadInput, match="replay earlier without replay lost"):
-        replace(quick("memorize"), replay_earlier=True)
 
 
 def test_states_are_those_of_a_roll(objective):
@@ -291,7 +157,6 @@ def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_p
         background=background,
         vocabulary_words=120,
         replay_lost=True,
-        replay_earlier=True,
         steps=40,
         log_every=4,
         validate_every=40,
@@ -300,8 +165,6 @@ def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_p
         stage_min_steps=4,
         stage_max_steps=4,
         validation_samples=8,
-        drift_weight=1.0,
-        push_share=0.3,
     )
 
     class Seen(loop.Silent):
