@@ -81,8 +81,8 @@ class MemoryObjective(Objective):
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids.shape[0])
+        states_RBME = roller.states(initial_BME, ids, rolled)
         if self.settings.replay_lost:
-            states_RBME = roller.states(initial_BME, ids, rolled)
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
             right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
             first_B = first_segments(right_RB, roller.on_device(read_B))
@@ -90,8 +90,7 @@ class MemoryObjective(Objective):
             # The one place where the host waits for the device: it has the text.
             first = first_B.cpu().numpy()
         else:
-            state_BME = roller.roll(initial_BME, ids, rolled)
-            first = np.full(len(ids), batch.constant)
+            state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
         return cut_BN, answers_B, state_BME
