@@ -203,8 +203,16 @@ class _Run:
         if finished and self.main and not (folder / LAST).exists():
             self.keeper.keep_last(self.facts, self.facts.progress.stage, None)
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        self._end()
         return Result(finished, self.facts.step, self.objective.measure, self.facts.best_score)
+
+    def _end(self) -> None:
+        # The wrapper goes before its process group. Whoever drops a gloo group last waits for its
+        # threads, which may wait for Python's lock; the group's own handle lets go of the lock
+        # meanwhile, the wrapper's does not (pytorch/pytorch#56297) and would hang now and then.
+        del self.model, self.gradients
+        self.accelerator.free_memory()
+        self.accelerator.end_training()
 
     def _resume(self) -> None:
         state = self.folder / STATE

@@ -14,6 +14,26 @@ from rmtscale.training.layout import BEST, METRICS
 from rmtscale.training.loop import train
 from rmtscale.training.metrics import read_metrics
 
+# A wrapper that outlives its process group hangs now and then: see ``_Run._end``.
+LAUNCHED = """
+import gc
+import torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+
+destroy = torch.distributed.destroy_process_group
+
+def destroyed(*given):
+    alive = sum(type(each) is DistributedDataParallel for each in gc.get_objects())
+    print(f"destroyed with {alive} wrappers")
+    destroy(*given)
+
+torch.distributed.destroy_process_group = destroyed
+
+from rmtscale.cli.main import main
+
+main()
+"""
+
 
 def test_two_processes(tmp_path):
     background = write_background(tmp_path / "text")
@@ -37,7 +57,9 @@ def test_two_processes(tmp_path):
         }.items()
     ]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = ["-m", "rmtscale", "train", "--background", str(background), "--segment-size", "32"]
+    script = tmp_path / "launched.py"
+    script.write_text(LAUNCHED)
+    command = [str(script), "train", "--background", str(background), "--segment-size", "32"]
     command += ["--backbone", "gpt-neox-tiny", "--memory-tokens", "2", "--segments", "2"]
     command += ["--roll-in", "4", "--steps", "8", "--batch-size", "8", "--learning-rate", "2e-3"]
     done = subprocess.run(
@@ -49,6 +71,7 @@ def test_two_processes(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("rmtscale evaluate") == 1
+    assert done.stdout.count("destroyed with 0 wrappers") == 2
     two = read_metrics(tmp_path / "two" / METRICS)
     # Going on with one process: what two wrote is an ordinary training, already finished.
     result = train(settings, tmp_path / "two", device="cpu")
