@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def watching() -> Iterator[Observer]:
         yield bar
 
 
-class _Watcher:
+class _Watcher(ABC):
     """How many steps there are, and where the training stands."""
 
     def __init__(self) -> None:
@@ -44,8 +45,9 @@ class _Watcher:
         if step:
             self._say(f"going on at step {format_tokens(step)} of {format_tokens(self.steps)}")
 
+    @abstractmethod
     def _say(self, text: str) -> None:
-        raise NotImplementedError
+        """Shows a line."""
 
     def words(self, interval: Interval) -> str:
         """An interval in one line."""

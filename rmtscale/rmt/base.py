@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ _INDEX = "model.safetensors.index.json"
 _WEIGHTS = "model.safetensors"
 
 
-class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
     """A backbone and a trainable initial memory."""
 
     config_class = RMTConfig
@@ -90,8 +91,9 @@ class RMTPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         return {**self.__dict__, "_steps": {}}
 
     @staticmethod
+    @abstractmethod
     def _segment_tokens_of(config: RMTConfig) -> int:
-        raise NotImplementedError
+        """Text tokens of a full segment; BadInput where memory leaves no room for any."""
 
     @property
     def segment_tokens(self) -> int:

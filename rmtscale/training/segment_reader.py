@@ -6,6 +6,7 @@ K positions that are read out of a segment.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,7 +16,7 @@ from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.recurrence import Piece
 
 
-class SegmentReader(nn.Module):
+class SegmentReader(nn.Module, ABC):
     """The step of one segment, compiled if asked.
 
     Args:
@@ -43,9 +44,9 @@ class SegmentReader(nn.Module):
         state_BME: Tensor = self.rmt.memory(self.rmt.get_input_embeddings().weight, batch)
         return state_BME
 
+    @abstractmethod
     def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """The state after a segment, and what is read out of it, (B, K, E)."""
-        raise NotImplementedError
 
     def step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """One segment: the state after it, and what is read out of it."""

@@ -6,6 +6,8 @@ one key; attention multiplies each pair twice (logits, reduction), 2 x head widt
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from rmtscale.costs.methods.method import (
     FP32_BYTES,
     Count,
@@ -115,9 +117,9 @@ class Attention(Method):
     keeps_scores = False
     """Whether probabilities wait for the backward pass; a fused kernel keeps none."""
 
+    @abstractmethod
     def pairs(self, model: ModelSpec, positions: Count) -> Count:
         """Pairs of one layer."""
-        raise NotImplementedError
 
     def cached_tokens(self, tokens: Count) -> Count:
         """Tokens whose keys and values the next one may still look at."""
