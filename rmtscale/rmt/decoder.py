@@ -22,42 +22,16 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from rmtscale.rmt.backbones import DECODERS, decoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
+from rmtscale.rmt.decoder_call import Call, check_call
 from rmtscale.rmt.generation import generate
 from rmtscale.rmt.graph import SegmentStep
-from rmtscale.rmt.loss import (
-    IGNORED,
-    SegmentLosses,
-    next_token_targets,
-    summed_cross_entropy,
-)
+from rmtscale.rmt.loss import SegmentLosses, summed_cross_entropy
 from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
 from rmtscale.rmt.outputs import RMTCausalLMOutput
-from rmtscale.rmt.recurrence import Piece, collect, cut_gradient, limit_to_last, pieces, recur
-from rmtscale.rmt.segmenting import Step, cut, plan, windows
-from rmtscale.rmt.validation import (
-    LABELS,
-    MASKS,
-    require_ids,
-    require_memory,
-    require_same_shape,
-    require_token_labels,
-    require_vocabulary,
-    text_spans,
-)
+from rmtscale.rmt.recurrence import Piece, collect, cut_gradient, join, pieces, recur
+from rmtscale.rmt.segmenting import cut
+from rmtscale.rmt.validation import require_ids, require_memory, require_vocabulary
 from rmtscale.units import require_one_of
-
-
-@dataclass(slots=True)
-class _Call:
-    """A checked call, planned on the host."""
-
-    input_ids_BN: Tensor
-    targets_BN: Tensor | None
-    steps: tuple[Step, ...]
-    windows: list[range]
-    state_BME: Tensor
-    keep: str
-    scored: Tensor | None
 
 
 @dataclass(slots=True)
@@ -135,8 +109,14 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: anything of another shape, dtype or range; before any work.
         """
-        call = self._check(
-            input_ids, attention_mask, labels, memory, keep_logits=keep_logits, loss_mask=loss_mask
+        call = check_call(
+            self,
+            input_ids,
+            attention_mask,
+            labels,
+            memory,
+            keep_logits=keep_logits,
+            loss_mask=loss_mask,
         )
         if self._collects(call):
             given = [p for p in self.parameters() if p.requires_grad]
@@ -153,7 +133,12 @@ class RMTForCausalLM(RMTPreTrainedModel):
             loss = None if call.scored is None else torch.stack(losses).sum() / call.scored  # type: ignore[assignment]
             state_BME = all_ran[-1].state_BME
             kept = [pair for window in all_ran for pair in window.kept]
-        output = RMTCausalLMOutput(loss=loss, logits=self._join(call, kept), memory=state_BME)
+        logits = None
+        if call.keep == "last":
+            logits = kept[-1][1]
+        elif call.keep == "all":
+            logits = join(kept, *call.input_ids_BN.shape)
+        output = RMTCausalLMOutput(loss=loss, logits=logits, memory=state_BME)
         return output.to_tuple() if return_dict is False else output
 
     @torch.no_grad()
@@ -271,7 +256,8 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: as ``forward``.
         """
-        call = self._check(
+        call = check_call(
+            self,
             input_ids,
             attention_mask,
             input_ids if labels is None else labels,
@@ -281,7 +267,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         )
         return self._losses(call, [])
 
-    def _losses(self, call: _Call, last: list[_Window]) -> Iterator[Tensor]:
+    def _losses(self, call: Call, last: list[_Window]) -> Iterator[Tensor]:
         """Losses window by window; ``last`` holds the newest window, without its graph's loss."""
         assert call.scored is not None, "labels were given"
         for window in self._run(call):
@@ -291,43 +277,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 yield loss / call.scored
                 del loss
 
-    def _check(
-        self,
-        input_ids: Tensor | None,
-        attention_mask: Tensor | None,
-        labels: Tensor | None,
-        memory: Tensor | None,
-        *,
-        keep_logits: str | None,
-        loss_mask: Tensor | None,
-    ) -> _Call:
-        config = self.config
-        keep = config.keep_logits if keep_logits is None else keep_logits
-        require_one_of("keep_logits", keep, KEPT_LOGITS)
-        ids_BN = require_ids(input_ids)
-        weight = self.embedding_VE
-        if memory is not None:
-            require_memory(memory, ids_BN.shape[0], config.memory_tokens, weight)
-        spans = text_spans(ids_BN, attention_mask)
-        steps = plan(spans.lengths, self.segment_tokens, config.alignment, spans.offsets)
-        targets_BN = scored = None
-        if loss_mask is not None:
-            require_same_shape("loss_mask", loss_mask, ids_BN, MASKS)
-        if labels is None:
-            require_vocabulary(ids_BN, self.vocabulary)
-        else:
-            require_same_shape("labels", labels, ids_BN, LABELS)
-            labels = labels.long()
-            targets_BN = next_token_targets(labels, spans.mask_BN, loss_mask)
-            if config.loss_on == "last":
-                targets_BN = limit_to_last(targets_BN, steps[-1])
-            require_token_labels(labels, targets_BN, ids_BN, self.vocabulary)
-            scored = (targets_BN != IGNORED).sum().clamp(min=1)
-        depth = config.bptt_segments if torch.is_grad_enabled() else None
-        state_BME = self.memory(weight, ids_BN.shape[0]) if memory is None else memory
-        return _Call(ids_BN, targets_BN, steps, windows(len(steps), depth), state_BME, keep, scored)
-
-    def _collects(self, call: _Call) -> bool:
+    def _collects(self, call: Call) -> bool:
         """Whether gradients are worked out window by window, inside ``forward``."""
         return (
             len(call.windows) > 1
@@ -337,7 +287,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             and not torch.compiler.is_compiling()
         )
 
-    def _run(self, call: _Call) -> Iterator[_Window]:
+    def _run(self, call: Call) -> Iterator[_Window]:
         inputs = pieces(call.steps, call.input_ids_BN, call.targets_BN)
         state_BME = call.state_BME
         # Where only the last segment matters, nothing can flow back from an earlier window.
@@ -353,7 +303,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             state_BME = result.state_BME
             yield result
 
-    def _window(self, call: _Call, inputs: Iterator[Piece], state_BME: Tensor) -> _Window:
+    def _window(self, call: Call, inputs: Iterator[Piece], state_BME: Tensor) -> _Window:
         recompute = bool(self.config.checkpoint_segments) and self.training
         losses = SegmentLosses(self.get_output_embeddings())
         scores = call.scored is not None
@@ -425,30 +375,3 @@ class RMTForCausalLM(RMTPreTrainedModel):
         text_RE = text_BLE.flatten(0, 1)
         logits_BLV: Tensor = self.get_output_embeddings()(text_RE).unflatten(0, text_BLE.shape[:2])
         return logits_BLV
-
-    def _join(self, call: _Call, kept: list[tuple[Piece, Tensor]]) -> Tensor | None:
-        """Kept logits in the columns of the input."""
-        if call.keep == "none":
-            return None
-        if call.keep == "last":
-            return kept[-1][1]
-        if all(piece.columns_BL is None for piece, _ in kept):
-            return torch.cat([logits_BLV for _, logits_BLV in kept], dim=1)
-        batch, columns = call.input_ids_BN.shape
-        joined_BNV = kept[0][1].new_zeros(batch, columns, kept[0][1].shape[-1])
-        all_B = torch.arange(batch, device=joined_BNV.device)
-        for piece, logits_BLV in kept:
-            tokens = logits_BLV.shape[1]
-            columns_BL = piece.columns_BL
-            if columns_BL is None:
-                joined_BNV[:, piece.start : piece.start + tokens] = logits_BLV
-                continue
-            rows_BL = (all_B if piece.rows_B is None else piece.rows_B)[:, None].expand_as(
-                columns_BL
-            )
-            if piece.lengths_B is None:
-                joined_BNV[rows_BL, columns_BL] = logits_BLV
-                continue
-            own_BL = torch.arange(tokens, device=rows_BL.device)[None] < piece.lengths_B[:, None]
-            joined_BNV[rows_BL[own_BL], columns_BL[own_BL]] = logits_BLV[own_BL]
-        return joined_BNV

@@ -84,6 +84,38 @@ def pieces(
         )
 
 
+def join(kept: Sequence[tuple[Piece, Tensor]], batch: int, columns: int) -> Tensor:
+    """What was worked out piece by piece, in the columns of the input: the inverse of ``pieces``.
+
+    Args:
+        kept: each piece, with its values, (rows, L, any).
+        batch: B.
+        columns: N.
+
+    Returns:
+        (B, N, any), zeros where there is no text.
+    """
+    first = kept[0][1]
+    plain = all(piece.columns_BL is None for piece, _ in kept)
+    if plain and sum(values.shape[1] for _, values in kept) == columns:
+        return torch.cat([values for _, values in kept], dim=1)
+    joined = first.new_zeros(batch, columns, first.shape[-1])
+    all_B = torch.arange(batch, device=first.device)
+    for piece, values in kept:
+        tokens = values.shape[1]
+        if piece.columns_BL is None:
+            joined[:, piece.start : piece.start + tokens] = values
+            continue
+        rows_B = all_B if piece.rows_B is None else piece.rows_B
+        rows_BL = rows_B[:, None].expand_as(piece.columns_BL)
+        if piece.lengths_B is None:
+            joined[rows_BL, piece.columns_BL] = values
+            continue
+        own_BL = torch.arange(tokens, device=first.device)[None] < piece.lengths_B[:, None]
+        joined[rows_BL[own_BL], piece.columns_BL[own_BL]] = values[own_BL]
+    return joined
+
+
 def limit_to_last(targets_BN: Tensor, step: Step) -> Tensor:
     """Targets of the last step's text only; the others are not scored."""
     starts_B1 = torch.tensor(step.starts, device=targets_BN.device)[:, None]

@@ -28,6 +28,7 @@ def cases(draw):
     columns = draw(st.integers(2, 14))
     lengths = draw(st.lists(st.integers(1, columns), min_size=1, max_size=3))
     lengths[draw(st.integers(0, len(lengths) - 1))] = columns
+    columns += draw(st.integers(0, 2))  # that no row has text in
     return {
         "memory": memory,
         "size": text + 2 * memory,

@@ -44,16 +44,16 @@ def test_without_memory_and_from_a_memory():
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_prompts_of_different_length_equal_one_by_one(left):
+@pytest.mark.parametrize(("lengths", "columns"), [([9, 2, 9, 5], 9), ([9, 2, 9, 5], 11), ([7], 9)])
+def test_padded_prompts_equal_one_by_one(lengths, columns, left):
     model = make()
-    lengths = [9, 2, 9, 5]
-    ids, mask = padded(lengths, 9, left)
+    ids, mask = padded(lengths, columns, left)
     made = model.generate(ids, mask, max_new_tokens=11, eos_token_id=None)
-    assert torch.equal(made[:, :9], ids)
-    for row in range(4):
+    assert torch.equal(made[:, :columns], ids)
+    for row in range(len(lengths)):
         text = ids[row][mask[row].bool()][None]
         alone = recomputed(model, text, 11)[0, text.shape[1] :]
-        assert torch.equal(made[row, 9:], alone), row
+        assert torch.equal(made[row, columns:], alone), row
 
 
 def test_it_stops_at_the_end_token_and_pads():
