@@ -7,9 +7,9 @@ from typing import Any
 
 from synthetic_records import environment
 
-from rmtscale.evaluation.wilson import wilson_interval
-from rmtscale.records.evaluation import EvaluationPoint, EvaluationRecord
 from rmtscale.records.measurement import Memory
+from rmtscale.study.evaluation.wilson import wilson_interval
+from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord
 
 MIB = 1024**2
 Accuracy = Callable[[int], float]

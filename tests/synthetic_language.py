@@ -14,9 +14,9 @@ from typing import Any
 
 from synthetic_records import environment
 
-from rmtscale.records.clusters import Part
-from rmtscale.records.language import LanguageModel, LanguagePoint, LanguageRecord
 from rmtscale.records.measurement import Memory
+from rmtscale.study.records.clusters import Part
+from rmtscale.study.records.language import LanguageModel, LanguagePoint, LanguageRecord
 
 MIB = 1024**2
 DOCUMENTS = 12

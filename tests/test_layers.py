@@ -20,16 +20,18 @@ LAYERS = {
     "specs": 1,
     "costs": 2,
     "records": 2,
-    "tasks": 2,
+    "__init__": 2.5,
     "rmt": 3,
     "report": 3,
     "profiler": 4,
-    "training": 4,
-    "evaluation": 5,
-    "experiments": 6,
-    "cli": 7,
-    "__init__": 2.5,
-    "__main__": 8,
+    "study": 5,
+    "study.tasks": 6,
+    "study.records": 6,
+    "study.training": 7,
+    "study.evaluation": 8,
+    "study.figures": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 HEAVY = {"torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers"}
 SLOW = {"numpy", "pandas", "matplotlib", "jinja2"}
@@ -58,8 +60,10 @@ def imports(tree: ast.AST) -> set[str]:
 
 
 def part(name: str) -> str:
-    """``rmtscale.costs.flops`` belongs to ``costs``."""
+    """``rmtscale.costs.flops`` belongs to ``costs``, ``rmtscale.study.tasks.noise`` to its room."""
     pieces = name.split(".")
+    if pieces[1:2] == ["study"]:
+        return ".".join(pieces[1:3])
     return pieces[1] if len(pieces) > 1 else "__init__"
 
 
@@ -109,6 +113,16 @@ def test_imports_point_down() -> None:
     assert violations(modules()) == []
 
 
+def test_only_the_command_line_enters_the_study() -> None:
+    visitors = {
+        part(name)
+        for name, tree in modules().items()
+        for target in imports(tree)
+        if part(target).startswith("study") and not part(name).startswith("study")
+    }
+    assert visitors == {"cli"}
+
+
 def test_no_cycles() -> None:
     assert cycles(modules()) == []
 
@@ -137,25 +151,26 @@ def loaded_after(statement: str) -> set[str]:
 LIGHT = [
     "import rmtscale",
     "from rmtscale.cli.main import build_app; build_app()",
-    "import rmtscale.experiments.figure_2",
-    "import rmtscale.report.figures.figure_2",
-    "import rmtscale.experiments.figure_10",
-    "import rmtscale.experiments.field, rmtscale.costs.generation",
+    "import rmtscale.study.figures.figure_2.claims",
+    "import rmtscale.study.figures.figure_2.drawing",
+    "import rmtscale.study.figures.figure_10.claims",
+    "import rmtscale.study.figures.field.claims, rmtscale.costs.generation",
     "import rmtscale.report.page, rmtscale.report.document",
     "import rmtscale.records.store",
     "import rmtscale.profiler.sweep, rmtscale.profiler.definition",
-    "import rmtscale.records.evaluation, rmtscale.experiments.memory_tasks",
-    "import rmtscale.report.figures.figure_4, rmtscale.report.figures.figure_5",
-    "import rmtscale.report.figures.figure_6, rmtscale.report.figures.figure_11",
-    "import rmtscale.experiments.figure_4, rmtscale.experiments.figure_5",
-    "import rmtscale.experiments.figure_11, rmtscale.records.language",
-    "import rmtscale.experiments.figure_7, rmtscale.experiments.figure_8",
-    "import rmtscale.experiments.figure_9, rmtscale.experiments.figure_12",
-    "import rmtscale.experiments.table_1",
+    "import rmtscale.study.records.evaluation, rmtscale.study.figures.memory_tasks.recipes",
+    "import rmtscale.study.figures.figure_4.drawing, rmtscale.study.figures.figure_5.drawing",
+    "import rmtscale.study.figures.figure_6.drawing, rmtscale.study.figures.figure_11.drawing",
+    "import rmtscale.study.figures.figure_4.claims, rmtscale.study.figures.figure_5.claims",
+    "import rmtscale.study.figures.figure_11.claims, rmtscale.study.records.language",
+    "import rmtscale.study.figures.figure_7.claims, rmtscale.study.figures.figure_8.claims",
+    "import rmtscale.study.figures.figure_9.claims, rmtscale.study.figures.figure_12.claims",
+    "import rmtscale.study.figures.table_1.claims",
 ]
 TASKS = (
-    "import rmtscale.tasks.batches, rmtscale.tasks.catalog, rmtscale.tasks.background, "
-    "rmtscale.tasks.tokenizer, rmtscale.tasks.blocks, rmtscale.tasks.lemma_proof"
+    "import rmtscale.study.tasks.batches, rmtscale.study.tasks.catalog, "
+    "rmtscale.study.tasks.background, rmtscale.study.tasks.tokenizer, "
+    "rmtscale.study.tasks.blocks, rmtscale.study.tasks.lemma_proof"
 )
 
 
@@ -181,7 +196,8 @@ def test_layers_that_predict_and_report_never_name_torch() -> None:
         "specs",
         "costs",
         "records",
-        "tasks",
+        "study.tasks",
+        "study.records",
         "report",
     }
     named = {
@@ -194,6 +210,6 @@ def test_layers_that_predict_and_report_never_name_torch() -> None:
     # tokenizers brings no torch, and is loaded only where there is a tokenizer to work with.
     assert {line for line in named if "tokenizers" not in line} == set()
     assert {line.split(":")[0] for line in named} == {
-        "rmtscale.tasks.tokenizer",
-        "rmtscale.tasks.tokenizer_files",
+        "rmtscale.study.tasks.tokenizer",
+        "rmtscale.study.tasks.tokenizer_files",
     }

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from rmtscale.training.checkpoint import Trained
-from rmtscale.training.language_backbone import build_text_rmt
-from rmtscale.training.language_checkpoint import (
+from rmtscale.study.training.language.backbone import build_text_rmt
+from rmtscale.study.training.language.checkpoint import (
     LanguageCheckpoint,
     export_language_checkpoint,
     load_language_checkpoint,
 )
-from rmtscale.training.language_data import LanguageData
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.predictor import Predictor
+from rmtscale.study.training.language.data import LanguageData
+from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.memory_tasks.checkpoint import Trained
 
 TRAINED = Trained(
     step=7,

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.study.training.language.settings import LanguageSettings
 
 WORDS = 40
 

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.study.training.language.settings import LanguageSettings
 
 
 def write_theorems(path: Path, files: int = 4, each: int = 12) -> Path:

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.settings import TrainingSettings
 
 WORDS = 60
 

@@ -61,12 +61,12 @@ def command(
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     chosen = select_methods(methods, spec, recurrence)
     if out is not None:
-        from rmtscale.experiments.field import file_names
+        from rmtscale.study.figures.field.claims import file_names
 
         require_writable([out / name for name in file_names(["field"])], force=force)
     comparison = compare_methods(spec, chosen, lengths, dtype)
     if out is not None:
-        from rmtscale.experiments.field import write_comparisons
+        from rmtscale.study.figures.field.claims import write_comparisons
 
         command_line = f"rmtscale compare --model {spec.name} --methods {methods}"
         command_line += f" --tokens {tokens}" if tokens else ""

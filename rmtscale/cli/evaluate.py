@@ -13,12 +13,12 @@ from rmtscale.cli.output import require_format
 from rmtscale.cli.train import require_libraries
 from rmtscale.cli.train_settings import read_options
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.records.evaluation import EvaluationStore
-from rmtscale.records.language import LanguageStore
+from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.records.language import LanguageStore
 from rmtscale.units import parse_size, parse_sizes
 
 if TYPE_CHECKING:
-    from rmtscale.training.settings import LoopSettings
+    from rmtscale.study.training.settings import LoopSettings
 
 
 def command(
@@ -112,8 +112,8 @@ def command(
     """
     require_format(output_format)
     require_libraries("evaluate")
-    from rmtscale.training.device import find_device
-    from rmtscale.training.language_settings import LANGUAGE_TASKS
+    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.language.settings import LANGUAGE_TASKS
 
     lengths = tuple(parse_sizes(segments, "segments"))
     found = task_of(checkpoint)
@@ -130,8 +130,8 @@ def command(
     if found in LANGUAGE_TASKS:
         refuse(memory_only, "a memory task", found)
         from rmtscale.cli.evaluate_language import evaluate_text
-        from rmtscale.evaluation.language import LanguageEvaluation
-        from rmtscale.training.language_checkpoint import load_language_checkpoint
+        from rmtscale.study.evaluation.language import LanguageEvaluation
+        from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
         model = load_language_checkpoint(checkpoint, task)
         where = find_device(device)
@@ -148,8 +148,8 @@ def command(
         return
     refuse({"text": text, "history": history, "cache": cache}, "a language task", found)
     from rmtscale.cli.evaluate_memory import default_background, evaluate_memory
-    from rmtscale.evaluation.evaluate import EvaluationSettings
-    from rmtscale.training.checkpoint import load_checkpoint
+    from rmtscale.study.evaluation.evaluate import EvaluationSettings
+    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint, task)
     where = find_device(device)
@@ -174,9 +174,9 @@ def task_of(checkpoint: Path) -> str:
     Raises:
         BadInput: not a checkpoint, or of no task there is.
     """
-    from rmtscale.tasks.catalog import TASKS
-    from rmtscale.training.checkpoint import read_meaning
-    from rmtscale.training.language_settings import LANGUAGE_TASKS
+    from rmtscale.study.tasks.catalog import TASKS
+    from rmtscale.study.training.language.settings import LANGUAGE_TASKS
+    from rmtscale.study.training.memory_tasks.checkpoint import read_meaning
 
     task = read_meaning(checkpoint).get("task")
     known = (*TASKS, *LANGUAGE_TASKS)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.output import Row, write_rows, write_table, write_text
 from rmtscale.errors import BadInput
-from rmtscale.records.clusters import Interval, Part, mean_interval
-from rmtscale.records.language import ALL, LanguageRecord, LanguageStore
+from rmtscale.study.records.clusters import Interval, Part, mean_interval
+from rmtscale.study.records.language import ALL, LanguageRecord, LanguageStore
 from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,
@@ -21,8 +21,8 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.evaluation.language import LanguageEvaluation
-    from rmtscale.training.language_checkpoint import LanguageCheckpoint
+    from rmtscale.study.evaluation.language import LanguageEvaluation
+    from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 
 
 def evaluate_text(
@@ -34,7 +34,7 @@ def evaluate_text(
     output_format: str,
 ) -> None:
     """Evaluates, says each length on standard error as it is done, and prints all of them."""
-    from rmtscale.evaluation.language import evaluate_language
+    from rmtscale.study.evaluation.language import evaluate_language
 
     if asked.text is None:
         _require_here(loaded)
@@ -59,7 +59,7 @@ def _require_here(checkpoint: LanguageCheckpoint) -> None:
 
 def default_cache(checkpoint: Path) -> Path:
     """The training's own packed text where there is one, else a folder in the checkpoint."""
-    from rmtscale.training.layout import CACHE
+    from rmtscale.study.training.layout import CACHE
 
     near = [checkpoint.parent / CACHE, checkpoint.parent.parent / CACHE]
     return next((folder for folder in near if folder.is_dir()), checkpoint / CACHE)

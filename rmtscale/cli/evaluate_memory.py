@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.output import write_line, write_rows, write_table, write_text
-from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
     format_accuracy,
     format_bytes,
@@ -19,11 +19,11 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.evaluation.evaluate import EvaluationSettings
-    from rmtscale.evaluation.probe import Probe, Share
-    from rmtscale.tasks.batches import Batches
-    from rmtscale.training.checkpoint import Checkpoint
-    from rmtscale.training.reading import Reader
+    from rmtscale.study.evaluation.evaluate import EvaluationSettings
+    from rmtscale.study.evaluation.probe import Probe, Share
+    from rmtscale.study.tasks.batches import Batches
+    from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
+    from rmtscale.study.training.memory_tasks.reading import Reader
 
 
 def evaluate_memory(
@@ -37,7 +37,7 @@ def evaluate_memory(
     twins: bool,
 ) -> None:
     """Evaluates, says each length on standard error as it is done, and prints all of them."""
-    from rmtscale.evaluation.evaluate import evaluate
+    from rmtscale.study.evaluation.evaluate import evaluate
 
     records = evaluate(loaded, settings, store, device=device, observe=say)
     if output_format != "table":
@@ -124,8 +124,8 @@ def _open(
     **options: object,
 ) -> tuple[Reader, Batches]:
     """What reads, and what is read at one length."""
-    from rmtscale.evaluation.evaluate import data_of
-    from rmtscale.training.reading import Reader
+    from rmtscale.study.evaluation.evaluate import data_of
+    from rmtscale.study.training.memory_tasks.reading import Reader
 
     reader = Reader(checkpoint.answerer, device, settings.precision)
     asked = settings.task_options
@@ -146,8 +146,8 @@ def _open(
 def _write_probe(
     checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
 ) -> None:
-    from rmtscale.evaluation.probe import probe
     from rmtscale.records.mapping import to_mapping
+    from rmtscale.study.evaluation.probe import probe
 
     samples = settings.samples_at(segments)
     size = min(settings.batch_size, samples)
@@ -168,8 +168,8 @@ def _write_probe(
 def _write_twins(
     checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
 ) -> None:
-    from rmtscale.evaluation.twins import compare_twins
     from rmtscale.records.mapping import to_mapping
+    from rmtscale.study.evaluation.twins import compare_twins
 
     stories = max(settings.samples_at(segments) // 2, 2)
     size = 2 * min(max(settings.batch_size // 2, 2), stories)

@@ -11,7 +11,7 @@ from rmtscale.errors import BadInput
 from rmtscale.units import require_positive
 
 if TYPE_CHECKING:
-    from rmtscale.experiments.training_runs import How
+    from rmtscale.study.figures.training_runs import How
 
 
 def how_to_train(
@@ -30,7 +30,7 @@ def how_to_train(
     require_libraries("reproduce")
     require_positive("jobs", jobs)
     from rmtscale.cli.training_progress import PlainLines
-    from rmtscale.experiments.training_runs import How
+    from rmtscale.study.figures.training_runs import How
 
     def say(text: str) -> None:
         sys.stderr.write(f"{text}\n")

@@ -14,18 +14,18 @@ from rmtscale.errors import BadInput, CheckFailed, quoted_list
 from rmtscale.units import require_one_of
 
 EXPERIMENTS = {
-    "figure-2": "rmtscale.experiments.figure_2",
-    "figure-4": "rmtscale.experiments.figure_4",
-    "figure-5": "rmtscale.experiments.figure_5",
-    "figure-6": "rmtscale.experiments.figure_6",
-    "figure-7": "rmtscale.experiments.figure_7",
-    "figure-8": "rmtscale.experiments.figure_8",
-    "figure-9": "rmtscale.experiments.figure_9",
-    "figure-10": "rmtscale.experiments.figure_10",
-    "figure-11": "rmtscale.experiments.figure_11",
-    "figure-12": "rmtscale.experiments.figure_12",
-    "table-1": "rmtscale.experiments.table_1",
-    "field": "rmtscale.experiments.field",
+    "figure-2": "rmtscale.study.figures.figure_2.claims",
+    "figure-4": "rmtscale.study.figures.figure_4.claims",
+    "figure-5": "rmtscale.study.figures.figure_5.claims",
+    "figure-6": "rmtscale.study.figures.figure_6.claims",
+    "figure-7": "rmtscale.study.figures.figure_7.claims",
+    "figure-8": "rmtscale.study.figures.figure_8.claims",
+    "figure-9": "rmtscale.study.figures.figure_9.claims",
+    "figure-10": "rmtscale.study.figures.figure_10.claims",
+    "figure-11": "rmtscale.study.figures.figure_11.claims",
+    "figure-12": "rmtscale.study.figures.figure_12.claims",
+    "table-1": "rmtscale.study.figures.table_1.claims",
+    "field": "rmtscale.study.figures.field.claims",
 }
 LANGUAGE = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
 TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11", *LANGUAGE)
@@ -145,9 +145,9 @@ def command(
 
 def _skipped(experiment: str, records: Path) -> list[str]:
     """What is left out of a file of records, in words."""
-    from rmtscale.records.evaluation import EvaluationStore
-    from rmtscale.records.language import LanguageStore
     from rmtscale.records.store import RecordStore
+    from rmtscale.study.records.evaluation import EvaluationStore
+    from rmtscale.study.records.language import LanguageStore
 
     if experiment in LANGUAGE:
         return LanguageStore(records).warnings()

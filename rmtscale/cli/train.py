@@ -25,8 +25,8 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.training.loop import Result
-    from rmtscale.training.settings import LoopSettings
+    from rmtscale.study.training.loop import Result
+    from rmtscale.study.training.settings import LoopSettings
 
 NEEDED = ("torch", "transformers", "accelerate", "safetensors")
 
@@ -165,7 +165,7 @@ def command(
     """
     require_format(output_format)
     require_libraries("train")
-    from rmtscale.training.language_settings import LANGUAGE_TASKS
+    from rmtscale.study.training.language.settings import LANGUAGE_TASKS
 
     given = {
         "task": task,
@@ -200,7 +200,7 @@ def command(
     if force:
         forget(out)
     if finish_within is not None:
-        from rmtscale.training.pace import steps_within
+        from rmtscale.study.training.pace import steps_within
 
         settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
     result = run_training(
@@ -233,7 +233,7 @@ def run_training(
 ) -> Result:
     """``train``, watched; an interrupt says how to go on."""
     from rmtscale.cli.training_progress import watching
-    from rmtscale.training.loop import train
+    from rmtscale.study.training.loop import train
 
     try:
         with watching() as observer:
@@ -253,7 +253,7 @@ def run_training(
 
 def forget(folder: Path) -> None:
     """Removes a training, and nothing else, from a folder."""
-    from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+    from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 
     if "RANK" in os.environ:
         raise BadInput(f"--force under torchrun: expected a new --out, not {str(folder)!r}")
@@ -273,8 +273,8 @@ def _roll_in(text: str) -> list[int]:
 
 
 def _write_result(settings: LoopSettings, out: Path, result: Result, output_format: str) -> None:
-    from rmtscale.training.layout import BEST, METRICS
-    from rmtscale.training.metrics import read_metrics
+    from rmtscale.study.training.layout import BEST, METRICS
+    from rmtscale.study.training.metrics import read_metrics
 
     seen = read_metrics(out / METRICS)
     seconds = sum(one.seconds for one in seen)

@@ -11,7 +11,7 @@ from rmtscale.errors import BadInput
 from rmtscale.units import require_one_of
 
 if TYPE_CHECKING:
-    from rmtscale.training.settings import LoopSettings
+    from rmtscale.study.training.settings import LoopSettings
 
 
 def training_settings(
@@ -29,8 +29,8 @@ def training_settings(
         BadInput: no such recipe or setting, or one the task does not have.
     """
     from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
-    from rmtscale.training.layout import SETTINGS
-    from rmtscale.training.settings_file import read_settings
+    from rmtscale.study.training.layout import SETTINGS
+    from rmtscale.study.training.settings_file import read_settings
 
     goes_on = recipe is None and "task" not in given and not anew
     if goes_on and (folder / SETTINGS).is_file():
@@ -57,10 +57,10 @@ def training_settings(
 
 def _start(recipe: str | None, task: str | None) -> LoopSettings:
     """A recipe, or the defaults of the kind of task asked for."""
-    from rmtscale.experiments.recipes import recipes
-    from rmtscale.tasks.catalog import TASKS
-    from rmtscale.training.language_settings import LANGUAGE_TASKS, LanguageSettings
-    from rmtscale.training.settings import TrainingSettings
+    from rmtscale.study.figures.recipes import recipes
+    from rmtscale.study.tasks.catalog import TASKS
+    from rmtscale.study.training.language.settings import LANGUAGE_TASKS, LanguageSettings
+    from rmtscale.study.training.settings import TrainingSettings
 
     if task is not None:
         require_one_of("task", task, [*TASKS, *LANGUAGE_TASKS])

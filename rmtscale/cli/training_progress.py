@@ -18,10 +18,10 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.training.curriculum import Stage
-    from rmtscale.training.loop import Observer
-    from rmtscale.training.metrics import Interval
-    from rmtscale.training.settings import LoopSettings
+    from rmtscale.study.training.loop import Observer
+    from rmtscale.study.training.memory_tasks.curriculum import Stage
+    from rmtscale.study.training.metrics import Interval
+    from rmtscale.study.training.settings import LoopSettings
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.batches import Batches
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 BATCH, SEGMENTS, SEGMENT_TOKENS = 64, 7, 500
 TOKENS_PER_SECOND = 5_000_000

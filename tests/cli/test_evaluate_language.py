@@ -14,8 +14,8 @@ from tiny_checkpoint import make_checkpoint
 from tiny_text import tiny_text_settings, write_text
 from tiny_theorems import tiny_theorem_settings, write_theorems
 
-from rmtscale.records.clusters import mean_interval
-from rmtscale.records.language import LanguageStore
+from rmtscale.study.records.clusters import mean_interval
+from rmtscale.study.records.language import LanguageStore
 
 GIVEN = "--samples 20 --batch-size 8 --device cpu".split()
 

@@ -13,13 +13,14 @@ from tiny_text import tiny_text_settings, write_text
 from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import CheckFailed
-from rmtscale.experiments import language_runs, side_by_side, training_runs
-from rmtscale.experiments.language_tasks import LanguagePlan
-from rmtscale.experiments.memory_tasks import Plan
-from rmtscale.experiments.side_by_side import Job, count_gpus, run_jobs
-from rmtscale.records.evaluation import EvaluationStore
-from rmtscale.training.layout import CACHE
-from rmtscale.training.loop import train
+from rmtscale.study.figures import side_by_side, training_runs
+from rmtscale.study.figures.language import runs as language_runs
+from rmtscale.study.figures.language.recipes import LanguagePlan
+from rmtscale.study.figures.memory_tasks.recipes import Plan
+from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
+from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.training.layout import CACHE
+from rmtscale.study.training.loop import train
 
 SAY = """
 import json, os, sys, time

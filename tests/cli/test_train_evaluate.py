@@ -10,9 +10,9 @@ import pytest
 from tiny_training import write_background
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.experiments import training_runs
-from rmtscale.experiments.memory_tasks import plan
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.figures import training_runs
+from rmtscale.study.figures.memory_tasks.recipes import plan
+from rmtscale.study.training.settings import TrainingSettings
 
 TINY = """
 --backbone gpt-neox-tiny --segment-size 32 --memory-tokens 2 --segments 2 --roll-in 4 --steps 16
@@ -99,7 +99,7 @@ def test_the_end_is_moved_to_the_time_there_is(rmtscale, background, tmp_path):
 
 
 def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
-    from rmtscale.evaluation import evaluate
+    from rmtscale.study.evaluation import evaluate
 
     seen = []
 

@@ -13,11 +13,11 @@ from rmtscale.costs.methods.armt import Armt
 from rmtscale.costs.methods.catalog import METHODS, methods_for
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.errors import BadInput
-from rmtscale.experiments import field
 from rmtscale.report.field import facts_table, verdict
 from rmtscale.report.figures.field import draw_field
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.study.figures.field import claims as field
 
 OPT, BERT = PRESETS["opt-1.3b"], PRESETS["bert-large-cased"]
 

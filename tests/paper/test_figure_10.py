@@ -10,11 +10,11 @@ import pytest
 from synthetic_records import LENGTHS, figure_10, inference, point, record
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments import figure_10 as experiment
 from rmtscale.records.measurement import Memory
 from rmtscale.records.record import Record
 from rmtscale.report.claims import Claim
 from rmtscale.report.series import group_records
+from rmtscale.study.figures.figure_10 import claims as experiment
 
 
 def claims(records: Sequence[Record]) -> dict[str, Claim]:

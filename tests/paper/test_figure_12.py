@@ -6,9 +6,9 @@ import pytest
 from synthetic_language import curve, shifted, study
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments import figure_12 as experiment
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
+from rmtscale.study.figures.figure_12 import claims as experiment
+from rmtscale.study.records.language import LanguageRecord
 
 ONE = "read 1 segment: mixing is better"
 MANY = "read many more than trained on: mixing is no worse"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.experiments import figure_2
 from rmtscale.report.claims import within
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from rmtscale.study.figures.figure_2 import claims as figure_2
 
 REPORT = Path(__file__).parents[2] / "reports" / "figure-2"
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from synthetic_evaluations import curve
 
-from rmtscale.experiments import figure_4 as experiment
-from rmtscale.experiments.memory_tasks import GENERALIZATION_SEGMENTS, TASKS
-from rmtscale.records.evaluation import EvaluationRecord
 from rmtscale.report.claims import Claim
+from rmtscale.study.figures.figure_4 import claims as experiment
+from rmtscale.study.figures.memory_tasks.recipes import GENERALIZATION_SEGMENTS, TASKS
+from rmtscale.study.records.evaluation import EvaluationRecord
 
 
 def records(**worse: float) -> list[EvaluationRecord]:

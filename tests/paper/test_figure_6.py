@@ -10,16 +10,16 @@ import torch
 from tiny_training import write_background
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.attention import AttentionMap
-from rmtscale.experiments import figure_6 as experiment
-from rmtscale.experiments.memory_tasks import recipes
-from rmtscale.report.figures.figure_6 import Heatmap, condensed
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.backbone import build_rmt
-from rmtscale.training.checkpoint import Trained, export_checkpoint
-from rmtscale.training.data import TaskData, class_ids
-from rmtscale.training.layout import LAST
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.attention import AttentionMap
+from rmtscale.study.figures.figure_6 import claims as experiment
+from rmtscale.study.figures.figure_6.drawing import Heatmap, condensed
+from rmtscale.study.figures.memory_tasks.recipes import recipes
+from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.layout import LAST
+from rmtscale.study.training.memory_tasks.checkpoint import Trained, export_checkpoint
+from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.memory_tasks.reading import Reader
 
 RECIPE = "quick-reasoning-0"
 

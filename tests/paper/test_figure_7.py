@@ -11,13 +11,13 @@ import pytest
 from synthetic_language import baseline, curve, shifted, study
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments import figure_7 as experiment
-from rmtscale.experiments.language_figures import counterpart, published
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
-from rmtscale.report.figures.figure_7 import draw
-from rmtscale.report.figures.language import Published
-from rmtscale.report.language import input_sizes
+from rmtscale.study.figures.figure_7 import claims as experiment
+from rmtscale.study.figures.figure_7.drawing import draw
+from rmtscale.study.figures.language.groups import input_sizes
+from rmtscale.study.figures.language.lines import Published
+from rmtscale.study.figures.language.page import counterpart, published
+from rmtscale.study.records.language import LanguageRecord
 
 FIRST = "input 128: with one extra segment below no memory"
 MOST = "input 128: the first extra segment brings at least half of what reading brings"
@@ -183,7 +183,7 @@ def test_what_is_missing_is_trained_and_evaluated(rmtscale, tmp_path, monkeypatc
         return study((128,), trained=(7,), counts=(1, 2, 7, 28, 32))
 
     runs = SimpleNamespace(collect_language=collect_language)
-    monkeypatch.setitem(sys.modules, "rmtscale.experiments.language_runs", runs)
+    monkeypatch.setitem(sys.modules, "rmtscale.study.figures.language.runs", runs)
     out = tmp_path / "out"
     given = ["--quick", "--seeds", "0,1", "--jobs", "2", "--runs", str(tmp_path / "runs")]
     done = rmtscale("reproduce", "figure-7", *given, "--out", str(out))

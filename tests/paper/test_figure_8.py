@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from synthetic_language import baseline, language, shifted, study
 
-from rmtscale.experiments import figure_8 as experiment
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
-from rmtscale.report.figures.figure_8 import readers
-from rmtscale.report.language import input_sizes
+from rmtscale.study.figures.figure_8 import claims as experiment
+from rmtscale.study.figures.figure_8.drawing import readers
+from rmtscale.study.figures.language.groups import input_sizes
+from rmtscale.study.records.language import LanguageRecord
 
 FIRST = "input 128: without memory the first eighth of the block costs more"
 CLOSES = "input 128: without memory the gap at the last eighth is smaller than at the first"

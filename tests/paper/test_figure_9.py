@@ -8,11 +8,11 @@ import pytest
 from synthetic_language import one_pass, proof, proofs, shifted
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments import figure_9 as experiment
-from rmtscale.records.clusters import Part, paired_difference
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
-from rmtscale.report.figures.figure_9 import provers, worth
+from rmtscale.study.figures.figure_9 import claims as experiment
+from rmtscale.study.figures.figure_9.drawing import provers, worth
+from rmtscale.study.records.clusters import Part, paired_difference
+from rmtscale.study.records.language import LanguageRecord
 
 ALL, LAST = (
     {many: f"{words}, trained on {many}: memory is lower than none" for many in (2, 4, 6)}

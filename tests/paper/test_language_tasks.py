@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments.language_tasks import SEEDS, plan, recipes
+from rmtscale.study.figures.language.recipes import SEEDS, plan, recipes
 
 TEXTS = {"latex": "L", "lean": "D", "prose": "P"}
 FIGURES = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")

@@ -8,11 +8,16 @@ import pytest
 from synthetic_language import baseline, language, shifted
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments import table_1 as experiment
-from rmtscale.records.clusters import mean_interval
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report.claims import Claim
-from rmtscale.report.table_1 import adaptation_rows, adaptation_table, adaptations, bits_interval
+from rmtscale.study.figures.table_1 import claims as experiment
+from rmtscale.study.figures.table_1.table import (
+    adaptation_rows,
+    adaptation_table,
+    adaptations,
+    bits_interval,
+)
+from rmtscale.study.records.clusters import mean_interval
+from rmtscale.study.records.language import LanguageRecord
 
 METHODS = {
     "lora": ("LoRA", 0.2),

@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments import language_runs
-from rmtscale.experiments.language_figures import LEMMA_PROOF, running
-from rmtscale.experiments.language_tasks import recipes
-from rmtscale.experiments.training_runs import How
-from rmtscale.experiments.training_tables import training_tables
-from rmtscale.training import metrics
-from rmtscale.training.metrics import Interval
+from rmtscale.study.figures.language import runs as language_runs
+from rmtscale.study.figures.language.page import LEMMA_PROOF, running
+from rmtscale.study.figures.language.recipes import recipes
+from rmtscale.study.figures.training_runs import How
+from rmtscale.study.figures.training_tables import training_tables
+from rmtscale.study.training import metrics
+from rmtscale.study.training.metrics import Interval
 from tests.synthetic_language import language, proof
 
 NAME = "lean-rmt-6-0"

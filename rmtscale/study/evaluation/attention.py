@@ -19,8 +19,8 @@ from torch import Tensor
 from rmtscale.errors import BadInput
 from rmtscale.rmt.memory import decoder_layout, encoder_layout
 from rmtscale.rmt.segmenting import cut
-from rmtscale.tasks.vocabulary import TextCoder
-from rmtscale.training.reading import Reader
+from rmtscale.study.tasks.vocabulary import TextCoder
+from rmtscale.study.training.memory_tasks.reading import Reader
 
 
 @dataclass(frozen=True, slots=True)

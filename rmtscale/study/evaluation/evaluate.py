@@ -15,17 +15,17 @@ from typing import Any
 import torch
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.measuring import open_meter
-from rmtscale.evaluation.naming import digest, source_name
-from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.profiler.nvml import Gpu
-from rmtscale.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
-from rmtscale.tasks.batches import Batches
-from rmtscale.training.checkpoint import Checkpoint
-from rmtscale.training.data import TaskData
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.measuring import open_meter
+from rmtscale.study.evaluation.naming import digest, source_name
+from rmtscale.study.evaluation.wilson import wilson_interval
+from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
+from rmtscale.study.training.memory_tasks.data import TaskData
+from rmtscale.study.training.memory_tasks.reading import Reader
 from rmtscale.units import require_positive
 
 LONG_SEGMENTS = 256

@@ -16,15 +16,17 @@ import numpy as np
 import torch
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.evaluation.measuring import open_meter
-from rmtscale.evaluation.naming import digest, source_name
-from rmtscale.evaluation.predicting import TextReader
-from rmtscale.evaluation.scores import ClusterSums, Losses, PositionSums
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.profiler.nvml import Gpu
-from rmtscale.records.clusters import Part
-from rmtscale.records.language import (
+from rmtscale.records.measurement import Memory
+from rmtscale.rmt.loss import IGNORED
+from rmtscale.study.evaluation.measuring import open_meter
+from rmtscale.study.evaluation.naming import digest, source_name
+from rmtscale.study.evaluation.predicting import TextReader
+from rmtscale.study.evaluation.scores import ClusterSums, Losses, PositionSums
+from rmtscale.study.records.clusters import Part
+from rmtscale.study.records.language import (
     ALL,
     LAST_SEGMENT,
     NAMES,
@@ -35,16 +37,14 @@ from rmtscale.records.language import (
     LanguageRecord,
     LanguageStore,
 )
-from rmtscale.records.measurement import Memory
-from rmtscale.rmt.loss import IGNORED
-from rmtscale.tasks import lemma_proof
-from rmtscale.tasks.blocks import TokenBatch
-from rmtscale.tasks.lemma_proof import LemmaProof
-from rmtscale.training.flops import sample_flops
-from rmtscale.training.language_checkpoint import LanguageCheckpoint
-from rmtscale.training.language_data import LanguageData, Source
-from rmtscale.training.language_settings import LANGUAGE_MODELING, LEMMA_PROOF
-from rmtscale.training.layout import BEST, LAST, STAGES
+from rmtscale.study.tasks import lemma_proof
+from rmtscale.study.tasks.blocks import TokenBatch
+from rmtscale.study.tasks.lemma_proof import LemmaProof
+from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
+from rmtscale.study.training.language.data import LanguageData, Source
+from rmtscale.study.training.language.flops import sample_flops
+from rmtscale.study.training.language.settings import LANGUAGE_MODELING, LEMMA_PROOF
+from rmtscale.study.training.layout import BEST, LAST, STAGES
 from rmtscale.units import require_positive
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rmtscale.training.predictor import Predictor
-from rmtscale.training.rolling import Roller
+from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.rolling import Roller
 
 
 class TextReader(Roller):

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rmtscale.evaluation.wilson import wilson_interval
 from rmtscale.rmt.segmenting import cut
-from rmtscale.tasks.batches import Batches
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.wilson import wilson_interval
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.memory_tasks.reading import Reader
 
 MOVED_SHARE = 0.5
 """A memory token has changed where a segment moved its state by more than this share of the

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from rmtscale.records.clusters import Part
+from rmtscale.study.records.clusters import Part
 
 Losses = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.probe import milestones
 from rmtscale.rmt.segmenting import cut
-from rmtscale.tasks.batches import Batch, Batches
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.probe import milestones
+from rmtscale.study.tasks.batches import Batch, Batches
+from rmtscale.study.training.memory_tasks.reading import Reader
 
 SETTLED = 2
 """Segments after which a state should stay: the one with the facts, and one that may tidy up."""

@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import CheckFailed
-from rmtscale.evaluation.naming import digest
-from rmtscale.experiments.memory_tasks import Plan
-from rmtscale.experiments.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.files import write_whole
-from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.records.evaluation_store import LinesOf
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.layout import BEST, CACHE, LAST, SETTINGS
-from rmtscale.training.pace import steps_within
-from rmtscale.training.settings import LoopSettings, TrainingSettings
-from rmtscale.training.settings_file import require_same
+from rmtscale.study.evaluation.naming import digest
+from rmtscale.study.figures.memory_tasks.recipes import Plan
+from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
+from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.study.records.evaluation_store import LinesOf
+from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.layout import BEST, CACHE, LAST, SETTINGS
+from rmtscale.study.training.pace import steps_within
+from rmtscale.study.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.training.settings_file import require_same
 from rmtscale.units import format_accuracy, format_tokens
 
 if TYPE_CHECKING:
-    from rmtscale.training.loop import Observer
+    from rmtscale.study.training.loop import Observer
 
 LOG = "training.log"
 
@@ -87,7 +87,7 @@ def train_all(recipes: Recipes, how: How) -> list[str]:
     if how.jobs > 1 or count_gpus(how.device):
         _side_by_side(recipes, todo, how)
         return unfinished(recipes, how.runs)
-    from rmtscale.training.loop import train
+    from rmtscale.study.training.loop import train
 
     for name in todo:
         left = None if how.max_seconds is None else how.max_seconds - (time.monotonic() - began)
@@ -231,9 +231,9 @@ def evaluate_all(
         store: of the records.
         checkpoints: the checkpoints of a training's folder that are wanted, by name.
     """
-    from rmtscale.evaluation.evaluate import EvaluationSettings, evaluate
-    from rmtscale.training.checkpoint import load_checkpoint
-    from rmtscale.training.device import find_device
+    from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
+    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     device: Any = find_device(how.device)
     kept = {name: checkpoints(how.runs / name) for name in plan.recipes}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rmtscale.report.tables import csv_text
-from rmtscale.training.layout import METRICS, SETTINGS
-from rmtscale.training.metrics import Interval, read_metrics
+from rmtscale.study.training.layout import METRICS, SETTINGS
+from rmtscale.study.training.metrics import Interval, read_metrics
 
 FOLDER = "trainings"
 EVERY = 4

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rmtscale.records.environment import Environment
-from rmtscale.records.evaluation_store import LinesOf
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
+from rmtscale.study.records.evaluation_store import LinesOf
 
 SCHEMA_VERSION = 1
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from rmtscale.records.clusters import Part
 from rmtscale.records.environment import Environment
-from rmtscale.records.evaluation_store import LinesOf
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
+from rmtscale.study.records.clusters import Part
+from rmtscale.study.records.evaluation_store import LinesOf
 
 SCHEMA_VERSION = 1
 ALL = "all"

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.tasks.documentation import python_documents
-from rmtscale.tasks.splitting import split_documents
-from rmtscale.tasks.task import SPLITS
+from rmtscale.study.tasks.documentation import python_documents
+from rmtscale.study.tasks.splitting import split_documents
+from rmtscale.study.tasks.task import SPLITS
 from rmtscale.units import require_one_of
 
 DEFAULT = "python"

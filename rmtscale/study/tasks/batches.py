@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.decoys import Decoys
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.task import Task
-from rmtscale.tasks.vocabulary import TextCoder
+from rmtscale.study.tasks.decoys import Decoys
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.task import Task
+from rmtscale.study.tasks.vocabulary import TextCoder
 from rmtscale.units import require_positive
 
 

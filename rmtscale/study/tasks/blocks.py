@@ -22,7 +22,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.packing import Packed
+from rmtscale.study.tasks.packing import Packed
 from rmtscale.units import require_positive
 
 IGNORED = -100

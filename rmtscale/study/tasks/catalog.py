@@ -6,10 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.detect import DetectMemorize
-from rmtscale.tasks.memorize import Memorize
-from rmtscale.tasks.reasoning import Reasoning
-from rmtscale.tasks.task import Task
+from rmtscale.study.tasks.detect import DetectMemorize
+from rmtscale.study.tasks.memorize import Memorize
+from rmtscale.study.tasks.reasoning import Reasoning
+from rmtscale.study.tasks.task import Task
 from rmtscale.units import require_one_of
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Memorize, DetectMemorize, Reasoning)}

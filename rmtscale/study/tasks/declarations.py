@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.background import require_encodable
-from rmtscale.tasks.declaration import SPLITS, Declaration
-from rmtscale.tasks.functions import python_functions
+from rmtscale.study.tasks.background import require_encodable
+from rmtscale.study.tasks.declaration import SPLITS, Declaration
+from rmtscale.study.tasks.functions import python_functions
 
 DEFAULT = "python"
 _LINES = (".jsonl.gz", ".jsonl")

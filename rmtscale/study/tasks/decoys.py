@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rmtscale.tasks.vocabulary import Ids, TextCoder
+from rmtscale.study.tasks.vocabulary import Ids, TextCoder
 
 _AT_A_START = 0.5
 """Of the pieces, so many stand where a sentence begins, as facts do."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rmtscale.tasks.memorize import Memorize
+from rmtscale.study.tasks.memorize import Memorize
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.tokenizer import Ids
+from rmtscale.study.tasks.tokenizer import Ids
 
 _DRAWN_AT_ONCE = 64
 _NEAREST = 32

@@ -18,7 +18,7 @@ from textwrap import dedent
 from typing import NamedTuple
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.declaration import Declaration
+from rmtscale.study.tasks.declaration import Declaration
 
 _VALIDATION_SHARE = 0.1
 """Of the files."""

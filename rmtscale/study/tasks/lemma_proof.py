@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.blocks import TokenBatch, spread
-from rmtscale.tasks.declaration import PROOF_SIGN, SEPARATOR, SPLITS, Declaration
-from rmtscale.tasks.filling import Filling, Pool
-from rmtscale.tasks.names import name_parts, named_spans, own_name
-from rmtscale.tasks.tokenizer import Ids, TextTokenizer
+from rmtscale.study.tasks.blocks import TokenBatch, spread
+from rmtscale.study.tasks.declaration import PROOF_SIGN, SEPARATOR, SPLITS, Declaration
+from rmtscale.study.tasks.filling import Filling, Pool
+from rmtscale.study.tasks.names import name_parts, named_spans, own_name
+from rmtscale.study.tasks.tokenizer import Ids, TextTokenizer
 from rmtscale.units import require_one_of, require_positive
 
 STATEMENT_FIRST, STATEMENT_LAST = ORDERS = ("statement-first", "statement-last")

@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.sample import Story
-from rmtscale.tasks.task import PLACES, Task, pick
+from rmtscale.study.tasks.sample import Story
+from rmtscale.study.tasks.task import PLACES, Task, pick
 
 # fmt: off
 NAMES = (

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.vocabulary import Ids, TextCoder
+from rmtscale.study.tasks.vocabulary import Ids, TextCoder
 
 # After an end mark, with or without a closing quote or bracket, or at an empty line.
 _BOUNDARY = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"'\u201d\u2019)\]])\s+|\s*\n\s*\n\s*")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from rmtscale.errors import BadInput
 from rmtscale.files import whole_folder, write_whole
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.tokenizer import TextTokenizer
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.tokenizer import TextTokenizer
 
 FORMAT_VERSION = 1
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]

@@ -25,8 +25,8 @@ from typing import ClassVar
 import numpy as np
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.sample import Story
-from rmtscale.tasks.task import PLACES, Task, pick
+from rmtscale.study.tasks.sample import Story
+from rmtscale.study.tasks.task import PLACES, Task, pick
 from rmtscale.units import require_one_of
 
 OPPOSITE = {"west": "east", "east": "west", "south": "north", "north": "south"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.tasks.vocabulary import Ids
+from rmtscale.study.tasks.vocabulary import Ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.noise import sentences
+from rmtscale.study.tasks.noise import sentences
 
 VALIDATION_SHARE = 0.1
 """Of all characters; at least one document."""

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.decoys import Decoys
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.placement import Placement, Room
-from rmtscale.tasks.sample import Sample, Story
-from rmtscale.tasks.vocabulary import Ids, TextCoder, split_words
+from rmtscale.study.tasks.decoys import Decoys
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.placement import Placement, Room
+from rmtscale.study.tasks.sample import Sample, Story
+from rmtscale.study.tasks.vocabulary import Ids, TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
 
 PLACES = ("bathroom", "hallway", "garden", "office", "bedroom", "kitchen")
@@ -32,7 +32,7 @@ class Task(ABC):
     """So many first words of a fact say what it is about."""
 
     placement: str = "free"
-    """Where the facts go: see ``rmtscale/tasks/placement.py``."""
+    """Where the facts go: see ``rmtscale/study/tasks/placement.py``."""
     split: str = "train"
     """``train`` or ``validation``."""
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
+from rmtscale.study.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
 
 END_OF_TEXT = "<|endoftext|>"
 Ids = npt.NDArray[np.int32]
@@ -193,7 +193,7 @@ def train_tokenizer(
 
 def committed_tokenizers() -> tuple[str, ...]:
     """Names of the tokenizers that come with rmtscale."""
-    folder = files("rmtscale.tasks") / "tokenizers"
+    folder = files("rmtscale.study.tasks") / "tokenizers"
     names = (file.name for file in folder.iterdir() if file.name.endswith(".json"))
     return tuple(sorted(name.removesuffix(".json") for name in names))
 
@@ -207,7 +207,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
     """
     committed = committed_tokenizers()
     if name in committed:
-        file = files("rmtscale.tasks") / "tokenizers" / f"{name}.json"
+        file = files("rmtscale.study.tasks") / "tokenizers" / f"{name}.json"
         return TextTokenizer(name, file.read_text(encoding="utf-8"))
     instead = f"{', '.join(committed)}, a tokenizer.json or its folder"
     return TextTokenizer(name, tokenizer_json(name, instead))

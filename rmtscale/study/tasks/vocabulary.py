@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
+from rmtscale.study.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
 
 Ids = npt.NDArray[np.int32]
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn

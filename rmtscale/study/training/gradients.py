@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.graph import NOT_CAPTURABLE
-from rmtscale.training.segment_reader import SegmentReader
+from rmtscale.study.training.segment_reader import SegmentReader
 
 _WARM_UP = 2
 

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from rmtscale.training.checkpoint import Trained
-from rmtscale.training.curriculum import Stage
-from rmtscale.training.device import peak_allocated_bytes
-from rmtscale.training.layout import BEST, LAST, STAGES
-from rmtscale.training.objective import Objective
-from rmtscale.training.settings import LoopSettings
-from rmtscale.training.state import Facts
+from rmtscale.study.training.device import peak_allocated_bytes
+from rmtscale.study.training.layout import BEST, LAST, STAGES
+from rmtscale.study.training.memory_tasks.checkpoint import Trained
+from rmtscale.study.training.memory_tasks.curriculum import Stage
+from rmtscale.study.training.objective import Objective
+from rmtscale.study.training.settings import LoopSettings
+from rmtscale.study.training.state import Facts
 
 _CAUGHT_UP = 0.02
 """Averaged weights less the last ones, in accuracy or nats: more is no noise of a validation."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rmtscale.training.curriculum import Stage
-from rmtscale.training.settings import LoopSettings
+from rmtscale.study.training.memory_tasks.curriculum import Stage
+from rmtscale.study.training.settings import LoopSettings
 
 
 def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:

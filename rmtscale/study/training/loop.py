@@ -23,23 +23,28 @@ from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, write_whole
-from rmtscale.training import metrics
-from rmtscale.training.busy import busy_share
-from rmtscale.training.curriculum import Progress, Stage
-from rmtscale.training.device import begin_peak, find_device, peak_allocated_bytes, precision_on
-from rmtscale.training.gradients import Gradients, can_capture
-from rmtscale.training.keeping import Keeper
-from rmtscale.training.language_objective import LanguageObjective
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE
-from rmtscale.training.learning_rate import learning_rate
-from rmtscale.training.memory_objective import MemoryObjective
-from rmtscale.training.metrics import Interval
-from rmtscale.training.objective import Objective
-from rmtscale.training.prefetch import Batch, Prefetcher
-from rmtscale.training.settings import LoopSettings, TrainingSettings
-from rmtscale.training.settings_file import require_same
-from rmtscale.training.state import Facts, load_state, save_state
+from rmtscale.study.training import metrics
+from rmtscale.study.training.busy import busy_share
+from rmtscale.study.training.device import (
+    begin_peak,
+    find_device,
+    peak_allocated_bytes,
+    precision_on,
+)
+from rmtscale.study.training.gradients import Gradients, can_capture
+from rmtscale.study.training.keeping import Keeper
+from rmtscale.study.training.language.objective import LanguageObjective
+from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE
+from rmtscale.study.training.learning_rate import learning_rate
+from rmtscale.study.training.memory_tasks.curriculum import Progress, Stage
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.metrics import Interval
+from rmtscale.study.training.objective import Objective
+from rmtscale.study.training.prefetch import Batch, Prefetcher
+from rmtscale.study.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.training.settings_file import require_same
+from rmtscale.study.training.state import Facts, load_state, save_state
 
 
 class Observer(Protocol):

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from rmtscale.training.checkpoint import Trained
-from rmtscale.training.curriculum import Draw, Progress, Stage
-from rmtscale.training.prefetch import Batch
-from rmtscale.training.segment_reader import SegmentReader
-from rmtscale.training.settings import LoopSettings
+from rmtscale.study.training.memory_tasks.checkpoint import Trained
+from rmtscale.study.training.memory_tasks.curriculum import Draw, Progress, Stage
+from rmtscale.study.training.prefetch import Batch
+from rmtscale.study.training.segment_reader import SegmentReader
+from rmtscale.study.training.settings import LoopSettings
 
 
 class Objective(ABC):

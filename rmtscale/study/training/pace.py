@@ -6,8 +6,8 @@ import itertools
 from pathlib import Path
 
 from rmtscale.errors import BadInput
-from rmtscale.training.layout import METRICS
-from rmtscale.training.metrics import read_metrics
+from rmtscale.study.training.layout import METRICS
+from rmtscale.study.training.metrics import read_metrics
 
 _INTERVALS = 10
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.graph import SegmentStep
-from rmtscale.training.device import autocast
-from rmtscale.training.segment_reader import SegmentReader
-from rmtscale.training.settings import PRECISIONS
+from rmtscale.study.training.device import autocast
+from rmtscale.study.training.segment_reader import SegmentReader
+from rmtscale.study.training.settings import PRECISIONS
 from rmtscale.units import require_one_of
 
 _CHUNK_SEGMENTS = 4

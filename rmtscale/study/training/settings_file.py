@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import from_mapping, to_mapping
-from rmtscale.training.language_settings import LANGUAGE_TASKS, LanguageSettings
-from rmtscale.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.training.language.settings import LANGUAGE_TASKS, LanguageSettings
+from rmtscale.study.training.settings import LoopSettings, TrainingSettings
 
 MAY_CHANGE = ("steps",)
 """What may differ when a training goes on: the end may be moved, nothing else."""

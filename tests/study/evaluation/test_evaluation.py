@@ -9,19 +9,19 @@ import torch
 from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.evaluate import (
+from rmtscale.study.evaluation.evaluate import (
     EvaluationSettings,
     data_of,
     evaluate,
     right_answers,
 )
-from rmtscale.evaluation.naming import source_name
-from rmtscale.evaluation.wilson import wilson_interval
-from rmtscale.records.evaluation import EvaluationStore
-from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
-from rmtscale.training.layout import BEST
-from rmtscale.training.loop import train
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.naming import source_name
+from rmtscale.study.evaluation.wilson import wilson_interval
+from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.training.layout import BEST
+from rmtscale.study.training.loop import train
+from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
+from rmtscale.study.training.memory_tasks.reading import Reader
 
 CPU = torch.device("cpu")
 

@@ -11,13 +11,13 @@ import torch
 from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.attention import attention_maps
-from rmtscale.evaluation.probe import Share, _broke, milestones, probe
-from rmtscale.evaluation.wilson import wilson_interval
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.backbone import build_rmt
-from rmtscale.training.data import TaskData, class_ids
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.attention import attention_maps
+from rmtscale.study.evaluation.probe import Share, _broke, milestones, probe
+from rmtscale.study.evaluation.wilson import wilson_interval
+from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.memory_tasks.reading import Reader
 
 CPU = torch.device("cpu")
 

@@ -12,13 +12,13 @@ from tiny_checkpoint import make_checkpoint
 from tiny_text import tiny_text_settings, write_text
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.language import LanguageEvaluation, evaluate_language, training_name
-from rmtscale.records.clusters import paired_difference
-from rmtscale.records.language import LanguageStore
-from rmtscale.tasks.blocks import TargetBlocks
-from rmtscale.tasks.packing import packed_text
-from rmtscale.training.flops import sample_flops
-from rmtscale.training.language_checkpoint import LanguageCheckpoint
+from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language, training_name
+from rmtscale.study.records.clusters import paired_difference
+from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.tasks.blocks import TargetBlocks
+from rmtscale.study.tasks.packing import packed_text
+from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
+from rmtscale.study.training.language.flops import sample_flops
 
 CPU = torch.device("cpu")
 KINDS = {

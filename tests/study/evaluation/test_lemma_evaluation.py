@@ -8,11 +8,11 @@ from tiny_checkpoint import make_checkpoint
 from tiny_theorems import tiny_theorem_settings, write_theorems
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.language import LanguageEvaluation, evaluate_language
-from rmtscale.records.clusters import paired_difference
-from rmtscale.records.language import LanguageStore
-from rmtscale.tasks.declarations import load_declarations
-from rmtscale.tasks.lemma_proof import NAME, PROOF, LemmaProof
+from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
+from rmtscale.study.records.clusters import paired_difference
+from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.tasks.declarations import load_declarations
+from rmtscale.study.tasks.lemma_proof import NAME, PROOF, LemmaProof
 
 CPU = torch.device("cpu")
 SAMPLES = 9

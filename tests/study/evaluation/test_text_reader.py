@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rmt.tiny_models import backbone, tokens
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.predicting import TextReader
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
-from rmtscale.training.predictor import Predictor
+from rmtscale.study.evaluation.predicting import TextReader
+from rmtscale.study.training.language.model import Predictor
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from rmtscale.errors import BadInput
-from rmtscale.evaluation.twins import _distances, compare_twins, make_twins
 from rmtscale.rmt.segmenting import cut
-from rmtscale.training.data import TaskData
-from rmtscale.training.memory_objective import MemoryObjective
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.twins import _distances, compare_twins, make_twins
+from rmtscale.study.training.memory_tasks.data import TaskData
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.tiny_training import tiny_settings, write_background
 
 

@@ -11,11 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_language import proofs, study
 
-from rmtscale.report.figures import cost_quality, figure_7, figure_8, figure_9, figure_12
-from rmtscale.report.figures.cost_quality import KINDS, Choice, choices, frontier, log_ticks
-from rmtscale.report.figures.language import Published, bits, limits
-from rmtscale.report.language import InputSize, input_sizes, mean_curve, mean_over_seeds
-from rmtscale.report.language_tables import cost_table, losses_table, proofs_table
+from rmtscale.study.figures.figure_7 import drawing as figure_7
+from rmtscale.study.figures.figure_8 import cost_quality
+from rmtscale.study.figures.figure_8 import drawing as figure_8
+from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier, log_ticks
+from rmtscale.study.figures.figure_9 import drawing as figure_9
+from rmtscale.study.figures.figure_12 import drawing as figure_12
+from rmtscale.study.figures.language.groups import (
+    InputSize,
+    input_sizes,
+    mean_curve,
+    mean_over_seeds,
+)
+from rmtscale.study.figures.language.lines import Published, bits, limits
+from rmtscale.study.figures.language.tables import cost_table, losses_table, proofs_table
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 from synthetic_language import baseline, curve, language, proof, study
 
 from rmtscale.errors import BadInput
-from rmtscale.records.clusters import Part, paired_difference
-from rmtscale.report.language import (
+from rmtscale.study.figures.language.groups import (
     difference,
     input_sizes,
     mean_curve,
@@ -21,6 +20,7 @@ from rmtscale.report.language import (
     runs_of,
     shared_counts,
 )
+from rmtscale.study.records.clusters import Part, paired_difference
 
 
 def part(*nats: float, tokens: int = 10) -> Part:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from synthetic_language import language
 
-from rmtscale.records.clusters import Part, mean_interval, paired_difference, student_t
-from rmtscale.records.language import LanguageStore
+from rmtscale.study.records.clusters import Part, mean_interval, paired_difference, student_t
+from rmtscale.study.records.language import LanguageStore
 
 
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:

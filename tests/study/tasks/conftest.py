@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.task import Task
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.task import Task
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from rmtscale.tasks.declaration import Declaration, training_texts
-from rmtscale.tasks.tokenizer import TextTokenizer, train_tokenizer
+from rmtscale.study.tasks.declaration import Declaration, training_texts
+from rmtscale.study.tasks.tokenizer import TextTokenizer, train_tokenizer
 
 FILES = {"a": "train", "b": "train", "c": "train", "d": "validation", "e": "test"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from rmtscale.tasks.tokenizer import TextTokenizer, train_tokenizer
+from rmtscale.study.tasks.tokenizer import TextTokenizer, train_tokenizer
 
 
 @cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.task import Task
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.task import Task
 
 KINDS: dict[str, Task] = {
     "memorize": make_task("memorize"),

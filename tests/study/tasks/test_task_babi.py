@@ -11,9 +11,9 @@ import pytest
 from babi import Asked, all_stories, few_stories
 from slow_solver import solve_moves, solve_relations
 
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.reasoning import OPPOSITE, all_rows
-from rmtscale.tasks.sample import Story
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.reasoning import OPPOSITE, all_rows
+from rmtscale.study.tasks.sample import Story
 
 Reader = Callable[[int], list[Asked]]
 SOURCES = pytest.mark.parametrize("read", [few_stories, all_stories], ids=["few", "all"])

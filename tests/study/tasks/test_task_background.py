@@ -15,9 +15,9 @@ import pytest
 from made_noise import made_documents
 
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.tasks import documentation
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.splitting import split_documents, without_shared
+from rmtscale.study.tasks import documentation
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.splitting import split_documents, without_shared
 
 
 def words_of(text: str) -> list[str]:

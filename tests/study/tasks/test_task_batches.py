@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from made_noise import made_documents
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.batches import Batches
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.task import Task
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.task import Task
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 
 def test_a_batch_is_the_samples_of_its_generator(task: Task, noise: Noise) -> None:

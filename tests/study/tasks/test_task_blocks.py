@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from small_tokenizer import small_tokenizer, spoken_documents
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.blocks import IGNORED, TargetBlocks, TokenBatch, spread
-from rmtscale.tasks.packing import Packed, packed_text
-from rmtscale.tasks.task import SPLITS
+from rmtscale.study.tasks.blocks import IGNORED, TargetBlocks, TokenBatch, spread
+from rmtscale.study.tasks.packing import Packed, packed_text
+from rmtscale.study.tasks.task import SPLITS
 
 END = 7
 LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=6)

@@ -9,8 +9,8 @@ import pytest
 from task_kinds import KINDS
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.catalog import TASKS, make_task
-from rmtscale.tasks.task import PLACES, Task
+from rmtscale.study.tasks.catalog import TASKS, make_task
+from rmtscale.study.tasks.task import PLACES, Task
 
 
 def test_names() -> None:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks import functions
-from rmtscale.tasks.declaration import Declaration, training_texts
-from rmtscale.tasks.declarations import load_declarations
-from rmtscale.tasks.functions import python_functions
-from rmtscale.tasks.names import named_spans
-from rmtscale.tasks.tokenizer import load_tokenizer, train_tokenizer
+from rmtscale.study.tasks import functions
+from rmtscale.study.tasks.declaration import Declaration, training_texts
+from rmtscale.study.tasks.declarations import load_declarations
+from rmtscale.study.tasks.functions import python_functions
+from rmtscale.study.tasks.names import named_spans
+from rmtscale.study.tasks.tokenizer import load_tokenizer, train_tokenizer
 
 LINES: list[dict[str, Any]] = [
     {"name": "a.one", "statement": "lemma one", "proof": "rfl", "uses": [], "file": "a"},

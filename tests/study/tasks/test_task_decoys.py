@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from slow_solver import solve_moves, solve_relations
 
-from rmtscale.tasks.catalog import TASKS, make_task
-from rmtscale.tasks.decoys import pieces
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.catalog import TASKS, make_task
+from rmtscale.study.tasks.decoys import pieces
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 
 def test_pieces_lack_the_subject_or_the_place():

@@ -16,10 +16,10 @@ from made_declarations import FILES, lemma_tokenizer, made_declarations
 from small_tokenizer import small_tokenizer
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.blocks import TokenBatch
-from rmtscale.tasks.declaration import Declaration
-from rmtscale.tasks.declarations import load_declarations
-from rmtscale.tasks.lemma_proof import NAME, ORDERS, PROOF, STATEMENT_FIRST, LemmaProof
+from rmtscale.study.tasks.blocks import TokenBatch
+from rmtscale.study.tasks.declaration import Declaration
+from rmtscale.study.tasks.declarations import load_declarations
+from rmtscale.study.tasks.lemma_proof import NAME, ORDERS, PROOF, STATEMENT_FIRST, LemmaProof
 
 SEGMENT = 64
 MOST = 160

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmtscale.tasks.names import name_parts, named_spans, own_name
+from rmtscale.study.tasks.names import name_parts, named_spans, own_name
 
 NAMES = ("nat.succ_div", "set.finite.add'", "mul_comm", "path.join", "box.Box._open", "x₁.Ω_le")
 

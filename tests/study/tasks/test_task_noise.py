@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from made_noise import made_documents
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.noise import Noise, sentences
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.noise import Noise, sentences
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 
 def test_sentences() -> None:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from small_tokenizer import small_tokenizer, spoken_documents
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks import packing
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.packing import Packed, open_packed, pack, packed_text
-from rmtscale.tasks.task import SPLITS
-from rmtscale.tasks.tokenizer import train_tokenizer
+from rmtscale.study.tasks import packing
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.packing import Packed, open_packed, pack, packed_text
+from rmtscale.study.tasks.task import SPLITS
+from rmtscale.study.tasks.tokenizer import train_tokenizer
 
 FILES = ["packed.json", "starts.bin", "tokens.bin"]
 
@@ -183,8 +183,9 @@ def test_names_say_what_is_in_them(texts: Path, tmp_path: Path) -> None:
 def test_processes_that_start_at_once(texts: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     code = (
-        "import sys; from pathlib import Path; from rmtscale.tasks.packing import packed_text; "
-        "from rmtscale.tasks.tokenizer import load_tokenizer; "
+        "import sys; from pathlib import Path; "
+        "from rmtscale.study.tasks.packing import packed_text; "
+        "from rmtscale.study.tasks.tokenizer import load_tokenizer; "
         "tokenizer = load_tokenizer('latex-4096'); input(); "
         "print(packed_text(sys.argv[1], 'train', tokenizer, Path(sys.argv[2])).starts[-1])"
     )

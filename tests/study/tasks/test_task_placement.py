@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.placement import Placement, Room
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.placement import Placement, Room
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 DRAWS, BINS = 6000, 12
 # The 0.9999 quantile of chi-square with 11 degrees of freedom.

@@ -10,11 +10,11 @@ from slow_solver import solve_moves, solve_relations
 from task_kinds import KINDS
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.sample import Sample
-from rmtscale.tasks.task import Task
-from rmtscale.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.sample import Sample
+from rmtscale.study.tasks.task import Task
+from rmtscale.study.tasks.vocabulary import Vocabulary
 
 
 def check(task: Task, sample: Sample, tokens: int, segment_tokens: int, noise: Noise) -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from small_tokenizer import small_tokenizer, spoken_documents
 
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.tasks import tokenizer as module
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.tokenizer import (
+from rmtscale.study.tasks import tokenizer as module
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.tokenizer import (
     END_OF_TEXT,
     TextTokenizer,
     committed_tokenizers,

@@ -15,9 +15,9 @@ from made_noise import made_documents
 from task_kinds import KINDS
 
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.vocabulary import (
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.vocabulary import (
     SPECIALS,
     TextCoder,
     TokenizerVocabulary,

@@ -8,7 +8,7 @@ import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import from_mapping, to_mapping
-from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.study.training.language.settings import LanguageSettings
 
 
 def test_an_rmt_scores_its_last_segment() -> None:

@@ -13,15 +13,15 @@ from tiny_text import tiny_text_settings, write_text
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.loss import IGNORED
-from rmtscale.training.curriculum import Progress
-from rmtscale.training.flops import sample_flops
-from rmtscale.training.language_checkpoint import load_language_checkpoint
-from rmtscale.training.language_objective import LanguageObjective
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.layout import BEST, LAST, METRICS, STAGES
-from rmtscale.training.loop import train
-from rmtscale.training.metrics import read_metrics
-from rmtscale.training.text_curriculum import advance_text, draw_text, plan_text_stages
+from rmtscale.study.training.language.checkpoint import load_language_checkpoint
+from rmtscale.study.training.language.curriculum import advance_text, draw_text, plan_text_stages
+from rmtscale.study.training.language.flops import sample_flops
+from rmtscale.study.training.language.objective import LanguageObjective
+from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.layout import BEST, LAST, METRICS, STAGES
+from rmtscale.study.training.loop import train
+from rmtscale.study.training.memory_tasks.curriculum import Progress
+from rmtscale.study.training.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_checkpoint_is_whole(whole, text):
 
 
 def test_another_task_is_refused(whole):
-    from rmtscale.training.checkpoint import load_checkpoint
+    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     with pytest.raises(BadInput, match="is of the task 'language-modeling': expected lemma-proof"):
         load_language_checkpoint(whole / LAST, "lemma-proof")

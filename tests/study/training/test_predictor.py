@@ -12,7 +12,7 @@ from rmt.tiny_models import VOCABULARY, backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
-from rmtscale.training.predictor import Predictor
+from rmtscale.study.training.language.model import Predictor
 
 KINDS = ["gpt2", "gpt_neox", "gpt_neo"]
 FAST = settings(max_examples=25, derandomize=True)

@@ -9,9 +9,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rmtscale.profiler.flop_check import products
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
-from rmtscale.training.flops import sample_flops
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.predictor import Predictor
+from rmtscale.study.training.language.flops import sample_flops
+from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.settings import LanguageSettings
 
 SHAPES = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},

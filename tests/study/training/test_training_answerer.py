@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.backbone import SIZES, build_rmt
-from rmtscale.training.rolling import Roller
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.backbone import SIZES, build_rmt
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.rolling import Roller
+from rmtscale.study.training.settings import TrainingSettings
 
 VOCABULARY, CLASSES = 40, [5, 6, 7, 8, 9, 10]
 KINDS = ["gpt-neox-tiny", "gpt2-tiny", "bert-tiny", "modernbert-tiny"]

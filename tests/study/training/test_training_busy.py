@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from rmtscale.training.busy import busy_share, covered
+from rmtscale.study.training.busy import busy_share, covered
 
 
 def test_side_by_side_counts_once():

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
-from rmtscale.training.curriculum import Progress, advance, draw, plan_stages
-from rmtscale.training.learning_rate import learning_rate
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.learning_rate import learning_rate
+from rmtscale.study.training.memory_tasks.curriculum import Progress, advance, draw, plan_stages
+from rmtscale.study.training.settings import TrainingSettings
 
 SMALL = TrainingSettings(
     segments=3, start_tokens=(16, 24, 400), roll_in=(8, 32), stage_min_steps=20, stage_max_steps=100

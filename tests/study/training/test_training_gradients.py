@@ -8,14 +8,14 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from rmtscale.experiments.memory_tasks import quick
-from rmtscale.training import loop
-from rmtscale.training.backbone import build_rmt
-from rmtscale.training.gradients import Gradients, can_capture
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.memory_objective import MemoryObjective
-from rmtscale.training.predictor import Predictor
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.figures.memory_tasks.recipes import quick
+from rmtscale.study.training import loop
+from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.gradients import Gradients, can_capture
+from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

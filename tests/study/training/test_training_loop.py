@@ -16,11 +16,11 @@ import torch
 from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.training.checkpoint import load_checkpoint
-from rmtscale.training.keeping import averaged_decay
-from rmtscale.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
-from rmtscale.training.loop import train
-from rmtscale.training.metrics import read_metrics
+from rmtscale.study.training.keeping import averaged_decay
+from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
+from rmtscale.study.training.loop import train
+from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
+from rmtscale.study.training.metrics import read_metrics
 
 WORKER = Path(__file__).with_name("train_worker.py")
 
@@ -161,7 +161,7 @@ def test_memorize_is_learned(background, tmp_path):
 
 def test_averaged_weights_follow_the_formula(background, tmp_path):
     """Weights after each step, averaged by hand, are those of the checkpoint."""
-    from rmtscale.training import loop
+    from rmtscale.study.training import loop
 
     settings = tiny_settings(background, steps=4, validate_every=4)
     seen = []
@@ -206,12 +206,12 @@ def test_a_checkpoint_says_what_it_is(background, whole):
 
 
 def test_the_checkpoints_of_the_recipes_are_small(background, tmp_path):
-    from rmtscale.experiments.memory_tasks import recipes
-    from rmtscale.tasks.vocabulary import SPECIALS, Vocabulary
-    from rmtscale.training.answerer import Answerer
-    from rmtscale.training.backbone import build_rmt
-    from rmtscale.training.checkpoint import Trained, export_checkpoint
-    from rmtscale.training.data import TaskData, class_ids
+    from rmtscale.study.figures.memory_tasks.recipes import recipes
+    from rmtscale.study.tasks.vocabulary import SPECIALS, Vocabulary
+    from rmtscale.study.training.backbone import build_rmt
+    from rmtscale.study.training.memory_tasks.checkpoint import Trained, export_checkpoint
+    from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
+    from rmtscale.study.training.memory_tasks.model import Answerer
 
     settings = recipes(str(background))["reasoning-0"]
     words = [*SPECIALS, *TaskData(settings).task.words()]
@@ -291,7 +291,7 @@ def test_a_gpu_that_is_not_there(background, tmp_path):
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_stage_keeps_the_weights_that_do_better(background, tmp_path, monkeypatch, late):
     """Averaged ones, or the last; either way the training goes on as it was."""
-    from rmtscale.training.keeping import Keeper
+    from rmtscale.study.training.keeping import Keeper
 
     settings = tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
     plain = tmp_path / "plain"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.training.layout import METRICS
-from rmtscale.training.metrics import Interval, append
-from rmtscale.training.pace import steps_within
+from rmtscale.study.training.layout import METRICS
+from rmtscale.study.training.metrics import Interval, append
+from rmtscale.study.training.pace import steps_within
 
 
 def interval(step: int, seconds: float) -> Interval:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rmtscale.experiments.training_runs import How, train_all
-from rmtscale.training import device, loop
-from rmtscale.training.layout import METRICS
-from rmtscale.training.metrics import read_metrics
+from rmtscale.study.figures.training_runs import How, train_all
+from rmtscale.study.training import device, loop
+from rmtscale.study.training.layout import METRICS
+from rmtscale.study.training.metrics import read_metrics
 from tests.tiny_training import tiny_settings, write_background
 
 

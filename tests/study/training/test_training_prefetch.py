@@ -7,8 +7,8 @@ import threading
 import pytest
 import torch
 
-from rmtscale.training.curriculum import Draw
-from rmtscale.training.prefetch import Batch, Prefetcher
+from rmtscale.study.training.memory_tasks.curriculum import Draw
+from rmtscale.study.training.prefetch import Batch, Prefetcher
 
 
 def make(step: int) -> Batch:

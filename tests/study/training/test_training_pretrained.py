@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.catalog import make_task
-from rmtscale.training.backbone import build_rmt
-from rmtscale.training.checkpoint import load_checkpoint
-from rmtscale.training.layout import BEST
-from rmtscale.training.loop import train
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.layout import BEST
+from rmtscale.study.training.loop import train
+from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
 
 def save_tokenizer(folder: Path, *, without: str = "") -> int:
@@ -94,8 +94,8 @@ def test_it_is_trained_with_its_own_tokenizer_and_weights(background, tmp_path, 
 
 
 def test_dropout_is_a_function_of_the_step(background, tmp_path):
-    from rmtscale.training.layout import METRICS
-    from rmtscale.training.metrics import read_metrics
+    from rmtscale.study.training.layout import METRICS
+    from rmtscale.study.training.metrics import read_metrics
 
     torch.manual_seed(0)
     save_model(tmp_path / "gpt2", "gpt2")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import write_background
 
-from rmtscale.experiments.memory_tasks import quick
-from rmtscale.training.memory_objective import MemoryObjective
-from rmtscale.training.replay import cut_out, first_segments
-from rmtscale.training.rolling import Roller
+from rmtscale.study.figures.memory_tasks.recipes import quick
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments
+from rmtscale.study.training.rolling import Roller
 
 CPU = torch.device("cpu")
 
@@ -150,7 +150,7 @@ def test_states_are_those_of_a_roll(objective):
 
 
 def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_path):
-    from rmtscale.training import loop
+    from rmtscale.study.training import loop
 
     settings = replace(
         quick("memorize"),

@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.training.settings import TrainingSettings
-from rmtscale.training.settings_file import read_settings, require_same
+from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.settings_file import read_settings, require_same
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from tiny_training import tiny_settings
 
-from rmtscale.training.loop import train
+from rmtscale.study.training.loop import train
 
 
 def main(folder: str, background: str) -> None:

@@ -16,13 +16,13 @@ from rmtscale.errors import BadInput
 from rmtscale.report.bundle import make_files
 from rmtscale.report.claims import Claim, Outcome, markdown_table
 from rmtscale.report.document import make_document, read_source
-from rmtscale.report.figures.figure_10 import draw
 from rmtscale.report.fits import WITHIN, fit_line, fit_power
 from rmtscale.report.gallery import looks_of
 from rmtscale.report.quantities import CEILING, MEMORY, TIME, Quantity
 from rmtscale.report.series import Group, Series, group_records
 from rmtscale.report.style import render
 from rmtscale.report.verdict import duel, end_of, judge
+from rmtscale.study.figures.figure_10.drawing import draw
 from rmtscale.units import format_bytes, format_percent, format_tokens
 
 RECORDS = Path("profiles/nvidia-h200/figure-10.jsonl")

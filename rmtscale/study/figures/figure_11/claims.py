@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmtscale.experiments.memory_figures import (
+from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_11.drawing import draw
+from rmtscale.study.figures.memory_tasks.axes import CHANCE, Curve
+from rmtscale.study.figures.memory_tasks.page import (
     accuracy_table,
     collect,
     grouped,
@@ -19,13 +23,9 @@ from rmtscale.experiments.memory_figures import (
     words,
     write_figure,
 )
-from rmtscale.experiments.memory_tasks import Plan
-from rmtscale.experiments.training_runs import How, best_checkpoint
-from rmtscale.records.evaluation import EvaluationRecord
-from rmtscale.report.claims import Claim, Outcome, markdown_table
-from rmtscale.report.figures.figure_11 import draw
-from rmtscale.report.figures.memory_tasks import CHANCE, Curve
-from rmtscale.report.style import render
+from rmtscale.study.figures.memory_tasks.recipes import Plan
+from rmtscale.study.figures.training_runs import How, best_checkpoint
+from rmtscale.study.records.evaluation import EvaluationRecord
 
 NAME = "figure-11"
 PAPER = {4: 0.999, 5: 0.999, 10: 0.86, 15: 0.61}

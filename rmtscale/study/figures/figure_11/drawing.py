@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.memory_tasks import (
+from rmtscale.study.figures.memory_tasks.axes import (
     Curve,
     accuracy_axis,
     draw_curve,

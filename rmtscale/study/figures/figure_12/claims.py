@@ -11,8 +11,13 @@ from pathlib import Path
 from textwrap import fill
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_higher
-from rmtscale.experiments.language_figures import (
+from rmtscale.report.claims import Claim
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_12.drawing import draw
+from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher
+from rmtscale.study.figures.language.groups import InputSize, difference, input_sizes
+from rmtscale.study.figures.language.lines import Published
+from rmtscale.study.figures.language.page import (
     FIXED,
     LANGUAGE_MODELING,
     MIXING,
@@ -22,13 +27,8 @@ from rmtscale.experiments.language_figures import (
     running,
     write_page,
 )
-from rmtscale.records.language import LanguageRecord
-from rmtscale.report.claims import Claim
-from rmtscale.report.figures.figure_12 import draw
-from rmtscale.report.figures.language import Published
-from rmtscale.report.language import InputSize, difference, input_sizes
-from rmtscale.report.language_tables import losses_table
-from rmtscale.report.style import render
+from rmtscale.study.figures.language.tables import losses_table
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_loss, format_percent
 
 NAME = "figure-12"

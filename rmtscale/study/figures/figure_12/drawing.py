@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.language import (
+from rmtscale.study.figures.language.groups import InputSize, mean_curve
+from rmtscale.study.figures.language.lines import (
     Published,
     bits,
     draw_baselines,
@@ -19,8 +20,7 @@ from rmtscale.report.figures.language import (
     say_cut,
     segments_axis,
 )
-from rmtscale.report.figures.trained import trained_legend, trained_look
-from rmtscale.report.language import InputSize, mean_curve
+from rmtscale.study.figures.trained import trained_legend, trained_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,20 +11,20 @@ from pathlib import Path
 
 from rmtscale.costs.conventions import CONVENTIONS, SOURCES
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.experiments.published import published_rows
 from rmtscale.files import require_writable, write_whole
 from rmtscale.report.claims import Claim, markdown_table, within
-from rmtscale.report.figures.figure_2 import (
+from rmtscale.report.style import render
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.study.figures.figure_2.drawing import (
     QUADRATIC_SERIES,
     RMT_SERIES,
     Point,
     draw_conventions,
     draw_scaling,
 )
-from rmtscale.report.style import render
-from rmtscale.specs.catalog import PRESETS
-from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import Workload
+from rmtscale.study.figures.published import published_rows
 from rmtscale.units import doubling_tokens
 
 MODELS = {
@@ -62,7 +62,7 @@ Series = dict[str, list[Point]]
 def paper_points() -> Series:
     """The points of the published figure, by series; lengths in both panels stand once."""
     points: dict[str, dict[int, float]] = {}
-    for row in published_rows("figure_2_flops.csv"):
+    for row in published_rows("figure_2/published.csv"):
         points.setdefault(row["series"], {})[int(row["tokens"])] = float(row["xFLOPs"])
     return {
         series: [Point(*item) for item in sorted(values.items())]

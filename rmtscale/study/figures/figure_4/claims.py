@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rmtscale.experiments.memory_figures import (
+from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_4.drawing import draw
+from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
+from rmtscale.study.figures.memory_tasks.page import (
     accuracy_table,
     collect,
     grouped,
@@ -21,14 +25,10 @@ from rmtscale.experiments.memory_figures import (
     words,
     write_figure,
 )
-from rmtscale.experiments.memory_tasks import TASKS, Plan
-from rmtscale.experiments.training_runs import How
-from rmtscale.records.evaluation import EvaluationRecord
-from rmtscale.report.claims import Claim, Outcome, markdown_table
-from rmtscale.report.figures.figure_4 import draw
-from rmtscale.report.figures.memory_tasks import TITLES, Curve, Points
-from rmtscale.report.style import render
-from rmtscale.training.layout import STAGES
+from rmtscale.study.figures.memory_tasks.recipes import TASKS, Plan
+from rmtscale.study.figures.training_runs import How
+from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.study.training.layout import STAGES
 
 NAME = "figure-4"
 HELD_AGAINST = (5, 10, 15)
@@ -97,7 +97,7 @@ def paper_curves() -> dict[str, dict[int, Points]]:
     """The published curves, by task and trained segments."""
     found: dict[str, dict[int, Points]] = {}
     columns = ("trained_segments", "eval_segments")
-    for (task, trained), points in paper_points("figure_4_generalization.csv", columns).items():
+    for (task, trained), points in paper_points("figure_4/published.csv", columns).items():
         found.setdefault(task, {})[int(trained)] = points
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.memory_tasks import (
+from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     Curve,
     Points,
@@ -15,7 +15,7 @@ from rmtscale.report.figures.memory_tasks import (
     draw_paper,
     segment_axis,
 )
-from rmtscale.report.figures.trained import trained_legend, trained_look
+from rmtscale.study.figures.trained import trained_legend, trained_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments.memory_figures import (
+from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_5.drawing import draw
+from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
+from rmtscale.study.figures.memory_tasks.page import (
     accuracy_table,
     collect,
     grouped,
@@ -22,14 +26,10 @@ from rmtscale.experiments.memory_figures import (
     words,
     write_figure,
 )
-from rmtscale.experiments.memory_tasks import TASKS, Plan
-from rmtscale.experiments.training_runs import How, best_checkpoint
-from rmtscale.records.evaluation import EvaluationRecord
-from rmtscale.report.claims import Claim, Outcome, markdown_table
-from rmtscale.report.figures.figure_5 import draw
-from rmtscale.report.figures.memory_tasks import TITLES, Curve, Points
-from rmtscale.report.style import render
-from rmtscale.training.layout import METRICS
+from rmtscale.study.figures.memory_tasks.recipes import TASKS, Plan
+from rmtscale.study.figures.training_runs import How, best_checkpoint
+from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.study.training.layout import METRICS
 from rmtscale.units import format_accuracy, format_bytes, format_percent, format_tokens
 
 NAME = "figure-5"
@@ -92,7 +92,7 @@ def paper_curves() -> dict[str, Points]:
     """The published curves, by task."""
     return {
         key[0]: points
-        for key, points in paper_points("figure_5_retention.csv", ("segments",)).items()
+        for key, points in paper_points("figure_5/published.csv", ("segments",)).items()
     }
 
 

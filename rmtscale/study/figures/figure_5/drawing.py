@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.memory_tasks import (
+from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     Curve,
     Points,

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.evaluation.attention import AttentionMap, attention_maps
-from rmtscale.evaluation.evaluate import data_of
-from rmtscale.experiments.memory_tasks import plan
-from rmtscale.experiments.training_runs import How, best_checkpoint, train_all
 from rmtscale.files import require_writable, write_whole
 from rmtscale.report.claims import Claim, Outcome, markdown_table
-from rmtscale.report.figures.figure_6 import Heatmap, draw
 from rmtscale.report.style import render
-from rmtscale.training.checkpoint import Checkpoint, load_checkpoint
-from rmtscale.training.data import TaskData
-from rmtscale.training.device import find_device
-from rmtscale.training.reading import Reader
+from rmtscale.study.evaluation.attention import AttentionMap, attention_maps
+from rmtscale.study.evaluation.evaluate import data_of
+from rmtscale.study.figures.figure_6.drawing import Heatmap, draw
+from rmtscale.study.figures.memory_tasks.recipes import plan
+from rmtscale.study.figures.training_runs import How, best_checkpoint, train_all
+from rmtscale.study.training.device import find_device
+from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
+from rmtscale.study.training.memory_tasks.data import TaskData
+from rmtscale.study.training.memory_tasks.reading import Reader
 from rmtscale.units import format_percent
 
 NAME = "figure-6"

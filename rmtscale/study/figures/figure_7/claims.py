@@ -12,26 +12,16 @@ from pathlib import Path
 from textwrap import fill
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments.language_claims import (
+from rmtscale.report.claims import Claim, Outcome
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_7.drawing import change, draw
+from rmtscale.study.figures.language.claims import (
     Contrast,
     contrast,
     lower,
     no_higher,
 )
-from rmtscale.experiments.language_figures import (
-    LANGUAGE_MODELING,
-    counterpart,
-    page,
-    published,
-    running,
-    write_page,
-)
-from rmtscale.records.clusters import paired_difference
-from rmtscale.records.language import LanguageRecord
-from rmtscale.report.claims import Claim, Outcome
-from rmtscale.report.figures.figure_7 import change, draw
-from rmtscale.report.figures.language import Published, size_name
-from rmtscale.report.language import (
+from rmtscale.study.figures.language.groups import (
     Curve,
     InputSize,
     Runs,
@@ -40,8 +30,18 @@ from rmtscale.report.language import (
     mean_curve,
     mean_part,
 )
-from rmtscale.report.language_tables import losses_table
-from rmtscale.report.style import render
+from rmtscale.study.figures.language.lines import Published, size_name
+from rmtscale.study.figures.language.page import (
+    LANGUAGE_MODELING,
+    counterpart,
+    page,
+    published,
+    running,
+    write_page,
+)
+from rmtscale.study.figures.language.tables import losses_table
+from rmtscale.study.records.clusters import paired_difference
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_loss, format_percent, format_tokens
 
 NAME = "figure-7"

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report import style
-from rmtscale.report.figures.language import (
+from rmtscale.study.figures.language.groups import (
+    InputSize,
+    Runs,
+    mean_curve,
+    mean_difference,
+    mean_over_seeds,
+    shared_counts,
+)
+from rmtscale.study.figures.language.lines import (
     Published,
     bits,
     draw_baselines,
@@ -22,15 +29,8 @@ from rmtscale.report.figures.language import (
     segments_axis,
     size_name,
 )
-from rmtscale.report.figures.trained import trained_legend, trained_look
-from rmtscale.report.language import (
-    InputSize,
-    Runs,
-    mean_curve,
-    mean_difference,
-    mean_over_seeds,
-    shared_counts,
-)
+from rmtscale.study.figures.trained import trained_legend, trained_look
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_percent
 
 if TYPE_CHECKING:

@@ -12,22 +12,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
-from rmtscale.experiments.language_claims import contrast, lower
-from rmtscale.experiments.language_figures import (
+from rmtscale.report.claims import Claim
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_8.cost_quality import KINDS, choices, frontier
+from rmtscale.study.figures.figure_8.cost_quality import draw as draw_costs
+from rmtscale.study.figures.figure_8.drawing import draw, memories
+from rmtscale.study.figures.language.claims import contrast, lower
+from rmtscale.study.figures.language.groups import InputSize, difference, input_sizes
+from rmtscale.study.figures.language.lines import size_name
+from rmtscale.study.figures.language.page import (
     LANGUAGE_MODELING,
     page,
     running,
     write_page,
 )
-from rmtscale.records.language import LanguageRecord
-from rmtscale.report.claims import Claim
-from rmtscale.report.figures.cost_quality import KINDS, choices, frontier
-from rmtscale.report.figures.cost_quality import draw as draw_costs
-from rmtscale.report.figures.figure_8 import draw, memories
-from rmtscale.report.figures.language import size_name
-from rmtscale.report.language import InputSize, difference, input_sizes
-from rmtscale.report.language_tables import cost_table
-from rmtscale.report.style import render
+from rmtscale.study.figures.language.tables import cost_table
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_loss, format_ratio, format_tokens
 
 NAME = "figure-8"

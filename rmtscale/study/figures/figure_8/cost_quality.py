@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report import style
-from rmtscale.report.figures.language import headline, size_name
-from rmtscale.report.language import InputSize, mean_over_seeds
+from rmtscale.study.figures.language.groups import InputSize, mean_over_seeds
+from rmtscale.study.figures.language.lines import headline, size_name
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_flops, format_seconds, format_tokens
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report import style
-from rmtscale.report.figures.language import context_name, headline, size_name
-from rmtscale.report.language import InputSize
+from rmtscale.study.figures.language.groups import InputSize
+from rmtscale.study.figures.language.lines import context_name, headline, size_name
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_flops, format_tokens
 
 if TYPE_CHECKING:

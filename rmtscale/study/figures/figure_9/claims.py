@@ -18,12 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import fill
 
-from rmtscale.experiments.language_claims import Contrast, contrast, lower, no_higher, shown
-from rmtscale.experiments.language_figures import LEMMA_PROOF, page, running, write_page
-from rmtscale.records.clusters import paired_difference
-from rmtscale.records.language import ALL, LanguageRecord
 from rmtscale.report.claims import Claim
-from rmtscale.report.figures.figure_9 import (
+from rmtscale.report.style import render
+from rmtscale.study.figures.figure_9.drawing import (
     LAST,
     NAMES,
     NAMES_WITHOUT,
@@ -32,9 +29,12 @@ from rmtscale.report.figures.figure_9 import (
     provers,
     worth_part,
 )
-from rmtscale.report.language import difference
-from rmtscale.report.language_tables import proofs_table
-from rmtscale.report.style import render
+from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher, shown
+from rmtscale.study.figures.language.groups import difference
+from rmtscale.study.figures.language.page import LEMMA_PROOF, page, running, write_page
+from rmtscale.study.figures.language.tables import proofs_table
+from rmtscale.study.records.clusters import paired_difference
+from rmtscale.study.records.language import ALL, LanguageRecord
 from rmtscale.units import format_loss, format_percent
 
 NAME = "figure-9"

@@ -7,13 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.records.clusters import Part, mean_interval
-from rmtscale.records.language import ALL, LanguageRecord
 from rmtscale.report import style
-from rmtscale.report.figures.language import headline, segments_axis
-from rmtscale.report.figures.trained import trained_look
-from rmtscale.report.language import Runs, mean_curve, mean_part, require_same_targets, runs_of
 from rmtscale.report.style import Look
+from rmtscale.study.figures.language.groups import (
+    Runs,
+    mean_curve,
+    mean_part,
+    require_same_targets,
+    runs_of,
+)
+from rmtscale.study.figures.language.lines import headline, segments_axis
+from rmtscale.study.figures.trained import trained_look
+from rmtscale.study.records.clusters import Part, mean_interval
+from rmtscale.study.records.language import ALL, LanguageRecord
 from rmtscale.units import format_tokens
 
 if TYPE_CHECKING:

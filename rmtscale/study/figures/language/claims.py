@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from rmtscale.records.clusters import Interval
 from rmtscale.report.claims import Claim, Outcome
+from rmtscale.study.records.clusters import Interval
 from rmtscale.units import format_difference
 
 MOST_SHOWN = 3

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
-from rmtscale.records.clusters import Interval, Part, paired_difference
-from rmtscale.records.language import ALL, LanguageRecord
+from rmtscale.study.records.clusters import Interval, Part, paired_difference
+from rmtscale.study.records.language import ALL, LanguageRecord
 
 Curve = Mapping[int, LanguageRecord]
 """Records by number of segments read."""

@@ -7,10 +7,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.records.language import LanguageRecord
 from rmtscale.report import style
-from rmtscale.report.language import InputSize, Runs, Value, mean_curve, mean_over_seeds
 from rmtscale.report.style import Look
+from rmtscale.study.figures.language.groups import (
+    InputSize,
+    Runs,
+    Value,
+    mean_curve,
+    mean_over_seeds,
+)
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_perplexity, format_tokens
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from pathlib import Path
 from textwrap import fill
 
 from rmtscale.errors import BadInput
-from rmtscale.experiments.published import published_rows
-from rmtscale.experiments.training_runs import How
-from rmtscale.experiments.training_tables import FOLDER, training_tables
 from rmtscale.files import write_all
-from rmtscale.records.language import LanguageRecord, LanguageStore
 from rmtscale.report.claims import Claim, markdown_table
-from rmtscale.report.figures.language import Published
-from rmtscale.report.language import InputSize
 from rmtscale.report.tables import csv_text
+from rmtscale.study.figures.language.groups import InputSize
+from rmtscale.study.figures.language.lines import Published
+from rmtscale.study.figures.published import published_rows
+from rmtscale.study.figures.training_runs import How
+from rmtscale.study.figures.training_tables import FOLDER, training_tables
+from rmtscale.study.records.language import LanguageRecord, LanguageStore
 from rmtscale.units import format_tokens
 
 LANGUAGE_MODELING, LEMMA_PROOF = "language-modeling", "lemma-proof"
@@ -90,7 +90,7 @@ def records_of(
             )
     else:
         assert how is not None, "records or a way to make them"
-        from rmtscale.experiments.language_runs import collect_language
+        from rmtscale.study.figures.language.runs import collect_language
 
         found = collect_language(figure, how, quick=quick, seeds=seeds)
     others = sorted({one.point.task for one in found} - {task})
@@ -103,7 +103,7 @@ def published(curriculum: str = MIXING) -> dict[int, Published]:
     """The paper's curves by its input size; of the longer one there are those with mixing."""
     curves: dict[int, dict[int, float]] = {}
     nats_per_bit = 1.0
-    for row in published_rows("figure_7a_12_arxiv_128.csv"):
+    for row in published_rows("language/published_128.csv"):
         if row["curriculum"] == curriculum and row["input_size"] == "128":
             trained, count = int(row["trained_segments"]), int(row["eval_segments"])
             curves.setdefault(trained, {})[count] = float(row["bpb"])
@@ -111,7 +111,7 @@ def published(curriculum: str = MIXING) -> dict[int, Published]:
     found = {128: Published(128, math.log(PAPER_PERPLEXITY) / nats_per_bit, curves)}
     if curriculum == MIXING:
         longer: dict[int, dict[int, float]] = {}
-        for row in published_rows("figure_7b_arxiv_1024.csv"):
+        for row in published_rows("language/published_1024.csv"):
             trained = int(row["trained"].split()[0])
             longer.setdefault(trained, {})[int(row["eval_segments"])] = float(row["bpb"])
         found[1024] = Published(1024, PAPER_BITS, longer)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.training.language_settings import LEMMA_PROOF, LanguageSettings
+from rmtscale.study.training.language.settings import LEMMA_PROOF, LanguageSettings
 from rmtscale.units import require_one_of
 
 SEEDS = (0, 1)
@@ -281,7 +281,7 @@ def plan(
         runs: folder of the trainings, in which ``init_from`` is looked for.
         seeds: None is all there are.
     """
-    from rmtscale.training.layout import LAST
+    from rmtscale.study.training.layout import LAST
 
     known = sorted({one.text for one in recipes().values()} - {"python"})
     for name in texts:

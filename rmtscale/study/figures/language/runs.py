@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from rmtscale.errors import CheckFailed
-from rmtscale.experiments.language_tasks import LanguagePlan, plan
-from rmtscale.experiments.training_runs import (
+from rmtscale.study.figures.language.recipes import LanguagePlan, plan
+from rmtscale.study.figures.training_runs import (
     Asked,
     How,
     as_options,
     evaluate_beside,
     train_all,
 )
-from rmtscale.records.language import LanguageRecord, LanguageStore
-from rmtscale.training.layout import CACHE, LAST
+from rmtscale.study.records.language import LanguageRecord, LanguageStore
+from rmtscale.study.training.layout import CACHE, LAST
 from rmtscale.units import format_loss, format_tokens
 
 
@@ -37,9 +37,9 @@ def collect_language(
 
 
 def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
-    from rmtscale.evaluation.language import LanguageEvaluation, evaluate_language
-    from rmtscale.training.device import find_device
-    from rmtscale.training.language_checkpoint import load_language_checkpoint
+    from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
+    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
     device = find_device(how.device)
     store = LanguageStore(how.runs / "evaluation.jsonl")

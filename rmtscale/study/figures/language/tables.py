@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rmtscale.records.language import ALL, LanguageRecord
-from rmtscale.report.figures.cost_quality import KINDS, Choice, choices, frontier
-from rmtscale.report.figures.figure_9 import LAST, NAMES, NAMES_WITHOUT, Prover, worth
-from rmtscale.report.figures.language import bits, context_name
-from rmtscale.report.language import InputSize, mean_over_seeds, shared_counts
 from rmtscale.report.tables import UNKNOWN, Cell, Table
+from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier
+from rmtscale.study.figures.figure_9.drawing import LAST, NAMES, NAMES_WITHOUT, Prover, worth
+from rmtscale.study.figures.language.groups import InputSize, mean_over_seeds, shared_counts
+from rmtscale.study.figures.language.lines import bits, context_name
+from rmtscale.study.records.language import ALL, LanguageRecord
 from rmtscale.units import (
     format_bits_per_byte,
     format_difference,

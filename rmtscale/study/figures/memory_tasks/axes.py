@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rmtscale.records.evaluation import EvaluationRecord
 from rmtscale.report import style
+from rmtscale.study.records.evaluation import EvaluationRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

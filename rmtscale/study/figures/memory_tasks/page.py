@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.experiments.memory_tasks import Plan, plan
-from rmtscale.experiments.published import published_rows
-from rmtscale.experiments.training_runs import How, evaluate_all, train_all
 from rmtscale.files import write_all
-from rmtscale.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.records.mapping import to_mapping
 from rmtscale.report.claims import Claim, Outcome
-from rmtscale.report.figures.memory_tasks import CHANCE, Curve, Points
+from rmtscale.study.figures.memory_tasks.axes import CHANCE, Curve, Points
+from rmtscale.study.figures.memory_tasks.recipes import Plan, plan
+from rmtscale.study.figures.published import published_rows
+from rmtscale.study.figures.training_runs import How, evaluate_all, train_all
+from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import format_accuracy, format_interval, format_tokens
 
 _PAPER_NAMES = {

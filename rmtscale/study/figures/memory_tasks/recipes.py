@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.settings import TrainingSettings
 
 TASKS = ("memorize", "detect-memorize", "reasoning")
 SEEDS = (0, 1, 2)

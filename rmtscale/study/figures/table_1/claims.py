@@ -12,24 +12,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import fill
 
-from rmtscale.experiments.language_claims import Contrast, contrast, lower
-from rmtscale.experiments.language_figures import (
+from rmtscale.report.claims import Claim
+from rmtscale.report.tables import csv_text
+from rmtscale.study.figures.language.claims import Contrast, contrast, lower
+from rmtscale.study.figures.language.groups import difference
+from rmtscale.study.figures.language.page import (
     LANGUAGE_MODELING,
     page,
     running,
     write_page,
 )
-from rmtscale.records.language import LanguageRecord
-from rmtscale.report.claims import Claim
-from rmtscale.report.language import difference
-from rmtscale.report.table_1 import (
+from rmtscale.study.figures.table_1.table import (
     UNTOUCHED,
     Adapted,
     adaptation_rows,
     adaptation_table,
     adaptations,
 )
-from rmtscale.report.tables import csv_text
+from rmtscale.study.records.language import LanguageRecord
 
 NAME = "table-1"
 LOWER = "memory is lower than none"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rmtscale.errors import BadInput
-from rmtscale.records.clusters import Part, mean_interval
-from rmtscale.records.language import LanguageRecord
-from rmtscale.report.language import mean_over_seeds, mean_part, require_same_targets
 from rmtscale.report.tables import UNKNOWN, Cell, Table
+from rmtscale.study.figures.language.groups import mean_over_seeds, mean_part, require_same_targets
+from rmtscale.study.records.clusters import Part, mean_interval
+from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,

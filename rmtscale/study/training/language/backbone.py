@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import BadInput
-from rmtscale.training.backbone import SIZES, from_config, pretrained, small_config
-from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.study.training.backbone import SIZES, from_config, pretrained, small_config
+from rmtscale.study.training.language.settings import LanguageSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rmtscale.rmt import RMTForCausalLM
-    from rmtscale.tasks.tokenizer import TextTokenizer
+    from rmtscale.study.tasks.tokenizer import TextTokenizer
 
 _LORA_TARGETS = {
     "gpt2": ("c_attn",),
@@ -97,7 +97,7 @@ def _take_backbone(
     backbone: nn.Module, settings: LanguageSettings, tokenizer: TextTokenizer
 ) -> RMTForCausalLM:
     """Puts the weights of another training's backbone in; returns that training's RMT."""
-    from rmtscale.training.language_checkpoint import load_language_checkpoint
+    from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
     assert settings.init_from is not None, "asked for"
     kept = load_language_checkpoint(Path(settings.init_from))

@@ -10,20 +10,20 @@ from typing import Any
 
 from rmtscale.errors import BadInput
 from rmtscale.files import make_folder, write_whole
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.blocks import TargetBlocks
-from rmtscale.tasks.declaration import training_texts
-from rmtscale.tasks.declarations import load_declarations
-from rmtscale.tasks.lemma_proof import LemmaProof
-from rmtscale.tasks.packing import packed_text
-from rmtscale.tasks.tokenizer import (
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.blocks import TargetBlocks
+from rmtscale.study.tasks.declaration import training_texts
+from rmtscale.study.tasks.declarations import load_declarations
+from rmtscale.study.tasks.lemma_proof import LemmaProof
+from rmtscale.study.tasks.packing import packed_text
+from rmtscale.study.tasks.tokenizer import (
     TextTokenizer,
     load_tokenizer,
     tokenizer_from_mapping,
     train_tokenizer,
 )
-from rmtscale.training.backbone import SIZES
-from rmtscale.training.language_settings import LANGUAGE_MODELING, LanguageSettings
+from rmtscale.study.training.backbone import SIZES
+from rmtscale.study.training.language.settings import LANGUAGE_MODELING, LanguageSettings
 from rmtscale.units import require_one_of
 
 Source = TargetBlocks | LemmaProof

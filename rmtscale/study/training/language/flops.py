@@ -16,7 +16,7 @@ from rmtscale.rmt import RMTForCausalLM
 from rmtscale.specs.huggingface import from_config
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Mode, Workload
-from rmtscale.training.language_settings import LanguageSettings
+from rmtscale.study.training.language.settings import LanguageSettings
 
 _OF_TWO_ACTIVATIONS = ("logits", "reduction")
 """Products of attention, both factors of which need a gradient though all weights are frozen."""

@@ -18,7 +18,7 @@ from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.loss import IGNORED, SegmentLosses
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
-from rmtscale.training.segment_reader import SegmentReader, slices
+from rmtscale.study.training.segment_reader import SegmentReader, slices
 
 
 class Predictor(SegmentReader):

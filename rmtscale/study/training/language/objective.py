@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from rmtscale.tasks.blocks import TokenBatch
-from rmtscale.training.checkpoint import Trained
-from rmtscale.training.curriculum import Draw, Progress, Stage
-from rmtscale.training.device import autocast, precision_on
-from rmtscale.training.flops import sample_flops
-from rmtscale.training.language_backbone import build_text_rmt
-from rmtscale.training.language_checkpoint import export_language_checkpoint
-from rmtscale.training.language_data import LanguageData
-from rmtscale.training.language_settings import LanguageSettings
-from rmtscale.training.objective import Objective
-from rmtscale.training.predictor import Predictor
-from rmtscale.training.prefetch import Batch
-from rmtscale.training.text_curriculum import advance_text, draw_text, plan_text_stages
+from rmtscale.study.tasks.blocks import TokenBatch
+from rmtscale.study.training.device import autocast, precision_on
+from rmtscale.study.training.language.backbone import build_text_rmt
+from rmtscale.study.training.language.checkpoint import export_language_checkpoint
+from rmtscale.study.training.language.curriculum import advance_text, draw_text, plan_text_stages
+from rmtscale.study.training.language.data import LanguageData
+from rmtscale.study.training.language.flops import sample_flops
+from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.memory_tasks.checkpoint import Trained
+from rmtscale.study.training.memory_tasks.curriculum import Draw, Progress, Stage
+from rmtscale.study.training.objective import Objective
+from rmtscale.study.training.prefetch import Batch
 
 
 class LanguageObjective(Objective):

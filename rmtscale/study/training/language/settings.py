@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rmtscale.errors import BadInput
-from rmtscale.training.settings import LoopSettings
+from rmtscale.study.training.settings import LoopSettings
 from rmtscale.units import require_one_of, require_positive
 
 LANGUAGE_MODELING = "language-modeling"

@@ -26,10 +26,10 @@ from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import ENCODERS
 from rmtscale.rmt.base import RMTPreTrainedModel
-from rmtscale.tasks.catalog import TASKS
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.data import TaskData, class_ids, restore_data
-from rmtscale.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.tasks.catalog import TASKS
+from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.settings import LoopSettings, TrainingSettings
 
 FORMAT_VERSION = 1
 _FILE = "task.json"

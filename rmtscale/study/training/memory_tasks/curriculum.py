@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.settings import TrainingSettings
 
 _TAG = 20_240_411
 """Keeps these random numbers apart from those of the data, which have the same seed."""

@@ -8,20 +8,20 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from rmtscale.errors import BadInput
-from rmtscale.tasks.background import load_background
-from rmtscale.tasks.batches import Batches
-from rmtscale.tasks.catalog import make_task
-from rmtscale.tasks.decoys import Decoys
-from rmtscale.tasks.noise import Noise
-from rmtscale.tasks.task import Task
-from rmtscale.tasks.vocabulary import (
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.decoys import Decoys
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.task import Task
+from rmtscale.study.tasks.vocabulary import (
     TextCoder,
     TokenizerVocabulary,
     Vocabulary,
     vocabulary_from_mapping,
 )
-from rmtscale.training.backbone import SIZES
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.backbone import SIZES
+from rmtscale.study.training.settings import TrainingSettings
 
 _VALIDATION_SEED = 1_000_003
 """Added to the seed: validation draws other stories than training, not only other noise."""

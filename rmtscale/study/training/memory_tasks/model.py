@@ -23,7 +23,7 @@ from rmtscale.rmt.backbones import classify
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
-from rmtscale.training.segment_reader import SegmentReader, slices
+from rmtscale.study.training.segment_reader import SegmentReader, slices
 
 
 class Answerer(SegmentReader):

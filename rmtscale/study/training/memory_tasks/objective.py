@@ -11,18 +11,28 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.backbone import build_rmt
-from rmtscale.training.checkpoint import Trained, export_checkpoint, load_checkpoint
-from rmtscale.training.curriculum import Progress, Stage, advance, draw, plan_stages
-from rmtscale.training.data import TaskData, class_ids
-from rmtscale.training.device import precision_on
-from rmtscale.training.objective import Objective
-from rmtscale.training.prefetch import Batch
-from rmtscale.training.reading import Reader
-from rmtscale.training.replay import cut_out, first_segments, right_answers
-from rmtscale.training.rolling import Roller
-from rmtscale.training.settings import TrainingSettings
+from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.device import precision_on
+from rmtscale.study.training.memory_tasks.checkpoint import (
+    Trained,
+    export_checkpoint,
+    load_checkpoint,
+)
+from rmtscale.study.training.memory_tasks.curriculum import (
+    Progress,
+    Stage,
+    advance,
+    draw,
+    plan_stages,
+)
+from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.memory_tasks.reading import Reader
+from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments, right_answers
+from rmtscale.study.training.objective import Objective
+from rmtscale.study.training.prefetch import Batch
+from rmtscale.study.training.rolling import Roller
+from rmtscale.study.training.settings import TrainingSettings
 
 
 class MemoryObjective(Objective):

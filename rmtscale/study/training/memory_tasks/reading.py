@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rmtscale.rmt.segmenting import cut
-from rmtscale.tasks.batches import Batches
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.rolling import Roller
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.rolling import Roller
 
 
 class Reader(Roller):

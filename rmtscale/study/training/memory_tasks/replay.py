@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rmtscale.training.answerer import Answerer
-from rmtscale.training.rolling import Roller
+from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.rolling import Roller
 
 
 def right_answers(

@@ -1,0 +1,1 @@
+"""The paper and beyond: tasks, training, evaluation and the figures made of them."""

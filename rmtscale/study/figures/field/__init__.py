@@ -1,0 +1,1 @@
+"""The whole field on one chart."""

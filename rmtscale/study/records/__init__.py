@@ -1,0 +1,1 @@
+"""Evaluated checkpoints as versioned JSON lines; the standard library only."""

@@ -1,0 +1,1 @@
+"""What a training on the memory tasks is made of."""
