@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from synthetic_records import environment
-
 from rmtscale.records.measurement import Memory
 from rmtscale.study.evaluation.wilson import wilson_interval
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord
+from tests.synthetic_records import environment
 
 MIB = 1024**2
 Accuracy = Callable[[int], float]

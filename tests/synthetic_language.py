@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synthetic_records import environment
-
 from rmtscale.records.measurement import Memory
 from rmtscale.study.records.clusters import Part
 from rmtscale.study.records.language import LanguageModel, LanguagePoint, LanguageRecord
+from tests.synthetic_records import environment
 
 MIB = 1024**2
 DOCUMENTS = 12

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yardstick import counting_slowness, start_slowness
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.method_estimates import estimate_method
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from tests.yardstick import counting_slowness, start_slowness
 
 
 def test_flops_as_a_whole_process(benchmark: Any, tmp_path: Path) -> None:

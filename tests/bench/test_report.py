@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from synthetic_records import figure_10
-from yardstick import counting_slowness
+from tests.synthetic_records import figure_10
+from tests.yardstick import counting_slowness
 
 PAGE_BYTES = 3_000_000
 SECONDS, CORES, ROUNDS = 5.0, 2, 2

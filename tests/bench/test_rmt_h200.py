@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,15 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 
-_FOLDER = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
 def script():
-    # On the path, because the child processes have to find it by its name.
-    sys.path.insert(0, str(_FOLDER))
-    yield importlib.import_module("rmt_h200")
-    sys.path.remove(str(_FOLDER))
+    return importlib.import_module("tests.bench.rmt_h200")
 
 
 def test_the_flops_it_divides_by_are_those_of_the_module(script):

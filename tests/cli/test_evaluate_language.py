@@ -10,12 +10,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_checkpoint import make_checkpoint
-from tiny_text import tiny_text_settings, write_text
-from tiny_theorems import tiny_theorem_settings, write_theorems
 
 from rmtscale.study.records.clusters import mean_interval
 from rmtscale.study.records.language import LanguageStore
+from tests.tiny_checkpoint import make_checkpoint
+from tests.tiny_text import tiny_text_settings, write_text
+from tests.tiny_theorems import tiny_theorem_settings, write_theorems
 
 GIVEN = "--samples 20 --batch-size 8 --device cpu".split()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import figure_10
 
 from rmtscale.records.record import Record
+from tests.synthetic_records import figure_10
 
 
 def written(path: Path, records: Sequence[Record]) -> str:

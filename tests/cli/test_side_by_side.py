@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_text import tiny_text_settings, write_text
-from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import CheckFailed
 from rmtscale.study.figures import side_by_side, training_runs
@@ -21,6 +19,8 @@ from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.training.layout import CACHE
 from rmtscale.study.training.loop import train
+from tests.tiny_text import tiny_text_settings, write_text
+from tests.tiny_training import tiny_settings, write_background
 
 SAY = """
 import json, os, sys, time

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_training import write_background
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.study.figures import training_runs
 from rmtscale.study.figures.memory_tasks.recipes import plan
 from rmtscale.study.training.settings import TrainingSettings
+from tests.tiny_training import write_background
 
 TINY = """
 --backbone gpt-neox-tiny --segment-size 32 --memory-tokens 2 --segments 2 --roll-in 4 --steps 16

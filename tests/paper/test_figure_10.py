@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import LENGTHS, figure_10, inference, point, record
 
 from rmtscale.errors import BadInput
 from rmtscale.records.measurement import Memory
@@ -15,6 +14,7 @@ from rmtscale.records.record import Record
 from rmtscale.report.claims import Claim
 from rmtscale.report.series import group_records
 from rmtscale.study.figures.figure_10 import claims as experiment
+from tests.synthetic_records import LENGTHS, figure_10, inference, point, record
 
 
 def claims(records: Sequence[Record]) -> dict[str, Claim]:

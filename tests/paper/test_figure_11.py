@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from synthetic_evaluations import curve
-
 from rmtscale.records.mapping import to_mapping
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_11 import claims as experiment
 from rmtscale.study.figures.memory_tasks.recipes import GENERALIZATION_SEGMENTS, recipes
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.synthetic_evaluations import curve
 
 
 def records(with_it: float = 1.0, without: float = 1 / 6) -> list[EvaluationRecord]:

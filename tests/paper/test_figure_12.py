@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from synthetic_language import curve, shifted, study
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_12 import claims as experiment
 from rmtscale.study.records.language import LanguageRecord
+from tests.synthetic_language import curve, shifted, study
 
 ONE = "read 1 segment: mixing is better"
 MANY = "read many more than trained on: mixing is no worse"

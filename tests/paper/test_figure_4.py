@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synthetic_evaluations import curve
-
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_4 import claims as experiment
 from rmtscale.study.figures.memory_tasks.recipes import GENERALIZATION_SEGMENTS, TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.synthetic_evaluations import curve
 
 
 def records(**worse: float) -> list[EvaluationRecord]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from synthetic_evaluations import MIB, curve
 
 from rmtscale.records.measurement import Memory
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.memory_tasks.recipes import RETENTION_SEGMENTS, SEEDS, TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.synthetic_evaluations import MIB, curve
 
 
 def records(accuracy: float = 1.0, **values: object) -> list[EvaluationRecord]:

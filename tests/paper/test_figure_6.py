@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_training import write_background
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.attention import AttentionMap
@@ -20,6 +19,7 @@ from rmtscale.study.training.memory_tasks.checkpoint import Trained, export_chec
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader
+from tests.tiny_training import write_background
 
 RECIPE = "quick-reasoning-0"
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from synthetic_language import baseline, curve, shifted, study
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
@@ -18,6 +17,7 @@ from rmtscale.study.figures.language.groups import input_sizes
 from rmtscale.study.figures.language.lines import Published
 from rmtscale.study.figures.language.page import counterpart, published
 from rmtscale.study.records.language import LanguageRecord
+from tests.synthetic_language import baseline, curve, shifted, study
 
 FIRST = "input 128: with one extra segment below no memory"
 MOST = "input 128: the first extra segment brings at least half of what reading brings"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from synthetic_language import one_pass, proof, proofs, shifted
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
@@ -13,6 +12,7 @@ from rmtscale.study.figures.figure_9 import claims as experiment
 from rmtscale.study.figures.figure_9.drawing import provers, worth
 from rmtscale.study.records.clusters import Part, paired_difference
 from rmtscale.study.records.language import LanguageRecord
+from tests.synthetic_language import one_pass, proof, proofs, shifted
 
 ALL, LAST = (
     {many: f"{words}, trained on {many}: memory is lower than none" for many in (2, 4, 6)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from synthetic_language import baseline, language, shifted
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
@@ -18,6 +17,7 @@ from rmtscale.study.figures.table_1.table import (
 )
 from rmtscale.study.records.clusters import mean_interval
 from rmtscale.study.records.language import LanguageRecord
+from tests.synthetic_language import baseline, language, shifted
 
 METHODS = {
     "lora": ("LoRA", 0.2),

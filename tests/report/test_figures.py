@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from synthetic_records import figure_10, inference, point, record
 
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.report import gallery, style
@@ -25,6 +24,7 @@ from rmtscale.report.series import Group, group_records
 from rmtscale.report.tables import points_table, verdict_table
 from rmtscale.report.verdict import duel, judge
 from rmtscale.units import format_ratio
+from tests.synthetic_records import figure_10, inference, point, record
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import MACHINE, environment, figure_10, inference, point, record
 
 from rmtscale.errors import BadInput
 from rmtscale.records.record import Record
@@ -18,6 +17,7 @@ from rmtscale.report.document import Source, make_document
 from rmtscale.report.gallery import EXHIBITS, Picture, draw_all
 from rmtscale.report.page import render_page
 from rmtscale.report.text import csv_report, markdown_report
+from tests.synthetic_records import MACHINE, environment, figure_10, inference, point, record
 
 EMPTY = [Picture(one.name, one.title, one.caption, one.missing) for one in EXHIBITS]
 

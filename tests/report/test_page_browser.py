@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import figure_10, inference
 
 from rmtscale.records.store import Reading
 from rmtscale.report.bundle import make_files
 from rmtscale.report.document import Source, make_document
+from tests.synthetic_records import figure_10, inference
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from synthetic_records import MACHINE, environment, figure_10, inference, point, record
 
 from rmtscale.errors import BadInput
 from rmtscale.report.quantities import MEMORY, TIME
 from rmtscale.report.series import Group, group_records, group_runs
+from tests.synthetic_records import MACHINE, environment, figure_10, inference, point, record
 
 
 def test_a_sweep_is_one_group() -> None:

@@ -1,9 +1,6 @@
-"""Shared set-up: one thread, a fixed seed, helpers importable, float64 all the way through."""
+"""Shared set-up: one thread, a fixed seed, float64 all the way through."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +8,6 @@ from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.utils import logging
 
-sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
 logging.set_verbosity_error()
 logging.disable_progress_bar()

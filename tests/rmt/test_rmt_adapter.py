@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
-from tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import layers
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
 def make(kind, **more):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import peft
 import pytest
 import torch
-from tiny_models import DECODERS, ENCODERS, backbone, tokens
 from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2Model
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import decoder_hidden, unwrap
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 TARGETS = {
     "gpt2": ["c_attn"],

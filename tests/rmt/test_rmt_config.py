@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_models import POSITIONS, backbone
 from transformers import GPT2Config
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+from tests.rmt.tiny_models import POSITIONS, backbone
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_reference import decoder as reference
-from tiny_models import DECODERS, POSITIONS, backbone, padded, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from tests.rmt.slow_reference import decoder as reference
+from tests.rmt.tiny_models import DECODERS, POSITIONS, backbone, padded, tokens
 
 TOLERANCE = 1e-10
 FAST = settings(

@@ -8,11 +8,11 @@ import sys
 import pytest
 import torch
 from accelerate import Accelerator
-from tiny_models import DECODERS, ENCODERS, backbone, tokens
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer, TrainingArguments
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
 def model_of(kind="gpt2", dtype=torch.float32, **more):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_reference import encoder as reference
-from tiny_models import ENCODERS, POSITIONS, backbone, padded, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForSequenceClassification
+from tests.rmt.slow_reference import encoder as reference
+from tests.rmt.tiny_models import ENCODERS, POSITIONS, backbone, padded, tokens
 
 TOLERANCE = 1e-10
 SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import DECODERS, VOCABULARY, backbone, padded, tokens
 from transformers import GenerationConfig
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from tests.rmt.tiny_models import DECODERS, VOCABULARY, backbone, padded, tokens
 
 
 def make(kind="gpt2", memory=2, size=8):

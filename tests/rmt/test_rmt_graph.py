@@ -7,10 +7,10 @@ import threading
 
 import pytest
 import torch
-from tiny_models import DECODERS, backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, SegmentStep
+from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import peft
 import pytest
 import torch
-from tiny_models import VOCABULARY, backbone, padded, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.loss import SegmentLosses, can_fuse, next_token_targets, summed_cross_entropy
+from tests.rmt.tiny_models import VOCABULARY, backbone, padded, tokens
 
 
 def scored_labels(model, ids, mask=None, **more):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from tiny_models import backbone
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.memory import (
@@ -15,6 +14,7 @@ from rmtscale.rmt.memory import (
     last_text,
     place_BT,
 )
+from tests.rmt.tiny_models import backbone
 
 
 def named(*values):

@@ -6,10 +6,10 @@ import weakref
 
 import pytest
 import torch
-from tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.recurrence import collect
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
 def decoder(kind="gpt2", dtype=torch.float64, dropout=0.0, **more):

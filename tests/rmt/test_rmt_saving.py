@@ -8,10 +8,10 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}
 

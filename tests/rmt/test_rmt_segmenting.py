@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_reference import cut_here, cut_text
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import Step, cut, plan, windows
+from tests.rmt.slow_reference import cut_here, cut_text
 
 PLENTY = settings(max_examples=200, derandomize=True)
 

@@ -7,10 +7,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_models import DECODERS, backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, Stream
+from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 
 def make(kind="gpt2", size=8, memory=2):

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny_models import tokens
-from torchrun_worker import build
+
+from tests.rmt.tiny_models import tokens
+from tests.rmt.torchrun_worker import build
 
 WORKER = Path(__file__).with_name("torchrun_worker.py")
 

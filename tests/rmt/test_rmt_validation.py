@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from tests.rmt.tiny_models import backbone, tokens
 
 IDS = tokens(2, 9)
 ONES = torch.ones(2, 9, dtype=torch.long)

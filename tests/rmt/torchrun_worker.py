@@ -12,13 +12,13 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from accelerate import Accelerator
-from tiny_models import backbone, tokens
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from tests.rmt.tiny_models import backbone, tokens
 
 
 def build(depth: int | None) -> RMTForCausalLM:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.evaluate import (
@@ -22,6 +21,7 @@ from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
 from rmtscale.study.training.memory_tasks.reading import Reader
+from tests.tiny_training import tiny_settings, write_background
 
 CPU = torch.device("cpu")
 

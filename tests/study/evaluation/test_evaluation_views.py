@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.attention import attention_maps
@@ -18,6 +17,7 @@ from rmtscale.study.training.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader
+from tests.tiny_training import tiny_settings, write_background
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_checkpoint import make_checkpoint
-from tiny_text import tiny_text_settings, write_text
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language, training_name
@@ -19,6 +17,8 @@ from rmtscale.study.tasks.blocks import TargetBlocks
 from rmtscale.study.tasks.packing import packed_text
 from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 from rmtscale.study.training.language.flops import sample_flops
+from tests.tiny_checkpoint import make_checkpoint
+from tests.tiny_text import tiny_text_settings, write_text
 
 CPU = torch.device("cpu")
 KINDS = {

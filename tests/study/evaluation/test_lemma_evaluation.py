@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_checkpoint import make_checkpoint
-from tiny_theorems import tiny_theorem_settings, write_theorems
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
@@ -13,6 +11,8 @@ from rmtscale.study.records.clusters import paired_difference
 from rmtscale.study.records.language import LanguageStore
 from rmtscale.study.tasks.declarations import load_declarations
 from rmtscale.study.tasks.lemma_proof import NAME, PROOF, LemmaProof
+from tests.tiny_checkpoint import make_checkpoint
+from tests.tiny_theorems import tiny_theorem_settings, write_theorems
 
 CPU = torch.device("cpu")
 SAMPLES = 9

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rmt.tiny_models import backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.study.evaluation.predicting import TextReader
 from rmtscale.study.training.language.model import Predictor
+from tests.rmt.tiny_models import backbone, tokens
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

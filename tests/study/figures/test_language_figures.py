@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_language import proofs, study
 
 from rmtscale.study.figures.figure_7 import drawing as figure_7
 from rmtscale.study.figures.figure_8 import cost_quality
@@ -25,6 +24,7 @@ from rmtscale.study.figures.language.groups import (
 )
 from rmtscale.study.figures.language.lines import Published, bits, limits
 from rmtscale.study.figures.language.tables import cost_table, losses_table, proofs_table
+from tests.synthetic_language import proofs, study
 
 
 @pytest.fixture(scope="module")

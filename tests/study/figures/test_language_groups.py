@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from synthetic_language import baseline, curve, language, proof, study
 
 from rmtscale.errors import BadInput
 from rmtscale.study.figures.language.groups import (
@@ -21,6 +20,7 @@ from rmtscale.study.figures.language.groups import (
     shared_counts,
 )
 from rmtscale.study.records.clusters import Part, paired_difference
+from tests.synthetic_language import baseline, curve, language, proof, study
 
 
 def part(*nats: float, tokens: int = 10) -> Part:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_language import language
 
 from rmtscale.study.records.clusters import Part, mean_interval, paired_difference, student_t
 from rmtscale.study.records.language import LanguageStore
+from tests.synthetic_language import language
 
 
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:

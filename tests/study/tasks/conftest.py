@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import Vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from made_noise import made_documents
-from task_kinds import KINDS
+from tests.study.tasks.made_noise import made_documents
+from tests.study.tasks.task_kinds import KINDS
 
 
 @pytest.fixture(params=KINDS)

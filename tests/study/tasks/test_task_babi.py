@@ -8,12 +8,12 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from babi import Asked, all_stories, few_stories
-from slow_solver import solve_moves, solve_relations
 
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.reasoning import OPPOSITE, all_rows
 from rmtscale.study.tasks.sample import Story
+from tests.study.tasks.babi import Asked, all_stories, few_stories
+from tests.study.tasks.slow_solver import solve_moves, solve_relations
 
 Reader = Callable[[int], list[Asked]]
 SOURCES = pytest.mark.parametrize("read", [few_stories, all_stories], ids=["few", "all"])

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_noise import made_documents
 
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.study.tasks import documentation
 from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.splitting import split_documents, without_shared
+from tests.study.tasks.made_noise import made_documents
 
 
 def words_of(text: str) -> list[str]:

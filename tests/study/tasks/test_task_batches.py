@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_noise import made_documents
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.batches import Batches
@@ -18,6 +17,7 @@ from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.study.tasks.made_noise import made_documents
 
 
 def test_a_batch_is_the_samples_of_its_generator(task: Task, noise: Noise) -> None:
@@ -60,7 +60,8 @@ def digest() -> str:
 
 def test_another_process_sees_the_same() -> None:
     """Whatever the order of its sets: a run that was killed goes on with the same data."""
-    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_task_batches as t"
+    here = "tests.study.tasks.test_task_batches"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import {here} as t"
     for hash_seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", f"{code}; print(t.digest())"],

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_tokenizer import small_tokenizer, spoken_documents
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.blocks import IGNORED, TargetBlocks, TokenBatch, spread
 from rmtscale.study.tasks.packing import Packed, packed_text
 from rmtscale.study.tasks.task import SPLITS
+from tests.study.tasks.small_tokenizer import small_tokenizer, spoken_documents
 
 END = 7
 LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=6)

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from task_kinds import KINDS
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.catalog import TASKS, make_task
 from rmtscale.study.tasks.task import PLACES, Task
+from tests.study.tasks.task_kinds import KINDS
 
 
 def test_names() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from slow_solver import solve_moves, solve_relations
 
 from rmtscale.study.tasks.catalog import TASKS, make_task
 from rmtscale.study.tasks.decoys import pieces
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.study.tasks.slow_solver import solve_moves, solve_relations
 
 
 def test_pieces_lack_the_subject_or_the_place():

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_declarations import FILES, lemma_tokenizer, made_declarations
-from small_tokenizer import small_tokenizer
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.blocks import TokenBatch
 from rmtscale.study.tasks.declaration import Declaration
 from rmtscale.study.tasks.declarations import load_declarations
 from rmtscale.study.tasks.lemma_proof import NAME, ORDERS, PROOF, STATEMENT_FIRST, LemmaProof
+from tests.study.tasks.made_declarations import FILES, lemma_tokenizer, made_declarations
+from tests.study.tasks.small_tokenizer import small_tokenizer
 
 SEGMENT = 64
 MOST = 160

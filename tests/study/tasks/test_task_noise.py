@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_noise import made_documents
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.noise import Noise, sentences
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.study.tasks.made_noise import made_documents
 
 
 def test_sentences() -> None:

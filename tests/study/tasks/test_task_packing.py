@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_tokenizer import small_tokenizer, spoken_documents
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks import packing
@@ -22,6 +21,7 @@ from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.packing import Packed, open_packed, pack, packed_text
 from rmtscale.study.tasks.task import SPLITS
 from rmtscale.study.tasks.tokenizer import train_tokenizer
+from tests.study.tasks.small_tokenizer import small_tokenizer, spoken_documents
 
 FILES = ["packed.json", "starts.bin", "tokens.bin"]
 

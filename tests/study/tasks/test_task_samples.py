@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_solver import solve_moves, solve_relations
-from task_kinds import KINDS
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.catalog import make_task
@@ -15,6 +13,8 @@ from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.sample import Sample
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.study.tasks.slow_solver import solve_moves, solve_relations
+from tests.study.tasks.task_kinds import KINDS
 
 
 def check(task: Task, sample: Sample, tokens: int, segment_tokens: int, noise: Noise) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from small_tokenizer import small_tokenizer, spoken_documents
 
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.study.tasks import tokenizer as module
@@ -26,6 +25,7 @@ from rmtscale.study.tasks.tokenizer import (
     tokenizer_from_mapping,
     train_tokenizer,
 )
+from tests.study.tasks.small_tokenizer import small_tokenizer, spoken_documents
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 COMMITTED = ("latex-4096", "lean-4096")

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_noise import made_documents
-from task_kinds import KINDS
 
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.study.tasks.catalog import make_task
@@ -25,6 +23,8 @@ from rmtscale.study.tasks.vocabulary import (
     split_words,
     vocabulary_from_mapping,
 )
+from tests.study.tasks.made_noise import made_documents
+from tests.study.tasks.task_kinds import KINDS
 
 
 def test_words_of_a_text() -> None:

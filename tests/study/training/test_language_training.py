@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_text import tiny_text_settings, write_text
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.loss import IGNORED
@@ -22,6 +21,7 @@ from rmtscale.study.training.layout import BEST, LAST, METRICS, STAGES
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.curriculum import Progress
 from rmtscale.study.training.metrics import read_metrics
+from tests.tiny_text import tiny_text_settings, write_text
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_a_backbone_with_adapters_is_not_begun_with(text, cache, tmp_path):
 
 
 def test_memory_and_language_do_not_share_a_folder(text, cache, whole):
-    from tiny_training import tiny_settings
+    from tests.tiny_training import tiny_settings
 
     with pytest.raises(BadInput, match=r"task 'memorize': the training in '.*' has 'lang"):
         train(tiny_settings(text), whole, device="cpu")

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rmt.slow_reference import cut_text, run
-from rmt.tiny_models import VOCABULARY, backbone, tokens
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.study.training.language.model import Predictor
+from tests.rmt.slow_reference import cut_text, run
+from tests.rmt.tiny_models import VOCABULARY, backbone, tokens
 
 KINDS = ["gpt2", "gpt_neox", "gpt_neo"]
 FAST = settings(max_examples=25, derandomize=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import tiny_settings, write_background
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.study.training.keeping import averaged_decay
@@ -21,6 +20,7 @@ from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.metrics import read_metrics
+from tests.tiny_training import tiny_settings, write_background
 
 WORKER = Path(__file__).with_name("train_worker.py")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import WORDS, tiny_settings, write_background
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -24,6 +23,7 @@ from rmtscale.study.training.backbone import build_rmt
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
+from tests.tiny_training import WORDS, tiny_settings, write_background
 
 
 def save_tokenizer(folder: Path, *, without: str = "") -> int:

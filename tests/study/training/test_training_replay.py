@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import write_background
 
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments
 from rmtscale.study.training.rolling import Roller
+from tests.tiny_training import write_background
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from tiny_training import tiny_settings, write_background
 
 from rmtscale.study.training.layout import BEST, METRICS
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.metrics import read_metrics
+from tests.tiny_training import tiny_settings, write_background
 
 # A wrapper that outlives its process group hangs now and then: see ``_Run._end``.
 LAUNCHED = """

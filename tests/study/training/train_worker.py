@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import torch
-from tiny_training import tiny_settings
 
 from rmtscale.study.training.loop import train
+from tests.tiny_training import tiny_settings
 
 
 def main(folder: str, background: str) -> None:
