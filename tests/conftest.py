@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,6 +15,7 @@ from rmtscale.records.measurement import Measurement, Memory, Samples
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction, Protocol, Record
 from rmtscale.specs.catalog import PRESETS
+from tests.command_line import Command, Outcome
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A test of a property is not slow because its core is shared.
@@ -22,16 +23,8 @@ hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 
 
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def rmtscale(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def rmtscale(capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs ``rmtscale ARGUMENTS`` in this process, as the console script does."""
     from rmtscale.cli.main import main
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from rmtscale.cli.main import COMMANDS
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import DEVICES
+from tests.command_line import Command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(("line", "output"), SHOWN)
-def test_shown_output_is_real(rmtscale: Callable[..., Any], line: str, output: str) -> None:
+def test_shown_output_is_real(rmtscale: Command, line: str, output: str) -> None:
     done = rmtscale(*shlex.split(line))
     shown = [text.rstrip() for text in output.strip("\n").splitlines()]
     real = [text.rstrip() for text in done.out.strip("\n").splitlines()]

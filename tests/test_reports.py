@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.command_line import Command
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
@@ -42,7 +42,7 @@ def plain(page: str) -> str:
 
 @pytest.mark.parametrize("name", MADE)
 def test_made_again_it_is_the_same(
-    name: str, rmtscale: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Same files, same numbers, same words; and in every picture the same data."""
     monkeypatch.chdir(ROOT)

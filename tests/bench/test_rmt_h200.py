@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,11 +15,11 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM
 
 
 @pytest.fixture(scope="module")
-def script():
+def script() -> ModuleType:
     return importlib.import_module("tests.bench.rmt_h200")
 
 
-def test_the_flops_it_divides_by_are_those_of_the_module(script):
+def test_the_flops_it_divides_by_are_those_of_the_module(script: ModuleType) -> None:
     given = script.sizes(toy=True)
     with torch.device("meta"):
         backbone = script.gpt2(given, given["segment"])
@@ -28,7 +30,7 @@ def test_the_flops_it_divides_by_are_those_of_the_module(script):
     assert counter.get_total_flops() == script.inference_flops(given["long"], given)
 
 
-def test_ratios_and_verdicts(script):
+def test_ratios_and_verdicts(script: ModuleType) -> None:
     rows = {
         "train full sdpa": {"iteration_seconds": 2.0, "peak_allocated_bytes": 100},
         "train rmt": {"iteration_seconds": 1.0, "peak_allocated_bytes": 80},
@@ -52,7 +54,9 @@ def test_ratios_and_verdicts(script):
     assert "not measured" in text
 
 
-def test_a_point_that_fails_is_a_row_and_the_records_are_written(script, tmp_path, capsys):
+def test_a_point_that_fails_is_a_row_and_the_records_are_written(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "records.jsonl"
     assert script.main(["--toy", "--only", "ceiling fp32", "--out", str(out)]) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -66,6 +70,6 @@ def test_a_point_that_fails_is_a_row_and_the_records_are_written(script, tmp_pat
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says no only where there is no GPU")
-def test_without_a_gpu_it_says_so(script, capsys):
+def test_without_a_gpu_it_says_so(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert script.main([]) == 2
     assert "no CUDA device" in capsys.readouterr().err

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.command_line import Command
 
 ROOT = Path(__file__).parents[2]
 RECORDS = str(ROOT / "profiles" / "nvidia-h200" / "gpt2-train.jsonl")
@@ -15,7 +15,7 @@ PLAN = ("plan", "--model", "gpt2", "--device", "h200", "--segment-size", "1000")
 
 
 @pytest.fixture
-def calibration(rmtscale: Callable[..., Any], tmp_path: Path) -> Path:
+def calibration(rmtscale: Command, tmp_path: Path) -> Path:
     path = tmp_path / "machine.json"
     done = rmtscale("calibrate", RECORDS, "--out", str(path))
     assert (done.code, done.err) == (0, "")
@@ -24,7 +24,7 @@ def calibration(rmtscale: Callable[..., Any], tmp_path: Path) -> Path:
     return path
 
 
-def test_json_is_what_the_file_holds(rmtscale: Callable[..., Any], calibration: Path) -> None:
+def test_json_is_what_the_file_holds(rmtscale: Command, calibration: Path) -> None:
     done = rmtscale("calibrate", RECORDS, "--format", "json")
     (row,) = json.loads(done.out)["rows"]
     assert row == json.loads(calibration.read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def test_json_is_what_the_file_holds(rmtscale: Callable[..., Any], calibration: 
     assert 0 < row["calibration"]["products_efficiency"]["fp32"] <= 1
 
 
-def test_a_plan_with_it(rmtscale: Callable[..., Any], calibration: Path) -> None:
+def test_a_plan_with_it(rmtscale: Command, calibration: Path) -> None:
     plain = json.loads(rmtscale(*PLAN, "--format", "json").out)["rows"]
     done = rmtscale(*PLAN, "--calibration", str(calibration), "--format", "json")
     rows = json.loads(done.out)["rows"]
@@ -57,16 +57,14 @@ def test_a_plan_with_it(rmtscale: Callable[..., Any], calibration: Path) -> None
         (("memory", "--model", "gpt2", "--device", "h900"), "device 'h900'"),
     ],
 )
-def test_bad_input(rmtscale: Callable[..., Any], arguments: tuple[str, ...], said: str) -> None:
+def test_bad_input(rmtscale: Command, arguments: tuple[str, ...], said: str) -> None:
     done = rmtscale(*arguments)
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1
 
 
-def test_of_another_device_dtype_or_version(
-    rmtscale: Callable[..., Any], calibration: Path
-) -> None:
+def test_of_another_device_dtype_or_version(rmtscale: Command, calibration: Path) -> None:
     other = ("plan", "--model", "gpt2", "--device", "a100-80gb", "--calibration", str(calibration))
     assert "is of h200, expected a100-80gb" in rmtscale(*other).err
     dtype = (*PLAN, "--calibration", str(calibration), "--dtype", "fp16")
@@ -77,7 +75,7 @@ def test_of_another_device_dtype_or_version(
     assert (done.code, "schema_version 2: expected 1" in done.err) == (2, True)
 
 
-def test_too_few_and_too_many_machines(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
+def test_too_few_and_too_many_machines(rmtscale: Command, tmp_path: Path) -> None:
     lines = Path(RECORDS).read_text(encoding="utf-8").splitlines()
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join(lines[:4]) + "\n", encoding="utf-8")
@@ -90,7 +88,7 @@ def test_too_few_and_too_many_machines(rmtscale: Callable[..., Any], tmp_path: P
     assert (done.code, "expected one GPU" in done.err) == (2, True)
 
 
-def test_the_workspace_of_a_known_device(rmtscale: Callable[..., Any]) -> None:
+def test_the_workspace_of_a_known_device(rmtscale: Command) -> None:
     def peak(*more: str) -> int:
         ask = ("memory", "--model", "gpt2", "--mode", "train", "--tokens", "1k", "--format", "json")
         return int(json.loads(rmtscale(*ask, *more).out)["rows"][0]["peak_bytes"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +16,7 @@ from rmtscale.specs.devices import DEVICES
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import format_bytes
+from tests.command_line import Command
 
 
 @pytest.mark.parametrize(
@@ -32,33 +31,33 @@ from rmtscale.units import format_bytes
         "plan -m opt-175b -d h200 --dtype bf16 --mode forward",
     ],
 )
-def test_tables_fit_80_columns(rmtscale: Callable[..., Any], line: str) -> None:
+def test_tables_fit_80_columns(rmtscale: Command, line: str) -> None:
     done = rmtscale(*line.split())
     assert done.code == 0
     assert max(len(text.rstrip()) for text in done.out.splitlines()) <= 80
     assert "…" not in done.out
 
 
-def test_models(rmtscale: Callable[..., Any]) -> None:
+def test_models(rmtscale: Command) -> None:
     rows = json.loads(rmtscale("models", "--format", "json").out)["rows"]
     assert [row["name"] for row in rows] == list(PRESETS)
     for row in rows:
         assert row["parameters"] == count_parameters(PRESETS[row["name"]]).total
 
 
-def test_devices(rmtscale: Callable[..., Any]) -> None:
+def test_devices(rmtscale: Command) -> None:
     rows = json.loads(rmtscale("devices", "--format", "json").out)["rows"]
     assert [row["name"] for row in rows] == list(DEVICES)
     assert all(row["source"] for row in rows)
 
 
-def test_cite(rmtscale: Callable[..., Any]) -> None:
+def test_cite(rmtscale: Command) -> None:
     assert rmtscale("cite", "--format", "bibtex").out.count("@article") == len(REFERENCES)
     rows = json.loads(rmtscale("cite", "--format", "json").out)["rows"]
     assert {row["arxiv"] for row in rows} >= {"2304.11062", "2203.15556"}
 
 
-def test_memory_json(rmtscale: Callable[..., Any]) -> None:
+def test_memory_json(rmtscale: Command) -> None:
     done = rmtscale(
         *[
             "memory",
@@ -92,13 +91,13 @@ def test_memory_json(rmtscale: Callable[..., Any]) -> None:
         assert row["peak_bytes"] == sum(row["terms"].values())
 
 
-def test_memory_table(rmtscale: Callable[..., Any]) -> None:
+def test_memory_table(rmtscale: Command) -> None:
     done = rmtscale(*["memory", "-m", "gpt2", "--tokens", "4k", "--mode", "train"])
     peak = estimate_memory(PRESETS["gpt2"], Workload(tokens=4000, mode="train")).total
     assert format_bytes(peak) in done.out
 
 
-def test_plan_says_where_full_attention_wins(rmtscale: Callable[..., Any]) -> None:
+def test_plan_says_where_full_attention_wins(rmtscale: Command) -> None:
     done = rmtscale(*["plan", "-m", "gpt2", "-d", "a100-80gb"])
     words = " ".join(done.out.split())
     assert "Inference: full attention wins on everything below" in words
@@ -110,7 +109,7 @@ def test_plan_says_where_full_attention_wins(rmtscale: Callable[..., Any]) -> No
     assert {row["mode"] for row in rows} == {"forward", "train"}
 
 
-def test_verify(rmtscale: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     line = [
         "verify",
         "-m",
@@ -139,7 +138,7 @@ def test_verify(rmtscale: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -
     assert "6 of 6 counts differ from the prediction" in wrong.err
 
 
-def test_reproduce(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
+def test_reproduce(rmtscale: Command, tmp_path: Path) -> None:
     folder = tmp_path / "figure-2"
     done = rmtscale("reproduce", "figure-2", "--out", str(folder))
     assert done.code == 0
@@ -151,7 +150,9 @@ def test_reproduce(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("experiment", ["figure-4", "figure-7", "figure-10"])
-def test_what_is_left_out_of_records_is_said(rmtscale, tmp_path, experiment):
+def test_what_is_left_out_of_records_is_said(
+    rmtscale: Command, tmp_path: Path, experiment: str
+) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("broken\n{}\n{torn")
     done = rmtscale("reproduce", experiment, "--records", str(path), "--out", str(tmp_path / "out"))

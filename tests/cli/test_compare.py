@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rmtscale.costs.method_estimates import estimate_method
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.specs.catalog import PRESETS
+from tests.command_line import Command
 
 
-def test_the_issue_example(rmtscale: Callable[..., Any]) -> None:
+def test_the_issue_example(rmtscale: Command) -> None:
     line = "compare --model opt-1.3b --methods full,rmt,sliding-window,mamba --tokens 512..2M"
     done = rmtscale(*line.split())
     assert (done.code, done.err) == (0, "")
@@ -27,13 +26,13 @@ def test_the_issue_example(rmtscale: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("model", ["gpt2", "bert-base-cased", "llama-3-70b"])
-def test_all_methods_fit_80_columns(rmtscale: Callable[..., Any], model: str) -> None:
+def test_all_methods_fit_80_columns(rmtscale: Command, model: str) -> None:
     done = rmtscale("compare", "-m", model, "--methods", "all")
     assert done.code == 0
     assert all(len(text) <= 80 for text in done.out.splitlines())
 
 
-def test_json(rmtscale: Callable[..., Any]) -> None:
+def test_json(rmtscale: Command) -> None:
     line = "compare -m gpt2 --methods rmt,s4 --tokens 512..4k --segment-size 128 --dtype fp32"
     rows = json.loads(rmtscale(*line.split(), "--format", "json").out)["rows"]
     assert [row["tokens"] for row in rows] == [512, 1024, 2048, 4000] * 2
@@ -44,7 +43,7 @@ def test_json(rmtscale: Callable[..., Any]) -> None:
         assert row["state_bytes"] == estimate.state_bytes
 
 
-def test_out_is_written_once(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
+def test_out_is_written_once(rmtscale: Command, tmp_path: Path) -> None:
     line = ["compare", "-m", "gpt2", "--tokens", "1k,8k", "--out", str(tmp_path / "new")]
     assert rmtscale(*line).code == 0
     assert (tmp_path / "new" / "field.png").read_bytes().startswith(b"\x89PNG")
@@ -58,7 +57,7 @@ def test_out_is_written_once(rmtscale: Callable[..., Any], tmp_path: Path) -> No
     assert rmtscale(*line, "--force").code == 0
 
 
-def test_an_encoder_has_methods_of_its_own(rmtscale: Callable[..., Any]) -> None:
+def test_an_encoder_has_methods_of_its_own(rmtscale: Command) -> None:
     done = rmtscale("compare", "--model", "bert-base-cased", "--tokens", "512,4k")
     assert (done.code, done.err) == (0, "")
     assert "longformer" in done.out

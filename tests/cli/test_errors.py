@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.command_line import Command
 
 CASES = [
     ("flops", "Missing option '--model'"),
@@ -57,7 +57,7 @@ CASES = [
 
 @pytest.mark.parametrize(("line", "message"), CASES)
 def test_one_line_and_exit_code_2(
-    rmtscale: Callable[..., Any],
+    rmtscale: Command,
     line: str,
     message: str,
     tmp_path: Path,
@@ -74,9 +74,7 @@ def test_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("content", ["not json", json.dumps({"model_type": "t5"}), "{}"])
-def test_a_config_that_cannot_be_used(
-    rmtscale: Callable[..., Any], content: str, tmp_path: Path
-) -> None:
+def test_a_config_that_cannot_be_used(rmtscale: Command, content: str, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(content)
     done = rmtscale("flops", "--model", str(path))
@@ -85,7 +83,7 @@ def test_a_config_that_cannot_be_used(
     assert done.err.count("\n") == 1
 
 
-def test_an_unknown_device_lists_the_known(rmtscale: Callable[..., Any]) -> None:
+def test_an_unknown_device_lists_the_known(rmtscale: Command) -> None:
     done = rmtscale("plan", "-m", "gpt2", "--device", "h300")
     assert all(name in done.err for name in ("h200", "a100-80gb", "rtx-4090", "l4"))
 
@@ -120,7 +118,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         "cite",
     ],
 )
-def test_help(rmtscale: Callable[..., Any], command: str) -> None:
+def test_help(rmtscale: Command, command: str) -> None:
     done = rmtscale(*command.split(), "--help")
     assert done.code == 0
     assert "Usage" in done.out

@@ -8,11 +8,13 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rmtscale.study.records.clusters import mean_interval
 from rmtscale.study.records.language import LanguageStore
+from tests.command_line import Command, Outcome
 from tests.tiny_checkpoint import make_checkpoint
 from tests.tiny_text import tiny_text_settings, write_text
 from tests.tiny_theorems import tiny_theorem_settings, write_theorems
@@ -21,12 +23,12 @@ GIVEN = "--samples 20 --batch-size 8 --device cpu".split()
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory) -> Path:
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
-def made(text, tmp_path_factory) -> Path:
+def made(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a training."""
     run = tmp_path_factory.mktemp("runs") / "run"
     make_checkpoint(run / "last", tiny_text_settings(text), run / "text")
@@ -34,19 +36,19 @@ def made(text, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(made, tmp_path) -> Path:
+def run(made: Path, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "run")
 
 
 @pytest.fixture
-def evaluate(rmtscale, run, text):
-    def call(*more: str, where: Path = run / "last"):
+def evaluate(rmtscale: Command, run: Path, text: Path) -> Command:
+    def call(*more: str, where: Path = run / "last") -> Outcome:
         return rmtscale("evaluate", str(where), *GIVEN, "--text", str(text), *more)
 
     return call
 
 
-def test_a_table(evaluate, run):
+def test_a_table(evaluate: Command, run: Path) -> None:
     done = evaluate("--segments", "1,2,4")
     assert done.code == 0, done.err
     assert max(len(line.rstrip()) for line in done.out.splitlines()) <= 80
@@ -62,7 +64,7 @@ def test_a_table(evaluate, run):
     assert not (run / "last" / "text").exists(), "the training's packed text is used"
 
 
-def test_numbers_with_their_units(evaluate, run, text):
+def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> None:
     done = evaluate("--segments", "1,3", "--format", "json", "--history", "48")
     rows = json.loads(done.out)["rows"]
     records = LanguageStore(run / "last" / "evaluation.jsonl").read()
@@ -97,7 +99,7 @@ def test_numbers_with_their_units(evaluate, run, text):
     assert table.err.count("(in the file already)") == 2
 
 
-def test_of_one_document_there_is_no_interval(rmtscale, run, tmp_path):
+def test_of_one_document_there_is_no_interval(rmtscale: Command, run: Path, tmp_path: Path) -> None:
     one = write_text(tmp_path / "one", documents=1)
     given = ["evaluate", str(run / "last"), *GIVEN, "--text", str(one), "--segments", "1"]
     row = json.loads(rmtscale(*given, "--format", "json").out)["rows"][0]
@@ -106,7 +108,7 @@ def test_of_one_document_there_is_no_interval(rmtscale, run, tmp_path):
     assert " inf" not in rmtscale(*given).out
 
 
-def test_beginning_anew(evaluate, run, tmp_path):
+def test_beginning_anew(evaluate: Command, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     for force, lines in (([], 1), ([], 1), (["--force"], 1)):
         done = evaluate("--segments", "1", "--out", str(out), *force)
@@ -116,7 +118,7 @@ def test_beginning_anew(evaluate, run, tmp_path):
     assert len(LanguageStore(out).read()) == 2
 
 
-def test_a_lemma_proof(rmtscale, tmp_path):
+def test_a_lemma_proof(rmtscale: Command, tmp_path: Path) -> None:
     text = write_theorems(tmp_path / "decls.jsonl")
     folder = tmp_path / "last"
     make_checkpoint(folder, tiny_theorem_settings(text), tmp_path / "text")
@@ -155,7 +157,7 @@ def test_a_lemma_proof(rmtscale, tmp_path):
         ("--samples 0", "samples 0: expected a whole number of 1 or more"),
     ],
 )
-def test_bad_input(evaluate, run, more, words):
+def test_bad_input(evaluate: Command, run: Path, more: str, words: str) -> None:
     done = evaluate(*more.split())
     assert done.code == 2, done.err
     assert words in done.err
@@ -163,14 +165,16 @@ def test_bad_input(evaluate, run, more, words):
     assert not (run / "last" / "evaluation.jsonl").exists()
 
 
-def test_the_text_it_was_trained_on_is_not_here(rmtscale, run, text, tmp_path, monkeypatch):
+def test_the_text_it_was_trained_on_is_not_here(
+    rmtscale: Command, run: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = rmtscale("evaluate", str(run / "last"), "--device", "cpu")
     assert done.code == 2
     assert f"text {text.name!r}, which it was trained on, is not here: expected" in done.err
 
 
-def broken(folder: Path, **changed) -> Path:
+def broken(folder: Path, **changed: Any) -> Path:
     file = folder / "task.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changed}), encoding="utf-8")
     return folder
@@ -187,14 +191,16 @@ def broken(folder: Path, **changed) -> Path:
         ({"format_version": 99}, "of version 99, expected 1"),
     ],
 )
-def test_a_damaged_checkpoint(evaluate, run, changed, words):
+def test_a_damaged_checkpoint(
+    evaluate: Command, run: Path, changed: dict[str, Any], words: str
+) -> None:
     done = evaluate(where=broken(run / "last", **changed))
     assert done.code == 2, done.err
     assert words in done.err
     assert done.err.startswith("error: ")
 
 
-def test_damaged_weights(evaluate, run):
+def test_damaged_weights(evaluate: Command, run: Path) -> None:
     weights = run / "last" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     done = evaluate()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
-from typing import Any
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import format_flops
+from tests.command_line import Command
 
 
-def test_one_model_is_enough(rmtscale: Callable[..., Any]) -> None:
+def test_one_model_is_enough(rmtscale: Command) -> None:
     done = rmtscale("flops", "--model", "opt-175b")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
@@ -27,7 +26,7 @@ def test_one_model_is_enough(rmtscale: Callable[..., Any]) -> None:
     assert "the other conventions say: matmul x27.37, kaplan x14.26, paper x29.02." in words
 
 
-def test_json(rmtscale: Callable[..., Any]) -> None:
+def test_json(rmtscale: Command) -> None:
     done = rmtscale(
         *[
             "flops",
@@ -82,7 +81,7 @@ def test_json(rmtscale: Callable[..., Any]) -> None:
     assert segments == {"hoffmann": 2009, "matmul": 2009, "kaplan": 2009, "paper": 2000}
 
 
-def test_csv(rmtscale: Callable[..., Any]) -> None:
+def test_csv(rmtscale: Command) -> None:
     done = rmtscale(*["flops", "-m", "gpt2", "--tokens", "512", "--format", "csv", "--breakdown"])
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [row["method"] for row in rows] == ["full", "rmt"]
@@ -91,7 +90,7 @@ def test_csv(rmtscale: Callable[..., Any]) -> None:
         assert sum(terms) == int(row["flops"])
 
 
-def test_breakdown_shows_the_sum(rmtscale: Callable[..., Any]) -> None:
+def test_breakdown_shows_the_sum(rmtscale: Command) -> None:
     done = rmtscale(*["flops", "-m", "gpt2", "--tokens", "512", "--breakdown"])
     total = estimate_flops(PRESETS["gpt2"], Workload(tokens=512)).total
     assert "forward.qkv" in done.out
@@ -99,7 +98,7 @@ def test_breakdown_shows_the_sum(rmtscale: Callable[..., Any]) -> None:
     assert format_flops(total) in sums
 
 
-def test_no_memory_tokens(rmtscale: Callable[..., Any]) -> None:
+def test_no_memory_tokens(rmtscale: Command) -> None:
     done = rmtscale(
         *[
             "flops",
@@ -117,6 +116,6 @@ def test_no_memory_tokens(rmtscale: Callable[..., Any]) -> None:
     assert "512 tokens = 512 text + 0 memory" in done.out
 
 
-def test_an_encoder(rmtscale: Callable[..., Any]) -> None:
+def test_an_encoder(rmtscale: Command) -> None:
     done = rmtscale(*["flops", "-m", "bert-base-cased", "--tokens", "499,4990"])
     assert "512 tokens = 499 text + 13 memory and special" in done.out

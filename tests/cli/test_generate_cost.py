@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 from rmtscale.costs.generation import Generation, estimate_generation
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import format_flops
+from tests.command_line import Command
 
 LINE = "generate-cost --model llama-3-8b --context 128k --new-tokens 1k --batch-size 8 -d h100-sxm"
 
 
-def test_the_issue_example(rmtscale: Callable[..., Any]) -> None:
+def test_the_issue_example(rmtscale: Command) -> None:
     done = rmtscale(*LINE.split())
     assert (done.code, done.err) == (0, "")
     assert all(len(text) <= 80 for text in done.out.splitlines())
@@ -27,7 +26,7 @@ def test_the_issue_example(rmtscale: Callable[..., Any]) -> None:
     assert "here full attention does not fit and RMT fits" in words
 
 
-def test_json(rmtscale: Callable[..., Any]) -> None:
+def test_json(rmtscale: Command) -> None:
     options = "--kv-dtype fp8 --prefill-chunk 4k --segment-size 256 --memory-tokens 4 --format json"
     rows = json.loads(rmtscale(*LINE.split(), *options.split()).out)["rows"]
     generation = Generation(
@@ -43,12 +42,12 @@ def test_json(rmtscale: Callable[..., Any]) -> None:
         assert row["segment_size"] == (None if recurrence is None else 256)
 
 
-def test_where_full_attention_is_faster_is_said(rmtscale: Callable[..., Any]) -> None:
+def test_where_full_attention_is_faster_is_said(rmtscale: Command) -> None:
     done = rmtscale("generate-cost", "-m", "gpt2", "-d", "h200", "--context", "64")
     assert "Full attention is the faster one in prefill" in " ".join(done.out.split())
 
 
-def test_one_token(rmtscale: Callable[..., Any]) -> None:
+def test_one_token(rmtscale: Command) -> None:
     line = "generate-cost -m opt-175b -d v100-16gb --new-tokens 1 --dtype fp16"
     done = rmtscale(*line.split())
     assert done.code == 0

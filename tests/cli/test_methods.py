@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,12 +11,13 @@ from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.methods.catalog import METHODS
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.workload import Workload
+from tests.command_line import Command
 
 OPT = PRESETS["opt-1.3b"]
 
 
 @pytest.mark.parametrize("method", ["full", "mamba", "sliding-window", "transformer-xl"])
-def test_flops(rmtscale: Callable[..., Any], method: str) -> None:
+def test_flops(rmtscale: Command, method: str) -> None:
     line = f"flops -m opt-1.3b --method {method} --tokens 512,32k --mode train"
     rows = json.loads(rmtscale(*line.split(), "--format", "json").out)["rows"]
     assert [row["method"] for row in rows] == ["full", method] * 2 or method == "full"
@@ -34,7 +33,7 @@ def test_flops(rmtscale: Callable[..., Any], method: str) -> None:
     assert METHODS[method].title in " ".join(done.out.split())
 
 
-def test_memory(rmtscale: Callable[..., Any]) -> None:
+def test_memory(rmtscale: Command) -> None:
     line = "memory -m opt-1.3b --method mamba --tokens 8k --dtype bf16"
     rows = json.loads(rmtscale(*line.split(), "--format", "json").out)["rows"]
     work = Workload(tokens=8000, dtype="bf16", logits="last")
@@ -43,7 +42,7 @@ def test_memory(rmtscale: Callable[..., Any]) -> None:
     assert "Mamba: expand 2, state size 16" in rmtscale(*line.split()).out
 
 
-def test_plan(rmtscale: Callable[..., Any]) -> None:
+def test_plan(rmtscale: Command) -> None:
     line = "plan -m opt-1.3b -d h100-sxm --method sliding-window --dtype bf16"
     rows = json.loads(rmtscale(*line.split(), "--format", "json").out)["rows"]
     assert {row["method"] for row in rows} == {"sliding-window"}
@@ -56,9 +55,7 @@ def test_plan(rmtscale: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("command", ["flops", "memory"])
-def test_segments_of_a_method_without_any_are_refused(
-    rmtscale: Callable[..., Any], command: str
-) -> None:
+def test_segments_of_a_method_without_any_are_refused(rmtscale: Command, command: str) -> None:
     ask = (command, "--model", "gpt2", "--tokens", "1k", "--segment-size", "64", "--method")
     done = rmtscale(*ask, "mamba")
     assert (done.code, done.err.count("\n")) == (2, 1)

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -26,6 +25,7 @@ from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
+from tests.command_line import Command
 
 GRID = [
     *("profile", "--model", "pythia-14m", "--methods", "full,rmt", "--tokens", "512,1024"),
@@ -58,9 +58,7 @@ def faked(record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch) -> lis
     return asked
 
 
-def test_measured_beside_predicted(
-    rmtscale: Callable[..., Any], faked: list[Point], out: Path
-) -> None:
+def test_measured_beside_predicted(rmtscale: Command, faked: list[Point], out: Path) -> None:
     done = rmtscale(*GRID, "--out", str(out))
     assert done.code == 0
     assert len(faked) == 5  # four points, one of them twice
@@ -80,9 +78,7 @@ def test_measured_beside_predicted(
     assert re.match(r"\[1/5\] [0-9,]+ tokens(, once more)?, pythia-14m, ", done.err)
 
 
-def test_it_goes_on_and_force_begins_anew(
-    rmtscale: Callable[..., Any], faked: list[Point], out: Path
-) -> None:
+def test_it_goes_on_and_force_begins_anew(rmtscale: Command, faked: list[Point], out: Path) -> None:
     rmtscale(*GRID, "--out", str(out))
     first = out.read_bytes()
     done = rmtscale(*GRID, "--out", str(out))
@@ -99,7 +95,7 @@ def test_it_goes_on_and_force_begins_anew(
     assert len(RecordStore(out).read().records) == 5
 
 
-def test_json_and_csv(rmtscale: Callable[..., Any], faked: list[Point], out: Path) -> None:
+def test_json_and_csv(rmtscale: Command, faked: list[Point], out: Path) -> None:
     done = rmtscale(*GRID, "--out", str(out), "--format", "json")
     rows = json.loads(done.out)["rows"]
     assert len(rows) == 5
@@ -113,9 +109,7 @@ def test_json_and_csv(rmtscale: Callable[..., Any], faked: list[Point], out: Pat
     assert len(list(csv.DictReader(io.StringIO(done.out)))) == 5
 
 
-def test_dry_run_measures_nothing(
-    rmtscale: Callable[..., Any], faked: list[Point], out: Path
-) -> None:
+def test_dry_run_measures_nothing(rmtscale: Command, faked: list[Point], out: Path) -> None:
     line = "profile --preset figure-10 --predict-for a100-80gb --dry-run"
     done = rmtscale(*line.split(), "--out", str(out))
     assert (done.code, done.err, faked) == (0, "", [])
@@ -134,14 +128,14 @@ def test_dry_run_measures_nothing(
     assert rows[0]["predicted"]["device"] == "a100-80gb"
 
 
-def test_dry_run_without_a_device(rmtscale: Callable[..., Any]) -> None:
+def test_dry_run_without_a_device(rmtscale: Command) -> None:
     done = rmtscale(*GRID, "--dry-run")
     assert done.code == 0
     assert "No time is predicted: no roofline of a CPU." in done.out
 
 
 def test_crashes_are_exit_code_1_and_retried(
-    rmtscale: Callable[..., Any],
+    rmtscale: Command,
     record: Callable[..., Record],
     monkeypatch: pytest.MonkeyPatch,
     out: Path,
@@ -158,7 +152,7 @@ def test_crashes_are_exit_code_1_and_retried(
 
 
 def test_a_damaged_file_is_a_warning_that_counts(
-    rmtscale: Callable[..., Any], faked: list[Point], out: Path
+    rmtscale: Command, faked: list[Point], out: Path
 ) -> None:
     rmtscale(*GRID, "--out", str(out))
     with out.open("a") as file:
@@ -170,7 +164,7 @@ def test_a_damaged_file_is_a_warning_that_counts(
 
 
 def test_a_file_that_holds_something_else(
-    rmtscale: Callable[..., Any], faked: list[Point], tmp_path: Path
+    rmtscale: Command, faked: list[Point], tmp_path: Path
 ) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("my notes\n")
@@ -181,9 +175,7 @@ def test_a_file_that_holds_something_else(
     assert faked == []
 
 
-def test_records_of_another_machine(
-    rmtscale: Callable[..., Any], faked: list[Point], out: Path
-) -> None:
+def test_records_of_another_machine(rmtscale: Command, faked: list[Point], out: Path) -> None:
     rmtscale(*GRID, "--out", str(out))
     here = json.dumps(host_environment().processor)
     out.write_text(out.read_text().replace(here, '"Abacus"'))
@@ -192,9 +184,7 @@ def test_records_of_another_machine(
     assert "holds records of Abacus, expected another file for" in done.err
 
 
-def test_another_schema_version(
-    rmtscale: Callable[..., Any], faked: list[Point], out: Path
-) -> None:
+def test_another_schema_version(rmtscale: Command, faked: list[Point], out: Path) -> None:
     rmtscale(*GRID, "--out", str(out))
     out.write_text(out.read_text().replace('{"schema_version":1', '{"schema_version":7', 1))
     done = rmtscale(*GRID, "--out", str(out))
@@ -220,7 +210,7 @@ def test_another_schema_version(
     ],
 )
 def test_bad_input(
-    rmtscale: Callable[..., Any],
+    rmtscale: Command,
     line: str,
     message: str,
     tmp_path: Path,
@@ -236,7 +226,7 @@ def test_bad_input(
 
 
 def test_a_gpu_that_is_not_there(
-    rmtscale: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
+    rmtscale: Command, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = rmtscale("profile", "-m", "gpt2", "--tokens", "9", "--device", "cuda", "-o", str(out))
@@ -245,9 +235,7 @@ def test_a_gpu_that_is_not_there(
     assert not out.exists()
 
 
-def test_a_missing_library(
-    rmtscale: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library(rmtscale: Command, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile_command.importlib.util, "find_spec", lambda _: None)
     done = rmtscale(*GRID, "--out", str(out))
     assert done.code == 2

@@ -6,13 +6,13 @@ import csv
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rmtscale.records.record import Record
+from tests.command_line import Command
 from tests.synthetic_records import figure_10
 
 
@@ -26,7 +26,7 @@ def made(tmp_path: Path) -> str:
     return written(tmp_path / "made.jsonl", figure_10([1000, 4000, 8000]))
 
 
-def test_a_folder(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+def test_a_folder(rmtscale: Command, made: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = rmtscale("report", made, "-o", str(out))
     assert (done.code, done.err) == (0, "")
@@ -40,9 +40,7 @@ def test_a_folder(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> No
     assert rmtscale("report", made, "-o", str(out), "--force").code == 0
 
 
-def test_a_figure_of_an_earlier_run_goes(
-    rmtscale: Callable[..., Any], made: str, tmp_path: Path
-) -> None:
+def test_a_figure_of_an_earlier_run_goes(rmtscale: Command, made: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     rmtscale("report", made, "-o", str(out))
     only_full = [one for one in figure_10([1000]) if one.point.method == "full"]
@@ -52,7 +50,7 @@ def test_a_figure_of_an_earlier_run_goes(
     assert "nowhere both measured" in (out / "index.html").read_text(encoding="utf-8")
 
 
-def test_markdown(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+def test_markdown(rmtscale: Command, made: str, tmp_path: Path) -> None:
     done = rmtscale("report", made, "--format", "markdown")
     assert done.out.startswith("# Full attention or RMT: gpt2 on Synthetic GPU 80GB\n")
     assert "| setting | RMT | smaller from, tokens |" in done.out
@@ -61,14 +59,14 @@ def test_markdown(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> No
     assert (out / "report.md").read_text(encoding="utf-8") == done.out
 
 
-def test_csv(rmtscale: Callable[..., Any], made: str) -> None:
+def test_csv(rmtscale: Command, made: str) -> None:
     rows = list(csv.DictReader(io.StringIO(rmtscale("report", made, "--format", "csv").out)))
     assert len(rows) == 10
     assert {row["file"] for row in rows} == {"made.jsonl"}
     assert float(rows[0]["step_seconds"]) > 0
 
 
-def test_two_files_are_compared(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+def test_two_files_are_compared(rmtscale: Command, made: str, tmp_path: Path) -> None:
     other = written(tmp_path / "other.jsonl", figure_10([1000, 4000], slower=2.0))
     rows = list(csv.DictReader(io.StringIO(rmtscale("report", made, other, "--format", "csv").out)))
     assert len(rows) == 6
@@ -90,7 +88,7 @@ def test_two_files_are_compared(rmtscale: Callable[..., Any], made: str, tmp_pat
     ],
 )
 def test_bad_input_is_one_line(
-    rmtscale: Callable[..., Any], made: str, tmp_path: Path, arguments: list[str], words: str
+    rmtscale: Command, made: str, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     empty = written(tmp_path / "empty.jsonl", [])
     done = rmtscale("report", *(one.format(made=made, empty=empty) for one in arguments))
@@ -99,7 +97,7 @@ def test_bad_input_is_one_line(
     assert done.err.count("\n") == 1
 
 
-def test_a_torn_line_is_a_warning(rmtscale: Callable[..., Any], made: str, tmp_path: Path) -> None:
+def test_a_torn_line_is_a_warning(rmtscale: Command, made: str, tmp_path: Path) -> None:
     with Path(made).open("a", encoding="utf-8") as file:
         file.write('{"schema_version": 1, "poi')
     done = rmtscale("report", made, "--format", "csv")

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,12 @@ sys.exit(int(sys.argv[2]))
 
 
 @pytest.fixture(autouse=True)
-def _quickly(monkeypatch):
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "_POLL_SECONDS", 0.02)
 
 
-def job(name: str, folder: Path, code: int = 0, **more) -> Job:
-    def command(left):
+def job(name: str, folder: Path, code: int = 0, **more: Any) -> Job:
+    def command(left: float | None) -> list[str]:
         return [sys.executable, "-c", SAY, str(left), str(code)]
 
     return Job(name, command, folder / f"{name}.log", **more)
@@ -48,7 +49,9 @@ def said(folder: Path, name: str) -> dict:
     return json.loads((folder / f"{name}.log").read_text())
 
 
-def test_each_sees_one_gpu_and_no_more_run_than_asked(tmp_path, monkeypatch):
+def test_each_sees_one_gpu_and_no_more_run_than_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     names = ["a", "b", "c", "d"]
     assert run_jobs([job(name, tmp_path) for name in names], 2, gpus=2) == []
@@ -63,20 +66,20 @@ def test_each_sees_one_gpu_and_no_more_run_than_asked(tmp_path, monkeypatch):
         assert all(x["gpu"] != one["gpu"] for x in beside)
 
 
-def test_one_gpu_is_left_as_it_is(tmp_path, monkeypatch):
+def test_one_gpu_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     assert run_jobs([job("a", tmp_path)], 2, gpus=1, seconds=60) == []
     assert said(tmp_path, "a")["gpu"] == "5"
     assert 59 < float(said(tmp_path, "a")["left"]) <= 60
 
 
-def test_what_fails_is_named_and_the_others_run(tmp_path):
+def test_what_fails_is_named_and_the_others_run(tmp_path: Path) -> None:
     jobs = [job("a", tmp_path, 3), job("b", tmp_path)]
     assert run_jobs(jobs, 1, gpus=0) == ["a"]
     assert said(tmp_path, "b")["ended"] > 0
 
 
-def test_what_needs_another_waits_for_it(tmp_path):
+def test_what_needs_another_waits_for_it(tmp_path: Path) -> None:
     first = tmp_path / "a.log"
 
     def there() -> bool:
@@ -89,7 +92,7 @@ def test_what_needs_another_waits_for_it(tmp_path):
     assert not (tmp_path / "c.log").exists()
 
 
-def test_no_more_start_when_the_time_is_up(tmp_path):
+def test_no_more_start_when_the_time_is_up(tmp_path: Path) -> None:
     began = time.monotonic()
     jobs = [job(name, tmp_path) for name in "abcdefgh"]
     assert run_jobs(jobs, 1, gpus=0, seconds=0.2) == []
@@ -97,12 +100,12 @@ def test_no_more_start_when_the_time_is_up(tmp_path):
     assert not (tmp_path / "h.log").exists()
 
 
-def test_a_cpu_has_no_gpus():
+def test_a_cpu_has_no_gpus() -> None:
     assert count_gpus("cpu") == 0
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, str]:
     """A folder with two short trainings."""
     background = write_background(tmp_path_factory.mktemp("text"))
     folder = tmp_path_factory.mktemp("runs")
@@ -114,7 +117,9 @@ def runs(tmp_path_factory):
     return folder, Plan(recipes, (1, 2), 8, 8, 4), str(background)
 
 
-def test_evaluations_beside_are_those_in_turn(runs, monkeypatch, tmp_path):
+def test_evaluations_beside_are_those_in_turn(
+    runs: tuple[Path, Plan, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """As on two GPUs: what the processes add is what is evaluated here, and is not done again."""
     folder, plan, background = runs
     how = training_runs.How(runs=folder, background=background, device="cpu", jobs=2)
@@ -137,12 +142,16 @@ def test_evaluations_beside_are_those_in_turn(runs, monkeypatch, tmp_path):
     assert lines == ["evaluating one-0 best"]
 
 
-def test_with_one_gpu_each_is_a_process_even_in_turn(runs, monkeypatch, tmp_path):
+def test_with_one_gpu_each_is_a_process_even_in_turn(
+    runs: tuple[Path, Plan, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """So that no peak holds what an earlier one has left."""
     folder, plan, background = runs
     begun = []
 
-    def noted(jobs, at_once, *, gpus, seconds=None):
+    def noted(
+        jobs: list[Job], at_once: int, *, gpus: int, seconds: float | None = None
+    ) -> list[str]:
         begun.append(([" ".join(job.command(seconds)[2:5]) for job in jobs], at_once, gpus))
         return []
 
@@ -162,7 +171,9 @@ def test_with_one_gpu_each_is_a_process_even_in_turn(runs, monkeypatch, tmp_path
     ]
 
 
-def test_an_evaluation_that_fails(runs, monkeypatch, tmp_path):
+def test_an_evaluation_that_fails(
+    runs: tuple[Path, Plan, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder, _, _ = runs
     how = training_runs.How(runs=folder, device="cpu", jobs=2)
     monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
@@ -174,7 +185,7 @@ def test_an_evaluation_that_fails(runs, monkeypatch, tmp_path):
     assert "error: format 'x'" in log
 
 
-def test_of_language_too(monkeypatch, tmp_path):
+def test_of_language_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The process is asked for the very records that are looked for afterwards."""
     settings = tiny_text_settings(write_text(tmp_path / "text"))
     train(settings, tmp_path / "one", device="cpu", cache=tmp_path / CACHE)

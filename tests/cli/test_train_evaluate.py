@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Never
 
 import pytest
 
 from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.study.evaluation.evaluate import EvaluationSettings
 from rmtscale.study.figures import training_runs
 from rmtscale.study.figures.memory_tasks.recipes import plan
+from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.settings import TrainingSettings
+from tests.command_line import Command
 from tests.tiny_training import write_background
 
 TINY = """
@@ -23,12 +27,12 @@ TINY = """
 
 
 @pytest.fixture(scope="module")
-def background(tmp_path_factory) -> Path:
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture
-def trained(rmtscale, background, tmp_path) -> Path:
+def trained(rmtscale: Command, background: Path, tmp_path: Path) -> Path:
     out = tmp_path / "run"
     given = ["--background", str(background), "--out", str(out)]
     done = rmtscale("train", "--task", "detect-memorize", *given, *TINY)
@@ -39,7 +43,7 @@ def trained(rmtscale, background, tmp_path) -> Path:
     return out
 
 
-def test_train_then_evaluate(rmtscale, trained, background):
+def test_train_then_evaluate(rmtscale: Command, trained: Path, background: Path) -> None:
     best = str(trained / "best")
     given = ["--background", str(background), "--samples", "20", "--batch-size", "10"]
     done = rmtscale("evaluate", best, "--segments", "1,2,4", *given, "--probe", "--device", "cpu")
@@ -65,7 +69,7 @@ def test_train_then_evaluate(rmtscale, trained, background):
     assert again.err.count("(in the file already)") == 3
 
 
-def test_going_on_and_beginning_anew(rmtscale, trained, background):
+def test_going_on_and_beginning_anew(rmtscale: Command, trained: Path, background: Path) -> None:
     given = ["--background", str(background), "--out", str(trained), *TINY]
     command = ["train", "--task", "detect-memorize", *given]
     again = rmtscale(*command, "--format", "json")
@@ -79,14 +83,16 @@ def test_going_on_and_beginning_anew(rmtscale, trained, background):
     assert "step 4 [1/4]" in forced.err
 
 
-def test_stopped_by_the_clock(rmtscale, background, tmp_path):
+def test_stopped_by_the_clock(rmtscale: Command, background: Path, tmp_path: Path) -> None:
     given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
     done = rmtscale("train", *given, "--max-seconds", "0.001")
     assert done.code == 0
     assert "stopped at step 4 of 16; the same command goes on" in done.out
 
 
-def test_the_end_is_moved_to_the_time_there_is(rmtscale, background, tmp_path):
+def test_the_end_is_moved_to_the_time_there_is(
+    rmtscale: Command, background: Path, tmp_path: Path
+) -> None:
     given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
     command = ["train", *given, "--steps", "400"]
     early = rmtscale(*command, "--finish-within", "1")
@@ -98,12 +104,14 @@ def test_the_end_is_moved_to_the_time_there_is(rmtscale, background, tmp_path):
     assert (row["steps"], row["finished"]) == (12, True)
 
 
-def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
+def test_noise_that_is_not_here(
+    rmtscale: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from rmtscale.study.evaluation import evaluate
 
     seen = []
 
-    def stop(checkpoint, settings, *_, **__):
+    def stop(_: Checkpoint, settings: EvaluationSettings, *__: Any, **___: Any) -> list[Never]:
         seen.append(settings.background)
         return []
 
@@ -138,7 +146,9 @@ def test_noise_that_is_not_here(rmtscale, trained, tmp_path, monkeypatch):
         ("reproduce figure-4 --jobs 0", "jobs 0: expected a whole number of 1 or more"),
     ],
 )
-def test_bad_input(rmtscale, tmp_path, monkeypatch, line, words):
+def test_bad_input(
+    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = rmtscale(*line.split())
     assert done.code == 2, done.err
@@ -147,13 +157,13 @@ def test_bad_input(rmtscale, tmp_path, monkeypatch, line, words):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_checkpoint_of_another_task(rmtscale, trained):
+def test_a_checkpoint_of_another_task(rmtscale: Command, trained: Path) -> None:
     done = rmtscale("evaluate", str(trained / "best"), "--task", "reasoning")
     assert done.code == 2
     assert "is of the task 'detect-memorize': expected reasoning" in done.err
 
 
-def test_side_by_side(background, tmp_path):
+def test_side_by_side(background: Path, tmp_path: Path) -> None:
     """In processes of their own: one is stopped by the clock, the other cannot begin."""
     wanted = plan("figure-11", quick=True, background=str(background)).recipes
     missing = replace(wanted["quick-no-curriculum-0"], background=str(tmp_path / "missing"))
@@ -173,7 +183,7 @@ def test_side_by_side(background, tmp_path):
     assert training_runs.unfinished(wanted, tmp_path) == list(wanted)
 
 
-def test_side_by_side_beside_another_training(background, tmp_path):
+def test_side_by_side_beside_another_training(background: Path, tmp_path: Path) -> None:
     wanted = plan("figure-11", quick=True, background=str(background)).recipes
     other = tmp_path / "quick-curriculum-0"
     other.mkdir()
@@ -183,7 +193,7 @@ def test_side_by_side_beside_another_training(background, tmp_path):
         training_runs.train_all(wanted, how)
 
 
-def test_a_finished_training_of_something_else(background, tmp_path):
+def test_a_finished_training_of_something_else(background: Path, tmp_path: Path) -> None:
     """It is not taken for the one that is asked for."""
     wanted = plan("figure-11", quick=True, background=str(background)).recipes
     done = tmp_path / "quick-curriculum-0"
@@ -195,7 +205,7 @@ def test_a_finished_training_of_something_else(background, tmp_path):
         training_runs.train_all(wanted, training_runs.How(runs=tmp_path, device="cpu"))
 
 
-def test_what_begins_with_another_waits_for_it(background, tmp_path):
+def test_what_begins_with_another_waits_for_it(background: Path, tmp_path: Path) -> None:
     """Nothing is there to begin with: it is not started, and the call ends."""
     one = plan("figure-11", quick=True, background=str(background)).recipes["quick-curriculum-0"]
     wanted = {"later": replace(one, init_from=str(tmp_path / "first" / "last"))}
@@ -211,7 +221,7 @@ TEXT = """
 """.split()
 
 
-def test_train_on_text(rmtscale, background, tmp_path):
+def test_train_on_text(rmtscale: Command, background: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     given = ["--text", str(background), "--out", str(out), "--cache", str(tmp_path / "shared")]
     done = rmtscale("train", *TEXT, *given, "--max-seconds", "0", "--format", "json")
@@ -252,7 +262,9 @@ def test_train_on_text(rmtscale, background, tmp_path):
         ("--set history_tokens=100000", "history tokens 100000"),
     ],
 )
-def test_bad_input_of_a_text_training(rmtscale, background, tmp_path, line, words):
+def test_bad_input_of_a_text_training(
+    rmtscale: Command, background: Path, tmp_path: Path, line: str, words: str
+) -> None:
     given = ["--text", str(background), "--out", str(tmp_path / "x")]
     done = rmtscale("train", *TEXT, *given, *line.split())
     assert done.code == 2, done.err
@@ -261,8 +273,10 @@ def test_bad_input_of_a_text_training(rmtscale, background, tmp_path, line, word
 
 
 @pytest.mark.parametrize("option", ["--text python", "--history 5", "--cache here"])
-def test_options_of_language_tasks_are_refused(rmtscale, trained, option):
+def test_options_of_language_tasks_are_refused(
+    rmtscale: Command, trained: Path, option: str
+) -> None:
     done = rmtscale("evaluate", str(trained / "best"), "--device", "cpu", *option.split())
     assert done.code == 2
-    name = option.split()[0]
+    name = option.split(maxsplit=1)[0]
     assert f"{name}: expected with a language task only, this checkpoint is of" in done.err

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from rmtscale.records.record import Record
 from rmtscale.report.claims import Claim
 from rmtscale.report.series import group_records
 from rmtscale.study.figures.figure_10 import claims as experiment
+from tests.command_line import Command
 from tests.synthetic_records import LENGTHS, figure_10, inference, point, record
 
 
@@ -96,7 +96,7 @@ def test_what_differs_is_said() -> None:
     assert "Not measurable: full attention: out of memory at 8,000 tokens" in said
 
 
-def test_reproduce_writes_everything(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
+def test_reproduce_writes_everything(rmtscale: Command, tmp_path: Path) -> None:
     path, out = tmp_path / "made.jsonl", tmp_path / "out"
     path.write_text("".join(each.to_line() + "\n" for each in figure_10()), encoding="utf-8")
     done = rmtscale("reproduce", "figure-10", "--records", str(path), "-o", str(out))
@@ -112,7 +112,7 @@ def test_reproduce_writes_everything(rmtscale: Callable[..., Any], tmp_path: Pat
     assert rmtscale("reproduce", "figure-10", "--records", str(path), "-o", str(out)).code == 2
 
 
-def test_missing_records_name_the_command(rmtscale: Callable[..., Any], tmp_path: Path) -> None:
+def test_missing_records_name_the_command(rmtscale: Command, tmp_path: Path) -> None:
     done = rmtscale("reproduce", "figure-10", "--records", str(tmp_path / "none.jsonl"))
     assert done.code == 2
     assert "'rmtscale profile profiles/sweeps/figure-10.toml --out" in done.err

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rmtscale.records.mapping import to_mapping
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_11 import claims as experiment
 from rmtscale.study.figures.memory_tasks.recipes import GENERALIZATION_SEGMENTS, recipes
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.command_line import Command
 from tests.synthetic_evaluations import curve
 
 
@@ -53,7 +56,7 @@ def test_nothing_but_the_curriculum_differs() -> None:
     assert {name for name in one if one[name] != other[name]} == {"curriculum"}
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(one.to_line() + "\n" for one in records()))
     out = tmp_path / "out"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_12 import claims as experiment
 from rmtscale.study.records.language import LanguageRecord
+from tests.command_line import Command
 from tests.synthetic_language import curve, shifted, study
 
 ONE = "read 1 segment: mixing is better"
@@ -76,7 +79,7 @@ def test_the_title_says_what_the_numbers_say() -> None:
     assert said.endswith("nats at many segments")
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(one.to_line() + "\n" for one in both((1, 2, 7))))
     out = tmp_path / "out"

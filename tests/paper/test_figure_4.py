@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_4 import claims as experiment
 from rmtscale.study.figures.memory_tasks.recipes import GENERALIZATION_SEGMENTS, TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.command_line import Command
 from tests.synthetic_evaluations import curve
 
 
@@ -81,7 +83,7 @@ def test_one_seed_is_shown() -> None:
     assert ours["memorize"][7][15].accuracy == 1.0
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(one.to_line() + "\n" for one in records()))
     done = rmtscale("reproduce", "figure-4", "--records", str(path), "--out", str(tmp_path / "out"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rmtscale.records.measurement import Memory
@@ -9,6 +11,7 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.memory_tasks.recipes import RETENTION_SEGMENTS, SEEDS, TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.command_line import Command
 from tests.synthetic_evaluations import MIB, curve
 
 
@@ -115,7 +118,7 @@ def test_the_toy_size_is_held_against_chance() -> None:
     assert found["Memorize, seed 0: learned"].outcome == "fail"
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(one.to_line() + "\n" for one in records()))
     done = rmtscale("reproduce", "figure-5", "--records", str(path), "--out", str(tmp_path / "out"))
@@ -124,7 +127,7 @@ def test_from_records(rmtscale, tmp_path) -> None:
     assert "| 4,096 | 2,064,384 | 100.00 % (99.62 to 100.00) |" in text
 
 
-def test_no_records(rmtscale, tmp_path) -> None:
+def test_no_records(rmtscale: Command, tmp_path: Path) -> None:
     done = rmtscale("reproduce", "figure-5", "--records", str(tmp_path / "none.jsonl"))
     assert done.code == 2
     assert "expected a file that 'rmtscale evaluate' wrote" in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,13 +20,15 @@ from rmtscale.study.training.memory_tasks.checkpoint import Trained, export_chec
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader
+from tests.command_line import Command
 from tests.tiny_training import write_background
 
+Runs = tuple[Path, Path]
 RECIPE = "quick-reasoning-0"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A folder in which the training counts as done."""
     background = write_background(tmp_path_factory.mktemp("text"))
     folder = tmp_path_factory.mktemp("runs")
@@ -37,7 +40,7 @@ def runs(tmp_path_factory):
     return folder, background
 
 
-def test_the_command(rmtscale, runs, tmp_path):
+def test_the_command(rmtscale: Command, runs: Runs, tmp_path: Path) -> None:
     folder, background = runs
     out = tmp_path / "out"
     given = ["--quick", "--runs", str(folder), "--background", str(background), "--device", "cpu"]
@@ -54,7 +57,7 @@ def test_the_command(rmtscale, runs, tmp_path):
     assert "Right is" in (out / "README.md").read_text()
 
 
-def test_the_sample_has_its_facts_where_the_figure_has_them(runs):
+def test_the_sample_has_its_facts_where_the_figure_has_them(runs: Runs) -> None:
     _, background = runs
     settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
     data = TaskData(settings)
@@ -69,7 +72,7 @@ def test_the_sample_has_its_facts_where_the_figure_has_them(runs):
     assert words[sample.question.stop - 1] == "?"
 
 
-def test_claims_hold_where_heads_look(runs):
+def test_claims_hold_where_heads_look(runs: Runs) -> None:
     """Attention made by hand: one head looks at the fact and at the memory read."""
     _, background = runs
     settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
@@ -97,19 +100,19 @@ def test_claims_hold_where_heads_look(runs):
     ]
 
 
-def test_segments_without_room(runs):
+def test_segments_without_room(runs: Runs) -> None:
     _, background = runs
     settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
     with pytest.raises(BadInput, match="segments of 17 tokens: expected room for a fact"):
         experiment.find_sample(TaskData(replace(settings, task_options={"placement": "start"})), 17)
 
 
-def test_it_is_made_of_no_records(rmtscale, tmp_path):
+def test_it_is_made_of_no_records(rmtscale: Command, tmp_path: Path) -> None:
     done = rmtscale("reproduce", "figure-6", "--records", str(tmp_path / "x.jsonl"))
     assert (done.code, "is made of no records" in done.err) == (2, True)
 
 
-def test_a_long_segment_is_put_together():
+def test_a_long_segment_is_put_together() -> None:
     """Cell by cell in slow loops; what is looked at is the same, and rows sum to 1."""
     count, memory, fact = 150, [0, 1, 148, 149], range(70, 78)
     weights = np.random.default_rng(0).random((count, count))
@@ -136,7 +139,7 @@ def test_a_long_segment_is_put_together():
     assert condensed(short) is short
 
 
-def test_of_a_checkpoint(rmtscale, runs, tmp_path):
+def test_of_a_checkpoint(rmtscale: Command, runs: Runs, tmp_path: Path) -> None:
     """Nothing is trained; the same files as of a training."""
     folder, background = runs
     kept = str(folder / RECIPE / LAST)

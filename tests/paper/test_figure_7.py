@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,9 @@ from rmtscale.study.figures.figure_7.drawing import draw
 from rmtscale.study.figures.language.groups import input_sizes
 from rmtscale.study.figures.language.lines import Published
 from rmtscale.study.figures.language.page import counterpart, published
+from rmtscale.study.figures.training_runs import How
 from rmtscale.study.records.language import LanguageRecord
+from tests.command_line import Command
 from tests.synthetic_language import baseline, curve, shifted, study
 
 FIRST = "input 128: with one extra segment below no memory"
@@ -139,7 +142,7 @@ def test_baselines_alone_are_refused() -> None:
         claims([baseline(), baseline(128)])
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records = study(trained=(2, 7), counts=(1, 2, 7, 8, 28, 32))
     path.write_text("".join(one.to_line() + "\n" for one in records))
@@ -156,7 +159,7 @@ def test_from_records(rmtscale, tmp_path) -> None:
     assert "exists already, expected --force" in again.err
 
 
-def test_records_of_another_task_are_refused(rmtscale, tmp_path) -> None:
+def test_records_of_another_task_are_refused(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text(study((128,), trained=(2,), counts=(1,))[0].to_line() + "\n")
     done = rmtscale("reproduce", "figure-9", "--records", str(path), "--out", str(tmp_path / "out"))
@@ -175,10 +178,14 @@ def test_other_targets_are_refused() -> None:
         experiment.check_claims([first, *others], published())
 
 
-def test_what_is_missing_is_trained_and_evaluated(rmtscale, tmp_path, monkeypatch) -> None:
+def test_what_is_missing_is_trained_and_evaluated(
+    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
-    def collect_language(figure, how, *, quick, seeds):
+    def collect_language(
+        figure: str, how: How, *, quick: bool, seeds: tuple[int, ...]
+    ) -> list[LanguageRecord]:
         asked.append((figure, how.jobs, quick, seeds))
         return study((128,), trained=(7,), counts=(1, 2, 7, 28, 32))
 

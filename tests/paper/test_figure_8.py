@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from rmtscale.study.figures.figure_8 import claims as experiment
 from rmtscale.study.figures.figure_8.drawing import readers
 from rmtscale.study.figures.language.groups import input_sizes
 from rmtscale.study.records.language import LanguageRecord
+from tests.command_line import Command
 from tests.synthetic_language import baseline, language, shifted, study
 
 FIRST = "input 128: without memory the first eighth of the block costs more"
@@ -118,7 +120,7 @@ def test_the_second_title_says_who_is_on_the_frontier() -> None:
     assert experiment.answer_costs(input_sizes(dear)) == nowhere
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(one.to_line() + "\n" for one in few()))
     done = rmtscale("reproduce", "figure-8", "--records", str(path), "--out", str(tmp_path / "out"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from rmtscale.study.figures.figure_9 import claims as experiment
 from rmtscale.study.figures.figure_9.drawing import provers, worth
 from rmtscale.study.records.clusters import Part, paired_difference
 from rmtscale.study.records.language import LanguageRecord
+from tests.command_line import Command
 from tests.synthetic_language import one_pass, proof, proofs, shifted
 
 ALL, LAST = (
@@ -159,7 +161,7 @@ def test_two_of_a_kind_are_refused() -> None:
         provers([proof(2), proof(2, name="another")])
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(one.to_line() + "\n" for one in alike()))
     done = rmtscale("reproduce", "figure-9", "--records", str(path), "--out", str(tmp_path / "out"))

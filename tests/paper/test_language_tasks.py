@@ -25,7 +25,7 @@ def families() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("names", families().values(), ids=families())
-def test_the_same_tokens_steps_and_tokenizer(names):
+def test_the_same_tokens_steps_and_tokenizer(names: list[str]) -> None:
     assert len(names) >= 4
     known = [recipes()[name] for name in names]
     for field in ("steps", "batch_size", "seed", "tokenizer", "text", "learning_rate", "backbone"):
@@ -47,7 +47,7 @@ def test_the_same_tokens_steps_and_tokenizer(names):
 
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("figure", FIGURES)
-def test_plans(figure, quick):
+def test_plans(figure: str, quick: bool) -> None:
     wanted = plan(figure, quick=quick, texts={} if quick else TEXTS, runs=Path("runs"))
     assert wanted.read.keys() == wanted.history_tokens.keys()
     order = list(wanted.recipes)
@@ -68,7 +68,7 @@ def test_plans(figure, quick):
     assert quick or {one.text for one in wanted.recipes.values()} <= set("LDP")
 
 
-def test_the_baseline_of_the_same_input_size():
+def test_the_baseline_of_the_same_input_size() -> None:
     found = recipes()
     for size in (128, 512):
         base, rmt = found[f"latex-{size}-context-16-0"], found[f"latex-{size}-rmt-2-mixing-0"]
@@ -77,7 +77,7 @@ def test_the_baseline_of_the_same_input_size():
 
 
 @pytest.mark.parametrize(("name", "trained"), [("lean", (2, 4, 6)), ("quick-lemma", (2, 3))])
-def test_proofs_without_memory_see_as_many_targets(name, trained):
+def test_proofs_without_memory_see_as_many_targets(name: str, trained: tuple[int, ...]) -> None:
     found = recipes()
     for many in trained:
         rmt, plain = found[f"{name}-rmt-{many}-0"], found[f"{name}-apart-{many}-0"]
@@ -93,14 +93,14 @@ def test_proofs_without_memory_see_as_many_targets(name, trained):
 
 
 @pytest.mark.parametrize("name", ["adapt", "quick-adapt"])
-def test_two_segments_are_trained_in_every_step(name):
+def test_two_segments_are_trained_in_every_step(name: str) -> None:
     found = [one for key, one in recipes().items() if key.startswith(f"{name}-")]
     longer = [one for one in found if one.segments == 2]
     assert len({one.lora_rank for one in longer}) == 2
     assert {one.start_segments for one in longer} == {2}
 
 
-def test_what_was_trained_is_read():
+def test_what_was_trained_is_read() -> None:
     """And four times as much, up to 32: else no claim about reading on could be told."""
     for figure in ("figure-7", "figure-8", "figure-12"):
         for quick in (False, True):
@@ -111,7 +111,7 @@ def test_what_was_trained_is_read():
                     assert {one.segments, min(4 * one.segments, 32), 32} <= set(segments), name
 
 
-def test_what_a_plan_refuses():
+def test_what_a_plan_refuses() -> None:
     with pytest.raises(BadInput, match="text 'tex': expected"):
         plan("figure-7", quick=False, texts={"tex": "L"}, runs=Path("runs"))
     with pytest.raises(BadInput, match="--quick: expected neither --text nor other --seeds"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from rmtscale.study.figures.table_1.table import (
 )
 from rmtscale.study.records.clusters import mean_interval
 from rmtscale.study.records.language import LanguageRecord
+from tests.command_line import Command
 from tests.synthetic_language import baseline, language, shifted
 
 METHODS = {
@@ -130,7 +132,7 @@ def test_models_read_at_other_lengths_only_are_refused() -> None:
         adaptations([language(1, trained_segments=2)])
 
 
-def test_from_records(rmtscale, tmp_path) -> None:
+def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     path, out = tmp_path / "records.jsonl", tmp_path / "out"
     path.write_text("".join(one.to_line() + "\n" for one in records()))
     done = rmtscale("reproduce", "table-1", "--records", str(path), "--out", str(out))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def interval(step: int, validation: dict[str, float] | None = None) -> Interval:
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> Path:
     folder = tmp_path / "runs"
     (folder / NAME).mkdir(parents=True)
     begun = replace(recipes()[NAME], text="/far/away/decls.jsonl.gz", init_from="/runs/start/last")
@@ -55,7 +56,7 @@ def runs(tmp_path):
     return folder
 
 
-def test_settings_without_paths_and_the_course_of_the_loss(runs):
+def test_settings_without_paths_and_the_course_of_the_loss(runs: Path) -> None:
     tables = training_tables(runs, [NAME, "not-trained"])
     settings, start = map(json.loads, tables["settings.jsonl"].splitlines())
     whole = json.loads(recipes()[NAME].to_json())
@@ -74,14 +75,16 @@ def test_settings_without_paths_and_the_course_of_the_loss(runs):
     assert rows[0]["peak_allocated_bytes"] == ""
 
 
-def test_damaged_metrics_are_named(runs):
+def test_damaged_metrics_are_named(runs: Path) -> None:
     path = runs / NAME / "metrics.jsonl"
     path.write_text("{}\n" + path.read_text())
     with pytest.raises(BadInput, match="metrics"):
         training_tables(runs, [NAME])
 
 
-def test_reproduce_writes_them_where_it_trained(runs, tmp_path, monkeypatch):
+def test_reproduce_writes_them_where_it_trained(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = [language()]
     monkeypatch.setattr(language_runs, "collect_language", lambda *_, **__: made)
     run = running("figure-9", LEMMA_PROOF, lambda *_, **__: [])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from rmtscale.report.document import Source, make_document
 from rmtscale.report.gallery import EXHIBITS, Picture, draw_all
 from rmtscale.report.page import render_page
 from rmtscale.report.text import csv_report, markdown_report
+from tests.command_line import Command
 from tests.synthetic_records import MACHINE, environment, figure_10, inference, point, record
 
 EMPTY = [Picture(one.name, one.title, one.caption, one.missing) for one in EXHIBITS]
@@ -114,7 +113,7 @@ def test_files_of_one_name_are_told_apart() -> None:
     assert document.tables[0].name == "comparison"
 
 
-def test_the_commands_measure_the_same_points(rmtscale: Callable[..., Any]) -> None:
+def test_the_commands_measure_the_same_points(rmtscale: Command) -> None:
     import json
     import shlex
 

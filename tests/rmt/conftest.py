@@ -18,12 +18,18 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def _exact_norm(self, hidden):
+def _exact_norm(self, hidden: torch.Tensor) -> torch.Tensor:
     variance = hidden.pow(2).mean(-1, keepdim=True)
     return self.weight * (hidden * torch.rsqrt(variance + self.variance_epsilon))
 
 
-def _exact_attention(self, query, key, value, attention_mask=None):
+def _exact_attention(
+    self,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     weights = query @ key.transpose(-1, -2)
     queries, keys = query.shape[-2], key.shape[-2]
     seen = self.bias[:, :, keys - queries : keys, :keys]

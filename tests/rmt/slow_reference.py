@@ -6,10 +6,13 @@ gives explicit masks, keeps all logits, sums the loss label by label.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 
 
-def cut_text(text, size, alignment):
+def cut_text(text: Iterable[int], size: int, alignment: str) -> list[list[int]]:
     """The segments of one sample as lists of ids."""
     text = list(text)
     if alignment == "left":
@@ -21,31 +24,31 @@ def cut_text(text, size, alignment):
     return parts
 
 
-def run(base, embeds):
+def run(base: Any, embeds: list[torch.Tensor]) -> torch.Tensor:
     """Last hidden states of one sequence, with an explicit mask."""
     ones = torch.ones(1, len(embeds), dtype=torch.long)
     return base(inputs_embeds=torch.stack(embeds)[None], attention_mask=ones).last_hidden_state[0]
 
 
-def cut_here(index, count, depth):
+def cut_here(index: int, count: int, depth: int | None) -> bool:
     """Whether the state is detached before segment ``index`` of ``count``."""
     return depth is not None and index > 0 and (count - index) % depth == 0
 
 
 def decoder(
-    backbone,
-    initial,
-    ids,
-    mask,
-    labels,
+    backbone: Any,
+    initial: Iterable[torch.Tensor],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    labels: torch.Tensor,
     *,
-    size,
-    alignment="right",
-    loss_on="all",
-    loss_mask=None,
-    depth=None,
-    memory=None,
-):
+    size: int,
+    alignment: str = "right",
+    loss_on: str = "all",
+    loss_mask: torch.Tensor | None = None,
+    depth: int | None = None,
+    memory: torch.Tensor | None = None,
+) -> tuple[torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
     """Mean loss, logits of each text token of each sample, memory of each sample."""
     embed, head, base = (
         backbone.get_input_embeddings(),
@@ -80,7 +83,19 @@ def decoder(
     return loss, all_logits, states
 
 
-def encoder(backbone, initial, ids, mask, labels, *, size, cls, sep, alignment="right", depth=None):
+def encoder(
+    backbone: Any,
+    initial: Iterable[torch.Tensor],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    size: int,
+    cls,
+    sep: int,
+    alignment: str = "right",
+    depth: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     """Mean cross-entropy, logits of each sample, memory of each sample."""
     embed, base = backbone.get_input_embeddings(), backbone.base_model
     m, all_logits, states = len(initial), [], []

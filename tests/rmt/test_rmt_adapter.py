@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -12,21 +13,21 @@ from rmtscale.rmt.backbones import layers
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
-def make(kind, **more):
+def make(kind: str, **more: Any) -> RMTForCausalLM | RMTForSequenceClassification:
     if kind in DECODERS:
         return RMTForCausalLM(backbone(kind), RMTConfig(10, 2, **more)).eval()
     special = {"cls_token_id": 1, "sep_token_id": 2}
     return RMTForSequenceClassification(backbone(kind), RMTConfig(10, 2, **special, **more)).eval()
 
 
-def wake(model):
+def wake(model: RMTForCausalLM | RMTForSequenceClassification) -> None:
     with torch.no_grad():
         for parameter in model.adapters.parameters():
             parameter.normal_()
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
-def test_it_starts_as_nothing_and_then_matters(kind):
+def test_it_starts_as_nothing_and_then_matters(kind: str) -> None:
     plain, ids = make(kind), tokens(2, 15)
     model = make(kind, adapter_width=3)
     model.load_state_dict(plain.state_dict(), strict=False)
@@ -37,7 +38,7 @@ def test_it_starts_as_nothing_and_then_matters(kind):
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
-def test_only_what_was_added_is_trained(kind):
+def test_only_what_was_added_is_trained(kind: str) -> None:
     model = make(kind, adapter_width=3, checkpoint_segments=True).train()
     wake(model)
     model.freeze_backbone()
@@ -48,7 +49,7 @@ def test_only_what_was_added_is_trained(kind):
     assert with_grad == added
 
 
-def test_the_formula():
+def test_the_formula() -> None:
     """h = FFN(x) + scale * up(relu(down(x)))."""
     model = make("gpt2", adapter_width=3, adapter_scale=2.5)
     wake(model)
@@ -59,7 +60,7 @@ def test_the_formula():
     assert (layer.mlp(x) - (layer.mlp.forward(x) + added)).abs().max() < 1e-12
 
 
-def test_a_copy_has_its_own_adapters():
+def test_a_copy_has_its_own_adapters() -> None:
     model, ids = make("gpt2", adapter_width=3), tokens(1, 9)
     wake(model)
     before = model(ids).logits

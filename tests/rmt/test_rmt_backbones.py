@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import peft
 import pytest
 import torch
@@ -22,7 +24,7 @@ TARGETS = {
 }
 
 
-def test_a_kind_that_is_not_supported_is_refused_by_name():
+def test_a_kind_that_is_not_supported_is_refused_by_name() -> None:
     bloom = BloomForCausalLM(BloomConfig(vocab_size=9, hidden_size=8, n_layer=1, n_head=2))
     with pytest.raises(BadInput, match=r"BloomForCausalLM \(model_type 'bloom'\): expected GPT2LM"):
         RMTForCausalLM(bloom, RMTConfig(8, 2))
@@ -41,7 +43,9 @@ def test_a_kind_that_is_not_supported_is_refused_by_name():
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_module_by_module_is_the_backbone_s_own_forward_bit_for_bit(kind, attention):
+def test_module_by_module_is_the_backbone_s_own_forward_bit_for_bit(
+    kind: str, attention: str
+) -> None:
     inner, ids = backbone(kind, torch.float32), tokens(2, 11)
     if kind != "gpt_neo":
         inner.set_attn_implementation(attention)
@@ -52,7 +56,7 @@ def test_module_by_module_is_the_backbone_s_own_forward_bit_for_bit(kind, attent
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_layer_checkpointing_of_the_backbone_still_works(kind):
+def test_layer_checkpointing_of_the_backbone_still_works(kind: str) -> None:
     results = []
     for checkpoint in (False, True):
         inner = backbone(kind)
@@ -67,7 +71,7 @@ def test_layer_checkpointing_of_the_backbone_still_works(kind):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_lora_is_seen_and_trained(kind):
+def test_lora_is_seen_and_trained(kind: str) -> None:
     inner = backbone(kind, torch.float32)
     model = RMTForCausalLM(inner, RMTConfig(8, 2)).eval()
     ids = tokens(2, 12)
@@ -96,7 +100,7 @@ def test_lora_is_seen_and_trained(kind):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_lora_on_encoders(kind):
+def test_lora_on_encoders(kind: str) -> None:
     names = ["query", "value"] if kind == "bert" else ["Wqkv"]
     wrapped = peft.get_peft_model(
         backbone(kind, torch.float32), peft.LoraConfig(r=2, target_modules=names)
@@ -107,7 +111,7 @@ def test_lora_on_encoders(kind):
     assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
 
 
-def test_adapters_around_a_tied_head_say_so_when_saved(tmp_path):
+def test_adapters_around_a_tied_head_say_so_when_saved(tmp_path: Path) -> None:
     inner = backbone("gpt2", torch.float32)
     assert inner.config.tie_word_embeddings
     wrapped = peft.get_peft_model(inner, peft.LoraConfig(r=2, target_modules=["lm_head"]))
@@ -116,13 +120,13 @@ def test_adapters_around_a_tied_head_say_so_when_saved(tmp_path):
         model.save_pretrained(tmp_path)
 
 
-def test_peft_methods_that_change_the_input_are_refused():
+def test_peft_methods_that_change_the_input_are_refused() -> None:
     prompt = peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
     with pytest.raises(BadInput, match="peft method PROMPT_TUNING: expected one that lives in"):
         unwrap(peft.get_peft_model(backbone("gpt2", torch.float32), prompt))
 
 
-def test_peft_around_the_rmt_itself():
+def test_peft_around_the_rmt_itself() -> None:
     model = RMTForCausalLM(backbone("gpt2", torch.float32), RMTConfig(8, 2))
     wrapped = peft.get_peft_model(
         model, peft.LoraConfig(r=2, target_modules=["c_attn"], modules_to_save=["memory"])

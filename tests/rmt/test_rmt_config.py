@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import GPT2Config
@@ -27,12 +29,12 @@ from tests.rmt.tiny_models import POSITIONS, backbone
         ({"backbone_config": {"n_layer": 2}}, "no model_type"),
     ],
 )
-def test_values_out_of_range_are_refused(values, message):
+def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         RMTConfig(**values)
 
 
-def test_what_is_set_is_read_back(tmp_path):
+def test_what_is_set_is_read_back(tmp_path: Path) -> None:
     config = RMTConfig(
         100,
         3,
@@ -67,7 +69,7 @@ def test_what_is_set_is_read_back(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["format_version"] == 1
 
 
-def test_memory_that_leaves_no_room_for_text_is_refused():
+def test_memory_that_leaves_no_room_for_text_is_refused() -> None:
     with pytest.raises(BadInput, match="segment size 8: expected more than 8, which 4 memory"):
         RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 4))
     assert RMTForCausalLM(backbone("gpt2"), RMTConfig(9, 4)).segment_tokens == 1
@@ -79,18 +81,18 @@ def test_memory_that_leaves_no_room_for_text_is_refused():
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neo"])
-def test_a_segment_over_the_position_table_is_refused(kind):
+def test_a_segment_over_the_position_table_is_refused(kind: str) -> None:
     with pytest.raises(BadInput, match=rf"segment size 17: expected {POSITIONS} or less"):
         RMTForCausalLM(backbone(kind), RMTConfig(POSITIONS + 1, 2))
     RMTForCausalLM(backbone(kind), RMTConfig(POSITIONS, 2))
 
 
 @pytest.mark.parametrize("kind", ["gpt_neox", "llama"])
-def test_rotary_backbones_have_no_such_limit(kind):
+def test_rotary_backbones_have_no_such_limit(kind: str) -> None:
     assert RMTForCausalLM(backbone(kind), RMTConfig(3 * POSITIONS, 2)).segment_tokens == 44
 
 
-def test_the_config_given_is_not_changed():
+def test_the_config_given_is_not_changed() -> None:
     config = RMTConfig(8, 2)
     model = RMTForCausalLM(backbone("gpt2"), config)
     assert config.backbone_config is None

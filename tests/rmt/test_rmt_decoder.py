@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +23,7 @@ FAST = settings(
 
 
 @st.composite
-def cases(draw):
+def cases(draw: st.DrawFn) -> dict[str, Any]:
     """A model, an input and a way to train: anything that changes the result."""
     memory = draw(st.integers(0, 3))
     text = draw(st.integers(1, 5))
@@ -45,13 +47,15 @@ def cases(draw):
     }
 
 
-def gradients(loss, parameters):
+def gradients(
+    loss: torch.Tensor, parameters: dict[str, torch.nn.Parameter]
+) -> dict[str, torch.Tensor | None]:
     """By name; None where nothing flows."""
     grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     return dict(zip(parameters, grads, strict=True))
 
 
-def assert_close(ours, theirs, what):
+def assert_close(ours: torch.Tensor | None, theirs: torch.Tensor | None, what: str) -> None:
     if ours is None or theirs is None:
         present = ours if theirs is None else theirs
         assert present is None or present.abs().max() == 0, what
@@ -62,7 +66,9 @@ def assert_close(ours, theirs, what):
 @pytest.mark.parametrize("kind", DECODERS)
 @FAST
 @given(case=cases())
-def test_output_loss_and_every_gradient_equal_the_reference(exact, kind, case):
+def test_output_loss_and_every_gradient_equal_the_reference(
+    exact: None, kind: str, case: dict[str, Any]
+) -> None:
     ids, mask = padded(case["lengths"], case["columns"], case["left"], case["seed"])
     labels = ids.clone()
     labels[tokens(*ids.shape, seed=case["seed"] + 1) < 4] = -100
@@ -115,7 +121,7 @@ def test_output_loss_and_every_gradient_equal_the_reference(exact, kind, case):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_no_memory_and_one_segment_is_the_backbone_bit_for_bit(kind):
+def test_no_memory_and_one_segment_is_the_backbone_bit_for_bit(kind: str) -> None:
     for dtype in (torch.float32, torch.float64):
         inner = backbone(kind, dtype)
         model = RMTForCausalLM(inner, RMTConfig(POSITIONS, 0)).eval()
@@ -124,7 +130,7 @@ def test_no_memory_and_one_segment_is_the_backbone_bit_for_bit(kind):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_the_backbone_keeps_its_weights(kind):
+def test_the_backbone_keeps_its_weights(kind: str) -> None:
     inner = backbone(kind)
     before = {name: value.clone() for name, value in inner.state_dict().items()}
     model = RMTForCausalLM(inner, RMTConfig(8, 2))
@@ -137,7 +143,9 @@ def test_the_backbone_keeps_its_weights(kind):
 @pytest.mark.parametrize("left", [True, False])
 @pytest.mark.parametrize("alignment", ["right", "left"])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_a_batch_equals_its_samples_one_by_one(exact, kind, alignment, left):
+def test_a_batch_equals_its_samples_one_by_one(
+    exact: None, kind: str, alignment: str, left: bool
+) -> None:
     lengths = [13, 1, 4, 9]
     ids, mask = padded(lengths, 13, left)
     model = RMTForCausalLM(backbone(kind), RMTConfig(8, 2, alignment=alignment)).eval()
@@ -151,7 +159,7 @@ def test_a_batch_equals_its_samples_one_by_one(exact, kind, alignment, left):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_going_on_from_a_memory_equals_one_call(exact, kind):
+def test_going_on_from_a_memory_equals_one_call(exact: None, kind: str) -> None:
     model = RMTForCausalLM(backbone(kind), RMTConfig(8, 2)).eval()
     ids = tokens(2, 14)
     whole = model(ids, keep_logits="all")
@@ -163,21 +171,21 @@ def test_going_on_from_a_memory_equals_one_call(exact, kind):
     assert (fresh.logits - second.logits).abs().max() > 1e-3, "the memory has to matter"
 
 
-def test_a_gradient_flows_into_the_memory_that_was_given():
+def test_a_gradient_flows_into_the_memory_that_was_given() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2, bptt_segments=1))
     memory = torch.randn(1, 2, 8, dtype=torch.float64, requires_grad=True)
     model(tokens(1, 12), labels=tokens(1, 12), memory=memory).loss.backward()
     assert memory.grad.abs().sum() > 0
 
 
-def test_a_tuple_is_returned_when_asked_for():
+def test_a_tuple_is_returned_when_asked_for() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
     logits, memory = model(tokens(1, 9), return_dict=False)
     assert logits.shape == (1, 1, 19)
     assert memory.shape == (1, 2, 8)
 
 
-def test_padding_does_not_cost_segments_that_a_sample_does_not_have():
+def test_padding_does_not_cost_segments_that_a_sample_does_not_have() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
     seen = []
     model.backbone.transformer.h[0].register_forward_pre_hook(
@@ -188,7 +196,7 @@ def test_padding_does_not_cost_segments_that_a_sample_does_not_have():
     assert seen == [(1, 8, 8), (1, 8, 8), (2, 8, 8)]
 
 
-def test_plain_calls_look_at_no_mask_and_wait_for_the_device_once():
+def test_plain_calls_look_at_no_mask_and_wait_for_the_device_once() -> None:
     """No mask reaches attention, and causality is left to the kernel."""
     model = RMTForCausalLM(backbone("llama", torch.float32), RMTConfig(8, 2)).eval()
     masks = []

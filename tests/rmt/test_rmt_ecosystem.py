@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,23 +17,25 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
-def model_of(kind="gpt2", dtype=torch.float32, **more):
+def model_of(kind: str = "gpt2", dtype: torch.dtype = torch.float32, **more: Any) -> RMTForCausalLM:
     return RMTForCausalLM(backbone(kind, dtype), RMTConfig(8, 2, **more))
 
 
 class Samples(torch.utils.data.Dataset):
-    def __init__(self, count=8, classify=False):
+    def __init__(self, count: int = 8, classify: bool = False) -> None:
         ids = tokens(count, 13)
         self.rows = [{"input_ids": row, "labels": row[0] % 3 if classify else row} for row in ids]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return self.rows[index]
 
 
-def trainer(model, folder, data, **more):
+def trainer(
+    model: RMTForCausalLM | RMTForSequenceClassification, folder: Path, data: Samples, **more: Any
+) -> Trainer:
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=2,
@@ -48,7 +52,7 @@ def trainer(model, folder, data, **more):
 
 
 @pytest.mark.parametrize("depth", [None, 1])
-def test_trainer_trains_saves_and_evaluates(tmp_path, depth):
+def test_trainer_trains_saves_and_evaluates(tmp_path: Path, depth: int | None) -> None:
     model = model_of(bptt_segments=depth)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     run = trainer(model, tmp_path, Samples())
@@ -64,7 +68,7 @@ def test_trainer_trains_saves_and_evaluates(tmp_path, depth):
     assert run.predict(Samples(4)).predictions.shape == (4, 1, 19)
 
 
-def test_trainer_s_gradient_checkpointing_is_one_per_segment(tmp_path):
+def test_trainer_s_gradient_checkpointing_is_one_per_segment(tmp_path: Path) -> None:
     model = model_of()
     runs = []
     model.backbone.transformer.h[0].register_forward_hook(lambda *_: runs.append(1))
@@ -75,7 +79,7 @@ def test_trainer_s_gradient_checkpointing_is_one_per_segment(tmp_path):
     assert not model.is_gradient_checkpointing
 
 
-def test_trainer_trains_an_encoder(tmp_path):
+def test_trainer_trains_an_encoder(tmp_path: Path) -> None:
     config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2)
     model = RMTForSequenceClassification(backbone("bert", torch.float32), config)
     run = trainer(model, tmp_path, Samples(classify=True))
@@ -83,7 +87,7 @@ def test_trainer_trains_an_encoder(tmp_path):
     assert run.predict(Samples(4, classify=True)).predictions.shape == (4, 3)
 
 
-def test_accelerate():
+def test_accelerate() -> None:
     accelerator = Accelerator(cpu=True)
     model = model_of(bptt_segments=2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -101,7 +105,7 @@ def test_accelerate():
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_torch_compile_of_the_whole_model(train):
+def test_torch_compile_of_the_whole_model(train: bool) -> None:
     model, ids = model_of(), tokens(2, 12)
     compiled = torch.compile(model, backend="aot_eager")
     if not train:
@@ -118,7 +122,7 @@ def test_torch_compile_of_the_whole_model(train):
 
 @pytest.mark.parametrize("checkpoint", [False, True])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_autocast(kind, checkpoint):
+def test_autocast(kind: str, checkpoint: bool) -> None:
     model, ids = model_of(kind, checkpoint_segments=checkpoint), tokens(2, 13)
     exact = model(ids, labels=ids).loss
     with torch.autocast("cpu", torch.bfloat16):
@@ -130,7 +134,7 @@ def test_autocast(kind, checkpoint):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_flops_can_be_counted_on_the_meta_device(kind):
+def test_flops_can_be_counted_on_the_meta_device(kind: str) -> None:
     counts = []
     for device in ("cpu", "meta"):
         model = model_of(kind).to(device)
@@ -155,7 +159,7 @@ def test_flops_can_be_counted_on_the_meta_device(kind):
         (4, {"keep_logits": "none", "checkpoint_segments": True, "bptt_segments": 2}),
     ],
 )
-def test_a_training_step_multiplies_exactly_this(times, more):
+def test_a_training_step_multiplies_exactly_this(times: int, more: dict[str, Any]) -> None:
     """Blocks at the true segment size, head at text tokens; backward twice, and with checkpoints
     the blocks once more."""
     with torch.device("meta"):
@@ -173,7 +177,7 @@ def test_a_training_step_multiplies_exactly_this(times, more):
     assert counter.get_total_flops() == times * blocks + 3 * head
 
 
-def test_a_backbone_on_the_meta_device_is_wrapped_there():
+def test_a_backbone_on_the_meta_device_is_wrapped_there() -> None:
     with torch.device("meta"):
         inner = type(backbone("gpt2"))(backbone("gpt2").config)
     model = RMTForCausalLM(inner, RMTConfig(8, 2, adapter_width=2))
@@ -182,13 +186,13 @@ def test_a_backbone_on_the_meta_device_is_wrapped_there():
     model(ids, labels=ids).loss.backward()
 
 
-def test_importing_rmtscale_does_not_import_this():
+def test_importing_rmtscale_does_not_import_this() -> None:
     code = "import rmtscale, sys; print('torch' in sys.modules, 'rmtscale.rmt' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["False", "False"]
 
 
-def test_encoders_take_the_same_ways():
+def test_encoders_take_the_same_ways() -> None:
     for kind in ENCODERS:
         config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2)
         model = RMTForSequenceClassification(backbone(kind, torch.float32), config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -16,13 +18,15 @@ TOLERANCE = 1e-10
 SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}
 
 
-def make(kind, size=10, memory=2, seed=0, labels=3, **more):
+def make(
+    kind: str, size: int = 10, memory: int = 2, seed: int = 0, labels: int = 3, **more: Any
+) -> RMTForSequenceClassification:
     config = RMTConfig(size, memory, **SPECIAL, **more)
     return RMTForSequenceClassification(backbone(kind, seed=seed, labels=labels), config)
 
 
 @st.composite
-def cases(draw):
+def cases(draw: st.DrawFn) -> dict[str, Any]:
     memory = draw(st.integers(0, 3))
     columns = draw(st.integers(1, 14))
     lengths = draw(st.lists(st.integers(1, columns), min_size=1, max_size=3))
@@ -48,7 +52,9 @@ def cases(draw):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(case=cases())
-def test_output_loss_and_every_gradient_equal_the_reference(kind, case):
+def test_output_loss_and_every_gradient_equal_the_reference(
+    kind: str, case: dict[str, Any]
+) -> None:
     ids, mask = padded(case["lengths"], case["columns"], case["left"], case["seed"])
     labels = tokens(len(ids), seed=case["seed"]) % 3
     model = make(
@@ -91,7 +97,7 @@ def test_output_loss_and_every_gradient_equal_the_reference(kind, case):
 
 @pytest.mark.parametrize("alignment", ["right", "left"])
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_a_batch_equals_its_samples_one_by_one(kind, alignment):
+def test_a_batch_equals_its_samples_one_by_one(kind: str, alignment: str) -> None:
     model = make(kind, alignment=alignment).eval()
     ids, mask = padded([13, 1, 4, 9], 13, left=False)
     together = model(ids, mask)
@@ -102,7 +108,7 @@ def test_a_batch_equals_its_samples_one_by_one(kind, alignment):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_one_segment_without_memory_is_the_backbone_on_its_own_layout(kind):
+def test_one_segment_without_memory_is_the_backbone_on_its_own_layout(kind: str) -> None:
     model = make(kind, POSITIONS, 0).eval()
     text = tokens(2, POSITIONS - 3)
     cls, sep = torch.full((2, 1), 1), torch.full((2, 1), 2)
@@ -110,7 +116,7 @@ def test_one_segment_without_memory_is_the_backbone_on_its_own_layout(kind):
     assert torch.equal(model(text).logits, plain.logits)
 
 
-def test_the_pooler_and_the_head_run_once():
+def test_the_pooler_and_the_head_run_once() -> None:
     model = make("bert").eval()
     runs = []
     model.backbone.bert.pooler.register_forward_hook(lambda *_: runs.append("pooler"))
@@ -119,7 +125,7 @@ def test_the_pooler_and_the_head_run_once():
     assert runs == ["pooler", "classifier"]
 
 
-def test_special_tokens_are_asked_for_by_name():
+def test_special_tokens_are_asked_for_by_name() -> None:
     with pytest.raises(BadInput, match=r"cls_token_id None: expected a token id of 0 to 18"):
         RMTForSequenceClassification(backbone("bert"), RMTConfig(10, 2))
     with pytest.raises(BadInput, match="sep_token_id 99"):
@@ -130,7 +136,7 @@ def test_special_tokens_are_asked_for_by_name():
     assert (model.config.cls_token_id, model.config.sep_token_id) == (1, 2)
 
 
-def test_other_problem_types_have_their_own_loss():
+def test_other_problem_types_have_their_own_loss() -> None:
     regression = make("bert", labels=1)
     labels = torch.tensor([0.5, -1.0], dtype=torch.float64)
     out = regression(tokens(2, 9), labels=labels)
@@ -151,6 +157,6 @@ def test_other_problem_types_have_their_own_loss():
         (torch.tensor([[0.5, 0.5], [0.0, 1.0]]), r"expected a floating dtype and \(2, 3\)"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(labels, message):
+def test_labels_that_do_not_fit_are_refused(labels: torch.Tensor, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         make("bert")(tokens(2, 9), labels=labels)

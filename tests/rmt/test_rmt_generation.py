@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -11,11 +13,13 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from tests.rmt.tiny_models import DECODERS, VOCABULARY, backbone, padded, tokens
 
 
-def make(kind="gpt2", memory=2, size=8):
+def make(kind: str = "gpt2", memory: int = 2, size: int = 8) -> RMTForCausalLM:
     return RMTForCausalLM(backbone(kind), RMTConfig(size, memory, alignment="left")).eval()
 
 
-def recomputed(model, ids, count, memory=None):
+def recomputed(
+    model: RMTForCausalLM, ids: torch.Tensor, count: int, memory: torch.Tensor | None = None
+) -> torch.Tensor:
     """Argmax of a full forward pass, again for every token."""
     for _ in range(count):
         logits = model(ids, memory=memory, keep_logits="last").logits[:, -1]
@@ -25,13 +29,15 @@ def recomputed(model, ids, count, memory=None):
 
 @pytest.mark.parametrize("prompt", [1, 3, 4, 5, 8, 9])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_greedy_equals_full_recomputation_through_many_segments(exact, kind, prompt):
+def test_greedy_equals_full_recomputation_through_many_segments(
+    exact: None, kind: str, prompt: int
+) -> None:
     model, ids = make(kind), tokens(2, prompt)
     made = model.generate(ids, max_new_tokens=14, eos_token_id=None)
     assert torch.equal(made, recomputed(model, ids, 14))
 
 
-def test_without_memory_and_from_a_memory():
+def test_without_memory_and_from_a_memory() -> None:
     ids = tokens(1, 3)
     plain = make(memory=0, size=4)
     assert torch.equal(
@@ -45,7 +51,7 @@ def test_without_memory_and_from_a_memory():
 
 @pytest.mark.parametrize("left", [True, False])
 @pytest.mark.parametrize(("lengths", "columns"), [([9, 2, 9, 5], 9), ([9, 2, 9, 5], 11), ([7], 9)])
-def test_padded_prompts_equal_one_by_one(lengths, columns, left):
+def test_padded_prompts_equal_one_by_one(lengths: list[int], columns: int, left: bool) -> None:
     model = make()
     ids, mask = padded(lengths, columns, left)
     made = model.generate(ids, mask, max_new_tokens=11, eos_token_id=None)
@@ -56,7 +62,7 @@ def test_padded_prompts_equal_one_by_one(lengths, columns, left):
         assert torch.equal(made[row, columns:], alone), row
 
 
-def test_it_stops_at_the_end_token_and_pads():
+def test_it_stops_at_the_end_token_and_pads() -> None:
     model, ids = make(), tokens(2, 5)
     free = recomputed(model, ids, 12)
     end = int(free[0, 7])
@@ -72,10 +78,10 @@ def test_it_stops_at_the_end_token_and_pads():
     assert end not in longer[0, 5:11].tolist()
 
 
-def test_sampling_is_seeded_and_narrowed_by_transformers_own_warpers():
+def test_sampling_is_seeded_and_narrowed_by_transformers_own_warpers() -> None:
     model, ids = make(), tokens(1, 4)
 
-    def sample(seed, **more):
+    def sample(seed: int, **more: Any) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
         return model.generate(
             ids, do_sample=True, generator=generator, max_new_tokens=10, eos_token_id=None, **more
@@ -90,7 +96,7 @@ def test_sampling_is_seeded_and_narrowed_by_transformers_own_warpers():
     assert not torch.equal(sample(6, temperature=5.0), greedy)
 
 
-def test_a_sample_follows_the_distribution():
+def test_a_sample_follows_the_distribution() -> None:
     """First token of 4000 samples against the softmax at temperature 2 over the best 3."""
     model, prompt = make(), tokens(1, 6)
     logits = model(prompt).logits[0, 0] / 2.0
@@ -110,7 +116,7 @@ def test_a_sample_follows_the_distribution():
     assert set(made.tolist()) <= set(best.tolist())
 
 
-def test_settings_come_from_the_backbone_and_can_be_replaced():
+def test_settings_come_from_the_backbone_and_can_be_replaced() -> None:
     model = make()
     model.backbone.generation_config = GenerationConfig(max_new_tokens=3, eos_token_id=None)
     assert model.generate(tokens(1, 4)).shape == (1, 7)
@@ -133,11 +139,11 @@ def test_settings_come_from_the_backbone_and_can_be_replaced():
         ({"max_length": 4}, "max_length 4: expected room for 1 token or more after a prompt of 5"),
     ],
 )
-def test_settings_that_cannot_be_followed_are_refused(given, message):
+def test_settings_that_cannot_be_followed_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         make().generate(tokens(1, 5), **given)
 
 
-def test_a_model_in_training_mode_is_refused():
+def test_a_model_in_training_mode_is_refused() -> None:
     with pytest.raises(BadInput, match="model in training mode"):
         make().train().generate(tokens(1, 5))

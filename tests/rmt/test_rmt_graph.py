@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +16,16 @@ from tests.rmt.tiny_models import DECODERS, backbone, tokens
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
-def make(kind="gpt2", dtype=torch.float64, alignment="right"):
+def make(
+    kind: str = "gpt2", dtype: torch.dtype = torch.float64, alignment: str = "right"
+) -> RMTForCausalLM:
     return RMTForCausalLM(backbone(kind, dtype), RMTConfig(8, 2, alignment=alignment)).eval()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the fallback is for machines without CUDA")
 @pytest.mark.parametrize("alignment", ["right", "left"])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_without_cuda_a_graph_asked_for_is_the_eager_step(kind, alignment):
+def test_without_cuda_a_graph_asked_for_is_the_eager_step(kind: str, alignment: str) -> None:
     model = make(kind, alignment=alignment)
     for columns in (2, 4, 11, 12):
         ids = tokens(2, columns)
@@ -34,7 +37,7 @@ def test_without_cuda_a_graph_asked_for_is_the_eager_step(kind, alignment):
     assert not SegmentStep(model, 2, cuda_graph=True).uses_graph
 
 
-def test_compiled_equals_eager_within_rounding():
+def test_compiled_equals_eager_within_rounding() -> None:
     model, ids = make(dtype=torch.float32), tokens(1, 8)
     step = SegmentStep(model, compile_step=True, backend="aot_eager")
     step(ids[:, :4])
@@ -45,7 +48,7 @@ def test_compiled_equals_eager_within_rounding():
     assert (step.state_BME - wanted.memory).abs().max() < 1e-5
 
 
-def test_going_on_and_keeping_no_logits():
+def test_going_on_and_keeping_no_logits() -> None:
     model, ids = make(), tokens(1, 12)
     first = model.infer(ids[:, :8], keep_logits="none")
     assert first.logits is None
@@ -55,7 +58,7 @@ def test_going_on_and_keeping_no_logits():
     assert torch.equal(first.memory, model(ids[:, :8]).memory), "results are not overwritten"
 
 
-def test_a_step_is_reused_until_the_weights_move():
+def test_a_step_is_reused_until_the_weights_move() -> None:
     model, ids = make(), tokens(1, 8)
     model.infer(ids)
     step = next(iter(model._steps.values()))
@@ -68,13 +71,19 @@ def test_a_step_is_reused_until_the_weights_move():
     assert copy.deepcopy(model)._steps == {}
 
 
-def test_memory_does_not_depend_on_the_length():
+def test_memory_does_not_depend_on_the_length() -> None:
     """No tensor of the loop is as large as the input, whatever its length."""
     model = make(dtype=torch.float32)
     largest = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        def __torch_dispatch__(
+            self,
+            func: Any,
+            types: Any,
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:
             out = func(*args, **(kwargs or {}))
             if isinstance(out, torch.Tensor) and out.is_floating_point():
                 largest[-1] = max(largest[-1], out.untyped_storage().nbytes())
@@ -88,7 +97,7 @@ def test_memory_does_not_depend_on_the_length():
     assert largest[0] == largest[1]
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_refused() -> None:
     model = make()
     with pytest.raises(BadInput, match="model in training mode"):
         make().train().infer(tokens(1, 8))
@@ -102,7 +111,7 @@ def test_bad_input_is_refused():
 
 @CUDA
 @pytest.mark.gpu
-def test_a_capture_stands_another_thread_that_locks_memory():
+def test_a_capture_stands_another_thread_that_locks_memory() -> None:
     """As the one that makes the batches of a training does."""
     over, pinned = threading.Event(), []
 
@@ -129,7 +138,7 @@ def test_a_capture_stands_another_thread_that_locks_memory():
 @pytest.mark.gpu
 @pytest.mark.parametrize("compile_step", [False, True])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_the_captured_step_equals_eager(kind, compile_step):
+def test_the_captured_step_equals_eager(kind: str, compile_step: bool) -> None:
     model = make(kind, torch.float32).cuda()
     ids = tokens(2, 27).cuda()
     wanted, out = model(ids), model.infer(ids, compile_step=compile_step)

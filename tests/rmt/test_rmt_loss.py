@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import peft
 import pytest
 import torch
@@ -12,7 +15,9 @@ from rmtscale.rmt.loss import SegmentLosses, can_fuse, next_token_targets, summe
 from tests.rmt.tiny_models import VOCABULARY, backbone, padded, tokens
 
 
-def scored_labels(model, ids, mask=None, **more):
+def scored_labels(
+    model: RMTForCausalLM, ids: torch.Tensor, mask: torch.Tensor | None = None, **more: Any
+) -> set[tuple[int, int]]:
     """Columns whose label changes the loss, found by trying."""
     base = model(ids, mask, ids, **more).loss
     found = set()
@@ -27,12 +32,14 @@ def scored_labels(model, ids, mask=None, **more):
 
 @pytest.mark.parametrize("alignment", ["right", "left"])
 @pytest.mark.parametrize("columns", [7, 8, 9])
-def test_every_label_but_the_first_is_scored_across_segment_boundaries_too(alignment, columns):
+def test_every_label_but_the_first_is_scored_across_segment_boundaries_too(
+    alignment: str, columns: int
+) -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2, alignment=alignment)).eval()
     assert scored_labels(model, tokens(1, columns)) == {(0, c) for c in range(1, columns)}
 
 
-def test_padding_is_not_scored_and_the_first_label_of_each_sample_is_not():
+def test_padding_is_not_scored_and_the_first_label_of_each_sample_is_not() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
     ids, mask = padded([6, 3], 6, left=True)
     assert scored_labels(model, ids, mask) == {(0, c) for c in range(1, 6)} | {(1, 4), (1, 5)}
@@ -40,20 +47,20 @@ def test_padding_is_not_scored_and_the_first_label_of_each_sample_is_not():
     assert scored_labels(model, ids, mask) == {(0, c) for c in range(1, 6)} | {(1, 1), (1, 2)}
 
 
-def test_the_last_segment_scores_what_it_predicts():
+def test_the_last_segment_scores_what_it_predicts() -> None:
     """Segments of 4: columns 0-1, 2-5, 6-9. Label 6 is predicted by the segment before."""
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2, loss_on="last")).eval()
     assert scored_labels(model, tokens(1, 10)) == {(0, 7), (0, 8), (0, 9)}
 
 
-def test_a_loss_mask_picks_labels():
+def test_a_loss_mask_picks_labels() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
     mask = torch.zeros(1, 10, dtype=torch.bool)
     mask[0, [0, 2, 5]] = True
     assert scored_labels(model, tokens(1, 10), loss_mask=mask) == {(0, 2), (0, 5)}
 
 
-def test_targets_are_the_next_tokens():
+def test_targets_are_the_next_tokens() -> None:
     labels = torch.tensor([[5, 6, -100, 8]])
     assert next_token_targets(labels).tolist() == [[6, -100, 8, -100]]
     mask = torch.tensor([[1, 1, 1, 0]])
@@ -64,7 +71,7 @@ def test_targets_are_the_next_tokens():
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("frozen", ["nothing", "head", "body"])
-def test_the_fused_loss_equals_the_plain_one(bias, frozen):
+def test_the_fused_loss_equals_the_plain_one(bias: bool, frozen: str) -> None:
     head = torch.nn.Linear(5, 7, bias=bias).double()
     hidden = [torch.randn(2, 3, 5, dtype=torch.float64) for _ in range(3)]
     targets = [torch.randint(0, 7, (2, 3)) for _ in range(3)]
@@ -88,7 +95,7 @@ def test_the_fused_loss_equals_the_plain_one(bias, frozen):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_low_precision_is_within_its_rounding(dtype):
+def test_low_precision_is_within_its_rounding(dtype: torch.dtype) -> None:
     model = RMTForCausalLM(backbone("gpt2", dtype), RMTConfig(8, 2))
     exact = RMTForCausalLM(backbone("gpt2", torch.float64), RMTConfig(8, 2))
     exact.load_state_dict({k: v.double() for k, v in model.state_dict().items()})
@@ -105,7 +112,7 @@ def test_low_precision_is_within_its_rounding(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_the_plain_loss_and_its_gradient_equal_torchs(dtype, scale):
+def test_the_plain_loss_and_its_gradient_equal_torchs(dtype: torch.dtype, scale: float) -> None:
     torch.manual_seed(0)
     logits = (scale * torch.randn(6, 50, dtype=dtype)).requires_grad_()
     targets = torch.tensor([3, -100, 49, 0, -100, 3])
@@ -120,7 +127,7 @@ def test_the_plain_loss_and_its_gradient_equal_torchs(dtype, scale):
         assert abs(float(summed_cross_entropy(logits, targets) - theirs)) <= limit * float(theirs)
 
 
-def test_the_plain_loss_without_a_scored_row_is_zero():
+def test_the_plain_loss_without_a_scored_row_is_zero() -> None:
     logits = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
     loss = summed_cross_entropy(logits, torch.full((2,), -100))
     loss.backward()
@@ -128,7 +135,7 @@ def test_the_plain_loss_without_a_scored_row_is_zero():
     assert not logits.grad.any()
 
 
-def test_what_is_kept_for_the_backward_pass_goes_with_it():
+def test_what_is_kept_for_the_backward_pass_goes_with_it() -> None:
     """A graph that is kept can be run again; one that is not has nothing left to be run with."""
     model, ids = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).train(), tokens(1, 12)
     weight = model.get_output_embeddings().weight
@@ -141,23 +148,25 @@ def test_what_is_kept_for_the_backward_pass_goes_with_it():
         loss.backward()
 
 
-def largest_sum_alive(model, ids, run):
+def largest_sum_alive(
+    model: RMTForCausalLM, ids: torch.Tensor, run: Callable[[RMTForCausalLM, torch.Tensor], None]
+) -> int:
     """Elements of all V-wide tensors that autograd keeps at one time."""
     kept, most = set(), 0
 
     class Item:
-        def __init__(self, tensor):
+        def __init__(self, tensor: torch.Tensor) -> None:
             self.tensor = tensor
             self.size = tensor.numel() if tensor.shape[-1:] == (VOCABULARY,) else 0
             kept.add(id(self))
             sizes[id(self)] = self.size
 
-        def __del__(self):
+        def __del__(self) -> None:
             kept.discard(id(self))
 
     sizes = {}
 
-    def pack(tensor):
+    def pack(tensor: torch.Tensor) -> Item:
         nonlocal most
         item = Item(tensor)
         most = max(most, sum(sizes[key] for key in kept))
@@ -168,12 +177,12 @@ def largest_sum_alive(model, ids, run):
     return most
 
 
-def train(model, ids):
+def train(model: RMTForCausalLM, ids: torch.Tensor) -> None:
     model(ids, labels=ids).loss.backward()
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])
-def test_logits_of_the_whole_sequence_never_exist_at_once(checkpoint):
+def test_logits_of_the_whole_sequence_never_exist_at_once(checkpoint: bool) -> None:
     config = RMTConfig(8, 2, checkpoint_segments=checkpoint, keep_logits="none")
     model = RMTForCausalLM(backbone("gpt2"), config).train()
     one_segment = 4 * VOCABULARY
@@ -182,14 +191,14 @@ def test_logits_of_the_whole_sequence_never_exist_at_once(checkpoint):
     assert largest_sum_alive(held, tokens(1, 32), train) >= 8 * one_segment, "or it cannot fail"
 
 
-def test_a_head_with_lora_keeps_one_segment_too_and_is_not_fused():
+def test_a_head_with_lora_keeps_one_segment_too_and_is_not_fused() -> None:
     inner = peft.get_peft_model(backbone("llama"), peft.LoraConfig(r=2, target_modules=["lm_head"]))
     model = RMTForCausalLM(inner, RMTConfig(8, 2, keep_logits="none")).train()
     assert not can_fuse(model.get_output_embeddings())
     assert largest_sum_alive(model, tokens(1, 32), train) <= 2 * 4 * VOCABULARY
 
 
-def test_only_a_plain_head_is_fused():
+def test_only_a_plain_head_is_fused() -> None:
     head = torch.nn.Linear(2, 3)
     assert can_fuse(head)
     head.register_forward_hook(lambda *_: None)
@@ -197,14 +206,14 @@ def test_only_a_plain_head_is_fused():
     assert not can_fuse(torch.nn.Sequential(torch.nn.Linear(2, 3)))
 
 
-def test_last_logits_beside_a_loss_can_be_differentiated():
+def test_last_logits_beside_a_loss_can_be_differentiated() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2))
     out = model(tokens(1, 12), labels=tokens(1, 12), keep_logits="last")
     assert out.logits.requires_grad
     assert out.logits.untyped_storage().nbytes() == VOCABULARY * 8
 
 
-def test_no_scored_label_is_an_error():
+def test_no_scored_label_is_an_error() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2))
     with pytest.raises(BadInput, match="labels: none of them is scored"):
         model(tokens(1, 5), labels=torch.full((1, 5), -100))

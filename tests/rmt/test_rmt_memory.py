@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
@@ -17,20 +19,20 @@ from rmtscale.rmt.memory import (
 from tests.rmt.tiny_models import backbone
 
 
-def named(*values):
+def named(*values: float) -> torch.Tensor:
     """One row of width 1 whose numbers are names."""
     return torch.tensor(values, dtype=torch.float64)[None, :, None]
 
 
-def flat(values):
+def flat(values: torch.Tensor) -> Any:
     return values[..., 0].tolist()
 
 
-def test_a_decoder_segment_reads_and_writes_the_same_state():
+def test_a_decoder_segment_reads_and_writes_the_same_state() -> None:
     assert flat(decoder_layout(named(91, 92), named(1, 2, 3), None)) == [[91, 92, 1, 2, 3, 91, 92]]
 
 
-def test_a_shorter_row_has_no_gap():
+def test_a_shorter_row_has_no_gap() -> None:
     state = named(91, 92).expand(2, -1, -1)
     text = torch.tensor([[1.0, 2, 3], [4, 0, 0]], dtype=torch.float64)[..., None]
     laid = decoder_layout(state, text, torch.tensor([3, 1]))
@@ -43,7 +45,7 @@ def test_a_shorter_row_has_no_gap():
     assert flat(last_text(text, None)) == [[3], [0]]
 
 
-def test_an_encoder_segment_has_memory_once_behind_cls():
+def test_an_encoder_segment_has_memory_once_behind_cls() -> None:
     state = named(91, 92).expand(2, -1, -1)
     edge = named(71, 72, 73).expand(2, -1, -1)
     text = torch.tensor([[1.0, 2, 3], [4, 0, 0]], dtype=torch.float64)[..., None]
@@ -57,7 +59,7 @@ def test_an_encoder_segment_has_memory_once_behind_cls():
     assert flat(encoder_state(laid, 2)) == [[91, 92], [91, 92]]
 
 
-def test_without_memory_the_text_is_left_alone():
+def test_without_memory_the_text_is_left_alone() -> None:
     text = named(1, 2)
     assert decoder_layout(named(1)[:, :0], text, None) is text
     assert decoder_state(text, 0, None).shape == (1, 0, 1)
@@ -65,7 +67,7 @@ def test_without_memory_the_text_is_left_alone():
     assert list(Memory(0, 4).parameters()) == []
 
 
-def test_filling_never_stands_before_text():
+def test_filling_never_stands_before_text() -> None:
     lengths = torch.tensor([1, 2, 3])
     place = place_BT(lengths, 2, 3, 2)
     for row, length in enumerate(lengths.tolist()):
@@ -73,7 +75,7 @@ def test_filling_never_stands_before_text():
         assert place[row].tolist()[: length + 4] == expected
 
 
-def test_memory_is_as_wide_as_the_embedding_and_as_large():
+def test_memory_is_as_wide_as_the_embedding_and_as_large() -> None:
     model = RMTForCausalLM(backbone("opt-projected"), RMTConfig(8, 3))
     assert model.memory.initial_ME.shape == (3, 6)
     big = backbone("gpt2", torch.float32)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,21 +14,23 @@ from rmtscale.rmt.recurrence import collect
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
-def decoder(kind="gpt2", dtype=torch.float64, dropout=0.0, **more):
+def decoder(
+    kind: str = "gpt2", dtype: torch.dtype = torch.float64, dropout: float = 0.0, **more: Any
+) -> RMTForCausalLM:
     return RMTForCausalLM(backbone(kind, dtype, dropout=dropout), RMTConfig(8, 2, **more)).train()
 
 
-def gradients(model, ids, **more):
+def gradients(model: RMTForCausalLM, ids: torch.Tensor, **more: Any) -> dict[str, torch.Tensor]:
     model.zero_grad()
     model(ids, labels=ids, **more).loss.backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def spans_of_influence(model, ids):
+def spans_of_influence(model: RMTForCausalLM, ids: torch.Tensor) -> list[float | None]:
     """Whether the first segment's embeddings get a gradient from the last segment's loss."""
     seen = []
 
-    def remember(_module, _args, output):
+    def remember(_module: Any, _args: Any, output: torch.Tensor) -> None:
         seen.append(output)
         if output.requires_grad:
             output.retain_grad()
@@ -41,7 +45,7 @@ def spans_of_influence(model, ids):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 9])
-def test_a_loss_on_the_last_segment_reaches_exactly_the_segments_kept(depth):
+def test_a_loss_on_the_last_segment_reaches_exactly_the_segments_kept(depth: int | None) -> None:
     """Five segments; those within the depth get a gradient, those before it get none at all."""
     model = decoder(loss_on="last", bptt_segments=depth)
     reached = spans_of_influence(model, tokens(1, 20))
@@ -51,7 +55,7 @@ def test_a_loss_on_the_last_segment_reaches_exactly_the_segments_kept(depth):
     assert all(grad > 1e-8 for grad in reached[5 - kept :])
 
 
-def test_the_gradient_through_a_cut_is_exactly_zero_and_through_the_kept_part_is_not():
+def test_the_gradient_through_a_cut_is_exactly_zero_and_through_the_kept_part_is_not() -> None:
     model, ids = decoder(bptt_segments=2), tokens(1, 16)
     weight = model.get_input_embeddings().weight
     memory = torch.randn(1, 2, 8, dtype=torch.float64, requires_grad=True)
@@ -68,7 +72,7 @@ def test_the_gradient_through_a_cut_is_exactly_zero_and_through_the_kept_part_is
 
 @pytest.mark.parametrize("kind", DECODERS)
 @pytest.mark.parametrize("loss_on", ["all", "last"])
-def test_checkpointed_equals_plain(kind, loss_on):
+def test_checkpointed_equals_plain(kind: str, loss_on: str) -> None:
     ids = tokens(2, 15)
     plain = decoder(kind, loss_on=loss_on)
     again = decoder(kind, loss_on=loss_on, checkpoint_segments=True)
@@ -80,7 +84,7 @@ def test_checkpointed_equals_plain(kind, loss_on):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_checkpointed_equals_plain_in_encoders(kind):
+def test_checkpointed_equals_plain_in_encoders(kind: str) -> None:
     results = []
     for checkpoint in (False, True):
         torch.manual_seed(0)
@@ -94,7 +98,7 @@ def test_checkpointed_equals_plain_in_encoders(kind):
         assert (grad - results[1][name]).abs().max() < 1e-10, name
 
 
-def test_dropout_is_the_same_when_a_segment_is_run_again():
+def test_dropout_is_the_same_when_a_segment_is_run_again() -> None:
     """With dropout on, a second draw would give other gradients than the first."""
     plain, again = decoder(dropout=0.5), decoder(dropout=0.5, checkpoint_segments=True)
     again.load_state_dict(plain.state_dict())
@@ -107,13 +111,13 @@ def test_dropout_is_the_same_when_a_segment_is_run_again():
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
-def test_the_state_is_no_view_of_all_hidden_states(checkpoint):
+def test_the_state_is_no_view_of_all_hidden_states(checkpoint: bool) -> None:
     model, ids = decoder(checkpoint_segments=checkpoint), tokens(2, 12)
     for memory in (model(ids, labels=ids).memory, model.eval()(ids).memory):
         assert memory.untyped_storage().nbytes() == memory.nbytes
 
 
-def count_runs(model, ids):
+def count_runs(model: RMTForCausalLM, ids: torch.Tensor) -> tuple[int, int]:
     """How often each segment's blocks run in the forward and in the backward pass."""
     runs = []
     model.backbone.transformer.h[0].register_forward_hook(lambda *_: runs.append(1))
@@ -123,7 +127,7 @@ def count_runs(model, ids):
     return forward, len(runs) - forward
 
 
-def test_a_checkpoint_runs_every_segment_once_more():
+def test_a_checkpoint_runs_every_segment_once_more() -> None:
     assert count_runs(decoder(), tokens(1, 16)) == (4, 0)
     assert count_runs(decoder(checkpoint_segments=True), tokens(1, 16)) == (4, 4)
     evaluated = decoder(checkpoint_segments=True).eval()
@@ -133,19 +137,21 @@ def test_a_checkpoint_runs_every_segment_once_more():
 class Kept:
     """A tensor that autograd keeps for the backward pass, with the segment it belongs to."""
 
-    def __init__(self, tensor, segment):
+    def __init__(self, tensor: torch.Tensor, segment: int) -> None:
         self.tensor, self.segment = tensor, segment
 
 
-def alive_at_most(model, ids, run):
+def alive_at_most(
+    model: RMTForCausalLM, ids: torch.Tensor, run: Callable[[RMTForCausalLM, torch.Tensor], None]
+) -> int:
     """The largest number of segments whose activations are alive at one time."""
     segment, most, kept = 0, 0, weakref.WeakSet()
 
-    def begin(*_):
+    def begin(*_: Any) -> None:
         nonlocal segment
         segment += 1
 
-    def pack(tensor):
+    def pack(tensor: torch.Tensor) -> Kept:
         nonlocal most
         item = Kept(tensor, segment)
         if not isinstance(tensor, torch.nn.Parameter):
@@ -160,29 +166,31 @@ def alive_at_most(model, ids, run):
     return most
 
 
-def backward_of_forward(model, ids):
+def backward_of_forward(model: RMTForCausalLM, ids: torch.Tensor) -> None:
     model(ids, labels=ids).loss.backward()
 
 
-def backward_of_windows(model, ids):
+def backward_of_windows(model: RMTForCausalLM, ids: torch.Tensor) -> None:
     for loss in model.window_losses(ids):
         loss.backward()
 
 
 @pytest.mark.parametrize("run", [backward_of_forward, backward_of_windows])
-def test_truncated_bptt_has_at_most_k_segments_alive(run):
+def test_truncated_bptt_has_at_most_k_segments_alive(
+    run: Callable[[RMTForCausalLM, torch.Tensor], None],
+) -> None:
     ids = tokens(1, 32)
     assert alive_at_most(decoder(), ids, run) == 8
     assert alive_at_most(decoder(bptt_segments=3), ids, run) == 3
     assert alive_at_most(decoder(bptt_segments=1), ids, run) == 1
 
 
-def test_no_graph_before_the_last_window_of_a_loss_on_the_last_segment():
+def test_no_graph_before_the_last_window_of_a_loss_on_the_last_segment() -> None:
     model = decoder(bptt_segments=2, loss_on="last")
     assert alive_at_most(model, tokens(1, 32), backward_of_forward) == 2
 
 
-def test_window_losses_leave_the_gradients_of_forward_and_add_up_to_its_loss():
+def test_window_losses_leave_the_gradients_of_forward_and_add_up_to_its_loss() -> None:
     model, ids = decoder(bptt_segments=2), tokens(2, 19)
     wanted = gradients(model, ids)
     loss = model(ids, labels=ids).loss.detach()
@@ -198,7 +206,7 @@ def test_window_losses_leave_the_gradients_of_forward_and_add_up_to_its_loss():
         assert (own - grad).abs().max() < 1e-12, name
 
 
-def test_a_truncated_loss_scales_like_any_other_and_backs_up_once():
+def test_a_truncated_loss_scales_like_any_other_and_backs_up_once() -> None:
     model, ids = decoder(bptt_segments=1), tokens(1, 16)
     wanted = gradients(model, ids)
     model.zero_grad()
@@ -211,7 +219,7 @@ def test_a_truncated_loss_scales_like_any_other_and_backs_up_once():
         loss.backward()
 
 
-def test_truncated_bptt_under_autocast():
+def test_truncated_bptt_under_autocast() -> None:
     model = decoder(dtype=torch.float32, bptt_segments=2)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(tokens(2, 16), labels=tokens(2, 16)).loss
@@ -219,7 +227,7 @@ def test_truncated_bptt_under_autocast():
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_collect_does_not_write_into_shared_gradients():
+def test_collect_does_not_write_into_shared_gradients() -> None:
     """The gradients of both summands are one tensor in autograd's hands."""
     left, right = (torch.ones(3, requires_grad=True) for _ in range(2))
     weight = torch.tensor([1.0, 2.0, 3.0])
@@ -229,7 +237,7 @@ def test_collect_does_not_write_into_shared_gradients():
     assert total.item() == 36
 
 
-def test_last_logits_beside_a_truncated_loss_have_no_graph():
+def test_last_logits_beside_a_truncated_loss_have_no_graph() -> None:
     """Theirs is freed with the window's; what would fail later is not offered."""
     model, ids = decoder(bptt_segments=1), tokens(1, 16)
     out = model(ids, labels=ids, keep_logits="last")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -13,10 +15,11 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
+Model = RMTForCausalLM | RMTForSequenceClassification
 SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}
 
 
-def assert_same(model, other, ids):
+def assert_same(model: Model, other: Model, ids: torch.Tensor) -> None:
     ours, theirs = model.eval()(ids), other.eval()(ids)
     assert torch.equal(ours.logits, theirs.logits)
     assert torch.equal(ours.memory, theirs.memory)
@@ -25,7 +28,7 @@ def assert_same(model, other, ids):
 
 @pytest.mark.parametrize("memory", [0, 2])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_decoders(tmp_path, kind, memory):
+def test_decoders(tmp_path: Path, kind: str, memory: int) -> None:
     model = RMTForCausalLM(backbone(kind, torch.float32), RMTConfig(8, memory))
     model.save_pretrained(tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
@@ -38,13 +41,13 @@ def test_decoders(tmp_path, kind, memory):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_encoders(tmp_path, kind):
+def test_encoders(tmp_path: Path, kind: str) -> None:
     model = RMTForSequenceClassification(backbone(kind, torch.float32), RMTConfig(10, 2, **SPECIAL))
     model.save_pretrained(tmp_path)
     assert_same(model, RMTForSequenceClassification.from_pretrained(tmp_path), tokens(2, 13))
 
 
-def test_lora_and_adapters_come_back(tmp_path):
+def test_lora_and_adapters_come_back(tmp_path: Path) -> None:
     lora = peft.LoraConfig(r=2, target_modules=["c_attn"], modules_to_save=["ln_f"])
     inner = peft.get_peft_model(backbone("gpt2", torch.float32), lora)
     model = RMTForCausalLM(inner, RMTConfig(8, 2, adapter_width=3))
@@ -62,7 +65,7 @@ def test_lora_and_adapters_come_back(tmp_path):
     assert any("lora_A" in name for name in other.state_dict())
 
 
-def test_dtype_and_device_moves(tmp_path):
+def test_dtype_and_device_moves(tmp_path: Path) -> None:
     model = RMTForCausalLM(backbone("gpt2", torch.float32), RMTConfig(8, 2, adapter_width=2))
     model.save_pretrained(tmp_path)
     half = RMTForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
@@ -75,7 +78,7 @@ def test_dtype_and_device_moves(tmp_path):
     assert out.logits.shape == (2, 1, 19)
 
 
-def test_generation_settings_come_back(tmp_path):
+def test_generation_settings_come_back(tmp_path: Path) -> None:
     model = RMTForCausalLM(backbone("gpt2", torch.float32), RMTConfig(8, 2))
     model.backbone.generation_config.max_new_tokens = 7
     model.save_pretrained(tmp_path)
@@ -85,23 +88,23 @@ def test_generation_settings_come_back(tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     RMTForCausalLM(backbone("gpt2", torch.float32), RMTConfig(8, 2)).save_pretrained(tmp_path)
     return tmp_path
 
 
-def change(folder, **values):
+def change(folder: Path, **values: Any) -> None:
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
-def test_another_version_is_refused(folder):
+def test_another_version_is_refused(folder: Path) -> None:
     change(folder, format_version=99)
     with pytest.raises(BadInput, match="format version 99 of an RMT: expected 1"):
         RMTForCausalLM.from_pretrained(folder)
 
 
-def test_a_truncated_file_is_refused(folder):
+def test_a_truncated_file_is_refused(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(BadInput, match=r"model.safetensors is truncated or damaged") as caught:
@@ -109,7 +112,7 @@ def test_a_truncated_file_is_refused(folder):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_foreign_and_misshapen_weights_are_refused(folder):
+def test_missing_foreign_and_misshapen_weights_are_refused(folder: Path) -> None:
     file = folder / "model.safetensors"
     weights = load_file(file)
     memory = weights.pop("memory.initial_ME")
@@ -124,7 +127,7 @@ def test_missing_foreign_and_misshapen_weights_are_refused(folder):
         RMTForCausalLM.from_pretrained(folder)
 
 
-def test_what_is_no_such_checkpoint_is_refused(folder, tmp_path):
+def test_what_is_no_such_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"expected a folder with config.json"):
         RMTForCausalLM.from_pretrained("somebody/model")
     (folder / "model.safetensors").unlink()
@@ -138,12 +141,12 @@ def test_what_is_no_such_checkpoint_is_refused(folder, tmp_path):
         RMTForCausalLM.from_pretrained(folder)
 
 
-def test_a_checkpoint_of_the_other_model_is_refused(folder):
+def test_a_checkpoint_of_the_other_model_is_refused(folder: Path) -> None:
     with pytest.raises(BadInput):
         RMTForSequenceClassification.from_pretrained(folder)
 
 
-def test_pickles_are_not_written(tmp_path):
+def test_pickles_are_not_written(tmp_path: Path) -> None:
     model = RMTForCausalLM(backbone("gpt2", torch.float32), RMTConfig(8, 2))
     with pytest.raises(BadInput, match="safetensors only"):
         model.save_pretrained(tmp_path, safe_serialization=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,7 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM, Stream
 from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 
-def make(kind="gpt2", size=8, memory=2):
+def make(kind: str = "gpt2", size: int = 8, memory: int = 2) -> RMTForCausalLM:
     return RMTForCausalLM(backbone(kind), RMTConfig(size, memory, alignment="left")).eval()
 
 
@@ -24,7 +26,9 @@ def make(kind="gpt2", size=8, memory=2):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(chunks=st.lists(st.integers(1, 11), min_size=1, max_size=6), batch=st.integers(1, 2))
-def test_any_chunking_equals_one_call(exact, kind, chunks, batch):
+def test_any_chunking_equals_one_call(
+    exact: None, kind: str, chunks: list[int], batch: int
+) -> None:
     model = make(kind)
     ids = tokens(batch, sum(chunks))
     whole = model(ids)
@@ -40,7 +44,7 @@ def test_any_chunking_equals_one_call(exact, kind, chunks, batch):
     assert stream.tokens == sum(chunks)
 
 
-def test_a_finished_stream_goes_on_in_a_new_segment():
+def test_a_finished_stream_goes_on_in_a_new_segment() -> None:
     model = make()
     first, second = tokens(1, 6, seed=2), tokens(1, 5, seed=3)
     stream = Stream(model)
@@ -53,7 +57,7 @@ def test_a_finished_stream_goes_on_in_a_new_segment():
 
 
 @pytest.mark.parametrize("cut", [0, 3, 4, 9])
-def test_saved_and_restored_equals_uninterrupted(tmp_path, cut):
+def test_saved_and_restored_equals_uninterrupted(tmp_path: Path, cut: int) -> None:
     model, ids = make(), tokens(2, 13)
     stream = Stream(model, 2)
     if cut:
@@ -72,7 +76,7 @@ def test_saved_and_restored_equals_uninterrupted(tmp_path, cut):
     assert other.tokens == 13
 
 
-def test_the_caller_may_reuse_its_buffer():
+def test_the_caller_may_reuse_its_buffer() -> None:
     model, ids = make(), tokens(1, 7)
     buffer, stream = torch.zeros(1, 1, dtype=torch.long), Stream(model)
     for column in range(7):
@@ -81,7 +85,7 @@ def test_the_caller_may_reuse_its_buffer():
     assert (stream.finish().logits - model(ids).logits).abs().max() < 1e-10
 
 
-def test_bad_streams_are_refused(tmp_path):
+def test_bad_streams_are_refused(tmp_path: Path) -> None:
     model = make()
     with pytest.raises(BadInput, match=r"model in training mode: expected model.eval()"):
         Stream(make().train())

@@ -18,7 +18,7 @@ WORKER = Path(__file__).with_name("torchrun_worker.py")
 WHOLE, TRUNCATED = 0, 2
 
 
-def test_two_processes_equal_one(tmp_path):
+def test_two_processes_equal_one(tmp_path: Path) -> None:
     out = tmp_path / "grads.pt"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,17 +16,17 @@ ONES = torch.ones(2, 9, dtype=torch.long)
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> RMTForCausalLM:
     return RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
 
 
-def hole():
+def hole() -> torch.Tensor:
     mask = ONES.clone()
     mask[1, 4] = 0
     return mask
 
 
-def empty():
+def empty() -> torch.Tensor:
     mask = ONES.clone()
     mask[1] = 0
     return mask
@@ -84,7 +86,9 @@ STATE = torch.zeros(2, 2, 8, dtype=torch.float64)
         ),
     ],
 )
-def test_bad_input_is_refused_before_any_work(model, values, message):
+def test_bad_input_is_refused_before_any_work(
+    model: RMTForCausalLM, values: dict[str, Any], message: str
+) -> None:
     ran = []
     hook = model.get_input_embeddings().register_forward_hook(lambda *_: ran.append(1))
     with pytest.raises(BadInput, match=message) as caught:
@@ -94,16 +98,16 @@ def test_bad_input_is_refused_before_any_work(model, values, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_mask_of_ones_is_no_mask(model):
+def test_a_mask_of_ones_is_no_mask(model: RMTForCausalLM) -> None:
     assert torch.equal(model(IDS, ONES).logits, model(IDS).logits)
     assert torch.equal(model(IDS, ONES.bool()).logits, model(IDS).logits)
 
 
-def test_labels_of_32_bits_are_those_of_64(model):
+def test_labels_of_32_bits_are_those_of_64(model: RMTForCausalLM) -> None:
     narrow, wide = model(IDS, labels=IDS.int()).loss, model(IDS, labels=IDS).loss
     assert torch.equal(narrow, wide)
 
 
-def test_windows_are_checked_when_they_are_asked_for(model):
+def test_windows_are_checked_when_they_are_asked_for(model: RMTForCausalLM) -> None:
     with pytest.raises(BadInput, match="labels of shape"):
         model.window_losses(IDS, labels=IDS[:, :8])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from transformers import (
     BertConfig,
@@ -18,6 +21,7 @@ from transformers import (
     ModernBertForSequenceClassification,
     OPTConfig,
     OPTForCausalLM,
+    PreTrainedModel,
 )
 
 VOCABULARY = 19
@@ -26,7 +30,7 @@ _SIZES = {"vocab_size": VOCABULARY, "hidden_size": 8, "num_hidden_layers": 2}
 _ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 
-def _gpt2(**more):
+def _gpt2(**more: Any) -> PreTrainedModel:
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=VOCABULARY,
@@ -42,7 +46,7 @@ def _gpt2(**more):
     )
 
 
-def _opt(**more):
+def _opt(**more: Any) -> PreTrainedModel:
     return OPTForCausalLM(
         OPTConfig(
             **_SIZES,
@@ -57,7 +61,7 @@ def _opt(**more):
     )
 
 
-def _gpt_neo(**_):
+def _gpt_neo(**_: Any) -> PreTrainedModel:
     return GPTNeoForCausalLM(
         GPTNeoConfig(
             vocab_size=VOCABULARY,
@@ -75,7 +79,7 @@ def _gpt_neo(**_):
     )
 
 
-def _gpt_neox(**_):
+def _gpt_neox(**_: Any) -> PreTrainedModel:
     return GPTNeoXForCausalLM(
         GPTNeoXConfig(
             **_SIZES,
@@ -89,7 +93,7 @@ def _gpt_neox(**_):
     )
 
 
-def _llama(**_):
+def _llama(**_: Any) -> PreTrainedModel:
     return LlamaForCausalLM(
         LlamaConfig(
             **_SIZES,
@@ -102,7 +106,7 @@ def _llama(**_):
     )
 
 
-def _bert(**more):
+def _bert(**more: Any) -> PreTrainedModel:
     return BertForSequenceClassification(
         BertConfig(
             **_SIZES,
@@ -117,7 +121,7 @@ def _bert(**more):
     )
 
 
-def _modernbert(**more):
+def _modernbert(**more: Any) -> PreTrainedModel:
     return ModernBertForSequenceClassification(
         ModernBertConfig(
             **_SIZES,
@@ -152,7 +156,9 @@ ENCODERS = {
 }
 
 
-def backbone(name, dtype=torch.float64, seed=0, **more):
+def backbone(
+    name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **more: Any
+) -> PreTrainedModel:
     """A random model whose outputs differ visibly from token to token."""
     torch.manual_seed(seed)
     model = {**DECODERS, **ENCODERS}[name](**more).to(dtype)
@@ -162,12 +168,14 @@ def backbone(name, dtype=torch.float64, seed=0, **more):
     return model.eval()
 
 
-def tokens(*shape, seed=1):
+def tokens(*shape: int, seed: int = 1) -> torch.Tensor:
     """Random ids."""
     return torch.randint(0, VOCABULARY, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def padded(lengths, columns, left, seed=1):
+def padded(
+    lengths: Sequence[int], columns: int, left: bool, seed: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Random ids with a mask; padding left or right."""
     ids, mask = tokens(len(lengths), columns, seed=seed), torch.zeros(len(lengths), columns)
     for row, length in enumerate(lengths):

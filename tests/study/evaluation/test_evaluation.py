@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,12 +28,14 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def background(tmp_path_factory) -> Path:
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module", params=["gpt-neox-tiny", "modernbert-tiny"])
-def checkpoint(request, background, tmp_path_factory) -> Checkpoint:
+def checkpoint(
+    request: pytest.FixtureRequest, background: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:
     folder = tmp_path_factory.mktemp("run")
     settings = tiny_settings(
         background, backbone=request.param, task="detect-memorize", steps=60, stage_max_steps=40
@@ -41,12 +44,12 @@ def checkpoint(request, background, tmp_path_factory) -> Checkpoint:
     return load_checkpoint(folder / BEST)
 
 
-def asked(background: Path, **more) -> EvaluationSettings:
+def asked(background: Path, **more: Any) -> EvaluationSettings:
     values = {"segments": (1, 3), "samples": 25, "batch_size": 10, "background": str(background)}
     return EvaluationSettings(**{**values, **more})
 
 
-def test_it_is_what_one_by_one_gives(checkpoint, background):
+def test_it_is_what_one_by_one_gives(checkpoint: Checkpoint, background: Path) -> None:
     answerer = checkpoint.answerer
     tokens = 40 * answerer.segment_tokens  # more than one chunk
     data = data_of(checkpoint, str(background))
@@ -65,7 +68,7 @@ def test_it_is_what_one_by_one_gives(checkpoint, background):
     assert ids_bytes == 10 * tokens * 4
 
 
-def test_records(checkpoint, background, tmp_path):
+def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> None:
     store = EvaluationStore(tmp_path / "evaluation.jsonl")
     told = []
     records = evaluate(
@@ -98,7 +101,7 @@ def test_records(checkpoint, background, tmp_path):
     assert len(store.read()) == 3
 
 
-def test_a_torn_file_goes_on(checkpoint, background, tmp_path):
+def test_a_torn_file_goes_on(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> None:
     store = EvaluationStore(tmp_path / "evaluation.jsonl")
     evaluate(checkpoint, asked(background, segments=(1,)), store, device=CPU)
     with store.path.open("ab") as file:
@@ -107,19 +110,21 @@ def test_a_torn_file_goes_on(checkpoint, background, tmp_path):
     assert [record.point.segments for record in store.read()] == [1, 2]
 
 
-def test_other_samples_for_long_inputs(background):
+def test_other_samples_for_long_inputs(background: Path) -> None:
     settings = asked(background, samples=1000, long_samples=200)
     assert [settings.samples_at(count) for count in (1, 256, 257, 4096)] == [1000, 1000, 200, 200]
 
 
-def test_options_of_the_task(checkpoint, background):
+def test_options_of_the_task(checkpoint: Checkpoint, background: Path) -> None:
     data = data_of(checkpoint, str(background), {"placement": "start"})
     tokens = 2 * checkpoint.answerer.segment_tokens
     batches = data.batches(tokens, checkpoint.answerer.segment_tokens, batch_size=10)
     assert not batches.batch(0).fact_positions.any()
 
 
-def test_more_segments_than_text_without_repeats(checkpoint, background, tmp_path):
+def test_more_segments_than_text_without_repeats(
+    checkpoint: Checkpoint, background: Path, tmp_path: Path
+) -> None:
     settings = asked(background, segments=(1000,), noise_repeats=False)
     with pytest.raises(
         BadInput, match=r"noise of \d+ tokens without repeats: expected \d+ or less"
@@ -136,19 +141,19 @@ def test_more_segments_than_text_without_repeats(checkpoint, background, tmp_pat
         ({"batch_size": 0}, "batch size 0"),
     ],
 )
-def test_what_cannot_be_asked(background, more, words):
+def test_what_cannot_be_asked(background: Path, more: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         asked(background, **more)
 
 
-def test_bf16_is_for_a_gpu(checkpoint):
+def test_bf16_is_for_a_gpu(checkpoint: Checkpoint) -> None:
     with pytest.raises(BadInput, match="precision 'bf16' on a CPU: expected fp32"):
         Reader(checkpoint.answerer, CPU, "bf16")
     with pytest.raises(BadInput, match="precision 'fp8': expected one of fp32, bf16"):
         Reader(checkpoint.answerer, CPU, "fp8")
 
 
-def test_wilson():
+def test_wilson() -> None:
     # The worked example of textbooks: 15 of 50.
     assert wilson_interval(15, 50) == pytest.approx((0.1910, 0.4375), abs=1e-4)
     assert wilson_interval(200, 200) == pytest.approx((0.98116, 1.0), abs=1e-5)
@@ -157,7 +162,7 @@ def test_wilson():
     assert low + high == pytest.approx(1.0)
 
 
-def test_names_of_sources():
+def test_names_of_sources() -> None:
     assert source_name("/somewhere/prose") == "prose"
     assert source_name("python") == "python"
     assert source_name("hf:owner/name") == "hf:owner/name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def background(tmp_path_factory) -> Path:
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
-def untrained(background: Path, **more) -> tuple[Reader, TaskData]:
+def untrained(background: Path, **more: Any) -> tuple[Reader, TaskData]:
     settings = tiny_settings(background, **more)
     data = TaskData(settings)
     answerer = Answerer(build_rmt(settings, len(data.vocabulary), 6), class_ids(data))
@@ -38,7 +39,7 @@ def untrained(background: Path, **more) -> tuple[Reader, TaskData]:
 
 
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny", "gpt2-tiny", "modernbert-tiny"])
-def test_attention_maps(background, backbone):
+def test_attention_maps(background: Path, backbone: str) -> None:
     reader, data = untrained(background, backbone=backbone)
     length = reader.answerer.segment_tokens
     ids = data.batches(3 * length, length, batch_size=2).batch(0).ids
@@ -68,7 +69,7 @@ def test_attention_maps(background, backbone):
         attention_maps(reader, data.vocabulary, ids[0], [3])
 
 
-def test_attention_is_of_the_state_that_was_read(background):
+def test_attention_is_of_the_state_that_was_read(background: Path) -> None:
     """Another first segment: another state, other attention in the second."""
     reader, data = untrained(background)
     length = reader.answerer.segment_tokens
@@ -82,14 +83,14 @@ def test_attention_is_of_the_state_that_was_read(background):
     assert not np.allclose(one.weights, two.weights, atol=1e-4)
 
 
-def test_milestones():
+def test_milestones() -> None:
     assert milestones(1) == [0]
     assert milestones(2) == [1]
     assert milestones(9) == [1, 2, 4, 8]
     assert milestones(16) == [1, 2, 4, 8, 15]
 
 
-def test_probe_counts_every_sample(background):
+def test_probe_counts_every_sample(background: Path) -> None:
     reader, data = untrained(background, task="detect-memorize")
     length = reader.answerer.segment_tokens
     batches = data.batches(9 * length, length, split="validation", batch_size=20)
@@ -113,13 +114,13 @@ def test_probe_counts_every_sample(background):
     assert sum(share.correct for share in found.by_depth) == end.sum()
 
 
-def test_a_frozen_memory_does_not_move(background):
+def test_a_frozen_memory_does_not_move(background: Path) -> None:
     reader, data = untrained(background)
     length = reader.answerer.segment_tokens
     batches = data.batches(5 * length, length, batch_size=8)
     kept = torch.randn(8, 2, 64)
 
-    def frozen(state_BME, ids_BL):
+    def frozen(state_BME: torch.Tensor, ids_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return kept, torch.zeros(8, 1, 64)
 
     reader.answerer.step = frozen
@@ -128,7 +129,7 @@ def test_a_frozen_memory_does_not_move(background):
     assert found.moved_share["1"] == 1.0
 
 
-def test_where_it_broke():
+def test_where_it_broke() -> None:
     stops = [1, 2, 4, 8]
     row = np.array
     assert _broke(row([True, True, True, True]), 1, stops) is None
@@ -137,7 +138,7 @@ def test_where_it_broke():
     assert _broke(row([False, False, False, False]), 4, stops) == 4
 
 
-def test_share():
+def test_share() -> None:
     low, high = wilson_interval(3, 4)
     assert Share(label="0", correct=3, samples=4, low=low, high=high).accuracy == 0.75
     assert (

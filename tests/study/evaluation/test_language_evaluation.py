@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language, training_name
 from rmtscale.study.records.clusters import paired_difference
-from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.records.language import LanguageRecord, LanguageStore
 from rmtscale.study.tasks.blocks import TargetBlocks
 from rmtscale.study.tasks.packing import packed_text
 from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
@@ -37,17 +38,19 @@ def _little_to_collect() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory) -> Path:
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
-def checkpoints(text, cache, tmp_path_factory) -> dict[str, LanguageCheckpoint]:
+def checkpoints(
+    text: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, LanguageCheckpoint]:
     folder = tmp_path_factory.mktemp("runs")
     return {
         name: make_checkpoint(folder / name / "last", tiny_text_settings(text, **more), cache)
@@ -55,25 +58,33 @@ def checkpoints(text, cache, tmp_path_factory) -> dict[str, LanguageCheckpoint]:
     }
 
 
-def asked(where: Path, **more) -> LanguageEvaluation:
+def asked(where: Path, **more: Any) -> LanguageEvaluation:
     values = {"segments": (1, 3), "samples": 30, "batch_size": 8, "history_tokens": 32}
     return LanguageEvaluation(**{**values, "text": str(where), **more})
 
 
-def evaluated(checkpoint, wanted, cache, path, told=None):
+def evaluated(
+    checkpoint: LanguageCheckpoint,
+    wanted: LanguageEvaluation,
+    cache: Path,
+    path: Path,
+    told: list[tuple[int, bool]] | None = None,
+) -> list[LanguageRecord]:
     observe = None if told is None else lambda one, known: told.append((one.point.segments, known))
     return evaluate_language(
         checkpoint, wanted, LanguageStore(path), device=CPU, cache=cache, observe=observe
     )
 
 
-def blocks(checkpoint, text, cache) -> TargetBlocks:
+def blocks(checkpoint: LanguageCheckpoint, text: Path, cache: Path) -> TargetBlocks:
     packed = packed_text(str(text), "validation", checkpoint.tokenizer, cache)
     return TargetBlocks(packed, 16, 32, checkpoint.tokenizer.end_of_text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_what_one_by_one_gives(checkpoints, kind, text, cache, tmp_path):
+def test_it_is_what_one_by_one_gives(
+    checkpoints: dict[str, LanguageCheckpoint], kind: str, text: Path, cache: Path, tmp_path: Path
+) -> None:
     checkpoint = checkpoints[kind]
     counts = (1,) if kind == "baseline" else (1, 3)
     records = evaluated(checkpoint, asked(text, segments=counts), cache, tmp_path / "x.jsonl")
@@ -101,7 +112,9 @@ def test_it_is_what_one_by_one_gives(checkpoints, kind, text, cache, tmp_path):
         assert record.position_nats == pytest.approx(means, rel=1e-5)
 
 
-def test_all_are_scored_on_the_same_tokens(checkpoints, text, cache, tmp_path):
+def test_all_are_scored_on_the_same_tokens(
+    checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
+) -> None:
     rmt = evaluated(checkpoints["rmt"], asked(text, segments=(1, 2, 3)), cache, tmp_path / "x")
     base = evaluated(checkpoints["baseline"], asked(text, segments=(1,)), cache, tmp_path / "x")
     first, *others = [*rmt, *base]
@@ -114,7 +127,9 @@ def test_all_are_scored_on_the_same_tokens(checkpoints, text, cache, tmp_path):
     assert len(LanguageStore(tmp_path / "x").read()) == 4
 
 
-def test_a_record_says_what_was_read(checkpoints, text, cache, tmp_path):
+def test_a_record_says_what_was_read(
+    checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
+) -> None:
     checkpoint = checkpoints["rmt"]
     for one in evaluated(checkpoint, asked(text), cache, tmp_path / "x.jsonl"):
         segments = one.point.segments
@@ -139,7 +154,9 @@ def test_a_record_says_what_was_read(checkpoints, text, cache, tmp_path):
     assert text.name in written
 
 
-def test_only_what_is_missing_is_read(checkpoints, text, cache, tmp_path):
+def test_only_what_is_missing_is_read(
+    checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
+) -> None:
     told, path = [], tmp_path / "x.jsonl"
     first = evaluated(checkpoints["rmt"], asked(text), cache, path, told)
     with path.open("ab") as file:
@@ -152,7 +169,9 @@ def test_only_what_is_missing_is_read(checkpoints, text, cache, tmp_path):
     assert told[5:] == [(1, False), (3, False)]
 
 
-def test_without_a_history_it_is_what_the_longest_reads(checkpoints, text, cache, tmp_path):
+def test_without_a_history_it_is_what_the_longest_reads(
+    checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
+) -> None:
     wanted = asked(text, history_tokens=None, segments=(1, 4))
     records = evaluated(checkpoints["rmt"], wanted, cache, tmp_path / "x.jsonl")
     assert [one.point.history_tokens for one in records] == [48, 48]
@@ -161,7 +180,9 @@ def test_without_a_history_it_is_what_the_longest_reads(checkpoints, text, cache
     assert one.point.history_tokens == 12
 
 
-def test_all_of_the_text(checkpoints, text, cache, tmp_path):
+def test_all_of_the_text(
+    checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
+) -> None:
     checkpoint = checkpoints["rmt"]
     wanted = asked(text, samples=None, segments=(1,))
     (one,) = evaluated(checkpoint, wanted, cache, tmp_path / "x.jsonl")
@@ -170,7 +191,9 @@ def test_all_of_the_text(checkpoints, text, cache, tmp_path):
     assert one.whole.total_tokens == 16 * one.point.samples
 
 
-def test_the_size_of_a_batch_does_not_matter(checkpoints, text, cache, tmp_path):
+def test_the_size_of_a_batch_does_not_matter(
+    checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
+) -> None:
     pair = [
         evaluated(checkpoints["rmt"], asked(text, batch_size=size), cache, tmp_path / str(size))[1]
         for size in (7, 100)
@@ -190,7 +213,14 @@ def test_the_size_of_a_batch_does_not_matter(checkpoints, text, cache, tmp_path)
         ({"precision": "fp8"}, "precision 'fp8': expected one of fp32, bf16"),
     ],
 )
-def test_what_cannot_be_evaluated(checkpoints, text, cache, tmp_path, more, words):
+def test_what_cannot_be_evaluated(
+    checkpoints: dict[str, LanguageCheckpoint],
+    text: Path,
+    cache: Path,
+    tmp_path: Path,
+    more: Any,
+    words: str,
+) -> None:
     with pytest.raises(BadInput, match=words):
         evaluated(checkpoints["rmt"], asked(text, **more), cache, tmp_path / "x.jsonl")
     assert not (tmp_path / "x.jsonl").exists()
@@ -206,11 +236,11 @@ def test_what_cannot_be_evaluated(checkpoints, text, cache, tmp_path, more, word
         ({"history_tokens": -1}, "history tokens -1: expected 0 or more"),
     ],
 )
-def test_what_cannot_be_asked(text, more, words):
+def test_what_cannot_be_asked(text: Path, more: Any, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         asked(text, **more)
 
 
-def test_names_of_trainings():
+def test_names_of_trainings() -> None:
     folders = ["run/last", "run/best", "run/stages/segments-3", "elsewhere/run"]
     assert {training_name(Path("/x") / one) for one in folders} == {"run"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
 from rmtscale.study.records.clusters import paired_difference
-from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.records.language import LanguageRecord, LanguageStore
 from rmtscale.study.tasks.declarations import load_declarations
 from rmtscale.study.tasks.lemma_proof import NAME, PROOF, LemmaProof
+from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 from tests.tiny_checkpoint import make_checkpoint
 from tests.tiny_theorems import tiny_theorem_settings, write_theorems
 
@@ -19,18 +23,20 @@ SAMPLES = 9
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_theorems(tmp_path_factory.mktemp("text") / "decls.jsonl")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(text, tmp_path_factory):
+def checkpoint(text: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageCheckpoint:
     folder = tmp_path_factory.mktemp("run")
     return make_checkpoint(folder / "last", tiny_theorem_settings(text), folder / "text")
 
 
 @pytest.fixture(scope="module")
-def records(checkpoint, text, tmp_path_factory):
+def records(
+    checkpoint: LanguageCheckpoint, text: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[LanguageRecord]:
     folder = tmp_path_factory.mktemp("out")
     asked = LanguageEvaluation(
         segments=(3, 2), samples=SAMPLES, batch_size=4, text=str(text), precision="fp32"
@@ -41,7 +47,9 @@ def records(checkpoint, text, tmp_path_factory):
     return found
 
 
-def slow(checkpoint, text, segments, relevant):
+def slow(
+    checkpoint: LanguageCheckpoint, text: Path, segments: int, relevant: bool
+) -> list[tuple[int, int, int, int, float]]:
     """``(file, target, mark, column from the end, loss)`` of each token, sample by sample."""
     source = LemmaProof(load_declarations(str(text)), checkpoint.tokenizer, 100, "validation")
     found = []
@@ -57,7 +65,7 @@ def slow(checkpoint, text, segments, relevant):
     return found
 
 
-def test_parts(records, checkpoint, text):
+def test_parts(records: list[LanguageRecord], checkpoint: LanguageCheckpoint, text: Path) -> None:
     assert [one.point.segments for one in records] == [2, 3]
     for record in records:
         segments = record.point.segments
@@ -91,7 +99,7 @@ def test_parts(records, checkpoint, text):
         assert record.position_nats == pytest.approx(means, rel=1e-5)
 
 
-def test_the_same_names_with_their_lemmas_and_without(records):
+def test_the_same_names_with_their_lemmas_and_without(records: list[LanguageRecord]) -> None:
     for record in records:
         names, without = record.parts["names"], record.parts["names-without"]
         assert names.total_tokens > 0
@@ -100,7 +108,7 @@ def test_the_same_names_with_their_lemmas_and_without(records):
     assert records[0].parts["proof"].tokens == records[1].parts["proof"].tokens
 
 
-def test_without_memory_on_two_segments(text, tmp_path):
+def test_without_memory_on_two_segments(text: Path, tmp_path: Path) -> None:
     settings = tiny_theorem_settings(text, memory_tokens=0, segment_size=100)
     checkpoint = make_checkpoint(tmp_path / "last", settings, tmp_path / "text")
     asked = LanguageEvaluation(segments=(2,), samples=SAMPLES, batch_size=4, text=str(text))
@@ -118,7 +126,9 @@ def test_without_memory_on_two_segments(text, tmp_path):
         ({"text": "nowhere.jsonl"}, "declarations 'nowhere.jsonl': expected python"),
     ],
 )
-def test_what_cannot_be_evaluated(checkpoint, text, tmp_path, more, words):
+def test_what_cannot_be_evaluated(
+    checkpoint: LanguageCheckpoint, text: Path, tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
     asked = LanguageEvaluation(**{"segments": (2,), "text": str(text), **more})
     with pytest.raises(BadInput, match=words):
         evaluate_language(

@@ -18,14 +18,14 @@ CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
-def build(kind="gpt2", size=8, memory=2) -> Predictor:
+def build(kind: str = "gpt2", size: int = 8, memory: int = 2) -> Predictor:
     rmt = RMTForCausalLM(
         backbone(kind, torch.float32), RMTConfig(segment_size=size, memory_tokens=memory)
     )
     return Predictor(rmt).eval()
 
 
-def made(batch, columns):
+def made(batch: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     ids, targets = tokens(batch, columns).numpy(), tokens(batch, columns, seed=2).numpy()
     targets[0, -1] = -100
     return ids, targets
@@ -33,7 +33,7 @@ def made(batch, columns):
 
 @settings(max_examples=20, derandomize=True)
 @given(st.integers(0, 2), st.integers(1, 30), st.data())
-def test_it_reads_what_the_predictor_reads(memory, columns, data):
+def test_it_reads_what_the_predictor_reads(memory: int, columns: int, data: st.DataObject) -> None:
     scored = data.draw(st.integers(1, columns))
     predictor = build(size=4 + 2 * memory, memory=memory)
     ids, targets = made(2, columns)
@@ -43,7 +43,9 @@ def test_it_reads_what_the_predictor_reads(memory, columns, data):
 
 
 @pytest.mark.parametrize("memory", [0, 2])
-def test_fixed_buffers_are_read_before_they_are_written_again(monkeypatch, memory):
+def test_fixed_buffers_are_read_before_they_are_written_again(
+    monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
     """What a captured segment works with, here without the capture."""
     predictor = build(size=4 + 2 * memory, memory=memory)
     ids, targets = made(5, 37)
@@ -58,7 +60,7 @@ def test_fixed_buffers_are_read_before_they_are_written_again(monkeypatch, memor
     assert list(reader._steps) == [3]
 
 
-def test_a_few_segments_at_a_time_are_on_the_device(monkeypatch):
+def test_a_few_segments_at_a_time_are_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, seen = TextReader(build(), CPU, batch_size=2), []
     on_device = reader.on_device
     monkeypatch.setattr(
@@ -70,7 +72,7 @@ def test_a_few_segments_at_a_time_are_on_the_device(monkeypatch):
     assert sum(shape[1] for shape in seen) == 400 + 4
 
 
-def test_a_warm_up_changes_nothing():
+def test_a_warm_up_changes_nothing() -> None:
     reader = TextReader(build(), CPU, batch_size=2)
     ids, targets = made(2, 12)
     before = reader.token_losses(ids, targets, 5)
@@ -78,7 +80,7 @@ def test_a_warm_up_changes_nothing():
     assert torch.equal(reader.token_losses(ids, targets, 5), before)
 
 
-def test_what_cannot_be_read():
+def test_what_cannot_be_read() -> None:
     with pytest.raises(BadInput, match="precision 'bf16' on a CPU: expected fp32"):
         TextReader(build(), CPU, "bf16", batch_size=1)
     ids, targets = made(1, 8)
@@ -91,7 +93,7 @@ def test_what_cannot_be_read():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("memory", [0, 2])
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "gpt_neo"])
-def test_captured_segments_give_the_same_losses(kind, memory, precision):
+def test_captured_segments_give_the_same_losses(kind: str, memory: int, precision: str) -> None:
     device = torch.device("cuda")
     predictor = build(kind, size=4 + 2 * memory, memory=memory)
     ids, targets = made(5, 37)
@@ -109,7 +111,7 @@ def test_captured_segments_give_the_same_losses(kind, memory, precision):
 
 @GPU
 @pytest.mark.gpu
-def test_memory_on_a_gpu_does_not_grow_with_the_length():
+def test_memory_on_a_gpu_does_not_grow_with_the_length() -> None:
     reader = TextReader(build(size=12), torch.device("cuda"), batch_size=4, cuda_graph=False)
     reader.warm_up(3)
     peaks = []
@@ -121,7 +123,7 @@ def test_memory_on_a_gpu_does_not_grow_with_the_length():
     assert peaks[0] == peaks[1]
 
 
-def test_ids_are_not_copied_more_than_once():
+def test_ids_are_not_copied_more_than_once() -> None:
     """Slices of the host's arrays, not a new array a segment."""
     reader = TextReader(build(), CPU, batch_size=2)
     ids, _ = made(2, 16)

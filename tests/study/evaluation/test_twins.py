@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,31 +12,37 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.evaluation.twins import _distances, compare_twins, make_twins
+from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.reading import Reader
+from rmtscale.study.training.settings import TrainingSettings
 from tests.tiny_training import tiny_settings, write_background
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
+def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainingSettings:
     background = write_background(tmp_path_factory.mktemp("text"))
     return tiny_settings(background, task="detect-memorize", task_options={"placement": "start"})
 
 
 @pytest.fixture
-def reader(settings):
+def reader(settings: TrainingSettings) -> Reader:
     torch.manual_seed(0)
     return Reader(MemoryObjective(settings).learner, torch.device("cpu"))
 
 
-def some(settings, reader, segments=9, batch_size=8, **more):
+def some(
+    settings: TrainingSettings, reader: Reader, segments: int = 9, batch_size: int = 8, **more: Any
+) -> Batches:
     length = reader.answerer.segment_tokens
     data = TaskData(settings)
     return data.batches(segments * length, length, batch_size=batch_size, **more)
 
 
-def test_twins_share_first_and_last_segment_and_no_noise_between(settings, reader):
+def test_twins_share_first_and_last_segment_and_no_noise_between(
+    settings: TrainingSettings, reader: Reader
+) -> None:
     length = reader.answerer.segment_tokens
     batch = some(settings, reader).batch(0)
     twins = make_twins(batch, length)
@@ -47,7 +56,7 @@ def test_twins_share_first_and_last_segment_and_no_noise_between(settings, reade
     assert not np.shares_memory(twins.ids, batch.ids)
 
 
-def test_counts_are_those_of_reading_one_by_one(settings, reader):
+def test_counts_are_those_of_reading_one_by_one(settings: TrainingSettings, reader: Reader) -> None:
     batches = some(settings, reader)
     found = compare_twins(reader, batches, 7)
     assert found.stories == 8, "whole batches"
@@ -65,12 +74,12 @@ def test_counts_are_those_of_reading_one_by_one(settings, reader):
     assert found.moments[0].moved == 0.0
 
 
-def test_distances_are_those_of_every_pair():
+def test_distances_are_those_of_every_pair() -> None:
     random = np.random.default_rng(3)
     state, settled = random.normal(size=(2, 8, 5))
     answers = np.array([0, 0, 1, 1, 0, 0, 2, 2])
 
-    def distance(a, b):
+    def distance(a: Iterable[float], b: Iterable[float]) -> float:
         return float(np.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))))
 
     others = [distance(state[i], state[j]) for i in range(8) for j in range(8) if i // 2 != j // 2]
@@ -87,11 +96,11 @@ def test_distances_are_those_of_every_pair():
 
 
 @pytest.mark.parametrize("lost_to", ["nothing", "noise", "drift"])
-def test_what_it_tells_apart(settings, reader, lost_to):
+def test_what_it_tells_apart(settings: TrainingSettings, reader: Reader, lost_to: str) -> None:
     """A made memory: it keeps the first segment, adds all noise, or goes its own way."""
     begin = reader.answerer.initial(8)[0]
 
-    def step(state_BME, ids_BL):
+    def step(state_BME: torch.Tensor, ids_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         told_B = ids_BL.double().square().sum(1)
         read_BTE = torch.zeros(len(ids_BL), 1, state_BME.shape[2])
         if torch.equal(state_BME[0], begin):
@@ -110,7 +119,7 @@ def test_what_it_tells_apart(settings, reader, lost_to):
         assert found.one_lost == 0
 
 
-def test_bad_input(settings, reader):
+def test_bad_input(settings: TrainingSettings, reader: Reader) -> None:
     with pytest.raises(BadInput, match="twins of 3 segments: expected 4 or more"):
         compare_twins(reader, some(settings, reader, segments=3), 4)
     for size in (2, 7):

@@ -12,7 +12,7 @@ from rmtscale.study.tasks.vocabulary import Vocabulary
 from tests.study.tasks.slow_solver import solve_moves, solve_relations
 
 
-def test_pieces_lack_the_subject_or_the_place():
+def test_pieces_lack_the_subject_or_the_place() -> None:
     assert pieces("The hall is west of the den.", 2) == [
         "is west of the den.",
         "west of the den.",
@@ -24,7 +24,7 @@ def test_pieces_lack_the_subject_or_the_place():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_no_piece_is_a_fact(name):
+def test_no_piece_is_a_fact(name: str) -> None:
     task = make_task(name)
     facts = task.all_facts()
     for fact in facts:
@@ -34,7 +34,7 @@ def test_no_piece_is_a_fact(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_answer_stays_what_it_was(name, noise: Noise, vocabulary: Vocabulary):
+def test_the_answer_stays_what_it_was(name: str, noise: Noise, vocabulary: Vocabulary) -> None:
     """A solver that knows whole sentences only finds the same one answer."""
     task = make_task(name)
     decoys = task.decoys(vocabulary, 0.05)
@@ -50,7 +50,7 @@ def test_the_answer_stays_what_it_was(name, noise: Noise, vocabulary: Vocabulary
             assert ids[position : position + len(told)].tolist() == told
 
 
-def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary):
+def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary) -> None:
     """Half of the samples have none; in the others as many pieces as asked for, and nothing else
     is changed."""
     task = make_task("memorize")
@@ -75,7 +75,7 @@ def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary):
     assert 20 < np.mean(changed) < 50
 
 
-def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary):
+def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary) -> None:
     decoys = make_task("reasoning").decoys(vocabulary, 0.02)
     found = []
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary
     assert np.array_equal(*found)
 
 
-def test_a_text_without_any_sentence_start(noise: Noise, vocabulary: Vocabulary):
+def test_a_text_without_any_sentence_start(noise: Noise, vocabulary: Vocabulary) -> None:
     decoys = make_task("memorize").decoys(vocabulary, 1.0)
     ids = np.zeros(20, dtype=np.int32)
     written = [

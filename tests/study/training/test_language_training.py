@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,17 +26,17 @@ from tests.tiny_text import tiny_text_settings, write_text
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory) -> Path:
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
-def whole(text, cache, tmp_path_factory) -> Path:
+def whole(text: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that was never stopped."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     result = train(tiny_text_settings(text), folder, device="cpu", cache=cache)
@@ -56,7 +57,7 @@ def scored(settings: LanguageSettings, cache: Path, step: int, newest: int) -> n
     return targets.numpy()
 
 
-def test_models_with_and_without_memory_score_the_same_tokens(text, cache):
+def test_models_with_and_without_memory_score_the_same_tokens(text: Path, cache: Path) -> None:
     rmt = tiny_text_settings(text)
     without = replace(rmt, memory_tokens=0, segment_size=32 + 16, segments=1, block_tokens=16)
     fixed = replace(rmt, mixing=False)
@@ -69,7 +70,7 @@ def test_models_with_and_without_memory_score_the_same_tokens(text, cache):
     assert not np.array_equal(scored(rmt, cache, 3, 0), wanted)
 
 
-def test_stages(text):
+def test_stages(text: Path) -> None:
     settings = tiny_text_settings(text, segments=3)
     stages = plan_text_stages(settings)
     assert [(one.name, one.tokens) for one in stages] == [
@@ -88,7 +89,7 @@ def test_stages(text):
     assert len(plan_text_stages(replace(settings, start_segments=2))) == 2
 
 
-def test_metrics_say_loss_tokens_and_flops(whole, text, cache):
+def test_metrics_say_loss_tokens_and_flops(whole: Path, text: Path, cache: Path) -> None:
     seen = read_metrics(whole / METRICS)
     assert [one.stage for one in seen] == [0, 0, 1, 1, 1, 1]
     assert seen[0].accuracy is None
@@ -102,7 +103,7 @@ def test_metrics_say_loss_tokens_and_flops(whole, text, cache):
     assert sorted(path.name for path in (whole / STAGES).iterdir()) == ["segments-1", "segments-2"]
 
 
-def test_the_loss_falls(text, cache, tmp_path):
+def test_the_loss_falls(text: Path, cache: Path, tmp_path: Path) -> None:
     settings = tiny_text_settings(text, steps=120, validate_every=120, log_every=20)
     folder = tmp_path / "run"
     result = train(settings, folder, device="cpu", cache=cache)
@@ -112,7 +113,9 @@ def test_the_loss_falls(text, cache, tmp_path):
     assert -result.best_score < math.log(320) - 1
 
 
-def test_going_on_ends_with_the_same_losses(text, cache, whole, tmp_path):
+def test_going_on_ends_with_the_same_losses(
+    text: Path, cache: Path, whole: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     calls = 0
     settings = tiny_text_settings(text)
@@ -126,7 +129,7 @@ def test_going_on_ends_with_the_same_losses(text, cache, whole, tmp_path):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_a_checkpoint_is_whole(whole, text):
+def test_a_checkpoint_is_whole(whole: Path, text: Path) -> None:
     kept = load_language_checkpoint(whole / LAST)
     assert kept.settings.text == text.name
     assert kept.trained.step == 24
@@ -138,7 +141,7 @@ def test_a_checkpoint_is_whole(whole, text):
     assert kept.tokenizer.decode(ids) == "w1 w2 w3"
 
 
-def test_another_task_is_refused(whole):
+def test_another_task_is_refused(whole: Path) -> None:
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     with pytest.raises(BadInput, match="is of the task 'language-modeling': expected lemma-proof"):
@@ -148,7 +151,9 @@ def test_another_task_is_refused(whole):
 
 
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "gpt2-tiny", "gpt-neo-tiny"])
-def test_lora_and_adapters_leave_the_backbone_alone(text, cache, tmp_path, backbone):
+def test_lora_and_adapters_leave_the_backbone_alone(
+    text: Path, cache: Path, tmp_path: Path, backbone: str
+) -> None:
     # A segment of 20 positions in both, so that a position table fits.
     plain = tiny_text_settings(
         text, backbone=backbone, memory_tokens=0, segments=1, block_tokens=16, steps=4
@@ -178,7 +183,9 @@ def test_lora_and_adapters_leave_the_backbone_alone(text, cache, tmp_path, backb
     assert all(one.up.weight.abs().max() > 0 for one in kept.predictor.rmt.adapters)
 
 
-def test_beginning_with_something_else_is_refused(text, cache, whole, tmp_path):
+def test_beginning_with_something_else_is_refused(
+    text: Path, cache: Path, whole: Path, tmp_path: Path
+) -> None:
     start = str(whole / LAST)
     with pytest.raises(BadInput, match="its backbone has other sizes"):
         train(
@@ -207,13 +214,15 @@ def test_beginning_with_something_else_is_refused(text, cache, whole, tmp_path):
         ({"task_options": {"persons": 2}}, "option 'persons' of task 'language-modeling'"),
     ],
 )
-def test_what_cannot_be_trained(text, cache, tmp_path, given, message):
+def test_what_cannot_be_trained(
+    text: Path, cache: Path, tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
     settings = replace(tiny_text_settings(text), **given)
     with pytest.raises(BadInput, match=message):
         train(settings, tmp_path / "run", device="cpu", cache=cache)
 
 
-def test_another_text_is_not_gone_on_with(text, cache, tmp_path):
+def test_another_text_is_not_gone_on_with(text: Path, cache: Path, tmp_path: Path) -> None:
     """Its name and all settings are the same; what it says is not."""
     source = tmp_path / "source"
     source.mkdir()
@@ -227,13 +236,15 @@ def test_another_text_is_not_gone_on_with(text, cache, tmp_path):
         train(settings, tmp_path / "run", device="cpu", cache=cache)
 
 
-def test_stages_that_leave_nothing_to_the_last_are_refused(text):
+def test_stages_that_leave_nothing_to_the_last_are_refused(text: Path) -> None:
     with pytest.raises(BadInput, match="stage steps 8 of 3 earlier stages: expected them to leave"):
         tiny_text_settings(text, segments=4)
     tiny_text_settings(text, segments=4, curriculum=False)
 
 
-def test_a_backbone_with_adapters_is_not_begun_with(text, cache, tmp_path):
+def test_a_backbone_with_adapters_is_not_begun_with(
+    text: Path, cache: Path, tmp_path: Path
+) -> None:
     adapted = tiny_text_settings(text, adapter_width=4, steps=12)
     train(adapted, tmp_path / "first", device="cpu", cache=cache)
     start = str(tmp_path / "first" / LAST)
@@ -241,7 +252,7 @@ def test_a_backbone_with_adapters_is_not_begun_with(text, cache, tmp_path):
         train(tiny_text_settings(text, init_from=start), tmp_path / "run", device="cpu")
 
 
-def test_memory_and_language_do_not_share_a_folder(text, cache, whole):
+def test_memory_and_language_do_not_share_a_folder(text: Path, cache: Path, whole: Path) -> None:
     from tests.tiny_training import tiny_settings
 
     with pytest.raises(BadInput, match=r"task 'memorize': the training in '.*' has 'lang"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +21,13 @@ KINDS = ["gpt2", "gpt_neox", "gpt_neo"]
 FAST = settings(max_examples=25, derandomize=True)
 
 
-def build(kind="gpt2", size=8, memory=2, dtype=torch.float64, **more) -> Predictor:
+def build(
+    kind: str = "gpt2",
+    size: int = 8,
+    memory: int = 2,
+    dtype: torch.dtype = torch.float64,
+    **more: Any,
+) -> Predictor:
     torch.manual_seed(0)
     rmt = RMTForCausalLM(
         backbone(kind, dtype), RMTConfig(segment_size=size, memory_tokens=memory, **more)
@@ -28,7 +37,9 @@ def build(kind="gpt2", size=8, memory=2, dtype=torch.float64, **more) -> Predict
     return Predictor(rmt).eval()
 
 
-def slow(predictor: Predictor, ids, targets, scored) -> list[list[torch.Tensor]]:
+def slow(
+    predictor: Predictor, ids: torch.Tensor, targets: torch.Tensor, scored: int
+) -> list[list[torch.Tensor]]:
     """Losses of each sample at its last ``scored`` columns, token by token."""
     rmt = predictor.rmt
     model, m = rmt.backbone, rmt.config.memory_tokens
@@ -51,7 +62,9 @@ def slow(predictor: Predictor, ids, targets, scored) -> list[list[torch.Tensor]]
     return found
 
 
-def made(batch, columns, ignored=()):
+def made(
+    batch: int, columns: int, ignored: Iterable[tuple[int, int]] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
     ids, targets = tokens(batch, columns), tokens(batch, columns, seed=2)
     for row, column in ignored:
         targets[row, column] = -100
@@ -59,7 +72,7 @@ def made(batch, columns, ignored=()):
 
 
 @st.composite
-def cases(draw):
+def cases(draw: st.DrawFn) -> dict[str, Any]:
     memory = draw(st.integers(0, 2))
     columns = draw(st.integers(1, 14))
     batch = draw(st.integers(1, 2))
@@ -79,7 +92,7 @@ def cases(draw):
 
 @FAST
 @given(cases())
-def test_loss_and_gradients_are_those_of_the_slow_one(case):
+def test_loss_and_gradients_are_those_of_the_slow_one(case: dict[str, Any]) -> None:
     predictor = build(
         case["kind"], case["size"], case["memory"], checkpoint_segments=case["recompute"]
     ).train()
@@ -107,7 +120,7 @@ def test_loss_and_gradients_are_those_of_the_slow_one(case):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_segment_without_memory_is_the_plain_model(kind):
+def test_one_segment_without_memory_is_the_plain_model(kind: str) -> None:
     predictor = build(kind, size=9, memory=0, dtype=torch.float32)
     ids, targets = made(3, 9, ignored=[(0, 8), (2, 4)])
     logits = predictor.rmt.backbone(ids).logits[:, -6:]
@@ -115,7 +128,7 @@ def test_one_segment_without_memory_is_the_plain_model(kind):
     torch.testing.assert_close(predictor(ids, targets, 6), plain)
 
 
-def test_segments_that_do_not_matter_are_not_run(monkeypatch):
+def test_segments_that_do_not_matter_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without memory those before the scored ones; with it none."""
     for memory, expected in ((0, 2), (1, 4)):
         predictor = build(size=4 + 2 * memory, memory=memory)
@@ -123,7 +136,7 @@ def test_segments_that_do_not_matter_are_not_run(monkeypatch):
         seen = []
         step = predictor.rmt.step
 
-        def counting(*given, step=step, seen=seen):
+        def counting(*given: Any, step: Any = step, seen: list[int] = seen) -> Any:
             seen.append(1)
             return step(*given)
 
@@ -133,7 +146,7 @@ def test_segments_that_do_not_matter_are_not_run(monkeypatch):
         assert len(seen) == 2 * expected
 
 
-def test_the_head_runs_on_scored_tokens_only():
+def test_the_head_runs_on_scored_tokens_only() -> None:
     predictor, heads = build(), []
     predictor.rmt.backbone.lm_head.register_forward_hook(
         lambda _m, args, _out: heads.append(args[0].shape[0])
@@ -146,7 +159,7 @@ def test_the_head_runs_on_scored_tokens_only():
     assert heads == [4, 8]
 
 
-def test_later_text_never_influences_earlier_losses():
+def test_later_text_never_influences_earlier_losses() -> None:
     predictor = build()
     ids, targets = made(2, 12)
     before = predictor.token_losses(ids, targets, 12)
@@ -159,7 +172,9 @@ def test_later_text_never_influences_earlier_losses():
 
 
 @pytest.mark.parametrize(("memory", "matters"), [(0, False), (2, True)])
-def test_the_first_segment_reaches_the_last_through_memory_alone(memory, matters):
+def test_the_first_segment_reaches_the_last_through_memory_alone(
+    memory: int, matters: bool
+) -> None:
     predictor = build(size=4 + 2 * memory, memory=memory)
     ids, targets = made(2, 12)
     changed = ids.clone()
@@ -175,7 +190,7 @@ def test_the_first_segment_reaches_the_last_through_memory_alone(memory, matters
     assert bool((embedding.grad[7] - head_only).abs().sum() > 1e-9) is matters
 
 
-def test_a_sample_of_ignored_targets_has_no_loss():
+def test_a_sample_of_ignored_targets_has_no_loss() -> None:
     predictor = build()
     ids, targets = tokens(2, 8), torch.full((2, 8), -100)
     assert not predictor(ids, targets, 4).any()
@@ -183,7 +198,7 @@ def test_a_sample_of_ignored_targets_has_no_loss():
 
 
 @pytest.mark.parametrize("scored", [0, 9])
-def test_more_scored_than_there_is(scored):
+def test_more_scored_than_there_is(scored: int) -> None:
     predictor = build()
     ids, targets = made(1, 8)
     for call in (predictor, predictor.token_losses):
@@ -191,7 +206,7 @@ def test_more_scored_than_there_is(scored):
             call(ids, targets, scored)
 
 
-def test_bf16_weights_have_gradients_everywhere():
+def test_bf16_weights_have_gradients_everywhere() -> None:
     predictor = build(dtype=torch.float32).train()
     ids, targets = made(2, 12)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -80,7 +82,7 @@ def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", SHAPES)
-def test_it_is_what_is_multiplied(kind, case, mode):
+def test_it_is_what_is_multiplied(kind: str, case: dict[str, Any], mode: str) -> None:
     settings = LanguageSettings(segment_size=16, **CASES[case])
     rmt = made(kind, settings)
     for segments in (1, 3):
@@ -91,7 +93,7 @@ def test_it_is_what_is_multiplied(kind, case, mode):
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("added", ["lora", "adapter", "both"])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_what_is_added_to_a_frozen_backbone(kind, added, mode):
+def test_what_is_added_to_a_frozen_backbone(kind: str, added: str, mode: str) -> None:
     settings = LanguageSettings(
         segment_size=16,
         lora_rank=None if added == "adapter" else 3,
@@ -104,7 +106,7 @@ def test_what_is_added_to_a_frozen_backbone(kind, added, mode):
 
 
 @pytest.mark.parametrize("added", ["lora_rank", "adapter_width"])
-def test_without_memory_the_first_frozen_block_is_counted_in_full(added):
+def test_without_memory_the_first_frozen_block_is_counted_in_full(added: str) -> None:
     settings = LanguageSettings(segment_size=16, memory_tokens=0, **{added: 3})
     rmt = made("gpt2", settings, settings.lora_rank)
     rmt.freeze_backbone()

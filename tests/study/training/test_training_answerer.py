@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ VOCABULARY, CLASSES = 40, [5, 6, 7, 8, 9, 10]
 KINDS = ["gpt-neox-tiny", "gpt2-tiny", "bert-tiny", "modernbert-tiny"]
 
 
-def build(backbone: str = "gpt-neox-tiny", **more) -> Answerer:
+def build(backbone: str = "gpt-neox-tiny", **more: Any) -> Answerer:
     settings = TrainingSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
     answerer = Answerer(build_rmt(settings, VOCABULARY, 6), CLASSES)
     for parameter in answerer.parameters():  # larger than 0.02, so that differences can be seen
@@ -31,7 +33,7 @@ def ids(tokens: int, batch: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("backbone", KINDS)
-def test_logits_are_those_of_the_rmt(backbone):
+def test_logits_are_those_of_the_rmt(backbone: str) -> None:
     answerer = build(backbone)
     tokens = 2 * answerer.segment_tokens + 5
     given = ids(tokens)
@@ -42,7 +44,7 @@ def test_logits_are_those_of_the_rmt(backbone):
     torch.testing.assert_close(state_BME, out.memory, rtol=1e-5, atol=1e-5)
 
 
-def test_every_size_can_be_built():
+def test_every_size_can_be_built() -> None:
     for name in SIZES:
         settings = TrainingSettings(backbone=name, segment_size=32, memory_tokens=2)
         rmt = build_rmt(settings, VOCABULARY, 6)
@@ -50,7 +52,7 @@ def test_every_size_can_be_built():
         assert rmt.vocabulary == VOCABULARY
 
 
-def test_small_ones_fit_in_4_mb():
+def test_small_ones_fit_in_4_mb() -> None:
     for name in SIZES:
         if not name.endswith(("tiny", "text")):
             settings = TrainingSettings(backbone=name)
@@ -66,7 +68,7 @@ def rolled_in(answerer: Answerer, given: torch.Tensor, segments: int) -> torch.T
 
 
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
-def test_what_follows_a_state_is_read_as_if_all_had_been(backbone):
+def test_what_follows_a_state_is_read_as_if_all_had_been(backbone: str) -> None:
     answerer = build(backbone)
     given = ids(5 * answerer.segment_tokens)
     answers = torch.tensor([0, 3, 5])
@@ -89,7 +91,7 @@ def test_what_follows_a_state_is_read_as_if_all_had_been(backbone):
             torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_recomputed_segments_have_the_same_gradients():
+def test_recomputed_segments_have_the_same_gradients() -> None:
     plain, given = build(), ids(60)
     answers = torch.tensor([0, 3, 5])
     grads = []
@@ -102,13 +104,13 @@ def test_recomputed_segments_have_the_same_gradients():
         torch.testing.assert_close(grads[1][name], grad)
 
 
-def test_answers_that_begin_alike_are_refused():
+def test_answers_that_begin_alike_are_refused() -> None:
     settings = TrainingSettings(backbone="gpt-neox-tiny", segment_size=16, memory_tokens=2)
     with pytest.raises(BadInput, match="expected each answer to begin with a token of its own"):
         Answerer(build_rmt(settings, VOCABULARY, 6), [5, 6, 5])
 
 
-def test_the_number_of_right_answers():
+def test_the_number_of_right_answers() -> None:
     answerer = build()
     given = ids(20)
     chosen = answerer.read(given)[0].argmax(1)

@@ -10,14 +10,14 @@ import torch
 from rmtscale.study.training.busy import busy_share, covered
 
 
-def test_side_by_side_counts_once():
+def test_side_by_side_counts_once() -> None:
     assert covered([]) == 0
     assert covered([(0, 2), (1, 3), (5, 6)]) == 4
     assert covered([(0, 10), (2, 3), (4, 5)]) == 10
     assert covered([(5, 6), (0, 1)]) == 2
 
 
-def test_against_counting():
+def test_against_counting() -> None:
     chance = random.Random(0)
     spans = [(begin := chance.randrange(200), begin + chance.randrange(20)) for _ in range(40)]
     cells = {cell for begin, end in spans for cell in range(begin, end)}
@@ -26,10 +26,10 @@ def test_against_counting():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu():
+def test_on_a_gpu() -> None:
     one = torch.randn(4096, 4096, device="cuda")
 
-    def work():
+    def work() -> int:
         for _ in range(20):
             one @ one
         torch.cuda.synchronize()

@@ -22,7 +22,7 @@ def names(settings: TrainingSettings, segment_tokens: int = 44, shortest: int = 
     return [stage.name for stage in plan_stages(settings, segment_tokens, shortest)]
 
 
-def test_noise_then_segments_then_roll_in():
+def test_noise_then_segments_then_roll_in() -> None:
     assert names(SMALL) == [
         "16 tokens",
         "24 tokens",
@@ -37,28 +37,28 @@ def test_noise_then_segments_then_roll_in():
     assert [stage.whole for stage in stages] == [False, False, True, True, True, False, False]
 
 
-def test_a_start_that_is_too_short_is_lengthened():
+def test_a_start_that_is_too_short_is_lengthened() -> None:
     assert names(SMALL, shortest=20)[:2] == ["20 tokens", "24 tokens"]
 
 
-def test_reasoning_begins_with_contrasts():
+def test_reasoning_begins_with_contrasts() -> None:
     stages = plan_stages(TrainingSettings(task="reasoning"), 504, 24)
     assert stages[0].contrast
     assert stages[0].tokens == stages[1].tokens == 26
     assert not any(stage.contrast for stage in stages[1:])
 
 
-def test_without_a_curriculum_there_is_one_stage():
+def test_without_a_curriculum_there_is_one_stage() -> None:
     settings = TrainingSettings(curriculum=False, segments=4, roll_in=())
     assert names(settings) == ["4 segments"]
 
 
-def test_a_segment_too_small_for_the_task():
+def test_a_segment_too_small_for_the_task() -> None:
     with pytest.raises(BadInput, match="segment size 512 leaves 9 tokens of text: expected 10"):
         plan_stages(SMALL, 9, 10)
 
 
-def test_a_stage_ends_when_it_is_learned():
+def test_a_stage_ends_when_it_is_learned() -> None:
     stages = plan_stages(SMALL, 44, 10)
     here = Progress(2, 15)
     assert advance(SMALL, here, stages, 5, 0.99) == Progress(3, 0)
@@ -67,14 +67,14 @@ def test_a_stage_ends_when_it_is_learned():
     assert advance(SMALL, here, stages, 5, None) == Progress(2, 20)
 
 
-def test_a_stage_ends_after_its_most_steps():
+def test_a_stage_ends_after_its_most_steps() -> None:
     stages = plan_stages(SMALL, 44, 10)
     assert advance(SMALL, Progress(0, 95), stages, 5, 0.2) == Progress(1, 0)
     rolls = TrainingSettings(**{**_values(SMALL), "roll_in_max_steps": 50})
     assert advance(rolls, Progress(5, 45), stages, 5, 0.2) == Progress(6, 0)
 
 
-def test_the_last_stage_does_not_end():
+def test_the_last_stage_does_not_end() -> None:
     stages = plan_stages(SMALL, 44, 10)
     assert advance(SMALL, Progress(6, 5000), stages, 5, 1.0) == Progress(6, 5005)
 
@@ -84,7 +84,7 @@ def _values(settings: TrainingSettings) -> dict[str, object]:
 
 
 @given(step=st.integers(0, 10**6), newest=st.integers(0, 6), seed=st.integers(0, 99))
-def test_a_step_is_a_function_of_seed_and_step(step, newest, seed):
+def test_a_step_is_a_function_of_seed_and_step(step: int, newest: int, seed: int) -> None:
     settings = TrainingSettings(**{**_values(SMALL), "seed": seed})
     stages = plan_stages(settings, 44, 10)
     one, other = (draw(settings, stages, newest, step, 44) for _ in range(2))
@@ -94,7 +94,7 @@ def test_a_step_is_a_function_of_seed_and_step(step, newest, seed):
     assert 0 <= one.rolled_segments <= stages[one.stage].roll_in_segments
 
 
-def test_shares_of_what_is_drawn():
+def test_shares_of_what_is_drawn() -> None:
     stages = plan_stages(SMALL, 44, 10)
     drawn = [draw(SMALL, stages, 6, step, 44) for step in range(4000)]
     newest = [one for one in drawn if one.stage == 6]
@@ -109,13 +109,13 @@ def test_shares_of_what_is_drawn():
     assert abs(low - high) < 0.06
 
 
-def test_fixed_lengths():
+def test_fixed_lengths() -> None:
     settings = TrainingSettings(**{**_values(SMALL), "newest_share": 1.0})
     stages = plan_stages(settings, 44, 10)
     assert {draw(settings, stages, 4, step, 44).stage for step in range(200)} == {4}
 
 
-def test_learning_rate():
+def test_learning_rate() -> None:
     settings = TrainingSettings(
         learning_rate=1.0, warmup_steps=10, stage_factor=0.5, steps=100, final_decay_share=0.4
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.metrics import Interval
+from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -22,16 +26,16 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA 
 STAGES_WITH_A_ROLL_IN = 400
 
 
-def objective(**more) -> MemoryObjective:
+def objective(**more: Any) -> MemoryObjective:
     return MemoryObjective(replace(quick("memorize"), batch_size=4, roll_in=(6,), **more))
 
 
-def some_batches(made: MemoryObjective, count: int = 12):
+def some_batches(made: MemoryObjective, count: int = 12) -> list[Batch]:
     newest = len(made.stages) - 1
     return [made.batch(step, newest, 0, 1) for step in range(count)]
 
 
-def test_each_call_begins_with_gradients_of_zero():
+def test_each_call_begins_with_gradients_of_zero() -> None:
     model = torch.nn.Linear(3, 1)
     unused = torch.nn.Linear(2, 2)
     both = torch.nn.ModuleDict({"used": model, "unused": unused})
@@ -49,7 +53,7 @@ def test_each_call_begins_with_gradients_of_zero():
         assert parameter.grad is buffer
 
 
-def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
+def test_a_rolled_in_batch_is_its_end_and_the_state_before_it() -> None:
     made = objective()
     rolled = [batch for batch in some_batches(made, 40) if batch.constant]
     assert rolled, "half of the batches are"
@@ -65,7 +69,7 @@ def test_a_rolled_in_batch_is_its_end_and_the_state_before_it():
         torch.testing.assert_close(tail, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_without_a_roll_in_is_whole():
+def test_a_batch_without_a_roll_in_is_whole() -> None:
     made = objective()
     batch = next(batch for batch in some_batches(made, 40) if not batch.constant)
     ids, answers, state, *_ = made.inputs(batch, CPU)
@@ -74,7 +78,7 @@ def test_a_batch_without_a_roll_in_is_whole():
     assert torch.equal(answers, batch.inputs[1])
 
 
-def test_pieces_of_facts_are_for_training_only():
+def test_pieces_of_facts_are_for_training_only() -> None:
     plain, decoyed = objective(), objective(decoys=0.2)
     sizes = {"tokens": 200, "segment_tokens": plain.learner.segment_tokens}
     for split, same in (("validation", True), ("train", False)):
@@ -92,7 +96,7 @@ def test_pieces_of_facts_are_for_training_only():
         ("gpt-neo-tiny", {}, False),
     ],
 )
-def test_what_can_be_captured(backbone, more, expected):
+def test_what_can_be_captured(backbone: str, more: dict[str, Any], expected: bool) -> None:
     settings = TrainingSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
     assert can_capture(Predictor(build_rmt(settings, 40, 6))) is expected
 
@@ -101,7 +105,7 @@ def test_what_can_be_captured(backbone, more, expected):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_captured_steps_are_the_eager_ones(tmp_path, precision, compiled):
+def test_captured_steps_are_the_eager_ones(tmp_path: Path, precision: str, compiled: bool) -> None:
     """The losses of whole trainings, through all stages and roll-ins."""
     settings = replace(
         quick("memorize"),
@@ -127,7 +131,7 @@ def test_captured_steps_are_the_eager_ones(tmp_path, precision, compiled):
 
 @GPU
 @pytest.mark.gpu
-def test_captured_text_is_the_eager_one(tmp_path):
+def test_captured_text_is_the_eager_one(tmp_path: Path) -> None:
     settings = LanguageSettings(
         task="language-modeling",
         text="python",
@@ -150,7 +154,7 @@ def test_captured_text_is_the_eager_one(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def any_precision():
+def any_precision() -> None:
     """Accelerate allows one precision for all of a process."""
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -160,6 +164,6 @@ class Watched(loop.Silent):
         self.losses: list[float] = []
         self.stages: list[str] = []
 
-    def interval(self, interval) -> None:
+    def interval(self, interval: Interval) -> None:
         self.losses.append(interval.loss)
         self.stages.append(interval.stage_name)

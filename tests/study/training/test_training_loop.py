@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +27,12 @@ WORKER = Path(__file__).with_name("train_worker.py")
 
 
 @pytest.fixture(scope="module")
-def background(tmp_path_factory) -> Path:
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
-def whole(background, tmp_path_factory) -> Path:
+def whole(background: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that was never stopped."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     result = train(tiny_settings(background), folder, device="cpu")
@@ -54,7 +55,7 @@ def assert_same(folder: Path, whole: Path) -> None:
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_all_stages_were_passed(whole):
+def test_all_stages_were_passed(whole: Path) -> None:
     seen = list(dict.fromkeys(one.stage_name for one in read_metrics(whole / METRICS)))
     assert seen == ["16 tokens", "1 segment", "2 segments", "2 segments, roll-in 4"]
     assert sorted(path.name for path in (whole / STAGES).iterdir()) == ["segments-1", "segments-2"]
@@ -63,7 +64,7 @@ def test_all_stages_were_passed(whole):
     assert set(validated[-1].validation) == {"2", "4"}
 
 
-def test_metrics_say_what_was_read(whole):
+def test_metrics_say_what_was_read(whole: Path) -> None:
     first = read_metrics(whole / METRICS)[0]
     assert first.tokens == 4 * 16 * 16
     assert first.tokens_per_second == pytest.approx(first.tokens / first.seconds)
@@ -71,7 +72,9 @@ def test_metrics_say_what_was_read(whole):
 
 
 @pytest.mark.parametrize("after_step", [4, 28])
-def test_a_killed_training_ends_with_the_same_losses(background, whole, tmp_path, after_step):
+def test_a_killed_training_ends_with_the_same_losses(
+    background: Path, whole: Path, tmp_path: Path, after_step: int
+) -> None:
     folder = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -93,7 +96,9 @@ def test_a_killed_training_ends_with_the_same_losses(background, whole, tmp_path
     assert_same(folder, whole)
 
 
-def test_stopping_by_the_clock_changes_nothing(background, whole, tmp_path):
+def test_stopping_by_the_clock_changes_nothing(
+    background: Path, whole: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     calls = 0
     while not train(tiny_settings(background), folder, device="cpu", max_seconds=0.0).finished:
@@ -102,7 +107,9 @@ def test_stopping_by_the_clock_changes_nothing(background, whole, tmp_path):
     assert_same(folder, whole)
 
 
-def test_a_torn_line_of_metrics_is_written_again(background, whole, tmp_path):
+def test_a_torn_line_of_metrics_is_written_again(
+    background: Path, whole: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     train(tiny_settings(background), folder, device="cpu", max_seconds=0.0)
     with (folder / METRICS).open("a") as file:
@@ -111,7 +118,7 @@ def test_a_torn_line_of_metrics_is_written_again(background, whole, tmp_path):
     assert_same(folder, whole)
 
 
-def test_a_finished_training_is_left_alone(background, whole):
+def test_a_finished_training_is_left_alone(background: Path, whole: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (whole / BEST).iterdir()}
     seen = outcomes(whole)
     assert train(tiny_settings(background), whole, device="cpu").finished
@@ -119,19 +126,19 @@ def test_a_finished_training_is_left_alone(background, whole):
     assert {path: path.stat().st_mtime_ns for path in (whole / BEST).iterdir()} == before
 
 
-def test_the_end_may_be_moved(background, whole, tmp_path):
+def test_the_end_may_be_moved(background: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(tiny_settings(background), folder, device="cpu", max_seconds=0.0)
     longer = tiny_settings(background, steps=8)
     assert train(longer, folder, device="cpu").step == 8
 
 
-def test_another_training_in_the_folder(background, whole):
+def test_another_training_in_the_folder(background: Path, whole: Path) -> None:
     with pytest.raises(BadInput, match=r"memory tokens 3: the training in '.*' has 2"):
         train(tiny_settings(background, memory_tokens=3), whole, device="cpu")
 
 
-def test_a_damaged_state(background, whole, tmp_path):
+def test_a_damaged_state(background: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / SETTINGS).write_text(tiny_settings(background).to_json())
@@ -140,7 +147,7 @@ def test_a_damaged_state(background, whole, tmp_path):
         train(tiny_settings(background), folder, device="cpu")
 
 
-def test_memorize_is_learned(background, tmp_path):
+def test_memorize_is_learned(background: Path, tmp_path: Path) -> None:
     settings = tiny_settings(
         background,
         steps=200,
@@ -159,7 +166,7 @@ def test_memorize_is_learned(background, tmp_path):
     assert last.validation["4"] > 0.8
 
 
-def test_averaged_weights_follow_the_formula(background, tmp_path):
+def test_averaged_weights_follow_the_formula(background: Path, tmp_path: Path) -> None:
     """Weights after each step, averaged by hand, are those of the checkpoint."""
     from rmtscale.study.training import loop
 
@@ -167,7 +174,7 @@ def test_averaged_weights_follow_the_formula(background, tmp_path):
     seen = []
     original = loop._Run._step
 
-    def watched(self, batch, rate):
+    def watched(self, batch: Any, rate: float) -> Any:
         if not seen:
             seen.append({name: p.clone() for name, p in self.plain.named_parameters()})
         found = original(self, batch, rate)
@@ -189,13 +196,13 @@ def test_averaged_weights_follow_the_formula(background, tmp_path):
         torch.testing.assert_close(kept[name], value, rtol=2e-3, atol=1e-4)  # half precision
 
 
-def test_a_loss_that_is_not_finite(background, tmp_path):
+def test_a_loss_that_is_not_finite(background: Path, tmp_path: Path) -> None:
     settings = tiny_settings(background, learning_rate=1e30, warmup_steps=0, clip_norm=1e30)
     with pytest.raises(CheckFailed, match="loss is not finite between steps"):
         train(settings, tmp_path, device="cpu")
 
 
-def test_a_checkpoint_says_what_it_is(background, whole):
+def test_a_checkpoint_says_what_it_is(background: Path, whole: Path) -> None:
     meaning = json.loads((whole / BEST / "task.json").read_text())
     assert meaning["settings"]["background"] == background.name
     assert meaning["trained"]["segments"] == 2
@@ -205,7 +212,7 @@ def test_a_checkpoint_says_what_it_is(background, whole):
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
 
 
-def test_the_checkpoints_of_the_recipes_are_small(background, tmp_path):
+def test_the_checkpoints_of_the_recipes_are_small(background: Path, tmp_path: Path) -> None:
     from rmtscale.study.figures.memory_tasks.recipes import recipes
     from rmtscale.study.tasks.vocabulary import SPECIALS, Vocabulary
     from rmtscale.study.training.backbone import build_rmt
@@ -228,7 +235,9 @@ def test_the_checkpoints_of_the_recipes_are_small(background, tmp_path):
         torch.testing.assert_close(kept[name], parameter, rtol=1e-3, atol=1e-6)
 
 
-def test_a_training_may_begin_with_a_checkpoint(background, whole, tmp_path):
+def test_a_training_may_begin_with_a_checkpoint(
+    background: Path, whole: Path, tmp_path: Path
+) -> None:
     settings = tiny_settings(background, init_from=str(whole / LAST), steps=4, learning_rate=1e-12)
     train(settings, tmp_path, device="cpu")
     ours, theirs = weights(tmp_path / LAST), weights(whole / LAST)
@@ -247,7 +256,9 @@ def test_a_training_may_begin_with_a_checkpoint(background, whole, tmp_path):
         ("config.json", "[]", "expected config.json of an RMT"),
     ],
 )
-def test_other_folders_are_no_checkpoints(whole, tmp_path, name, content, words):
+def test_other_folders_are_no_checkpoints(
+    whole: Path, tmp_path: Path, name: str, content: str | None, words: str
+) -> None:
     for path in (whole / BEST).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / name).unlink()
@@ -257,7 +268,7 @@ def test_other_folders_are_no_checkpoints(whole, tmp_path, name, content, words)
         load_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_of_another_task(whole):
+def test_a_checkpoint_of_another_task(whole: Path) -> None:
     with pytest.raises(BadInput, match="is of the task 'memorize': expected reasoning"):
         load_checkpoint(whole / BEST, "reasoning")
 
@@ -274,14 +285,16 @@ def test_a_checkpoint_of_another_task(whole):
         ({"noise_repeats": False, "segments": 10**5, "start_tokens": ()}, "noise of .* without"),
     ],
 )
-def test_what_cannot_be_trained(background, tmp_path, more, words):
+def test_what_cannot_be_trained(
+    background: Path, tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
     values = {"curriculum": False, "roll_in": (), "background": str(background), **more}
     settings = tiny_settings(Path(values.pop("background")), **values)
     with pytest.raises(BadInput, match=words):
         train(settings, tmp_path, device="cpu")
 
 
-def test_a_gpu_that_is_not_there(background, tmp_path):
+def test_a_gpu_that_is_not_there(background: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(BadInput, match="device 'cuda': no GPU that torch can use"):
@@ -289,7 +302,9 @@ def test_a_gpu_that_is_not_there(background, tmp_path):
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_a_stage_keeps_the_weights_that_do_better(background, tmp_path, monkeypatch, late):
+def test_a_stage_keeps_the_weights_that_do_better(
+    background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
     """Averaged ones, or the last; either way the training goes on as it was."""
     from rmtscale.study.training.keeping import Keeper
 
@@ -298,13 +313,13 @@ def test_a_stage_keeps_the_weights_that_do_better(background, tmp_path, monkeypa
     train(replace(settings, keep_stages=False), plain, device="cpu")
     asked, before = [], {}
 
-    def validate(self, stage):
+    def validate(self, stage: Any) -> dict[str, float]:
         asked.append({name: p.clone() for name, p in self.averaged.named_parameters()})
         return {"1": float(len(asked) % 2 == late)}
 
     original = Keeper.keep_stage
 
-    def keep(self, facts, stage):
+    def keep(self, facts: Any, stage: Any) -> None:
         before[stage] = {name: p.clone() for name, p in self.plain.named_parameters()}
         asked.clear()
         original(self, facts, stage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rmtscale.errors import BadInput
@@ -26,7 +28,7 @@ def interval(step: int, seconds: float) -> Interval:
     )
 
 
-def test_by_the_median_of_the_last_intervals(tmp_path):
+def test_by_the_median_of_the_last_intervals(tmp_path: Path) -> None:
     # Slow at first, then 0.1 s a step with one slow interval.
     for index, seconds in enumerate([90.0] * 5 + [5.0] * 6 + [40.0] + [5.0] * 3):
         append(tmp_path / METRICS, interval(50 * (index + 1), seconds))
@@ -35,6 +37,6 @@ def test_by_the_median_of_the_last_intervals(tmp_path):
     assert steps_within(tmp_path, 0.0, 50) == 750 + 50
 
 
-def test_a_training_without_a_speed(tmp_path):
+def test_a_training_without_a_speed(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"finish within 60 s: the training in .* has no speed yet"):
         steps_within(tmp_path, 60.0, 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from rmtscale.study.training.metrics import read_metrics
 from tests.tiny_training import tiny_settings, write_background
 
 
-def test_a_training_begins_its_peak_before_its_model(tmp_path, monkeypatch):
+def test_a_training_begins_its_peak_before_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = []
     monkeypatch.setattr(loop, "begin_peak", lambda where: begun.append(where.type))
     made = loop.make_objective
@@ -27,7 +30,7 @@ def test_a_training_begins_its_peak_before_its_model(tmp_path, monkeypatch):
     assert begun == ["cpu", "model"] * 2
 
 
-def test_only_a_gpu_has_a_peak(monkeypatch):
+def test_only_a_gpu_has_a_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     reset = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
     device.begin_peak(torch.device("cpu"))
@@ -39,7 +42,7 @@ def test_only_a_gpu_has_a_peak(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.gpu
 @pytest.mark.parametrize("captured", [False, True])
-def test_a_small_training_after_a_large_one(tmp_path, captured):
+def test_a_small_training_after_a_large_one(tmp_path: Path, captured: bool) -> None:
     noise = write_background(tmp_path / "noise")
     small = tiny_settings(noise, steps=32, cuda_graph=captured)
     recipes = {"before": small, "large": replace(small, batch_size=2048), "after": small}

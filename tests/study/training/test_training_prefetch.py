@@ -15,14 +15,14 @@ def make(step: int) -> Batch:
     return Batch(step, Draw(0, 0, 1), torch.tensor([[step]]), torch.tensor([0]))
 
 
-def test_in_order():
+def test_in_order() -> None:
     prefetcher = Prefetcher(make, 3, 30)
     assert [prefetcher.next().step for _ in range(27)] == list(range(3, 30))
     prefetcher.close()
     assert prefetcher.waited_seconds >= 0
 
 
-def test_an_error_is_raised_where_the_batch_is_asked_for():
+def test_an_error_is_raised_where_the_batch_is_asked_for() -> None:
     def broken(step: int) -> Batch:
         if step == 2:
             raise ValueError("no noise left")
@@ -35,7 +35,7 @@ def test_an_error_is_raised_where_the_batch_is_asked_for():
     prefetcher.close()
 
 
-def test_closing_ends_the_thread():
+def test_closing_ends_the_thread() -> None:
     before = threading.active_count()
     prefetcher = Prefetcher(make, 0, 10**9)
     assert prefetcher.next().step == 0

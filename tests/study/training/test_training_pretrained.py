@@ -39,7 +39,7 @@ def save_tokenizer(folder: Path, *, without: str = "") -> int:
 
 
 @pytest.fixture(scope="module")
-def background(tmp_path_factory) -> Path:
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
@@ -71,7 +71,9 @@ def save_model(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_it_is_trained_with_its_own_tokenizer_and_weights(background, tmp_path, kind):
+def test_it_is_trained_with_its_own_tokenizer_and_weights(
+    background: Path, tmp_path: Path, kind: str
+) -> None:
     torch.manual_seed(0)
     save_model(tmp_path / kind, kind)
     settings = tiny_settings(
@@ -93,7 +95,7 @@ def test_it_is_trained_with_its_own_tokenizer_and_weights(background, tmp_path, 
     assert checkpoint.answerer.rmt.config.backbone_config.model_type == kind
 
 
-def test_dropout_is_a_function_of_the_step(background, tmp_path):
+def test_dropout_is_a_function_of_the_step(background: Path, tmp_path: Path) -> None:
     from rmtscale.study.training.layout import METRICS
     from rmtscale.study.training.metrics import read_metrics
 
@@ -112,19 +114,19 @@ def test_dropout_is_a_function_of_the_step(background, tmp_path):
     assert [one.outcome() for one in parts] == [one.outcome() for one in whole]
 
 
-def test_a_kind_that_is_not_supported(background, tmp_path):
+def test_a_kind_that_is_not_supported(background: Path, tmp_path: Path) -> None:
     T5Config().save_pretrained(tmp_path)
     with pytest.raises(BadInput, match=r"is of model_type 't5': expected bert, modernbert, gpt2"):
         build_rmt(tiny_settings(background, backbone=str(tmp_path)), 10, 6)
 
 
-def test_a_folder_without_weights(background, tmp_path):
+def test_a_folder_without_weights(background: Path, tmp_path: Path) -> None:
     GPT2Config().save_pretrained(tmp_path)
     with pytest.raises(BadInput, match="a folder with safetensors or a name on the hub"):
         build_rmt(tiny_settings(background, backbone=str(tmp_path)), 10, 6)
 
 
-def test_a_position_table_that_is_too_short(background, tmp_path):
+def test_a_position_table_that_is_too_short(background: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "bert", "bert")
     settings = tiny_settings(background, backbone=str(tmp_path / "bert"), segment_size=65)
     with pytest.raises(BadInput, match="segment size 65: expected 64 or less"):

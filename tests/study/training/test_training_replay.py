@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,21 +16,24 @@ from hypothesis import strategies as st
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments
+from rmtscale.study.training.metrics import Interval
+from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
 from tests.tiny_training import write_background
 
+Make = Callable[..., MemoryObjective]
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def background(tmp_path_factory) -> str:
+def background(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Made up, because the text of Python takes its time."""
     return str(write_background(tmp_path_factory.mktemp("text")))
 
 
 @pytest.fixture(scope="module")
-def objective(background):
-    def make(task: str, **more) -> MemoryObjective:
+def objective(background: str) -> Make:
+    def make(task: str, **more: Any) -> MemoryObjective:
         more = {"batch_size": 6, "roll_in": (6,), "replay_lost": True, **more}
         settings = replace(quick(task), **more)
         return MemoryObjective(replace(settings, background=background, vocabulary_words=120))
@@ -35,14 +41,16 @@ def objective(background):
     return make
 
 
-def rolled(made: MemoryObjective, count: int = 40):
+def rolled(made: MemoryObjective, count: int = 40) -> list[Batch]:
     newest = len(made.stages) - 1
     batches = (made.batch(step, newest, 0, 1) for step in range(count))
     return [batch for batch in batches if batch.constant]
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.data())
-def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(segments, batch, data):
+def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(
+    segments: int, batch: int, data: st.DataObject
+) -> None:
     right = np.array(
         data.draw(
             st.lists(
@@ -59,7 +67,7 @@ def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(segments, ba
         assert found[row] == (lost[0] if lost else segments)
 
 
-def test_the_last_segment_is_always_the_one_that_asks():
+def test_the_last_segment_is_always_the_one_that_asks() -> None:
     ids = np.arange(2 * 7 * 10).reshape(2, 70)
     found = cut_out(ids, np.array([1, 4]), segments=3, segment_tokens=10)
     for row, first in enumerate((1, 4)):
@@ -70,7 +78,7 @@ def test_the_last_segment_is_always_the_one_that_asks():
 
 
 @pytest.mark.parametrize("task", ["memorize", "detect-memorize", "reasoning"])
-def test_each_state_is_the_one_before_what_is_read(objective, task):
+def test_each_state_is_the_one_before_what_is_read(objective: Make, task: str) -> None:
     """Held against reading every sample by itself from its beginning."""
     made = objective(task)
     learner, tokens = made.learner, made.learner.segment_tokens
@@ -107,7 +115,7 @@ def test_each_state_is_the_one_before_what_is_read(objective, task):
     assert kept, "and guesses some, or has not read the fact"
 
 
-def test_without_a_replay_all_go_on_where_the_roll_in_ended(objective):
+def test_without_a_replay_all_go_on_where_the_roll_in_ended(objective: Make) -> None:
     made = objective("reasoning", replay_lost=False)
     learner, tokens = made.learner, made.learner.segment_tokens
     batches = rolled(made, 12)
@@ -123,7 +131,7 @@ def test_without_a_replay_all_go_on_where_the_roll_in_ended(objective):
         learner.train()
 
 
-def test_nothing_is_lost_before_its_fact(objective):
+def test_nothing_is_lost_before_its_fact(objective: Make) -> None:
     """Elsewhere than in memorize, facts may come after the roll-in: these begin there."""
     made = objective("detect-memorize")
     batches = rolled(made)
@@ -135,7 +143,7 @@ def test_nothing_is_lost_before_its_fact(objective):
         assert torch.equal(ids[after], end[after])
 
 
-def test_states_are_those_of_a_roll(objective):
+def test_states_are_those_of_a_roll(objective: Make) -> None:
     made = objective("memorize")
     learner = made.learner.eval()
     tokens = learner.segment_tokens
@@ -149,7 +157,9 @@ def test_states_are_those_of_a_roll(objective):
     assert torch.equal(found[0], initial)
 
 
-def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_path):
+def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(
+    background: str, tmp_path: Path
+) -> None:
     from rmtscale.study.training import loop
 
     settings = replace(
@@ -171,7 +181,7 @@ def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(background, tmp_p
         def __init__(self) -> None:
             self.losses: dict[int, float] = {}
 
-        def interval(self, interval) -> None:
+        def interval(self, interval: Interval) -> None:
             self.losses[interval.step] = interval.loss
 
     whole, parts = Seen(), Seen()

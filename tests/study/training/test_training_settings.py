@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -25,12 +26,12 @@ from rmtscale.study.training.settings_file import read_settings, require_same
         ("schema_version", 2, "settings of version 2: expected 1"),
     ],
 )
-def test_what_cannot_be_is_refused(name, value, words):
+def test_what_cannot_be_is_refused(name: str, value: object, words: str) -> None:
     with pytest.raises(BadInput, match=words.replace("(", r"\(")):
         TrainingSettings(**{name: value})
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     settings = TrainingSettings(task_options={"persons": 3}, roll_in=(8, 32), seed=4)
     path = tmp_path / "settings.json"
     path.write_text(settings.to_json(), encoding="utf-8")
@@ -38,14 +39,14 @@ def test_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"steps": "many"}', '{"colour": 1}'])
-def test_other_files_are_refused(tmp_path, text):
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "settings.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=r"settings '.*settings.json'"):
         read_settings(path)
 
 
-def test_only_the_end_may_be_moved(tmp_path):
+def test_only_the_end_may_be_moved(tmp_path: Path) -> None:
     settings = TrainingSettings()
     path = tmp_path / "settings.json"
     path.write_text(settings.to_json(), encoding="utf-8")
@@ -54,13 +55,13 @@ def test_only_the_end_may_be_moved(tmp_path):
         require_same(path, replace(settings, seed=1))
 
 
-def test_json_holds_every_field():
+def test_json_holds_every_field() -> None:
     assert set(json.loads(TrainingSettings().to_json())) == {
         one.name for one in fields(TrainingSettings)
     }
 
 
-def test_short_inputs_come_in_larger_batches():
+def test_short_inputs_come_in_larger_batches() -> None:
     settings = TrainingSettings(batch_size=64, short_batch=4)
     assert [settings.batch_size_of(n, 504) for n in (26, 126, 127, 200, 256, 504, 1008)] == [
         256,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ main()
 """
 
 
-def test_two_processes(tmp_path):
+def test_two_processes(tmp_path: Path) -> None:
     background = write_background(tmp_path / "text")
     settings = tiny_settings(background, steps=8, batch_size=8, stage_max_steps=4)
     given = [
