@@ -101,7 +101,7 @@ REFERENCES = (
         authors="Abramowitz, Milton and Stegun, Irene A.",
         title="Handbook of Mathematical Functions",
         venue="National Bureau of Standards",
-        used_for="Student's t (26.7.5)",
+        used_for="Student's t (26.7.3 to 26.7.5)",
     ),
     Reference(
         key="Wijmans et al. 2024",

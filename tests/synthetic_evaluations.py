@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rmtscale.intervals import wilson_interval
 from rmtscale.records.measurement import Memory
-from rmtscale.study.evaluation.wilson import wilson_interval
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord
 from tests.synthetic_records import environment
 

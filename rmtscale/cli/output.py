@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rmtscale.costs.breakdown import Breakdown
+from rmtscale.tabular import csv_text
 from rmtscale.units import require_one_of
 
 SCHEMA_VERSION = 1
@@ -26,13 +25,7 @@ def write_rows(rows: Sequence[Row], output_format: str) -> None:
     if output_format == "json":
         write_line(json.dumps({"schema_version": SCHEMA_VERSION, "rows": list(rows)}, indent=2))
         return
-    flat = [_flatten(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    sys.stdout.write(text.getvalue())
+    sys.stdout.write(csv_text(_flatten(row) for row in rows))
 
 
 def write_line(text: str = "") -> None:

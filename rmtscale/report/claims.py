@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rmtscale.tabular import markdown_table
+
 Outcome = Literal["pass", "fail", "not measurable"]
 
 
@@ -31,11 +33,10 @@ def within(text: str, paper: float, ours: float, tolerance: float, digits: str =
     )
 
 
-def markdown_table(claims: list[Claim]) -> str:
-    """The claims as a Markdown table."""
-    lines = ["| claim | paper | ours | tolerance | outcome |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {claim.text} | {claim.paper} | {claim.ours} | {claim.tolerance} | {claim.outcome} |"
-        for claim in claims
-    ]
-    return "\n".join(lines)
+def claims_table(claims: list[Claim]) -> str:
+    """Returns the claims as a Markdown table."""
+    columns = ("claim", "paper", "ours", "tolerance", "outcome")
+    return markdown_table(
+        columns,
+        [(claim.text, claim.paper, claim.ours, claim.tolerance, claim.outcome) for claim in claims],
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rmtscale.costs.comparison import QUANTITIES, Comparison
 from rmtscale.costs.methods.method import Method
+from rmtscale.tabular import markdown_table
 from rmtscale.units import format_bytes, format_flops, format_ratio, format_tokens
 
 Row = dict[str, object]
@@ -56,11 +57,11 @@ def facts_table(comparison: Comparison) -> str:
     last = comparison.tokens[-1]
     head = ["method", "source", f"FLOPs, {format_tokens(last)} tokens", "state", "FLOPs grow"]
     head += ["state grows", "longest input reported", "reuses a pretrained transformer"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for method in comparison.methods:
         growth = method.growth_on(comparison.model)
         where = method.reported.source if method.reported else method.source
-        cells = [
+        row = [
             f"`{method.name}`",
             where,
             format_flops(comparison.cost(method.name, last)),
@@ -70,8 +71,8 @@ def facts_table(comparison: Comparison) -> str:
             reported(method),
             reuse(method),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(row)
+    return markdown_table(head, rows)
 
 
 def verdict(comparison: Comparison) -> str:

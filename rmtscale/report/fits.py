@@ -11,12 +11,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rmtscale.intervals import student_t
+
 WITHIN = 0.05
 """A tail is a power if every point of it is this near the line."""
 _FEWEST = 3
-# Student's t, two-sided 95 %, by degrees of freedom.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_T95_MORE = ((15, 2.228), (20, 2.131), (30, 2.086), (60, 2.042), (10**9, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def _power(points: list[tuple[int, float]]) -> Power:
     freedom = len(logs) - 2
     variance = sum(r * r for r in residuals) / freedom
     error = math.sqrt(variance / sum((x - mean) ** 2 for x, _ in logs))
-    margin = _t95(freedom) * error
+    margin = student_t(freedom) * error
     return Power(
         exponent=slope,
         low=slope - margin,
@@ -114,10 +113,3 @@ def _least_squares(
         w * (x - mean_x) ** 2 for w, x, _ in weighted
     )
     return mean_y - slope * mean_x, slope
-
-
-def _t95(freedom: int) -> float:
-    """Between two entries of the table the larger: an interval is never too narrow."""
-    if freedom <= len(_T95):
-        return _T95[freedom - 1]
-    return next(t for most, t in _T95_MORE if freedom <= most)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ from rmtscale.report.quantities import (
 )
 from rmtscale.report.series import Group, Series
 from rmtscale.report.verdict import OUTCOMES, Verdict
+from rmtscale.tabular import markdown_table
 from rmtscale.units import format_percent, format_ratio, format_tokens
 
 UNKNOWN = "-"
@@ -47,12 +46,8 @@ class Table:
 
     def markdown(self) -> str:
         """For pasting into an issue."""
-        lines = [
-            f"| {' | '.join(self.columns)} |",
-            f"|{'---|' * len(self.columns)}",
-            *(f"| {' | '.join(_escaped(cell.text) for cell in row)} |" for row in self.rows),
-        ]
-        return "\n".join([*lines, *(["", self.note] if self.note else [])])
+        table = markdown_table(self.columns, ([cell.text for cell in row] for row in self.rows))
+        return "\n".join([table, *(["", self.note] if self.note else [])])
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
@@ -234,17 +229,6 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> Table:
     return Table("comparison", "A against B", columns, tuple(rows), note)
 
 
-def csv_text(rows: Iterable[dict[str, Any]]) -> str:
-    """Plain numbers with the unit in the key, for pandas."""
-    rows = list(rows)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The comparison as plain numbers."""
     rows = []
@@ -348,7 +332,3 @@ def _shown(quantity: Quantity, value: float | None) -> Cell:
 
 def _share(value: float | None) -> str:
     return "none" if value is None else format_percent(value)
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())

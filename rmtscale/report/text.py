@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rmtscale.report.claims import markdown_table
+from rmtscale.report.claims import claims_table
 from rmtscale.report.document import Document
-from rmtscale.report.tables import comparison_rows, csv_text, plain_row
+from rmtscale.report.tables import comparison_rows, plain_row
+from rmtscale.tabular import csv_text
 
 _SHORT = ("comparison", "wins", "ends", "points", "fits", "environments")
 
@@ -17,7 +18,7 @@ def markdown_report(document: Document) -> str:
         for verdict in document.verdicts
     ]
     if document.claims:
-        parts += ["## What the paper claims", markdown_table(list(document.claims))]
+        parts += ["## What the paper claims", claims_table(list(document.claims))]
         parts += document.differences
     parts += ["\n".join(f"* {remark}" for remark in document.remarks)] * bool(document.remarks)
     tables = {table.name: table for table in document.tables}

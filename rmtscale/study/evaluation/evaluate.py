@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.intervals import wilson_interval
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.profiler.nvml import Gpu
 from rmtscale.study.evaluation.measuring import open_meter
 from rmtscale.study.evaluation.naming import digest, source_name
-from rmtscale.study.evaluation.wilson import wilson_interval
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rmtscale.intervals import wilson_interval
 from rmtscale.rmt.segmenting import cut
-from rmtscale.study.evaluation.wilson import wilson_interval
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.reading import Reader
 

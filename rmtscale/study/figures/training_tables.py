@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rmtscale.report.tables import csv_text
 from rmtscale.study.training.layout import METRICS, SETTINGS
 from rmtscale.study.training.metrics import Interval, read_metrics
+from rmtscale.tabular import csv_text
 
 FOLDER = "trainings"
 EVERY = 4

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+
+from rmtscale.intervals import student_t
 
 _NATS_PER_BIT = math.log(2)
 
@@ -92,24 +93,3 @@ def _interval(tokens: Sequence[int], sums: Sequence[float]) -> Interval:
     error = math.sqrt(clusters / (clusters - 1) * spread) / whole
     half = student_t(clusters - 1) * error
     return Interval(mean, mean - half, mean + half)
-
-
-def student_t(degrees: int, level: float = 0.95) -> float:
-    """Two-sided quantile of Student's t; within 1 % from 3 degrees of freedom on.
-
-    Source: Abramowitz & Stegun 1964, equation 26.7.5; exact for 1 and 2 degrees.
-    """
-    share = (1 + level) / 2
-    if degrees == 1:
-        return math.tan(math.pi * (share - 0.5))
-    if degrees == 2:
-        return (2 * share - 1) * math.sqrt(2 / (4 * share * (1 - share)))
-    z = NormalDist().inv_cdf(share)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    corrections = (term / degrees**power for power, term in enumerate(terms, 1))
-    return z + math.fsum(corrections)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.intervals import wilson_interval
 from rmtscale.study.evaluation.evaluate import (
     EvaluationSettings,
     data_of,
@@ -16,7 +17,6 @@ from rmtscale.study.evaluation.evaluate import (
     right_answers,
 )
 from rmtscale.study.evaluation.naming import source_name
-from rmtscale.study.evaluation.wilson import wilson_interval
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
@@ -151,15 +151,6 @@ def test_bf16_is_for_a_gpu(checkpoint: Checkpoint) -> None:
         Reader(checkpoint.answerer, CPU, "bf16")
     with pytest.raises(BadInput, match="precision 'fp8': expected one of fp32, bf16"):
         Reader(checkpoint.answerer, CPU, "fp8")
-
-
-def test_wilson() -> None:
-    # The worked example of textbooks: 15 of 50.
-    assert wilson_interval(15, 50) == pytest.approx((0.1910, 0.4375), abs=1e-4)
-    assert wilson_interval(200, 200) == pytest.approx((0.98116, 1.0), abs=1e-5)
-    assert wilson_interval(0, 10)[0] == 0.0
-    low, high = wilson_interval(500, 1000)
-    assert low + high == pytest.approx(1.0)
 
 
 def test_names_of_sources() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmtscale.study.records.clusters import Part, mean_interval, paired_difference, student_t
+from rmtscale.intervals import student_t
+from rmtscale.study.records.clusters import Part, mean_interval, paired_difference
 from rmtscale.study.records.language import LanguageStore
 from tests.synthetic_language import language
 
@@ -38,15 +39,6 @@ def test_nothing_scored_is_no_number() -> None:
 def test_uneven_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="as many tokens as bytes"):
         Part(tokens=(1, 2), text_bytes=(3,), loss_nats=(1.0, 2.0))
-
-
-@pytest.mark.parametrize(
-    ("degrees", "quantile"),
-    # Tables of Student's t, two-sided 95 %.
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (5, 2.5706), (11, 2.2010), (60, 2.0003)],
-)
-def test_student_t(degrees: int, quantile: float) -> None:
-    assert student_t(degrees) == pytest.approx(quantile, rel=0.01)
 
 
 def test_the_interval_of_equal_clusters_is_that_of_their_means() -> None:

@@ -7,8 +7,6 @@ grow, and what it is put around may be pretrained.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +15,12 @@ from textwrap import fill
 from rmtscale.costs.comparison import Comparison, compare_methods
 from rmtscale.costs.methods.catalog import methods_for
 from rmtscale.files import require_writable, write_whole
-from rmtscale.report.claims import Claim, markdown_table, within
+from rmtscale.report.claims import Claim, claims_table, within
 from rmtscale.report.field import estimate_rows, facts_table, overtaking_rows, verdict
 from rmtscale.report.figures.field import draw_field
 from rmtscale.report.style import render
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.tabular import csv_text
 from rmtscale.units import doubling_tokens
 
 MODELS = {"decoders": "opt-1.3b", "encoders": "bert-large-cased"}
@@ -46,9 +45,7 @@ def run(folder: Path, *, force: bool = False) -> list[Claim]:
         for stem, name in MODELS.items()
     }
     claims = check_claims(comparisons["decoders"])
-    write_comparisons(
-        folder, comparisons, "rmtscale reproduce field", f"{markdown_table(claims)}\n"
-    )
+    write_comparisons(folder, comparisons, "rmtscale reproduce field", f"{claims_table(claims)}\n")
     return claims
 
 
@@ -97,27 +94,11 @@ def write_comparisons(
         images = render(draw_field(comparison))
         for kind, content in images.items():
             write_whole(folder / f"{stem}.{kind}", content)
-        write_whole(folder / f"{stem}.csv", _estimates_csv(comparison))
-        write_whole(folder / f"{stem}-break-even.csv", _overtakings_csv(comparison))
+        write_whole(folder / f"{stem}.csv", csv_text(estimate_rows(comparison)))
+        write_whole(folder / f"{stem}-break-even.csv", csv_text(overtaking_rows(comparison)))
         page.append(
             f"## {comparison.model.name}\n\n![FLOPs per token and state against length]({stem}.png)"
             f"\n\n{fill(verdict(comparison), 100)}\n\n{facts_table(comparison)}\n\n"
             f"Data: [{stem}.csv]({stem}.csv), [{stem}-break-even.csv]({stem}-break-even.csv).\n"
         )
     write_whole(folder / "README.md", "\n".join(page))
-
-
-def _estimates_csv(comparison: Comparison) -> str:
-    return _csv(estimate_rows(comparison))
-
-
-def _overtakings_csv(comparison: Comparison) -> str:
-    return _csv(overtaking_rows(comparison))
-
-
-def _csv(rows: Sequence[dict[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

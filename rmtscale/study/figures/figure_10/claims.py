@@ -14,7 +14,7 @@ from pathlib import Path
 from rmtscale.costs.launches import count_launches
 from rmtscale.errors import BadInput
 from rmtscale.report.bundle import make_files
-from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.claims import Claim, Outcome, claims_table
 from rmtscale.report.document import make_document, read_source
 from rmtscale.report.fits import WITHIN, fit_line, fit_power
 from rmtscale.report.gallery import looks_of
@@ -279,7 +279,7 @@ Made by `rmtscale reproduce figure-10`. {group.setting.title()}.
 
 {picture}{said}
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 {notes}
 

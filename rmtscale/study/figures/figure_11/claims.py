@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.claims import Claim, Outcome, claims_table
 from rmtscale.report.style import render
 from rmtscale.study.figures.figure_11.drawing import draw
 from rmtscale.study.figures.memory_tasks.axes import CHANCE, Curve
@@ -119,7 +119,7 @@ Made by `rmtscale reproduce figure-11`. {how_it_was_made(records, wanted)}
 
 ![Accuracy against segments read](figure-11.png)
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 {table}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rmtscale.costs.conventions import CONVENTIONS, SOURCES
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.files import require_writable, write_whole
-from rmtscale.report.claims import Claim, markdown_table, within
+from rmtscale.report.claims import Claim, claims_table, within
 from rmtscale.report.style import render
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
@@ -25,6 +25,7 @@ from rmtscale.study.figures.figure_2.drawing import (
     draw_scaling,
 )
 from rmtscale.study.figures.published import published_rows
+from rmtscale.tabular import csv_text, markdown_table
 from rmtscale.units import doubling_tokens
 
 MODELS = {
@@ -168,27 +169,42 @@ def _flops(
 
 
 def _scaling_csv(ours: Series, paper: Series) -> str:
-    lines = ["series,tokens,relative_flops,paper_relative_flops"]
+    rows = []
     for series, points in ours.items():
         published = {point.tokens: point.value for point in paper[series]}
-        lines += [
-            f"{series},{tokens},{value:.6g},{published.get(tokens, '')}" for tokens, value in points
+        rows += [
+            {
+                "series": series,
+                "tokens": tokens,
+                "relative_flops": f"{value:.6g}",
+                "paper_relative_flops": published.get(tokens),
+            }
+            for tokens, value in points
         ]
-    return "\n".join(lines) + "\n"
+    return csv_text(rows)
 
 
 def _savings_csv(by_convention: dict[tuple[str, str], list[Point]]) -> str:
-    lines = ["model,convention,tokens,full_over_rmt_flops"]
-    for (title, convention), points in by_convention.items():
-        lines += [f"{title},{convention},{tokens},{value:.6g}" for tokens, value in points]
-    return "\n".join(lines) + "\n"
+    return csv_text(
+        {
+            "model": title,
+            "convention": convention,
+            "tokens": tokens,
+            "full_over_rmt_flops": f"{value:.6g}",
+        }
+        for (title, convention), points in by_convention.items()
+        for tokens, value in points
+    )
 
 
 def _readme(claims: list[Claim]) -> str:
-    rows = "\n".join(
-        f"| {name} | {SOURCES[name]} | {headline('OPT-125M', name):,.2f} "
-        f"| {headline('OPT-175B', name):,.2f} |"
-        for name in CONVENTIONS
+    models = ("OPT-125M", "OPT-175B")
+    conventions = markdown_table(
+        ("convention", "what is counted", *(f"{model}, full / RMT" for model in models)),
+        (
+            (name, SOURCES[name], *(f"{headline(model, name):,.2f}" for model in models))
+            for name in CONVENTIONS
+        ),
     )
     return f"""# Figure 2: what a long input costs, full attention against RMT
 
@@ -199,7 +215,7 @@ Made by `rmtscale reproduce figure-2`. FLOPs of a forward pass; analytic, nothin
 Lines are rmtscale's `paper` convention, circles the points of the published figure (Bulatov et
 al. 2024, arXiv 2304.11062). ÷ is full attention over RMT at 2,048,000 tokens.
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 ## What the other conventions say
 
@@ -208,9 +224,7 @@ al. 2024, arXiv 2304.11062). ÷ is full attention over RMT at 2,048,000 tokens.
 The figure counts memory as free. With segments of {SEGMENT_SIZE} that hold {MEMORY_TOKENS} memory
 tokens twice (read and write), {SEGMENT_SIZE - 2 * MEMORY_TOKENS} tokens of text are left in each:
 
-| convention | what is counted | OPT-125M, full / RMT | OPT-175B, full / RMT |
-|---|---|---|---|
-{rows}
+{conventions}
 
 Data: [figure-2.csv](figure-2.csv), [conventions.csv](conventions.csv).
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.claims import Claim, Outcome, claims_table
 from rmtscale.report.style import render
 from rmtscale.study.figures.figure_4.drawing import draw
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
@@ -166,7 +166,7 @@ Made by `rmtscale reproduce figure-4`. {how_it_was_made(records, wanted)}
 
 ![Accuracy against segments read](figure-4.png)
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 {tables}
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmtscale.errors import BadInput
-from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.claims import Claim, Outcome, claims_table
 from rmtscale.report.style import render
 from rmtscale.study.figures.figure_5.drawing import draw
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
@@ -217,7 +217,7 @@ Made by `rmtscale reproduce figure-5`. {how_it_was_made(records, wanted)}
 
 ![Accuracy against input length](figure-5.png)
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 {tables}
 

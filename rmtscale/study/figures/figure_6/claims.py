@@ -9,8 +9,6 @@ give. (In a model that has learned nothing all keys get about the same in every 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any, NamedTuple
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import require_writable, write_whole
-from rmtscale.report.claims import Claim, Outcome, markdown_table
+from rmtscale.report.claims import Claim, Outcome, claims_table
 from rmtscale.report.style import render
 from rmtscale.study.evaluation.attention import AttentionMap, attention_maps
 from rmtscale.study.evaluation.evaluate import data_of
@@ -29,6 +27,7 @@ from rmtscale.study.training.device import find_device
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
+from rmtscale.tabular import csv_text
 from rmtscale.units import format_percent
 
 NAME = "figure-6"
@@ -225,15 +224,18 @@ def _heatmap(reader: Reader, one: AttentionMap, sample: Sample) -> Heatmap:
 
 
 def _csv(found: Sequence[Looks]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["segment", "query", "key", "share", "even_share"])
-    for look in found:
-        for key, share in (("fact", look.at_fact), ("memory read", look.at_memory)):
-            if share is not None:
-                values = (f"{value:.6g}" for value in share)
-                writer.writerow([look.segment + 1, look.query, key, *values])
-    return text.getvalue()
+    return csv_text(
+        {
+            "segment": look.segment + 1,
+            "query": look.query,
+            "key": key,
+            "share": f"{share[0]:.6g}",
+            "even_share": f"{share[1]:.6g}",
+        }
+        for look in found
+        for key, share in (("fact", look.at_fact), ("memory read", look.at_memory))
+        if share is not None
+    )
 
 
 def _readme(
@@ -261,7 +263,7 @@ the validation samples whose facts stand in the first and the third:
 Queries down, keys across; attention averaged over layers and heads. Blue: memory; orange: facts
 and question. Stretches of other text are one cell: the sum of its keys, the mean of its queries.
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 Numbers: [figure-6.csv](figure-6.csv): share of the attention, in the head where it is largest.
 """

@@ -9,14 +9,14 @@ from textwrap import fill
 
 from rmtscale.errors import BadInput
 from rmtscale.files import write_all
-from rmtscale.report.claims import Claim, markdown_table
-from rmtscale.report.tables import csv_text
+from rmtscale.report.claims import Claim, claims_table
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.lines import Published
 from rmtscale.study.figures.published import published_rows
 from rmtscale.study.figures.training_runs import How
 from rmtscale.study.figures.training_tables import FOLDER, training_tables
 from rmtscale.study.records.language import LanguageRecord, LanguageStore
+from rmtscale.tabular import csv_text
 from rmtscale.units import format_tokens
 
 LANGUAGE_MODELING, LEMMA_PROOF = "language-modeling", "lemma-proof"
@@ -203,7 +203,7 @@ def page(
 
 Differences are losses in nats per token.
 
-{markdown_table(claims)}
+{claims_table(claims)}
 
 Numbers: [{figure}.csv]({figure}.csv), [records.jsonl](records.jsonl).
 """

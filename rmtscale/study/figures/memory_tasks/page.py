@@ -15,6 +15,7 @@ from rmtscale.study.figures.memory_tasks.recipes import Plan, plan
 from rmtscale.study.figures.published import published_rows
 from rmtscale.study.figures.training_runs import How, evaluate_all, train_all
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.tabular import csv_text, markdown_table
 from rmtscale.units import format_accuracy, format_interval, format_tokens
 
 _PAPER_NAMES = {
@@ -115,16 +116,12 @@ def words(record: EvaluationRecord) -> str:
 def accuracy_table(curves: Mapping[str, Curve]) -> str:
     """Accuracies as Markdown, a column for each curve."""
     counts = sorted({count for one in curves.values() for count in one})
-    lines = [
-        "| segments | tokens | " + " | ".join(curves) + " |",
-        "|---|---|" + "---|" * len(curves),
-    ]
+    rows = []
     for count in counts:
         known = [one[count] for one in curves.values() if count in one]
         cells = [words(one[count]) if count in one else "" for one in curves.values()]
-        tokens = format_tokens(known[0].point.tokens)
-        lines.append(f"| {format_tokens(count)} | {tokens} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([format_tokens(count), format_tokens(known[0].point.tokens), *cells])
+    return markdown_table(("segments", "tokens", *curves), rows)
 
 
 def how_it_was_made(records: Sequence[EvaluationRecord], wanted: Plan | None) -> str:
@@ -151,33 +148,27 @@ def how_it_was_made(records: Sequence[EvaluationRecord], wanted: Plan | None) ->
 
 
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
-    """The main numbers of all records."""
-    lines = [
-        "task,trained_segments,trained_stage,curriculum,seed,segments,tokens,samples,correct,"
-        "accuracy,low,high,tokens_per_second,peak_allocated_bytes,peak_resident_bytes"
-    ]
-    for one in records:
-        memory = one.memory
-        stage = one.trained_stage.replace(",", ";")
-        numbers = [
-            one.point.task,
-            one.trained_segments,
-            stage,
-            int(one.trained_curriculum),
-            one.trained_seed,
-            one.point.segments,
-            one.point.tokens,
-            one.point.samples,
-            one.correct,
-            f"{one.accuracy:.6g}",
-            f"{one.low:.6g}",
-            f"{one.high:.6g}",
-            f"{one.tokens_per_second:.6g}",
-            memory.peak_allocated_bytes or "",
-            memory.peak_resident_bytes or "",
-        ]
-        lines.append(",".join(str(number) for number in numbers))
-    return "\n".join(lines) + "\n"
+    """Returns the main numbers of all records."""
+    return csv_text(
+        {
+            "task": record.point.task,
+            "trained_segments": record.trained_segments,
+            "trained_stage": record.trained_stage,
+            "curriculum": int(record.trained_curriculum),
+            "seed": record.trained_seed,
+            "segments": record.point.segments,
+            "tokens": record.point.tokens,
+            "samples": record.point.samples,
+            "correct": record.correct,
+            "accuracy": f"{record.accuracy:.6g}",
+            "low": f"{record.low:.6g}",
+            "high": f"{record.high:.6g}",
+            "tokens_per_second": f"{record.tokens_per_second:.6g}",
+            "peak_allocated_bytes": record.memory.peak_allocated_bytes,
+            "peak_resident_bytes": record.memory.peak_resident_bytes,
+        }
+        for record in records
+    )
 
 
 def write_figure(

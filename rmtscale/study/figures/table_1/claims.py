@@ -13,7 +13,6 @@ from pathlib import Path
 from textwrap import fill
 
 from rmtscale.report.claims import Claim
-from rmtscale.report.tables import csv_text
 from rmtscale.study.figures.language.claims import Contrast, contrast, lower
 from rmtscale.study.figures.language.groups import difference
 from rmtscale.study.figures.language.page import (
@@ -30,6 +29,7 @@ from rmtscale.study.figures.table_1.table import (
     adaptations,
 )
 from rmtscale.study.records.language import LanguageRecord
+from rmtscale.tabular import csv_text
 
 NAME = "table-1"
 LOWER = "memory is lower than none"

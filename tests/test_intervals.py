@@ -1,0 +1,28 @@
+"""Our intervals against scipy's."""
+
+from __future__ import annotations
+
+import pytest
+from scipy.stats import binomtest, t
+
+from rmtscale.intervals import student_t, wilson_interval
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("degrees", [*range(1, 41), 119, 120, 999, 1000, 1001, 25_000])
+def test_student_t(degrees: int, level: float) -> None:
+    assert student_t(degrees, level) == pytest.approx(t.ppf((1 + level) / 2, degrees), rel=1e-11)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 10), (1, 1), (3, 4), (15, 50), (200, 200), (500, 1000)]
+)
+def test_wilson(successes: int, trials: int, level: float) -> None:
+    expected = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    assert wilson_interval(successes, trials, level) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_wilson_stays_between_0_and_1() -> None:
+    assert wilson_interval(0, 10)[0] == 0.0
+    assert wilson_interval(200, 200)[1] == 1.0
