@@ -95,6 +95,11 @@ def format_interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
+def format_dead_band(dead_band: float) -> str:
+    """What is added to the name of a model: ``, dead band 0.3``; nothing where there is none."""
+    return f", dead band {dead_band:g}" if dead_band else ""
+
+
 def format_loss(nats: float, *, signed: bool = False) -> str:
     """A loss in nats per token: ``2.198``; where it is a difference: ``-0.0521``."""
     return f"{nats:+.4f}" if signed else f"{nats:.3f}"
@@ -190,6 +195,13 @@ def require_positive(name: str, value: int) -> None:
     """Raises ``BadInput`` unless ``value`` is a whole number above zero."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadInput(f"{name} {value!r}: expected a whole number of 1 or more")
+
+
+def require_not_negative(name: str, value: float) -> None:
+    """Raises ``BadInput`` unless ``value`` is a finite number of 0 or more."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf:
+        raise BadInput(f"{name} {value!r}: expected a number of 0 or more")
 
 
 def require_one_of(name: str, value: str, accepted: Iterable[str]) -> None:

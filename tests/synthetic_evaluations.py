@@ -31,6 +31,7 @@ def evaluation(segments: int, accuracy: float, **values: Any) -> EvaluationRecor
         "seed": 0,
         "precision": "bf16",
         "device": "cuda",
+        "dead_band": 0.0,
     }
     point |= {name: values.pop(name) for name in list(values) if name in point}
     correct = round(accuracy * point["samples"])

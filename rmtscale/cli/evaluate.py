@@ -85,6 +85,13 @@ def command(
         Path | None,
         typer.Option(help="Language: folder of packed text.  (default: the training's)"),
     ] = None,
+    dead_band: Annotated[
+        float | None,
+        typer.Option(
+            help="A number of the memory keeps its old value unless one segment changes it by at "
+            "least this much; 0 is the paper's RMT.  (default: the checkpoint's own, else 0)"
+        ),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Refuse a checkpoint of another task.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16.  (default: as trained; fp32 on a CPU)")
@@ -134,6 +141,8 @@ def command(
         from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
         model = load_language_checkpoint(checkpoint, task)
+        if dead_band is not None:
+            model.predictor.rmt.set_dead_band(dead_band)
         where = find_device(device)
         asked = LanguageEvaluation(
             segments=lengths,
@@ -152,6 +161,8 @@ def command(
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint, task)
+    if dead_band is not None:
+        loaded.answerer.rmt.set_dead_band(dead_band)
     where = find_device(device)
     settings = EvaluationSettings(
         segments=lengths,

@@ -15,6 +15,7 @@ from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,
     format_count,
+    format_dead_band,
     format_loss,
     format_perplexity,
     format_tokens,
@@ -94,6 +95,7 @@ def plain_row(record: LanguageRecord) -> Row:
         "peak_bytes": record.memory.peak_bytes,
         "precision": point.precision,
         "device": point.device,
+        "dead_band": point.dead_band,
     }
     others = {name: part for name, part in record.parts.items() if name != ALL}
     return row | {name: _plain_part(part) for name, part in others.items()}
@@ -140,7 +142,8 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
     of = "documents" if len(first.parts) == 1 else "source files"
     write_text(
         f"{settings.task}, trained on {trained.segments} segments of {settings.segment_size}, "
-        f"{settings.memory_tokens} memory tokens (step {format_tokens(trained.step)}); "
+        f"{settings.memory_tokens} memory tokens (step {format_tokens(trained.step)})"
+        f"{format_dead_band(first.point.dead_band)}; "
         f"{first.point.text}: {format_tokens(first.point.samples)} samples of "
         f"{format_tokens(sum(count > 0 for count in first.whole.tokens))} {of}"
     )

@@ -13,6 +13,7 @@ from rmtscale.units import (
     format_accuracy,
     format_bytes,
     format_count,
+    format_dead_band,
     format_interval,
     format_percent,
     format_tokens,
@@ -87,6 +88,7 @@ def plain_row(record: EvaluationRecord) -> dict[str, Any]:
         "host_ids_bytes": record.host_ids_bytes,
         "precision": record.point.precision,
         "device": record.point.device,
+        "dead_band": record.point.dead_band,
     }
 
 
@@ -109,6 +111,7 @@ def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> Non
         f"{checkpoint.settings.task}, trained on {checkpoint.trained_segments} segments of "
         f"{checkpoint.settings.segment_size} ({checkpoint.trained.stage}, step "
         f"{format_tokens(checkpoint.trained.step)})"
+        f"{format_dead_band(records[0].point.dead_band)}"
     )
     write_text(title)
     columns = ["seg.", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak"]

@@ -1,6 +1,6 @@
 """What the two RMT models share: the backbone inside, saving and loading, checkpointing, freezing.
 
-Shape legend: M memory, E embedding width.
+Shape legend: B batch, M memory, E embedding width.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rmtscale.rmt.backbones import (
     unwrap,
     with_peft,
 )
-from rmtscale.rmt.config import RMTConfig
-from rmtscale.rmt.memory import Memory
+from rmtscale.rmt.config import RMTConfig, require_dead_band
+from rmtscale.rmt.memory import Memory, apply_dead_band
 
 _INDEX = "model.safetensors.index.json"
 _WEIGHTS = "model.safetensors"
@@ -110,6 +110,32 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         """The token embeddings, detached: memory has their width, dtype and device."""
         weight_VE: Tensor = self.backbone.get_input_embeddings().weight.detach()
         return weight_VE
+
+    def set_dead_band(self, dead_band: float) -> None:
+        """Sets ``config.dead_band`` for every inference that begins from now on.
+
+        Raises:
+            BadInput: below 0, or above 0 for a model without memory.
+        """
+        require_dead_band(dead_band, self.config.memory_tokens)
+        self.config.dead_band = float(dead_band)
+
+    def hand_over(self, state_BME: Tensor, new_BME: Tensor) -> Tensor:
+        """The state that the next segment reads: the one place where a dead band acts.
+
+        Args:
+            state_BME: the state before the segment.
+            new_BME: what came out of the segment at its memory tokens.
+
+        Raises:
+            BadInput: a dead band in training mode, which learns the paper's recurrence.
+        """
+        dead_band = self.config.dead_band
+        if dead_band and self.training:
+            raise BadInput(
+                f"dead band {dead_band} in training mode: expected 0, or model.eval() for inference"
+            )
+        return apply_dead_band(state_BME, new_BME, dead_band)
 
     def init_weights(self) -> None:
         # The backbone comes with its weights, or drew them when it was built; Transformers' own

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import ALIGNMENTS
 from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS, Recurrence
-from rmtscale.units import require_one_of, require_positive
+from rmtscale.units import require_not_negative, require_one_of, require_positive
 
 FORMAT_VERSION = 1
 """Of ``config.json`` and the names of the weights. Another one is refused."""
@@ -32,6 +32,8 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         bptt_segments: how many segments a gradient flows back through; None is all of them.
         checkpoint_segments: one activation checkpoint per segment in training.
         keep_logits: ``none``, ``last`` (of the last text token) or ``all``; the call may override.
+        dead_band: at inference, a number of the memory keeps its old value unless one segment
+            changes it by at least this much; 0 is the paper's RMT.
         cls_token_id, sep_token_id: encoders only; from the backbone's own config where it has them.
         adapter_width, adapter_scale: inner width and scale of a parallel adapter beside every
             feed-forward block (He et al. 2022, arXiv 2110.04366); None is no adapter.
@@ -54,6 +56,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         bptt_segments: int | None = None,
         checkpoint_segments: bool = False,
         keep_logits: str = "last",
+        dead_band: float = 0.0,
         cls_token_id: int | None = None,
         sep_token_id: int | None = None,
         adapter_width: int | None = None,
@@ -72,6 +75,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         require_one_of("alignment", alignment, ALIGNMENTS)
         require_one_of("loss_on", loss_on, LOSSES)
         require_one_of("keep_logits", keep_logits, KEPT_LOGITS)
+        require_dead_band(dead_band, memory_tokens)
         if bptt_segments is not None:
             require_positive("bptt_segments", bptt_segments)
         if adapter_width is not None:
@@ -84,6 +88,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.bptt_segments = bptt_segments
         self.checkpoint_segments = checkpoint_segments
         self.keep_logits = keep_logits
+        self.dead_band = float(dead_band)
         self.cls_token_id = cls_token_id
         self.sep_token_id = sep_token_id
         self.adapter_width = adapter_width
@@ -97,6 +102,13 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.backbone_config = backbone_config
         self.backbone_peft = backbone_peft
         super().__init__(**kwargs)
+
+
+def require_dead_band(dead_band: float, memory_tokens: int) -> None:
+    """Raises ``BadInput`` unless ``dead_band`` is 0 or more, and 0 where there is no memory."""
+    require_not_negative("dead band", dead_band)
+    if dead_band and not memory_tokens:
+        raise BadInput(f"dead band {dead_band} without memory tokens: expected 0")
 
 
 def decoder_segment_tokens(config: RMTConfig) -> int:

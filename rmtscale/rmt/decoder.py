@@ -366,7 +366,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             self.backbone, decoder_layout(state_BME, embed(ids_BL), lengths_B)
         )
         memory = state_BME.shape[1]
-        new_BME = decoder_state(hidden_BTE, memory, lengths_B)
+        new_BME = self.hand_over(state_BME, decoder_state(hidden_BTE, memory, lengths_B))
         return new_BME, hidden_BTE[:, memory : memory + ids_BL.shape[1]]
 
     def _head(self, text_BLE: Tensor) -> Tensor:

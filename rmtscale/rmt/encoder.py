@@ -164,7 +164,8 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         )
         del edge_and_text_BLE
         hidden_BTE = encoder_hidden(self.backbone, embeds_BTE, mask_BT)
-        return encoder_state(hidden_BTE, state_BME.shape[1]), hidden_BTE, mask_BT
+        new_BME = self.hand_over(state_BME, encoder_state(hidden_BTE, state_BME.shape[1]))
+        return new_BME, hidden_BTE, mask_BT
 
     def _problem(self, labels: Tensor | None) -> str:
         """The problem type: the backbone's, or chosen as Transformers chooses it."""

@@ -172,7 +172,8 @@ class _OpenSegment:
         if not self.state_GME.shape[1]:
             return self.state_GME
         new_GME = decoder_hidden(self.model.backbone, self.state_GME, self.past)
-        return new_GME.to(self.state_GME.dtype)
+        handed_GME: Tensor = self.model.hand_over(self.state_GME, new_GME)
+        return handed_GME.to(self.state_GME.dtype)
 
 
 def _generate_group(

@@ -27,6 +27,7 @@ class StepModel(Protocol):
     """What a segment step needs of a model: ``RMTForCausalLM``."""
 
     training: bool
+    config: Any
     backbone: Any
     memory: Any
     segment_tokens: int
@@ -80,7 +81,7 @@ class SegmentStep:
         capturable = compile_step or model.backbone.config.model_type not in NOT_CAPTURABLE
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._weights = self._pointers()
+        self._weights, self._dead_band = self._pointers(), model.config.dead_band
 
     @property
     def last_B1E(self) -> Tensor:
@@ -92,8 +93,9 @@ class SegmentStep:
         return tuple(parameter.data_ptr() for parameter in model.parameters())
 
     def fits(self) -> bool:
-        """Whether the weights are still where they were when this was made."""
-        return self._weights == self._pointers() and not self.model.training
+        """Whether weights and dead band are still those this was made with."""
+        same = self._dead_band == self.model.config.dead_band
+        return same and self._weights == self._pointers() and not self.model.training
 
     def _pure(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         new_BME, text_BLE = self.model.step(state_BME, ids_BL)

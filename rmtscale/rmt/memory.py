@@ -89,6 +89,16 @@ def decoder_state(hidden_BTD: Tensor, memory: int, lengths_B: Tensor | None) -> 
     return take_BTD(hidden_BTD, memory + lengths_B[:, None] + column_1M)
 
 
+def apply_dead_band(state_BMD: Tensor, new_BMD: Tensor, dead_band: float) -> Tensor:
+    """The new state, but where it is less than ``dead_band`` away from the old one: the old one.
+
+    A number that is not finite is never held back, so that an overflow stays visible.
+    """
+    if not dead_band:
+        return new_BMD
+    return torch.where((new_BMD - state_BMD).abs() < dead_band, state_BMD, new_BMD)
+
+
 def last_text(text_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
     """What stands at the last text token of each row, (B, 1, D)."""
     if lengths_B is None:

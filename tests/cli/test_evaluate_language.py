@@ -64,6 +64,19 @@ def test_a_table(evaluate: Command, run: Path) -> None:
     assert not (run / "last" / "text").exists(), "the training's packed text is used"
 
 
+def test_a_dead_band(evaluate: Command) -> None:
+    plain = json.loads(evaluate("--segments", "3", "--format", "json").out)["rows"][0]
+    held = evaluate("--segments", "3", "--format", "json", "--dead-band", "0.5")
+    assert held.code == 0, held.err
+    assert "in the file already" not in held.err
+    (row,) = json.loads(held.out)["rows"]
+    assert (plain["dead_band"], row["dead_band"]) == (0.0, 0.5)
+    assert row["loss_nats_per_token"] != plain["loss_nats_per_token"]
+    assert ", dead band 0.5; " in " ".join(
+        evaluate("--segments", "3", "--dead-band", "0.5").out.split()
+    )
+
+
 def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> None:
     done = evaluate("--segments", "1,3", "--format", "json", "--history", "48")
     rows = json.loads(done.out)["rows"]

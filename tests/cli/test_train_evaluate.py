@@ -69,6 +69,23 @@ def test_train_then_evaluate(rmtscale: Command, trained: Path, background: Path)
     assert again.err.count("(in the file already)") == 3
 
 
+def test_a_dead_band(rmtscale: Command, trained: Path, background: Path) -> None:
+    given = ["--background", str(background), "--samples", "10", "--segments", "2"]
+    command = ["evaluate", str(trained / "best"), *given, "--device", "cpu"]
+    assert "dead band" not in rmtscale(*command).out
+    held = rmtscale(*command, "--dead-band", "0.3")
+    assert held.code == 0, held.err
+    assert "step 16), dead band 0.3" in " ".join(held.out.split())
+    assert "in the file already" not in held.err
+    again = rmtscale(*command, "--dead-band", "0.3", "--format", "json")
+    assert json.loads(again.out)["rows"][0]["dead_band"] == 0.3
+    assert again.err.count("(in the file already)") == 1
+    for value in ("-1", "nan", "inf"):
+        refused = rmtscale(*command, "--dead-band", value)
+        assert refused.code == 2
+        assert f"dead band {float(value)}: expected a number of 0 or more" in refused.err
+
+
 def test_going_on_and_beginning_anew(rmtscale: Command, trained: Path, background: Path) -> None:
     given = ["--background", str(background), "--out", str(trained), *TINY]
     command = ["train", "--task", "detect-memorize", *given]

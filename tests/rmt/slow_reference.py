@@ -30,6 +30,14 @@ def run(base: Any, embeds: list[torch.Tensor]) -> torch.Tensor:
     return base(inputs_embeds=torch.stack(embeds)[None], attention_mask=ones).last_hidden_state[0]
 
 
+def held(old: torch.Tensor, new: torch.Tensor, band: float) -> torch.Tensor:
+    """The new vector, but its old number wherever the two are less than ``band`` apart."""
+    chosen = []
+    for before, after in zip(old, new, strict=True):
+        chosen.append(before if abs(float(after) - float(before)) < band else after)
+    return torch.stack(chosen)
+
+
 def cut_here(index: int, count: int, depth: int | None) -> bool:
     """Whether the state is detached before segment ``index`` of ``count``."""
     return depth is not None and index > 0 and (count - index) % depth == 0
@@ -48,6 +56,7 @@ def decoder(
     loss_mask: torch.Tensor | None = None,
     depth: int | None = None,
     memory: torch.Tensor | None = None,
+    band: float = 0.0,
 ) -> tuple[torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
     """Mean loss, logits of each text token of each sample, memory of each sample."""
     embed, head, base = (
@@ -69,7 +78,8 @@ def decoder(
             for position in range(len(part)):
                 logits.append(head(hidden[m + position]))
                 of_segment.append(index)
-            state = [hidden[m + len(part) + k] for k in range(m)]
+            new = [hidden[m + len(part) + k] for k in range(m)]
+            state = [held(*pair, band) for pair in zip(state, new, strict=True)]
         for position in range(1, len(columns)):
             label = int(labels[row, columns[position]])
             if label == -100 or (loss_mask is not None and not loss_mask[row, columns[position]]):
@@ -95,6 +105,7 @@ def encoder(
     sep: int,
     alignment: str = "right",
     depth: int | None = None,
+    band: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     """Mean cross-entropy, logits of each sample, memory of each sample."""
     embed, base = backbone.get_input_embeddings(), backbone.base_model
@@ -109,7 +120,8 @@ def encoder(
             one = [embed(torch.tensor(token)) for token in (cls, sep)]
             words = [embed(torch.tensor(token)) for token in part]
             hidden = run(base, [one[0], *state, one[1], *words, one[1]])
-            state = [hidden[1 + k] for k in range(m)]
+            new = [hidden[1 + k] for k in range(m)]
+            state = [held(*pair, band) for pair in zip(state, new, strict=True)]
         if backbone.config.model_type == "bert":
             logits = backbone.classifier(backbone.bert.pooler(hidden[None]))[0]
         else:

@@ -108,6 +108,7 @@ def evaluate(
             seed=settings.seed,
             precision=settings.precision,
             device=device.type,
+            dead_band=reader.answerer.rmt.config.dead_band,
         )
         kept = known.get(point.key)
         record = kept or _evaluate_length(point, checkpoint, reader, data, settings, meter, gpu)

@@ -129,6 +129,7 @@ def evaluate_language(
             samples=samples,
             precision=asked.precision,
             device=device.type,
+            dead_band=predictor.rmt.config.dead_band,
         )
         kept = known.get(point.key)
         if kept is not None and kept.batch_size != min(asked.batch_size, samples):

@@ -22,7 +22,7 @@ from rmtscale.study.evaluation.naming import digest
 from rmtscale.study.figures.memory_tasks.recipes import Plan
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.study.records.evaluation_store import LinesOf
+from rmtscale.study.records.evaluation_store import LinesOf, plain
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import BEST, CACHE, LAST, SETTINGS
 from rmtscale.study.training.pace import steps_within
@@ -180,7 +180,7 @@ def evaluate_beside(asked: Mapping[str, Asked], how: How, store: LinesOf[Any]) -
     at_once = min(how.jobs, count_gpus(how.device))
     if not at_once:
         return
-    known = {(one.point.weights, one.point.segments) for one in store.read()}
+    known = {(one.point.weights, one.point.segments) for one in plain(store.read())}
     jobs = []
     for name, one in asked.items():
         weights = digest(one.checkpoint)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rmtscale.records.environment import Environment
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
-from rmtscale.study.records.evaluation_store import LinesOf
+from rmtscale.study.records.evaluation_store import LinesOf, line_of
 
 SCHEMA_VERSION = 1
 
@@ -33,6 +33,8 @@ class EvaluationPoint:
     seed: int
     precision: str
     device: str
+    dead_band: float = 0.0
+    """Of the memory; 0 is the paper's RMT."""
 
     @property
     def tokens(self) -> int:
@@ -76,7 +78,7 @@ class EvaluationRecord:
 
     def to_line(self) -> str:
         """One line of JSON, without its end."""
-        return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
+        return line_of(self)
 
 
 class EvaluationStore(LinesOf[EvaluationRecord]):

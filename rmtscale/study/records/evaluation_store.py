@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from rmtscale.errors import BadInput
 from rmtscale.files import write_whole
-from rmtscale.records.mapping import Misfit, from_mapping
+from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.records.store import append_line, read_lines, skipped
 
 
 class _Point(Protocol):
     @property
     def key(self) -> str: ...
+
+    @property
+    def dead_band(self) -> float: ...
 
 
 class _Record(Protocol):
@@ -26,6 +29,23 @@ class _Record(Protocol):
 
 
 Record = TypeVar("Record", bound=_Record)
+
+
+def line_of(record: object) -> str:
+    """One line of JSON, without its end.
+
+    A dead band of 0, the paper's RMT, is left out: such a record is the same line that it was
+    before there were dead bands.
+    """
+    mapping = to_mapping(record)
+    if not mapping["point"]["dead_band"]:
+        del mapping["point"]["dead_band"]
+    return json.dumps(mapping, separators=(",", ":"), allow_nan=False)
+
+
+def plain(records: Iterable[Record]) -> list[Record]:
+    """Those of the paper's RMT, without a dead band: no figure of it mixes the two."""
+    return [record for record in records if not record.point.dead_band]
 
 
 class LinesOf(Generic[Record]):

@@ -9,7 +9,7 @@ from rmtscale.records.environment import Environment
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
 from rmtscale.study.records.clusters import Part
-from rmtscale.study.records.evaluation_store import LinesOf
+from rmtscale.study.records.evaluation_store import LinesOf, line_of
 
 SCHEMA_VERSION = 1
 ALL = "all"
@@ -52,6 +52,8 @@ class LanguagePoint:
     seed: int = 0
     precision: str
     device: str
+    dead_band: float = 0.0
+    """Of the memory; 0 is the paper's RMT."""
 
     @property
     def tokens(self) -> int:
@@ -134,7 +136,7 @@ class LanguageRecord:
 
     def to_line(self) -> str:
         """One line of JSON, without its end."""
-        return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
+        return line_of(self)
 
 
 class LanguageStore(LinesOf[LanguageRecord]):

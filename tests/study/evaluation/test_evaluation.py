@@ -17,7 +17,7 @@ from rmtscale.study.evaluation.evaluate import (
     right_answers,
 )
 from rmtscale.study.evaluation.naming import source_name
-from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
@@ -99,6 +99,33 @@ def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> No
     assert told == [(1, True), (2, False), (3, True)]
     assert again[0] == records[0]
     assert len(store.read()) == 3
+
+
+def test_a_dead_band_is_another_point(
+    checkpoint: Checkpoint, background: Path, tmp_path: Path
+) -> None:
+    store = EvaluationStore(tmp_path / "evaluation.jsonl")
+    settings = asked(background, segments=(3,))
+    told: list[bool] = []
+
+    def read() -> EvaluationRecord:
+        return evaluate(
+            checkpoint, settings, store, device=CPU, observe=lambda _, known: told.append(known)
+        )[0]
+
+    plain = read()
+    checkpoint.answerer.rmt.set_dead_band(1e6)  # nothing is ever written
+    try:
+        held = read()
+        assert read() == held
+    finally:
+        checkpoint.answerer.rmt.set_dead_band(0)
+    assert read() == plain
+    assert told == [False, False, True, True]
+    assert (plain.point.dead_band, held.point.dead_band) == (0.0, 1e6)
+    assert [record.point.dead_band for record in store.read()] == [0.0, 1e6]
+    with pytest.raises(BadInput, match="dead band -1: expected a number of 0 or more"):
+        checkpoint.answerer.rmt.set_dead_band(-1)
 
 
 def test_a_torn_file_goes_on(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> None:
