@@ -7,7 +7,7 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light verify figures calibration readme clean
+.PHONY: help demo test lint unit bench light verify figures calibration docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,8 +79,8 @@ calibration: $(VENV)/installed  ## Make the H200's calibration again from its re
 	$(BIN)/rmtscale calibrate profiles/nvidia-h200/figure-10.jsonl $(H200) \
 		--out profiles/nvidia-h200/calibration.json --force
 
-readme: $(VENV)/installed  ## Fill the README's file map and shown output
-	$(BIN)/python tests/readme_blocks.py
+docs: $(VENV)/installed  ## Fill the pages with counts, shown output and the file map
+	$(BIN)/python tests/generated_docs.py
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .venv-light build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,130 @@
+"""Fills what the pages take from the code: shown output, counts and tables. ``make docs``.
+
+Between ``<!-- made: NAME -->`` and ``<!-- /made -->`` stands what ``MAKERS[NAME]`` returns; below
+``$ rmtscale ...`` in a console block stands what the command prints.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+"""The pages that are written by hand, but for what ``fill`` puts into them."""
+
+_MADE = re.compile(r"(<!-- made: ([a-z-]+) -->)(.*?)(<!-- /made -->)", flags=re.S)
+_SHOWN = re.compile(r"```console\n\$ rmtscale ([^\n]*)\n(.*?)```", flags=re.S)
+
+
+def shown_commands(text: str) -> list[tuple[str, str]]:
+    """The arguments of every command whose output a page shows, and that output."""
+    return _SHOWN.findall(text)
+
+
+def fill_made(text: str) -> str:
+    """A page with its counts and tables made anew."""
+    return _MADE.sub(lambda match: match[1] + MAKERS[match[2]]() + match[4], text)
+
+
+def fill_shown(text: str, run: Callable[[str], str]) -> str:
+    """A page with the output of its commands made anew; ``run`` returns what a command prints."""
+    return _SHOWN.sub(lambda match: _block(match[1], run(match[1])), text)
+
+
+def _block(line: str, printed: str) -> str:
+    lines = [text.rstrip() for text in printed.strip("\n").splitlines()]
+    return f"```console\n$ rmtscale {line}\n" + "\n".join(lines) + "\n```"
+
+
+def count_presets() -> str:
+    """How many model presets there are."""
+    from rmtscale.specs.catalog import PRESETS
+
+    return str(len(PRESETS))
+
+
+def count_devices() -> str:
+    """How many GPUs are known by name."""
+    from rmtscale.specs.devices import DEVICES
+
+    return str(len(DEVICES))
+
+
+def count_designs() -> str:
+    """How many designs for long inputs there are besides full attention and RMT."""
+    from rmtscale.costs.methods.catalog import METHODS
+
+    return str(len(set(METHODS) - {"full", "rmt"}))
+
+
+def layer_table() -> str:
+    """The parts of the package by layer, the lowest first."""
+    from tests.test_layers import LAYERS
+
+    parts: dict[float, list[str]] = {}
+    for name, layer in LAYERS.items():
+        parts.setdefault(layer, []).append(name)
+    rows = [
+        f"| {number} | {', '.join(f'`{name}`' for name in parts[layer])} |"
+        for number, layer in enumerate(sorted(parts))
+    ]
+    return "\n".join(["", "| layer | parts |", "|---|---|", *rows, ""])
+
+
+def file_map() -> str:
+    """A table for each folder of the package: modules and the first line of their docstrings."""
+    parts = ["", ""]
+    package = ROOT / "rmtscale"
+    folders = [package, *(path for path in package.rglob("*") if path.is_dir())]
+    for folder in sorted(folders):
+        modules = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
+        opening = folder / "__init__.py"
+        about = _first_line(opening) if opening.exists() else ""
+        if not modules:
+            continue
+        parts += [f"## `{folder.relative_to(ROOT)}/`", "", *([about, ""] if about else [])]
+        parts += ["| file | what it is |", "|---|---|"]
+        parts += [f"| `{path.name}` | {_first_line(path)} |" for path in modules]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a module's docstring; nothing if it has none."""
+    text = path.read_text(encoding="utf-8")
+    return text.split('"""')[1].strip().splitlines()[0] if text.startswith('"""') else ""
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "presets": count_presets,
+    "devices": count_devices,
+    "designs": count_designs,
+    "layers": layer_table,
+    "files": file_map,
+}
+
+
+def _run(line: str) -> str:
+    """What a command prints in an 80-column terminal."""
+    command = [sys.executable, "-m", "rmtscale", *shlex.split(line)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"}
+    )
+    return done.stdout
+
+
+def main() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(fill_shown(fill_made(text), _run), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
