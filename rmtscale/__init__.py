@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rmtscale.specs.recurrence import Recurrence
     from rmtscale.specs.workload import Workload
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "CONVENTIONS",
     "DEVICES",

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import typer
 
+from rmtscale import __version__
 from rmtscale.cli.main import COMMANDS, build_app
+from rmtscale.references import REFERENCES
 from tests.command_line import Command
 from tests.generated_docs import PAGES, ROOT
 
 LINKING = (
     *PAGES,
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
     ROOT / "profiles" / "README.md",
     *sorted((ROOT / "reports").rglob("README.md")),
 )
@@ -178,3 +181,29 @@ def test_the_python_examples_run(
     names: dict[str, Any] = {}
     exec(compile(example, "example", "exec"), names)
     assert {"model", "work"} <= set(names) or {"loss", "state", "new", "again"} <= set(names)
+
+
+def test_there_is_one_version() -> None:
+    """In the package, its metadata, the citation and the newest entry of the changelog."""
+    stated = {
+        "pyproject.toml": r'^version = "([\d.]+)"$',
+        "CITATION.cff": r"^version: ([\d.]+)$",
+        "CHANGELOG.md": r"^## ([\d.]+), \d{4}-\d{2}-\d{2}$",
+    }
+    for name, pattern in stated.items():
+        versions = re.findall(pattern, (ROOT / name).read_text(encoding="utf-8"), flags=re.M)
+        assert versions[0] == __version__, name
+
+
+def test_the_citation_is_that_of_this_release_and_of_the_paper() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.search(r"^date-released: (\S+)$", citation, flags=re.M)
+    assert released is not None
+    assert f"## {__version__}, {released[1]}\n" in changelog
+    paper = REFERENCES[0]
+    assert f"title: {paper.title}" in citation
+    assert f"arXiv:{paper.arxiv}" in citation
+    for author in paper.authors.split(" and "):
+        family, given = author.split(", ")
+        assert f"given-names: {given}\n        family-names: {family}\n" in citation
