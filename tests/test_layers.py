@@ -125,6 +125,49 @@ def test_only_the_command_line_enters_the_study() -> None:
     assert visitors == {"cli"}
 
 
+def siblings(trees: dict[str, ast.Module], folder: str) -> list[str]:
+    """Imports from one subfolder of a folder into another."""
+    prefix = f"{folder}."
+    wrong = []
+    for name, tree in trees.items():
+        for target in imports(tree) & set(trees):
+            here, there = name.removeprefix(prefix), target.removeprefix(prefix)
+            inside = name.startswith(prefix) and target.startswith(prefix)
+            if (
+                inside
+                and "." in here
+                and "." in there
+                and here.split(".")[0] != there.split(".")[0]
+            ):
+                wrong.append(f"{name} imports {target}")
+    return sorted(wrong)
+
+
+def test_the_kinds_of_training_do_not_know_each_other() -> None:
+    assert siblings(modules(), "rmtscale.study.training") == []
+    trees = {
+        "rmtscale.study.training.language.data": ast.parse(
+            "from rmtscale.study.training.memory_tasks import data\n"
+            "from rmtscale.study.training import settings"
+        ),
+        "rmtscale.study.training.memory_tasks.data": ast.parse(""),
+        "rmtscale.study.training.settings": ast.parse(""),
+    }
+    assert siblings(trees, "rmtscale.study.training") == [
+        "rmtscale.study.training.language.data imports rmtscale.study.training.memory_tasks.data"
+    ]
+
+
+def test_the_kinds_of_training_have_the_same_files() -> None:
+    folder = ROOT / "study" / "training"
+    memory, language = (
+        {path.name for path in (folder / kind).glob("*.py")}
+        for kind in ("memory_tasks", "language")
+    )
+    both = "settings backbone data curriculum objective checkpoint model".split()
+    assert {f"{name}.py" for name in both} <= memory & language
+
+
 def test_no_cycles() -> None:
     assert cycles(modules()) == []
 
@@ -168,6 +211,7 @@ LIGHT = [
     "import rmtscale.study.figures.figure_7.claims, rmtscale.study.figures.figure_8.claims",
     "import rmtscale.study.figures.figure_9.claims, rmtscale.study.figures.figure_12.claims",
     "import rmtscale.study.figures.table_1.claims",
+    "import rmtscale.study.tasks.catalog, rmtscale.study.training.kinds",
 ]
 TASKS = (
     "import rmtscale.study.tasks.batches, rmtscale.study.tasks.catalog, "

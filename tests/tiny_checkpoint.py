@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.language.backbone import build_text_rmt
 from rmtscale.study.training.language.checkpoint import (
     LanguageCheckpoint,
@@ -15,7 +16,6 @@ from rmtscale.study.training.language.checkpoint import (
 from rmtscale.study.training.language.data import LanguageData
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
-from rmtscale.study.training.memory_tasks.checkpoint import Trained
 
 TRAINED = Trained(
     step=7,

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 WORDS = 60
 
@@ -28,7 +28,7 @@ def write_background(folder: Path, documents: int = 4, sentences: int = 200) -> 
     return folder
 
 
-def tiny_settings(background: Path, **more: Any) -> TrainingSettings:
+def tiny_settings(background: Path, **more: Any) -> MemoryTaskSettings:
     """Memorize on two segments of 32 positions, and a roll-in; a second on one core."""
     values: dict[str, Any] = {
         "background": str(background),
@@ -55,4 +55,4 @@ def tiny_settings(background: Path, **more: Any) -> TrainingSettings:
         "precision": "fp32",
         **more,
     }
-    return TrainingSettings(**values)
+    return MemoryTaskSettings(**values)

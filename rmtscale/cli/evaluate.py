@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rmtscale.cli import options
+from rmtscale.cli.evaluate_options import Asked, refuse_foreign, task_of
 from rmtscale.cli.output import require_format
 from rmtscale.cli.train import require_libraries
-from rmtscale.cli.train_settings import read_options
-from rmtscale.errors import BadInput, quoted_list
-from rmtscale.study.records.evaluation import EvaluationStore
-from rmtscale.study.records.language import LanguageStore
-from rmtscale.units import parse_size, parse_sizes
+from rmtscale.study.training.kinds import kind_name
+from rmtscale.units import parse_sizes
 
-if TYPE_CHECKING:
-    from rmtscale.study.training.settings import LoopSettings
+EVALUATORS = {
+    "memory": "rmtscale.cli.evaluate_memory",
+    "language": "rmtscale.cli.evaluate_language",
+}
+"""Module that evaluates a checkpoint of each kind of task."""
 
 
 def command(
@@ -119,13 +120,10 @@ def command(
     """
     require_format(output_format)
     require_libraries("evaluate")
-    from rmtscale.study.training.device import find_device
-    from rmtscale.study.training.language.settings import LANGUAGE_TASKS
-
     lengths = tuple(parse_sizes(segments, "segments"))
-    found = task_of(checkpoint)
-    path = checkpoint / "evaluation.jsonl" if out is None else out
-    memory_only = {
+    task_found = task_of(checkpoint)
+    kind = kind_name(task_found)
+    given = {
         "long-samples": long_samples,
         "background": background,
         "repeats": repeats,
@@ -133,82 +131,25 @@ def command(
         "seed": seed,
         "probe": probe or None,
         "twins": twins or None,
+        "text": text,
+        "history": history,
+        "cache": cache,
     }
-    if found in LANGUAGE_TASKS:
-        refuse(memory_only, "a memory task", found)
-        from rmtscale.cli.evaluate_language import evaluate_text
-        from rmtscale.study.evaluation.language import LanguageEvaluation
-        from rmtscale.study.training.language.checkpoint import load_language_checkpoint
-
-        model = load_language_checkpoint(checkpoint, task)
-        if dead_band is not None:
-            model.predictor.rmt.set_dead_band(dead_band)
-        where = find_device(device)
-        asked = LanguageEvaluation(
+    options_given = {name: value for name, value in given.items() if value is not None}
+    refuse_foreign(options_given, kind, task_found)
+    import_module(EVALUATORS[kind]).evaluate_checkpoint(
+        Asked(
+            checkpoint=checkpoint,
+            task=task,
             segments=lengths,
             samples=samples,
-            batch_size=32 if batch_size is None else batch_size,
-            text=text,
-            history_tokens=None if history is None else _history(history),
-            precision=precision or default_precision(model.settings, where),
-        )
-        store = LanguageStore(path, anew=force)
-        evaluate_text(model, asked, store, where, cache, output_format)
-        return
-    refuse({"text": text, "history": history, "cache": cache}, "a language task", found)
-    from rmtscale.cli.evaluate_memory import default_background, evaluate_memory
-    from rmtscale.study.evaluation.evaluate import EvaluationSettings
-    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
-
-    loaded = load_checkpoint(checkpoint, task)
-    if dead_band is not None:
-        loaded.answerer.rmt.set_dead_band(dead_band)
-    where = find_device(device)
-    settings = EvaluationSettings(
-        segments=lengths,
-        samples=samples,
-        long_samples=long_samples,
-        batch_size=100 if batch_size is None else batch_size,
-        background=background or default_background(loaded),
-        noise_repeats=repeats is not False,
-        task_options=None if option is None else read_options(option),
-        seed=seed or 0,
-        precision=precision or default_precision(loaded.settings, where),
+            batch_size=batch_size,
+            dead_band=dead_band,
+            precision=precision,
+            device=device,
+            out=checkpoint / "evaluation.jsonl" if out is None else out,
+            anew=force,
+            output_format=output_format,
+        ),
+        **{name.replace("-", "_"): value for name, value in options_given.items()},
     )
-    kept = EvaluationStore(path, anew=force)
-    evaluate_memory(loaded, settings, kept, where, output_format, probe=probe, twins=twins)
-
-
-def task_of(checkpoint: Path) -> str:
-    """What a checkpoint was trained on.
-
-    Raises:
-        BadInput: not a checkpoint, or of no task there is.
-    """
-    from rmtscale.study.tasks.catalog import TASKS
-    from rmtscale.study.training.language.settings import LANGUAGE_TASKS
-    from rmtscale.study.training.memory_tasks.checkpoint import read_meaning
-
-    task = read_meaning(checkpoint).get("task")
-    known = (*TASKS, *LANGUAGE_TASKS)
-    if task not in known:
-        raise BadInput(
-            f"checkpoint {str(checkpoint)!r} is of the task {task!r}: expected {quoted_list(known)}"
-        )
-    return str(task)
-
-
-def refuse(given: Mapping[str, object], kind: str, task: str) -> None:
-    """Raises ``BadInput`` where an option was given that only another kind of task has."""
-    for name, value in given.items():
-        if value is not None:
-            raise BadInput(f"--{name}: expected with {kind} only, this checkpoint is of {task}")
-
-
-def _history(text: str) -> int:
-    return 0 if text.strip() == "0" else parse_size(text, "history")
-
-
-def default_precision(settings: LoopSettings, device: Any) -> str:
-    """As it was trained; a CPU has no bf16."""
-    return "fp32" if device.type == "cpu" else settings.precision

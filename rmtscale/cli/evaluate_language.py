@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rmtscale.cli.evaluate_options import Asked, default_precision
 from rmtscale.cli.output import Row, write_rows, write_table, write_text
 from rmtscale.errors import BadInput
 from rmtscale.study.records.clusters import Interval, Part, mean_interval
@@ -19,34 +20,52 @@ from rmtscale.units import (
     format_loss,
     format_perplexity,
     format_tokens,
+    parse_size,
 )
 
 if TYPE_CHECKING:
-    from rmtscale.study.evaluation.language import LanguageEvaluation
     from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 
 
-def evaluate_text(
-    loaded: LanguageCheckpoint,
-    asked: LanguageEvaluation,
-    store: LanguageStore,
-    device: Any,
-    cache: Path | None,
-    output_format: str,
+def evaluate_checkpoint(
+    asked: Asked,
+    *,
+    text: str | None = None,
+    history: str | None = None,
+    cache: Path | None = None,
 ) -> None:
-    """Evaluates, says each length on standard error as it is done, and prints all of them."""
-    from rmtscale.study.evaluation.language import evaluate_language
+    """Evaluates, reports each length on standard error as it is done, and prints all of them."""
+    from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
+    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
-    if asked.text is None:
+    loaded = load_language_checkpoint(asked.checkpoint, asked.task)
+    if asked.dead_band is not None:
+        loaded.predictor.rmt.set_dead_band(asked.dead_band)
+    device = find_device(asked.device)
+    settings = LanguageEvaluation(
+        segments=asked.segments,
+        samples=asked.samples,
+        batch_size=32 if asked.batch_size is None else asked.batch_size,
+        text=text,
+        history_tokens=None if history is None else _history_tokens(history),
+        precision=default_precision(asked, loaded.settings, device),
+    )
+    if text is None:
         _require_here(loaded)
     where = default_cache(loaded.folder) if cache is None else cache
-    records = evaluate_language(loaded, asked, store, device=device, cache=where, observe=say)
-    if output_format != "table":
-        write_rows([plain_row(record) for record in records], output_format)
+    store = LanguageStore(asked.out, anew=asked.anew)
+    records = evaluate_language(loaded, settings, store, device=device, cache=where, observe=say)
+    if asked.output_format != "table":
+        write_rows([plain_row(record) for record in records], asked.output_format)
         return
     _write_table(records, loaded)
     if len(records[0].parts) > 1:
         _write_parts(records)
+
+
+def _history_tokens(text: str) -> int:
+    return 0 if text.strip() == "0" else parse_size(text, "history")
 
 
 def _require_here(checkpoint: LanguageCheckpoint) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmtscale.cli.evaluate_options import Asked, default_precision
 from rmtscale.cli.output import write_line, write_rows, write_table, write_text
+from rmtscale.cli.train_settings import read_options
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
     format_accuracy,
@@ -20,35 +22,54 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.study.evaluation.evaluate import EvaluationSettings
     from rmtscale.study.evaluation.probe import Probe, Share
     from rmtscale.study.tasks.batches import Batches
     from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
 
 
-def evaluate_memory(
-    loaded: Checkpoint,
-    settings: EvaluationSettings,
-    store: EvaluationStore,
-    device: Any,
-    output_format: str,
+def evaluate_checkpoint(
+    asked: Asked,
     *,
-    probe: bool,
-    twins: bool,
+    long_samples: int | None = None,
+    background: str | None = None,
+    repeats: bool = True,
+    option: list[str] | None = None,
+    seed: int = 0,
+    probe: bool = False,
+    twins: bool = False,
 ) -> None:
-    """Evaluates, says each length on standard error as it is done, and prints all of them."""
-    from rmtscale.study.evaluation.evaluate import evaluate
+    """Evaluates, reports each length on standard error as it is done, and prints all of them."""
+    from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
+    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
+    loaded = load_checkpoint(asked.checkpoint, asked.task)
+    if asked.dead_band is not None:
+        loaded.answerer.rmt.set_dead_band(asked.dead_band)
+    device = find_device(asked.device)
+    settings = EvaluationSettings(
+        segments=asked.segments,
+        samples=asked.samples,
+        long_samples=long_samples,
+        batch_size=100 if asked.batch_size is None else asked.batch_size,
+        background=background or default_background(loaded),
+        noise_repeats=repeats,
+        task_options=None if option is None else read_options(option),
+        seed=seed,
+        precision=default_precision(asked, loaded.settings, device),
+    )
+    store = EvaluationStore(asked.out, anew=asked.anew)
     records = evaluate(loaded, settings, store, device=device, observe=say)
-    if output_format != "table":
-        write_rows([plain_row(record) for record in records], output_format)
+    if asked.output_format != "table":
+        write_rows([plain_row(record) for record in records], asked.output_format)
     else:
         _write_table(records, loaded)
+    longest = max(settings.segments)
     if probe:
-        _write_probe(loaded, settings, max(settings.segments), device, output_format)
+        _write_probe(loaded, settings, longest, device, asked.output_format)
     if twins:
-        _write_twins(loaded, settings, max(settings.segments), device, output_format)
+        _write_twins(loaded, settings, longest, device, asked.output_format)
 
 
 def default_background(checkpoint: Checkpoint) -> str:
@@ -111,7 +132,7 @@ def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> Non
         f"{checkpoint.settings.task}, trained on {checkpoint.trained_segments} segments of "
         f"{checkpoint.settings.segment_size} ({checkpoint.trained.stage}, step "
         f"{format_tokens(checkpoint.trained.step)})"
-        f"{format_dead_band(records[0].point.dead_band)}"
+        f"{format_dead_band(checkpoint.answerer.rmt.config.dead_band)}"
     )
     write_text(title)
     columns = ["seg.", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak"]

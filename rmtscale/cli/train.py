@@ -14,7 +14,8 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table
 from rmtscale.cli.train_settings import read_options, read_pair, training_settings
-from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.errors import BadInput, MissingDependency, quoted_list
+from rmtscale.study.training.kinds import kind_of, task_names
 from rmtscale.units import (
     format_accuracy,
     format_loss,
@@ -42,10 +43,7 @@ def command(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(
-            help="memorize, detect-memorize, reasoning, language-modeling or lemma-proof."
-            "  (default: memorize)"
-        ),
+        typer.Option(help=f"{quoted_list(task_names())}.  (default: memorize)"),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -165,8 +163,6 @@ def command(
     """
     require_format(output_format)
     require_libraries("train")
-    from rmtscale.study.training.language.settings import LANGUAGE_TASKS
-
     given = {
         "task": task,
         "task_options": None if option is None else read_options(option),
@@ -192,10 +188,11 @@ def command(
     }
     given = {name: x for name, x in given.items() if x is not None}
     settings = training_settings(out, recipe, given, anew=force)
-    if cache is not None and settings.task not in LANGUAGE_TASKS:
+    if cache is not None and not kind_of(settings.task).packs_text:
+        packing = [task for task in task_names() if kind_of(task).packs_text]
         raise BadInput(
-            f"--cache {str(cache)!r} with {settings.task}: expected "
-            f"{' or '.join(LANGUAGE_TASKS)}, whose text is packed"
+            f"--cache {str(cache)!r} with {settings.task}: expected {quoted_list(packing)}, whose "
+            "text is packed"
         )
     if force:
         forget(out)

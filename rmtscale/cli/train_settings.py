@@ -56,19 +56,18 @@ def training_settings(
 
 
 def _start(recipe: str | None, task: str | None) -> LoopSettings:
-    """A recipe, or the defaults of the kind of task asked for."""
+    """Takes a recipe, or the defaults of the kind of task that is asked for."""
+    from rmtscale.records.mapping import from_mapping
     from rmtscale.study.figures.recipes import recipes
-    from rmtscale.study.tasks.catalog import TASKS
-    from rmtscale.study.training.language.settings import LANGUAGE_TASKS, LanguageSettings
-    from rmtscale.study.training.settings import TrainingSettings
+    from rmtscale.study.training.kinds import kind_of
 
-    if task is not None:
-        require_one_of("task", task, [*TASKS, *LANGUAGE_TASKS])
+    chosen = "memorize" if task is None else task
+    kind = kind_of(chosen)
     if recipe is not None:
         known = recipes()
         require_one_of("recipe", recipe, known)
         return known[recipe]
-    return LanguageSettings(task=task) if task in LANGUAGE_TASKS else TrainingSettings()
+    return from_mapping(kind.settings, {"task": chosen})
 
 
 def _validated_at(start: Any, given: dict[str, Any]) -> list[int]:

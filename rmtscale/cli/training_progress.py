@@ -18,8 +18,8 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
+    from rmtscale.study.training.curriculum import Stage
     from rmtscale.study.training.loop import Observer
-    from rmtscale.study.training.memory_tasks.curriculum import Stage
     from rmtscale.study.training.metrics import Interval
     from rmtscale.study.training.settings import LoopSettings
 

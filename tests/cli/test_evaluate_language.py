@@ -103,6 +103,7 @@ def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> N
             "peak_bytes": record.memory.peak_resident_bytes,
             "precision": "fp32",
             "device": "cpu",
+            "dead_band": 0.0,
         }
     table = evaluate("--segments", "1,3", "--format", "csv", "--history", "48")
     read = list(csv.DictReader(io.StringIO(table.out)))

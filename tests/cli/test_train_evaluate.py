@@ -14,7 +14,7 @@ from rmtscale.study.evaluation.evaluate import EvaluationSettings
 from rmtscale.study.figures import training_runs
 from rmtscale.study.figures.memory_tasks.recipes import plan
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
 from tests.tiny_training import write_background
 
@@ -204,7 +204,7 @@ def test_side_by_side_beside_another_training(background: Path, tmp_path: Path) 
     wanted = plan("figure-11", quick=True, background=str(background)).recipes
     other = tmp_path / "quick-curriculum-0"
     other.mkdir()
-    (other / "settings.json").write_text(TrainingSettings(seed=5).to_json())
+    (other / "settings.json").write_text(MemoryTaskSettings(seed=5).to_json())
     how = training_runs.How(runs=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
     with pytest.raises(BadInput, match="expected the same, another --out"):
         training_runs.train_all(wanted, how)

@@ -14,9 +14,10 @@ from rmtscale.study.evaluation.attention import AttentionMap
 from rmtscale.study.figures.figure_6 import claims as experiment
 from rmtscale.study.figures.figure_6.drawing import Heatmap, condensed
 from rmtscale.study.figures.memory_tasks.recipes import recipes
-from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.layout import LAST
-from rmtscale.study.training.memory_tasks.checkpoint import Trained, export_checkpoint
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
+from rmtscale.study.training.memory_tasks.checkpoint import export_checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader

@@ -25,8 +25,9 @@ from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.study.records.evaluation_store import LinesOf, plain
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import BEST, CACHE, LAST, SETTINGS
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.pace import steps_within
-from rmtscale.study.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
 from rmtscale.units import format_accuracy, format_tokens
 
@@ -216,7 +217,7 @@ class Evaluated:
     """A training and one of its checkpoints, evaluated."""
 
     recipe: str
-    settings: TrainingSettings
+    settings: MemoryTaskSettings
     records: tuple[EvaluationRecord, ...]
 
 

@@ -16,7 +16,7 @@ stories, which are the test file of bAbI, most of which stand in its training fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import permutations
@@ -94,6 +94,9 @@ class Reasoning(Task):
         return tuple(
             question(form, way, place) for form in forms for way in OPPOSITE for place in PLACES
         )
+
+    def contrasts(self) -> Reasoning:
+        return replace(self, form="direct", contrast=True)
 
     def story(self, rng: np.random.Generator) -> Story:
         axis, *places = self.rows[pick(rng, len(self.rows))]

@@ -61,6 +61,14 @@ class Task(ABC):
         """Pieces of its facts, ``share`` of them per token of noise."""
         return Decoys(self.all_facts(), self.subject_words, vocabulary, share)
 
+    def contrasts(self) -> Task | None:
+        """Restricts the stories to those that are hardest to tell apart, for a first stage.
+
+        Returns:
+            The restricted task; None where a task has no such stories.
+        """
+        return None
+
     def words(self) -> list[str]:
         """Every word and mark of facts, questions and answers, for a vocabulary."""
         text = " ".join((*self.all_facts(), *self.all_questions(), *self.classes))

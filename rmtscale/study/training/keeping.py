@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from rmtscale.study.training.checkpoint import Trained
+from rmtscale.study.training.curriculum import Stage
 from rmtscale.study.training.device import peak_allocated_bytes
 from rmtscale.study.training.layout import BEST, LAST, STAGES
-from rmtscale.study.training.memory_tasks.checkpoint import Trained
-from rmtscale.study.training.memory_tasks.curriculum import Stage
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.state import Facts

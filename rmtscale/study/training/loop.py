@@ -25,6 +25,7 @@ from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, write_whole
 from rmtscale.study.training import metrics
 from rmtscale.study.training.busy import busy_share
+from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
 from rmtscale.study.training.device import (
     begin_peak,
     find_device,
@@ -33,16 +34,11 @@ from rmtscale.study.training.device import (
 )
 from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.keeping import Keeper
-from rmtscale.study.training.language.objective import LanguageObjective
-from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.kinds import make_objective
 from rmtscale.study.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE
-from rmtscale.study.training.learning_rate import learning_rate
-from rmtscale.study.training.memory_tasks.curriculum import Progress, Stage
-from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.metrics import Interval
-from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch, Prefetcher
-from rmtscale.study.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
 from rmtscale.study.training.state import Facts, load_state, save_state
 
@@ -111,14 +107,6 @@ def train(
     run = _Run(settings, folder, device, cache or folder / CACHE, observer or Silent())
     run.measure_busy = measure_busy and run.accelerator.device.type == "cuda"
     return run.go(began, max_seconds, save_seconds)
-
-
-def make_objective(settings: LoopSettings, cache: Path) -> Objective:
-    """What these settings are about."""
-    if isinstance(settings, LanguageSettings):
-        return LanguageObjective(settings, cache)
-    assert isinstance(settings, TrainingSettings), "there are two kinds"
-    return MemoryObjective(settings)
 
 
 class _Run:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from rmtscale.study.training.memory_tasks.checkpoint import Trained
-from rmtscale.study.training.memory_tasks.curriculum import Draw, Progress, Stage
+from rmtscale.study.training.checkpoint import Trained
+from rmtscale.study.training.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.segment_reader import SegmentReader
 from rmtscale.study.training.settings import LoopSettings

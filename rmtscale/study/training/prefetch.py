@@ -14,7 +14,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from rmtscale.study.training.memory_tasks.curriculum import Draw
+from rmtscale.study.training.curriculum import Draw
 
 _DEPTH = 6
 _POLL_SECONDS = 0.1

@@ -9,22 +9,22 @@ from pathlib import Path
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import from_mapping, to_mapping
-from rmtscale.study.training.language.settings import LANGUAGE_TASKS, LanguageSettings
-from rmtscale.study.training.settings import LoopSettings, TrainingSettings
+from rmtscale.study.training.kinds import kind_of
+from rmtscale.study.training.settings import LoopSettings
 
 MAY_CHANGE = ("steps",)
 """What may differ when a training goes on: the end may be moved, nothing else."""
 
 
 def settings_from(mapping: object) -> LoopSettings:
-    """Settings of the kind their task has.
+    """Makes settings of the kind that their task has.
 
     Raises:
+        BadInput: no such task.
         Misfit: not settings.
     """
     task = mapping.get("task") if isinstance(mapping, Mapping) else None
-    kind: type[LoopSettings] = LanguageSettings if task in LANGUAGE_TASKS else TrainingSettings
-    return from_mapping(kind, mapping)
+    return from_mapping(kind_of(str(task)).settings, mapping)
 
 
 def read_settings(path: Path) -> LoopSettings:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
-from rmtscale.study.training.memory_tasks.curriculum import Progress
+from rmtscale.study.training.curriculum import Progress
 
 STATE_VERSION = 2
 

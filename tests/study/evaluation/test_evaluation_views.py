@@ -14,7 +14,7 @@ from rmtscale.errors import BadInput
 from rmtscale.intervals import wilson_interval
 from rmtscale.study.evaluation.attention import attention_maps
 from rmtscale.study.evaluation.probe import Share, _broke, milestones, probe
-from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader

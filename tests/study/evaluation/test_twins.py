@@ -16,24 +16,28 @@ from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.reading import Reader
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.tiny_training import tiny_settings, write_background
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainingSettings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> MemoryTaskSettings:
     background = write_background(tmp_path_factory.mktemp("text"))
     return tiny_settings(background, task="detect-memorize", task_options={"placement": "start"})
 
 
 @pytest.fixture
-def reader(settings: TrainingSettings) -> Reader:
+def reader(settings: MemoryTaskSettings) -> Reader:
     torch.manual_seed(0)
     return Reader(MemoryObjective(settings).learner, torch.device("cpu"))
 
 
 def some(
-    settings: TrainingSettings, reader: Reader, segments: int = 9, batch_size: int = 8, **more: Any
+    settings: MemoryTaskSettings,
+    reader: Reader,
+    segments: int = 9,
+    batch_size: int = 8,
+    **more: Any,
 ) -> Batches:
     length = reader.answerer.segment_tokens
     data = TaskData(settings)
@@ -41,7 +45,7 @@ def some(
 
 
 def test_twins_share_first_and_last_segment_and_no_noise_between(
-    settings: TrainingSettings, reader: Reader
+    settings: MemoryTaskSettings, reader: Reader
 ) -> None:
     length = reader.answerer.segment_tokens
     batch = some(settings, reader).batch(0)
@@ -56,7 +60,9 @@ def test_twins_share_first_and_last_segment_and_no_noise_between(
     assert not np.shares_memory(twins.ids, batch.ids)
 
 
-def test_counts_are_those_of_reading_one_by_one(settings: TrainingSettings, reader: Reader) -> None:
+def test_counts_are_those_of_reading_one_by_one(
+    settings: MemoryTaskSettings, reader: Reader
+) -> None:
     batches = some(settings, reader)
     found = compare_twins(reader, batches, 7)
     assert found.stories == 8, "whole batches"
@@ -96,7 +102,7 @@ def test_distances_are_those_of_every_pair() -> None:
 
 
 @pytest.mark.parametrize("lost_to", ["nothing", "noise", "drift"])
-def test_what_it_tells_apart(settings: TrainingSettings, reader: Reader, lost_to: str) -> None:
+def test_what_it_tells_apart(settings: MemoryTaskSettings, reader: Reader, lost_to: str) -> None:
     """A made memory: it keeps the first segment, adds all noise, or goes its own way."""
     begin = reader.answerer.initial(8)[0]
 
@@ -119,7 +125,7 @@ def test_what_it_tells_apart(settings: TrainingSettings, reader: Reader, lost_to
         assert found.one_lost == 0
 
 
-def test_bad_input(settings: TrainingSettings, reader: Reader) -> None:
+def test_bad_input(settings: MemoryTaskSettings, reader: Reader) -> None:
     with pytest.raises(BadInput, match="twins of 3 segments: expected 4 or more"):
         compare_twins(reader, some(settings, reader, segments=3), 4)
     for size in (2, 7):

@@ -13,6 +13,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.loss import IGNORED
+from rmtscale.study.training.curriculum import Progress
 from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 from rmtscale.study.training.language.curriculum import advance_text, draw_text, plan_text_stages
 from rmtscale.study.training.language.flops import sample_flops
@@ -20,7 +21,6 @@ from rmtscale.study.training.language.objective import LanguageObjective
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import BEST, LAST, METRICS, STAGES
 from rmtscale.study.training.loop import train
-from rmtscale.study.training.memory_tasks.curriculum import Progress
 from rmtscale.study.training.metrics import read_metrics
 from tests.tiny_text import tiny_text_settings, write_text
 

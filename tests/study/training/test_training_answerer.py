@@ -10,17 +10,18 @@ import torch.nn.functional as F
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
-from rmtscale.study.training.backbone import SIZES, build_rmt
+from rmtscale.study.training.backbone import SIZES
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.rolling import Roller
-from rmtscale.study.training.settings import TrainingSettings
 
 VOCABULARY, CLASSES = 40, [5, 6, 7, 8, 9, 10]
 KINDS = ["gpt-neox-tiny", "gpt2-tiny", "bert-tiny", "modernbert-tiny"]
 
 
 def build(backbone: str = "gpt-neox-tiny", **more: Any) -> Answerer:
-    settings = TrainingSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
+    settings = MemoryTaskSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
     answerer = Answerer(build_rmt(settings, VOCABULARY, 6), CLASSES)
     for parameter in answerer.parameters():  # larger than 0.02, so that differences can be seen
         if parameter.ndim > 1:
@@ -46,7 +47,7 @@ def test_logits_are_those_of_the_rmt(backbone: str) -> None:
 
 def test_every_size_can_be_built() -> None:
     for name in SIZES:
-        settings = TrainingSettings(backbone=name, segment_size=32, memory_tokens=2)
+        settings = MemoryTaskSettings(backbone=name, segment_size=32, memory_tokens=2)
         rmt = build_rmt(settings, VOCABULARY, 6)
         assert rmt.config.segment_size == 32
         assert rmt.vocabulary == VOCABULARY
@@ -55,7 +56,7 @@ def test_every_size_can_be_built() -> None:
 def test_small_ones_fit_in_4_mb() -> None:
     for name in SIZES:
         if not name.endswith(("tiny", "text")):
-            settings = TrainingSettings(backbone=name)
+            settings = MemoryTaskSettings(backbone=name)
             rmt = build_rmt(settings, settings.vocabulary_words, 6)
             assert sum(p.numel() for p in rmt.parameters()) * 2 <= 4_000_000, name
 
@@ -105,7 +106,7 @@ def test_recomputed_segments_have_the_same_gradients() -> None:
 
 
 def test_answers_that_begin_alike_are_refused() -> None:
-    settings = TrainingSettings(backbone="gpt-neox-tiny", segment_size=16, memory_tokens=2)
+    settings = MemoryTaskSettings(backbone="gpt-neox-tiny", segment_size=16, memory_tokens=2)
     with pytest.raises(BadInput, match="expected each answer to begin with a token of its own"):
         Answerer(build_rmt(settings, VOCABULARY, 6), [5, 6, 5])
 

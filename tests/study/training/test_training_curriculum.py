@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
-from rmtscale.study.training.learning_rate import learning_rate
-from rmtscale.study.training.memory_tasks.curriculum import Progress, advance, draw, plan_stages
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.curriculum import Progress, learning_rate
+from rmtscale.study.training.memory_tasks.curriculum import advance, draw, plan_stages
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
-SMALL = TrainingSettings(
+SMALL = MemoryTaskSettings(
     segments=3, start_tokens=(16, 24, 400), roll_in=(8, 32), stage_min_steps=20, stage_max_steps=100
 )
 
 
-def names(settings: TrainingSettings, segment_tokens: int = 44, shortest: int = 10) -> list[str]:
+def names(settings: MemoryTaskSettings, segment_tokens: int = 44, shortest: int = 10) -> list[str]:
     return [stage.name for stage in plan_stages(settings, segment_tokens, shortest)]
 
 
@@ -42,14 +42,14 @@ def test_a_start_that_is_too_short_is_lengthened() -> None:
 
 
 def test_reasoning_begins_with_contrasts() -> None:
-    stages = plan_stages(TrainingSettings(task="reasoning"), 504, 24)
+    stages = plan_stages(MemoryTaskSettings(task="reasoning"), 504, 24, contrasts=True)
     assert stages[0].contrast
     assert stages[0].tokens == stages[1].tokens == 26
     assert not any(stage.contrast for stage in stages[1:])
 
 
 def test_without_a_curriculum_there_is_one_stage() -> None:
-    settings = TrainingSettings(curriculum=False, segments=4, roll_in=())
+    settings = MemoryTaskSettings(curriculum=False, segments=4, roll_in=())
     assert names(settings) == ["4 segments"]
 
 
@@ -70,7 +70,7 @@ def test_a_stage_ends_when_it_is_learned() -> None:
 def test_a_stage_ends_after_its_most_steps() -> None:
     stages = plan_stages(SMALL, 44, 10)
     assert advance(SMALL, Progress(0, 95), stages, 5, 0.2) == Progress(1, 0)
-    rolls = TrainingSettings(**{**_values(SMALL), "roll_in_max_steps": 50})
+    rolls = MemoryTaskSettings(**{**_values(SMALL), "roll_in_max_steps": 50})
     assert advance(rolls, Progress(5, 45), stages, 5, 0.2) == Progress(6, 0)
 
 
@@ -79,13 +79,13 @@ def test_the_last_stage_does_not_end() -> None:
     assert advance(SMALL, Progress(6, 5000), stages, 5, 1.0) == Progress(6, 5005)
 
 
-def _values(settings: TrainingSettings) -> dict[str, object]:
-    return {name: getattr(settings, name) for name in TrainingSettings.__slots__}
+def _values(settings: MemoryTaskSettings) -> dict[str, object]:
+    return {name: getattr(settings, name) for name in MemoryTaskSettings.__slots__}
 
 
 @given(step=st.integers(0, 10**6), newest=st.integers(0, 6), seed=st.integers(0, 99))
 def test_a_step_is_a_function_of_seed_and_step(step: int, newest: int, seed: int) -> None:
-    settings = TrainingSettings(**{**_values(SMALL), "seed": seed})
+    settings = MemoryTaskSettings(**{**_values(SMALL), "seed": seed})
     stages = plan_stages(settings, 44, 10)
     one, other = (draw(settings, stages, newest, step, 44) for _ in range(2))
     assert one == other
@@ -110,13 +110,13 @@ def test_shares_of_what_is_drawn() -> None:
 
 
 def test_fixed_lengths() -> None:
-    settings = TrainingSettings(**{**_values(SMALL), "newest_share": 1.0})
+    settings = MemoryTaskSettings(**{**_values(SMALL), "newest_share": 1.0})
     stages = plan_stages(settings, 44, 10)
     assert {draw(settings, stages, 4, step, 44).stage for step in range(200)} == {4}
 
 
 def test_learning_rate() -> None:
-    settings = TrainingSettings(
+    settings = MemoryTaskSettings(
         learning_rate=1.0, warmup_steps=10, stage_factor=0.5, steps=100, final_decay_share=0.4
     )
     stages = plan_stages(settings, 504, 10)

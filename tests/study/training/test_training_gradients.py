@@ -12,14 +12,14 @@ from accelerate.state import AcceleratorState
 
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training import loop
-from rmtscale.study.training.backbone import build_rmt
 from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
-from rmtscale.study.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -97,7 +97,7 @@ def test_pieces_of_facts_are_for_training_only() -> None:
     ],
 )
 def test_what_can_be_captured(backbone: str, more: dict[str, Any], expected: bool) -> None:
-    settings = TrainingSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
+    settings = MemoryTaskSettings(backbone=backbone, segment_size=16, memory_tokens=2, **more)
     assert can_capture(Predictor(build_rmt(settings, 40, 6))) is expected
 
 

@@ -215,8 +215,9 @@ def test_a_checkpoint_says_what_it_is(background: Path, whole: Path) -> None:
 def test_the_checkpoints_of_the_recipes_are_small(background: Path, tmp_path: Path) -> None:
     from rmtscale.study.figures.memory_tasks.recipes import recipes
     from rmtscale.study.tasks.vocabulary import SPECIALS, Vocabulary
-    from rmtscale.study.training.backbone import build_rmt
-    from rmtscale.study.training.memory_tasks.checkpoint import Trained, export_checkpoint
+    from rmtscale.study.training.checkpoint import Trained
+    from rmtscale.study.training.memory_tasks.backbone import build_rmt
+    from rmtscale.study.training.memory_tasks.checkpoint import export_checkpoint
     from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
     from rmtscale.study.training.memory_tasks.model import Answerer
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from rmtscale.study.training.memory_tasks.curriculum import Draw
+from rmtscale.study.training.curriculum import Draw
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 
 

@@ -19,9 +19,9 @@ from transformers import (
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.catalog import make_task
-from rmtscale.study.training.backbone import build_rmt
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from tests.tiny_training import WORDS, tiny_settings, write_background
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.settings_file import read_settings, require_same
 
 
@@ -28,11 +28,11 @@ from rmtscale.study.training.settings_file import read_settings, require_same
 )
 def test_what_cannot_be_is_refused(name: str, value: object, words: str) -> None:
     with pytest.raises(BadInput, match=words.replace("(", r"\(")):
-        TrainingSettings(**{name: value})
+        MemoryTaskSettings(**{name: value})
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    settings = TrainingSettings(task_options={"persons": 3}, roll_in=(8, 32), seed=4)
+    settings = MemoryTaskSettings(task_options={"persons": 3}, roll_in=(8, 32), seed=4)
     path = tmp_path / "settings.json"
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_settings(path) == settings
@@ -47,7 +47,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_only_the_end_may_be_moved(tmp_path: Path) -> None:
-    settings = TrainingSettings()
+    settings = MemoryTaskSettings()
     path = tmp_path / "settings.json"
     path.write_text(settings.to_json(), encoding="utf-8")
     require_same(path, replace(settings, steps=7))
@@ -56,13 +56,13 @@ def test_only_the_end_may_be_moved(tmp_path: Path) -> None:
 
 
 def test_json_holds_every_field() -> None:
-    assert set(json.loads(TrainingSettings().to_json())) == {
-        one.name for one in fields(TrainingSettings)
+    assert set(json.loads(MemoryTaskSettings().to_json())) == {
+        one.name for one in fields(MemoryTaskSettings)
     }
 
 
 def test_short_inputs_come_in_larger_batches() -> None:
-    settings = TrainingSettings(batch_size=64, short_batch=4)
+    settings = MemoryTaskSettings(batch_size=64, short_batch=4)
     assert [settings.batch_size_of(n, 504) for n in (26, 126, 127, 200, 256, 504, 1008)] == [
         256,
         256,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 TASKS = ("memorize", "detect-memorize", "reasoning")
 SEEDS = (0, 1, 2)
@@ -28,7 +28,7 @@ GENERALIZATION_SEGMENTS = tuple(range(1, 16))
 """As in Figures 4 and 11."""
 QUICK_SEGMENTS = (1, 2, 3, 4, 6, 8)
 
-_FULL = TrainingSettings(
+_FULL = MemoryTaskSettings(
     # In the paper's setting each memory token costs a decoder two positions; 4 leave 504 tokens of
     # text, so that 4096 segments hold 2,064,384 of them (the paper's 2,043,904).
     segment_size=512,
@@ -47,7 +47,7 @@ _FULL = TrainingSettings(
     validation_segments=(7, 64, 256),
     validation_samples=256,
 )
-_QUICK = TrainingSettings(
+_QUICK = MemoryTaskSettings(
     backbone="gpt-neox-tiny",
     vocabulary_words=300,
     segment_size=48,
@@ -76,14 +76,14 @@ _QUICK = TrainingSettings(
 class Plan:
     """Which trainings a figure needs, and at what lengths they are evaluated."""
 
-    recipes: dict[str, TrainingSettings]
+    recipes: dict[str, MemoryTaskSettings]
     segments: tuple[int, ...]
     samples: int
     long_samples: int
     batch_size: int
 
 
-def recipes(background: str = "python") -> dict[str, TrainingSettings]:
+def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     """Every training by name: ``memorize-0``, ``no-curriculum-2``, ``quick-reasoning-0``, ..."""
     found = {}
     for seed in SEEDS:
@@ -99,7 +99,7 @@ def recipes(background: str = "python") -> dict[str, TrainingSettings]:
     return {name: replace(one, background=background) for name, one in found.items()}
 
 
-def full(task: str, seed: int) -> TrainingSettings:
+def full(task: str, seed: int) -> MemoryTaskSettings:
     """The training of one task for Figures 4, 5 and 6."""
     settings = replace(_FULL, task=task, seed=seed)
     if task == "detect-memorize":
@@ -128,7 +128,7 @@ def full(task: str, seed: int) -> TrainingSettings:
     return settings
 
 
-def curriculum(seed: int, *, wanted: bool) -> TrainingSettings:
+def curriculum(seed: int, *, wanted: bool) -> MemoryTaskSettings:
     """Memorize on 4 segments, for Figure 11; all else is the same with and without."""
     return replace(
         _FULL,
@@ -142,7 +142,7 @@ def curriculum(seed: int, *, wanted: bool) -> TrainingSettings:
     )
 
 
-def quick(task: str) -> TrainingSettings:
+def quick(task: str) -> MemoryTaskSettings:
     """The same shape at toy size."""
     if task == "reasoning":
         # It tells the directions apart after some thousand steps, and goes on to two segments; at
@@ -165,7 +165,7 @@ def quick(task: str) -> TrainingSettings:
     return replace(_QUICK, task=task)
 
 
-def quick_curriculum(*, wanted: bool) -> TrainingSettings:
+def quick_curriculum(*, wanted: bool) -> MemoryTaskSettings:
     """Figure 11 at toy size."""
     return replace(
         _QUICK, curriculum=wanted, roll_in=(), validation_segments=(3,), keep_stages=False

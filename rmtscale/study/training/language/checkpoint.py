@@ -11,15 +11,15 @@ from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.study.tasks.tokenizer import TextTokenizer, tokenizer_from_mapping
-from rmtscale.study.training.language.model import Predictor
-from rmtscale.study.training.language.settings import LANGUAGE_TASKS, LanguageSettings
-from rmtscale.study.training.memory_tasks.checkpoint import (
+from rmtscale.study.training.checkpoint import (
     Trained,
     portable,
     quiet,
     read_meaning,
     write_checkpoint,
 )
+from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.settings import LANGUAGE_TASKS, LanguageSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ seen so far (its Figure 12).
 from __future__ import annotations
 
 from rmtscale.errors import BadInput
+from rmtscale.study.training.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.language.settings import LANGUAGE_MODELING, LanguageSettings
-from rmtscale.study.training.memory_tasks.curriculum import Draw, Progress, Stage
 
 _TAG = 20_240_412
 """Keeps these random numbers apart from those of the data, which have the same seed."""

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from rmtscale.study.tasks.blocks import TokenBatch
+from rmtscale.study.training.checkpoint import Trained
+from rmtscale.study.training.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.device import autocast, precision_on
 from rmtscale.study.training.language.backbone import build_text_rmt
 from rmtscale.study.training.language.checkpoint import export_language_checkpoint
@@ -18,8 +20,6 @@ from rmtscale.study.training.language.data import LanguageData
 from rmtscale.study.training.language.flops import sample_flops
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
-from rmtscale.study.training.memory_tasks.checkpoint import Trained
-from rmtscale.study.training.memory_tasks.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 

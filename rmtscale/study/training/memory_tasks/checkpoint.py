@@ -1,62 +1,30 @@
-"""A trained RMT as a folder: safetensors in half precision, config.json, and task.json.
-
-``task.json`` holds what is needed to evaluate it: task, options, vocabulary, settings, how far it
-was trained. Everything in it is data; nothing is evaluated, no path is built from it.
-"""
+"""A model trained on a memory task as a folder: an RMT's weights, and its vocabulary too."""
 
 from __future__ import annotations
 
-import copy
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.files import write_whole
-from rmtscale.records.environment import Environment, host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import ENCODERS
-from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.study.tasks.catalog import TASKS
+from rmtscale.study.training.checkpoint import (
+    TASK_FILE,
+    Trained,
+    portable,
+    quiet,
+    read_meaning,
+    write_checkpoint,
+)
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
 from rmtscale.study.training.memory_tasks.model import Answerer
-from rmtscale.study.training.settings import LoopSettings, TrainingSettings
-
-FORMAT_VERSION = 1
-_FILE = "task.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """How far a checkpoint was trained."""
-
-    step: int
-    stage: str
-    segments: int
-    """Segments with a gradient in that stage."""
-    averaged: bool = True
-    """Averaged weights; False is those after the last step."""
-    validation: dict[str, float] | None = None
-    """Accuracy (language: loss in nats) by number of segments, on validation text."""
-    tokens: int = 0
-    """Text tokens read."""
-    flops: int | None = None
-    """Spent, by the estimator (``matmul``); None where it was not asked."""
-    seconds: float = 0.0
-    """Spent in steps."""
-    peak_allocated_bytes: int | None = None
-    """Of torch on the GPU, in the last run of the training."""
-    parameters: int = 0
-    trainable_parameters: int = 0
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +33,7 @@ class Checkpoint:
 
     folder: Path
     answerer: Answerer
-    settings: TrainingSettings
+    settings: MemoryTaskSettings
     data: TaskData
     """The task with its vocabulary; background text is loaded where it is needed."""
     trained: Trained
@@ -79,7 +47,7 @@ class Checkpoint:
 def export_checkpoint(
     folder: Path,
     answerer: Answerer,
-    settings: TrainingSettings,
+    settings: MemoryTaskSettings,
     data: TaskData,
     trained: Trained,
 ) -> None:
@@ -96,86 +64,6 @@ def export_checkpoint(
         "trained": to_mapping(trained),
     }
     write_checkpoint(folder, answerer.rmt, meaning)
-
-
-def _environment(device: torch.device) -> Environment:
-    """Where it was trained."""
-    here = host_environment()
-    if device.type != "cuda":
-        return here
-    return replace(here, cuda=torch.version.cuda, gpu=torch.cuda.get_device_name(device))
-
-
-def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str, Any]) -> None:
-    """Weights in half precision and ``task.json``, the folder whole or not at all.
-
-    Raises:
-        BadInput: it cannot be written.
-    """
-    whole = {
-        "format_version": FORMAT_VERSION,
-        **meaning,
-        "environment": asdict(_environment(rmt.device)),
-    }
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        part.chmod(0o755)
-        # A copy of the module, not of its tensors: what is tied has to be saved once.
-        half = copy.deepcopy(rmt).to("cpu", torch.float16)
-        with quiet():
-            half.save_pretrained(part)
-        for file in part.iterdir():
-            file.chmod(0o644)  # libraries make them for their owner only
-        write_whole(part / _FILE, json.dumps(whole, indent=1, sort_keys=True) + "\n")
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            folder.rename(old / "old")
-            part.rename(folder)
-            shutil.rmtree(old)
-        else:
-            part.rename(folder)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"output {str(folder)!r}: cannot be written ({reason})") from error
-
-
-Settings = TypeVar("Settings", bound=LoopSettings)
-_FOLDERS = ("background", "backbone", "init_from", "text", "tokenizer")
-
-
-def portable(settings: Settings) -> Settings:
-    """Without the folders of this machine: names of files are enough to know what was used."""
-    found: dict[str, Any] = {}
-    for name in _FOLDERS:
-        source = getattr(settings, name, None)
-        if isinstance(source, str) and not source.startswith("hf:"):
-            found[name] = Path(source).name
-    return replace(settings, **found)
-
-
-def read_meaning(folder: Path) -> dict[str, Any]:
-    """``task.json`` of a checkpoint, its version checked.
-
-    Raises:
-        BadInput: no such file, no JSON, or another version.
-    """
-    path = folder / _FILE
-    if not path.is_file():
-        raise BadInput(
-            f"checkpoint {str(folder)!r}: expected a folder with {_FILE}, as 'rmtscale train' "
-            "writes it"
-        )
-    try:
-        meaning = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"checkpoint {str(folder)!r}: {_FILE} is not JSON") from error
-    version = meaning.get("format_version") if isinstance(meaning, Mapping) else None
-    if version != FORMAT_VERSION:
-        raise BadInput(
-            f"checkpoint {str(folder)!r}: {_FILE} of version {version!r}, expected {FORMAT_VERSION}"
-        )
-    return dict(meaning)
 
 
 def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
@@ -196,12 +84,12 @@ def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
             f"{quoted_list(accepted)}"
         )
     try:
-        settings = from_mapping(TrainingSettings, meaning["settings"])
+        settings = from_mapping(MemoryTaskSettings, meaning["settings"])
         trained = from_mapping(Trained, meaning["trained"])
         data = restore_data(settings, meaning["vocabulary"])
         classes = meaning["classes"]
     except (KeyError, TypeError, Misfit) as error:
-        raise BadInput(f"checkpoint {str(folder)!r}: {_FILE}: {error}") from error
+        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: {error}") from error
     if list(data.task.classes) != classes:
         raise BadInput(
             f"checkpoint {str(folder)!r} answers {', '.join(map(str, classes))}: expected "
@@ -213,20 +101,6 @@ def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
         rmt = auto.from_pretrained(folder, dtype=torch.float32)
     answerer = Answerer(rmt, class_ids(data))
     return Checkpoint(folder, answerer.eval(), settings, data, trained)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Transformers' own progress bars, which would run into ours."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _kind(folder: Path) -> object:

@@ -11,63 +11,29 @@ on with the very steps it would have made.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.curriculum import Draw, Progress, Stage
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 _TAG = 20_240_411
 """Keeps these random numbers apart from those of the data, which have the same seed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One length to learn."""
-
-    name: str
-    tokens: int
-    """Text tokens with a gradient."""
-    segments: int
-    """Segments they make."""
-    roll_in_segments: int = 0
-    """At most so many segments run before; 0 is none."""
-    contrast: bool = False
-    """Reasoning: only stories in which nothing but the direction tells the facts apart."""
-
-    @property
-    def whole(self) -> bool:
-        """A stage of the paper: whole segments and no roll-in."""
-        return self.name.endswith(("segment", "segments"))
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training stands in its curriculum."""
-
-    stage: int = 0
-    stage_steps: int = 0
-    """Steps since the stage began."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """What one step is trained on."""
-
-    stage: int
-    rolled_segments: int
-    tokens: int
-    """Text tokens of a sample, the rolled-in ones with them."""
-
-
 def plan_stages(
-    settings: TrainingSettings, segment_tokens: int, shortest_tokens: int
+    settings: MemoryTaskSettings,
+    segment_tokens: int,
+    shortest_tokens: int,
+    *,
+    contrasts: bool = False,
 ) -> tuple[Stage, ...]:
-    """All stages, first to last.
+    """Lists all stages, first to last.
 
     Args:
         settings: of the training.
         segment_tokens: text tokens of a full segment.
         shortest_tokens: fewer do not hold the facts and the question.
+        contrasts: whether the task has stories that are hardest to tell apart.
 
     Raises:
         BadInput: facts and question do not fit in a segment.
@@ -82,7 +48,7 @@ def plan_stages(
     if settings.curriculum:
         short = sorted({max(tokens, shortest_tokens) for tokens in settings.start_tokens})
         short = [tokens for tokens in short if tokens < segment_tokens]
-        if settings.task == "reasoning" and settings.contrast_first:
+        if contrasts and settings.contrast_first:
             first = short[0] if short else segment_tokens
             stages.append(Stage(f"{first} tokens, contrasts", first, 1, contrast=True))
         stages += [Stage(f"{tokens} tokens", tokens, 1) for tokens in short]
@@ -101,7 +67,7 @@ def plan_stages(
 
 
 def draw(
-    settings: TrainingSettings,
+    settings: MemoryTaskSettings,
     stages: tuple[Stage, ...],
     newest: int,
     step: int,
@@ -124,7 +90,7 @@ def draw(
 
 
 def advance(
-    settings: TrainingSettings,
+    settings: MemoryTaskSettings,
     progress: Progress,
     stages: tuple[Stage, ...],
     steps: int,

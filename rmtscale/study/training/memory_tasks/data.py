@@ -21,7 +21,7 @@ from rmtscale.study.tasks.vocabulary import (
     vocabulary_from_mapping,
 )
 from rmtscale.study.training.backbone import SIZES
-from rmtscale.study.training.settings import TrainingSettings
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 _VALIDATION_SEED = 1_000_003
 """Added to the seed: validation draws other stories than training, not only other noise."""
@@ -39,7 +39,7 @@ class TaskData:
         BadInput: no such task or option, or no such background.
     """
 
-    def __init__(self, settings: TrainingSettings, vocabulary: TextCoder | None = None) -> None:
+    def __init__(self, settings: MemoryTaskSettings, vocabulary: TextCoder | None = None) -> None:
         for option in ("split", "name"):
             if option in settings.task_options:
                 raise BadInput(f"task option {option!r}: expected others, training sets this one")
@@ -65,9 +65,10 @@ class TaskData:
         return self.task.least_tokens(self.vocabulary)
 
     def split_task(self, split: str, *, contrast: bool = False) -> Task:
-        """The task as it is drawn in a split."""
-        more: dict[str, Any] = {"form": "direct", "contrast": True} if contrast else {}
-        return replace(self.task, split=split, **more)
+        """Draws the task, or its contrasts, from a split."""
+        task = self.task.contrasts() if contrast else self.task
+        assert task is not None, "a stage of contrasts is planned only where there are some"
+        return replace(task, split=split)
 
     def batches(
         self,
@@ -127,6 +128,6 @@ def class_ids(data: TaskData) -> list[int]:
     return [int(data.vocabulary.array(word)[0]) for word in data.task.classes]
 
 
-def restore_data(settings: TrainingSettings, vocabulary: Mapping[str, Any]) -> TaskData:
+def restore_data(settings: MemoryTaskSettings, vocabulary: Mapping[str, Any]) -> TaskData:
     """The task of a checkpoint, in its own vocabulary."""
     return TaskData(settings, vocabulary_from_mapping(vocabulary))

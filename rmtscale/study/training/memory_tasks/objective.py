@@ -11,28 +11,20 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
-from rmtscale.study.training.backbone import build_rmt
+from rmtscale.study.training.checkpoint import Trained
+from rmtscale.study.training.curriculum import Progress, Stage
 from rmtscale.study.training.device import precision_on
-from rmtscale.study.training.memory_tasks.checkpoint import (
-    Trained,
-    export_checkpoint,
-    load_checkpoint,
-)
-from rmtscale.study.training.memory_tasks.curriculum import (
-    Progress,
-    Stage,
-    advance,
-    draw,
-    plan_stages,
-)
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
+from rmtscale.study.training.memory_tasks.checkpoint import export_checkpoint, load_checkpoint
+from rmtscale.study.training.memory_tasks.curriculum import advance, draw, plan_stages
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader
 from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments, right_answers
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
-from rmtscale.study.training.settings import TrainingSettings
 
 
 class MemoryObjective(Objective):
@@ -41,11 +33,16 @@ class MemoryObjective(Objective):
     measure = "accuracy"
     learner: Answerer
 
-    def __init__(self, settings: TrainingSettings) -> None:
-        self.settings: TrainingSettings = settings
+    def __init__(self, settings: MemoryTaskSettings) -> None:
+        self.settings: MemoryTaskSettings = settings
         self.data = TaskData(settings)
         rmt = build_rmt(settings, len(self.data.vocabulary), len(self.data.task.classes))
-        self.stages = plan_stages(settings, rmt.segment_tokens, self.data.shortest_tokens())
+        self.stages = plan_stages(
+            settings,
+            rmt.segment_tokens,
+            self.data.shortest_tokens(),
+            contrasts=self.data.task.contrasts() is not None,
+        )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
@@ -131,7 +128,7 @@ class MemoryObjective(Objective):
         export_checkpoint(folder, averaged, self.settings, self.data, trained)
 
 
-def _take_weights(answerer: Answerer, settings: TrainingSettings) -> None:
+def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> None:
     """Begins with the weights of a checkpoint."""
     assert settings.init_from is not None, "asked for"
     kept = load_checkpoint(Path(settings.init_from), settings.task)

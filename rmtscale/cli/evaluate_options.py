@@ -1,0 +1,77 @@
+"""Options of ``rmtscale evaluate`` that every kind of task has, and those that only one has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.study.training.kinds import KINDS, task_names
+
+if TYPE_CHECKING:
+    from rmtscale.study.training.settings import LoopSettings
+
+OPTIONS = {
+    "memory": ("long-samples", "background", "repeats", "option", "seed", "probe", "twins"),
+    "language": ("text", "history", "cache"),
+}
+"""Options that only one kind of task has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Options that every kind of task has."""
+
+    checkpoint: Path
+    task: str | None
+    """Task that the checkpoint must be of; None takes any."""
+    segments: tuple[int, ...]
+    samples: int
+    batch_size: int | None
+    """Sequences at once; None is the kind's default."""
+    dead_band: float | None
+    """Dead band of the memory; None is the checkpoint's own."""
+    precision: str | None
+    """Precision; None is that of the training, where the device has it."""
+    device: str | None
+    out: Path
+    """File of records."""
+    anew: bool
+    """Whether the records in the file are dropped."""
+    output_format: str
+
+
+def task_of(checkpoint: Path) -> str:
+    """Reads which task a checkpoint was trained on.
+
+    Raises:
+        BadInput: not a checkpoint, or of no task there is.
+    """
+    from rmtscale.study.training.checkpoint import read_meaning
+
+    task, known = read_meaning(checkpoint).get("task"), task_names()
+    if task not in known:
+        raise BadInput(
+            f"checkpoint {str(checkpoint)!r} is of the task {task!r}: expected {quoted_list(known)}"
+        )
+    return str(task)
+
+
+def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
+    """Raises ``BadInput`` where an option was given that only another kind of task has."""
+    for name in given:
+        for owner, names in OPTIONS.items():
+            if name in names and owner != kind:
+                raise BadInput(
+                    f"--{name}: expected with {KINDS[owner].label} only, this checkpoint is of "
+                    f"{task}"
+                )
+
+
+def default_precision(asked: Asked, settings: LoopSettings, device: Any) -> str:
+    """Chooses the precision asked for, else that of the training; a CPU has no bf16."""
+    if asked.precision is not None:
+        return asked.precision
+    return "fp32" if device.type == "cpu" else settings.precision

@@ -1,0 +1,60 @@
+"""Stages of a curriculum, where a training stands in them, and the learning rate of each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rmtscale.study.training.settings import LoopSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One length to learn."""
+
+    name: str
+    tokens: int
+    """Text tokens with a gradient."""
+    segments: int
+    """Segments they make."""
+    roll_in_segments: int = 0
+    """At most so many segments run before; 0 is none."""
+    contrast: bool = False
+    """Reasoning: only stories in which nothing but the direction tells the facts apart."""
+
+    @property
+    def whole(self) -> bool:
+        """A stage of the paper: whole segments and no roll-in."""
+        return self.name.endswith(("segment", "segments"))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands in its curriculum."""
+
+    stage: int = 0
+    stage_steps: int = 0
+    """Steps since the stage began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What one step is trained on."""
+
+    stage: int
+    rolled_segments: int
+    tokens: int
+    """Text tokens of a sample, the rolled-in ones with them."""
+
+
+def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:
+    """The rate of one step, counted from 0; nothing but these three decide it."""
+    rate = settings.learning_rate
+    if settings.curriculum:
+        rate *= settings.stage_factor ** (stage.segments - 1)
+    if step < settings.warmup_steps:
+        rate *= (step + 1) / settings.warmup_steps
+    decay_steps = round(settings.steps * settings.final_decay_share)
+    left = settings.steps - step
+    if left < decay_steps:
+        rate *= left / decay_steps
+    return rate

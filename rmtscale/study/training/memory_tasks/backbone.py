@@ -1,0 +1,64 @@
+"""The RMT of a memory-task training: a backbone, drawn anew or pretrained, and its memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.study.training.backbone import (
+    CLS,
+    SEP,
+    SIZES,
+    from_config,
+    pretrained,
+    small_config,
+)
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rmtscale.rmt.base import RMTPreTrainedModel
+
+
+def build_rmt(settings: MemoryTaskSettings, vocabulary: int, classes: int) -> RMTPreTrainedModel:
+    """The RMT of a training, on the CPU, in fp32; weights are a function of the seed.
+
+    Args:
+        settings: of the training.
+        vocabulary: token ids.
+        classes: answers there are.
+
+    Raises:
+        BadInput: no such backbone, of a kind that is not supported, or a segment that does not fit.
+    """
+    import torch
+
+    from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+    from rmtscale.rmt.backbones import ENCODERS
+
+    config = RMTConfig(
+        segment_size=settings.segment_size,
+        memory_tokens=settings.memory_tokens,
+        checkpoint_segments=settings.checkpoint_segments,
+    )
+    backbone: nn.Module
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        size = SIZES.get(settings.backbone)
+        if size is not None:
+            own = small_config(size, vocabulary, settings.segment_size, classes=classes)
+            encoder = size.kind in ENCODERS
+            backbone = from_config(own, encoder=encoder)
+        else:
+            backbone, encoder = pretrained(settings.backbone, classes)
+        if encoder:
+            inner: Any = backbone.config
+            config.cls_token_id = _special(inner, "cls_token_id", CLS)
+            config.sep_token_id = _special(inner, "sep_token_id", SEP)
+            return RMTForSequenceClassification(backbone, config)
+        return RMTForCausalLM(backbone, config)
+
+
+def _special(config: Any, name: str, otherwise: int) -> int:
+    token = getattr(config, name, None)
+    return token if isinstance(token, int) else otherwise

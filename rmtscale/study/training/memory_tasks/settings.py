@@ -1,0 +1,82 @@
+"""Settings of a training on a memory task: everything it depends on, each default justified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rmtscale.study.training.settings import LoopSettings, require_share
+from rmtscale.units import require_positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTaskSettings(LoopSettings):
+    """One training of a memory task. Two with the same settings have the same losses."""
+
+    task: str = "memorize"
+    task_options: dict[str, object] = field(default_factory=dict)
+    """As ``make_task`` takes them: persons, distractors, where facts stand."""
+    background: str = "python"
+    """Source of the noise; this one needs no download."""
+    noise_repeats: bool = True
+    """Whether an input may hold the same noise twice; without, it must not be longer than the text
+    there is."""
+    decoys: float = 0.0
+    """Pieces of facts in the noise of a training, per token: "to the kitchen", "John went to the".
+    Without, what could be taken for a fact is too rare to learn from."""
+    vocabulary_words: int = 2000
+    """Words with an id of their own; the rest of the noise is one unknown word. Small, because at
+    width 192 a row more is as dear as in a large model and no task needs the words of the noise."""
+
+    backbone: str = "gpt-neox-small"
+    """Rotary and causal: learned positions with a [CLS] read-out do not learn reasoning from
+    random initialisation."""
+    segment_size: int = 512
+    """The paper's."""
+    memory_tokens: int = 4
+    """The paper has 10; from random initialisation fewer are steadier, and a decoder holds them
+    twice: 4 leave 504 tokens of text, more than the paper's 499."""
+
+    start_tokens: tuple[int, ...] = (26, 40, 64, 128, 256)
+    """Text tokens of the stages inside one segment: nothing is learned from a full segment of
+    noise that is not learned faster from almost none."""
+    contrast_first: bool = True
+    """Reasoning: the first stage has only stories whose two facts are about the same place, asked
+    in the form that repeats one of them: nothing but the direction tells them apart. Among all
+    stories a model guesses at these, and stays at 87.5 % for thousands of steps."""
+    threshold: float = 0.985
+    """Accuracy on the newest stage, over one interval, that ends it."""
+    stage_min_steps: int = 100
+    """A stage lasts at least this long, so that averaged weights have seen it."""
+    stage_max_steps: int = 5000
+    """And at most this long, learned or not."""
+    newest_share: float = 0.7
+    """Of the batches; the others are of an earlier stage, so that short inputs are not forgotten.
+    1 is the paper's fixed length per stage."""
+    roll_in: tuple[int, ...] = (16, 64, 256)
+    """Stages after the last: up to so many segments run before, without a gradient. Training on 7
+    segments teaches to keep a fact for 7; this teaches to keep it."""
+    roll_in_max_steps: int = 1200
+    """Each of these stages lasts at most this long; then the next, longer ones come anyway."""
+    replay_lost: bool = False
+    """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
+    did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
+    roll_in_share: float = 0.5
+    """Of the batches of these stages."""
+
+    short_batch: int = 4
+    """Times as large as that are batches of inputs inside one segment, as far as they hold no more
+    text than a batch of whole segments: they leave a GPU idle, and gradients are less noisy."""
+
+    def __post_init__(self) -> None:
+        LoopSettings.__post_init__(self)
+        for name in ("vocabulary_words", "short_batch", "stage_max_steps", "roll_in_max_steps"):
+            require_positive(name.replace("_", " "), getattr(self, name))
+        for name in ("start_tokens", "roll_in"):
+            for value in getattr(self, name):
+                require_positive(name.replace("_", " "), value)
+        for name in ("threshold", "newest_share", "roll_in_share", "decoys"):
+            require_share(name, getattr(self, name))
+
+    def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
+        """Samples in a batch of inputs of ``tokens``."""
+        return self.batch_size * max(1, min(self.short_batch, segment_tokens // tokens))
