@@ -39,6 +39,13 @@ def test_shown_output_is_real(page: Path, line: str, rmtscale: Command) -> None:
     assert fill_shown(shown, lambda _: printed) == shown
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_counts_stand_inside_a_line(page: Path) -> None:
+    """A line that begins with a comment is HTML to Markdown, and loses its paragraph."""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        assert not re.match(r" *<!-- made: [a-z-]+ -->.", line), line
+
+
 def test_a_stale_page_is_noticed() -> None:
     stale = "<!-- made: presets -->0<!-- /made --> presets\n```console\n$ rmtscale cite\nold\n```"
     assert fill_made(stale) != stale
