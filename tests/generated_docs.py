@@ -6,6 +6,7 @@ Between ``<!-- made: NAME -->`` and ``<!-- /made -->`` stands what ``MAKERS[NAME
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -63,6 +64,36 @@ def count_designs() -> str:
     return str(len(set(METHODS) - {"full", "rmt"}))
 
 
+def retention_table() -> str:
+    """What is right after two million tokens, by task and seed, as Figure 5 has it."""
+    from rmtscale.study.figures.published import published_rows
+    from rmtscale.units import format_bytes
+
+    with (ROOT / "reports" / "figure-5" / "figure-5.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    longest = max(int(row["segments"]) for row in rows)
+    paper = {
+        row["task"]: float(row["accuracy_pct"])
+        for row in published_rows("figure_5/published.csv")
+        if int(row["segments"]) == longest
+    }
+    lines = [
+        "",
+        "| task | ours, a seed each | the paper | peak memory at every length |",
+        "|---|---|---|---|",
+    ]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        shares = [100 * float(row["accuracy"]) for row in own if int(row["segments"]) == longest]
+        published = paper[task.replace("-", "&")]
+        ours = f"{', '.join(f'{share:.1f}' for share in shares)} %"
+        ours = f"**{ours}**" if min(shares) < published else ours
+        (peak,) = {format_bytes(int(row["peak_allocated_bytes"])) for row in own}
+        title = task.replace("-", " & ").title()
+        lines.append(f"| {title} | {ours} | {published:.1f} % | {peak} |")
+    return "\n".join([*lines, ""])
+
+
 def layer_table() -> str:
     """The parts of the package by layer, the lowest first."""
     from tests.test_layers import LAYERS
@@ -105,6 +136,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "presets": count_presets,
     "devices": count_devices,
     "designs": count_designs,
+    "retention": retention_table,
     "layers": layer_table,
     "files": file_map,
 }

@@ -56,6 +56,15 @@ def test_every_command_is_in_the_table() -> None:
     assert re.findall(r"^\| `rmtscale ([a-z-]+)` \|", README, flags=re.M) == list(COMMANDS)
 
 
+def test_its_errors_are_those_of_the_page_on_accuracy() -> None:
+    """Which ``tests/test_measured.py`` holds against the records."""
+    section = README.split("## Where the numbers come from")[1]
+    accuracy = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    stated = set(re.findall(r"[\d.]+ %", section))
+    assert len(stated) == 4
+    assert stated <= set(re.findall(r"[\d.]+ %", accuracy))
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.encode()) < 15_000
 
