@@ -16,7 +16,7 @@ Accuracy = Callable[[int], float]
 
 def evaluation(segments: int, accuracy: float, **values: Any) -> EvaluationRecord:
     """One length of a model trained on 7 segments with seed 0, but for what is given."""
-    point = {
+    point: dict[str, Any] = {
         "task": "memorize",
         # Other trainings have other weights.
         "weights": "{:04d}{:04d}{:08d}".format(

@@ -38,7 +38,7 @@ _MODEL = (
 
 def nats(position: int, context: float) -> float:
     """The law."""
-    return 1.3 + 3.0 * (position + 1 + context) ** -0.4
+    return 1.3 + 3.0 * math.pow(position + 1 + context, -0.4)
 
 
 def remembered(segments: int, trained: int, block: int) -> float:
@@ -260,7 +260,12 @@ def proofs(
 
 def one_pass(**values: Any) -> LanguageRecord:
     """Without memory, over the text of two segments: a little lower than two apart."""
-    given = {"memory_tokens": 0, "segment_size": 472, "segment_tokens": 472, "trained_segments": 1}
+    given: dict[str, Any] = {
+        "memory_tokens": 0,
+        "segment_size": 472,
+        "segment_tokens": 472,
+        "trained_segments": 1,
+    }
     given |= {"trained_tokens": 4000 * 32 * 472, "shift": -0.2}
     read = proof(2, **given, **values)
     return replace(read, point=replace(read.point, segments=1))

@@ -31,7 +31,7 @@ GIB = 2**30
 
 
 def records() -> list[Record]:
-    found = []
+    found: list[Record] = []
     for name in SWEEPS:
         reading = RecordStore(FOLDER / f"{name}.jsonl").read()
         assert not list(reading.warnings())

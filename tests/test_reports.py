@@ -31,7 +31,7 @@ DIGEST = re.compile(rb"data sha256 [0-9a-f]{64}")
 
 
 def digest(path: Path) -> bytes:
-    (found,) = set(DIGEST.findall(path.read_bytes()))
+    (found,) = {match[0] for match in DIGEST.finditer(path.read_bytes())}
     return found
 
 

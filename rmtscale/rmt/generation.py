@@ -148,7 +148,7 @@ def new_tokens(config: GenerationConfig, prompt: int) -> int:
     return count
 
 
-class _OpenSegment:
+class OpenSegment:
     """A segment that is being filled, with its key-value cache."""
 
     def __init__(self, model: Any, state_GME: Tensor) -> None:
@@ -192,7 +192,7 @@ def _generate_group(
     closed = (ids_GN.shape[1] - 1) // size * size
     for start in range(0, closed, size):
         state_GME, _ = model.step(state_GME, ids_GN[:, start : start + size])
-    segment = _OpenSegment(model, state_GME)
+    segment = OpenSegment(model, state_GME)
     logits_GV = segment.read(ids_GN[:, closed:])
     choose = processors(config)
     ends = config.eos_token_id
@@ -220,7 +220,7 @@ def _generate_group(
         if choose:
             all_GN = torch.cat([all_GN, next_G[:, None]], dim=1)
         if segment.tokens == size:
-            segment = _OpenSegment(model, segment.close())
+            segment = OpenSegment(model, segment.close())
         logits_GV = segment.read(next_G[:, None])
 
 

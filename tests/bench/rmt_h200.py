@@ -55,13 +55,13 @@ def sizes(toy: bool) -> dict[str, Any]:
 
 def segment_flops(size: int, given: dict[str, Any]) -> int:
     """Matmul FLOPs of the blocks on one segment; no head (it is applied once, at the end)."""
-    width, layers = given["width"], given["layers"]
+    width, layers = int(given["width"]), int(given["layers"])
     return layers * (24 * size * width**2 + 4 * size**2 * width)
 
 
 def inference_flops(tokens: int, given: dict[str, Any]) -> int:
     """Every segment at its true size, memory tokens included."""
-    text = given["segment"] - 2 * MEMORY_TOKENS
+    text = int(given["segment"]) - 2 * MEMORY_TOKENS
     full, rest = divmod(tokens, text)
     flops = full * segment_flops(given["segment"], given)
     return flops + (segment_flops(rest + 2 * MEMORY_TOKENS, given) if rest else 0)
@@ -109,7 +109,7 @@ def measure(step: Any, device: Any, repeats: int, warm_up: int) -> dict[str, Any
     for _ in range(repeats):
         if cuda:
             torch.cuda.synchronize()
-            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             first.record()
         begin = time.perf_counter()
         step()
@@ -245,7 +245,7 @@ def segment_profile(given: dict[str, Any], device: Any, compile_step: bool) -> d
                 step(ids)
             torch.cuda.synchronize()
         for event in run.events():
-            if event.device_type == torch.autograd.DeviceType.CUDA:
+            if event.device_type == torch.autograd.DeviceType.CUDA:  # type: ignore[attr-defined]
                 seconds[kind_of_kernel(event.name)] += event.time_range.elapsed_us() / 1e7
                 kernels += 1
     return {

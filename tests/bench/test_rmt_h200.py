@@ -6,6 +6,7 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_the_flops_it_divides_by_are_those_of_the_module(script: ModuleType) -> 
 
 
 def test_ratios_and_verdicts(script: ModuleType) -> None:
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         "train full sdpa": {"iteration_seconds": 2.0, "peak_allocated_bytes": 100},
         "train rmt": {"iteration_seconds": 1.0, "peak_allocated_bytes": 80},
         "infer short, captured and compiled": {"peak_allocated_bytes": 110, "ids_bytes": 10},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.profiler import flop_check
@@ -125,7 +126,7 @@ def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.code == 0
     assert "pass: all 6 counts are equal as integers" in done.out
 
-    real = flop_check.estimate_flops
+    real = estimate_flops
     monkeypatch.setattr(
         flop_check,
         "estimate_flops",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -17,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rmtscale.cli import profile as profile_command
 from rmtscale.cli import progress
 from rmtscale.profiler import sweep as sweep_module
 from rmtscale.records.environment import host_environment
@@ -236,7 +236,7 @@ def test_a_gpu_that_is_not_there(
 
 
 def test_a_missing_library(rmtscale: Command, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile_command.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     done = rmtscale(*GRID, "--out", str(out))
     assert done.code == 2
     assert "profile needs torch: pip install 'rmtscale[measure]'" in done.err

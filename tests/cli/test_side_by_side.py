@@ -45,8 +45,9 @@ def job(name: str, folder: Path, code: int = 0, **more: Any) -> Job:
     return Job(name, command, folder / f"{name}.log", **more)
 
 
-def said(folder: Path, name: str) -> dict:
-    return json.loads((folder / f"{name}.log").read_text())
+def said(folder: Path, name: str) -> dict[str, Any]:
+    printed: dict[str, Any] = json.loads((folder / f"{name}.log").read_text())
+    return printed
 
 
 def test_each_sees_one_gpu_and_no_more_run_than_asked(
@@ -126,7 +127,7 @@ def test_evaluations_beside_are_those_in_turn(
     best = training_runs.best_checkpoint
     in_turn = training_runs.evaluate_all(plan, how, EvaluationStore(tmp_path / "a.jsonl"), best)
     monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
-    lines = []
+    lines: list[str] = []
     beside = replace(how, say=lines.append)
     store = EvaluationStore(tmp_path / "b.jsonl")
     for record in in_turn[1].records:

@@ -51,11 +51,11 @@ PRODUCT_INSIDE = {torch.ops.aten._softmax_backward_data.default}
 _MATH_ATTENTION = F.scaled_dot_product_attention  # what `meta` takes by itself
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of all storages alive, and remembers the peak and what it was made of."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: dict[int, tuple[object, int]] = {}
         self.live = self.peak = 0
         self.peak_operator = ""
@@ -78,7 +78,7 @@ class LiveBytes(TorchDispatchMode):
     def backward(self, loss: torch.Tensor) -> None:
         """``loss.backward()``, with its sums taken as in place."""
         self.in_backward = True
-        loss.backward()
+        torch.autograd.backward(loss)
         self.in_backward = False
 
     @property
@@ -123,10 +123,14 @@ def _fused_attention(
             return _MATH_ATTENTION(
                 query, key, value, None, dropout_p, is_causal, scale=scale, enable_gqa=True
             )
-        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        efficient: Callable[..., tuple[torch.Tensor, ...]] = (
+            torch.ops.aten._scaled_dot_product_efficient_attention
+        )
         keep = torch.is_grad_enabled()
         return efficient(query, key, value, None, keep, dropout_p, is_causal, scale=scale)[0]
-    flash = torch.ops.aten._scaled_dot_product_flash_attention
+    flash: Callable[..., tuple[torch.Tensor, ...]] = (
+        torch.ops.aten._scaled_dot_product_flash_attention
+    )
     return flash(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
 
 
@@ -269,12 +273,13 @@ def build(spec: ModelSpec, workload: Workload) -> torch.nn.Module:
     auto = AutoModelForCausalLM if spec.decoder else AutoModelForSequenceClassification
     implementation = "eager" if spec.kind == "gpt_neo" else workload.attention
     with torch.device("meta"):
-        model = auto.from_config(
+        model: Any = auto.from_config(
             config, attn_implementation=implementation, dtype=DTYPES[workload.dtype]
         )
     if workload.checkpoint_layers:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model.train(workload.train)
+    built: torch.nn.Module = model.train(workload.train)
+    return built
 
 
 def saved_bytes(run: Callable[[], Any], model: torch.nn.Module) -> int:
@@ -299,7 +304,8 @@ def measure_step(
     spec: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
 ) -> LiveBytes:
     """Peak of one step in the steady state: with an optimizer, that of the second step."""
-    with as_on_the_gpu(), LiveBytes() as live, torch.device("meta"):
+    live = LiveBytes()
+    with as_on_the_gpu(), live, torch.device("meta"):
         if recurrence is None:
             model = build(spec, workload)
         else:  # positions restart in every segment: the table is the model's own
@@ -315,12 +321,14 @@ def measure_step(
             live.restart()
             if not workload.train:
                 with torch.no_grad():
-                    model(ids) if recurrence else _full(model, spec, ids, False, workload.logits)
+                    model(ids) if recurrence else whole_pass(
+                        model, spec, ids, False, workload.logits
+                    )
                 continue
             if recurrence:
-                _train_rmt(model, spec, ids, live.backward)
+                train_segments(model, spec, ids, live.backward)
             else:
-                out = _full(model, spec, ids, train=True)
+                out = whole_pass(model, spec, ids, train=True)
                 live.backward(out.loss)
                 del out  # the caller holds the output, logits in it, through the backward pass
             if optimizer:
@@ -329,22 +337,23 @@ def measure_step(
     return live
 
 
-def wrap(model: torch.nn.Module, workload: Workload, recurrence: Recurrence) -> torch.nn.Module:
+def wrap(model: Any, workload: Workload, recurrence: Recurrence) -> torch.nn.Module:
     """The real RMT around ``model``; in training it keeps no logits, else the last token's."""
     settings: dict[str, Any] = {
         "bptt_segments": workload.bptt_segments,
         "checkpoint_segments": workload.checkpoint_segments,
         "keep_logits": "none" if workload.train else "last",
     }
-    kind: Any = RMTForCausalLM
+    kind: type[RMTForCausalLM | RMTForSequenceClassification] = RMTForCausalLM
     if model.config.model_type == "bert":
         kind = RMTForSequenceClassification
         settings |= {"cls_token_id": 0, "sep_token_id": 0}
     config = RMTConfig(recurrence.segment_size, recurrence.memory_tokens, **settings)
-    return kind(model, config).train(workload.train)
+    wrapped: torch.nn.Module = kind(model, config)
+    return wrapped.train(workload.train)
 
 
-def _train_rmt(
+def train_segments(
     model: Any, spec: ModelSpec, ids: torch.Tensor, backward: Callable[[torch.Tensor], None]
 ) -> None:
     if not spec.decoder:
@@ -355,7 +364,7 @@ def _train_rmt(
         del loss
 
 
-def _full(
+def whole_pass(
     model: torch.nn.Module, spec: ModelSpec, ids: torch.Tensor, train: bool, logits: str = "all"
 ) -> Any:
     kwargs: dict[str, Any] = {"use_cache": False} if spec.decoder else {}
@@ -369,12 +378,12 @@ def _full(
 def saved_by_backbone(spec: ModelSpec, workload: Workload) -> int:
     """Bytes the backbone alone keeps for its backward pass, its output too, as a head would."""
     with as_on_the_gpu(), torch.device("meta"):
-        backbone = build(spec, workload).base_model
+        backbone: Any = build(spec, workload).base_model
         backbone.pooler = None  # BERT's reads one token; not part of the backbone's cost
         ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
         kwargs = {"use_cache": False} if spec.decoder else {}
 
-        def run() -> torch.Tensor:
+        def run() -> Any:
             return backbone(input_ids=ids, **kwargs).last_hidden_state.square()
 
         return saved_bytes(run, backbone)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from rmtscale.errors import BadInput
 from rmtscale.profiler.flop_check import products
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.build import build_backbone
-from rmtscale.rmt.generation import _OpenSegment
+from rmtscale.rmt.generation import OpenSegment
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.model import ModelSpec
@@ -77,7 +78,7 @@ def test_full_attention_with_a_cache(tiny: Any, name: str, chunk: int | None) ->
 
     cost = estimate_generation(model, generation, H100)
     pieces = [13] if chunk is None else [5, 5, 3]
-    found = [counted(lambda tokens=tokens: read(tokens)) for tokens in pieces]
+    found = [counted(partial(read, tokens)) for tokens in pieces]
     assert cost.prefill.flops == sum(found)
     assert cost.decode.flops == sum(counted(lambda: read(1)) for _ in range(5))
     assert cost.cache_bytes == held_bytes(cache)
@@ -100,12 +101,13 @@ def test_an_rmt_that_rolls_over(tiny: Any, name: str, memory: int, context: int)
     rmt: Any = RMTForCausalLM(module, RMTConfig(recurrence.segment_size, memory)).eval()
     state = rmt.memory(rmt.embedding_VE, 2)
     most = 0
+    segment: OpenSegment
 
-    def prefill() -> _OpenSegment:
+    def prefill() -> OpenSegment:
         new = state
         for _ in range((context - 1) // 8):
             new, _ = rmt.step(new, meta_ids(2, 8))
-        segment = _OpenSegment(rmt, new)
+        segment = OpenSegment(rmt, new)
         segment.read(meta_ids(2, (context - 1) % 8 + 1))
         return segment
 
@@ -113,7 +115,7 @@ def test_an_rmt_that_rolls_over(tiny: Any, name: str, memory: int, context: int)
         nonlocal segment, most
         if segment.tokens == 8:
             closed = segment
-            segment = _OpenSegment(rmt, closed.close())
+            segment = OpenSegment(rmt, closed.close())
             most = max(most, held_bytes(closed.past))
         segment.read(meta_ids(2, 1))
         most = max(most, held_bytes(segment.past))

@@ -31,11 +31,11 @@ STEPS: dict[str, dict[str, Any]] = {
 NO_WORK = ("empty", "_unsafe_view", "detach", "alias", "_reshape_alias", "lift_fresh")
 
 
-class Launches(TorchDispatchMode):
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators that compute: no views, nothing that only allocates."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -49,7 +49,8 @@ class Launches(TorchDispatchMode):
 
 
 def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
-    with oracle.as_on_the_gpu(), torch.device("meta"), Launches() as launches:
+    launches = Launches()
+    with oracle.as_on_the_gpu(), torch.device("meta"), launches:
         tokens = work.tokens if recurrence is None else recurrence.segment_size
         model: Any = oracle.build(spec, replace(work, tokens=tokens))
         if recurrence is not None:
@@ -58,11 +59,11 @@ def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
         launches.count = 0
         if not work.train:
             with torch.no_grad():
-                model(ids) if recurrence else oracle._full(model, spec, ids, train=False)
+                model(ids) if recurrence else oracle.whole_pass(model, spec, ids, train=False)
         elif recurrence is not None:
-            oracle._train_rmt(model, spec, ids, lambda loss: loss.backward())
+            oracle.train_segments(model, spec, ids, torch.autograd.backward)
         else:
-            oracle._full(model, spec, ids, train=True).loss.backward()
+            oracle.whole_pass(model, spec, ids, train=True).loss.backward()
     return launches.count
 
 

@@ -174,7 +174,7 @@ def test_what_a_checkpointed_segment_costs() -> None:
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_grouped_heads_in_fp32_fall_back_to_the_square(mode: str) -> None:
     """No fused kernel takes them: SDPA in name, eager attention in memory."""
-    fields = {"mode": mode, "attention": "sdpa", "dropout": False}
+    fields: dict[str, Any] = {"mode": mode, "attention": "sdpa", "dropout": False}
     check("llama-3-8b", 100, None, tokens=512, **fields)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from rmtscale.costs.flops import estimate_flops
@@ -26,7 +28,7 @@ def test_both_sides_of_each_length(name: str, mode: str) -> None:
         return Workload(tokens=tokens, mode=mode, logits="last")  # type: ignore[arg-type]
 
     plan = make_plan(model, work(1), RMT, A100, "hoffmann")
-    costs = {
+    costs: dict[str, Callable[[int, Recurrence | None], float]] = {
         "fewer_flops_tokens": lambda t, r: estimate_flops(model, work(t), r).total,
         "less_memory_tokens": lambda t, r: estimate_memory(model, work(t), r).total,
         "less_time_tokens": lambda t, r: estimate_time(model, work(t), A100, r).seconds,

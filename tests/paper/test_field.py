@@ -18,6 +18,7 @@ from rmtscale.report.figures.field import draw_field
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.study.figures.field import claims as field
+from tests.drawn import points
 
 OPT, BERT = PRESETS["opt-1.3b"], PRESETS["bert-large-cased"]
 
@@ -78,9 +79,9 @@ def test_a_mark_stands_at_the_longest_reported_input() -> None:
     comparison = compare_methods(OPT, methods, [512, 32_000, 2_048_000])
     axes = draw_field(comparison).axes[0]
     marks = {
-        (float(line.get_xdata()[-1]), line.get_marker())
+        (points(line)[-1][0], line.get_marker())
         for line in axes.lines
-        if line.get_marker() in ("o", ">") and len(line.get_xdata())
+        if line.get_marker() in ("o", ">") and points(line)
     }
     assert marks == {(2_043_904.0, "o"), (1_048_576.0, "o"), (2_048_000.0, ">")}
     low, high = axes.get_ylim()

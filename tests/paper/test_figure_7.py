@@ -20,6 +20,7 @@ from rmtscale.study.figures.language.page import counterpart, published
 from rmtscale.study.figures.training_runs import How
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
+from tests.drawn import points
 from tests.synthetic_language import baseline, curve, shifted, study
 
 FIRST = "input 128: with one extra segment below no memory"
@@ -212,5 +213,5 @@ def test_what_leaves_the_panel_is_said_and_nothing_else(papers: float, said: boo
     notes = [one.get_text() for one in middle.texts]
     assert any(note.startswith("off the top: trained on 2 (+") for note in notes) == said
     top = middle.get_ylim()[1]
-    highest = max(float(max(line.get_ydata())) for line in middle.lines)
+    highest = max(y for line in middle.lines for _, y in points(line))
     assert (highest > top) == said

@@ -30,6 +30,7 @@ def test_the_same_tokens_steps_and_tokenizer(names: list[str]) -> None:
     known = [recipes()[name] for name in names]
     for field in ("steps", "batch_size", "seed", "tokenizer", "text", "learning_rate", "backbone"):
         assert len({getattr(one, field) for one in known}) == 1, field
+    assert known[0].init_from is not None
     start = recipes()[known[0].init_from]
     assert (start.backbone, start.tokenizer, start.seed) == (
         known[0].backbone,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,11 @@ def records() -> list[LanguageRecord]:
     for seed in (0, 1):
         found.append(baseline(name=f"prose-backbone-{seed}", seed=seed, shift=1.0))
         for word, (_, worse) in METHODS.items():
-            given = {"seed": seed, "trainable_parameters": 100_000, "trained_steps": 2000}
+            given: dict[str, Any] = {
+                "seed": seed,
+                "trainable_parameters": 100_000,
+                "trained_steps": 2000,
+            }
             name = f"latex-{word}-{seed}"
             found.append(baseline(0, name=f"latex-{word}-alone-{seed}", shift=worse, **given))
             found.append(baseline(name=name, shift=worse, **given))

@@ -258,7 +258,8 @@ def test_the_protocol_of_a_gpus_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda.said == ["empty", "synchronize", "reset", "step", "synchronize"]
     assert (memory.baseline_allocated_bytes, memory.peak_allocated_bytes) == (100, 500)
     assert memory.peak_reserved_bytes == 510
-    assert memory.process_bytes is memory.process_source is memory.non_torch_bytes is None
+    process = (memory.process_bytes, memory.process_source, memory.non_torch_bytes)
+    assert process == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,8 @@ def test_two_sweeps_on_one_file(sweep: Sweep, store: RecordStore, measured: Meas
 def test_a_full_disk_ends_the_sweep_and_keeps_the_records(
     sweep: Sweep, store: RecordStore, measured: Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append, written = RecordStore.append, []
+    append = RecordStore.append
+    written: list[Record] = []
 
     def full(self: RecordStore, record: Record) -> None:
         if len(written) == 2:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,8 +155,17 @@ def test_flushed_before_it_returns(
 ) -> None:
     calls: list[str] = []
     write, fsync = os.write, os.fsync
-    monkeypatch.setattr(os, "write", lambda *a: (calls.append("write"), write(*a))[1])
-    monkeypatch.setattr(os, "fsync", lambda *a: (calls.append("fsync"), fsync(*a))[1])
+
+    def noted_write(*given: Any) -> int:
+        calls.append("write")
+        return write(*given)
+
+    def noted_fsync(*given: Any) -> None:
+        calls.append("fsync")
+        fsync(*given)
+
+    monkeypatch.setattr(os, "write", noted_write)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
     store.append(record())
     assert calls == ["write", "fsync"]
 

@@ -24,6 +24,7 @@ from rmtscale.report.series import Group, group_records
 from rmtscale.report.tables import points_table, verdict_table
 from rmtscale.report.verdict import duel, judge
 from rmtscale.units import format_ratio
+from tests.drawn import points
 from tests.synthetic_records import figure_10, inference, point, record
 
 
@@ -36,7 +37,7 @@ def group() -> Group:
 def lines(axes: Any, gid: str) -> dict[float, float]:
     """The points of the line drawn for a series."""
     (line,) = [line for line in axes.lines if line.get_gid() == gid]
-    return dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    return dict(points(line))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,7 @@ def test_a_picture_shows_the_numbers_of_the_table(
 
 def test_the_ratio_is_the_same_in_picture_table_and_words(group: Group) -> None:
     figure = speed_up.draw([group], gallery.looks_of([group]))
+    assert figure is not None
     verdict = judge(group)
     table = verdict_table([verdict])
     for row, rmt in zip(table.rows, group.of("rmt"), strict=True):
@@ -90,11 +92,12 @@ def test_the_ratio_is_the_same_in_picture_table_and_words(group: Group) -> None:
             assert format_ratio(ratio) in " ".join(verdict.sentences)
             assert any(format_ratio(ratio) in text.get_text() for text in axes.texts)
     mark = [line for line in figure.axes[0].lines if line.get_gid() == "break-even RMT 500"]
-    assert mark[0].get_xdata()[0] == duel(group, group.of("rmt")[0], TIME).better_from
+    assert points(mark[0])[0][0] == duel(group, group.of("rmt")[0], TIME).better_from
 
 
 def test_out_of_memory_is_marked_at_the_limit(group: Group) -> None:
     figure = memory.draw([group], gallery.looks_of([group]))
+    assert figure is not None
     assert lines(figure.axes[0], "failed full") == {8000: 80 * 1024**3}
     words = [text.get_text() for text in figure.axes[0].texts]
     assert "limit: 80.00 GiB" in words
@@ -103,6 +106,7 @@ def test_out_of_memory_is_marked_at_the_limit(group: Group) -> None:
 
 def test_residuals(group: Group) -> None:
     figure = predicted.draw_memory([group], gallery.looks_of([group]))
+    assert figure is not None
     shown = lines(figure.axes[1], "residual full")
     assert shown[1000] == pytest.approx(100 * (1 / 1.06 - 1), rel=1e-6)
 

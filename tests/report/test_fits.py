@@ -47,5 +47,5 @@ def test_two_points_are_no_fit() -> None:
 def test_a_line() -> None:
     line = fit_line({tokens: 5.0 + 0.25 * tokens for tokens in (100, 200, 700)})
     assert line is not None
-    assert (line.constant, line.slope) == (pytest.approx(5.0), pytest.approx(0.25))
+    assert (line.constant, line.slope) == pytest.approx((5.0, 0.25))
     assert line.worst < 1e-12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,14 +33,14 @@ def test_a_sweep_is_one_group() -> None:
         {"batch_size": 2},
     ],
 )
-def test_what_differs_in_a_setting_is_split(other: dict[str, object]) -> None:
+def test_what_differs_in_a_setting_is_split(other: dict[str, Any]) -> None:
     groups = group_records([record(point()), record(point(**other))])
     assert len(groups) == 2
     assert len({group.name for group in groups}) == (1 if other == {"batch": 2} else 2)
 
 
 @pytest.mark.parametrize("other", [{"gpu": "Other GPU"}, {"environment": environment(packages={})}])
-def test_machines_and_versions_are_split(other: dict[str, object]) -> None:
+def test_machines_and_versions_are_split(other: dict[str, Any]) -> None:
     assert len(group_records([record(point()), record(point(tokens=2000), **other)])) == 2
 
 
@@ -51,7 +52,7 @@ def test_machines_and_versions_are_split(other: dict[str, object]) -> None:
         ({"method": "rmt", "bptt_segments": 2}, "RMT 500"),
     ],
 )
-def test_variants_of_a_method_share_an_axis(other: dict[str, object], label: str) -> None:
+def test_variants_of_a_method_share_an_axis(other: dict[str, Any], label: str) -> None:
     (group,) = group_records([record(point()), record(point(**other))])
     assert label in group.labels()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
@@ -18,13 +20,14 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def _exact_norm(self, hidden: torch.Tensor) -> torch.Tensor:
+def _exact_norm(self: Any, hidden: torch.Tensor) -> torch.Tensor:
     variance = hidden.pow(2).mean(-1, keepdim=True)
-    return self.weight * (hidden * torch.rsqrt(variance + self.variance_epsilon))
+    scaled: torch.Tensor = self.weight * (hidden * torch.rsqrt(variance + self.variance_epsilon))
+    return scaled
 
 
 def _exact_attention(
-    self,
+    self: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

@@ -6,7 +6,7 @@ gives explicit masks, keeps all logits, sums the loss label by label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ def cut_text(text: Iterable[int], size: int, alignment: str) -> list[list[int]]:
     text = list(text)
     if alignment == "left":
         return [text[i : i + size] for i in range(0, len(text), size)]
-    parts = []
+    parts: list[list[int]] = []
     while text:
         parts.insert(0, text[-size:])
         text = text[:-size]
@@ -27,7 +27,9 @@ def cut_text(text: Iterable[int], size: int, alignment: str) -> list[list[int]]:
 def run(base: Any, embeds: list[torch.Tensor]) -> torch.Tensor:
     """Last hidden states of one sequence, with an explicit mask."""
     ones = torch.ones(1, len(embeds), dtype=torch.long)
-    return base(inputs_embeds=torch.stack(embeds)[None], attention_mask=ones).last_hidden_state[0]
+    out = base(inputs_embeds=torch.stack(embeds)[None], attention_mask=ones)
+    hidden: torch.Tensor = out.last_hidden_state[0]
+    return hidden
 
 
 def held(old: torch.Tensor, new: torch.Tensor, band: float) -> torch.Tensor:
@@ -45,7 +47,7 @@ def cut_here(index: int, count: int, depth: int | None) -> bool:
 
 def decoder(
     backbone: Any,
-    initial: Iterable[torch.Tensor],
+    initial: Sequence[torch.Tensor] | torch.Tensor,
     ids: torch.Tensor,
     mask: torch.Tensor,
     labels: torch.Tensor,
@@ -64,7 +66,10 @@ def decoder(
         backbone.get_output_embeddings(),
         backbone.base_model,
     )
-    m, losses, all_logits, states = len(initial), [], [], []
+    m = len(initial)
+    losses: list[torch.Tensor] = []
+    all_logits: list[torch.Tensor] = []
+    states: list[torch.Tensor] = []
     for row in range(len(ids)):
         columns = [c for c in range(ids.shape[1]) if mask[row, c]]
         parts = cut_text(columns, size - 2 * m, alignment)
@@ -89,19 +94,19 @@ def decoder(
             losses.append(-torch.log_softmax(logits[position - 1], -1)[label])
         all_logits.append(torch.stack(logits))
         states.append(torch.stack(state) if m else ids.new_zeros(0))
-    loss = sum(losses) / len(losses) if losses else None
+    loss = torch.stack(losses).sum() / len(losses) if losses else None
     return loss, all_logits, states
 
 
 def encoder(
     backbone: Any,
-    initial: Iterable[torch.Tensor],
+    initial: Sequence[torch.Tensor] | torch.Tensor,
     ids: torch.Tensor,
     mask: torch.Tensor,
     labels: torch.Tensor,
     *,
     size: int,
-    cls,
+    cls: int,
     sep: int,
     alignment: str = "right",
     depth: int | None = None,

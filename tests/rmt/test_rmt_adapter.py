@@ -15,9 +15,13 @@ from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 def make(kind: str, **more: Any) -> RMTForCausalLM | RMTForSequenceClassification:
     if kind in DECODERS:
-        return RMTForCausalLM(backbone(kind), RMTConfig(10, 2, **more)).eval()
-    special = {"cls_token_id": 1, "sep_token_id": 2}
-    return RMTForSequenceClassification(backbone(kind), RMTConfig(10, 2, **special, **more)).eval()
+        decoder: RMTForCausalLM = RMTForCausalLM(backbone(kind), RMTConfig(10, 2, **more)).eval()
+        return decoder
+    config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2, **more)
+    encoder: RMTForSequenceClassification = RMTForSequenceClassification(
+        backbone(kind), config
+    ).eval()
+    return encoder
 
 
 def wake(model: RMTForCausalLM | RMTForSequenceClassification) -> None:
@@ -53,7 +57,8 @@ def test_the_formula() -> None:
     """h = FFN(x) + scale * up(relu(down(x)))."""
     model = make("gpt2", adapter_width=3, adapter_scale=2.5)
     wake(model)
-    layer, adapter = next(iter(layers(model.backbone))), model.adapters[0]
+    layer: Any = next(iter(layers(model.backbone)))
+    adapter: Any = model.adapters[0]
     x = torch.randn(1, 4, 8, dtype=torch.float64)
     down = x @ adapter.down.weight.T + adapter.down.bias
     added = 2.5 * (down.clamp(min=0) @ adapter.up.weight.T + adapter.up.bias)

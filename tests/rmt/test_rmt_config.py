@@ -73,7 +73,7 @@ def test_memory_that_leaves_no_room_for_text_is_refused() -> None:
     with pytest.raises(BadInput, match="segment size 8: expected more than 8, which 4 memory"):
         RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 4))
     assert RMTForCausalLM(backbone("gpt2"), RMTConfig(9, 4)).segment_tokens == 1
-    special = {"cls_token_id": 1, "sep_token_id": 2}
+    special: dict[str, Any] = {"cls_token_id": 1, "sep_token_id": 2}
     with pytest.raises(BadInput, match="segment size 7: expected more than 7"):
         RMTForSequenceClassification(backbone("bert"), RMTConfig(7, 4, **special))
     model = RMTForSequenceClassification(backbone("bert"), RMTConfig(9, 4, **special))

@@ -21,7 +21,7 @@ def model_of(kind: str = "gpt2", dtype: torch.dtype = torch.float32, **more: Any
     return RMTForCausalLM(backbone(kind, dtype), RMTConfig(8, 2, **more))
 
 
-class Samples(torch.utils.data.Dataset):
+class Samples(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def __init__(self, count: int = 8, classify: bool = False) -> None:
         ids = tokens(count, 13)
         self.rows = [{"input_ids": row, "labels": row[0] % 3 if classify else row} for row in ids]

@@ -15,7 +15,7 @@ from tests.rmt.slow_reference import encoder as reference
 from tests.rmt.tiny_models import ENCODERS, POSITIONS, backbone, padded, tokens
 
 TOLERANCE = 1e-10
-SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}
+SPECIAL: dict[str, Any] = {"cls_token_id": 1, "sep_token_id": 2}
 
 
 def make(

@@ -14,7 +14,10 @@ from tests.rmt.tiny_models import DECODERS, VOCABULARY, backbone, padded, tokens
 
 
 def make(kind: str = "gpt2", memory: int = 2, size: int = 8) -> RMTForCausalLM:
-    return RMTForCausalLM(backbone(kind), RMTConfig(size, memory, alignment="left")).eval()
+    model: RMTForCausalLM = RMTForCausalLM(
+        backbone(kind), RMTConfig(size, memory, alignment="left")
+    ).eval()
+    return model
 
 
 def recomputed(

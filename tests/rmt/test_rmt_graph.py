@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, SegmentStep
+from rmtscale.rmt.outputs import RMTCausalLMOutput
 from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -19,7 +21,17 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA
 def make(
     kind: str = "gpt2", dtype: torch.dtype = torch.float64, alignment: str = "right"
 ) -> RMTForCausalLM:
-    return RMTForCausalLM(backbone(kind, dtype), RMTConfig(8, 2, alignment=alignment)).eval()
+    model: RMTForCausalLM = RMTForCausalLM(
+        backbone(kind, dtype), RMTConfig(8, 2, alignment=alignment)
+    ).eval()
+    return model
+
+
+def assert_same(ours: RMTCausalLMOutput, theirs: RMTCausalLMOutput) -> None:
+    for one, other in ((ours.logits, theirs.logits), (ours.memory, theirs.memory)):
+        assert one is not None
+        assert other is not None
+        assert torch.equal(one, other)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the fallback is for machines without CUDA")
@@ -32,8 +44,7 @@ def test_without_cuda_a_graph_asked_for_is_the_eager_step(kind: str, alignment: 
         wanted = model(ids)
         for choice in (None, True, False):
             out = model.infer(ids, cuda_graph=choice)
-            assert torch.equal(out.logits, wanted.logits)
-            assert torch.equal(out.memory, wanted.memory)
+            assert_same(out, wanted)
     assert not SegmentStep(model, 2, cuda_graph=True).uses_graph
 
 
@@ -52,10 +63,10 @@ def test_going_on_and_keeping_no_logits() -> None:
     model, ids = make(), tokens(1, 12)
     first = model.infer(ids[:, :8], keep_logits="none")
     assert first.logits is None
-    second = model.infer(ids[:, 8:], memory=first.memory)
-    wanted = model(ids)
-    assert torch.equal(second.logits, wanted.logits)
-    assert torch.equal(first.memory, model(ids[:, :8]).memory), "results are not overwritten"
+    early = model(ids[:, :8]).memory
+    assert_same(model.infer(ids[:, 8:], memory=first.memory), model(ids))
+    assert first.memory is not None
+    assert torch.equal(first.memory, early), "results are not overwritten"
 
 
 def test_a_step_is_reused_until_the_weights_move() -> None:
@@ -67,6 +78,7 @@ def test_a_step_is_reused_until_the_weights_move() -> None:
     model.to(torch.float32)
     out = model.infer(ids)
     assert next(iter(model._steps.values())) is not step
+    assert out.logits is not None
     assert out.logits.dtype == torch.float32
     assert copy.deepcopy(model)._steps == {}
 
@@ -74,9 +86,9 @@ def test_a_step_is_reused_until_the_weights_move() -> None:
 def test_memory_does_not_depend_on_the_length() -> None:
     """No tensor of the loop is as large as the input, whatever its length."""
     model = make(dtype=torch.float32)
-    largest = []
+    largest: list[int] = []
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self,
             func: Any,
@@ -91,7 +103,8 @@ def test_memory_does_not_depend_on_the_length() -> None:
 
     for columns in (40, 1200):
         largest.append(0)
-        with Watch(), torch.no_grad():
+        watch = Watch()  # type: ignore[no-untyped-call]
+        with watch, torch.no_grad():
             model.infer(tokens(1, columns))
             model(tokens(1, columns))
     assert largest[0] == largest[1]

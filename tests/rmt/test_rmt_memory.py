@@ -52,6 +52,7 @@ def test_an_encoder_segment_has_memory_once_behind_cls() -> None:
     laid, mask = encoder_layout(state, edge, text, torch.tensor([3, 1]))
     assert flat(laid)[0] == [71, 91, 92, 72, 1, 2, 3, 73]
     assert flat(laid)[1][:6] == [71, 91, 92, 72, 4, 73]
+    assert mask is not None
     assert mask.tolist() == [[1] * 8, [1] * 6 + [0] * 2]
     full, none = encoder_layout(state, edge, text, None)
     assert none is None
@@ -77,9 +78,11 @@ def test_filling_never_stands_before_text() -> None:
 
 def test_memory_is_as_wide_as_the_embedding_and_as_large() -> None:
     model = RMTForCausalLM(backbone("opt-projected"), RMTConfig(8, 3))
+    assert model.memory.initial_ME is not None
     assert model.memory.initial_ME.shape == (3, 6)
     big = backbone("gpt2", torch.float32)
     with torch.no_grad():
         big.transformer.wte.weight.mul_(100)
     memory = RMTForCausalLM(big, RMTConfig(16, 7)).memory.initial_ME
+    assert memory is not None
     assert 0.5 < memory.std() / big.transformer.wte.weight.std() < 2

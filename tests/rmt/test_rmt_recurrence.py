@@ -17,7 +17,9 @@ from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 def decoder(
     kind: str = "gpt2", dtype: torch.dtype = torch.float64, dropout: float = 0.0, **more: Any
 ) -> RMTForCausalLM:
-    return RMTForCausalLM(backbone(kind, dtype, dropout=dropout), RMTConfig(8, 2, **more)).train()
+    inner = backbone(kind, dtype, dropout=dropout)
+    model: RMTForCausalLM = RMTForCausalLM(inner, RMTConfig(8, 2, **more)).train()
+    return model
 
 
 def gradients(model: RMTForCausalLM, ids: torch.Tensor, **more: Any) -> dict[str, torch.Tensor]:
@@ -45,14 +47,14 @@ def spans_of_influence(model: RMTForCausalLM, ids: torch.Tensor) -> list[float |
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 9])
-def test_a_loss_on_the_last_segment_reaches_exactly_the_segments_kept(depth: int | None) -> None:
+def test_a_loss_on_the_last_segment_reaches_exactly_the_segments_kept(depth: int) -> None:
     """Five segments; those within the depth get a gradient, those before it get none at all."""
     model = decoder(loss_on="last", bptt_segments=depth)
     reached = spans_of_influence(model, tokens(1, 20))
     assert len(reached) == 5
     kept = min(depth, 5)
     assert all(grad is None for grad in reached[: 5 - kept])
-    assert all(grad > 1e-8 for grad in reached[5 - kept :])
+    assert all(grad is not None and grad > 1e-8 for grad in reached[5 - kept :])
 
 
 def test_the_gradient_through_a_cut_is_exactly_zero_and_through_the_kept_part_is_not() -> None:
@@ -67,6 +69,7 @@ def test_the_gradient_through_a_cut_is_exactly_zero_and_through_the_kept_part_is
     assert memory.grad is None or memory.grad.abs().max() == 0
     mask[:, 1:9] = True
     model(ids, labels=ids, memory=memory, loss_mask=mask).loss.backward()
+    assert memory.grad is not None
     assert memory.grad.abs().max() > 1e-6
 
 
@@ -145,7 +148,8 @@ def alive_at_most(
     model: RMTForCausalLM, ids: torch.Tensor, run: Callable[[RMTForCausalLM, torch.Tensor], None]
 ) -> int:
     """The largest number of segments whose activations are alive at one time."""
-    segment, most, kept = 0, 0, weakref.WeakSet()
+    segment = most = 0
+    kept: weakref.WeakSet[Kept] = weakref.WeakSet()
 
     def begin(*_: Any) -> None:
         nonlocal segment
@@ -172,7 +176,7 @@ def backward_of_forward(model: RMTForCausalLM, ids: torch.Tensor) -> None:
 
 def backward_of_windows(model: RMTForCausalLM, ids: torch.Tensor) -> None:
     for loss in model.window_losses(ids):
-        loss.backward()
+        torch.autograd.backward(loss)
 
 
 @pytest.mark.parametrize("run", [backward_of_forward, backward_of_windows])
@@ -197,7 +201,7 @@ def test_window_losses_leave_the_gradients_of_forward_and_add_up_to_its_loss() -
     model.zero_grad()
     parts = []
     for part in model.window_losses(ids, labels=ids):
-        part.backward()
+        torch.autograd.backward(part)
         parts.append(part.detach())
     assert len(parts) == 3
     assert (sum(parts) - loss).abs() < 1e-12
@@ -232,8 +236,10 @@ def test_collect_does_not_write_into_shared_gradients() -> None:
     left, right = (torch.ones(3, requires_grad=True) for _ in range(2))
     weight = torch.tensor([1.0, 2.0, 3.0])
     total = collect((((left + right) * weight).sum() for _ in range(3)), [left, right])
-    total.backward()
-    assert left.grad.tolist() == right.grad.tolist() == [3, 6, 9]
+    torch.autograd.backward(total)
+    for summand in (left, right):
+        assert summand.grad is not None
+        assert summand.grad.tolist() == [3, 6, 9]
     assert total.item() == 36
 
 

@@ -16,7 +16,7 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 Model = RMTForCausalLM | RMTForSequenceClassification
-SPECIAL = {"cls_token_id": 1, "sep_token_id": 2}
+SPECIAL: dict[str, Any] = {"cls_token_id": 1, "sep_token_id": 2}
 
 
 def assert_same(model: Model, other: Model, ids: torch.Tensor) -> None:

@@ -40,7 +40,7 @@ def test_every_token_is_in_one_step_and_all_samples_end_in_the_last(
 ) -> None:
     offsets = [max(lengths) - length for length in lengths]
     steps = plan(lengths, size, side, offsets)
-    seen = [[] for _ in lengths]
+    seen: list[list[int]] = [[] for _ in lengths]
     for step in steps:
         assert list(step.rows) == sorted(step.rows)
         for row, start, length in zip(step.rows, step.starts, step.lengths, strict=True):

@@ -16,7 +16,10 @@ from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 
 def make(kind: str = "gpt2", size: int = 8, memory: int = 2) -> RMTForCausalLM:
-    return RMTForCausalLM(backbone(kind), RMTConfig(size, memory, alignment="left")).eval()
+    model: RMTForCausalLM = RMTForCausalLM(
+        backbone(kind), RMTConfig(size, memory, alignment="left")
+    ).eval()
+    return model
 
 
 @pytest.mark.parametrize("kind", DECODERS)

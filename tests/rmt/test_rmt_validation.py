@@ -17,7 +17,8 @@ ONES = torch.ones(2, 9, dtype=torch.long)
 
 @pytest.fixture(scope="module")
 def model() -> RMTForCausalLM:
-    return RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
+    model: RMTForCausalLM = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).eval()
+    return model
 
 
 def hole() -> torch.Tensor:

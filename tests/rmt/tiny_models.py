@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -141,7 +141,7 @@ def _modernbert(**more: Any) -> PreTrainedModel:
     )
 
 
-DECODERS = {
+DECODERS: dict[str, Callable[..., PreTrainedModel]] = {
     "gpt2": _gpt2,
     "opt": _opt,
     "opt-projected": lambda **more: _opt(projection=6, **more),
@@ -149,7 +149,7 @@ DECODERS = {
     "gpt_neox": _gpt_neox,
     "llama": _llama,
 }
-ENCODERS = {
+ENCODERS: dict[str, Callable[..., PreTrainedModel]] = {
     "bert": _bert,
     "modernbert": _modernbert,
     "modernbert-mean": lambda **more: _modernbert(pooling="mean", **more),

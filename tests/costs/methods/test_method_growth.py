@@ -82,7 +82,7 @@ def test_a_store_is_searched_quadratically_until_it_is_full() -> None:
     method = Memorizing(store=2**16)
 
     def search(tokens: int) -> int:
-        return next(p.flops for p in method.mixing(DECODER, tokens) if p.name == "search")
+        return int(next(p.flops for p in method.mixing(DECODER, tokens) if p.name == "search"))
 
     assert search(2**15) == 4 * search(2**14)
     assert search(2**18) == 2 * search(2**17)

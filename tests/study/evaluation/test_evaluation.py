@@ -84,7 +84,10 @@ def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> No
     assert one.accuracy == one.correct / 25
     assert (one.low, one.high) == wilson_interval(one.correct, 25)
     assert one.trained_steps == 60
-    assert one.memory.peak_resident_bytes > one.memory.baseline_resident_bytes > 0
+    peak, baseline = one.memory.peak_resident_bytes, one.memory.baseline_resident_bytes
+    assert peak is not None
+    assert baseline is not None
+    assert peak > baseline > 0
     assert one.point.background == background.name
     assert str(background.parent) not in store.path.read_text()
     # Again, and with one length more: only that one is read.

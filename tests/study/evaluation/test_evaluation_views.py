@@ -114,7 +114,7 @@ def test_probe_counts_every_sample(background: Path) -> None:
     assert sum(share.correct for share in found.by_depth) == end.sum()
 
 
-def test_a_frozen_memory_does_not_move(background: Path) -> None:
+def test_a_frozen_memory_does_not_move(background: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, data = untrained(background)
     length = reader.answerer.segment_tokens
     batches = data.batches(5 * length, length, batch_size=8)
@@ -123,7 +123,7 @@ def test_a_frozen_memory_does_not_move(background: Path) -> None:
     def frozen(state_BME: torch.Tensor, ids_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return kept, torch.zeros(8, 1, 64)
 
-    reader.answerer.step = frozen
+    monkeypatch.setattr(reader.answerer, "step", frozen)
     found = probe(reader, batches, 8)
     assert found.moved_share["2"] == found.moved_share["4"] == 0.0
     assert found.moved_share["1"] == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,10 @@ def test_it_is_what_one_by_one_gives(
     source = blocks(checkpoint, text, cache)
     for record, segments in zip(records, counts, strict=True):
         read = segments * checkpoint.settings.segment_tokens
-        tokens, nats, sizes, by_place = {}, {}, {}, [[] for _ in range(16)]
+        tokens: Counter[int] = Counter()
+        sizes: Counter[int] = Counter()
+        nats: defaultdict[int, float] = defaultdict(float)
+        by_place: list[list[float]] = [[] for _ in range(16)]
         for sample in source.batches(read, 1, 30):
             ids, targets = torch.from_numpy(sample.ids), torch.from_numpy(sample.targets)
             logits = checkpoint.predictor.rmt(ids, keep_logits="all").logits.double()
@@ -100,9 +104,9 @@ def test_it_is_what_one_by_one_gives(
                 target = int(targets[0, read - 16 + place])
                 loss = -torch.log_softmax(logits[0, read - 16 + place], -1)[target].item()
                 word = checkpoint.tokenizer.decode([target])
-                tokens[document] = tokens.get(document, 0) + 1
-                nats[document] = nats.get(document, 0.0) + loss
-                sizes[document] = sizes.get(document, 0) + len(word.encode())
+                tokens[document] += 1
+                nats[document] += loss
+                sizes[document] += len(word.encode())
                 by_place[place].append(loss)
         assert list(record.parts) == ["all"]
         assert record.whole.tokens == tuple(tokens[one] for one in sorted(tokens))
@@ -138,6 +142,7 @@ def test_a_record_says_what_was_read(
         flops = sample_flops(checkpoint.predictor.rmt, checkpoint.settings, segments)
         assert one.forward_flops == flops
         assert one.flops_per_token == flops / 16
+        assert one.memory.peak_resident_bytes is not None
         assert one.memory.peak_resident_bytes > 0
         assert one.memory.peak_bytes == one.memory.peak_resident_bytes
         assert one.tokens_per_second == pytest.approx(30 * one.point.tokens / one.seconds)
@@ -157,7 +162,8 @@ def test_a_record_says_what_was_read(
 def test_only_what_is_missing_is_read(
     checkpoints: dict[str, LanguageCheckpoint], text: Path, cache: Path, tmp_path: Path
 ) -> None:
-    told, path = [], tmp_path / "x.jsonl"
+    told: list[tuple[int, bool]] = []
+    path = tmp_path / "x.jsonl"
     first = evaluated(checkpoints["rmt"], asked(text), cache, path, told)
     with path.open("ab") as file:
         file.write(b'{"schema_version":1,"point":{"ta')

@@ -61,11 +61,15 @@ def test_fixed_buffers_are_read_before_they_are_written_again(
 
 
 def test_a_few_segments_at_a_time_are_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, seen = TextReader(build(), CPU, batch_size=2), []
+    reader = TextReader(build(), CPU, batch_size=2)
     on_device = reader.on_device
-    monkeypatch.setattr(
-        reader, "on_device", lambda values: (seen.append(values.shape), on_device(values))[1]
-    )
+    seen: list[tuple[int, ...]] = []
+
+    def noted(values: np.ndarray) -> torch.Tensor:
+        seen.append(values.shape)
+        return on_device(values)
+
+    monkeypatch.setattr(reader, "on_device", noted)
     ids, targets = made(2, 400)
     reader.token_losses(ids, targets, 4)
     assert max(shape[1] for shape in seen) == 4 * 4

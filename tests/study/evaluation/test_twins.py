@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,9 @@ def test_distances_are_those_of_every_pair() -> None:
 
 
 @pytest.mark.parametrize("lost_to", ["nothing", "noise", "drift"])
-def test_what_it_tells_apart(settings: MemoryTaskSettings, reader: Reader, lost_to: str) -> None:
+def test_what_it_tells_apart(
+    settings: MemoryTaskSettings, reader: Reader, lost_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A made memory: it keeps the first segment, adds all noise, or goes its own way."""
     begin = reader.answerer.initial(8)[0]
 
@@ -115,7 +118,7 @@ def test_what_it_tells_apart(settings: MemoryTaskSettings, reader: Reader, lost_
             return (state_BME + told_B[:, None, None]).float(), read_BTE
         return state_BME * (1.5 if lost_to == "drift" else 1.0), read_BTE
 
-    reader.answerer.step = step
+    monkeypatch.setattr(reader.answerer, "step", step)
     found = compare_twins(reader, some(settings, reader), 4)
     last = found.moments[-1]
     assert (last.apart > 0.1) == (lost_to == "noise")
@@ -132,7 +135,9 @@ def test_bad_input(settings: MemoryTaskSettings, reader: Reader) -> None:
         with pytest.raises(BadInput, match=f"twins in batches of {size}: expected an even number"):
             compare_twins(reader, some(settings, reader, batch_size=size), 4)
     length = reader.answerer.segment_tokens
-    elsewhere = TaskData(tiny_settings(settings.background, task_options={"placement": "depth:0"}))
+    elsewhere = TaskData(
+        tiny_settings(Path(settings.background), task_options={"placement": "depth:0"})
+    )
     batches = elsewhere.batches(5 * length, length, batch_size=8)
     assert len(cut(batches.tokens, length)) == 5
     with pytest.raises(BadInput, match="after the first segment: expected placement=start"):

@@ -24,6 +24,8 @@ from rmtscale.study.figures.language.groups import (
 )
 from rmtscale.study.figures.language.lines import Published, bits, limits
 from rmtscale.study.figures.language.tables import cost_table, losses_table, proofs_table
+from rmtscale.study.records.language import LanguageRecord
+from tests.drawn import points
 from tests.synthetic_language import proofs, study
 
 
@@ -49,8 +51,9 @@ def test_figure_7_shows_means_seeds_and_baselines(size: InputSize) -> None:
         assert pytest.approx(mean_curve(runs, bits)) in drawn(losses)
         for curve in runs.values():
             assert {count: bits(one) for count, one in curve.items()} in drawn(losses)
-    heights = {line.get_ydata()[0] for line in losses.lines if len(set(line.get_ydata())) == 1}
-    assert heights >= {mean_over_seeds(one, bits) for one in size.contexts.values()}
+    heights = [{y for _, y in points(line)} for line in losses.lines]
+    for one in size.contexts.values():
+        assert {mean_over_seeds(one, bits)} in heights
     shares = figure_7.change(size.rmt[7], size.own)
     assert pytest.approx({n: 100 * mean for n, (mean, _, _) in shares.items()}) in drawn(changes)
     # Segments that none of ours read are not drawn.
@@ -65,7 +68,7 @@ def test_a_size_without_counterpart_has_no_third_row(size: InputSize) -> None:
 def test_changes_are_paired_with_the_baseline(size: InputSize) -> None:
     mean, low, high = figure_7.change(size.rmt[7], size.own)[7]
 
-    def loss(record: Any) -> float:
+    def loss(record: LanguageRecord) -> float:
         return record.whole.mean_nats
 
     read = {seed: curve[7] for seed, curve in size.rmt[7].items()}
@@ -80,7 +83,9 @@ def test_figure_8_shows_every_position(size: InputSize) -> None:
     for reader in figure_8.readers(size):
         losses = figure_8.mean_positions(reader.records)
         assert dict(enumerate(losses, 1)) in shown
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    legend = axes.get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels[:3] == [
         "no memory, context 4: 2.12 MFLOP",
         "memory, 2 segments: 4.23 MFLOP",
@@ -174,7 +179,7 @@ def test_the_frontier_is_what_nobody_beats(numbers: list[tuple[int, int, int]]) 
         best = frontier(found, cost)
 
         def price(one: Choice, cost: str = cost) -> float:
-            return getattr(one, cost)
+            return float(getattr(one, cost))
 
         for one in found:
             beaten = any(
@@ -190,12 +195,7 @@ def test_the_frontier_is_what_nobody_beats(numbers: list[tuple[int, int, int]]) 
 
 def test_the_picture_of_costs_shows_the_numbers_of_the_table(size: InputSize) -> None:
     left, right = cost_quality.draw([size]).axes
-    shown = {
-        (float(x), float(y))
-        for axes in (left, right)
-        for line in axes.lines
-        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
-    }
+    shown = {place for axes in (left, right) for line in axes.lines for place in points(line)}
     for row in cost_table(size).rows:
         flops, seconds, loss = (cell.number for cell in row[1:4])
         assert (flops, loss) in shown

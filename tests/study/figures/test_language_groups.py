@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_a_later_record_of_the_same_weights_takes_the_place() -> None:
 
 @pytest.mark.parametrize("name", ["text", "split", "history_tokens", "samples"])
 def test_other_targets_do_not_share_a_picture(name: str) -> None:
-    value = 7 if name in ("history_tokens", "samples") else "other"
+    value: Any = 7 if name in ("history_tokens", "samples") else "other"
     first, second = curve((1, 2))
     other = replace(second, point=replace(second.point, **{name: value}))
     with pytest.raises(BadInput, match=name.replace("_", " ")):

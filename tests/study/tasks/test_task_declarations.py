@@ -6,6 +6,7 @@ import gzip
 import inspect
 import json
 import os
+import sysconfig
 import textwrap
 from collections import defaultdict
 from pathlib import Path
@@ -195,7 +196,7 @@ class Box:
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A standard library of a few files."""
-    monkeypatch.setattr(functions.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     monkeypatch.setattr(functions, "python_functions", functions.python_functions.__wrapped__)
     return tmp_path
 

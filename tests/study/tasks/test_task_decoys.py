@@ -81,7 +81,8 @@ def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary
     for _ in range(2):
         rng = np.random.default_rng(7)
         found.append(decoys.scatter(rng, *noise.stretch(rng, 300)))
-    assert np.array_equal(*found)
+    first, second = found
+    assert np.array_equal(first, second)
 
 
 def test_a_text_without_any_sentence_start(noise: Noise, vocabulary: Vocabulary) -> None:

@@ -240,9 +240,9 @@ def test_no_such_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_light_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    for make in (lambda: load_tokenizer("latex-4096"), lambda: train_tokenizer(["a"], 300)):
+    for make, *values in ((load_tokenizer, "latex-4096"), (train_tokenizer, ["a"], 300)):
         with pytest.raises(MissingDependency, match=r"needs pip install 'rmtscale\[measure\]'"):
-            make()
+            make(*values)
 
 
 def test_the_committed_ones_can_be_made_again() -> None:

@@ -32,7 +32,7 @@ def build(
     rmt = RMTForCausalLM(
         backbone(kind, dtype), RMTConfig(segment_size=size, memory_tokens=memory, **more)
     )
-    if memory:
+    if rmt.memory.initial_ME is not None:
         torch.nn.init.normal_(rmt.memory.initial_ME)
     return Predictor(rmt).eval()
 
@@ -46,7 +46,8 @@ def slow(
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()
     found = []
     for row in range(len(ids)):
-        state = list(rmt.memory.initial_ME) if m else []
+        initial = rmt.memory.initial_ME
+        state = [] if initial is None else list(initial)
         losses = []
         for part in cut_text(range(ids.shape[1]), rmt.config.segment_size - 2 * m, "right"):
             text = [embed(ids[row, column]) for column in part]
@@ -102,7 +103,7 @@ def test_loss_and_gradients_are_those_of_the_slow_one(case: dict[str, Any]) -> N
     counted = int((targets[:, -scored:] != -100).sum())
     expected = torch.stack([loss for row in known for loss in row]).sum() / max(counted, 1)
     # GPT-Neo attends in fp32, whatever its dtype is.
-    tolerance = {"rtol": 1e-5, "atol": 1e-5} if case["kind"] == "gpt_neo" else {}
+    tolerance: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5} if case["kind"] == "gpt_neo" else {}
     loss = predictor(ids, targets, scored)
     torch.testing.assert_close(loss, expected, **tolerance)
     weights = list(predictor.parameters())
@@ -133,7 +134,7 @@ def test_segments_that_do_not_matter_are_not_run(monkeypatch: pytest.MonkeyPatch
     for memory, expected in ((0, 2), (1, 4)):
         predictor = build(size=4 + 2 * memory, memory=memory)
         ids, targets = made(1, 16)
-        seen = []
+        seen: list[int] = []
         step = predictor.rmt.step
 
         def counting(*given: Any, step: Any = step, seen: list[int] = seen) -> Any:
@@ -186,7 +187,9 @@ def test_the_first_segment_reaches_the_last_through_memory_alone(
     predictor.zero_grad()
     predictor(ids, targets % 7, 4).backward()
     embedding = predictor.rmt.get_input_embeddings().weight
+    assert isinstance(embedding, torch.nn.Parameter)
     head_only = torch.autograd.grad(predictor(ids[:, 4:], targets[:, 4:] % 7, 4), embedding)[0][7]
+    assert embedding.grad is not None
     assert bool((embedding.grad[7] - head_only).abs().sum() > 1e-9) is matters
 
 

@@ -11,11 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rmtscale.profiler.flop_check import products
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.specs.workload import Mode
 from rmtscale.study.training.language.flops import sample_flops
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},
     "gpt_neo": {
         "hidden_size": 16,
@@ -34,7 +35,7 @@ SHAPES = {
     },
 }
 LORA = {"gpt2": "c_attn", "gpt_neo": "q_proj", "gpt_neox": "query_key_value"}
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "rmt": {"memory_tokens": 2},
     "recomputed": {"memory_tokens": 2, "checkpoint_segments": True},
     "baseline": {"memory_tokens": 0, "block_tokens": 12},
@@ -55,7 +56,7 @@ def made(kind: str, settings: LanguageSettings, lora: int | None = None) -> RMTF
                 r=lora, target_modules=[LORA[kind]], fan_in_fan_out=kind == "gpt2"
             )
             backbone = peft.get_peft_model(backbone, wanted)
-        return RMTForCausalLM(
+        rmt: RMTForCausalLM = RMTForCausalLM(
             backbone,
             RMTConfig(
                 segment_size=settings.segment_size,
@@ -64,9 +65,10 @@ def made(kind: str, settings: LanguageSettings, lora: int | None = None) -> RMTF
                 adapter_width=settings.adapter_width,
             ),
         ).to("meta")
+        return rmt
 
 
-def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode: str) -> int:
+def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode: Mode) -> int:
     """Of three samples."""
     predictor = Predictor(rmt).train(mode == "train")
     ids = torch.zeros(3, segments * settings.segment_tokens, dtype=torch.long, device="meta")
@@ -82,7 +84,7 @@ def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", SHAPES)
-def test_it_is_what_is_multiplied(kind: str, case: dict[str, Any], mode: str) -> None:
+def test_it_is_what_is_multiplied(kind: str, case: str, mode: Mode) -> None:
     settings = LanguageSettings(segment_size=16, **CASES[case])
     rmt = made(kind, settings)
     for segments in (1, 3):
@@ -93,7 +95,7 @@ def test_it_is_what_is_multiplied(kind: str, case: dict[str, Any], mode: str) ->
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("added", ["lora", "adapter", "both"])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_what_is_added_to_a_frozen_backbone(kind: str, added: str, mode: str) -> None:
+def test_what_is_added_to_a_frozen_backbone(kind: str, added: str, mode: Mode) -> None:
     settings = LanguageSettings(
         segment_size=16,
         lora_rank=None if added == "adapter" else 3,
@@ -107,7 +109,8 @@ def test_what_is_added_to_a_frozen_backbone(kind: str, added: str, mode: str) ->
 
 @pytest.mark.parametrize("added", ["lora_rank", "adapter_width"])
 def test_without_memory_the_first_frozen_block_is_counted_in_full(added: str) -> None:
-    settings = LanguageSettings(segment_size=16, memory_tokens=0, **{added: 3})
+    given: dict[str, Any] = {added: 3}
+    settings = LanguageSettings(segment_size=16, memory_tokens=0, **given)
     rmt = made("gpt2", settings, settings.lora_rank)
     rmt.freeze_backbone()
     known = counted(rmt, settings, 1, "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,7 @@ def test_the_last_stage_does_not_end() -> None:
     assert advance(SMALL, Progress(6, 5000), stages, 5, 1.0) == Progress(6, 5005)
 
 
-def _values(settings: MemoryTaskSettings) -> dict[str, object]:
+def _values(settings: MemoryTaskSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in MemoryTaskSettings.__slots__}
 
 

@@ -14,13 +14,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.study.training.keeping import averaged_decay
+from rmtscale.study.training.keeping import Keeper, averaged_decay
 from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.metrics import read_metrics
+from rmtscale.study.training.state import Facts
 from tests.tiny_training import tiny_settings, write_background
 
 WORKER = Path(__file__).with_name("train_worker.py")
@@ -61,6 +66,7 @@ def test_all_stages_were_passed(whole: Path) -> None:
     assert sorted(path.name for path in (whole / STAGES).iterdir()) == ["segments-1", "segments-2"]
     validated = [one for one in read_metrics(whole / METRICS) if one.validation]
     assert [one.step for one in validated] == [8, 16, 24, 32]
+    assert validated[-1].validation is not None
     assert set(validated[-1].validation) == {"2", "4"}
 
 
@@ -160,40 +166,39 @@ def test_memorize_is_learned(background: Path, tmp_path: Path) -> None:
         ema_decay=0.98,
     )
     result = train(settings, tmp_path, device="cpu")
+    assert result.best_score is not None
     assert result.best_score > 0.9
     last = read_metrics(tmp_path / METRICS)[-1]
     assert last.stage_name == "2 segments, roll-in 4"
+    assert last.validation is not None
     assert last.validation["4"] > 0.8
 
 
 def test_averaged_weights_follow_the_formula(background: Path, tmp_path: Path) -> None:
     """Weights after each step, averaged by hand, are those of the checkpoint."""
-    from rmtscale.study.training import loop
-
     settings = tiny_settings(background, steps=4, validate_every=4)
-    seen = []
-    original = loop._Run._step
+    seen: list[list[torch.Tensor]] = []
 
-    def watched(self, batch: Any, rate: float) -> Any:
-        if not seen:
-            seen.append({name: p.clone() for name, p in self.plain.named_parameters()})
-        found = original(self, batch, rate)
-        seen.append({name: p.detach().clone() for name, p in self.plain.named_parameters()})
-        return found
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        (group,) = optimizer.param_groups
+        seen.append([parameter.detach().clone() for parameter in group["params"]])
 
-    loop._Run._step = watched
+    before = register_optimizer_step_pre_hook(lambda *given: note(*given) if not seen else None)
+    after = register_optimizer_step_post_hook(note)
     try:
         train(settings, tmp_path, device="cpu")
     finally:
-        loop._Run._step = original
-    expected = dict(seen[0])
-    for step, after in enumerate(seen[1:]):
+        before.remove()
+        after.remove()
+    expected, *steps = seen
+    assert len(steps) == 4
+    for step, each in enumerate(steps):
         decay = min(0.9, (1 + step) / (10 + step))
         assert averaged_decay(settings, step) == decay
-        expected = {k: decay * expected[k] + (1 - decay) * after[k] for k in expected}
-    kept = weights(tmp_path / LAST)
-    for name, value in expected.items():
-        torch.testing.assert_close(kept[name], value, rtol=2e-3, atol=1e-4)  # half precision
+        pairs = zip(expected, each, strict=True)
+        expected = [decay * mean + (1 - decay) * new for mean, new in pairs]
+    for kept, value in zip(weights(tmp_path / LAST).values(), expected, strict=True):
+        torch.testing.assert_close(kept, value, rtol=2e-3, atol=1e-4)  # half precision
 
 
 def test_a_loss_that_is_not_finite(background: Path, tmp_path: Path) -> None:
@@ -307,20 +312,18 @@ def test_a_stage_keeps_the_weights_that_do_better(
     background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:
     """Averaged ones, or the last; either way the training goes on as it was."""
-    from rmtscale.study.training.keeping import Keeper
-
     settings = tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
     plain = tmp_path / "plain"
     train(replace(settings, keep_stages=False), plain, device="cpu")
     asked, before = [], {}
 
-    def validate(self, stage: Any) -> dict[str, float]:
+    def validate(self: Keeper, stage: int) -> dict[str, float]:
         asked.append({name: p.clone() for name, p in self.averaged.named_parameters()})
         return {"1": float(len(asked) % 2 == late)}
 
     original = Keeper.keep_stage
 
-    def keep(self, facts: Any, stage: Any) -> None:
+    def keep(self: Keeper, facts: Facts, stage: int) -> None:
         before[stage] = {name: p.clone() for name, p in self.plain.named_parameters()}
         asked.clear()
         original(self, facts, stage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from rmtscale.study.training.settings_file import read_settings, require_same
         ("schema_version", 2, "settings of version 2: expected 1"),
     ],
 )
-def test_what_cannot_be_is_refused(name: str, value: object, words: str) -> None:
+def test_what_cannot_be_is_refused(name: str, value: Any, words: str) -> None:
     with pytest.raises(BadInput, match=words.replace("(", r"\(")):
         MemoryTaskSettings(**{name: value})
 
