@@ -9,7 +9,7 @@ from rmtscale.tabular import csv_text, markdown_table
 
 
 def test_csv_reads_back() -> None:
-    rows = [{"a": "x, y", "b": 1}, {"a": 'say "z"', "c": None, "b": 0.5}]
+    rows: list[dict[str, object]] = [{"a": "x, y", "b": 1}, {"a": 'say "z"', "c": None, "b": 0.5}]
     text = csv_text(rows)
     assert text.splitlines()[0] == "a,b,c"
     assert list(csv.DictReader(io.StringIO(text))) == [

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, SegmentStep
 from rmtscale.rmt.outputs import RMTCausalLMOutput
+from tests.rmt.comparing import equal
 from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -28,10 +29,8 @@ def make(
 
 
 def assert_same(ours: RMTCausalLMOutput, theirs: RMTCausalLMOutput) -> None:
-    for one, other in ((ours.logits, theirs.logits), (ours.memory, theirs.memory)):
-        assert one is not None
-        assert other is not None
-        assert torch.equal(one, other)
+    assert equal(ours.logits, theirs.logits)
+    assert equal(ours.memory, theirs.memory)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the fallback is for machines without CUDA")
@@ -65,8 +64,7 @@ def test_going_on_and_keeping_no_logits() -> None:
     assert first.logits is None
     early = model(ids[:, :8]).memory
     assert_same(model.infer(ids[:, 8:], memory=first.memory), model(ids))
-    assert first.memory is not None
-    assert torch.equal(first.memory, early), "results are not overwritten"
+    assert equal(first.memory, early), "results are not overwritten"
 
 
 def test_a_step_is_reused_until_the_weights_move() -> None:
