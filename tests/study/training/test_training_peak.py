@@ -11,6 +11,7 @@ import torch
 
 from rmtscale.study.figures.training_runs import How, train_all
 from rmtscale.study.training import device, loop
+from rmtscale.study.training.kinds import make_objective
 from rmtscale.study.training.layout import METRICS
 from rmtscale.study.training.metrics import read_metrics
 from tests.tiny_training import tiny_settings, write_background
@@ -21,7 +22,7 @@ def test_a_training_begins_its_peak_before_its_model(
 ) -> None:
     begun: list[str] = []
     monkeypatch.setattr(loop, "begin_peak", lambda where: begun.append(where.type))
-    made = loop.make_objective
+    made = make_objective
 
     def noted(*given: Any) -> Any:
         begun.append("model")
