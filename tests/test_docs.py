@@ -18,6 +18,7 @@ from rmtscale.cli.main import COMMANDS, build_app
 from rmtscale.references import REFERENCES
 from tests.command_line import Command
 from tests.generated_docs import PAGES, ROOT
+from tests.test_layers import LAYERS
 
 LINKING = (
     *PAGES,
@@ -181,6 +182,13 @@ def test_the_python_examples_run(
     names: dict[str, Any] = {}
     exec(compile(example, "example", "exec"), names)
     assert {"model", "work"} <= set(names) or {"loss", "state", "new", "again"} <= set(names)
+
+
+def test_the_diagram_names_every_part_of_the_package() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (diagram,) = (body for language, body in FENCED.findall(text) if language == "mermaid")
+    parts = {name.split(".")[-1] for name in LAYERS} - {"__init__", "__main__"}
+    assert parts <= set(re.findall(r"\w+", diagram))
 
 
 def test_there_is_one_version() -> None:
