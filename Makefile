@@ -55,7 +55,7 @@ light: .venv-light/installed  ## The light installation predicts and reports wit
 
 verify: $(VENV)/installed  ## Every preset against its real module, three lengths (20 minutes)
 	RMTSCALE_THOROUGH=1 $(BIN)/pytest -q tests/costs/test_memory_peak.py \
-		tests/costs/test_launches.py tests/profiler/test_flop_check.py
+		tests/costs/test_operators.py tests/profiler/test_flop_check.py
 	@for model in $$($(BIN)/rmtscale models --format csv | $(BIN)/python -c \
 		"import csv, sys; print(*(row['name'] for row in csv.DictReader(sys.stdin)))"); do \
 		for mode in forward train; do \

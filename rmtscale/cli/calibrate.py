@@ -27,7 +27,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     output_format: options.Format = "table",
 ) -> None:
-    """Fits launch cost and efficiencies to half of the measured points and tries the other half.
+    """Fits operator cost and efficiencies to half of the measured points and tries the other half.
 
     Example: rmtscale calibrate profiles/nvidia-h200/gpt2-train.jsonl --out build/h200.json
     """
@@ -57,11 +57,11 @@ def _write(calibrated: Calibrated) -> None:
     one = calibrated.calibration
     write_line(f"{calibrated.gpu} (peaks of {one.device})")
     rows = [
-        ["one launch by the host", format_seconds(one.launch_seconds)],
-        ["one operator of a captured graph", format_seconds(one.captured_launch_seconds)],
+        ["one operator, started by the host", format_seconds(one.operator_seconds)],
+        ["one operator of a captured graph", format_seconds(one.captured_operator_seconds)],
     ]
-    for dtype, share in one.products_efficiency.items():
-        rows.append([f"products in {dtype}, share of the peak", format_percent(share)])
+    for dtype, share in one.matmul_efficiency.items():
+        rows.append([f"matmuls in {dtype}, share of the peak", format_percent(share)])
     for dtype, share in one.attention_efficiency.items():
         rows.append([f"fused attention in {dtype}, share of the peak", format_percent(share)])
     rows.append(["other traffic, times what is kept", f"{one.traffic_factor:.2f}"])

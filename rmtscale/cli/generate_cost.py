@@ -136,7 +136,7 @@ def _write_words(costs: Costs, gpu: DeviceSpec, generation: Generation) -> None:
         ]
         write_text(f"Full attention is the faster one in {' and '.join(faster)}.")
     write_text(
-        "Predicted: a roofline without launches, which is what a step of one token mostly "
+        "Predicted: a roofline without the host, which is what a step of one token mostly "
         "consists of on a small model. RMT reads its segments one after another and sees all but "
         "the last through its memory only."
     )

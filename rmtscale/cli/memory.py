@@ -108,7 +108,7 @@ def command(
                 "optimizer": optimizer if mode == "train" else None,
                 "logits": (logits if side == "full" else "last") if mode == "forward" else None,
                 "peak_bytes": peak.total,
-                "peak_moment": peak.moment,
+                "peak_at": peak.peak_at,
             }
             rows.append(row | ({"terms": peak.by_name()} if breakdown else {}))
         write_rows(rows, output_format)
@@ -135,9 +135,9 @@ def command(
     if breakdown:
         for length in lengths if tokens else lengths[-1:]:
             sides = {side: peaks[length, side] for side in ("full", method)}
-            moments = "; ".join(f"{side}: {peak.moment}" for side, peak in sides.items())
+            places = "; ".join(f"{side}: {peak.peak_at}" for side, peak in sides.items())
             write_breakdowns(
-                f"{format_tokens(length)} tokens, peak {moments}", dict(sides), format_bytes
+                f"{format_tokens(length)} tokens, peak {places}", dict(sides), format_bytes
             )
     first = break_even_tokens(
         lambda length: estimate(length, "full").total,

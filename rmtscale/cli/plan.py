@@ -129,7 +129,7 @@ def command(
     if len(sizes) > 1:
         _write_sizes(by_size, chosen.segment_size)
     time = (
-        "a roofline: launches, which slow short segments down, and the efficiency of kernels are "
+        "a roofline: the host, which slows short segments down, and the efficiency of kernels are "
         "not in it"
         if calibrated is None
         else "calibrated by measured records; an RMT's inference runs captured"
@@ -157,10 +157,9 @@ def _calibration_of(path: Path, device: str, dtype: str) -> Calibration:
     found = read_calibration(path).calibration
     if found.device != device:
         raise BadInput(f"calibration {str(path)!r}: is of {found.device}, expected {device}")
-    if dtype not in found.products_efficiency:
+    if dtype not in found.matmul_efficiency:
         raise BadInput(
-            f"dtype {dtype!r}: calibration {str(path)!r} has "
-            f"{quoted_list(found.products_efficiency)}"
+            f"dtype {dtype!r}: calibration {str(path)!r} has {quoted_list(found.matmul_efficiency)}"
         )
     return found
 

@@ -2,13 +2,13 @@
 
 ::
 
-    GPU  = products / their efficiency + attention / its efficiency + other traffic * a factor
-    host = launches * seconds per launch
+    GPU  = matmuls / their efficiency + attention / its efficiency + other traffic * a factor
+    host = operators * seconds to start one
     time = the slower of the two
 
-Products and fused attention are those of ``roofline`` at the vendor's peaks, other traffic is what
+Matmuls and fused attention are those of ``roofline`` at the vendor's peaks, other traffic is what
 norms, activations, softmax and losses move: in proportion to what the backward pass would keep of
-them. A captured segment is launched as a whole; what its operators cost then is a number of its
+them. A captured segment is started as a whole; what its operators cost then is a number of its
 own. The numbers of a machine come from half of its measured points and are held against the other
 half (``rmtscale calibrate``).
 """
@@ -22,9 +22,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rmtscale.costs.activations import FP32_BYTES, activation_rates, backbone_activations
-from rmtscale.costs.launches import count_launches
+from rmtscale.costs.operators import count_operators
 from rmtscale.costs.passes import plan_passes
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -41,12 +42,12 @@ class Work(NamedTuple):
     """What a step consists of, as far as its time goes; seconds at the vendor's peaks."""
 
     dtype: str
-    products_seconds: float
+    matmul_seconds: float
     attention_seconds: float
-    """Of fused attention; eager attention's products are with the others."""
+    """Of fused attention; eager attention's matmuls are with the others."""
     traffic_seconds: float
-    launches: int
-    captured_launches: int
+    operators: int
+    captured_operators: int
     """Operators inside captured graphs, which the host does not start one by one."""
 
 
@@ -55,10 +56,10 @@ class Calibration:
     """What one machine makes of a step. Efficiencies are shares of the vendor's peaks."""
 
     device: str
-    launch_seconds: float = 2e-5
-    captured_launch_seconds: float = 4e-6
+    operator_seconds: float = 2e-5
+    captured_operator_seconds: float = 4e-6
     traffic_factor: float = 2.0
-    products_efficiency: dict[str, float] = field(default_factory=dict)
+    matmul_efficiency: dict[str, float] = field(default_factory=dict)
     """By dtype."""
     attention_efficiency: dict[str, float] = field(default_factory=dict)
     """By dtype."""
@@ -70,13 +71,13 @@ class Calibration:
             KeyError: a dtype that nothing was measured in.
         """
         gpu = (
-            work.products_seconds / self.products_efficiency[work.dtype]
+            work.matmul_seconds / self.matmul_efficiency[work.dtype]
             + work.attention_seconds / self.attention_efficiency[work.dtype]
             + work.traffic_seconds * self.traffic_factor
         )
-        host = work.launches * self.launch_seconds
-        if work.captured_launches:  # one after another: captured segments, then what is left
-            return max(gpu, work.captured_launches * self.captured_launch_seconds) + host
+        host = work.operators * self.operator_seconds
+        if work.captured_operators:  # one after another: captured segments, then what is left
+            return max(gpu, work.captured_operators * self.captured_operator_seconds) + host
         return max(gpu, host)
 
 
@@ -95,30 +96,30 @@ def step_work(
     Raises:
         BadInput: the device has no peak for the dtype, or a segment cannot be.
     """
-    products = attention = 0.0
+    matmuls = attention = 0.0
     last = not workload.train and (workload.logits == "last" or recurrence is not None)
     terms = dict(estimate_time(model, workload, device, recurrence).terms)
     optimizer = terms.pop("optimizer.step", 0.0)
     for name, seconds in terms.items():
         _, _, operation = name.partition(".")
-        if operation == "head" and last and model.decoder:
+        if operation == FlopTerm.HEAD and last and model.decoder:
             seconds /= workload.tokens  # noqa: PLW2901  (only the last token's)
-        if operation in ("logits", "reduction") and workload.attention == "sdpa":
+        if operation in ATTENTION_TERMS and workload.attention == "sdpa":
             attention += seconds
         else:
-            products += seconds
+            matmuls += seconds
     traffic = _other_traffic_bytes(model, workload, recurrence, last=last)
-    launches, captured = count_launches(model, workload, recurrence), 0
+    operators, captured = count_operators(model, workload, recurrence), 0
     if cuda_graph and recurrence is not None:
         runs = [run.runs for run in plan_passes(model, workload, recurrence)]
-        captured = launches * runs[0] // sum(runs)
-        launches -= captured
+        captured = operators * runs[0] // sum(runs)
+        operators -= captured
     return Work(
         workload.dtype,
-        products,
+        matmuls,
         attention,
         optimizer + traffic / device.bandwidth_bytes_per_second,
-        launches,
+        operators,
         captured,
     )
 
@@ -158,7 +159,7 @@ def fit_calibration(device: str, measured: Sequence[tuple[Work, float]]) -> Cali
     dtypes = sorted({work.dtype for work, _ in measured})
     best = Calibration(
         device=device,
-        products_efficiency=dict.fromkeys(dtypes, 0.6),
+        matmul_efficiency=dict.fromkeys(dtypes, 0.6),
         attention_efficiency=dict.fromkeys(dtypes, 0.5),
     )
     least = _distance(best, measured)

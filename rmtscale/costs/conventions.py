@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 from rmtscale.costs.parameters import block_matrix_weights
+from rmtscale.costs.terms import FlopTerm, PassTerm, linear
 from rmtscale.specs.model import ModelSpec
 
 CONVENTIONS = ("hoffmann", "matmul", "kaplan", "paper")
@@ -28,20 +28,7 @@ SOURCES = {
 }
 
 
-class PassTerm(NamedTuple):
-    """One kind of operation in one pass, summed over all layers."""
-
-    name: str
-    flops: int
-    operator: str | None = None
-    """The aten operator of the forward pass, in the ``matmul`` convention."""
-    in_block: bool = True
-    """Inside the blocks, so computed again under one checkpoint per layer."""
-    once: bool = False
-    """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
-
-
-def _linear_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
+def _matrix_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
     """FLOPs of a block's matrices over ``tokens``, all layers."""
     per_weight = 2 * tokens * model.layers * model.width
     return {
@@ -52,18 +39,20 @@ def _linear_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
     }
 
 
-def _projection_flops(model: ModelSpec, tokens: int) -> int:
+def _projection(model: ModelSpec, tokens: int) -> PassTerm:
     """OPT-350M's way into and out of the model's width."""
-    return 4 * tokens * model.embedding_width * model.width * model.projected_embedding
+    times = 2 * model.projected_embedding
+    term = linear(FlopTerm.PROJECTION, tokens, model.embedding_width, model.width, times)
+    return term._replace(in_block=False)
 
 
 def _head(model: ModelSpec, tokens: int) -> PassTerm:
-    """The head: a product with the vocabulary, or a pooler and a classifier on one position."""
+    """The head: a matmul with the vocabulary, or a pooler and a classifier on one position."""
     if model.head == "classification":
-        flops = 2 * model.width * (model.width + model.labels)
-        return PassTerm("head", flops, "addmm", in_block=False, once=True)
-    flops = 2 * tokens * model.embedding_width * model.vocabulary
-    return PassTerm("head", flops, "mm", in_block=False)
+        term = linear(FlopTerm.HEAD, 1, model.width, model.width + model.labels, bias=True)
+        return term._replace(in_block=False, once=True)
+    term = linear(FlopTerm.HEAD, tokens, model.embedding_width, model.vocabulary)
+    return term._replace(in_block=False)
 
 
 def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassTerm, ...]:
@@ -72,17 +61,21 @@ def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[Pa
     Embeddings 2sVd (a product with a one-hot matrix); QKV 2*3*s*d*(k*h); logits 2*s^2*(k*h);
     softmax 3*h*s^2; reduction 2*s^2*(k*h); output 2*s*(k*h)*d; dense 2*s*(f*d + f*d); head 2sdV.
     """
-    linear = _linear_flops(model, tokens)
+    matrices = _matrix_flops(model, tokens)
     square = model.layers * tokens * tokens
     return (
-        PassTerm("embeddings", 2 * tokens * model.vocabulary * model.embedding_width, None, False),
-        PassTerm("projection", _projection_flops(model, tokens), None, False),
-        PassTerm("qkv", linear["qkv"]),
-        PassTerm("logits", 2 * square * model.query_width),
-        PassTerm("softmax", 3 * square * model.heads),
-        PassTerm("reduction", 2 * square * model.query_width),
-        PassTerm("output", linear["output"]),
-        PassTerm("dense", linear["dense_up"] + linear["dense_down"]),
+        PassTerm(
+            FlopTerm.EMBEDDINGS,
+            2 * tokens * model.vocabulary * model.embedding_width,
+            in_block=False,
+        ),
+        _projection(model, tokens),
+        PassTerm(FlopTerm.QKV, matrices["qkv"]),
+        PassTerm(FlopTerm.LOGITS, 2 * square * model.query_width),
+        PassTerm(FlopTerm.SOFTMAX, 3 * square * model.heads),
+        PassTerm(FlopTerm.REDUCTION, 2 * square * model.query_width),
+        PassTerm(FlopTerm.OUTPUT, matrices["output"]),
+        PassTerm(FlopTerm.DENSE, matrices["dense_up"] + matrices["dense_down"]),
         _head(model, tokens),
     )
 
@@ -93,16 +86,24 @@ def matmul_terms(model: ModelSpec, tokens: int, text_tokens: int) -> tuple[PassT
     A linear layer with a bias is one ``addmm``, without one ``mm``; attention (eager) two
     ``bmm``. A language-model head is applied to text positions only.
     """
-    linear = _linear_flops(model, tokens)
-    attention = 2 * model.layers * tokens * tokens * model.query_width
+    width, query, kv, layers = model.width, model.query_width, model.kv_width, model.layers
+    up = layers * (1 + model.gated_mlp)
+    square = layers * tokens * tokens
+    attention = PassTerm(
+        FlopTerm.LOGITS,
+        2 * square * query,
+        "bmm",
+        elements=layers * tokens * (query + kv),
+        square=3 * square * model.heads,  # written, and once more through the softmax
+    )
     return (
-        PassTerm("projection", _projection_flops(model, tokens), "mm", False),
-        PassTerm("qkv", linear["qkv"], "addmm" if model.qkv_bias else "mm"),
-        PassTerm("logits", attention, "bmm"),
-        PassTerm("reduction", attention, "bmm"),
-        PassTerm("output", linear["output"], "addmm" if model.output_bias else "mm"),
-        PassTerm("dense_up", linear["dense_up"], "addmm" if model.mlp_bias else "mm"),
-        PassTerm("dense_down", linear["dense_down"], "addmm" if model.mlp_bias else "mm"),
+        _projection(model, tokens),
+        linear(FlopTerm.QKV, tokens, width, query + 2 * kv, layers, bias=model.qkv_bias),
+        attention,
+        attention._replace(name=FlopTerm.REDUCTION, square=square * model.heads),
+        linear(FlopTerm.OUTPUT, tokens, query, width, layers, bias=model.output_bias),
+        linear(FlopTerm.DENSE_UP, tokens, width, model.mlp_width, up, bias=model.mlp_bias),
+        linear(FlopTerm.DENSE_DOWN, tokens, model.mlp_width, width, layers, bias=model.mlp_bias),
         _head(model, text_tokens),
     )
 
@@ -114,8 +115,8 @@ def kaplan_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[Pass
     """
     context = 2 * model.layers * tokens * tokens * model.query_width
     return (
-        PassTerm("2N", 2 * tokens * block_matrix_weights(model)),
-        PassTerm("context", context),
+        PassTerm(FlopTerm.BLOCK_WEIGHTS, 2 * tokens * block_matrix_weights(model)),
+        PassTerm(FlopTerm.CONTEXT, context),
     )
 
 
@@ -124,15 +125,15 @@ def paper_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassT
 
     L*(24*s*d^2 + s^2*(4*d + 10*h)) + 2*s*V*d: the 10 is softmax 5, dropout 4, scale 1.
     """
-    linear = _linear_flops(model, tokens)
+    matrices = _matrix_flops(model, tokens)
     square = model.layers * tokens * tokens
     return (
-        PassTerm("projection", _projection_flops(model, tokens), None, False),
-        PassTerm("linear", sum(linear.values())),
-        PassTerm("attention", 4 * square * model.query_width),
-        PassTerm("softmax", 5 * square * model.heads),
-        PassTerm("dropout", 4 * square * model.heads),
-        PassTerm("scale", square * model.heads),
+        _projection(model, tokens),
+        PassTerm(FlopTerm.LINEAR, sum(matrices.values())),
+        PassTerm(FlopTerm.ATTENTION, 4 * square * model.query_width),
+        PassTerm(FlopTerm.SOFTMAX, 5 * square * model.heads),
+        PassTerm(FlopTerm.DROPOUT, 4 * square * model.heads),
+        PassTerm(FlopTerm.SCALE, square * model.heads),
         _head(model, tokens),
     )
 

@@ -8,12 +8,12 @@ from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.conventions import (
     CONVENTIONS,
     DEFAULT_CONVENTION,
-    PassTerm,
     pass_terms,
 )
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.passes import Pass, plan_passes
+from rmtscale.costs.terms import FlopTerm, PassTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -44,7 +44,7 @@ def estimate_flops(
         convention: ``hoffmann`` (default), ``matmul``, ``kaplan`` or ``paper``.
 
     Returns:
-        Phases ``forward``, ``backward`` (two times forward: one product for the gradient of the
+        Phases ``forward``, ``backward`` (two times forward: one matmul for the gradient of the
         input, one for that of the weight; Hoffmann et al. 2022, Appendix F) and ``recompute``
         (activation checkpoints), in FLOPs. An optimizer step multiplies no matrices; it costs
         memory traffic, not FLOPs, and is left out.
@@ -107,11 +107,12 @@ def term_is_recomputed(
 ) -> bool:
     """Whether a backward pass computes this term once more."""
     if workload.checkpoint_segments and recurrence is not None:
-        return not term.once and term.name != "head"  # scored at once, outside the checkpoint
+        # The head scores at once, outside the checkpoint.
+        return not term.once and term.name != FlopTerm.HEAD
     if not workload.checkpoint_layers or not term.in_block:
         return False
-    if convention == "matmul" and term.name == "dense_down":
-        # torch stops recomputing once it has what the backward pass needs: the last product of
+    if convention == "matmul" and term.name == FlopTerm.DENSE_DOWN:
+        # torch stops recomputing once it has what the backward pass needs: the last matmul of
         # a block is skipped unless something behind it keeps its result.
         dropout = workload.dropout is not False and model.hidden_dropout > 0
         return dropout or model.post_norm

@@ -8,8 +8,8 @@ next one opens. Both as the modules run it: Hugging Face's ``generate`` with a c
 
 FLOPs are those of the ``matmul`` convention, every query with every key in the cache. Bytes are
 what has to be read or written once: all matrices a pass uses, once whatever the batch; keys and
-values; inputs and results of every product. Time is a roofline of each operation (Williams et al.
-2009), in which causal attention counts only the pairs that are seen; launches are left out.
+values; inputs and results of every matmul. Time is a roofline of each operation (Williams et al.
+2009), in which causal attention counts only the pairs that are seen; the host is left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rmtscale.costs.conventions import matmul_terms
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.roofline import moved_elements
+from rmtscale.costs.terms import ATTENTION_TERMS
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
@@ -34,7 +35,6 @@ from rmtscale.units import require_one_of, require_positive
 KV_DTYPE_BYTES = {**DTYPE_BYTES, "fp8": 1, "int8": 1}
 """Of a key-value cache; the scales of the 8-bit ones are left out."""
 LARGEST_BATCH = 1_000_000
-_ATTENTION = ("logits", "reduction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,15 +214,15 @@ def _linear(
         _Operation(
             term.name,
             term.flops * batch,
-            moved_elements(model, term.name, rows, logits, batch, fused=True) * dtype_bytes,
+            moved_elements(term, batch, fused=True) * dtype_bytes,
         )
         for term in matmul_terms(model, rows, logits)
-        if term.flops and term.name not in _ATTENTION
+        if term.flops and term.name not in ATTENTION_TERMS
     )
 
 
 def _attention(model: ModelSpec, generation: Generation, run: Run) -> tuple[_Operation, int]:
-    """Both products of one pass, and the FLOPs of the pairs that a causal mask leaves."""
+    """Both matmuls of one pass, and the FLOPs of the pairs that a causal mask leaves."""
     batch, layers = generation.batch_size, model.layers
     pair = 4 * batch * layers * model.query_width
     seen = run.rows * run.keys - run.rows * (run.rows - 1) // 2

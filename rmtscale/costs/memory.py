@@ -1,10 +1,10 @@
 """Peak memory of one pass or one training step, as named terms that sum to the peak.
 
 The peak is what ``torch.cuda.max_memory_allocated`` shows: the largest sum of live tensors over
-the moments of a step. Which moment that is depends on the lengths (short inputs peak in the
-optimizer, long ones where the loss is differentiated), so each moment's sum is formed and the
-largest is the answer. It is the steady state: from the second step on, when the optimizer has its
-state. Gradients are freed between steps (``set_to_none``).
+the moments of a step. Which one that is depends on the lengths (short inputs peak in the
+optimizer, long ones where the loss is differentiated), so the sum of each candidate is formed and
+the largest is the answer. It is the steady state: from the second step on, when the optimizer has
+its state. Gradients are freed between steps (``set_to_none``).
 
 What a measured step must honour for the comparison to be fair:
 
@@ -30,9 +30,10 @@ from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.method_memory import MethodStep, method_weights
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.moments import OPTIMIZER_STATE, Moment, Step
 from rmtscale.costs.parameters import count_parameters, memory_parameters
-from rmtscale.costs.recurrent_moments import RecurrentStep
+from rmtscale.costs.peak_candidates import OPTIMIZER_STATE, PeakCandidate, Step
+from rmtscale.costs.recurrent_peak_candidates import RecurrentStep
+from rmtscale.costs.terms import MemoryTerm
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
@@ -42,18 +43,19 @@ from rmtscale.specs.workload import Workload
 class PeakMemory(Breakdown):
     """Bytes at the largest moment of a step; the terms are what is alive then."""
 
-    moment: str
+    peak_at: str
     """When it is, to be read after "the peak is": ``in the optimizer step``, ``at the logits``."""
 
 
-TERMS = (
-    "gradients",
-    "saved_attention",
-    "saved_activations",
-    "logits_and_loss",
-    "recurrent_state",
-    "working_set",
+TRANSIENT_TERMS = (
+    MemoryTerm.GRADIENTS,
+    MemoryTerm.SAVED_ATTENTION,
+    MemoryTerm.SAVED_ACTIVATIONS,
+    MemoryTerm.LOGITS_AND_LOSS,
+    MemoryTerm.RECURRENT_STATE,
+    MemoryTerm.WORKING_SET,
 )
+"""What the numbers of a peak candidate are, in their order."""
 
 
 def estimate_memory(
@@ -94,22 +96,22 @@ def estimate_memory(
         step = MethodStep(model, workload, recurrence, weights)
     else:
         step = RecurrentStep(model, workload, recurrence, weights)
-    peak = max(step.train() if workload.train else step.forward(), key=Moment.total)
+    peak = max(step.train() if workload.train else step.forward(), key=PeakCandidate.total)
     persistent = {
-        "weights": weights,
-        "buffers": buffer_bytes(model),
-        "optimizer_state": optimizer,
-        "token_ids": workload.batch_size * workload.tokens * ID_BYTES,
+        MemoryTerm.WEIGHTS: weights,
+        MemoryTerm.BUFFERS: buffer_bytes(model),
+        MemoryTerm.OPTIMIZER_STATE: optimizer,
+        MemoryTerm.TOKEN_IDS: workload.batch_size * workload.tokens * ID_BYTES,
     }
     if device is not None:
         count = 1 + workload.train + 2 * cuda_graph
-        persistent["library_workspace"] = count * device.library_workspace_bytes
+        persistent[MemoryTerm.LIBRARY_WORKSPACE] = count * device.library_workspace_bytes
     terms = [Term("persistent", name, amount) for name, amount in persistent.items()]
-    # The working set is net of what the moment has freed already; where that is more than it
+    # The working set is net of what has been freed by then; where that is more than it
     # needs itself, fewer activations are alive.
     freed = min(peak.work, 0)
     peak = peak._replace(work=peak.work - freed, activations=peak.activations + freed)
-    terms += [Term("transient", *pair) for pair in zip(TERMS, peak[1:], strict=True)]
+    terms += [Term("transient", *pair) for pair in zip(TRANSIENT_TERMS, peak[1:], strict=True)]
     return PeakMemory(tuple(term for term in terms if term.amount), peak.name)
 
 

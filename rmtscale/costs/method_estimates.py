@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rmtscale.costs.methods.catalog import find_method
-from rmtscale.costs.methods.method import Count, Method
+from rmtscale.costs.methods.method import Method
+from rmtscale.costs.terms import Count
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import DTYPE_BYTES

@@ -1,4 +1,4 @@
-"""The moments of a pass or a step of a method other than full attention and RMT.
+"""Peak candidates of a method other than full attention and RMT.
 
 The backbone's as they are, but attention's saved activations are the method's own, and it forms no
 square. While one layer of the mixing runs forward, what it would keep is taken to be alive at once;
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from rmtscale.costs.activations import Saved
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.moments import Moment, Segment, Step
+from rmtscale.costs.peak_candidates import PeakCandidate, Segment, Step
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 
@@ -52,10 +52,10 @@ class MethodStep(Step):
             work=segment.work._replace(forward=forward),
         )
 
-    def forward(self) -> Iterator[Moment]:
-        for moment in super().forward():
-            yield moment._replace(state=moment.state + self.state)
+    def forward(self) -> Iterator[PeakCandidate]:
+        for candidate in super().forward():
+            yield candidate._replace(state=candidate.state + self.state)
 
-    def train(self) -> Iterator[Moment]:
-        for moment in super().train():
-            yield moment._replace(state=moment.state + self.state)
+    def train(self) -> Iterator[PeakCandidate]:
+        for candidate in super().train():
+            yield candidate._replace(state=candidate.state + self.state)

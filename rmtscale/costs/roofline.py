@@ -1,9 +1,9 @@
-"""A lower bound of the time on a device: each product takes its arithmetic or its traffic.
+"""A lower bound of the time on a device: each operation takes its arithmetic or its traffic.
 
 Williams et al. 2009: an operation cannot be faster than its FLOPs over the peak, nor than its
 bytes over the bandwidth. The bound of a step is the sum over its operations, one after another.
-Real kernels reach a part of either peak, and short segments are bound by launches, which this
-leaves out; ``rmtscale profile`` measures by how much.
+Real kernels reach a part of either peak, and short segments are bound by the host that
+starts their operators, which this leaves out; ``rmtscale profile`` measures by how much.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from rmtscale.costs.conventions import PassTerm, pass_terms
+from rmtscale.costs.conventions import pass_terms
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import term_is_recomputed
-from rmtscale.costs.methods.method import Method, Product
+from rmtscale.costs.methods.method import Method
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.passes import Pass, plan_passes
+from rmtscale.costs.terms import PassTerm
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
@@ -101,81 +102,38 @@ def _roofs(
         tokens = workload.tokens
         positions = design.positions(model, tokens)
         whole = Pass(positions, tokens, 1, int(workload.train), last=True)
-        for product in design.mixing(model, tokens):
-            term = PassTerm(product.name, product.flops, product.operator)
-            yield whole, term, _product_roof(workload, device, product)
+        for term in design.mixing(model, tokens):
+            yield whole, term, _roof(model, workload, device, term, tokens)
         for term in design.outside(model, tokens):
             if term.flops:
-                yield whole, term, _roof(model, workload, device, term, positions, tokens)
+                yield whole, term, _roof(model, workload, device, term, positions)
         return
     for run in plan_passes(model, workload, design):
         for term in pass_terms("matmul", model, run.size_tokens, run.text_tokens):
-            roof = _roof(model, workload, device, term, run.size_tokens, run.text_tokens)
+            roof = _roof(model, workload, device, term, run.size_tokens)
             yield run, term, roof
-
-
-def _product_roof(workload: Workload, device: DeviceSpec, product: Product) -> _Roof:
-    """One forward operation of a method's mixing, all layers and the whole batch.
-
-    Matrices are read once, also where the input is read piece by piece: at the pieces that the
-    methods have (384 tokens or more) the products are bound by arithmetic in 16 bits.
-    """
-    batch = workload.batch_size
-    peak = device.flops_per_second(workload.dtype if product.operator else "fp32")
-    arithmetic = batch * product.flops / peak
-    moved_bytes = (batch * product.elements + product.weights) * workload.dtype_bytes
-    traffic = moved_bytes / device.bandwidth_bytes_per_second
-    return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
 @lru_cache(maxsize=65536)
 def _roof(
-    model: ModelSpec,
-    workload: Workload,
-    device: DeviceSpec,
-    term: PassTerm,
-    tokens: int,
-    text_tokens: int,
+    model: ModelSpec, workload: Workload, device: DeviceSpec, term: PassTerm, tokens: int
 ) -> _Roof:
-    """One forward operation of one pass, all layers and the whole batch."""
-    batch = workload.batch_size
-    flops: float = term.flops * batch
+    """One forward operation of one pass, all layers and the whole batch.
+
+    A method's matrices are read once, also where it reads the input piece by piece: at the pieces
+    that the methods have (384 tokens or more) matmuls are bound by arithmetic in 16 bits.
+    """
     fused = workload.attention == "sdpa"
-    if term.name in ("logits", "reduction") and fused and model.decoder:
+    flops: float = term.flops * workload.batch_size
+    if term.square and fused and model.decoder:
         flops *= (tokens + 1) / (2 * tokens)
-    traffic_bytes = workload.dtype_bytes * moved_elements(
-        model, term.name, tokens, text_tokens, batch, fused=fused
-    )
-    arithmetic = flops / device.flops_per_second(workload.dtype)
-    traffic = traffic_bytes / device.bandwidth_bytes_per_second
+    peak = device.flops_per_second(workload.dtype if term.operator else "fp32")
+    moved_bytes = workload.dtype_bytes * moved_elements(term, workload.batch_size, fused=fused)
+    arithmetic, traffic = flops / peak, moved_bytes / device.bandwidth_bytes_per_second
     return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
-def moved_elements(
-    model: ModelSpec, name: str, tokens: int, text_tokens: int, batch: int, *, fused: bool
-) -> int:
-    """Elements a product has to read and write once: its operands and its result."""
-
-    def product(rows: int, inner: int, columns: int, times: int) -> int:
-        return times * (rows * inner + inner * columns + rows * columns)
-
-    width, query, kv, mlp = model.width, model.query_width, model.kv_width, model.mlp_width
-    rows, layers, embedding = batch * tokens, model.layers, model.embedding_width
-    square = 0 if fused else layers * batch * model.heads * tokens * tokens
-    if name == "qkv":
-        return product(rows, width, query + 2 * kv, layers)
-    if name == "logits":  # query and key in; the square out, and once more through the softmax
-        return layers * rows * (query + kv) + 3 * square
-    if name == "reduction":
-        return layers * rows * (kv + query) + square
-    if name == "output":
-        return product(rows, query, width, layers)
-    if name == "dense_up":
-        return product(rows, width, mlp, layers * (1 + model.gated_mlp))
-    if name == "dense_down":
-        return product(rows, mlp, width, layers)
-    if name == "projection":
-        return product(rows, embedding, width, 2)
-    if model.head == "classification":
-        return product(batch, width, width + model.labels, 1)
-    return product(batch * text_tokens, embedding, model.vocabulary, 1)
+def moved_elements(term: PassTerm, batch_size: int, *, fused: bool) -> int:
+    """Returns the numbers an operation has to read and write once: its operands and its result."""
+    each = term.elements + (0 if fused else term.square)
+    return int(batch_size * each + term.weights)

@@ -17,7 +17,7 @@ from rmtscale.costs.activations import (
     eager_attention,
     softmax_bytes,
 )
-from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.model import ModelSpec, of_kind
 from rmtscale.specs.workload import Workload
 
 FEED_FORWARD_FORWARD = {"relu": 2, "gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2, "gelu_new": 4}
@@ -68,7 +68,8 @@ def layer_work(
     # Behind a post-norm, what attention reads is the block's input and its residual as well.
     around = (held + 2 * (not model.post_norm)) * width
     in_attention = tokens * w * (around + 2 * query + 2 * kv)
-    in_feed_forward = tokens * w * ((held + BLOCK_HELD[model.kind]) * width + up * inner)
+    block_held = held + of_kind(BLOCK_HELD, model.kind, "its working set is")
+    in_feed_forward = tokens * w * (block_held * width + up * inner)
     if not rates.fused:
         probabilities = square * model.heads * w
         score = softmax_bytes(model, w)
@@ -98,7 +99,7 @@ def layer_work(
 
 
 class HeadWork(NamedTuple):
-    """Logits, loss and their gradients in bytes, by moment."""
+    """Logits, loss and their gradients in bytes, by when they are alive."""
 
     saved: int
     """Kept from forward to backward: the log-softmax in fp32, and the labels."""

@@ -65,10 +65,10 @@ def _count(spec: ModelSpec, workload: Workload, recurrence: Recurrence | None) -
             _full(module, spec, workload)
         else:
             _rmt(module, spec, workload, recurrence)
-    return products(counter)
+    return matmul_flops(counter)
 
 
-def products(counter: FlopCounterMode) -> dict[str, int]:
+def matmul_flops(counter: FlopCounterMode) -> dict[str, int]:
     """What a counter saw the model multiply: FLOPs by aten operator.
 
     The angles of rotary positions are left out: they are a table, not a product of the model,

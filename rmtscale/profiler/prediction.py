@@ -7,39 +7,14 @@ from dataclasses import dataclass, replace
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.terms import FlopTerm
 from rmtscale.errors import BadInput
 from rmtscale.profiler.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
 from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.devices import DEVICES, find_device
+from rmtscale.specs.devices import find_by_driver_name, find_device
 from rmtscale.units import format_bytes
-
-_DRIVER_NAMES = {
-    "NVIDIA A100-SXM4-40GB": "a100-40gb",
-    "NVIDIA A100-PCIE-40GB": "a100-40gb",
-    "NVIDIA A100-SXM4-80GB": "a100-80gb",
-    "NVIDIA A100 80GB PCIe": "a100-80gb-pcie",
-    "NVIDIA H100 80GB HBM3": "h100-sxm",
-    "NVIDIA H100 PCIe": "h100-pcie",
-    "NVIDIA H100 NVL": "h100-nvl",
-    "NVIDIA H200": "h200",
-    "NVIDIA B200": "b200",
-    "Tesla V100-SXM2-16GB": "v100-16gb",
-    "Tesla V100-SXM2-32GB": "v100-32gb",
-    "Tesla V100-PCIE-16GB": "v100-16gb-pcie",
-    "Tesla V100-PCIE-32GB": "v100-32gb-pcie",
-    "Tesla T4": "t4",
-    "NVIDIA A10": "a10",
-    "NVIDIA A10G": "a10g",
-    "NVIDIA L4": "l4",
-    "NVIDIA L40S": "l40s",
-    "NVIDIA RTX A6000": "rtx-a6000",
-    "NVIDIA RTX 6000 Ada Generation": "rtx-6000-ada",
-    "NVIDIA GeForce RTX 3090": "rtx-3090",
-    "NVIDIA GeForce RTX 4090": "rtx-4090",
-}
-"""What the driver calls the devices we have peaks of. No name is ever taken for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +45,9 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
         gpu = open_gpu()
     except NoGpu as error:
         return Machine("no GPU", None, None, str(error))
-    name = _DRIVER_NAMES.get(gpu.name)
-    if name is None or name not in DEVICES:
-        return Machine(gpu.name, None, gpu.memory_bytes, f"no peaks of {gpu.name} are known")
-    return Machine(gpu.name, DEVICES[name], gpu.memory_bytes)
+    known = find_by_driver_name(gpu.name)
+    why = None if known else f"no peaks of {gpu.name} are known"
+    return Machine(gpu.name, known, gpu.memory_bytes, why)
 
 
 def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
@@ -88,13 +62,13 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
     total = flops.total
     last_only = point.mode == "forward" and point.logits == "last"
     if last_only:
-        head = flops.by_name()["forward.head"]
+        head = flops.by_name()[f"forward.{FlopTerm.HEAD}"]
         total -= head - head // point.tokens
     seconds = None
     if device is not None:
         try:
             time = estimate_time(model, work, device, recurrence)
-            head_seconds = time.terms["forward.head"]
+            head_seconds = time.terms[f"forward.{FlopTerm.HEAD}"]
             seconds = time.seconds - last_only * head_seconds * (1 - 1 / point.tokens)
         except BadInput:  # no such arithmetic: no peak to predict with
             device = None

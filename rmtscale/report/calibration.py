@@ -16,7 +16,13 @@ from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.records.record import Record
 from rmtscale.specs.devices import DEVICES, find_device
 
-CALIBRATION_VERSION = 1
+CALIBRATION_VERSION = 2
+_VERSION_1_KEYS = {
+    "launch_seconds": "operator_seconds",
+    "captured_launch_seconds": "captured_operator_seconds",
+    "products_efficiency": "matmul_efficiency",
+}
+"""What version 1 called them."""
 _FEWEST = 8
 
 
@@ -130,10 +136,20 @@ def read_calibration(path: Path) -> Calibrated:
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return from_mapping(Calibrated, content)
+        return from_mapping(Calibrated, _as_version_2(content))
     except OSError as error:
         raise BadInput(f"calibration {str(path)!r}: cannot be read ({error.strerror})") from error
     except (ValueError, Misfit) as error:
         raise BadInput(
             f"calibration {str(path)!r}: expected what rmtscale calibrate wrote ({error})"
         ) from error
+
+
+def _as_version_2(content: Any) -> Any:
+    """Returns the content of a file of version 1 under today's keys; anything else unchanged."""
+    if not isinstance(content, dict) or content.get("schema_version") != 1:
+        return content
+    fitted = content.get("calibration")
+    if isinstance(fitted, dict):
+        fitted = {_VERSION_1_KEYS.get(key, key): value for key, value in fitted.items()}
+    return {**content, "schema_version": CALIBRATION_VERSION, "calibration": fitted}

@@ -25,6 +25,8 @@ class DeviceSpec:
     """How the user calls it: ``a100-80gb``."""
     title: str
     """The vendor's name for it, with whatever tells it from its siblings."""
+    driver_names: tuple[str, ...] = ()
+    """What NVML and torch call it (``NVIDIA H200``); none where no such machine was seen."""
     memory_bytes: int
     """Total memory as the driver's tool shows it (nvidia-smi, rocm-smi), ECC as delivered.
 

@@ -18,61 +18,9 @@ _HOPPER = "NVIDIA H100 architecture white paper, H100 SXM5 and PCIe table, 2022"
 _GA102 = "NVIDIA Ampere GA102 white paper v2.0, 2021"
 _ADA = "NVIDIA Ada GPU architecture white paper v2.01, 2023"
 
-_WORKSPACE_BYTES = 32 * 2**20
-"""Of torch's cuBLAS on Hopper: what profiles/nvidia-h200 has more than tensors, per thread."""
-
-_HOPPERS = ("h100-sxm", "h100-pcie", "h100-nvl", "h200", "gh200")
-
-# name, title, MiB, GB/s, then dense TFLOP/s: fp32, tf32, bf16, fp16 (None: no such tensor core).
-_Row = tuple[str, str, int, int, float, float | None, float | None, float | None, str]
-_ROWS: tuple[_Row, ...] = (
-    ("a100-40gb", "NVIDIA A100 40GB, SXM4 or PCIe", 40960, 1555, 19.5, 156, 312, 312,
-     "NVIDIA A100 architecture white paper, A100 table, 2020"),
-    ("a100-80gb", "NVIDIA A100 80GB SXM4", 81920, 2039, 19.5, 156, 312, 312, _AMPERE),
-    ("a100-80gb-pcie", "NVIDIA A100 80GB PCIe", 81920, 1935, 19.5, 156, 312, 312, _AMPERE),
-    ("h100-sxm", "NVIDIA H100 80GB SXM5", 81559, 3350, 66.9, 494.7, 989.4, 989.4,
-     f"{_HOPPER}; bandwidth: H100 data sheet, 2023"),
-    ("h100-pcie", "NVIDIA H100 80GB PCIe", 81559, 2000, 51.2, 378, 756, 756,
-     f"{_HOPPER}; bandwidth: H100 data sheet, 2023"),
-    ("h100-nvl", "NVIDIA H100 94GB NVL, one of the pair", 95830, 3900, 60, 417.5, 835.5, 835.5,
-     "NVIDIA H100 data sheet, H100 NVL column, 2024; tensor figures there are sparse: halved"),
-    ("h200", "NVIDIA H200 141GB SXM5", 143771, 4800, 66.9, 494.7, 989.4, 989.4,
-     f"NVIDIA H200 data sheet, 2024: memory; its FLOP/s are the H100's, rounded: {_HOPPER}"),
-    ("gh200", "NVIDIA GH200 with 96 GB HBM3 (not the 144 GB one)", 97871, 4000, 66.9, 494.7,
-     989.4, 989.4,
-     f"NVIDIA GH200 data sheet, 2023: memory; its FLOP/s are the H100's, rounded: {_HOPPER}"),
-    ("b200", "NVIDIA B200 180GB, HGX", 183359, 8000, 75, 1125, 2250, 2250,
-     "NVIDIA HGX B200 and DGX B200 data sheets, 2025: for 8 GPUs, here an eighth; tensor "
-     "figures there are sparse: halved"),
-    ("v100-16gb", "NVIDIA V100 16GB SXM2", 16384, 900, 15.7, None, None, 125, _VOLTA),
-    ("v100-16gb-pcie", "NVIDIA V100 16GB PCIe", 16384, 900, 14, None, None, 112, _VOLTA),
-    ("v100-32gb", "NVIDIA V100 32GB SXM2", 32768, 900, 15.7, None, None, 125, _VOLTA),
-    ("v100-32gb-pcie", "NVIDIA V100 32GB PCIe", 32768, 900, 14, None, None, 112, _VOLTA),
-    ("t4", "NVIDIA T4", 15360, 320, 8.1, None, None, 65,
-     "NVIDIA T4 data sheet 951643, 2019; bandwidth: T4 product brief, 256 bit at 10 Gbit/s"),
-    ("a10", "NVIDIA A10", 23028, 600, 31.2, 62.5, 125, 125,
-     "NVIDIA A10 data sheet, specifications, 2021"),
-    ("a10g", "NVIDIA A10G (AWS G5)", 23028, 600, 35, 35, 70, 70,
-     "NVIDIA A10G data sheet for AWS, February 2022"),
-    ("l4", "NVIDIA L4", 23034, 300, 30.3, 60, 121, 121,
-     "NVIDIA L4 data sheet, 2023; tensor figures there (120, 242) are sparse: halved"),
-    ("l40s", "NVIDIA L40S", 46068, 864, 91.6, 183, 362.05, 362.05,
-     "NVIDIA L40S data sheet, specifications, 2023"),
-    ("rtx-a6000", "NVIDIA RTX A6000", 49140, 768, 38.7, 77.4, 154.8, 154.8,
-     f"{_GA102}, Appendix C, RTX A6000"),
-    ("rtx-6000-ada", "NVIDIA RTX 6000 Ada Generation", 49140, 960, 91.1, 182.1, 364.2, 364.2,
-     "NVIDIA RTX 6000 Ada data sheet, 2023: fp32 and 1457 sparse fp8, which is 4 x fp16, 8 x tf32"),
-    ("rtx-3090", "NVIDIA GeForce RTX 3090", 24576, 936, 35.6, 35.6, 71, 71,
-     f"{_GA102}, Appendix A, RTX 3090, fp32 accumulate"),
-    ("rtx-4090", "NVIDIA GeForce RTX 4090", 24564, 1008, 82.6, 82.6, 165.2, 165.2,
-     f"{_ADA}, Appendix A, RTX 4090, fp32 accumulate"),
-    ("rtx-5090", "NVIDIA GeForce RTX 5090", 32607, 1792, 104.8, 104.8, 209.5, 209.5,
-     "NVIDIA RTX Blackwell white paper, RTX 5090 table, fp32 accumulate, 2025"),
-    ("mi250x-gcd", "AMD Instinct MI250X, one of its two dies", 65520, 1600, 47.85, None, 191.5,
-     191.5, "AMD Instinct MI200 data sheet, 2021: for two dies, here half; fp32 is its matrix row"),
-    ("mi300x", "AMD Instinct MI300X", 196592, 5300, 163.4, 653.7, 1307.4, 1307.4,
-     "AMD Instinct MI300X data sheet, 2023"),
-)  # fmt: skip
+_HOPPER_WORKSPACE_BYTES = 32 * 2**20
+"""What torch's cuBLAS takes on Hopper: profiles/nvidia-h200 has so much more than tensors, per
+thread."""
 
 
 def _tera(value: float) -> int:
@@ -80,35 +28,134 @@ def _tera(value: float) -> int:
     return round(value * 10_000) * 10**8
 
 
-def _spec(row: _Row) -> DeviceSpec:
-    name, title, mebibytes, gigabytes_per_second, fp32, tf32, bf16, fp16, source = row
+def _gpu(
+    name: str,
+    title: str,
+    mebibytes: int,
+    gigabytes_per_second: int,
+    fp32: float,
+    tf32: float | None,
+    bf16: float | None,
+    fp16: float | None,
+    source: str,
+    *,
+    driver_names: tuple[str, ...] = (),
+    workspace_bytes: int = 0,
+) -> DeviceSpec:
     return DeviceSpec(
         name=name,
         title=title,
+        driver_names=driver_names,
         memory_bytes=mebibytes * 1024**2,
         bandwidth_bytes_per_second=gigabytes_per_second * 10**9,
         fp32_flops_per_second=_tera(fp32),
         tf32_flops_per_second=None if tf32 is None else _tera(tf32),
         bf16_flops_per_second=None if bf16 is None else _tera(bf16),
         fp16_flops_per_second=None if fp16 is None else _tera(fp16),
-        library_workspace_bytes=_WORKSPACE_BYTES if name in _HOPPERS else 0,
+        library_workspace_bytes=workspace_bytes,
         source=source,
     )
 
 
-DEVICES: dict[str, DeviceSpec] = {spec.name: spec for spec in map(_spec, _ROWS)}
+_GPUS = (
+    # name, title, MiB, GB/s, dense TFLOP/s: fp32, tf32, bf16, fp16 (None: no such tensor core).
+    _gpu("a100-40gb", "NVIDIA A100 40GB, SXM4 or PCIe", 40960, 1555, 19.5, 156, 312, 312,
+         "NVIDIA A100 architecture white paper, A100 table, 2020",
+         driver_names=("NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB")),
+    _gpu("a100-80gb", "NVIDIA A100 80GB SXM4", 81920, 2039, 19.5, 156, 312, 312, _AMPERE,
+         driver_names=("NVIDIA A100-SXM4-80GB",)),
+    _gpu("a100-80gb-pcie", "NVIDIA A100 80GB PCIe", 81920, 1935, 19.5, 156, 312, 312, _AMPERE,
+         driver_names=("NVIDIA A100 80GB PCIe",)),
+    _gpu("h100-sxm", "NVIDIA H100 80GB SXM5", 81559, 3350, 66.9, 494.7, 989.4, 989.4,
+         f"{_HOPPER}; bandwidth: H100 data sheet, 2023",
+         driver_names=("NVIDIA H100 80GB HBM3",), workspace_bytes=_HOPPER_WORKSPACE_BYTES),
+    _gpu("h100-pcie", "NVIDIA H100 80GB PCIe", 81559, 2000, 51.2, 378, 756, 756,
+         f"{_HOPPER}; bandwidth: H100 data sheet, 2023",
+         driver_names=("NVIDIA H100 PCIe",), workspace_bytes=_HOPPER_WORKSPACE_BYTES),
+    _gpu("h100-nvl", "NVIDIA H100 94GB NVL, one of the pair", 95830, 3900, 60, 417.5, 835.5, 835.5,
+         "NVIDIA H100 data sheet, H100 NVL column, 2024; tensor figures there are sparse: halved",
+         driver_names=("NVIDIA H100 NVL",), workspace_bytes=_HOPPER_WORKSPACE_BYTES),
+    _gpu("h200", "NVIDIA H200 141GB SXM5", 143771, 4800, 66.9, 494.7, 989.4, 989.4,
+         f"NVIDIA H200 data sheet, 2024: memory; its FLOP/s are the H100's, rounded: {_HOPPER}",
+         driver_names=("NVIDIA H200",), workspace_bytes=_HOPPER_WORKSPACE_BYTES),
+    _gpu("gh200", "NVIDIA GH200 with 96 GB HBM3 (not the 144 GB one)", 97871, 4000, 66.9, 494.7,
+         989.4, 989.4,
+         f"NVIDIA GH200 data sheet, 2023: memory; its FLOP/s are the H100's, rounded: {_HOPPER}",
+         workspace_bytes=_HOPPER_WORKSPACE_BYTES),
+    _gpu("b200", "NVIDIA B200 180GB, HGX", 183359, 8000, 75, 1125, 2250, 2250,
+         "NVIDIA HGX B200 and DGX B200 data sheets, 2025: for 8 GPUs, here an eighth; tensor "
+         "figures there are sparse: halved",
+         driver_names=("NVIDIA B200",)),
+    _gpu("v100-16gb", "NVIDIA V100 16GB SXM2", 16384, 900, 15.7, None, None, 125, _VOLTA,
+         driver_names=("Tesla V100-SXM2-16GB",)),
+    _gpu("v100-16gb-pcie", "NVIDIA V100 16GB PCIe", 16384, 900, 14, None, None, 112, _VOLTA,
+         driver_names=("Tesla V100-PCIE-16GB",)),
+    _gpu("v100-32gb", "NVIDIA V100 32GB SXM2", 32768, 900, 15.7, None, None, 125, _VOLTA,
+         driver_names=("Tesla V100-SXM2-32GB",)),
+    _gpu("v100-32gb-pcie", "NVIDIA V100 32GB PCIe", 32768, 900, 14, None, None, 112, _VOLTA,
+         driver_names=("Tesla V100-PCIE-32GB",)),
+    _gpu("t4", "NVIDIA T4", 15360, 320, 8.1, None, None, 65,
+         "NVIDIA T4 data sheet 951643, 2019; bandwidth: T4 product brief, 256 bit at 10 Gbit/s",
+         driver_names=("Tesla T4",)),
+    _gpu("a10", "NVIDIA A10", 23028, 600, 31.2, 62.5, 125, 125,
+         "NVIDIA A10 data sheet, specifications, 2021",
+         driver_names=("NVIDIA A10",)),
+    _gpu("a10g", "NVIDIA A10G (AWS G5)", 23028, 600, 35, 35, 70, 70,
+         "NVIDIA A10G data sheet for AWS, February 2022",
+         driver_names=("NVIDIA A10G",)),
+    _gpu("l4", "NVIDIA L4", 23034, 300, 30.3, 60, 121, 121,
+         "NVIDIA L4 data sheet, 2023; tensor figures there (120, 242) are sparse: halved",
+         driver_names=("NVIDIA L4",)),
+    _gpu("l40s", "NVIDIA L40S", 46068, 864, 91.6, 183, 362.05, 362.05,
+         "NVIDIA L40S data sheet, specifications, 2023",
+         driver_names=("NVIDIA L40S",)),
+    _gpu("rtx-a6000", "NVIDIA RTX A6000", 49140, 768, 38.7, 77.4, 154.8, 154.8,
+         f"{_GA102}, Appendix C, RTX A6000",
+         driver_names=("NVIDIA RTX A6000",)),
+    _gpu("rtx-6000-ada", "NVIDIA RTX 6000 Ada Generation", 49140, 960, 91.1, 182.1, 364.2, 364.2,
+         "NVIDIA RTX 6000 Ada data sheet, 2023: fp32 and 1457 sparse fp8, which is 4 x fp16, "
+         "8 x tf32",
+         driver_names=("NVIDIA RTX 6000 Ada Generation",)),
+    _gpu("rtx-3090", "NVIDIA GeForce RTX 3090", 24576, 936, 35.6, 35.6, 71, 71,
+         f"{_GA102}, Appendix A, RTX 3090, fp32 accumulate",
+         driver_names=("NVIDIA GeForce RTX 3090",)),
+    _gpu("rtx-4090", "NVIDIA GeForce RTX 4090", 24564, 1008, 82.6, 82.6, 165.2, 165.2,
+         f"{_ADA}, Appendix A, RTX 4090, fp32 accumulate",
+         driver_names=("NVIDIA GeForce RTX 4090",)),
+    _gpu("rtx-5090", "NVIDIA GeForce RTX 5090", 32607, 1792, 104.8, 104.8, 209.5, 209.5,
+         "NVIDIA RTX Blackwell white paper, RTX 5090 table, fp32 accumulate, 2025"),
+    _gpu("mi250x-gcd", "AMD Instinct MI250X, one of its two dies", 65520, 1600, 47.85, None, 191.5,
+         191.5,
+         "AMD Instinct MI200 data sheet, 2021: for two dies, here half; fp32 is its matrix row"),
+    _gpu("mi300x", "AMD Instinct MI300X", 196592, 5300, 163.4, 653.7, 1307.4, 1307.4,
+         "AMD Instinct MI300X data sheet, 2023"),
+)  # fmt: skip
+
+DEVICES: dict[str, DeviceSpec] = {device.name: device for device in _GPUS}
 
 
 def find_device(name: str) -> DeviceSpec:
-    """The device called ``name``, upper or lower case; nothing is ever taken in its place.
+    """Returns the device of that name, or of that name at its driver, upper or lower case.
+
+    No device is ever taken for another.
 
     Raises:
         BadInput: no such device; names the nearest and lists all that are known.
     """
     key = name.strip().lower()
-    if key in DEVICES:
-        return DEVICES[key]
+    device = DEVICES.get(key) or find_by_driver_name(name)
+    if device is not None:
+        return device
     starting = [known for known in DEVICES if key and known.startswith(key)]
     near = starting or difflib.get_close_matches(key, DEVICES, n=3, cutoff=0.6)
     hint = f"did you mean {quoted_list(near)}? " if near else ""
     raise BadInput(f"device {name!r}: {hint}expected one of {', '.join(DEVICES)}")
+
+
+def find_by_driver_name(name: str) -> DeviceSpec | None:
+    """Returns the device that NVML and torch call ``name`` (``NVIDIA H200``); None: not known."""
+    key = name.strip().lower()
+    for device in DEVICES.values():
+        if key in map(str.lower, device.driver_names):
+            return device
+    return None

@@ -18,7 +18,7 @@ from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.specs import bert, gpt2, gpt_neo, llama, opt, pythia
 from rmtscale.specs.catalog import find_preset, unknown_model
 from rmtscale.specs.fields import ConfigFields
-from rmtscale.specs.model import KINDS, ModelSpec
+from rmtscale.specs.model import KINDS, ModelSpec, of_kind
 
 
 class _Family(Protocol):
@@ -94,7 +94,10 @@ def from_config(config: Mapping[str, Any], name: str = "config") -> ModelSpec:
 
 def to_config(spec: ModelSpec) -> dict[str, Any]:
     """The Hugging Face config that builds this spec, for ``AutoConfig.for_model(**mapping)``."""
-    return {"model_type": spec.kind, **_FAMILIES[spec.kind].to_config(spec)}
+    return {
+        "model_type": spec.kind,
+        **of_kind(_FAMILIES, spec.kind, "its config is").to_config(spec),
+    }
 
 
 def _parse(text: str, name: str) -> ModelSpec:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rmtscale.errors import BadInput
 from rmtscale.units import require_one_of, require_positive
@@ -11,6 +12,18 @@ from rmtscale.units import require_one_of, require_positive
 Head = Literal["language-model", "classification"]
 KINDS = ("bert", "gpt2", "gpt_neo", "gpt_neox", "llama", "opt")
 """The backbones that are understood, by the ``model_type`` of their Hugging Face config."""
+T = TypeVar("T")
+
+
+def of_kind(table: Mapping[str, T], kind: str, what: str) -> T:
+    """Returns a table's entry for a kind of backbone.
+
+    Raises:
+        BadInput: the table has no such kind; names ``what`` it is of and the kinds it has.
+    """
+    if kind not in table:
+        raise BadInput(f"model kind {kind!r}: {what} not known, expected one of {', '.join(table)}")
+    return table[kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def test_json_is_what_the_file_holds(rmtscale: Command, calibration: Path) -> No
     (row,) = json.loads(done.out)["rows"]
     assert row == json.loads(calibration.read_text(encoding="utf-8"))
     assert row["gpu"] == "NVIDIA H200"
-    assert 0 < row["calibration"]["products_efficiency"]["fp32"] <= 1
+    assert 0 < row["calibration"]["matmul_efficiency"]["fp32"] <= 1
 
 
 def test_a_plan_with_it(rmtscale: Command, calibration: Path) -> None:
@@ -69,10 +69,10 @@ def test_of_another_device_dtype_or_version(rmtscale: Command, calibration: Path
     assert "is of h200, expected a100-80gb" in rmtscale(*other).err
     dtype = (*PLAN, "--calibration", str(calibration), "--dtype", "fp16")
     assert "dtype 'fp16'" in rmtscale(*dtype).err
-    newer = json.loads(calibration.read_text(encoding="utf-8")) | {"schema_version": 2}
+    newer = json.loads(calibration.read_text(encoding="utf-8")) | {"schema_version": 3}
     calibration.write_text(json.dumps(newer), encoding="utf-8")
     done = rmtscale(*PLAN, "--calibration", str(calibration))
-    assert (done.code, "schema_version 2: expected 1" in done.err) == (2, True)
+    assert (done.code, "schema_version 3: expected 2" in done.err) == (2, True)
 
 
 def test_too_few_and_too_many_machines(rmtscale: Command, tmp_path: Path) -> None:
@@ -95,3 +95,18 @@ def test_the_workspace_of_a_known_device(rmtscale: Command) -> None:
 
     assert peak("--device", "h200") - peak() == 2 * 32 * 2**20
     assert peak("--device", "a100-80gb") == peak()
+
+
+def test_a_file_of_version_1_is_still_read(rmtscale: Command, calibration: Path) -> None:
+    plan = (*PLAN, "--calibration", str(calibration))
+    today = rmtscale(*plan).out
+    content = json.loads(calibration.read_text(encoding="utf-8"))
+    fitted = content["calibration"]
+    fitted |= {
+        "launch_seconds": fitted.pop("operator_seconds"),
+        "captured_launch_seconds": fitted.pop("captured_operator_seconds"),
+        "products_efficiency": fitted.pop("matmul_efficiency"),
+    }
+    calibration.write_text(json.dumps(content | {"schema_version": 1}), encoding="utf-8")
+    assert "calibrated by measured records" in today
+    assert rmtscale(*plan).out == today

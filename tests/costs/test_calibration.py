@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from rmtscale.costs.calibration import Calibration, Work, fit_calibration, step_work
-from rmtscale.costs.launches import count_launches
+from rmtscale.costs.operators import count_operators
 from rmtscale.costs.plan import make_plan
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.terms import ATTENTION_TERMS
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
@@ -21,10 +22,10 @@ GPT2 = PRESETS["gpt2"]
 RMT = Recurrence(1000, 2)
 MACHINE = Calibration(
     device="h200",
-    launch_seconds=1e-5,
-    captured_launch_seconds=2e-6,
+    operator_seconds=1e-5,
+    captured_operator_seconds=2e-6,
     traffic_factor=3.0,
-    products_efficiency={"fp32": 0.7, "bf16": 0.5},
+    matmul_efficiency={"fp32": 0.7, "bf16": 0.5},
     attention_efficiency={"fp32": 0.4, "bf16": 0.3},
 )
 
@@ -38,10 +39,10 @@ def test_the_parts_are_the_roofline_s() -> None:
     one = Workload(tokens=4000, mode="train")
     terms = estimate_time(GPT2, one, H200).terms
     found = step_work(GPT2, one, H200)
-    attention = sum(v for k, v in terms.items() if k.split(".")[1] in ("logits", "reduction"))
+    attention = sum(v for k, v in terms.items() if k.split(".")[1] in ATTENTION_TERMS)
     assert found.attention_seconds == pytest.approx(attention)
     rest = sum(terms.values()) - attention - terms["optimizer.step"]
-    assert found.products_seconds == pytest.approx(rest)
+    assert found.matmul_seconds == pytest.approx(rest)
     assert found.traffic_seconds > terms["optimizer.step"]
     eager = step_work(GPT2, replace(one, attention="eager"), H200)
     assert eager.attention_seconds == 0
@@ -51,24 +52,24 @@ def test_the_parts_are_the_roofline_s() -> None:
 def test_the_slower_of_host_and_gpu() -> None:
     base = Work("fp32", 0.7, 0.0, 0.0, 1000, 0)
     assert MACHINE.seconds(base) == pytest.approx(1.0)
-    assert MACHINE.seconds(base._replace(launches=500_000)) == pytest.approx(5.0)
-    captured = base._replace(launches=10_000, captured_launches=1_000_000)
+    assert MACHINE.seconds(base._replace(operators=500_000)) == pytest.approx(5.0)
+    captured = base._replace(operators=10_000, captured_operators=1_000_000)
     assert MACHINE.seconds(captured) == pytest.approx(2.0 + 0.1)
 
 
 def test_a_captured_rmt_launches_only_its_shorter_segment() -> None:
     one = Workload(tokens=996 * 5 + 10, dtype="bf16")
     found = step_work(GPT2, one, H200, RMT, cuda_graph=True)
-    every = count_launches(GPT2, one, RMT)
-    assert found.captured_launches + found.launches == every
-    assert found.launches == every // 6
+    every = count_operators(GPT2, one, RMT)
+    assert found.captured_operators + found.operators == every
+    assert found.operators == every // 6
     plain = step_work(GPT2, one, H200, RMT)
-    assert (plain.launches, plain.captured_launches) == (every, 0)
+    assert (plain.operators, plain.captured_operators) == (every, 0)
 
 
 def test_logits_that_are_not_formed_take_no_time() -> None:
     every, last = work(16_000, logits="all"), work(16_000, logits="last")
-    assert last.products_seconds < every.products_seconds
+    assert last.matmul_seconds < every.matmul_seconds
     assert last.traffic_seconds < every.traffic_seconds
 
 
@@ -89,14 +90,14 @@ def test_a_fit_finds_the_machine_that_made_the_points() -> None:
     fitted = fit_calibration("h200", measured)
     errors = [abs(fitted.seconds(one) / seconds - 1) for one, seconds in measured]
     assert sorted(errors)[len(errors) // 2] < 0.02
-    assert fitted.launch_seconds == pytest.approx(MACHINE.launch_seconds, rel=0.1)
-    assert fitted.products_efficiency["fp32"] == pytest.approx(0.7, rel=0.1)
+    assert fitted.operator_seconds == pytest.approx(MACHINE.operator_seconds, rel=0.1)
+    assert fitted.matmul_efficiency["fp32"] == pytest.approx(0.7, rel=0.1)
     assert fitted == fit_calibration("h200", measured), "the same points, the same numbers"
-    assert max(fitted.products_efficiency.values()) <= 1
+    assert max(fitted.matmul_efficiency.values()) <= 1
 
 
 def test_a_plan_by_a_slow_host_favours_long_segments() -> None:
-    """With dear launches RMT is faster only from a longer input on, above all in short segments."""
+    """With a slow host RMT is faster only from a longer input on, above all in short segments."""
     training = Workload(tokens=1, mode="train")
 
     def start(size: int, machine: Calibration | None) -> int:
@@ -104,5 +105,5 @@ def test_a_plan_by_a_slow_host_favours_long_segments() -> None:
         assert found.less_time_tokens is not None
         return found.less_time_tokens
 
-    slow = replace(MACHINE, launch_seconds=4e-5)
+    slow = replace(MACHINE, operator_seconds=4e-5)
     assert start(1000, None) < start(1000, slow) < start(250, slow)

@@ -27,7 +27,7 @@ from rmtscale.costs.generation import (
 )
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
-from rmtscale.profiler.flop_check import products
+from rmtscale.profiler.flop_check import matmul_flops
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.build import build_backbone
 from rmtscale.rmt.generation import OpenSegment
@@ -44,7 +44,7 @@ KINDS = ["gpt2", "opt-125m", "opt-350m", "pythia-14m", "gpt-neo-125m", "llama-3-
 def counted(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
-    return sum(products(counter).values())
+    return sum(matmul_flops(counter).values())
 
 
 def held_bytes(cache: DynamicCache) -> int:

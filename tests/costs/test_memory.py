@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.costs.memory import estimate_memory
-from rmtscale.costs.moments import OPTIMIZER_STATE
 from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.peak_candidates import OPTIMIZER_STATE
 from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.model import ModelSpec
@@ -125,15 +125,15 @@ def test_fewer_segments_kept_never_need_more(model: ModelSpec, tokens: int, dept
     assert total(checkpoint_segments=True) <= total() + gradients
 
 
-def test_the_moment_of_the_peak_follows_the_length() -> None:
-    def moment(tokens: int, **fields: Any) -> str:
+def test_where_the_peak_is_follows_the_length() -> None:
+    def peak_at(tokens: int, **fields: Any) -> str:
         workload = Workload(tokens=tokens, mode="train", dropout=False, **fields)
-        return estimate_memory(GPT2, workload).moment
+        return estimate_memory(GPT2, workload).peak_at
 
-    assert moment(64) == "in the optimizer step"
-    assert moment(1024) == "where the loss is differentiated"
-    assert moment(16_000, attention="eager") == "in the last layer's attention, backward"
-    assert estimate_memory(GPT2, Workload(tokens=1024)).moment == "at the logits"
+    assert peak_at(64) == "in the optimizer step"
+    assert peak_at(1024) == "where the loss is differentiated"
+    assert peak_at(16_000, attention="eager") == "in the last layer's attention, backward"
+    assert estimate_memory(GPT2, Workload(tokens=1024)).peak_at == "at the logits"
 
 
 def test_foreach_adamw_takes_one_copy_of_the_weights_more_than_fused() -> None:

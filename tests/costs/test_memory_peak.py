@@ -75,7 +75,7 @@ def check(
     measured = oracle.measure_step(spec, workload, recurrence)
     predicted = estimate_memory(spec, workload, recurrence)
     assert predicted.total == pytest.approx(measured.peak, rel=TOLERANCE), (
-        f"predicted peak {predicted.moment}, measured in {measured.peak_operator}: "
+        f"predicted peak {predicted.peak_at}, measured in {measured.peak_operator}: "
         f"{predicted.by_name()} against {measured.at_peak.most_common(8)}"
     )
 

@@ -15,13 +15,13 @@ from rmtscale.profiler.ceiling import matmul_flops_per_second
 from rmtscale.profiler.kernel import attention_kernel
 from rmtscale.profiler.memory import CudaMeter, ResidentMeter
 from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
-from rmtscale.profiler.prediction import _DRIVER_NAMES, predict, this_machine
+from rmtscale.profiler.prediction import predict, this_machine
 from rmtscale.profiler.sampler import Sampler
 from rmtscale.profiler.spawn import measure_in_child
 from rmtscale.profiler.timing import FEWEST, time_steps
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
-from rmtscale.specs.devices import DEVICES, find_device
+from rmtscale.specs.devices import find_device
 
 SIZE = 256 * 2**20
 
@@ -151,10 +151,6 @@ def test_what_the_driver_says_and_what_it_does_not() -> None:
     assert state.power_watts == 350
     assert state.throttle_reasons == ("power cap", "software thermal")
     assert state.sm_clock_mhz is state.temperature_celsius is None
-
-
-def test_driver_names_are_devices_we_know() -> None:
-    assert set(_DRIVER_NAMES.values()) <= set(DEVICES)
 
 
 def test_no_device_is_taken_for_another(

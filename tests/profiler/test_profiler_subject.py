@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rmtscale.profiler.flop_check import products
+from rmtscale.profiler.flop_check import matmul_flops
 from rmtscale.profiler.prediction import predict
 from rmtscale.profiler.subject import Subject, warm_libraries
 from rmtscale.records.point import Point
@@ -41,7 +41,7 @@ def counted(point: Point) -> int:
     subject.step()
     with FlopCounterMode(display=False) as counter:
         subject.step()
-    return sum(products(counter).values())
+    return sum(matmul_flops(counter).values())
 
 
 def label(step: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DEVICE_DTYPES
-from rmtscale.specs.devices import DEVICES, find_device
+from rmtscale.specs.devices import DEVICES, find_by_driver_name, find_device
 
 TERA = 10**12
 
@@ -154,3 +154,15 @@ def test_a_device_is_immutable_and_checked() -> None:
         replace(device, fp16_flops_per_second=-1)
     with pytest.raises(BadInput, match="expected a source"):
         replace(device, source="")
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_driver_s_name_finds_its_device_and_no_other(name: str) -> None:
+    for driver_name in DEVICES[name].driver_names:
+        assert find_by_driver_name(driver_name) is DEVICES[name]
+        assert find_device(driver_name) is DEVICES[name]
+    assert find_by_driver_name(name) is None
+
+
+def test_most_devices_are_known_to_their_driver() -> None:
+    assert sum(bool(device.driver_names) for device in DEVICES.values()) >= 21

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import DECODERS, FP32_BYTES, Count, Product, Reported, ceil_div
-from rmtscale.costs.methods.products import bmm, linear
+from rmtscale.costs.methods.method import DECODERS, FP32_BYTES, Reported, ceil_div
 from rmtscale.costs.methods.rmt import Rmt
+from rmtscale.costs.terms import Count, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -42,7 +42,7 @@ class Armt(Rmt):
         self.recurrence.segment_tokens(model)  # raises where there is no such segment
         return self.segment_size - self.memory_tokens
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         rows = self.positions(model, tokens)
         written = ceil_div(tokens, self.segment_tokens(model)) * self.memory_tokens
         width, layers = model.width, model.layers

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import ENCODERS, Count, Growth, Reported, ceil_div
-from rmtscale.costs.methods.products import Attention
+from rmtscale.costs.methods.matmuls import Attention
+from rmtscale.costs.methods.method import ENCODERS, Growth, Reported, ceil_div
+from rmtscale.costs.terms import Count
 from rmtscale.specs.model import ModelSpec
 
 

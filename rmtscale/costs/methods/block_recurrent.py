@@ -13,14 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import Count, Growth, Method, Product, ceil_div, smaller
-from rmtscale.costs.methods.products import (
-    attend,
-    block_pairs,
-    cache_bytes,
-    linear,
-    projections,
-)
+from rmtscale.costs.methods.matmuls import attend, block_pairs, cache_bytes, projections
+from rmtscale.costs.methods.method import Growth, Method, ceil_div, smaller
+from rmtscale.costs.terms import Count, PassTerm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -43,7 +38,7 @@ class BlockRecurrent(Method):
         del model
         return smaller(tokens, self.segment if train else self.block)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         near, states = block_pairs(tokens, self.block, 1), self.state_vectors
         rows = ceil_div(tokens, self.block) * states  # state vectors computed in all
         width, query, kv = model.width, model.query_width, model.kv_width

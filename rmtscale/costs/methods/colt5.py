@@ -13,16 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import (
-    ENCODERS,
-    Count,
-    Growth,
-    Method,
-    Product,
-    Reported,
-    ceil_div,
-)
-from rmtscale.costs.methods.products import block_pairs, bmm, linear, output_bytes
+from rmtscale.costs.methods.matmuls import block_pairs, output_bytes
+from rmtscale.costs.methods.method import ENCODERS, Growth, Method, Reported, ceil_div
+from rmtscale.costs.terms import Count, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -51,7 +44,7 @@ class CoLT5(Method):
     def _routed(self, tokens: Count) -> tuple[Count, Count]:
         return ceil_div(tokens, self.query_share), ceil_div(tokens, self.key_share)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         light, heavy = self._branches(model)
         queries, keys = self._routed(tokens)
         near = block_pairs(tokens, self.radius + 1, 2)

@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rmtscale.costs.methods.method import Count, Product, Reported
+from rmtscale.costs.methods.method import Reported
 from rmtscale.costs.methods.transformer_xl import TransformerXL
+from rmtscale.costs.terms import Count, PassTerm
 from rmtscale.specs.model import ModelSpec
 
 
@@ -36,10 +37,10 @@ class Compressive(TransformerXL):
     def remembered(self) -> int:
         return self.memory + self.compressed
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         # A segment that is complete pushes as many states out of the memory as it has tokens.
         made = tokens // self.segment * (self.segment // self.rate)
         weights = self.rate * model.width * model.width * model.layers
         elements = made * ((self.rate + 1) * model.width * model.layers)
-        compress = Product("compress", 2 * made * weights, "convolution", elements, weights)
+        compress = PassTerm("compress", 2 * made * weights, "convolution", elements, weights)
         return (*TransformerXL.mixing(self, model, tokens), compress)

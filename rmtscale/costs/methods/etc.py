@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import ENCODERS, Count, Growth
-from rmtscale.costs.methods.products import Attention, band_pairs
+from rmtscale.costs.methods.matmuls import Attention, band_pairs
+from rmtscale.costs.methods.method import ENCODERS, Growth
+from rmtscale.costs.terms import Count
 from rmtscale.specs.model import ModelSpec
 
 

@@ -1,6 +1,6 @@
 """Full attention: every token sees every token, in one pass (Vaswani et al. 2017, equation 1).
 
-Counted: query, key and value, both products of the whole square (never halved for causality, as
+Counted: query, key and value, both matmuls of the whole square (never halved for causality, as
 everywhere here), output. Left out: softmax. FLOPs grow quadratically, the key-value cache
 linearly, activations linearly (a fused kernel keeps no square). It has no longest input of its
 own: what a model was trained on, or the machine, ends it.
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import DECODERS, ENCODERS, Count, Growth
-from rmtscale.costs.methods.products import Attention
+from rmtscale.costs.methods.matmuls import Attention
+from rmtscale.costs.methods.method import DECODERS, ENCODERS, Growth
+from rmtscale.costs.terms import Count
 from rmtscale.specs.model import ModelSpec
 
 

@@ -13,13 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import Count, Growth, Method, Product, Reported
-from rmtscale.costs.methods.products import (
-    linear,
-    long_convolution,
-    short_convolution,
-    spectra_bytes,
-)
+from rmtscale.costs.methods.matmuls import long_convolution, short_convolution, spectra_bytes
+from rmtscale.costs.methods.method import Growth, Method, Reported
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -39,7 +35,7 @@ class Hyena(Method):
     features: int = 33
     filter_width: int = 64
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         width, layers, inner = model.width, model.layers, self.filter_width
         channels = (self.order + 1) * width
         return (
@@ -49,7 +45,7 @@ class Hyena(Method):
             linear("filter_inner", tokens, inner, inner, 2 * layers, bias=True),
             linear("filter_out", tokens, inner, self.order * width, layers),
             long_convolution("fft", tokens, width, self.order * layers),
-            linear("output", tokens, width, width, layers, bias=True),
+            linear(FlopTerm.OUTPUT, tokens, width, width, layers, bias=True),
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:

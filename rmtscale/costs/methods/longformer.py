@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import ENCODERS, Count, Growth, Product, Reported, ceil_div
-from rmtscale.costs.methods.products import Attention, bmm, linear, projections
+from rmtscale.costs.methods.matmuls import Attention, projections
+from rmtscale.costs.methods.method import ENCODERS, Growth, Reported, ceil_div
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -42,23 +43,23 @@ class Longformer(Attention):
         del model
         return positions * (self.window + 1 + self.global_tokens)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         rows, side = self.positions(model, tokens), self.window // 2
         query, seen = model.query_width * model.layers, self.global_tokens
         elements = rows * (2 * query)
-        products = [
+        terms = [
             *projections(model, rows),
-            bmm("logits", (rows // side - 1) * (4 * side * side * query), elements),
-            bmm("reduction", rows * (3 * side * query), elements),
+            bmm(FlopTerm.LOGITS, (rows // side - 1) * (4 * side * side * query), elements),
+            bmm(FlopTerm.REDUCTION, rows * (3 * side * query), elements),
         ]
         if seen:
             around = rows * (2 * seen * query)  # keys of all, and queries that see all
             bias = model.qkv_bias
             width, layers = model.width, model.layers
-            products += [
+            terms += [
                 linear("global_query", seen, width, model.query_width, layers, bias=bias),
                 linear("global_key_value", rows, width, 2 * model.kv_width, layers, bias=bias),
                 bmm("global_logits", around, elements),
                 bmm("global_reduction", around, elements),
             ]
-        return tuple(products)
+        return tuple(terms)

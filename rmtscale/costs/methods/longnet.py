@@ -2,7 +2,7 @@
 
 Ding et al. 2023 (equations 7 to 13): for each of several (w, r), the input is cut into segments of
 w tokens of which every r-th attends to every r-th; the results are mixed by their softmax
-denominators. Counted: both products of each of the five settings of its language models
+denominators. Counted: both matmuls of each of the five settings of its language models
 (section 4.1: w 2,048 to 32,768, r 1 to 12). Left out: softmax and the mixing. FLOPs and
 activations grow linearly; the cache is that of the largest segment, so constant from there on.
 Beyond it nothing is seen: for longer inputs the authors take larger settings. Longest input
@@ -13,16 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import (
-    DECODERS,
-    ENCODERS,
-    Count,
-    Growth,
-    Reported,
-    ceil_div,
-    smaller,
-)
-from rmtscale.costs.methods.products import Attention
+from rmtscale.costs.methods.matmuls import Attention
+from rmtscale.costs.methods.method import DECODERS, ENCODERS, Growth, Reported, ceil_div, smaller
+from rmtscale.costs.terms import Count
 from rmtscale.specs.model import ModelSpec
 
 

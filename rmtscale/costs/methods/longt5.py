@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import ENCODERS, Count, Growth, Product, Reported, ceil_div
-from rmtscale.costs.methods.products import Attention, attend, block_pairs, bmm, linear, projections
+from rmtscale.costs.methods.matmuls import Attention, attend, block_pairs, projections
+from rmtscale.costs.methods.method import ENCODERS, Growth, Reported, ceil_div
+from rmtscale.costs.terms import Count, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -38,7 +39,7 @@ class LongT5(Attention):
         padded = ceil_div(positions, block) * block
         return block_pairs(positions, block, 2) + padded * (positions // self.global_block)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         summed, layers = tokens // self.global_block, model.layers
         width, kv, bias = model.width, 2 * model.kv_width, model.qkv_bias
         side = linear("global_key_value", summed, width, kv, layers, bias=bias)

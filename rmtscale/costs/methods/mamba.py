@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import Count, Growth, Method, Product, Reported, ceil_div
-from rmtscale.costs.methods.products import bmm, linear, short_convolution
+from rmtscale.costs.methods.matmuls import short_convolution
+from rmtscale.costs.methods.method import Growth, Method, Reported, ceil_div
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -38,7 +39,7 @@ class Mamba(Method):
         """Inner width, and rank of the step."""
         return self.expand * model.width, ceil_div(model.width, 16)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         inner, rank = self._widths(model)
         width, layers, states = model.width, model.layers, self.state_size
         scanned = tokens * (inner * states * layers)
@@ -47,9 +48,9 @@ class Mamba(Method):
             short_convolution("short", tokens, inner, self.short_filter, layers),
             linear("step_input_output", tokens, inner, rank + 2 * states, layers),
             linear("step", tokens, rank, inner, layers),
-            Product("scan", 5 * scanned, None, tokens * (2 * inner * layers)),
+            PassTerm("scan", 5 * scanned, None, tokens * (2 * inner * layers)),
             bmm("read_state", scanned, tokens * ((inner + states) * layers)),
-            linear("output", tokens, inner, width, layers),
+            linear(FlopTerm.OUTPUT, tokens, inner, width, layers),
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:

@@ -1,10 +1,10 @@
-"""Mamba-2: a state space with one decay a head, computed in chunks as products of matrices.
+"""Mamba-2: a state space with one decay a head, computed in chunks as matmuls.
 
 Dao and Gu 2024 (section 6, Listing 1): inside a chunk of 256 tokens a masked square of output and
 input matrices, across chunks a state of 64 x 128 a head. Counted: its matrices, the short
-convolution, the four products of a chunk, each made for every head as the modules do it; and as
+convolution, the four matmuls of a chunk, each made for every head as the modules do it; and as
 ``scan`` the hand-over from chunk to chunk. Left out: exponentials, gate, norm. Transformers'
-module hands over by a product of all chunks with all (quadratic, if small); the authors' kernel
+module hands over by a matmul of all chunks with all (quadratic, if small); the authors' kernel
 and this do it one by one. FLOPs and activations grow linearly, the state is constant. No longest
 input is given here: we are not sure of one beyond its run times.
 """
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import Count, Growth, Method, Product, ceil_div
-from rmtscale.costs.methods.products import block_pairs, bmm, linear, short_convolution
+from rmtscale.costs.methods.matmuls import block_pairs, short_convolution
+from rmtscale.costs.methods.method import Growth, Method, ceil_div
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -40,7 +41,7 @@ class Mamba2(Method):
         inner = self.expand * model.width
         return inner, inner // self.head_width, inner + 2 * self.groups * self.state_size
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         inner, heads, channels = self._widths(model)
         width, layers, states = model.width, model.layers, self.state_size
         chunks = ceil_div(tokens, self.chunk)
@@ -51,12 +52,12 @@ class Mamba2(Method):
         return (
             linear("in", tokens, width, inner + channels + heads, layers),
             short_convolution("short", tokens, channels, self.short_filter, layers),
-            bmm("logits", pairs * (heads * states * layers), elements),
-            bmm("reduction", pairs * (inner * layers), elements),
+            bmm(FlopTerm.LOGITS, pairs * (heads * states * layers), elements),
+            bmm(FlopTerm.REDUCTION, pairs * (inner * layers), elements),
             bmm("write_state", by_state, elements),
-            Product("scan", 2 * handed, None, handed),
+            PassTerm("scan", 2 * handed, None, handed),
             bmm("read_state", by_state, elements),
-            linear("output", tokens, inner, width, layers),
+            linear(FlopTerm.OUTPUT, tokens, inner, width, layers),
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:

@@ -13,23 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import (
-    Count,
-    Growth,
-    Method,
-    Product,
-    Reported,
-    ceil_div,
-    smaller,
-)
-from rmtscale.costs.methods.products import (
-    attend,
-    band_pairs,
-    block_pairs,
-    bmm,
-    cache_bytes,
-    projections,
-)
+from rmtscale.costs.methods.matmuls import attend, band_pairs, block_pairs, cache_bytes, projections
+from rmtscale.costs.methods.method import Growth, Method, Reported, ceil_div, smaller
+from rmtscale.costs.terms import Count, PassTerm, bmm
 from rmtscale.specs.model import ModelSpec
 
 
@@ -52,7 +38,7 @@ class Memorizing(Method):
         del model, train
         return smaller(tokens, self.segment)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         near = block_pairs(tokens, self.segment, 1)
         searched = band_pairs(tokens, self.store)
         read = ceil_div(tokens, self.segment) * smaller(tokens, self.store) * model.kv_width

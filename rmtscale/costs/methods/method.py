@@ -13,33 +13,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
-from rmtscale.costs.conventions import PassTerm, matmul_terms
+from rmtscale.costs.conventions import matmul_terms
+from rmtscale.costs.terms import MIXING_TERMS, Count, PassTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 
-Count: TypeAlias = Any
-"""An ``int``, or a numpy array of Python integers (``dtype=object``)."""
-
-MIXING_TERMS = ("qkv", "logits", "reduction", "output")
-"""What of the ``matmul`` convention a method exchanges."""
 DECODERS, ENCODERS = "decoder", "encoder"
 FP32_BYTES = 4
-
-
-class Product(NamedTuple):
-    """One kind of operation of the sequence mixing, summed over all layers, of one sequence."""
-
-    name: str
-    flops: Count
-    operator: str | None
-    """The aten operator that a FLOP counter sees; None for an FFT or an elementwise scan, which
-    no counter sees but which stand where attention has its products."""
-    elements: Count
-    """Numbers that have to be read or written once, weights apart."""
-    weights: int = 0
-    """Numbers in its weight matrices."""
 
 
 class Growth(NamedTuple):
@@ -85,7 +67,7 @@ class Method(ABC):
         return self.positions(model, tokens)
 
     @abstractmethod
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         """The sequence mixing of one sequence, all layers."""
 
     @abstractmethod
@@ -111,12 +93,11 @@ class Method(ABC):
 
     def terms(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         """A whole forward pass of one sequence, in the terms of the conventions."""
-        mixing = (PassTerm(p.name, p.flops, p.operator) for p in self.mixing(model, tokens))
-        return (*mixing, *self.outside(model, tokens))
+        return (*self.mixing(model, tokens), *self.outside(model, tokens))
 
     def weights(self, model: ModelSpec) -> int:
         """Numbers in the matrices of the mixing, all layers; biases and vectors left out."""
-        return sum(product.weights for product in self.mixing(model, 1))
+        return sum(term.weights for term in self.mixing(model, 1))
 
     def require_backbone(self, model: ModelSpec) -> None:
         """Refuses a backbone of a kind that cannot have this method.

@@ -12,16 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import (
-    FP32_BYTES,
-    Count,
-    Growth,
-    Method,
-    Product,
-    Reported,
-    ceil_div,
-)
-from rmtscale.costs.methods.products import block_pairs, bmm, linear
+from rmtscale.costs.methods.matmuls import block_pairs
+from rmtscale.costs.methods.method import FP32_BYTES, Growth, Method, Reported, ceil_div
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -46,18 +39,18 @@ class RetNet(Method):
         """Numbers of one layer's state: every head's keys by values."""
         return model.width // self._heads(model) * 2 * model.width
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         width, layers = model.width, model.layers
         rows = ceil_div(tokens, self.chunk) * self.chunk  # the last chunk is padded
         pairs, state = block_pairs(tokens, self.chunk, 0), self._state(model) * layers
         return (
             linear("query_key", tokens, width, width, 2 * layers),
             linear("value_gate", tokens, width, 2 * width, 2 * layers),
-            bmm("logits", pairs * (width * layers), rows * (2 * width * layers)),
-            bmm("reduction", pairs * (2 * width * layers), rows * (4 * width * layers)),
+            bmm(FlopTerm.LOGITS, pairs * (width * layers), rows * (2 * width * layers)),
+            bmm(FlopTerm.REDUCTION, pairs * (2 * width * layers), rows * (4 * width * layers)),
             bmm("read_state", rows * state, rows * (3 * width * layers)),
             bmm("write_state", rows * state, rows * (3 * width * layers)),
-            linear("output", tokens, 2 * width, width, layers),
+            linear(FlopTerm.OUTPUT, tokens, 2 * width, width, layers),
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:

@@ -11,16 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rmtscale.costs.methods.method import (
-    DECODERS,
-    ENCODERS,
-    Count,
-    Growth,
-    Reported,
-    ceil_div,
-    smaller,
-)
-from rmtscale.costs.methods.products import Attention, cache_bytes
+from rmtscale.costs.methods.matmuls import Attention, cache_bytes
+from rmtscale.costs.methods.method import DECODERS, ENCODERS, Growth, Reported, ceil_div, smaller
+from rmtscale.costs.terms import Count
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 

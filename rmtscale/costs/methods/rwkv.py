@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import FP32_BYTES, Count, Growth, Method, Product, Reported
-from rmtscale.costs.methods.products import linear
+from rmtscale.costs.methods.method import FP32_BYTES, Growth, Method, Reported
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -28,12 +28,12 @@ class Rwkv(Method):
     growth = Growth("linear", "constant", "linear")
     reported = Reported(8_192, "Peng et al. 2023, section 5")
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         width, layers = model.width, model.layers
         return (
             linear("receptance_key_value", tokens, width, width, 3 * layers),
-            Product("scan", tokens * (26 * width * layers), None, tokens * (4 * width * layers)),
-            linear("output", tokens, width, width, layers),
+            PassTerm("scan", tokens * (26 * width * layers), None, tokens * (4 * width * layers)),
+            linear(FlopTerm.OUTPUT, tokens, width, width, layers),
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.methods.method import FP32_BYTES, Count, Growth, Method, Product, Reported
-from rmtscale.costs.methods.products import linear, long_convolution, spectra_bytes
+from rmtscale.costs.methods.matmuls import long_convolution, spectra_bytes
+from rmtscale.costs.methods.method import FP32_BYTES, Growth, Method, Reported
+from rmtscale.costs.terms import Count, FlopTerm, PassTerm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -30,13 +31,13 @@ class S4(Method):
 
     state_size: int = 64
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         channels = model.width * model.layers
         kernel = tokens * (8 * (self.state_size // 2) * channels)
         return (
-            Product("kernel", kernel, None, tokens * channels),
+            PassTerm("kernel", kernel, None, tokens * channels),
             long_convolution("fft", tokens, model.width, model.layers),
-            linear("output", tokens, model.width, 2 * model.width, model.layers, bias=True),
+            linear(FlopTerm.OUTPUT, tokens, model.width, 2 * model.width, model.layers, bias=True),
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:

@@ -13,16 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rmtscale.costs.methods.method import (
-    Count,
-    Growth,
-    Method,
-    Product,
-    Reported,
-    ceil_div,
-    smaller,
-)
-from rmtscale.costs.methods.products import attend, bmm, cache_bytes, linear, projections
+from rmtscale.costs.methods.matmuls import attend, cache_bytes, projections
+from rmtscale.costs.methods.method import Growth, Method, Reported, ceil_div, smaller
+from rmtscale.costs.terms import Count, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
@@ -50,7 +43,7 @@ class TransformerXL(Method):
         del model, train
         return smaller(tokens, self.segment)
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         full, rest = tokens // self.segment, tokens % self.segment
         keys = tokens + ceil_div(tokens, self.segment) * self.remembered()
         pairs = full * (self.segment * (self.segment + self.remembered()))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.terms import MemoryTerm
 from rmtscale.records.record import Record
 from rmtscale.report import style
 from rmtscale.report.figures.lines import Looks
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
 
 _WORDS_INCHES = 1.45
 """Room to the right of a bar for the measured peak in words."""
-TERMS = {
-    "weights": ("weights", "#4D4D4D", ""),
-    "optimizer_state": ("optimizer state", "#8C8C8C", "//"),
-    "gradients": ("gradients", "#C4C4C4", ""),
-    "saved_attention": ("attention kept", "#D55E00", "xx"),
-    "saved_activations": ("activations kept", "#E69F00", ""),
-    "logits_and_loss": ("logits and loss", "#CC79A7", "\\\\"),
-    "recurrent_state": ("recurrent state", "#0072B2", ""),
-    "working_set": ("working set", "#56B4E9", ".."),
-    "other": ("other", "#F0E442", ""),
+OTHER = "other"
+"""Whatever has no colour of its own: token ids, buffers, a term that is new."""
+TERMS: dict[str, tuple[str, str, str]] = {
+    MemoryTerm.WEIGHTS: ("weights", "#4D4D4D", ""),
+    MemoryTerm.OPTIMIZER_STATE: ("optimizer state", "#8C8C8C", "//"),
+    MemoryTerm.GRADIENTS: ("gradients", "#C4C4C4", ""),
+    MemoryTerm.SAVED_ATTENTION: ("attention kept", "#D55E00", "xx"),
+    MemoryTerm.SAVED_ACTIVATIONS: ("activations kept", "#E69F00", ""),
+    MemoryTerm.LOGITS_AND_LOSS: ("logits and loss", "#CC79A7", "\\\\"),
+    MemoryTerm.RECURRENT_STATE: ("recurrent state", "#0072B2", ""),
+    MemoryTerm.WORKING_SET: ("working set", "#56B4E9", ".."),
+    OTHER: ("other", "#F0E442", ""),
 }
-"""Name, colour and hatch of each term; token ids and buffers are the others."""
+"""Name, colour and hatch of each term."""
 
 
 def predicted_terms(record: Record) -> dict[str, int]:
@@ -38,7 +41,7 @@ def predicted_terms(record: Record) -> dict[str, int]:
     point = record.point
     amounts = dict.fromkeys(TERMS, 0)
     for term in estimate_memory(point.built_model, point.workload(), point.recurrence()).terms:
-        amounts[term.name if term.name in TERMS else "other"] += term.amount
+        amounts[term.name if term.name in TERMS else OTHER] += term.amount
     return amounts
 
 

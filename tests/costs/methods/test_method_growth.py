@@ -17,9 +17,10 @@ from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.method_estimates import estimate_method
 from rmtscale.costs.methods.catalog import METHODS, find_method, methods_for
 from rmtscale.costs.methods.memorizing import Memorizing
-from rmtscale.costs.methods.method import Count, Method, ceil_div, ceil_log2, larger, smaller
+from rmtscale.costs.methods.method import Method, ceil_div, ceil_log2, larger, smaller
 from rmtscale.costs.plan import make_plan
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.terms import Count
 from rmtscale.errors import BadInput
 from rmtscale.references import REFERENCES
 from rmtscale.specs.catalog import PRESETS

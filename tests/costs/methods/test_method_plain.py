@@ -23,9 +23,9 @@ from rmtscale.costs.methods.compressive import Compressive
 from rmtscale.costs.methods.etc import Etc
 from rmtscale.costs.methods.hyena import Hyena
 from rmtscale.costs.methods.longnet import LongNet
+from rmtscale.costs.methods.matmuls import fft_flops
 from rmtscale.costs.methods.memorizing import Memorizing
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.methods.products import fft_flops
 from rmtscale.costs.methods.retnet import RetNet
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.costs.methods.s4 import S4

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from rmtscale.profiler.flop_check import products
+from rmtscale.profiler.flop_check import matmul_flops
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.specs.workload import Mode
 from rmtscale.study.training.language.flops import sample_flops
@@ -78,7 +78,7 @@ def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode
             predictor.token_losses(ids, ids, scored)
         else:
             predictor(ids, ids, scored).backward()
-    return sum(products(counter).values())
+    return sum(matmul_flops(counter).values())
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmtscale.costs.launches import count_launches
+from rmtscale.costs.operators import count_operators
 from rmtscale.errors import BadInput
 from rmtscale.report.bundle import make_files
 from rmtscale.report.claims import Claim, Outcome, claims_table
@@ -167,12 +167,12 @@ def _pace(group: Group, rmt: Series) -> str:
     if shares[longest] > 0.8 * best:
         return ""
     point = rmt.at(longest).point
-    launches = count_launches(point.built_model, point.workload(), point.recurrence())
+    operators = count_operators(point.built_model, point.workload(), point.recurrence())
     return (
         f"{rmt.label} reaches {format_percent(shares[longest])} of the matmul ceiling at "
         f"{format_tokens(longest)} tokens, full attention {format_percent(best)}: its step is "
-        f"{format_tokens(launches)} operators in {TIME.show(times[longest])}, one every "
-        f"{TIME.show(times[longest] / launches)}, which suggests that the host that starts them "
+        f"{format_tokens(operators)} operators in {TIME.show(times[longest])}, one every "
+        f"{TIME.show(times[longest] / operators)}, which suggests that the host that starts them "
         "sets its pace and not the card."
     )
 

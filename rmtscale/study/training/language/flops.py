@@ -12,14 +12,12 @@ from torch import nn
 
 from rmtscale.costs.breakdown import Term
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.specs.huggingface import from_config
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Mode, Workload
 from rmtscale.study.training.language.settings import LanguageSettings
-
-_OF_TWO_ACTIVATIONS = ("logits", "reduction")
-"""Products of attention, both factors of which need a gradient though all weights are frozen."""
 
 
 def sample_flops(
@@ -53,15 +51,15 @@ def sample_flops(
     total = 0
     for term in breakdown.terms:
         flops = _without_weight_gradient(term) if frozen else term.amount
-        total += flops // tokens * scored if term.name == "head" else flops
+        total += flops // tokens * scored if term.name == FlopTerm.HEAD else flops
     passes = 1 if mode == "forward" else 3 + settings.checkpoint_segments
     positions: int = runs * rmt.config.segment_size
     return total + 2 * passes * positions * sum(matrix.numel() for matrix in _added(rmt))
 
 
 def _without_weight_gradient(term: Term) -> int:
-    """Half of a backward pass is for the gradient of the weight."""
-    halved = term.phase == "backward" and term.name not in _OF_TWO_ACTIVATIONS
+    """Half of a backward pass is for the gradient of the weight; attention multiplies none."""
+    halved = term.phase == "backward" and term.name not in ATTENTION_TERMS
     return term.amount // 2 if halved else term.amount
 
 

@@ -1,9 +1,9 @@
-"""The moments of an RMT's pass or step at which its memory can peak, and what is alive at each.
+"""Peak candidates of an RMT: the moments at which its memory can peak, and what is alive at each.
 
-Those of ``rmtscale.rmt``. A decoder that is trained scores each segment as soon as it is there:
-the gradient by its hidden states waits for the backward pass and not its logits, and the head's
-own gradient is summed over the segments in fp32. With one checkpoint per segment that gradient is
-all that a segment keeps, besides the state it was given.
+The steps are those of ``rmtscale.rmt``. A decoder that is trained scores each segment as soon as
+it is there: the gradient by its hidden states waits for the backward pass and not its logits, and
+the head's own gradient is summed over the segments in fp32. With one checkpoint per segment that
+gradient is all that a segment keeps, besides the state it was given.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, Saved
-from rmtscale.costs.moments import Moment, Segment, Step, last_logits_bytes
 from rmtscale.costs.parameters import memory_parameters
+from rmtscale.costs.peak_candidates import PeakCandidate, Segment, Step, last_logits_bytes
 from rmtscale.costs.working_set import fused_head_work
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -45,17 +45,17 @@ class RecurrentStep(Step):
     def _held(self) -> int:
         return 0 if self.model.decoder else super()._held()
 
-    def forward(self) -> Iterator[Moment]:
+    def forward(self) -> Iterator[PeakCandidate]:
         """Inference: one layer of one segment at a time, then the logits of the last token."""
         model, segment = self.model, self.full
         held = 0 if model.decoder else segment.output  # the segment's input
-        yield Moment("inside a layer", state=self.state, work=segment.work.forward + held)
+        yield PeakCandidate("inside a layer", state=self.state, work=segment.work.forward + held)
         head = segment.head.forward
         if model.decoder:
             head = last_logits_bytes(model, self.workload)
-        yield Moment("at the logits", head=head, state=2 * self.state, work=segment.output)
+        yield PeakCandidate("at the logits", head=head, state=2 * self.state, work=segment.output)
 
-    def train(self) -> Iterator[Moment]:
+    def train(self) -> Iterator[PeakCandidate]:
         """Training: windows of segments forward and backward, then the optimizer.
 
         A later window has the most segments and finds gradients of all weights; where there is
@@ -75,19 +75,21 @@ class RecurrentStep(Step):
         # A checkpoint holds the state that its segment was given.
         states = (count + 1 if self.checkpointed else 2) * self.state
         gradients = self.later * self.weights
-        now = Moment("", gradients, *waiting, targets, states)
-        yield from self._newest(segment, now, count > 1)
+        now = PeakCandidate("", gradients, *waiting, targets, states)
+        yield from self._last_segment(segment, now, count > 1)
         if count > 1:
             # From here on all weights have a gradient; what waits includes this segment. Of a head
             # with weights of its own a later window has added its gradient by now.
             gone = kept if second is segment else waiting
             fewer = Saved(waiting.attention - gone.attention, waiting.other - gone.other)
             added = segment.head.weight * (self.later and not self.tied)
-            now = Moment("", gradients + self.weights - added, *fewer, targets, states)
+            now = PeakCandidate("", gradients + self.weights - added, *fewer, targets, states)
             yield from self._in_the_backbone(second, now, new=False, head=0)
         yield self._optimizer()
 
-    def _newest(self, segment: Segment, now: Moment, several: bool) -> Iterator[Moment]:
+    def _last_segment(
+        self, segment: Segment, now: PeakCandidate, several: bool
+    ) -> Iterator[PeakCandidate]:
         """The last segment of a window, which is differentiated first; ``several``: of many."""
         new = several or not self.later
         if not self.model.decoder:
@@ -106,13 +108,13 @@ class RecurrentStep(Step):
         scored = own.plus(Saved(now.attention, now.activations))
         name = "where the last segment is scored"
         before = now.gradients + several * work.summed
-        yield Moment(name, before, *scored, now.head + work.logits, now.state, output)
+        yield PeakCandidate(name, before, *scored, now.head + work.logits, now.state, output)
         before = now.gradients + max(several, w < FP32_BYTES) * work.summed
         at = now.head + work.error
-        yield Moment(name, before, *scored, at, now.state, output + head.weight)
+        yield PeakCandidate(name, before, *scored, at, now.state, output + head.weight)
         name = "where the head's gradient is handed out"
         scored = scored.plus(Saved(0, head.text))
-        yield Moment(
+        yield PeakCandidate(
             name, now.gradients + work.summed, *scored, now.head, now.state, work.handed_out
         )
         # Of a tied head it waits for the embedding's; else a later window has added it already.

@@ -8,43 +8,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from rmtscale.costs.methods.method import (
-    FP32_BYTES,
-    Count,
-    Growth,
-    Method,
-    Product,
-    ceil_div,
-    ceil_log2,
-    smaller,
-)
+from rmtscale.costs.methods.method import FP32_BYTES, Growth, Method, ceil_div, ceil_log2, smaller
+from rmtscale.costs.terms import ATTENTION_TERMS, Count, FlopTerm, PassTerm, bmm, linear
 from rmtscale.specs.model import ModelSpec
 
 
-def linear(
-    name: str, rows: Count, inner: int, columns: int, times: int = 1, *, bias: bool = False
-) -> Product:
-    """``times`` linear layers over ``rows`` positions each."""
-    return Product(
-        name,
-        2 * rows * (inner * columns * times),
-        "addmm" if bias else "mm",
-        rows * ((inner + columns) * times),
-        inner * columns * times,
-    )
-
-
-def bmm(name: str, multiply_adds: Count, elements: Count) -> Product:
-    """A product of two activations."""
-    return Product(name, 2 * multiply_adds, "bmm", elements)
-
-
-def projections(model: ModelSpec, rows: Count, key_rows: Count | None = None) -> list[Product]:
+def projections(model: ModelSpec, rows: Count, key_rows: Count | None = None) -> list[PassTerm]:
     """Query, key, value and output of every layer; keys of ``key_rows`` positions if others."""
     width, query, kv, layers = model.width, model.query_width, model.kv_width, model.layers
-    output = linear("output", rows, query, width, layers, bias=model.output_bias)
+    output = linear(FlopTerm.OUTPUT, rows, query, width, layers, bias=model.output_bias)
     if key_rows is None:
-        qkv = linear("qkv", rows, width, query + 2 * kv, layers, bias=model.qkv_bias)
+        qkv = linear(FlopTerm.QKV, rows, width, query + 2 * kv, layers, bias=model.qkv_bias)
         return [qkv, output]
     return [
         linear("query", rows, width, query, layers, bias=model.qkv_bias),
@@ -55,12 +29,12 @@ def projections(model: ModelSpec, rows: Count, key_rows: Count | None = None) ->
 
 def attend(
     model: ModelSpec, pairs: Count, rows: Count, layers: int | None = None, name: str = ""
-) -> list[Product]:
+) -> list[PassTerm]:
     """Logits and reduction over ``pairs`` of each of ``layers`` (all), all heads."""
     layers = model.layers if layers is None else layers
     elements = rows * (layers * (model.query_width + model.kv_width))
     multiply_adds = pairs * (layers * model.query_width)
-    return [bmm(f"{name}{part}", multiply_adds, elements) for part in ("logits", "reduction")]
+    return [bmm(f"{name}{part}", multiply_adds, elements) for part in ATTENTION_TERMS]
 
 
 def block_pairs(tokens: Count, block: int, neighbours: int) -> Count:
@@ -87,7 +61,7 @@ def fft_flops(size: Count) -> Count:
     return 5 * size * ceil_log2(size) // 2
 
 
-def long_convolution(name: str, tokens: Count, channels: int, times: int) -> Product:
+def long_convolution(name: str, tokens: Count, channels: int, times: int) -> PassTerm:
     """``times`` causal convolutions as long as the input, over ``channels``, by FFT.
 
     Padded to twice the length so that the end does not wrap around: two transforms there (input
@@ -95,14 +69,16 @@ def long_convolution(name: str, tokens: Count, channels: int, times: int) -> Pro
     """
     size = 2 * tokens
     flops = 3 * fft_flops(size) + 6 * (size // 2 + 1)
-    return Product(name, flops * (channels * times), None, 3 * tokens * (channels * times))
+    return PassTerm(name, flops * (channels * times), None, 3 * tokens * (channels * times))
 
 
-def short_convolution(name: str, tokens: Count, channels: int, size: int, layers: int) -> Product:
+def short_convolution(name: str, tokens: Count, channels: int, size: int, layers: int) -> PassTerm:
     """A causal depthwise convolution, over the padded input as ``nn.Conv1d`` runs it."""
     rows = tokens + size - 1
     weights = channels * size * layers
-    return Product(name, 2 * rows * weights, "convolution", 2 * tokens * channels * layers, weights)
+    return PassTerm(
+        name, 2 * rows * weights, "convolution", 2 * tokens * channels * layers, weights
+    )
 
 
 def spectra_bytes(tokens: Count, channels: int) -> Count:
@@ -129,7 +105,7 @@ class Attention(Method):
         """An encoder keeps its output, whatever window it has."""
         return self.growth if model.decoder else self.growth._replace(state="linear")
 
-    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[Product, ...]:
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         rows = self.positions(model, tokens)
         return (*projections(model, rows), *attend(model, self.pairs(model, tokens), rows))
 

@@ -1,4 +1,4 @@
-"""The count of launches against the real modules: every operator that computes, on meta."""
+"""The count of operators against the real modules: every operator that computes, on meta."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rmtscale.costs.launches import count_launches
+from rmtscale.costs.operators import count_operators
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -31,7 +31,7 @@ STEPS: dict[str, dict[str, Any]] = {
 NO_WORK = ("empty", "_unsafe_view", "detach", "alias", "_reshape_alias", "lift_fresh")
 
 
-class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators that compute: no views, nothing that only allocates."""
 
     def __init__(self) -> None:
@@ -49,14 +49,14 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
-    launches = Launches()
-    with oracle.as_on_the_gpu(), torch.device("meta"), launches:
+    operators = Operators()
+    with oracle.as_on_the_gpu(), torch.device("meta"), operators:
         tokens = work.tokens if recurrence is None else recurrence.segment_size
         model: Any = oracle.build(spec, replace(work, tokens=tokens))
         if recurrence is not None:
             model = oracle.wrap(model, work, recurrence)
         ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
-        launches.count = 0
+        operators.count = 0
         if not work.train:
             with torch.no_grad():
                 model(ids) if recurrence else oracle.whole_pass(model, spec, ids, train=False)
@@ -64,7 +64,7 @@ def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
             oracle.train_segments(model, spec, ids, torch.autograd.backward)
         else:
             oracle.whole_pass(model, spec, ids, train=True).loss.backward()
-    return launches.count
+    return operators.count
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
         and (THOROUGH or (row + column + index + at) % 2 == 0)
     ],
 )
-def test_launches(name: str, attention: str, step: str, recurrence: Recurrence | None) -> None:
+def test_operators(name: str, attention: str, step: str, recurrence: Recurrence | None) -> None:
     """Each family meets each kind of step and of attention; all together in ``make verify``."""
     spec = replace(oracle.shrink(PRESETS[name], 4), vocabulary=300)
     work = Workload(tokens=230, attention=attention, optimizer="none", **STEPS[step])
-    found = count_launches(spec, work, recurrence)
+    found = count_operators(spec, work, recurrence)
     assert found == pytest.approx(counted(spec, work, recurrence), rel=TOLERANCE)
 
 
@@ -92,7 +92,7 @@ def test_segments_add_up_and_an_optimizer_takes_some() -> None:
     model, recurrence = PRESETS["gpt2"], Recurrence(500, 2)
 
     def count(tokens: int, **fields: Any) -> int:
-        return count_launches(model, Workload(tokens=tokens, **fields), recurrence)
+        return count_operators(model, Workload(tokens=tokens, **fields), recurrence)
 
     assert count(4960) == 10 * count(496)
     trained = count(496, mode="train", optimizer="none")

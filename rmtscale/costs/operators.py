@@ -1,7 +1,7 @@
 """How many operators a pass or a step starts: what the host is busy with while a GPU waits.
 
-Each operator that computes something (no view) is one launch, or a few. The numbers are those of
-the Hugging Face modules and of ``rmtscale.rmt``; a test counts them on the real modules, within
+Each operator that computes something (no view) starts one kernel, or a few. The numbers are those
+of the Hugging Face modules and of ``rmtscale.rmt``; a test counts them on the real modules, within
 10 %.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rmtscale.costs.activations import fused_attention
 from rmtscale.costs.passes import plan_passes
-from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.model import ModelSpec, of_kind
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
@@ -47,10 +47,10 @@ _BACKWARD_AROUND = {"full": 9, "rmt": 24}
 _OPTIMIZER = {"adamw": 11, "adamw-fused": 1, "sgd": 1, "none": 0}
 """Operators on lists of tensors."""
 _LISTED = 36
-"""Tensors of which one launch of such an operator takes care."""
+"""Tensors that one such operator takes care of."""
 
 
-def count_launches(
+def count_operators(
     model: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
 ) -> int:
     """Operators that the host starts for ``workload``, whatever it then waits for.
@@ -58,7 +58,8 @@ def count_launches(
     Raises:
         BadInput: a segment that cannot be.
     """
-    layer, fused = _LAYERS[model.kind], fused_attention(model, workload)
+    layer = of_kind(_LAYERS, model.kind, "its operators are")
+    fused = fused_attention(model, workload)
     forward = layer.fused_forward if fused else layer.forward
     backward = layer.fused_backward if fused else layer.backward
     has_dropout = workload.dropout is not False and model.hidden_dropout + model.attention_dropout
@@ -67,18 +68,18 @@ def count_launches(
     runs = sum(run.runs for run in passes)
     around = _AROUND[model.decoder] + (0 if fused or not model.decoder else _MASK)
     once = model.layers * (forward + dropouts) + around
-    launches = runs * once
+    operators = runs * once
     if not workload.train:
-        return launches
+        return operators
     method = "full" if recurrence is None else "rmt"
     differentiated = sum(run.backward_runs for run in passes)
     if recurrence is not None and model.decoder:
-        launches += runs * _SCORING
-    launches += differentiated * (model.layers * (backward + dropouts) + _BACKWARD_AROUND[method])
-    launches += (differentiated - 1) * model.layers * layer.parameters
+        operators += runs * _SCORING
+    operators += differentiated * (model.layers * (backward + dropouts) + _BACKWARD_AROUND[method])
+    operators += (differentiated - 1) * model.layers * layer.parameters
     if workload.checkpoint_segments and recurrence is not None:
-        launches += differentiated * once
+        operators += differentiated * once
     elif workload.checkpoint_layers:
-        launches += differentiated * model.layers * (forward + dropouts)
+        operators += differentiated * model.layers * (forward + dropouts)
     tensors = model.layers * layer.parameters
-    return launches + _OPTIMIZER[workload.optimizer] * -(-tensors // _LISTED)
+    return operators + _OPTIMIZER[workload.optimizer] * -(-tensors // _LISTED)

@@ -1,8 +1,8 @@
-"""The moments of a pass or a step at which its memory can peak, and what is alive at each.
+"""Peak candidates: the moments of a step at which its memory can peak, and what is alive at each.
 
-Between two of these moments live bytes rise or fall along a straight line (layer by layer, segment
+Between two of them live bytes rise or fall along a straight line (layer by layer, segment
 by segment), so one of them is the peak. What is there all the time (weights, optimizer state) is
-not counted here. An RMT's are in ``recurrent_moments``.
+not counted here. Those of an RMT are in ``recurrent_peak_candidates``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rmtscale.costs.working_set import (
     layer_work,
     mask_bytes,
 )
-from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.model import ModelSpec, of_kind
 from rmtscale.specs.workload import Workload
 
 OPTIMIZER_STATE = {"adamw": 2, "adamw-fused": 2, "sgd": 0, "none": 0}
@@ -34,7 +34,7 @@ OPTIMIZER_WORK = {"adamw": 1, "adamw-fused": 0, "sgd": 0, "none": 0}
 """Further copies while it steps: AdamW's foreach form holds the denominators of all weights."""
 
 
-class Moment(NamedTuple):
+class PeakCandidate(NamedTuple):
     """Bytes alive at one point of a step, besides what is always there."""
 
     name: str
@@ -110,30 +110,30 @@ class Step:
 
     def _held(self) -> int:
         """Tensors of model width that are held through all layers."""
-        return EMBEDDINGS_HELD[self.model.kind]
+        return of_kind(EMBEDDINGS_HELD, self.model.kind, "its working set is")
 
-    def forward(self) -> Iterator[Moment]:
+    def forward(self) -> Iterator[PeakCandidate]:
         """Inference: one layer at a time, then the logits, of all tokens or the last."""
         segment = self._segment(self.workload.tokens, self.workload.tokens)
-        yield Moment("inside a layer", work=segment.work.forward)
+        yield PeakCandidate("inside a layer", work=segment.work.forward)
         head = segment.head.forward
         if self.model.decoder and self.workload.logits == "last":
             head = last_logits_bytes(self.model, self.workload)
-        yield Moment("at the logits", head=head, work=segment.hidden)
+        yield PeakCandidate("at the logits", head=head, work=segment.hidden)
 
-    def train(self) -> Iterator[Moment]:
+    def train(self) -> Iterator[PeakCandidate]:
         """Training: forward, backward, then the optimizer."""
         segment = self._segment(self.workload.tokens, self.workload.tokens)
         held = segment.head.forward  # the caller holds the output
-        yield from self._at_the_loss(segment, Moment("", 0, *segment.backbone, held))
-        yield from self._in_the_backbone(segment, Moment("", head=held))
+        yield from self._at_the_loss(segment, PeakCandidate("", 0, *segment.backbone, held))
+        yield from self._in_the_backbone(segment, PeakCandidate("", head=held))
         yield self._optimizer()
 
-    def _optimizer(self) -> Moment:
+    def _optimizer(self) -> PeakCandidate:
         work = OPTIMIZER_WORK[self.workload.optimizer] * self.weights
-        return Moment("in the optimizer step", gradients=self.weights, work=work)
+        return PeakCandidate("in the optimizer step", gradients=self.weights, work=work)
 
-    def _at_the_loss(self, segment: Segment, now: Moment) -> Iterator[Moment]:
+    def _at_the_loss(self, segment: Segment, now: PeakCandidate) -> Iterator[PeakCandidate]:
         """The backward pass of cross-entropy and head; ``now``: what there is besides them."""
         head = segment.head
         yield now._replace(name="where the loss is differentiated", head=now.head + head.loss)
@@ -144,8 +144,8 @@ class Step:
         )
 
     def _in_the_backbone(
-        self, segment: Segment, others: Moment, new: bool = True, head: int | None = None
-    ) -> Iterator[Moment]:
+        self, segment: Segment, others: PeakCandidate, new: bool = True, head: int | None = None
+    ) -> Iterator[PeakCandidate]:
         """The backward pass of one segment, without its head.
 
         Args:
@@ -161,32 +161,34 @@ class Step:
             layer = layer.plus(Saved(segment.mask, 0))
             last = last.plus(layer).plus(Saved(0, -segment.hidden))  # its input is there already
         at_head = gradients + (segment.head.weight if head is None else head)
-        now = Moment("", at_head, *last, held, state)
+        now = PeakCandidate("", at_head, *last, held, state)
         yield from self._in_layer("last", now, segment.work, new)
         after = gradients
         if new:  # where gradients exist, the first layer is no larger than the last
             after += self.weights
             first = waiting.plus(layer).plus(Saved(0, segment.embedding))
-            now = Moment("", after - self._late_gradients(), *first, held, state)
+            now = PeakCandidate("", after - self._late_gradients(), *first, held, state)
             yield from self._in_layer("first", now, segment.work, new)
         work = 2 * segment.hidden + (self.embedding if self.tied or not new else 0)
         name = "where the embedding is differentiated"
-        yield Moment(name, after, *waiting, held, state, work)
+        yield PeakCandidate(name, after, *waiting, held, state, work)
 
     def _in_layer(
-        self, which: str, now: Moment, work: LayerWork, new: bool
-    ) -> tuple[Moment, Moment]:
-        """The two moments of one layer; its new gradients are counted with the others."""
+        self, which: str, now: PeakCandidate, work: LayerWork, new: bool
+    ) -> tuple[PeakCandidate, PeakCandidate]:
+        """The two candidates of one layer; its new gradients are counted with the others."""
         _, gradients, attention, activations, held, state, _ = now
         matrix = self.model.width * self.model.mlp_width * self.workload.dtype_bytes
         block = (2 + self.model.gated_mlp) * matrix * new
         first = f"in the {which} layer's feed-forward, backward"
         second = f"in the {which} layer's attention, backward"
         return (
-            Moment(
+            PeakCandidate(
                 first, gradients + matrix, attention, activations, held, state, work.feed_forward
             ),
-            Moment(second, gradients + block, attention, activations, held, state, work.attention),
+            PeakCandidate(
+                second, gradients + block, attention, activations, held, state, work.attention
+            ),
         )
 
     def _late_gradients(self) -> int:

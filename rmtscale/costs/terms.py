@@ -1,0 +1,96 @@
+"""The names of cost terms, and one kind of operation with all that its cost depends on.
+
+Whoever looks for a term (the head, the square of attention) takes its name from here. A method may
+give its own operations further names: nothing asks for those.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeAlias
+
+Count: TypeAlias = Any
+"""An ``int``, or a numpy array of Python integers (``dtype=object``)."""
+
+
+class FlopTerm(StrEnum):
+    """Names of the terms that are counted in FLOPs and seconds."""
+
+    EMBEDDINGS = "embeddings"
+    PROJECTION = "projection"
+    QKV = "qkv"
+    LOGITS = "logits"
+    SOFTMAX = "softmax"
+    REDUCTION = "reduction"
+    OUTPUT = "output"
+    DENSE = "dense"
+    DENSE_UP = "dense_up"
+    DENSE_DOWN = "dense_down"
+    HEAD = "head"
+    LINEAR = "linear"
+    ATTENTION = "attention"
+    DROPOUT = "dropout"
+    SCALE = "scale"
+    BLOCK_WEIGHTS = "2N"
+    CONTEXT = "context"
+
+
+class MemoryTerm(StrEnum):
+    """Names of the terms that are counted in bytes."""
+
+    WEIGHTS = "weights"
+    BUFFERS = "buffers"
+    OPTIMIZER_STATE = "optimizer_state"
+    TOKEN_IDS = "token_ids"
+    LIBRARY_WORKSPACE = "library_workspace"
+    GRADIENTS = "gradients"
+    SAVED_ATTENTION = "saved_attention"
+    SAVED_ACTIVATIONS = "saved_activations"
+    LOGITS_AND_LOSS = "logits_and_loss"
+    RECURRENT_STATE = "recurrent_state"
+    WORKING_SET = "working_set"
+
+
+ATTENTION_TERMS = (FlopTerm.LOGITS, FlopTerm.REDUCTION)
+"""The two matmuls of attention, both factors of which are activations."""
+MIXING_TERMS = (FlopTerm.QKV, *ATTENTION_TERMS, FlopTerm.OUTPUT)
+"""What of the ``matmul`` convention a method exchanges."""
+
+
+class PassTerm(NamedTuple):
+    """One kind of operation in one pass over one sequence, summed over all layers."""
+
+    name: str
+    """A ``FlopTerm``, or what a method calls an operation of its own."""
+    flops: Count
+    operator: str | None = None
+    """The aten operator of the forward pass, in the ``matmul`` convention; None for an FFT or an
+    elementwise scan, which no FLOP counter sees."""
+    elements: Count = 0
+    """Numbers that have to be read or written once, weights and squares apart."""
+    weights: int = 0
+    """Numbers in its weight matrices: read once, whatever the batch."""
+    square: Count = 0
+    """Numbers of the attention square that are moved, unless a fused kernel forms none."""
+    in_block: bool = True
+    """Inside the blocks, so computed again under one checkpoint per layer."""
+    once: bool = False
+    """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
+
+
+def linear(
+    name: str, rows: Count, inner: int, columns: int, times: int = 1, *, bias: bool = False
+) -> PassTerm:
+    """Returns ``times`` linear layers over ``rows`` positions each."""
+    return PassTerm(
+        name,
+        2 * rows * (inner * columns * times),
+        "addmm" if bias else "mm",
+        rows * ((inner + columns) * times),
+        inner * columns * times,
+    )
+
+
+def bmm(name: str, multiply_adds: Count, elements: Count) -> PassTerm:
+    """Returns a matmul of two activations."""
+    return PassTerm(name, 2 * multiply_adds, "bmm", elements)
