@@ -100,6 +100,11 @@ def format_dead_band(dead_band: float) -> str:
     return f", dead band {dead_band:g}" if dead_band else ""
 
 
+def format_change(change: float) -> str:
+    """A change of a number of the memory: ``0.141``."""
+    return f"{change:.3f}"
+
+
 def format_loss(nats: float, *, signed: bool = False) -> str:
     """A loss in nats per token: ``2.198``; where it is a difference: ``-0.0521``."""
     return f"{nats:+.4f}" if signed else f"{nats:.3f}"

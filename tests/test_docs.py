@@ -32,7 +32,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.S | re.M)
 RECORDS = "profiles/nvidia-h200/gpt2-train.jsonl"
 STAND_INS = ("build/pythia.jsonl", "before.jsonl", "after.jsonl")
 """Files that the pages make or assume; the tests copy measured records there."""
-SLOW = {"train", "evaluate", "profile", "verify"}
+SLOW = {"train", "evaluate", "dead-band", "profile", "verify"}
 """Commands that train, measure or read a long input: their options are parsed, they do not run."""
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "calibrate",
     "train",
     "evaluate",
+    "dead-band",
     "reproduce",
     "report",
     "models",

@@ -1,0 +1,105 @@
+"""``rmtscale dead-band``: the width of a dead band on the memory, chosen from training text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rmtscale.cli import options
+from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.train import require_libraries
+from rmtscale.errors import CheckFailed
+from rmtscale.units import format_change, format_percent, format_tokens, require_positive
+
+if TYPE_CHECKING:
+    from rmtscale.study.evaluation.memory_changes import Changes, MemoryChanges
+
+
+def command(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder of a memory task that 'rmtscale train' wrote.")
+    ],
+    segments: Annotated[int, typer.Option(help="Of each sample.")] = 16,
+    samples: Annotated[int, typer.Option(help="To read.")] = 32,
+    background: Annotated[
+        str | None,
+        typer.Option(help="Noise, its training part.  (default: as trained, else python)"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    device: Annotated[
+        str | None, typer.Option(help="cuda or cpu.  (default: the GPU if there is one)")
+    ] = None,
+    output_format: options.Format = "table",
+) -> None:
+    """Chooses the dead band for 'evaluate --dead-band' from training text alone.
+
+    Measures how much one segment changes a number of the memory: in noise, once the memory has
+    settled, and in a segment with a fact. The dead band is twice the 99.9th percentile in settled
+    noise, rounded up to a multiple of 0.05. Where a fact does not change at least half of the
+    numbers by as much, there is none (exit code 1).
+
+    Example: rmtscale dead-band reports/figure-5/checkpoints/reasoning-0
+    """
+    require_format(output_format)
+    require_positive("segments", segments)
+    require_positive("samples", samples)
+    require_libraries("dead-band")
+    from rmtscale.cli.evaluate_memory import default_background
+    from rmtscale.study.evaluation.memory_changes import measure_changes, training_noise
+    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
+    from rmtscale.study.training.memory_tasks.reading import Reader
+
+    loaded = load_checkpoint(checkpoint)
+    loaded.answerer.rmt.set_dead_band(0)
+    reader = Reader(loaded.answerer, find_device(device))
+    segment_tokens = loaded.answerer.segment_tokens
+    data = training_noise(loaded, background or default_background(loaded))
+    batches = data.batches(
+        segments * segment_tokens, segment_tokens, batch_size=min(samples, 16), seed=seed
+    )
+    changes = measure_changes(reader, batches, samples)
+    _write(changes, checkpoint, output_format)
+    if changes.dead_band is None:
+        raise CheckFailed(
+            "no dead band keeps noise out and lets facts in: twice the 99.9th percentile in "
+            f"settled noise is over {format_change(changes.fact.quantiles[0])}, the median in a "
+            "segment with a fact"
+        )
+
+
+def _write(changes: MemoryChanges, checkpoint: Path, output_format: str) -> None:
+    kinds = {"settled noise": changes.settled, "a fact": changes.fact}
+    if output_format != "table":
+        rows = [_plain_row(name, kind, changes.dead_band) for name, kind in kinds.items()]
+        write_rows(rows, output_format)
+        return
+    if changes.dead_band is not None:
+        assert changes.fact.share_over is not None, "where there is a dead band"
+        write_text(
+            f"dead band {changes.dead_band:g}: a fact changes "
+            f"{format_percent(changes.fact.share_over)} of the numbers of the memory by at least "
+            "as much"
+        )
+    shown = [
+        [name, *(format_change(x) for x in kind.quantiles), format_tokens(kind.numbers)]
+        for name, kind in kinds.items()
+    ]
+    write_text("Change of a number of the memory over one segment, in training text:")
+    columns = ["segment with", "50 %", "90 %", "99 %", "99.9 %", "largest", "numbers"]
+    write_table(columns, shown, text_columns=1)
+    if changes.dead_band is not None:
+        write_line(f"use it with: rmtscale evaluate {checkpoint} --dead-band {changes.dead_band:g}")
+
+
+def _plain_row(name: str, kind: Changes, dead_band: float | None) -> Row:
+    names = ("change_50", "change_90", "change_99", "change_99_9", "change_largest")
+    return {
+        "segment_with": name,
+        "numbers": kind.numbers,
+        **dict(zip(names, kind.quantiles, strict=True)),
+        "dead_band": dead_band,
+        "share_over_dead_band": kind.share_over,
+    }

@@ -1,0 +1,139 @@
+"""How much one segment changes the numbers of the memory, and the dead band that lies between.
+
+Shape legend: R segments, B batch, M memory, E embedding width.
+
+A fact is written by changes that are far larger than those that noise makes once the memory has
+settled. A dead band between the two lets facts pass and stops the drift that adds up over thousands
+of segments of noise. It is chosen from training text alone: no accuracy is looked at, and no text
+that a model is evaluated on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.rmt.segmenting import cut
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
+from rmtscale.study.training.memory_tasks.data import TaskData
+from rmtscale.study.training.memory_tasks.reading import Reader
+
+SETTLED = 4
+"""The memory has settled after so many segments of noise that follow the last fact."""
+LEAST_SEGMENTS = SETTLED + 3
+"""One with facts, those in which it settles, one that is measured, and the question's."""
+RARE = 0.999
+"""Quantile of the changes in settled noise that a dead band has to lie above."""
+MARGIN = 2
+"""How far above: in thousands of segments every number sees changes that are rarer."""
+STEP = 0.05
+"""A dead band is a multiple of this, so that other samples choose the same."""
+QUANTILES = (0.5, 0.9, 0.99, RARE, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Absolute changes of single numbers of the memory, each over one segment."""
+
+    numbers: int
+    quantiles: tuple[float, ...]
+    """At ``QUANTILES``; the last is the largest change."""
+    share_over: float | None
+    """Share that is at least the dead band; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryChanges:
+    """What was measured, and the dead band that follows from it."""
+
+    settled: Changes
+    """In segments of noise, the memory settled after the last fact."""
+    fact: Changes
+    """In segments that hold a fact."""
+    dead_band: float | None
+    """None where no width keeps noise out and lets facts in."""
+
+
+def training_noise(checkpoint: Checkpoint, background: str) -> TaskData:
+    """The checkpoint's task in training text, without the fact fragments that training adds."""
+    settings = replace(checkpoint.settings, background=background, decoys=0.0)
+    return TaskData(settings, checkpoint.data.vocabulary)
+
+
+@torch.no_grad()
+def measure_changes(reader: Reader, batches: Batches, samples: int) -> MemoryChanges:
+    """Reads at least ``samples`` samples, in whole batches, and chooses the dead band.
+
+    The model must have none, because a dead band hides the changes that are measured.
+
+    Raises:
+        BadInput: a model with a dead band, or samples of fewer than seven segments.
+        CheckFailed: no sample had so many segments after its last fact.
+    """
+    answerer = reader.answerer
+    if answerer.rmt.config.dead_band:
+        raise BadInput(f"dead band {answerer.rmt.config.dead_band}: expected 0 while it is chosen")
+    bounds = cut(batches.tokens, answerer.segment_tokens)
+    if len(bounds) < LEAST_SEGMENTS:
+        raise BadInput(f"segments {len(bounds)}: expected {LEAST_SEGMENTS} or more")
+    settled, fact = [], []
+    for index in range(math.ceil(samples / batches.batch_size)):
+        batch = batches.batch(index)
+        initial_BME = answerer.initial(len(batch.ids))
+        # The last segment asks the question; nothing is read after it.
+        states_RBME = reader.states(initial_BME, batch.ids, bounds[:-1]).float()
+        changes_RBME = (states_RBME[1:] - states_RBME[:-1]).abs().cpu().numpy()
+        settled_RB, fact_RB = kinds_of(batch.fact_positions, bounds)
+        settled.append(changes_RBME[settled_RB].ravel())
+        fact.append(changes_RBME[fact_RB].ravel())
+    noise, written = np.concatenate(settled), np.concatenate(fact)
+    if not len(noise) or not len(written):
+        raise CheckFailed(
+            f"no segment of settled noise in samples of {len(bounds)} segments: expected more "
+            "samples or segments"
+        )
+    dead_band = choose(noise, written)
+    return MemoryChanges(
+        settled=_summary(noise, dead_band), fact=_summary(written, dead_band), dead_band=dead_band
+    )
+
+
+def kinds_of(
+    positions_BF: npt.NDArray[np.int64], bounds: list[tuple[int, int]]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which segments but the last are settled noise, and which hold a fact, (R, B) each.
+
+    Args:
+        positions_BF: the first token of each fact, which lies whole in its segment.
+        bounds: of all segments.
+    """
+    ends = np.array([end for _, end in bounds])
+    fact_BF = np.searchsorted(ends, positions_BF, side="right")
+    segment_R1 = np.arange(len(bounds) - 1)[:, None]
+    settled_RB = segment_R1 > fact_BF.max(axis=1) + SETTLED
+    fact_RB = (segment_R1[..., None] == fact_BF).any(axis=-1)
+    return settled_RB, fact_RB
+
+
+def choose(settled: npt.NDArray[np.float32], fact: npt.NDArray[np.float32]) -> float | None:
+    """Twice the 99.9th percentile of a change in settled noise, rounded up to a multiple of 0.05.
+
+    None where a fact does not change at least half of the numbers by as much.
+    """
+    dead_band = math.ceil(MARGIN * float(np.quantile(settled, RARE)) / STEP) * STEP
+    dead_band = round(dead_band, 2)
+    return dead_band if dead_band <= float(np.median(fact)) else None
+
+
+def _summary(changes: npt.NDArray[np.float32], dead_band: float | None) -> Changes:
+    return Changes(
+        numbers=len(changes),
+        quantiles=tuple(float(x) for x in np.quantile(changes, QUANTILES)),
+        share_over=None if dead_band is None else float((changes >= dead_band).mean()),
+    )

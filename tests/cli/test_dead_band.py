@@ -1,0 +1,70 @@
+"""``rmtscale dead-band`` as a user gives it, on a committed checkpoint and on bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rmtscale.study.evaluation import memory_changes
+from tests.command_line import Command
+from tests.tiny_training import write_background
+
+CHECKPOINT = Path(__file__).parents[2] / "reports" / "figure-5" / "checkpoints" / "memorize-0"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    background = write_background(tmp_path_factory.mktemp("text"))
+    sizes = ["--segments", "7", "--samples", "2", "--device", "cpu"]
+    return [str(CHECKPOINT), *sizes, "--background", str(background)]
+
+
+def test_of_a_committed_checkpoint(rmtscale: Command, given: list[str]) -> None:
+    done = rmtscale("dead-band", *given)
+    assert done.code == 0, done.err
+    *lines, use = done.out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    rows = json.loads(rmtscale("dead-band", *given, "--format", "json").out)["rows"]
+    noise, fact = rows
+    width = noise["dead_band"]
+    assert done.out.startswith(f"dead band {width:g}: a fact changes ")
+    assert use == f"use it with: rmtscale evaluate {CHECKPOINT} --dead-band {width:g}"
+    assert width == pytest.approx(round(20 * width) / 20)
+    assert 2 * noise["change_99_9"] <= width < 2 * noise["change_99_9"] + 0.05
+    assert width <= fact["change_50"]
+    assert fact["share_over_dead_band"] >= 0.5
+    assert noise["share_over_dead_band"] < 0.001
+    assert noise["numbers"] == fact["numbers"]  # one segment of each, of every sample
+
+
+def test_where_there_is_none(
+    rmtscale: Command, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_changes, "MARGIN", 1e3)
+    done = rmtscale("dead-band", *given)
+    assert done.code == 1
+    assert "error: no dead band keeps noise out and lets facts in" in done.err
+    assert "settled noise" in done.out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--segments", "6"], "segments 6: expected 7 or more"),
+        (["--samples", "0"], "samples 0: expected a whole number of 1 or more"),
+        (["--format", "xml"], "format 'xml': expected one of table, json, csv"),
+    ],
+)
+def test_bad_input(rmtscale: Command, given: list[str], more: list[str], words: str) -> None:
+    done = rmtscale("dead-band", *given, *more)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_it_is_for_memory_tasks(rmtscale: Command, tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"format_version": 1, "task": "language-modeling"}')
+    done = rmtscale("dead-band", str(tmp_path))
+    assert done.code == 2
+    assert "is of the task 'language-modeling': expected memorize" in done.err
