@@ -73,7 +73,7 @@ __all__ = [
     "resolve_model",
 ]
 
-_HOMES = {
+HOMES = {
     "costs.breakdown": ("Breakdown", "Term"),
     "costs.comparison": ("Comparison", "compare_methods"),
     "costs.conventions": ("CONVENTIONS",),
@@ -95,11 +95,12 @@ _HOMES = {
     "specs.recurrence": ("Recurrence",),
     "specs.workload": ("Workload",),
 }
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> object:
     """A public name is imported when it is first used, so that a command loads what it needs."""
-    for home, names in _HOMES.items():
+    for home, names in HOMES.items():
         if name in names:
             value: object = getattr(import_module(f"rmtscale.{home}"), name)
             globals()[name] = value

@@ -25,7 +25,7 @@ def test_an_unknown_name() -> None:
 
 
 def test_homes_are_the_public_names() -> None:
-    names = [name for names in rmtscale._HOMES.values() for name in names]
+    names = [name for names in rmtscale.HOMES.values() for name in names]
     assert sorted(names) == sorted(rmtscale.__all__)
 
 

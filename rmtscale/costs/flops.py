@@ -20,7 +20,7 @@ from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import require_one_of
 
-_BACKWARD_OPERATOR = {
+BACKWARD_OPERATORS = {
     "addmm": "mm",
     "mm": "mm",
     "bmm": "bmm",
@@ -69,7 +69,7 @@ def estimate_flops(
             once = int(run.last)
             runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
             flops = term.flops * batch
-            operator = _BACKWARD_OPERATOR.get(term.operator or "")
+            operator = BACKWARD_OPERATORS.get(term.operator or "")
             if runs:
                 terms["forward"].append(Term("forward", term.name, flops * runs, term.operator))
             if workload.train and backward_runs:

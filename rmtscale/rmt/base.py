@@ -83,12 +83,13 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
             self.adapters = attach(model, config.adapter_width, config.adapter_scale)
         self.memory.to(weight.device)
         self.adapters.to(weight.device)
-        self._steps: dict[Any, Any] = {}
+        self.segment_steps: dict[Any, Any] = {}
+        """What ``infer`` keeps for its next call, by batch size and ways of running."""
         self.post_init()
 
     def __getstate__(self) -> dict[str, Any]:
         # A captured CUDA graph can be neither copied nor pickled; it is made again where needed.
-        return {**self.__dict__, "_steps": {}}
+        return {**self.__dict__, "segment_steps": {}}
 
     @staticmethod
     @abstractmethod

@@ -176,9 +176,9 @@ class RMTForCausalLM(RMTPreTrainedModel):
             require_memory(memory, batch, self.config.memory_tokens, weight)
         require_vocabulary(ids_BN, self.vocabulary)
         key = (batch, compile_step, cuda_graph)
-        step = self._steps.get(key)
+        step = self.segment_steps.get(key)
         if step is None or not step.fits():
-            step = self._steps[key] = SegmentStep(
+            step = self.segment_steps[key] = SegmentStep(
                 self, batch, compile_step=compile_step, cuda_graph=cuda_graph
             )
         step.start(self.memory(weight, batch) if memory is None else memory)

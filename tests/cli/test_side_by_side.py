@@ -35,7 +35,7 @@ sys.exit(int(sys.argv[2]))
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(side_by_side, "POLL_SECONDS", 0.02)
 
 
 def job(name: str, folder: Path, code: int = 0, **more: Any) -> Job:
@@ -193,7 +193,7 @@ def test_of_language_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     plan = LanguagePlan({"one": settings}, {"one": (1, 2)}, {"one": 60}, 8, 4)
     monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
     how = training_runs.How(runs=tmp_path, device="cpu", jobs=2)
-    found = language_runs._evaluate_all(plan, how)
+    found = language_runs.evaluate_language_plan(plan, how)
     assert [one.point.segments for one in found] == [1, 2]
     kept = (tmp_path / "evaluation.jsonl").read_text().splitlines()
     assert len(kept) == 2, "evaluated once, by the process"

@@ -91,7 +91,7 @@ def test_every_kind_without_memory(name: str, mode: Mode) -> None:
 
 
 def test_a_wrong_prediction_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(flops_module._BACKWARD_OPERATOR, "bmm", "mm")
+    monkeypatch.setitem(flops_module.BACKWARD_OPERATORS, "bmm", "mm")
     check = check_flops(PRESETS["pythia-14m"], Workload(tokens=32, mode="train"))
     assert not check.equal
 

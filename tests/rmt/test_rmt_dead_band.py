@@ -120,9 +120,9 @@ def test_another_band_is_another_captured_step() -> None:
     model, ids = make(band=0.0), tokens(1, 23)
     plain = model.infer(ids)
     model.set_dead_band(BAND)
-    (step,) = model._steps.values()
+    (step,) = model.segment_steps.values()
     held = model.infer(ids)
-    assert step not in model._steps.values(), "a captured one would go on with its own band"
+    assert step not in model.segment_steps.values(), "a captured one would go on with its own band"
     assert equal(held.memory, model(ids).memory)
     model.set_dead_band(0)
     assert equal(model.infer(ids).memory, plain.memory)

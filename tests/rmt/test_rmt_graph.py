@@ -70,15 +70,15 @@ def test_going_on_and_keeping_no_logits() -> None:
 def test_a_step_is_reused_until_the_weights_move() -> None:
     model, ids = make(), tokens(1, 8)
     model.infer(ids)
-    step = next(iter(model._steps.values()))
+    step = next(iter(model.segment_steps.values()))
     model.infer(ids)
-    assert next(iter(model._steps.values())) is step
+    assert next(iter(model.segment_steps.values())) is step
     model.to(torch.float32)
     out = model.infer(ids)
-    assert next(iter(model._steps.values())) is not step
+    assert next(iter(model.segment_steps.values())) is not step
     assert out.logits is not None
     assert out.logits.dtype == torch.float32
-    assert copy.deepcopy(model)._steps == {}
+    assert copy.deepcopy(model).segment_steps == {}
 
 
 def test_memory_does_not_depend_on_the_length() -> None:
@@ -138,7 +138,7 @@ def test_a_capture_stands_another_thread_that_locks_memory() -> None:
         for _ in range(20):
             model = make("gpt_neox", torch.float32).cuda()
             model.infer(ids)
-            assert next(iter(model._steps.values())).uses_graph
+            assert next(iter(model.segment_steps.values())).uses_graph
     finally:
         over.set()
         other.join()
@@ -157,5 +157,5 @@ def test_the_captured_step_equals_eager(kind: str, compile_step: bool) -> None:
     assert (out.memory - wanted.memory).abs().max() < 1e-4
     again = model.infer(ids, compile_step=compile_step)
     assert torch.equal(out.logits, again.logits)
-    step = next(iter(model._steps.values()))
+    step = next(iter(model.segment_steps.values()))
     assert step.uses_graph == (compile_step or kind != "gpt_neo")

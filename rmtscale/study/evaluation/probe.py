@@ -112,7 +112,7 @@ def probe(reader: Reader, batches: Batches, samples: int) -> Probe:
         ),
         moved_share={str(stop): float(x) for stop, x in zip(stops, moved, strict=True) if stop},
         broke_at=tuple(
-            _broke(right, read, stops)
+            broke_at(right, read, stops)
             for right, read in zip(right_BS, read_B.tolist(), strict=True)
         ),
     )
@@ -153,7 +153,14 @@ def _moved(before_BME: torch.Tensor, after_BME: torch.Tensor) -> float:
     return float((distance_BM > MOVED_SHARE * spread_M).float().mean()) if len(after_BME) > 1 else 0
 
 
-def _broke(right: npt.NDArray[np.bool_], read: int, stops: Sequence[int]) -> int | None:
+def broke_at(right: npt.NDArray[np.bool_], read: int, stops: Sequence[int]) -> int | None:
+    """Returns the first stop from which on a sample's answer was wrong; None if the last is right.
+
+    Args:
+        right: whether the answer was right at each stop.
+        read: segments after which all facts had been read; wrong answers before that do not count.
+        stops: numbers of segments.
+    """
     if right[-1]:
         return None
     at = stops[-1]

@@ -127,7 +127,7 @@ def _follow(
         state_BX = state_BME.flatten(1).float().clone()
         if settled_BX is None:
             settled_BX = state_BX
-        distances.append(_distances(state_BX, settled_BX, answers_B))
+        distances.append(state_distances(state_BX, settled_BX, answers_B))
         with reader.autocast():
             # A copy: on a GPU the state is a buffer that the next segment overwrites.
             _, read_BTE = answerer.step(state_BME.clone(), last_BL)
@@ -135,7 +135,7 @@ def _follow(
     return right, distances
 
 
-def _distances(
+def state_distances(
     state_BX: Tensor, settled_BX: Tensor, answers_B: Tensor
 ) -> tuple[float, float, float]:
     """Moved, apart and nearest, over the mean distance between samples of different stories."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 def _always() -> bool:
@@ -76,7 +76,7 @@ def run_jobs(
                     del running[name]
                     if process.returncode:
                         failed.append(name)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
         for process in running.values():
             process.terminate()

@@ -22,7 +22,8 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @cache
-def _documents() -> tuple[str, ...]:
+def library_texts() -> tuple[str, ...]:
+    """Reads the docstrings of each module of the standard library, and Python's help topics."""
     library = Path(sysconfig.get_path("stdlib"))
     texts = [
         _docstrings(path)
@@ -40,7 +41,7 @@ def python_documents() -> list[str]:
     Raises:
         BadInput: an installation without the source of its library.
     """
-    documents = list(_documents())
+    documents = list(library_texts())
     if len(documents) < 2:
         raise BadInput("text 'python': this Python came without text, expected a folder")
     return documents

@@ -28,7 +28,7 @@ LEAST_VOCABULARY = 257
 """Every byte, and the end of a text."""
 _ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>")
 _KIND = "byte-level-bpe"
-_CHUNK_CHARACTERS = 2_000_000
+CHUNK_CHARACTERS = 2_000_000
 """Encoded at once: the library needs about 100 bytes a token while it works."""
 _PROBE = "Two  spaces,\n\n\ttabs, 12 \\alpha, caf\u00e9, \u2115 \u22a2 \U0001d55c."
 
@@ -132,7 +132,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
     for text in texts:
         chunk.append(text)
         characters += len(text)
-        if characters >= _CHUNK_CHARACTERS:
+        if characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:

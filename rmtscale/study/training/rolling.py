@@ -63,9 +63,10 @@ class Roller:
         self.device, self.precision = device, precision
         self._compile, self._kept_tokens = compile_step, kept_tokens
         decoder = isinstance(model.rmt, RMTForCausalLM)
-        self._captures = cuda_graph and decoder and device.type == "cuda"
+        self.captures = cuda_graph and decoder and device.type == "cuda"
         self._batch_size = batch_size
-        self._steps: dict[int, SegmentStep] = {}
+        self.segment_steps: dict[int, SegmentStep] = {}
+        """The captured step of each batch size."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context everything runs in."""
@@ -110,10 +111,10 @@ class Roller:
         """
         full = ids_BL.shape[1] == self.model.segment_tokens
         wanted = self._batch_size in (None, ids_BL.shape[0])
-        if not (self._captures and full and wanted):
+        if not (self.captures and full and wanted):
             new_BME, read_BKE = self.model.step(state_BME, ids_BL)
             return new_BME.to(state_BME.dtype, copy=True), read_BKE
-        step = self._steps.get(ids_BL.shape[0])
+        step = self.segment_steps.get(ids_BL.shape[0])
         if step is None:
             rmt: Any = self.model.rmt
             step = SegmentStep(
@@ -122,7 +123,7 @@ class Roller:
                 compile_step=self._compile,
                 kept_tokens=self._kept_tokens,
             )
-            self._steps[ids_BL.shape[0]] = step
+            self.segment_steps[ids_BL.shape[0]] = step
         if state_BME is not step.state_BME:
             step.start(state_BME)
         step(ids_BL)

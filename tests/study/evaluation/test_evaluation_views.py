@@ -13,7 +13,7 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.intervals import wilson_interval
 from rmtscale.study.evaluation.attention import attention_maps
-from rmtscale.study.evaluation.probe import Share, _broke, milestones, probe
+from rmtscale.study.evaluation.probe import Share, broke_at, milestones, probe
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
@@ -132,10 +132,10 @@ def test_a_frozen_memory_does_not_move(background: Path, monkeypatch: pytest.Mon
 def test_where_it_broke() -> None:
     stops = [1, 2, 4, 8]
     row = np.array
-    assert _broke(row([True, True, True, True]), 1, stops) is None
-    assert _broke(row([True, True, False, False]), 1, stops) == 4
-    assert _broke(row([True, False, True, False]), 1, stops) == 8
-    assert _broke(row([False, False, False, False]), 4, stops) == 4
+    assert broke_at(row([True, True, True, True]), 1, stops) is None
+    assert broke_at(row([True, True, False, False]), 1, stops) == 4
+    assert broke_at(row([True, False, True, False]), 1, stops) == 8
+    assert broke_at(row([False, False, False, False]), 4, stops) == 4
 
 
 def test_share() -> None:

@@ -51,13 +51,13 @@ def test_fixed_buffers_are_read_before_they_are_written_again(
     ids, targets = made(5, 37)
     plain = TextReader(predictor, CPU, batch_size=3)
     reader = TextReader(predictor, CPU, batch_size=3)
-    monkeypatch.setattr(reader, "_captures", True)
+    monkeypatch.setattr(reader, "captures", True)
     reader.warm_up(3)
     for scored in (3, 4, 11, 37):
         for rows in (slice(0, 3), slice(3, 5), slice(1, 4)):  # whole, a rest, whole again
             wanted = plain.token_losses(ids[rows], targets[rows], scored)
             assert torch.equal(reader.token_losses(ids[rows], targets[rows], scored), wanted)
-    assert list(reader._steps) == [3]
+    assert list(reader.segment_steps) == [3]
 
 
 def test_a_few_segments_at_a_time_are_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +109,8 @@ def test_captured_segments_give_the_same_losses(kind: str, memory: int, precisio
             wanted = plain.token_losses(ids[rows], targets[rows], scored)
             found = reader.token_losses(ids[rows], targets[rows], scored)
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-    assert list(reader._steps) == [3]
-    assert reader._steps[3].uses_graph is (kind != "gpt_neo")
+    assert list(reader.segment_steps) == [3]
+    assert reader.segment_steps[3].uses_graph is (kind != "gpt_neo")
 
 
 @GPU

@@ -12,7 +12,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
-from rmtscale.study.evaluation.twins import _distances, compare_twins, make_twins
+from rmtscale.study.evaluation.twins import compare_twins, make_twins, state_distances
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
@@ -99,7 +99,7 @@ def test_distances_are_those_of_every_pair() -> None:
     ]
     given = (torch.from_numpy(one) for one in (state, settled, answers))
     expected = (moved / spread, apart / spread, sum(nearest) / 8 / spread)
-    assert _distances(*given) == pytest.approx(expected)
+    assert state_distances(*given) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("lost_to", ["nothing", "noise", "drift"])

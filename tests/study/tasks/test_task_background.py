@@ -56,7 +56,7 @@ def test_documentation_quotes_itself() -> None:
 
 
 def test_a_python_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documentation, "_documents", lambda: ("only one",))
+    monkeypatch.setattr(documentation, "library_texts", lambda: ("only one",))
     with pytest.raises(BadInput, match="text 'python': this Python came without text"):
         load_background("python")
 

@@ -67,7 +67,7 @@ def test_spans_are_where_the_tokens_stand(text: str) -> None:
 
 
 def test_many_texts_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 3000)
+    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 3000)
     tokenizer = small_tokenizer()
     texts = ["", *spoken_documents(), "", SAID]
     found = tokenizer.encode_all(texts)
@@ -78,7 +78,7 @@ def test_many_texts_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch
 
 def test_texts_are_encoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks for the second chunk before the first was taken."""
-    monkeypatch.setattr(module, "_CHUNK_CHARACTERS", 5)
+    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 5)
     asked: list[int] = []
 
     def texts() -> Any:

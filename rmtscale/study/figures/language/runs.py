@@ -33,10 +33,11 @@ def collect_language(
             f"time is up, {len(left)} of {len(wanted.recipes)} trainings are not done "
             f"({', '.join(left)}); the same command goes on"
         )
-    return _evaluate_all(wanted, how)
+    return evaluate_language_plan(wanted, how)
 
 
-def _evaluate_all(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
+def evaluate_language_plan(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
+    """Evaluates every trained model of a plan; what is on file already is not read again."""
     from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
     from rmtscale.study.training.device import find_device
     from rmtscale.study.training.language.checkpoint import load_language_checkpoint
