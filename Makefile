@@ -80,7 +80,7 @@ calibration: $(VENV)/installed  ## Make the H200's calibration again from its re
 		--out profiles/nvidia-h200/calibration.json --force
 
 docs: $(VENV)/installed  ## Fill the pages with counts, shown output and the file map
-	$(BIN)/python tests/generated_docs.py
+	$(BIN)/python -m tests.generated_docs
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .venv-light build .pytest_cache .mypy_cache .ruff_cache .hypothesis
