@@ -150,7 +150,7 @@ def _skipped(experiment: str, records: Path) -> list[str]:
     from rmtscale.study.records.language import LanguageStore
 
     if experiment in LANGUAGE:
-        return LanguageStore(records).warnings()
+        return LanguageStore(records).read().warnings()
     if experiment in TRAINED:
-        return EvaluationStore(records).warnings()
+        return EvaluationStore(records).read().warnings()
     return RecordStore(records).read().warnings()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from rmtscale.errors import BadInput
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 
@@ -86,25 +85,11 @@ class Record:
             share_of_ceiling=achieved / ceiling if achieved and ceiling else None,
         )
 
+    @property
+    def key(self) -> str:
+        """Equal for two measurements of the same point."""
+        return self.point.key
+
     def to_line(self) -> str:
         """One line of JSON, without its end."""
         return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
-
-
-def parse_line(line: str) -> Record:
-    """The record of one line.
-
-    Raises:
-        BadInput: a record of another schema version.
-        Misfit: damaged: no JSON, or not a record.
-    """
-    try:
-        mapping: Any = json.loads(line)
-    except ValueError as error:
-        raise Misfit("not JSON") from error
-    if not isinstance(mapping, dict) or "schema_version" not in mapping:
-        raise Misfit("not a record")
-    version = mapping["schema_version"]
-    if version != SCHEMA_VERSION:
-        raise BadInput(f"schema version {version!r}: expected {SCHEMA_VERSION}")
-    return from_mapping(Record, mapping)

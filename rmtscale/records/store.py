@@ -9,89 +9,154 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from rmtscale.errors import BadInput
-from rmtscale.records.mapping import Misfit
-from rmtscale.records.record import Record, parse_line
+from rmtscale.files import write_whole
+from rmtscale.records.mapping import Misfit, from_mapping
+from rmtscale.records.record import SCHEMA_VERSION, Record
+
+
+class Line(Protocol):
+    """What a store holds: a frozen dataclass with a ``schema_version``."""
+
+    @property
+    def key(self) -> str:
+        """Equal for two records of the same thing, of which the later one counts."""
+        ...
+
+    def to_line(self) -> str:
+        """One line of JSON, without its end."""
+        ...
+
+
+R = TypeVar("R", bound=Line)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Generic[R]):
     """What a file holds."""
 
-    records: tuple[Record, ...]
+    records: tuple[R, ...] = ()
     """In the order they were written."""
     damaged_lines: tuple[int, ...] = ()
     """Numbers, from 1, of lines that are no records."""
+    first_damage: str = ""
+    """What is wrong with the first of them."""
     torn: bool = False
     """The last line has no end; it is skipped (and not counted among the damaged)."""
 
-    def latest(self) -> dict[str, Record]:
-        """By the key of their point, each point's last record: a later one takes its place."""
-        return {record.point.key: record for record in self.records}
+    def latest(self) -> dict[str, R]:
+        """Returns records by key; a later record takes the place of an earlier one."""
+        return {record.key: record for record in self.records}
 
     def warnings(self) -> list[str]:
-        """One line for each kind of thing that was skipped."""
-        return skipped(self.damaged_lines, self.torn)
+        """Returns one line for each kind of thing that was skipped."""
+        lines = []
+        if self.damaged_lines:
+            count, first = len(self.damaged_lines), self.damaged_lines[0]
+            lines.append(f"skipped {count} damaged lines, the first is {first}")
+        if self.torn:
+            lines.append("skipped 1 torn line at the end")
+        return lines
 
 
-def skipped(damaged_lines: Sequence[int], torn: bool) -> list[str]:
-    """What was left out of a file, in words: one line for each kind of thing."""
-    said = []
-    if damaged_lines:
-        said.append(f"skipped {len(damaged_lines)} damaged lines, the first is {damaged_lines[0]}")
-    if torn:
-        said.append("skipped 1 torn line at the end")
-    return said
-
-
-R = TypeVar("R")
-
-
-def read_lines(
-    path: Path, parse: Callable[[str], R]
-) -> tuple[tuple[R, ...], tuple[int, ...], bool]:
-    """Records of a file, the numbers of damaged lines, and whether the last line is torn.
+class Store(Generic[R]):
+    """One file of records of one kind, which a subclass names; any number of processes may append.
 
     Args:
-        path: a file that is not there has no records.
-        parse: a line's record; raises ``Misfit`` for a damaged one.
-
-    Raises:
-        BadInput: cannot be opened, or holds records of another schema version.
+        path: the file; it need not be there.
+        anew: what is in the file does not count, and is gone when the first record is added.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return (), (), False
-    except OSError as error:
-        raise BadInput(f"records {str(path)!r}: {error.strerror}") from error
-    *lines, rest = data.split(b"\n")
-    records, damaged = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+
+    kind: ClassVar[type[Any]]
+    version: ClassVar[int]
+    what: ClassVar[str] = "records"
+    """What messages call the content."""
+
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
+        self.path, self._anew = path, anew
+
+    def read(self) -> Reading[R]:
+        """Reads all that can be read; a file that is not there has no records.
+
+        Raises:
+            BadInput: cannot be opened, or holds records of another schema version.
+        """
+        if self._anew:
+            return Reading()
         try:
-            records.append(parse(line.decode("utf-8")))
-        except (Misfit, UnicodeDecodeError):
-            damaged.append(number)
-        except BadInput as error:
-            raise BadInput(f"records {str(path)!r}, line {number}: {error}") from error
-    return tuple(records), tuple(damaged), bool(rest.strip())
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return Reading()
+        except OSError as error:
+            raise BadInput(f"{self.what} {str(self.path)!r}: {error.strerror}") from error
+        *lines, rest = data.split(b"\n")
+        records: list[R] = []
+        damage: dict[int, str] = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(self.parse_line(line.decode("utf-8")))
+            except (Misfit, UnicodeDecodeError) as error:
+                damage[number] = str(error)
+            except BadInput as error:
+                where = f"{self.what} {str(self.path)!r}, line {number}"
+                raise BadInput(f"{where}: {error}") from error
+        first_damage = next(iter(damage.values()), "")
+        return Reading(tuple(records), tuple(damage), first_damage, bool(rest.strip()))
+
+    def append(self, record: R) -> None:
+        """Adds one line, on the disk when this returns.
+
+        Raises:
+            BadInput: cannot be written (disk full, no permission); the file is as it was before.
+        """
+        if self._anew:
+            self.rewrite([record])
+            self._anew = False
+        else:
+            _append_line(self.path, record.to_line())
+
+    def rewrite(self, records: Iterable[R]) -> None:
+        """Puts these records in the place of the whole file."""
+        write_whole(self.path, "".join(f"{record.to_line()}\n" for record in records))
+
+    @classmethod
+    def parse_line(cls, line: str) -> R:
+        """Returns the record of one line.
+
+        Raises:
+            BadInput: a record of another schema version.
+            Misfit: damaged: no JSON, or not a record.
+        """
+        try:
+            mapping: Any = json.loads(line)
+        except ValueError as error:
+            raise Misfit("not JSON") from error
+        if not isinstance(mapping, dict) or "schema_version" not in mapping:
+            raise Misfit("not a record")
+        version = mapping["schema_version"]
+        if version != cls.version:
+            raise BadInput(f"schema version {version!r}: expected {cls.version}")
+        record: R = from_mapping(cls.kind, mapping)
+        return record
 
 
-def append_line(path: Path, text: str) -> None:
-    """Adds one line, on the disk when this returns.
+class RecordStore(Store[Record]):
+    """One file of measured points."""
 
-    Raises:
-        BadInput: cannot be written (disk full, no permission); the file is as it was before.
-    """
+    kind, version = Record, SCHEMA_VERSION
+
+
+def _append_line(path: Path, text: str) -> None:
     line = text.encode("utf-8") + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,26 +187,3 @@ def _refused(path: Path, error: OSError) -> BadInput:
         f"output {str(path)!r}: cannot be written ({error.strerror}); what was recorded "
         "before is kept"
     )
-
-
-class RecordStore:
-    """One file of records; any number of processes may append to it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> Reading:
-        """Everything that can be read; a file that is not there has no records.
-
-        Raises:
-            BadInput: cannot be opened, or holds records of another schema version.
-        """
-        return Reading(*read_lines(self.path, parse_line))
-
-    def append(self, record: Record) -> None:
-        """Adds one line, on the disk when this returns.
-
-        Raises:
-            BadInput: cannot be written (disk full, no permission); the file is as it was before.
-        """
-        append_line(self.path, record.to_line())

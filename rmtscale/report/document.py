@@ -61,7 +61,7 @@ class Source:
     """A file of records that was read."""
 
     name: str
-    reading: Reading
+    reading: Reading[Record]
 
 
 @dataclass(frozen=True, slots=True)

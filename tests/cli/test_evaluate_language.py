@@ -56,7 +56,7 @@ def test_a_table(evaluate: Command, run: Path) -> None:
     assert "20 samples of 6 documents" in " ".join(done.out.split())
     head = next(line.split() for line in done.out.splitlines() if "seg." in line)
     assert head == ["seg.", "tokens", "loss", "95", "%", "perpl.", "bits/B", "tokens/s", "peak"]
-    (record, *_) = LanguageStore(run / "last" / "evaluation.jsonl").read()
+    (record, *_) = LanguageStore(run / "last" / "evaluation.jsonl").read().records
     rows = [line.split()[:3] for line in done.out.splitlines()]
     assert ["1", "16", f"{record.whole.mean_nats:.3f}"] in rows
     assert f"1 segments: loss {record.whole.mean_nats:.3f} on 320 tokens\n" in done.err
@@ -80,7 +80,7 @@ def test_a_dead_band(evaluate: Command) -> None:
 def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> None:
     done = evaluate("--segments", "1,3", "--format", "json", "--history", "48")
     rows = json.loads(done.out)["rows"]
-    records = LanguageStore(run / "last" / "evaluation.jsonl").read()
+    records = LanguageStore(run / "last" / "evaluation.jsonl").read().records
     for row, record in zip(rows, records, strict=True):
         interval = mean_interval(record.whole)
         assert row == {
@@ -126,10 +126,10 @@ def test_beginning_anew(evaluate: Command, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     for force, lines in (([], 1), ([], 1), (["--force"], 1)):
         done = evaluate("--segments", "1", "--out", str(out), *force)
-        assert len(LanguageStore(out).read()) == lines
+        assert len(LanguageStore(out).read().records) == lines
     assert "already" not in done.err
     evaluate("--segments", "1", "--out", str(out), "--samples", "10")
-    assert len(LanguageStore(out).read()) == 2
+    assert len(LanguageStore(out).read().records) == 2
 
 
 def test_a_lemma_proof(rmtscale: Command, tmp_path: Path) -> None:

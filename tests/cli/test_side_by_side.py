@@ -136,10 +136,10 @@ def test_evaluations_beside_are_those_in_turn(
     assert [[one.accuracy for one in each.records] for each in found] == [
         [one.accuracy for one in each.records] for each in in_turn
     ]
-    assert len(store.read()) == 4
+    assert len(store.read().records) == 4
     assert lines == ["evaluating one-0 best"]
     training_runs.evaluate_all(plan, beside, store, best)
-    assert len(store.read()) == 4
+    assert len(store.read().records) == 4
     assert lines == ["evaluating one-0 best"]
 
 

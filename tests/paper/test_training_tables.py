@@ -16,8 +16,7 @@ from rmtscale.study.figures.language.page import LEMMA_PROOF, running
 from rmtscale.study.figures.language.recipes import recipes
 from rmtscale.study.figures.training_runs import How
 from rmtscale.study.figures.training_tables import training_tables
-from rmtscale.study.training import metrics
-from rmtscale.study.training.metrics import Interval
+from rmtscale.study.training.metrics import Interval, MetricsStore
 from tests.synthetic_language import language, proof
 
 NAME = "lean-rmt-6-0"
@@ -48,11 +47,9 @@ def runs(tmp_path: Path) -> Path:
     (folder / NAME / "settings.json").write_text(begun.to_json())
     (folder / "start").mkdir()
     (folder / "start" / "settings.json").write_text(recipes()["lean-start-0"].to_json())
+    store = MetricsStore(folder / NAME / "metrics.jsonl")
     for step in range(1, 11):
-        metrics.append(
-            folder / NAME / "metrics.jsonl",
-            interval(step, {"2": 1.23456789, "6": 1.5} if step == 3 else None),
-        )
+        store.append(interval(step, {"2": 1.23456789, "6": 1.5} if step == 3 else None))
     return folder
 
 

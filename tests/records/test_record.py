@@ -14,7 +14,8 @@ from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.records.measurement import Memory, Samples, quantile
 from rmtscale.records.point import Point
-from rmtscale.records.record import SCHEMA_VERSION, Protocol, Record, parse_line
+from rmtscale.records.record import SCHEMA_VERSION, Protocol, Record
+from rmtscale.records.store import RecordStore
 from rmtscale.specs.catalog import PRESETS
 
 
@@ -22,7 +23,7 @@ def test_a_line_gives_the_record_back(record: Callable[..., Record]) -> None:
     one = record(energy_joules=1.5, unknown={"event_time": "why"}, stage_seconds={"build": 0.5})
     line = one.to_line()
     assert "\n" not in line
-    assert parse_line(line) == one
+    assert RecordStore.parse_line(line) == one
 
 
 def test_what_the_design_lists_is_there(record: Callable[..., Record]) -> None:
@@ -100,31 +101,31 @@ def test_a_damaged_record_is_said_by_field(
 ) -> None:
     data = to_mapping(record()) | change
     with pytest.raises(Misfit, match=message):
-        parse_line(json.dumps(data))
+        RecordStore.parse_line(json.dumps(data))
 
 
 def test_damage_inside(record: Callable[..., Record]) -> None:
     data = to_mapping(record())
     data["measured"]["outcome"] = "fine"
     with pytest.raises(Misfit, match=r"measured\.outcome: 'fine' is none of ok, oom"):
-        parse_line(json.dumps(data))
+        RecordStore.parse_line(json.dumps(data))
     data = to_mapping(record())
     del data["point"]["model"]["layers"]
     with pytest.raises(Misfit, match=r"point\.model\.layers: missing"):
-        parse_line(json.dumps(data))
+        RecordStore.parse_line(json.dumps(data))
     data = to_mapping(record())
     data["point"]["tokens"] = -1
     with pytest.raises(Misfit, match="tokens -1: expected a whole number of 1 or more"):
-        parse_line(json.dumps(data))
+        RecordStore.parse_line(json.dumps(data))
     for line in ("", "[1]", "{", '{"a": 1}'):
         with pytest.raises(Misfit):
-            parse_line(line)
+            RecordStore.parse_line(line)
 
 
 def test_another_schema_version_is_refused(record: Callable[..., Record]) -> None:
     data = to_mapping(record()) | {"schema_version": 2}
     with pytest.raises(BadInput, match="schema version 2: expected 1"):
-        parse_line(json.dumps(data))
+        RecordStore.parse_line(json.dumps(data))
 
 
 def test_identity_of_points(point: Callable[..., Point]) -> None:

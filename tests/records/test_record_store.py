@@ -64,6 +64,7 @@ def test_damaged_lines_are_counted(store: RecordStore, record: Callable[..., Rec
     reading = store.read()
     assert len(reading.records) == 2
     assert reading.damaged_lines == (2, 3, 5)
+    assert reading.first_damage == "measured_at: missing"
     assert reading.warnings() == ["skipped 3 damaged lines, the first is 2"]
 
 
@@ -83,9 +84,8 @@ def test_two_writers_lose_nothing(store: RecordStore, record: Callable[..., Reco
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from rmtscale.records.record import parse_line
 from rmtscale.records.store import RecordStore
-record = parse_line(sys.stdin.read())
+record = RecordStore.parse_line(sys.stdin.read())
 with ThreadPoolExecutor(4) as pool:
     list(pool.map(lambda _: RecordStore(Path(sys.argv[1])).append(record), range(100)))
 """
@@ -122,9 +122,8 @@ def test_a_really_full_disk(tmp_path: Path, record: Callable[..., Record]) -> No
 import sys
 from pathlib import Path
 from rmtscale.errors import BadInput
-from rmtscale.records.record import parse_line
 from rmtscale.records.store import RecordStore
-record = parse_line(sys.stdin.read())
+record = RecordStore.parse_line(sys.stdin.read())
 store = RecordStore(Path({str(tmp_path)!r}) / "records.jsonl")
 for written in range(100):
     try:
@@ -175,3 +174,18 @@ def test_a_path_that_cannot_be_written(tmp_path: Path, record: Callable[..., Rec
         RecordStore(tmp_path).append(record())
     with pytest.raises(BadInput, match="Is a directory"):
         RecordStore(tmp_path).read()
+
+
+def test_another_content_takes_the_place_of_the_whole_file(
+    store: RecordStore, record: Callable[..., Record]
+) -> None:
+    first, second = record(), record()
+    store.append(first)
+    anew = RecordStore(store.path, anew=True)
+    assert anew.read().records == ()
+    assert store.read().records == (first,)
+    anew.append(second)
+    anew.append(first)
+    assert anew.read().records == store.read().records == (second, first)
+    store.rewrite([first])
+    assert store.read().records == (first,)

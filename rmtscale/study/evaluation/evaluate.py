@@ -94,7 +94,7 @@ def evaluate(
         noise_repeats=settings.noise_repeats,
     )
     weights = digest(checkpoint.folder)
-    known = store.latest()
+    known = store.read().latest()
     found = []
     for segments in sorted(set(settings.segments)):
         point = EvaluationPoint(

@@ -112,7 +112,7 @@ def evaluate_language(
     data = LanguageData(replace(settings, text=text), cache, checkpoint.tokenizer)
     source = data.source("validation", history_tokens)
     weights, samples = digest(checkpoint.folder), source.samples(asked.samples)
-    known = store.latest()
+    known = store.read().latest()
     model = described(checkpoint, asked.name)
     found = []
     for segments in sorted(set(asked.segments)):

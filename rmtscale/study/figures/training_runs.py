@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import CheckFailed
 from rmtscale.files import write_whole
+from rmtscale.records.store import Store
 from rmtscale.study.evaluation.naming import digest
 from rmtscale.study.figures.memory_tasks.recipes import Plan
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
+from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.study.records.evaluation_store import LinesOf, plain
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import BEST, CACHE, LAST, SETTINGS
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
@@ -164,7 +165,7 @@ class Asked:
     options: tuple[str, ...]
 
 
-def evaluate_beside(asked: Mapping[str, Asked], how: How, store: LinesOf[Any]) -> None:
+def evaluate_beside(asked: Mapping[str, Asked], how: How, store: Store[Any]) -> None:
     """Where there is a GPU: evaluates what is not in the store, each in a process of its own.
 
     One at a time on a GPU, because speed is measured; on several only where there are several jobs.
@@ -181,7 +182,7 @@ def evaluate_beside(asked: Mapping[str, Asked], how: How, store: LinesOf[Any]) -
     at_once = min(how.jobs, count_gpus(how.device))
     if not at_once:
         return
-    known = {(one.point.weights, one.point.segments) for one in plain(store.read())}
+    known = {(one.point.weights, one.point.segments) for one in plain(store.read().records)}
     jobs = []
     for name, one in asked.items():
         weights = digest(one.checkpoint)

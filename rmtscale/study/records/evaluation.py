@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rmtscale.records.environment import Environment
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
-from rmtscale.study.records.evaluation_store import LinesOf, line_of
+from rmtscale.records.store import Store
+from rmtscale.study.records.dead_band import line_of
 
 SCHEMA_VERSION = 1
 
@@ -76,20 +76,17 @@ class EvaluationRecord:
     """Token ids of the largest batch, in host memory: the one thing that grows with the length."""
     environment: Environment
 
+    @property
+    def key(self) -> str:
+        """Equal for two evaluations of the same point."""
+        return self.point.key
+
     def to_line(self) -> str:
         """One line of JSON, without its end."""
         return line_of(self)
 
 
-class EvaluationStore(LinesOf[EvaluationRecord]):
-    """One file of such records."""
+class EvaluationStore(Store[EvaluationRecord]):
+    """One file of evaluations."""
 
     kind, version = EvaluationRecord, SCHEMA_VERSION
-
-
-def by_segments(
-    records: tuple[EvaluationRecord, ...], wanted: Callable[[EvaluationRecord], bool]
-) -> dict[int, EvaluationRecord]:
-    """The newest record of each length among those that are wanted, shortest first."""
-    found = {record.point.segments: record for record in records if wanted(record)}
-    return dict(sorted(found.items()))

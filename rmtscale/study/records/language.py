@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from rmtscale.records.environment import Environment
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
+from rmtscale.records.store import Store
 from rmtscale.study.records.clusters import Part
-from rmtscale.study.records.evaluation_store import LinesOf, line_of
+from rmtscale.study.records.dead_band import line_of
 
 SCHEMA_VERSION = 1
 ALL = "all"
@@ -134,12 +135,17 @@ class LanguageRecord:
         """Measured, for each token scored."""
         return self.seconds / (self.point.samples * self.point.block_tokens)
 
+    @property
+    def key(self) -> str:
+        """Equal for two evaluations of the same point."""
+        return self.point.key
+
     def to_line(self) -> str:
         """One line of JSON, without its end."""
         return line_of(self)
 
 
-class LanguageStore(LinesOf[LanguageRecord]):
-    """One file of such records."""
+class LanguageStore(Store[LanguageRecord]):
+    """One file of evaluations."""
 
     kind, version = LanguageRecord, SCHEMA_VERSION

@@ -23,7 +23,6 @@ from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, write_whole
-from rmtscale.study.training import metrics
 from rmtscale.study.training.busy import busy_share
 from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
 from rmtscale.study.training.device import (
@@ -36,7 +35,7 @@ from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.keeping import Keeper
 from rmtscale.study.training.kinds import make_objective
 from rmtscale.study.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE
-from rmtscale.study.training.metrics import Interval
+from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
@@ -179,7 +178,7 @@ class _Run:
                 finished = self.facts.step >= settings.steps
                 interval = self._validated(interval, stage, finished)
                 if self.main:
-                    metrics.append(folder / METRICS, interval)
+                    MetricsStore(folder / METRICS).append(interval)
                     self.observer.interval(interval)
                 now = monotonic()
                 over = max_seconds is not None and now - began >= max_seconds
@@ -220,7 +219,7 @@ class _Run:
                 )
         if self.main:
             make_folder(self.folder)
-            metrics.keep_until(self.folder / METRICS, self.facts.step)
+            keep_until(self.folder / METRICS, self.facts.step)
             write_whole(self.folder / SETTINGS, self.settings.to_json())
         self.accelerator.wait_for_everyone()
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rmtscale.errors import BadInput
-from rmtscale.files import write_whole
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.mapping import to_mapping
+from rmtscale.records.store import Store
 
 SCHEMA_VERSION = 1
 
@@ -46,6 +46,15 @@ class Interval:
     """Accuracy (language: loss in nats per token) of the averaged weights by number of segments,
     where they were validated."""
 
+    @property
+    def key(self) -> str:
+        """The step it ends with."""
+        return str(self.step)
+
+    def to_line(self) -> str:
+        """Returns one line of JSON, without its end; a loss that is no number stays one."""
+        return json.dumps(to_mapping(self), separators=(",", ":"))
+
     def outcome(self) -> tuple[object, ...]:
         """What does not depend on the clock: the same after a kill as without."""
         return (
@@ -61,39 +70,30 @@ class Interval:
         )
 
 
+class MetricsStore(Store[Interval]):
+    """One file of intervals."""
+
+    kind, version, what = Interval, SCHEMA_VERSION, "metrics"
+
+
 def read_metrics(path: Path, until_step: int | None = None) -> list[Interval]:
-    """The intervals of a file, none after ``until_step``; a torn last line is left out.
+    """Returns the intervals of a file, none after ``until_step``; a torn last line is left out.
 
     Raises:
         BadInput: a line of another version, or one that is no interval before the last.
     """
-    if not path.is_file():
-        return []
-    *lines, _torn = path.read_text(encoding="utf-8").split("\n")
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            mapping = json.loads(line)
-            if mapping.get("schema_version") != SCHEMA_VERSION:
-                raise Misfit(f"schema version {mapping.get('schema_version')!r}")
-            found.append(from_mapping(Interval, mapping))
-        except (ValueError, AttributeError) as error:
-            raise BadInput(f"metrics {str(path)!r}, line {number}: {error}") from error
-    return [one for one in found if until_step is None or one.step <= until_step]
+    reading = MetricsStore(path).read()
+    if reading.damaged_lines:
+        line = reading.damaged_lines[0]
+        raise BadInput(f"metrics {str(path)!r}, line {line}: {reading.first_damage}")
+    return [
+        interval
+        for interval in reading.records
+        if until_step is None or interval.step <= until_step
+    ]
 
 
 def keep_until(path: Path, step: int) -> None:
     """Forgets intervals after ``step``: they will be run, and written, again."""
     if path.is_file():
-        kept = read_metrics(path, step)
-        write_whole(path, "".join(_line(one) for one in kept))
-
-
-def append(path: Path, interval: Interval) -> None:
-    """Adds one line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_line(interval))
-
-
-def _line(interval: Interval) -> str:
-    return json.dumps(to_mapping(interval), separators=(",", ":")) + "\n"
+        MetricsStore(path).rewrite(read_metrics(path, step))

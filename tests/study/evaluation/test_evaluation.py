@@ -101,7 +101,7 @@ def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> No
     )
     assert told == [(1, True), (2, False), (3, True)]
     assert again[0] == records[0]
-    assert len(store.read()) == 3
+    assert len(store.read().records) == 3
 
 
 def test_a_dead_band_is_another_point(
@@ -126,7 +126,7 @@ def test_a_dead_band_is_another_point(
     assert read() == plain
     assert told == [False, False, True, True]
     assert (plain.point.dead_band, held.point.dead_band) == (0.0, 1e6)
-    assert [record.point.dead_band for record in store.read()] == [0.0, 1e6]
+    assert [record.point.dead_band for record in store.read().records] == [0.0, 1e6]
     with pytest.raises(BadInput, match="dead band -1: expected a number of 0 or more"):
         checkpoint.answerer.rmt.set_dead_band(-1)
 
@@ -137,7 +137,7 @@ def test_a_torn_file_goes_on(checkpoint: Checkpoint, background: Path, tmp_path:
     with store.path.open("ab") as file:
         file.write(b'{"schema_version":1,"point":{"ta')
     evaluate(checkpoint, asked(background, segments=(1, 2)), store, device=CPU)
-    assert [record.point.segments for record in store.read()] == [1, 2]
+    assert [record.point.segments for record in store.read().records] == [1, 2]
 
 
 def test_other_samples_for_long_inputs(background: Path) -> None:

@@ -128,7 +128,7 @@ def test_all_are_scored_on_the_same_tokens(
         assert other.whole.tokens == first.whole.tokens
         assert other.whole.text_bytes == first.whole.text_bytes
         assert paired_difference(other.whole, first.whole).mean != 0
-    assert len(LanguageStore(tmp_path / "x").read()) == 4
+    assert len(LanguageStore(tmp_path / "x").read().records) == 4
 
 
 def test_a_record_says_what_was_read(

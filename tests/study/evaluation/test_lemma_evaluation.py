@@ -43,7 +43,7 @@ def records(
     )
     store = LanguageStore(folder / "x.jsonl")
     found = evaluate_language(checkpoint, asked, store, device=CPU, cache=folder / "text")
-    assert store.read() == tuple(found)
+    assert store.read().records == tuple(found)
     return found
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.evaluation import EvaluationStore
-from rmtscale.study.records.evaluation_store import plain
 from rmtscale.study.records.language import LanguageStore
 from tests.synthetic_evaluations import evaluation
 
@@ -21,9 +21,9 @@ def test_another_band_is_another_point(tmp_path: Path) -> None:
     made = [evaluation(4, 0.5, dead_band=band) for band in (0.0, 0.3, 0.5)]
     for record in made:
         store.append(record)
-    assert list(store.latest().values()) == made
+    assert list(store.read().latest().values()) == made
     assert len({record.point.key for record in made}) == 3
-    assert plain(store.read()) == made[:1]
+    assert plain(store.read().records) == made[:1]
 
 
 def test_a_line_from_before_there_were_dead_bands(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_line_from_before_there_were_dead_bands(tmp_path: Path) -> None:
     assert "dead_band" not in json.loads(line)["point"]
     file = tmp_path / "records.jsonl"
     file.write_text(f"{line}\n")
-    (read,) = EvaluationStore(file).read()
+    (read,) = EvaluationStore(file).read().records
     assert read == record
     assert read.point.dead_band == 0.0
     held = evaluation(4, 0.5, dead_band=0.3)
@@ -43,6 +43,6 @@ def test_a_line_from_before_there_were_dead_bands(tmp_path: Path) -> None:
 def test_committed_lines_are_written_as_they_are_read(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     language = "block_tokens" in json.loads(lines[0])["point"]
-    records = (LanguageStore if language else EvaluationStore)(file).read()
+    records = (LanguageStore if language else EvaluationStore)(file).read().records
     assert [record.to_line() for record in records] == lines
     assert plain(records) == list(records)

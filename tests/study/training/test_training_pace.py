@@ -8,7 +8,7 @@ import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.study.training.layout import METRICS
-from rmtscale.study.training.metrics import Interval, append
+from rmtscale.study.training.metrics import Interval, MetricsStore
 from rmtscale.study.training.pace import steps_within
 
 
@@ -31,7 +31,7 @@ def interval(step: int, seconds: float) -> Interval:
 def test_by_the_median_of_the_last_intervals(tmp_path: Path) -> None:
     # Slow at first, then 0.1 s a step with one slow interval.
     for index, seconds in enumerate([90.0] * 5 + [5.0] * 6 + [40.0] + [5.0] * 3):
-        append(tmp_path / METRICS, interval(50 * (index + 1), seconds))
+        MetricsStore(tmp_path / METRICS).append(interval(50 * (index + 1), seconds))
     assert steps_within(tmp_path, 60.0, 50) == 750 + 600
     assert steps_within(tmp_path, 64.0, 50) == 750 + 600
     assert steps_within(tmp_path, 0.0, 50) == 750 + 50

@@ -15,7 +15,7 @@ from rmtscale.study.figures.language.lines import Published
 from rmtscale.study.figures.published import published_rows
 from rmtscale.study.figures.training_runs import How
 from rmtscale.study.figures.training_tables import FOLDER, training_tables
-from rmtscale.study.records.evaluation_store import plain
+from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.language import LanguageRecord, LanguageStore
 from rmtscale.tabular import csv_text
 from rmtscale.units import format_tokens
@@ -84,7 +84,7 @@ def records_of(
         BadInput: no such file, nothing in it, or another task.
     """
     if records is not None:
-        found = plain(LanguageStore(records).latest().values())
+        found = plain(LanguageStore(records).read().latest().values())
         if not found:
             raise BadInput(
                 f"records {str(records)!r}: expected a file of evaluated language models"

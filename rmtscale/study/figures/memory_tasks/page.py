@@ -14,8 +14,8 @@ from rmtscale.study.figures.memory_tasks.axes import CHANCE, Curve, Points
 from rmtscale.study.figures.memory_tasks.recipes import Plan, plan
 from rmtscale.study.figures.published import published_rows
 from rmtscale.study.figures.training_runs import How, evaluate_all, train_all
+from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.study.records.evaluation_store import plain
 from rmtscale.tabular import csv_text, markdown_table
 from rmtscale.units import format_accuracy, format_interval, format_tokens
 
@@ -58,7 +58,7 @@ def collect(
 
 
 def _read(path: Path) -> list[EvaluationRecord]:
-    records = plain(EvaluationStore(path).latest().values())
+    records = plain(EvaluationStore(path).read().latest().values())
     if not records:
         raise BadInput(f"records {str(path)!r}: expected a file that 'rmtscale evaluate' wrote")
     return records
