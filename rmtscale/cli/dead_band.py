@@ -36,9 +36,9 @@ def command(
     """Chooses the dead band for 'evaluate --dead-band' from training text alone.
 
     Measures how much one segment changes a number of the memory: in noise, once the memory has
-    settled, and in a segment with a fact. The dead band is twice the 99.9th percentile in settled
-    noise, rounded up to a multiple of 0.05. Where a fact does not change at least half of the
-    numbers by as much, there is none (exit code 1).
+    settled, and in a segment with a fact. The dead band is the geometric mean of the 99.9th
+    percentile in settled noise and the median with a fact, as a multiple of 0.05. Where no multiple
+    lies between the two, there is none (exit code 1).
 
     Example: rmtscale dead-band reports/figure-5/checkpoints/reasoning-0
     """
@@ -64,9 +64,9 @@ def command(
     _write(changes, checkpoint, output_format)
     if changes.dead_band is None:
         raise CheckFailed(
-            "no dead band keeps noise out and lets facts in: twice the 99.9th percentile in "
-            f"settled noise is over {format_change(changes.fact.quantiles[0])}, the median in a "
-            "segment with a fact"
+            "no multiple of 0.05 lies above the 99.9th percentile in settled noise, "
+            f"{format_change(changes.settled.quantiles[3])}, and below the median with a fact, "
+            f"{format_change(changes.fact.quantiles[0])}: expected changes that tell them apart"
         )
 
 

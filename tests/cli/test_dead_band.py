@@ -32,8 +32,8 @@ def test_of_a_committed_checkpoint(rmtscale: Command, given: list[str]) -> None:
     assert done.out.startswith(f"dead band {width:g}: a fact changes ")
     assert use == f"use it with: rmtscale evaluate {CHECKPOINT} --dead-band {width:g}"
     assert width == pytest.approx(round(20 * width) / 20)
-    assert 2 * noise["change_99_9"] <= width < 2 * noise["change_99_9"] + 0.05
-    assert width <= fact["change_50"]
+    assert noise["change_99_9"] < width < fact["change_50"]
+    assert width**2 == pytest.approx(noise["change_99_9"] * fact["change_50"], abs=0.05 * width)
     assert fact["share_over_dead_band"] >= 0.5
     assert noise["share_over_dead_band"] < 0.001
     assert noise["numbers"] == fact["numbers"]  # one segment of each, of every sample
@@ -42,10 +42,10 @@ def test_of_a_committed_checkpoint(rmtscale: Command, given: list[str]) -> None:
 def test_where_there_is_none(
     rmtscale: Command, given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_changes, "MARGIN", 1e3)
+    monkeypatch.setattr(memory_changes, "STEP", 50.0)
     done = rmtscale("dead-band", *given)
     assert done.code == 1
-    assert "error: no dead band keeps noise out and lets facts in" in done.err
+    assert "error: no multiple of 0.05 lies above the 99.9th percentile" in done.err
     assert "settled noise" in done.out
 
 

@@ -30,11 +30,11 @@ LEAST_SEGMENTS = SETTLED + 3
 """One with facts, those in which it settles, one that is measured, and the question's."""
 RARE = 0.999
 """Quantile of the changes in settled noise that a dead band has to lie above."""
-MARGIN = 2
-"""How far above: in thousands of segments every number sees changes that are rarer."""
+TYPICAL = 0.5
+"""Quantile of the changes in a segment with a fact that it has to lie below."""
 STEP = 0.05
-"""A dead band is a multiple of this, so that other samples choose the same."""
-QUANTILES = (0.5, 0.9, 0.99, RARE, 1.0)
+"""A dead band is a multiple of this, because more digits would only say which samples were read."""
+QUANTILES = (TYPICAL, 0.9, 0.99, RARE, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +122,13 @@ def kinds_of(
 
 
 def choose(settled: npt.NDArray[np.float32], fact: npt.NDArray[np.float32]) -> float | None:
-    """Twice the 99.9th percentile of a change in settled noise, rounded up to a multiple of 0.05.
+    """Halfway, by factors, from the 99.9th percentile in settled noise to the median of a fact.
 
-    None where a fact does not change at least half of the numbers by as much.
+    That is their geometric mean, as a multiple of 0.05; None where no multiple lies between them.
     """
-    dead_band = math.ceil(MARGIN * float(np.quantile(settled, RARE)) / STEP) * STEP
-    dead_band = round(dead_band, 2)
-    return dead_band if dead_band <= float(np.median(fact)) else None
+    low, high = float(np.quantile(settled, RARE)), float(np.quantile(fact, TYPICAL))
+    dead_band = round(round(math.sqrt(low * high) / STEP) * STEP, 2)
+    return dead_band if low < dead_band < high else None
 
 
 def _summary(changes: npt.NDArray[np.float32], dead_band: float | None) -> Changes:

@@ -105,9 +105,11 @@ def test_the_rule() -> None:
     noise = np.full(10_000, 0.01, dtype=np.float32)
     noise[:100] = 0.12
     fact = np.linspace(0, 2, 1001).astype(np.float32)
-    assert choose(noise, fact) == 0.25  # twice 0.12 is 0.24
-    assert choose(noise, fact / np.float32(4)) == 0.25  # exactly half of the numbers
-    assert choose(noise, fact / np.float32(4.1)) is None
+    assert choose(noise, fact) == 0.35  # the square root of 0.12 is 0.346
+    assert choose(noise, fact / np.float32(6)) == 0.15  # 0.1414
+    assert choose(noise, fact / np.float32(7)) is None, "0.1309 is nearer to 0.15, above 0.143"
+    assert choose(noise, fact / np.float32(9)) is None, "noise changes more than a fact"
+    assert choose(noise[100:], fact) == 0.1
 
 
 def test_what_cannot_be_measured(checkpoint: Checkpoint, data: TaskData, batches: Batches) -> None:
