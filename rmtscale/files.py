@@ -93,15 +93,20 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def write_all(folder: Path, contents: Mapping[str, bytes | str], *, force: bool) -> None:
+def write_all(folder: Path, contents: Mapping[str, bytes | str | None], *, force: bool) -> None:
     """Writes files by name into a folder; nothing where one of them may not be written.
+
+    A file whose content is None has nothing to show this time: one of an earlier run is removed.
 
     Raises:
         BadInput: a file is there already and ``force`` is not set, or cannot be written.
     """
     require_writable([folder / name for name in contents], force=force)
     for name, content in contents.items():
-        write_whole(folder / name, content)
+        if content is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_whole(folder / name, content)
 
 
 def _umask() -> int:

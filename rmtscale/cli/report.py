@@ -63,12 +63,12 @@ def command(
 
 
 def _write_folder(document: Document, folder: Path, *, force: bool) -> None:
-    files = make_files(document, folder, force=force)
+    make_files(document, folder, force=force)
     for verdict in document.verdicts:
         write_text(" ".join(verdict.sentences))
         write_line()
-    size = len(files["index.html"])
+    page = folder / "index.html"
     write_line(
-        f"{format_tokens(len(document.records))} records; {folder / 'index.html'} "
-        f"({format_bytes(size)})"
+        f"{format_tokens(len(document.records))} records; {page} "
+        f"({format_bytes(page.stat().st_size)})"
     )

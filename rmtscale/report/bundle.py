@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from rmtscale.files import require_writable, write_whole
+from rmtscale.files import require_writable, write_all
 from rmtscale.report.document import Document
 from rmtscale.report.gallery import EXHIBITS, draw_all
 from rmtscale.report.page import render_page
@@ -18,35 +17,24 @@ NAMES = (
 )
 
 
-def make_files(
-    document: Document,
-    folder: Path,
-    *,
-    force: bool,
-    more: Mapping[str, bytes] | None = None,
-) -> dict[str, bytes]:
-    """Writes them all; a figure without data has no file, and one of an earlier run goes.
-
-    Args:
-        more: further files by name.
+def make_files(document: Document, folder: Path, *, force: bool) -> None:
+    """Writes the whole folder; a figure without data has no file.
 
     Raises:
-        BadInput: one is there already and ``force`` is not set, or cannot be written.
+        BadInput: a file is there already and ``force`` is not set, or cannot be written.
     """
-    more = dict(more or {})
-    names = [*NAMES, *more]
-    require_writable([folder / name for name in names], force=force)
+    require_writable([folder / name for name in NAMES], force=force)
+    write_all(folder, file_contents(document), force=force)
+
+
+def file_contents(document: Document) -> dict[str, bytes | None]:
+    """Returns the files of a report by name; None is a figure without data."""
     pictures = draw_all(document.groups)
-    contents = more | {
+    contents = dict.fromkeys(NAMES) | {
         "index.html": render_page(document, pictures).encode(),
         "records.csv": records_csv(document).encode(),
     }
     for picture in pictures:
         if picture.svg:
             contents |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
-    for name in names:
-        if name in contents:
-            write_whole(folder / name, contents[name])
-        else:
-            (folder / name).unlink(missing_ok=True)
     return contents

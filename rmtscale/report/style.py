@@ -189,6 +189,11 @@ def render(figure: Figure) -> dict[str, bytes]:
     return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
+def picture_files(name: str, figure: Figure) -> dict[str, bytes]:
+    """Returns the figure rendered as ``NAME.png`` and ``NAME.svg``."""
+    return {f"{name}.{suffix}": content for suffix, content in render(figure).items()}
+
+
 def data_digest(figure: Figure) -> str:
     """``data sha256 ...`` of every line and bar: the same numbers, whatever fonts they stand in."""
     import numpy as np
