@@ -65,14 +65,8 @@ verify: $(VENV)/installed  ## Every preset against its real module, three length
 	done
 
 figures: $(VENV)/installed  ## Make reports/ again from what is committed
-	$(BIN)/rmtscale reproduce figure-2 --out reports/figure-2 --force
-	$(BIN)/rmtscale reproduce field --out reports/field --force
 	# 1: a claim of the paper does not hold here; the page says which and why.
-	for name in figure-4 figure-5 figure-7 figure-8 figure-9 figure-11 figure-12 table-1; do \
-		$(BIN)/rmtscale reproduce $$name --records reports/$$name/records.jsonl \
-			--out reports/$$name --force || test $$? -eq 1 || exit 1; \
-	done
-	$(BIN)/rmtscale reproduce figure-10 --out reports/figure-10 --force || test $$? -eq 1
+	$(BIN)/rmtscale reproduce all --force || test $$? -eq 1
 	$(BIN)/rmtscale report $(H200) --out reports/nvidia-h200 --force
 
 calibration: $(VENV)/installed  ## Make the H200's calibration again from its records

@@ -74,7 +74,7 @@ def retention_table() -> str:
     longest = max(int(row["segments"]) for row in rows)
     paper = {
         row["task"]: float(row["accuracy_pct"])
-        for row in published_rows("figure_5/published.csv")
+        for row in published_rows("figure_5")
         if int(row["segments"]) == longest
     }
     lines = [
@@ -91,6 +91,17 @@ def retention_table() -> str:
         (peak,) = {format_bytes(int(row["peak_allocated_bytes"])) for row in own}
         title = task.replace("-", " & ").title()
         lines.append(f"| {title} | {ours} | {published:.1f} % | {peak} |")
+    return "\n".join([*lines, ""])
+
+
+def figure_table() -> str:
+    """What ``rmtscale reproduce`` makes: every figure, its report, and what it is made from."""
+    from rmtscale.study.figures.registry import FIGURES
+
+    lines = ["", "| name | what it shows | made from |", "|---|---|---|"]
+    for name, figure in FIGURES.items():
+        shown = f"[{figure.title}](../reports/{name}/README.md)"
+        lines.append(f"| `{name}` | {shown} | {figure.kind.title} |")
     return "\n".join([*lines, ""])
 
 
@@ -137,6 +148,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "devices": count_devices,
     "designs": count_designs,
     "retention": retention_table,
+    "figures": figure_table,
     "layers": layer_table,
     "files": file_map,
 }

@@ -10,7 +10,7 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
-from rmtscale.files import require_writable
+from rmtscale.files import require_writable, write_all
 from rmtscale.report.field import estimate_rows, reported, reuse, verdict
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
@@ -60,19 +60,19 @@ def command(
     lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     chosen = select_methods(methods, spec, recurrence)
-    if out is not None:
-        from rmtscale.study.figures.field.claims import file_names
-
-        require_writable([out / name for name in file_names(["field"])], force=force)
     comparison = compare_methods(spec, chosen, lengths, dtype)
     if out is not None:
-        from rmtscale.study.figures.field.claims import write_comparisons
+        from rmtscale.study.figures.field.page import comparison_files, comparisons_page
+        from rmtscale.study.figures.registry import FIGURES
 
+        require_writable([out / "README.md"], force=force)
         command_line = f"rmtscale compare --model {spec.name} --methods {methods}"
         command_line += f" --tokens {tokens}" if tokens else ""
         command_line += f" --segment-size {segment_size} --memory-tokens {memory_tokens}"
         command_line += f" --dtype {dtype}"
-        write_comparisons(out, {"field": comparison}, command_line)
+        comparisons = {"field": comparison}
+        page = comparisons_page(FIGURES["field"].title, comparisons, command_line)
+        write_all(out, {**comparison_files(comparisons), "README.md": page}, force=force)
     if output_format != "table":
         write_rows(estimate_rows(comparison), output_format)
         return

@@ -1,4 +1,4 @@
-"""What ``reproduce`` hands to the figures that train: where, how long, and who watches."""
+"""Options of ``reproduce`` for figures that train: where, how long, on what, and who watches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rmtscale.errors import BadInput
 from rmtscale.units import require_positive
 
 if TYPE_CHECKING:
-    from rmtscale.study.figures.training_runs import How
+    from rmtscale.study.figures.training_runs import TrainingSetup
 
 
-def how_to_train(
-    runs: Path | None,
-    kind: str,
+def training_setup(
+    folder: Path | None,
+    trainings: str,
     *,
     quick: bool,
     background: str,
@@ -25,51 +25,64 @@ def how_to_train(
     max_seconds: float | None,
     finish_within: float | None,
     device: str | None,
-) -> How:
-    """Where and how trainings run; those of a kind share a folder in ``build``."""
+) -> TrainingSetup:
+    """Returns where and how trainings run.
+
+    Args:
+        folder: of the trainings; None is the one in ``build`` that their kind shares.
+        trainings: name of the kind.
+        quick: the toy size, which has a folder of its own.
+        background: noise of the memory tasks.
+        texts: sources of the language tasks, by name.
+        jobs: trainings side by side.
+        max_seconds: time for training.
+        finish_within: seconds within which all trainings are to end.
+        device: ``cuda`` or ``cpu``; None is the GPU where there is one.
+    """
     require_libraries("reproduce")
     require_positive("jobs", jobs)
     from rmtscale.cli.training_progress import PlainLines
-    from rmtscale.study.figures.training_runs import How
+    from rmtscale.study.figures.training_runs import TrainingSetup
 
-    def say(text: str) -> None:
+    def announce(text: str) -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
     def observer(name: str) -> PlainLines:
-        say(f"{name}:")
+        announce(f"{name}:")
         return PlainLines()
 
-    return How(
-        runs=Path("build") / f"{kind}{'-quick' if quick else ''}" if runs is None else runs,
+    shared = Path("build") / (f"{trainings}-quick" if quick else trainings)
+    return TrainingSetup(
+        folder=shared if folder is None else folder,
         background=background,
         texts=texts,
         device=device,
         jobs=jobs,
         max_seconds=max_seconds,
         finish_within=finish_within,
-        say=say,
+        announce=announce,
         observer=observer,
     )
 
 
 def parse_texts(given: list[str] | None) -> dict[str, str]:
-    """``latex=FOLDER``, as often as there are.
+    """Parses ``latex=FOLDER``, as often as it was given.
 
     Raises:
         BadInput: not of this form.
     """
-    found = {}
-    for one in given or []:
-        name, equals, source = one.partition("=")
+    sources = {}
+    for text in given or []:
+        name, equals, source = text.partition("=")
         if not (name and equals and source):
-            raise BadInput(f"text {one!r}: expected NAME=SOURCE such as latex=FOLDER")
-        found[name] = source
-    return found
+            raise BadInput(f"text {text!r}: expected NAME=SOURCE such as latex=FOLDER")
+        sources[name] = source
+    return sources
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """``0,1,2``.
+    """Parses ``0,1,2``.
 
     Raises:
         BadInput: not a list of whole numbers.

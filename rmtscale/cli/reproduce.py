@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rmtscale.cli.output import write_line, write_text
 from rmtscale.errors import BadInput, CheckFailed, quoted_list
+from rmtscale.study.figures.figure import REPORTS, Figure, Kind, Sources
+from rmtscale.study.figures.registry import FIGURES
 from rmtscale.units import require_one_of
 
-EXPERIMENTS = {
-    "figure-2": "rmtscale.study.figures.figure_2.claims",
-    "figure-4": "rmtscale.study.figures.figure_4.claims",
-    "figure-5": "rmtscale.study.figures.figure_5.claims",
-    "figure-6": "rmtscale.study.figures.figure_6.claims",
-    "figure-7": "rmtscale.study.figures.figure_7.claims",
-    "figure-8": "rmtscale.study.figures.figure_8.claims",
-    "figure-9": "rmtscale.study.figures.figure_9.claims",
-    "figure-10": "rmtscale.study.figures.figure_10.claims",
-    "figure-11": "rmtscale.study.figures.figure_11.claims",
-    "figure-12": "rmtscale.study.figures.figure_12.claims",
-    "table-1": "rmtscale.study.figures.table_1.claims",
-    "field": "rmtscale.study.figures.field.claims",
+if TYPE_CHECKING:
+    from rmtscale.report.claims import Claim
+
+ALL = "all"
+CHOICES = {
+    **{name: figure.title for name, figure in FIGURES.items()},
+    ALL: "every figure that can be made again from what is committed",
 }
-LANGUAGE = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
-TRAINED = ("figure-4", "figure-5", "figure-6", "figure-11", *LANGUAGE)
-"""Those that train what they need."""
-MEASURED = ("figure-4", "figure-5", "figure-10", "figure-11", *LANGUAGE)
-"""Those that can be made of records alone."""
-OF_A_CHECKPOINT = "figure-6"
+
+
+def _names(have: Callable[[Kind], object]) -> list[str]:
+    """Lists the figures whose kind has something."""
+    return [figure.name for figure in FIGURES.values() if have(figure.kind)]
+
+
+_FROM_RECORDS = attrgetter("store")
+_FROM_CHECKPOINT = attrgetter("checkpoint")
+_TRAINED = attrgetter("trainings")
 
 
 def command(
-    experiment: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
+    name: Annotated[
+        str,
+        typer.Argument(help=f"One of {', '.join(CHOICES)}."),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder to write to.  (default: reports/EXPERIMENT)"),
+        typer.Option(
+            "--out", "-o", help="Folder to write to; of all, of their folders.  (default: reports/)"
+        ),
     ] = None,
     records: Annotated[
         Path | None,
         typer.Option(
-            help=f"File of records, of {', '.join(MEASURED)}; nothing is trained or measured."
+            help=f"File of records, of {', '.join(_names(_FROM_RECORDS))}; nothing is trained or "
+            "measured."
         ),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="figure-6: of this checkpoint; nothing is trained.")
+        Path | None,
+        typer.Option(
+            help=f"Make {', '.join(_names(_FROM_CHECKPOINT))} from this checkpoint; nothing is "
+            "trained."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
@@ -88,30 +99,39 @@ def command(
 
     Example: rmtscale reproduce figure-7 --text latex=FOLDER --jobs 4 --max-seconds 500
     """
-    require_one_of("experiment", experiment, EXPERIMENTS)
-    # What is drawn at toy size is no report.
-    own = Path("build") / f"{experiment}-quick" if quick else Path("reports") / experiment
-    folder = own if out is None else out
-    if records is not None and experiment not in MEASURED:
-        raise BadInput(f"records {str(records)!r}: {experiment} is made of no records")
-    if checkpoint is not None and experiment != OF_A_CHECKPOINT:
-        raise BadInput(f"--checkpoint with {experiment}: expected {OF_A_CHECKPOINT}")
-    more: dict[str, Any] = {}
-    if records is not None:
-        more["records"] = records
-        for warning in _skipped(experiment, records):
-            sys.stderr.write(f"warning: {records}: {warning}\n")
-    if experiment in TRAINED and records is None:
-        from rmtscale.cli.figure_runs import how_to_train, parse_seeds, parse_texts
-
-        if experiment in LANGUAGE and finish_within is not None:
+    require_one_of("figure", name, CHOICES)
+    given: dict[str, object] = {
+        "--records": records,
+        "--checkpoint": checkpoint,
+        "--quick": quick or None,
+        "--text": text,
+        "--runs": runs,
+        "--seeds": seeds,
+        "--max-seconds": max_seconds,
+        "--finish-within": finish_within,
+        "--device": device,
+    }
+    given = {option: value for option, value in given.items() if value is not None}
+    if name == ALL:
+        if given:
             raise BadInput(
-                f"--finish-within with {experiment}: expected none, its trainings are compared at "
-                "the same number of steps"
+                f"{next(iter(given))} with {ALL}: expected none, figures are made from what is "
+                "committed"
             )
-        how = how_to_train(
+        _make_all(out or REPORTS, force=force)
+        return
+    figure = FIGURES[name]
+    _require_taken(figure, given)
+    # What is drawn at toy size is no report.
+    own = Path("build") / f"{name}-quick" if quick else REPORTS / name
+    folder = own if out is None else out
+    sources = Sources(records=records, checkpoint=checkpoint, quick=quick and records is None)
+    if figure.kind.trainings is not None and records is None:
+        from rmtscale.cli.figure_runs import parse_seeds, parse_texts, training_setup
+
+        setup = training_setup(
             runs,
-            "language" if experiment in LANGUAGE else "memory-tasks",
+            figure.kind.trainings,
             quick=quick,
             background=background,
             texts=parse_texts(text),
@@ -120,37 +140,90 @@ def command(
             finish_within=finish_within,
             device=device,
         )
-        more |= {"how": how, "quick": quick, "seeds": parse_seeds(seeds)}
-        if checkpoint is not None:
-            more["checkpoint"] = checkpoint
-    elif quick and experiment not in TRAINED:
-        raise BadInput(f"--quick: {experiment} trains nothing, expected {quoted_list(TRAINED)}")
-    claims = import_module(EXPERIMENTS[experiment]).run(folder, force=force, **more)
+        sources = Sources(
+            checkpoint=checkpoint, training=setup, quick=quick, seeds=parse_seeds(seeds)
+        )
+    claims = _make(figure, folder, sources, force=force)
     for claim in claims:
         write_text(f"{claim.outcome}: {claim.text}")
         write_text(f"    paper: {claim.paper}; ours: {claim.ours}")
     write_line(f"written to {folder}")
-    failed = [claim for claim in claims if claim.outcome == "fail"]
-    if failed:
-        raise CheckFailed(f"{len(failed)} of {len(claims)} claims do not hold")
-    open_claims = [claim for claim in claims if claim.outcome == "not measurable"]
-    if open_claims:
-        write_line(
-            f"pass: {len(claims) - len(open_claims)} of {len(claims)} claims hold, "
-            f"{len(open_claims)} are not measurable with these records"
+    if _fails(claims):
+        raise CheckFailed(_verdict(claims))
+    write_line(_verdict(claims))
+
+
+command.__doc__ = f"{command.__doc__}\n" + "\n\n".join(
+    f"    {name}: {title.split(': ', 1)[-1]}" for name, title in CHOICES.items()
+)
+
+
+def _require_taken(figure: Figure, given: Mapping[str, object]) -> None:
+    """Refuses an option that a figure of this kind cannot use.
+
+    Raises:
+        BadInput: there is one; the message names the figures that take it.
+    """
+    kind = figure.kind
+    if "--records" in given and kind.store is None:
+        raise BadInput(
+            f"records {str(given['--records'])!r}: {figure.name} is not made from records, "
+            f"expected {quoted_list(_names(_FROM_RECORDS))}"
         )
-        return
-    write_line(f"pass: all {len(claims)} claims hold")
+    if "--checkpoint" in given and not kind.checkpoint:
+        names = quoted_list(_names(_FROM_CHECKPOINT))
+        raise BadInput(f"--checkpoint with {figure.name}: expected {names}")
+    if kind.trainings is None:
+        for option in given:
+            if option != "--records":
+                names = quoted_list(_names(_TRAINED))
+                raise BadInput(f"{option}: {figure.name} trains nothing, expected {names}")
+    if "--finish-within" in given and kind.equal_steps:
+        raise BadInput(
+            f"--finish-within with {figure.name}: expected none, its trainings are compared at "
+            "the same number of steps"
+        )
 
 
-def _skipped(experiment: str, records: Path) -> list[str]:
-    """What is left out of a file of records, in words."""
-    from rmtscale.records.store import RecordStore
-    from rmtscale.study.records.evaluation import EvaluationStore
-    from rmtscale.study.records.language import LanguageStore
+def _make_all(folder: Path, *, force: bool) -> None:
+    """Makes every figure that can be made from what is committed, each in a folder of its own.
 
-    if experiment in LANGUAGE:
-        return LanguageStore(records).read().warnings()
-    if experiment in TRAINED:
-        return EvaluationStore(records).read().warnings()
-    return RecordStore(records).read().warnings()
+    Raises:
+        CheckFailed: a claim does not hold; all figures are made first.
+    """
+    failed = []
+    for figure in FIGURES.values():
+        sources = figure.committed()
+        if sources is None:
+            write_line(f"{figure.name}: left out, it takes a training or a checkpoint")
+            continue
+        claims = _make(figure, folder / figure.name, sources, force=force)
+        write_line(f"{figure.name}: {_verdict(claims)}; written to {folder / figure.name}")
+        if _fails(claims):
+            failed.append(figure.name)
+    if failed:
+        raise CheckFailed(f"not all claims of {', '.join(failed)} hold; the pages say which")
+
+
+def _make(figure: Figure, folder: Path, sources: Sources, *, force: bool) -> list[Claim]:
+    """Makes a figure; what its file of records leaves out is said first."""
+    if sources.records is not None and figure.kind.store is not None:
+        for warning in figure.kind.store(sources.records).read().warnings():
+            sys.stderr.write(f"warning: {sources.records}: {warning}\n")
+    return figure.make(folder, sources, force=force)
+
+
+def _fails(claims: list[Claim]) -> int:
+    return sum(claim.outcome == "fail" for claim in claims)
+
+
+def _verdict(claims: list[Claim]) -> str:
+    if _fails(claims):
+        return f"{_fails(claims)} of {len(claims)} claims do not hold"
+    unmeasured = sum(claim.outcome == "not measurable" for claim in claims)
+    if unmeasured:
+        return (
+            f"pass: {len(claims) - unmeasured} of {len(claims)} claims hold, {unmeasured} are not "
+            "measurable with these records"
+        )
+    return f"pass: all {len(claims)} claims hold"

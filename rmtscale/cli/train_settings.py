@@ -58,13 +58,14 @@ def training_settings(
 def _start(recipe: str | None, task: str | None) -> LoopSettings:
     """Takes a recipe, or the defaults of the kind of task that is asked for."""
     from rmtscale.records.mapping import from_mapping
-    from rmtscale.study.figures.recipes import recipes
+    from rmtscale.study.figures.language import recipes as language
+    from rmtscale.study.figures.memory_tasks import recipes as memory_tasks
     from rmtscale.study.training.kinds import kind_of
 
     chosen = "memorize" if task is None else task
     kind = kind_of(chosen)
     if recipe is not None:
-        known = recipes()
+        known = {**memory_tasks.recipes(), **language.recipes()}
         require_one_of("recipe", recipe, known)
         return known[recipe]
     return from_mapping(kind.settings, {"task": chosen})

@@ -50,7 +50,7 @@ CASES = [
     ("plan -m gpt2 -d v100-16gb --dtype bf16", "dtype 'bf16': v100-16gb"),
     ("plan -m gpt2 -d h200 --mode sometimes", "mode 'sometimes': expected one of"),
     ("verify -m gpt2 --tokens 2k --segment-size 128", "tokens 2000: expected 1024 or less"),
-    ("reproduce figure-99", "experiment 'figure-99': expected one of figure-2"),
+    ("reproduce figure-99", "figure 'figure-99': expected one of figure-2"),
     ("cite --format html", "format 'html': expected one of table, json, csv, bibtex"),
 ]
 

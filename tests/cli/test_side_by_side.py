@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from rmtscale.errors import CheckFailed
-from rmtscale.study.figures import side_by_side, training_runs
+from rmtscale.study.figures import evaluation_runs, side_by_side, training_runs
+from rmtscale.study.figures.evaluation_runs import CheckpointEvaluation, evaluate_on_gpus
 from rmtscale.study.figures.language import runs as language_runs
-from rmtscale.study.figures.language.recipes import LanguagePlan
-from rmtscale.study.figures.memory_tasks.recipes import Plan
+from rmtscale.study.figures.language.plan import Plan as LanguagePlan
+from rmtscale.study.figures.memory_tasks.plan import Plan, Trainings, best_checkpoint
+from rmtscale.study.figures.memory_tasks.runs import evaluate_all
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
+from rmtscale.study.figures.training_runs import TrainingSetup, train_all
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.training.layout import CACHE
 from rmtscale.study.training.loop import train
@@ -123,22 +126,21 @@ def test_evaluations_beside_are_those_in_turn(
 ) -> None:
     """As on two GPUs: what the processes add is what is evaluated here, and is not done again."""
     folder, plan, background = runs
-    how = training_runs.How(runs=folder, background=background, device="cpu", jobs=2)
-    best = training_runs.best_checkpoint
-    in_turn = training_runs.evaluate_all(plan, how, EvaluationStore(tmp_path / "a.jsonl"), best)
-    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
+    setup = TrainingSetup(folder=folder, background=background, device="cpu", jobs=2)
+    alone = EvaluationStore(tmp_path / "a.jsonl")
+    in_turn = evaluate_all(plan, Trainings(), setup, alone)
+    monkeypatch.setattr(evaluation_runs, "count_gpus", lambda _: 2)
     lines: list[str] = []
-    beside = replace(how, say=lines.append)
+    beside = replace(setup, announce=lines.append)
     store = EvaluationStore(tmp_path / "b.jsonl")
-    for record in in_turn[1].records:
+    for record in in_turn[2:]:
         store.append(record)
-    found = training_runs.evaluate_all(plan, beside, store, best)
-    assert [[one.accuracy for one in each.records] for each in found] == [
-        [one.accuracy for one in each.records] for each in in_turn
-    ]
+    records = evaluate_all(plan, Trainings(), beside, store)
+    assert len(records) == 4
+    assert [one.accuracy for one in records] == [one.accuracy for one in in_turn]
     assert len(store.read().records) == 4
     assert lines == ["evaluating one-0 best"]
-    training_runs.evaluate_all(plan, beside, store, best)
+    evaluate_all(plan, Trainings(), beside, store)
     assert len(store.read().records) == 4
     assert lines == ["evaluating one-0 best"]
 
@@ -156,16 +158,18 @@ def test_with_one_gpu_each_is_a_process_even_in_turn(
         begun.append(([" ".join(job.command(seconds)[2:5]) for job in jobs], at_once, gpus))
         return []
 
-    monkeypatch.setattr(training_runs, "run_jobs", noted)
-    how = training_runs.How(runs=tmp_path / "runs", background=background, device="cpu")
+    for module in (training_runs, evaluation_runs):
+        monkeypatch.setattr(module, "run_jobs", noted)
+    setup = TrainingSetup(folder=tmp_path / "runs", background=background, device="cpu")
     new = {name: plan.recipes[name] for name in ("one-0", "one-1")}
-    asked = {"one-0 best": training_runs.Asked(folder / "one-0" / "best", (1,), ())}
+    asked = {"one-0 best": CheckpointEvaluation(folder / "one-0" / "best", (1,), ())}
     store = EvaluationStore(tmp_path / "a.jsonl")
-    training_runs.evaluate_beside(asked, how, store)
+    evaluate_on_gpus(asked, setup, store)
     assert begun == [], "without a GPU there is nothing to keep apart"
-    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 1)
-    assert training_runs.train_all(new, how) == ["one-0", "one-1"], "here nothing ran"
-    training_runs.evaluate_beside(asked, how, store)
+    for module in (training_runs, evaluation_runs):
+        monkeypatch.setattr(module, "count_gpus", lambda _: 1)
+    assert train_all(new, setup) == ["one-0", "one-1"], "here nothing ran"
+    evaluate_on_gpus(asked, setup, store)
     assert begun == [
         (["rmtscale train --out"] * 2, 1, 1),
         ([f"rmtscale evaluate {folder / 'one-0' / 'best'}"], 1, 1),
@@ -176,12 +180,12 @@ def test_an_evaluation_that_fails(
     runs: tuple[Path, Plan, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder, _, _ = runs
-    how = training_runs.How(runs=folder, device="cpu", jobs=2)
-    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
-    checkpoint = training_runs.best_checkpoint(folder / "one-0")["best"]
-    asked = {"one-0 best": training_runs.Asked(checkpoint, (1,), ("--format", "x"))}
+    setup = TrainingSetup(folder=folder, device="cpu", jobs=2)
+    monkeypatch.setattr(evaluation_runs, "count_gpus", lambda _: 2)
+    checkpoint = best_checkpoint(folder / "one-0")["best"]
+    asked = {"one-0 best": CheckpointEvaluation(checkpoint, (1,), ("--format", "x"))}
     with pytest.raises(CheckFailed, match=r"evaluation of one-0 best failed: see .*one-0-best"):
-        training_runs.evaluate_beside(asked, how, EvaluationStore(tmp_path / "c.jsonl"))
+        evaluate_on_gpus(asked, setup, EvaluationStore(tmp_path / "c.jsonl"))
     log = (folder / "evaluation-one-0-best.log").read_text()
     assert "error: format 'x'" in log
 
@@ -191,9 +195,9 @@ def test_of_language_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     settings = tiny_text_settings(write_text(tmp_path / "text"))
     train(settings, tmp_path / "one", device="cpu", cache=tmp_path / CACHE)
     plan = LanguagePlan({"one": settings}, {"one": (1, 2)}, {"one": 60}, 8, 4)
-    monkeypatch.setattr(training_runs, "count_gpus", lambda _: 2)
-    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2)
-    found = language_runs.evaluate_language_plan(plan, how)
+    monkeypatch.setattr(evaluation_runs, "count_gpus", lambda _: 2)
+    setup = TrainingSetup(folder=tmp_path, device="cpu", jobs=2)
+    found = language_runs.evaluate_all(plan, setup)
     assert [one.point.segments for one in found] == [1, 2]
     kept = (tmp_path / "evaluation.jsonl").read_text().splitlines()
     assert len(kept) == 2, "evaluated once, by the process"

@@ -12,7 +12,8 @@ import pytest
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.study.evaluation.evaluate import EvaluationSettings
 from rmtscale.study.figures import training_runs
-from rmtscale.study.figures.memory_tasks.recipes import plan
+from rmtscale.study.figures.figure_11.page import TRAININGS
+from rmtscale.study.figures.memory_tasks.plan import plan
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
@@ -182,17 +183,17 @@ def test_a_checkpoint_of_another_task(rmtscale: Command, trained: Path) -> None:
 
 def test_side_by_side(background: Path, tmp_path: Path) -> None:
     """In processes of their own: one is stopped by the clock, the other cannot begin."""
-    wanted = plan("figure-11", quick=True, background=str(background)).recipes
+    wanted = plan(TRAININGS, quick=True, background=str(background)).recipes
     missing = replace(wanted["quick-no-curriculum-0"], background=str(tmp_path / "missing"))
     wanted = {**wanted, "quick-no-curriculum-0": missing}
-    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
+    setup = training_runs.TrainingSetup(folder=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
     assert training_runs.unfinished(wanted, tmp_path) == list(wanted)
     name = "quick-curriculum-0"
-    command = training_runs.training_command(name, wanted[name], how, 90.0)
+    command = training_runs.training_command(name, wanted[name], setup, 90.0)
     assert command[2:6] == ["rmtscale", "train", "--out", str(tmp_path / "quick-curriculum-0")]
     assert command[-2:] == ["--max-seconds", "90"]
     with pytest.raises(CheckFailed, match="training of quick-no-curriculum-0 failed: see training"):
-        training_runs.train_all(wanted, how)
+        training_runs.train_all(wanted, setup)
     log = (tmp_path / "quick-no-curriculum-0" / training_runs.LOG).read_text()
     assert "missing': expected python" in log
     log = (tmp_path / "quick-curriculum-0" / training_runs.LOG).read_text()
@@ -201,33 +202,33 @@ def test_side_by_side(background: Path, tmp_path: Path) -> None:
 
 
 def test_side_by_side_beside_another_training(background: Path, tmp_path: Path) -> None:
-    wanted = plan("figure-11", quick=True, background=str(background)).recipes
+    wanted = plan(TRAININGS, quick=True, background=str(background)).recipes
     other = tmp_path / "quick-curriculum-0"
     other.mkdir()
     (other / "settings.json").write_text(MemoryTaskSettings(seed=5).to_json())
-    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
+    setup = training_runs.TrainingSetup(folder=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
     with pytest.raises(BadInput, match="expected the same, another --out"):
-        training_runs.train_all(wanted, how)
+        training_runs.train_all(wanted, setup)
 
 
 def test_a_finished_training_of_something_else(background: Path, tmp_path: Path) -> None:
     """It is not taken for the one that is asked for."""
-    wanted = plan("figure-11", quick=True, background=str(background)).recipes
+    wanted = plan(TRAININGS, quick=True, background=str(background)).recipes
     done = tmp_path / "quick-curriculum-0"
     (done / "last").mkdir(parents=True)
     (done / "settings.json").write_text(
         replace(wanted["quick-curriculum-0"], learning_rate=1.0).to_json()
     )
     with pytest.raises(BadInput, match=r"learning rate 0\.002: the training in"):
-        training_runs.train_all(wanted, training_runs.How(runs=tmp_path, device="cpu"))
+        training_runs.train_all(wanted, training_runs.TrainingSetup(folder=tmp_path, device="cpu"))
 
 
 def test_what_begins_with_another_waits_for_it(background: Path, tmp_path: Path) -> None:
     """Nothing is there to begin with: it is not started, and the call ends."""
-    one = plan("figure-11", quick=True, background=str(background)).recipes["quick-curriculum-0"]
+    one = plan(TRAININGS, quick=True, background=str(background)).recipes["quick-curriculum-0"]
     wanted = {"later": replace(one, init_from=str(tmp_path / "first" / "last"))}
-    how = training_runs.How(runs=tmp_path, device="cpu", jobs=2)
-    assert training_runs.train_all(wanted, how) == ["later"]
+    setup = training_runs.TrainingSetup(folder=tmp_path, device="cpu", jobs=2)
+    assert training_runs.train_all(wanted, setup) == ["later"]
     assert not (tmp_path / "later").exists()
 
 

@@ -14,43 +14,40 @@ from rmtscale.costs.methods.catalog import METHODS, methods_for
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.errors import BadInput
 from rmtscale.report.field import facts_table, verdict
-from rmtscale.report.figures.field import draw_field
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.study.figures.field import claims as field
+from rmtscale.study.figures.field.drawing import draw
+from rmtscale.study.figures.field.page import LENGTHS, MODELS
+from rmtscale.study.figures.figure import Sources
+from rmtscale.study.figures.registry import FIGURES
 from tests.drawn import points
 
+FIELD = FIGURES["field"]
 OPT, BERT = PRESETS["opt-1.3b"], PRESETS["bert-large-cased"]
 
 
 def test_every_method_is_on_one_of_the_two_charts() -> None:
-    shown = {method.name for name in field.MODELS.values() for method in methods_for(PRESETS[name])}
+    shown = {method.name for name in MODELS.values() for method in methods_for(PRESETS[name])}
     assert shown == set(METHODS)
 
 
 def test_run(tmp_path: Path) -> None:
-    claims = field.run(tmp_path)
+    claims = FIELD.make(tmp_path, Sources())
     assert [claim.outcome for claim in claims] == ["pass"] * 4
-    assert {path.name for path in tmp_path.iterdir()} == set(field.file_names(list(field.MODELS)))
+    kinds = (".png", ".svg", ".csv", "-break-even.csv")
+    names = {f"{stem}{kind}" for stem in MODELS for kind in kinds} | {"README.md"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in page for name in METHODS)
     with (tmp_path / "decoders.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(methods_for(OPT)) * len(field.LENGTHS)
-    for row in rows[:: len(field.LENGTHS) - 1]:
+    assert len(rows) == len(methods_for(OPT)) * len(LENGTHS)
+    for row in rows[:: len(LENGTHS) - 1]:
         estimate = estimate_method(OPT, int(row["tokens"]), row["method"])
         assert row["flops"] == str(estimate.flops)
         assert row["state_bytes"] == str(estimate.state_bytes)
     with pytest.raises(BadInput, match="exists already, expected --force"):
-        field.run(tmp_path)
-
-
-def test_what_is_committed_is_what_the_command_makes(tmp_path: Path) -> None:
-    committed = Path(__file__).parents[2] / "reports" / "field"
-    field.run(tmp_path)
-    for name in field.file_names(list(field.MODELS)):
-        if name.endswith((".csv", ".md")):
-            assert (tmp_path / name).read_bytes() == (committed / name).read_bytes()
+        FIELD.make(tmp_path, Sources())
 
 
 def test_who_overtakes_whom_on_both_sides_of_the_length() -> None:
@@ -77,7 +74,7 @@ def test_equal_methods_overtake_nobody() -> None:
 def test_a_mark_stands_at_the_longest_reported_input() -> None:
     methods = [METHODS[name] for name in ("full", "rmt", "armt", "mamba")]
     comparison = compare_methods(OPT, methods, [512, 32_000, 2_048_000])
-    axes = draw_field(comparison).axes[0]
+    axes = draw(comparison).axes[0]
     marks = {
         (points(line)[-1][0], line.get_marker())
         for line in axes.lines

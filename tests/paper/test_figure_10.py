@@ -113,12 +113,17 @@ def test_reproduce_writes_everything(rmtscale: Command, tmp_path: Path) -> None:
 
 
 def test_missing_records_name_the_command(rmtscale: Command, tmp_path: Path) -> None:
-    done = rmtscale("reproduce", "figure-10", "--records", str(tmp_path / "none.jsonl"))
+    done = rmtscale(
+        "reproduce", "figure-10", "--records", str(tmp_path / "none.jsonl"), "-o", str(tmp_path)
+    )
     assert done.code == 2
     assert "'rmtscale profile profiles/sweeps/figure-10.toml --out" in done.err
     assert done.err.count("\n") == 1
     done = rmtscale("reproduce", "figure-2", "--records", "x.jsonl", "-o", str(tmp_path))
-    assert (done.code, "figure-2 is made of no records" in done.err) == (2, True)
+    assert (done.code, "figure-2 is not made from records, expected figure-4" in done.err) == (
+        2,
+        True,
+    )
 
 
 def test_records_of_something_else() -> None:

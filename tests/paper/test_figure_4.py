@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_4 import claims as experiment
-from rmtscale.study.figures.memory_tasks.recipes import GENERALIZATION_SEGMENTS, TASKS
+from rmtscale.study.figures.memory_tasks.plan import GENERALIZATION_SEGMENTS
+from rmtscale.study.figures.memory_tasks.recipes import TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic_evaluations import curve

@@ -9,7 +9,8 @@ import pytest
 from rmtscale.records.measurement import Memory
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_5 import claims as experiment
-from rmtscale.study.figures.memory_tasks.recipes import RETENTION_SEGMENTS, SEEDS, TASKS
+from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS
+from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic_evaluations import MIB, curve
@@ -128,6 +129,8 @@ def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
 
 
 def test_no_records(rmtscale: Command, tmp_path: Path) -> None:
-    done = rmtscale("reproduce", "figure-5", "--records", str(tmp_path / "none.jsonl"))
+    done = rmtscale(
+        "reproduce", "figure-5", "--records", str(tmp_path / "none.jsonl"), "-o", str(tmp_path)
+    )
     assert done.code == 2
     assert "expected a file that 'rmtscale evaluate' wrote" in done.err

@@ -11,8 +11,9 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.attention import AttentionMap
-from rmtscale.study.figures.figure_6 import claims as experiment
+from rmtscale.study.figures.figure_6.claims import check_claims
 from rmtscale.study.figures.figure_6.drawing import Heatmap, condensed
+from rmtscale.study.figures.figure_6.sample import FACTS_IN, find_sample, measure
 from rmtscale.study.figures.memory_tasks.recipes import recipes
 from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.layout import LAST
@@ -62,9 +63,9 @@ def test_the_sample_has_its_facts_where_the_figure_has_them(runs: Runs) -> None:
     _, background = runs
     settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
     data = TaskData(settings)
-    sample = experiment.find_sample(data, 44)
+    sample = find_sample(data, 44)
     words = data.vocabulary.decode(sample.ids.tolist())
-    for fact, segment in zip(sample.facts, experiment.FACTS_IN, strict=True):
+    for fact, segment in zip(sample.facts, FACTS_IN, strict=True):
         assert fact.start // 44 == segment
         assert " ".join(words[at] for at in fact) in {
             " ".join(data.vocabulary.decode(data.vocabulary.encode(text)))
@@ -80,18 +81,18 @@ def test_claims_hold_where_heads_look(runs: Runs) -> None:
     data = TaskData(settings)
     answerer = Answerer(build_rmt(settings, len(data.vocabulary), 6), class_ids(data))
     reader = Reader(answerer, torch.device("cpu"))
-    sample = experiment.find_sample(data, 44)
+    sample = find_sample(data, 44)
     looks = []
     for segment in range(4):
         weights = np.full((1, 2, 48, 48), 1 / 48, dtype=np.float32)
-        if segment in experiment.FACTS_IN:
-            fact = sample.facts[experiment.FACTS_IN.index(segment)]
+        if segment in FACTS_IN:
+            fact = sample.facts[FACTS_IN.index(segment)]
             weights[0, 1, 46:, 2 + fact.start - 44 * segment] = 0.5
         else:
             weights[0, 0, 45:, :2] = 0.2
         labels = tuple(str(at) for at in range(48))
-        looks += experiment.measure(reader, AttentionMap(segment, labels, weights), sample)
-    claims = experiment.check_claims(looks)
+        looks += measure(reader, AttentionMap(segment, labels, weights), sample)
+    claims = check_claims(looks)
     assert [claim.outcome for claim in claims] == ["pass"] * 4
     assert [claim.text for claim in claims] == [
         "segment 1, written memory looks at the fact",
@@ -105,12 +106,12 @@ def test_segments_without_room(runs: Runs) -> None:
     _, background = runs
     settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120)
     with pytest.raises(BadInput, match="segments of 17 tokens: expected room for a fact"):
-        experiment.find_sample(TaskData(replace(settings, task_options={"placement": "start"})), 17)
+        find_sample(TaskData(replace(settings, task_options={"placement": "start"})), 17)
 
 
 def test_it_is_made_of_no_records(rmtscale: Command, tmp_path: Path) -> None:
     done = rmtscale("reproduce", "figure-6", "--records", str(tmp_path / "x.jsonl"))
-    assert (done.code, "is made of no records" in done.err) == (2, True)
+    assert (done.code, "is not made from records, expected figure-4" in done.err) == (2, True)
 
 
 def test_a_long_segment_is_put_together() -> None:

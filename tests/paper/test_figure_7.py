@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
+from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.figure_7 import claims as experiment
 from rmtscale.study.figures.figure_7.drawing import draw
+from rmtscale.study.figures.figure_7.page import TRAININGS
+from rmtscale.study.figures.language import runs as language_runs
 from rmtscale.study.figures.language.groups import input_sizes
-from rmtscale.study.figures.language.lines import Published
-from rmtscale.study.figures.language.page import counterpart, published
-from rmtscale.study.figures.training_runs import How
+from rmtscale.study.figures.language.plan import Trainings
+from rmtscale.study.figures.language.published import Published, counterpart, published
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
 from tests.drawn import points
@@ -182,21 +182,19 @@ def test_other_targets_are_refused() -> None:
 def test_what_is_missing_is_trained_and_evaluated(
     rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[tuple[Trainings, int, bool, tuple[int, ...] | None]] = []
 
-    def collect_language(
-        figure: str, how: How, *, quick: bool, seeds: tuple[int, ...]
-    ) -> list[LanguageRecord]:
-        asked.append((figure, how.jobs, quick, seeds))
+    def evaluated(trainings: Trainings, sources: Sources) -> list[LanguageRecord]:
+        assert sources.training is not None
+        asked.append((trainings, sources.training.jobs, sources.quick, sources.seeds))
         return study((128,), trained=(7,), counts=(1, 2, 7, 28, 32))
 
-    runs = SimpleNamespace(collect_language=collect_language)
-    monkeypatch.setitem(sys.modules, "rmtscale.study.figures.language.runs", runs)
+    monkeypatch.setattr(language_runs, "train_and_evaluate", evaluated)
     out = tmp_path / "out"
     given = ["--quick", "--seeds", "0,1", "--jobs", "2", "--runs", str(tmp_path / "runs")]
     done = rmtscale("reproduce", "figure-7", *given, "--out", str(out))
     assert done.code == 0, done.err
-    assert asked == [("figure-7", 2, True, (0, 1))]
+    assert asked == [(TRAININGS, 2, True, (0, 1))]
     assert (out / "figure-7.png").exists()
 
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.study.figures.language.recipes import SEEDS, plan, recipes
+from rmtscale.study.figures.language.plan import Plan, Trainings, plan
+from rmtscale.study.figures.language.recipes import SEEDS, recipes
+from rmtscale.study.figures.registry import FIGURES, LANGUAGE
 
 TEXTS = {"latex": "L", "lean": "D", "prose": "P"}
-FIGURES = ("figure-7", "figure-8", "figure-9", "figure-12", "table-1")
+TRAINED = [name for name, figure in FIGURES.items() if figure.kind is LANGUAGE]
+
+
+def trainings(name: str) -> Trainings:
+    """What a figure of the registry shows."""
+    shown: Trainings = import_module(f"{FIGURES[name].package}.page").TRAININGS
+    return shown
+
+
+def planned(name: str, *, quick: bool) -> Plan:
+    texts = {} if quick else TEXTS
+    return plan(trainings(name), quick=quick, texts=texts, runs=Path("runs"))
 
 
 def families() -> dict[str, list[str]]:
@@ -47,9 +61,9 @@ def test_the_same_tokens_steps_and_tokenizer(names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", TRAINED)
 def test_plans(figure: str, quick: bool) -> None:
-    wanted = plan(figure, quick=quick, texts={} if quick else TEXTS, runs=Path("runs"))
+    wanted = planned(figure, quick=quick)
     assert wanted.read.keys() == wanted.history_tokens.keys()
     order = list(wanted.recipes)
     begun_with = set()
@@ -105,7 +119,7 @@ def test_what_was_trained_is_read() -> None:
     """And four times as much, up to 32: else no claim about reading on could be told."""
     for figure in ("figure-7", "figure-8", "figure-12"):
         for quick in (False, True):
-            wanted = plan(figure, quick=quick, texts={} if quick else TEXTS, runs=Path("runs"))
+            wanted = planned(figure, quick=quick)
             for name, segments in wanted.read.items():
                 one = wanted.recipes[name]
                 if one.memory_tokens:
@@ -113,11 +127,12 @@ def test_what_was_trained_is_read() -> None:
 
 
 def test_what_a_plan_refuses() -> None:
+    shown = trainings("figure-7")
     with pytest.raises(BadInput, match="text 'tex': expected"):
-        plan("figure-7", quick=False, texts={"tex": "L"}, runs=Path("runs"))
+        plan(shown, quick=False, texts={"tex": "L"}, runs=Path("runs"))
     with pytest.raises(BadInput, match="--quick: expected neither --text nor other --seeds"):
-        plan("figure-7", quick=True, texts={}, runs=Path("runs"), seeds=(1,))
-    with pytest.raises(BadInput, match="no text in the place of 'latex', expected --text latex="):
-        plan("figure-7", quick=False, texts={}, runs=Path("runs"))
+        plan(shown, quick=True, texts={}, runs=Path("runs"), seeds=(1,))
+    with pytest.raises(BadInput, match="no text in the place of 'latex': expected --text latex="):
+        plan(shown, quick=False, texts={}, runs=Path("runs"))
     with pytest.raises(BadInput, match="seed 9: expected"):
-        plan("figure-7", quick=False, texts=TEXTS, runs=Path("runs"), seeds=(9,))
+        plan(shown, quick=False, texts=TEXTS, runs=Path("runs"), seeds=(9,))

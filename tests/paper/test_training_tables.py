@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
+from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.language import runs as language_runs
-from rmtscale.study.figures.language.page import LEMMA_PROOF, running
 from rmtscale.study.figures.language.recipes import recipes
-from rmtscale.study.figures.training_runs import How
-from rmtscale.study.figures.training_tables import training_tables
+from rmtscale.study.figures.language.training_tables import training_tables
+from rmtscale.study.figures.registry import FIGURES
+from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.training.metrics import Interval, MetricsStore
 from tests.synthetic_language import language, proof
 
@@ -83,15 +84,14 @@ def test_reproduce_writes_them_where_it_trained(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [language()]
-    monkeypatch.setattr(language_runs, "collect_language", lambda *_, **__: made)
-    run = running("figure-9", LEMMA_PROOF, lambda *_, **__: [])
-    how = How(runs=runs)
+    monkeypatch.setattr(language_runs, "train_and_evaluate", lambda *_: made)
+    figure, sources = FIGURES["figure-9"], Sources(training=TrainingSetup(folder=runs))
     with pytest.raises(BadInput, match="language-modeling"):
-        run(tmp_path / "other", how=how)
-    made[:] = [proof(2, name=NAME)]
-    assert run(tmp_path / "out", how=how) == []
+        figure.make(tmp_path / "other", sources)
+    made[:] = [proof(count, name=NAME) for count in (1, 2)]
+    figure.make(tmp_path / "out", sources)
     trainings = tmp_path / "out" / "trainings"
     assert {file.name for file in trainings.iterdir()} == {"settings.jsonl", "intervals.csv"}
     assert NAME in (trainings / "settings.jsonl").read_text()
     with pytest.raises(BadInput, match="force"):
-        run(tmp_path / "out", how=how)
+        figure.make(tmp_path / "out", sources)

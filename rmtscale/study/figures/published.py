@@ -1,4 +1,4 @@
-"""The points of the published figures, each beside the figure that shows it."""
+"""The points of the published figures, each file in the package of the figures that show it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from importlib.resources import files
 
 
-def published_rows(name: str) -> list[dict[str, str]]:
-    """The rows of one file, such as ``figure_2/published.csv``, by column."""
-    source = files("rmtscale.study.figures") / name
+def published_rows(package: str, file: str = "published.csv") -> list[dict[str, str]]:
+    """Reads the paper's points that lie in a package such as ``figure_2``; one row by column."""
+    source = files(f"rmtscale.study.figures.{package}") / file
     return list(csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"))))

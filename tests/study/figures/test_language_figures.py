@@ -14,7 +14,9 @@ from rmtscale.study.figures.figure_7 import drawing as figure_7
 from rmtscale.study.figures.figure_8 import cost_quality
 from rmtscale.study.figures.figure_8 import drawing as figure_8
 from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier, log_ticks
+from rmtscale.study.figures.figure_8.table import cost_table
 from rmtscale.study.figures.figure_9 import drawing as figure_9
+from rmtscale.study.figures.figure_9.table import proofs_table
 from rmtscale.study.figures.figure_12 import drawing as figure_12
 from rmtscale.study.figures.language.groups import (
     InputSize,
@@ -22,8 +24,9 @@ from rmtscale.study.figures.language.groups import (
     mean_curve,
     mean_over_seeds,
 )
-from rmtscale.study.figures.language.lines import Published, bits, limits
-from rmtscale.study.figures.language.tables import cost_table, losses_table, proofs_table
+from rmtscale.study.figures.language.lines import bits, limits
+from rmtscale.study.figures.language.published import Published
+from rmtscale.study.figures.language.tables import losses_table
 from rmtscale.study.records.language import LanguageRecord
 from tests.drawn import points
 from tests.synthetic_language import proofs, study

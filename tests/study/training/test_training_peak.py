@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from rmtscale.study.figures.training_runs import How, train_all
+from rmtscale.study.figures.training_runs import TrainingSetup, train_all
 from rmtscale.study.training import device, loop
 from rmtscale.study.training.kinds import make_objective
 from rmtscale.study.training.layout import METRICS
@@ -51,7 +51,7 @@ def test_a_small_training_after_a_large_one(tmp_path: Path, captured: bool) -> N
     noise = write_background(tmp_path / "noise")
     small = tiny_settings(noise, steps=32, cuda_graph=captured)
     recipes = {"before": small, "large": replace(small, batch_size=2048), "after": small}
-    assert train_all(recipes, How(runs=tmp_path / "runs", device="cuda")) == []
+    assert train_all(recipes, TrainingSetup(folder=tmp_path / "runs", device="cuda")) == []
     peak = {
         name: read_metrics(tmp_path / "runs" / name / METRICS)[-1].peak_allocated_bytes or 0
         for name in recipes

@@ -1,1 +1,1 @@
-"""Figure 10 of the paper: claims, drawing and published points."""
+"""Figure 10 of the paper: claims, drawing and page."""

@@ -9,25 +9,16 @@ The paper states these in words; its plot has no table of numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rmtscale.costs.operators import count_operators
 from rmtscale.errors import BadInput
-from rmtscale.report.bundle import make_files
-from rmtscale.report.claims import Claim, Outcome, claims_table
-from rmtscale.report.document import make_document, read_source
+from rmtscale.report.claims import Claim, Outcome
 from rmtscale.report.fits import WITHIN, fit_line, fit_power
-from rmtscale.report.gallery import looks_of
 from rmtscale.report.quantities import CEILING, MEMORY, TIME, Quantity
-from rmtscale.report.series import Group, Series, group_records
-from rmtscale.report.style import render
-from rmtscale.report.verdict import duel, end_of, judge
-from rmtscale.study.figures.figure_10.drawing import draw
+from rmtscale.report.series import Group, Series
+from rmtscale.report.verdict import duel, end_of
 from rmtscale.units import format_bytes, format_percent, format_tokens
 
-RECORDS = Path("profiles/nvidia-h200/figure-10.jsonl")
-INFERENCE = Path("profiles/nvidia-h200/gpt2-inference.jsonl")
-"""The paper states the constant memory of inference beside the figure."""
 SWEEP = "profiles/sweeps/figure-10.toml"
 ENDS_AT_TOKENS = 8000
 WINS_ABOVE_TOKENS = 4000
@@ -39,64 +30,25 @@ _ID_BYTES = 8
 """The token ids of the whole input are the one thing that grows with it."""
 
 
-def run(folder: Path, *, force: bool = False, records: Path | None = None) -> list[Claim]:
-    """Writes figures, page and a README into ``folder``; returns the claims, checked.
-
-    Args:
-        records: a file of records; by default the committed ones of training and of inference.
-
-    Raises:
-        BadInput: no such file of records, none of them is of this figure, or a file is there
-            already and ``force`` is not set.
-    """
-    paths = [RECORDS] if records is None else [records]
-    if not paths[0].is_file():
-        raise BadInput(
-            f"records {str(paths[0])!r}: no such file; make it with "
-            f"'rmtscale profile {SWEEP} --out {paths[0]}'"
-        )
-    if records is None and INFERENCE.is_file():
-        paths.append(INFERENCE)
-    sources = [read_source(path) for path in paths]
-    groups = group_records([one for source in sources for one in source.reading.records])
-    group = training_group(groups)
-    claims = check_claims(group, groups)
-    differences = explain(group, claims)
-    document = make_document(
-        sources,
-        f"Figure 10: GPT-2 training on {group.setting.machine}",
-        claims,
-        differences,
-        compared=False,
-    )
-    figure = draw(group, looks_of(groups))
-    more: dict[str, bytes] = {}
-    if figure is not None:
-        more = {f"figure-10.{kind}": data for kind, data in render(figure).items()}
-    more["README.md"] = _readme(group, claims, differences, drawn=bool(figure)).encode()
-    make_files(document, folder, force=force, more=more)
-    return claims
-
-
 def training_group(groups: Sequence[Group]) -> Group:
-    """The records of the figure: GPT-2, training, fp32; the capped ones where there are others.
+    """Returns the records of the figure: GPT-2, training, fp32; capped ones before others.
 
     Raises:
         BadInput: there are none.
     """
-    found = [
+    candidates = [
         group
         for group in groups
         if (group.setting.model.name, group.setting.mode, group.setting.dtype)
         == ("gpt2", "train", "fp32")
     ]
-    if not found:
+    if not candidates:
         raise BadInput(f"records: expected gpt2, train, fp32 among them, as {SWEEP} has it")
-    return min(found, key=lambda group: not _is_80_gb(group))
+    return min(candidates, key=lambda group: not _is_80_gb(group))
 
 
 def check_claims(group: Group, groups: Sequence[Group]) -> list[Claim]:
-    """Every claim of the figure, held against the records."""
+    """Checks every claim of the figure against the records."""
     rmts = group.of("rmt")
     claims = [_out_of_memory(group)]
     for quantity in (MEMORY, TIME):
@@ -104,7 +56,9 @@ def check_claims(group: Group, groups: Sequence[Group]) -> list[Claim]:
     for quantity in (MEMORY, TIME):
         claims += [_linear(rmt, quantity, group.noise_of(quantity)) for rmt in rmts]
         claims += [_steeper(full, quantity) for full in group.of("full")]
-    inference = [rmt for one in groups if one.setting.mode == "forward" for rmt in one.of("rmt")]
+    inference = [
+        rmt for other in groups if other.setting.mode == "forward" for rmt in other.of("rmt")
+    ]
     claims += [_constant(rmt) for rmt in inference] or [
         Claim(
             "RMT: memory constant in length at inference",
@@ -117,39 +71,39 @@ def check_claims(group: Group, groups: Sequence[Group]) -> list[Claim]:
 
 
 def explain(group: Group, claims: Sequence[Claim]) -> list[str]:
-    """What differs from the paper's measurement, and what that does to the claims."""
+    """Says what differs from the paper's measurement, and what that does to the claims."""
     machine, limit = group.setting.machine, group.setting.memory_limit_bytes
-    said = []
+    notes = []
     if "A100" not in machine:
         cap = f", capped at {format_bytes(limit)}" if limit else ""
-        said.append(
+        notes.append(
             f"Measured on {machine}{cap}; the paper's card is an A100 80GB. Times are of another "
             "card, so lengths at which one becomes faster than the other may move."
         )
-    attention = {record.point.attention for one in group.series for record in one.records}
+    attention = {record.point.attention for series in group.series for record in series.records}
     if attention - {"eager"}:
-        said.append(
+        notes.append(
             f"Attention here is {' and '.join(sorted(attention))}; the paper's is eager, which "
             "keeps the whole square of scores and ends earlier."
         )
     if not group.setting.dropout:
-        said.append("Without dropout here; the paper trains with it, which takes more memory.")
-    open_ones = [claim for claim in claims if claim.outcome == "not measurable"]
-    said += [f"Not measurable: {claim.text} ({claim.ours})." for claim in open_ones]
-    said += [
+        notes.append("Without dropout here; the paper trains with it, which takes more memory.")
+    unmeasured = [claim for claim in claims if claim.outcome == "not measurable"]
+    notes += [f"Not measurable: {claim.text} ({claim.ours})." for claim in unmeasured]
+    notes += [
         f"Differs from the paper: {claim.text}; the paper has {claim.paper}, here {claim.ours}."
         for claim in claims
         if claim.outcome == "fail"
     ]
     failed = [claim.text for claim in claims if claim.outcome == "fail"]
-    slow = [rmt for rmt in group.of("rmt") if any(_is_about(one, rmt, TIME) for one in failed)]
-    said += [text for rmt in slow if (text := _pace(group, rmt))]
+    slow = [rmt for rmt in group.of("rmt") if any(_is_about(text, rmt, TIME) for text in failed)]
+    notes += [text for rmt in slow if (text := _pace(group, rmt))]
     noise = group.noise_of(TIME)
     if noise and any(TIME.name in text for text in failed):
-        said.append(
+        notes.append(
             f"Times scatter here: the A/A pair of this setting differs by {format_percent(noise)}."
         )
-    return said
+    return notes
 
 
 def _is_about(text: str, rmt: Series, quantity: Quantity) -> bool:
@@ -157,13 +111,15 @@ def _is_about(text: str, rmt: Series, quantity: Quantity) -> bool:
 
 
 def _pace(group: Group, rmt: Series) -> str:
-    """Why short segments are slow, where they use less of the card than full attention does."""
+    """Explains short segments that are slow because they use less of the card."""
     times, shares = rmt.values(TIME), rmt.values(CEILING)
-    rivals = [one.values(CEILING) for one in group.of("full")]
-    longest = max((tokens for one in rivals for tokens in one if tokens in shares), default=None)
+    rivals = [full.values(CEILING) for full in group.of("full")]
+    longest = max(
+        (tokens for rival in rivals for tokens in rival if tokens in shares), default=None
+    )
     if longest is None:
         return ""
-    best = max(one[longest] for one in rivals if longest in one)
+    best = max(rival[longest] for rival in rivals if longest in rival)
     if shares[longest] > 0.8 * best:
         return ""
     point = rmt.at(longest).point
@@ -190,7 +146,7 @@ def _out_of_memory(group: Group) -> Claim:
         limit = group.limit_bytes()
         size = "not known" if limit is None else format_bytes(limit)
         return Claim(text, paper, f"the limit here is {size}", "not measurable")
-    tried = [one for one in fulls if ENDS_AT_TOKENS in one.outcomes()]
+    tried = [full for full in fulls if ENDS_AT_TOKENS in full.outcomes()]
     if not tried:
         return Claim(text, paper, "this length was not measured", "not measurable")
     end = end_of(tried[0])
@@ -201,16 +157,16 @@ def _out_of_memory(group: Group) -> Claim:
 
 
 def _wins(group: Group, rmt: Series, quantity: Quantity) -> Claim:
-    found = duel(group, rmt, quantity)
+    result = duel(group, rmt, quantity)
     text = f"{rmt.label}: {quantity.better} than full attention"
     paper = f"above {format_tokens(WINS_ABOVE_TOKENS)} tokens"
-    above = [tokens for tokens in found.wins if tokens > WINS_ABOVE_TOKENS]
+    above = [tokens for tokens in result.wins if tokens > WINS_ABOVE_TOKENS]
     if not above:
         return Claim(text, paper, "no length above it was measured", "not measurable")
-    start = found.better_from
+    start = result.better_from
     outcome: Outcome = "pass" if start is not None and start <= min(above) else "fail"
-    ours = f"from {found.from_words()} on" if start is not None else found.from_words()
-    return Claim(text, paper, f"{ours}; {found.ratio_words()}", outcome, "at every length above")
+    ours = f"from {result.from_words()} on" if start is not None else result.from_words()
+    return Claim(text, paper, f"{ours}; {result.ratio_words()}", outcome, "at every length above")
 
 
 def _unmeasured_win(quantity: Quantity) -> Claim:
@@ -267,22 +223,3 @@ def _constant(rmt: Series) -> Claim:
     )
     outcome: Outcome = "pass" if spread <= CONSTANT_WITHIN else "fail"
     return Claim(text, "constant", ours, outcome, format_percent(CONSTANT_WITHIN))
-
-
-def _readme(group: Group, claims: list[Claim], differences: Sequence[str], *, drawn: bool) -> str:
-    picture = "![Memory and iteration time against length](figure-10.png)\n\n" if drawn else ""
-    said = "\n".join(f"* {sentence}" for sentence in judge(group).sentences)
-    notes = "\n".join(f"* {text}" for text in differences)
-    return f"""# Figure 10: what a training step takes, full attention against RMT
-
-Made by `rmtscale reproduce figure-10`. {group.setting.title()}.
-
-{picture}{said}
-
-{claims_table(claims)}
-
-{notes}
-
-Everything, with where each point comes from: [index.html](index.html). Numbers:
-[records.csv](records.csv).
-"""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @style.styled
 def draw(group: Group, looks: Looks) -> Figure | None:
     """Both panels of one group; None unless memory and time were measured."""
-    if not all(any(one.values(which) for one in group.series) for which in (MEMORY, TIME)):
+    if not all(
+        any(series.values(quantity) for series in group.series) for quantity in (MEMORY, TIME)
+    ):
         return None
     figure, ((left,), (right,)) = style.new_grid(2, height=4.4)
     memory.panel(left, group, looks)

@@ -1,1 +1,1 @@
-"""Figure 11 of the paper: claims, drawing and published points."""
+"""Figure 11 of the paper: claims, drawing and page."""

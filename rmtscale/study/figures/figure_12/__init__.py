@@ -1,1 +1,1 @@
-"""Figure 12 of the paper: claims, drawing and published points."""
+"""Figure 12 of the paper: claims, drawing and page."""

@@ -7,77 +7,43 @@ it extrapolates at least as well. Paired by document, the same trained segments 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from textwrap import fill
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
-from rmtscale.report.style import render
-from rmtscale.study.figures.figure_12.drawing import draw
 from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher
 from rmtscale.study.figures.language.groups import InputSize, difference, input_sizes
-from rmtscale.study.figures.language.lines import Published
-from rmtscale.study.figures.language.page import (
-    FIXED,
-    LANGUAGE_MODELING,
-    MIXING,
-    counterpart,
-    page,
-    published,
-    running,
-    write_page,
-)
-from rmtscale.study.figures.language.tables import losses_table
+from rmtscale.study.figures.language.published import FIXED, MIXING, Published, published
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_loss, format_percent
 
-NAME = "figure-12"
 WAYS = {"fixed": FIXED, "mixing": MIXING}
-"""Ours, and how the paper's points name it."""
+"""Curricula by our name, and how the paper's points name each."""
 
 Ways = Mapping[str, InputSize]
 
 
-def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
-    """Everything that is made of the records; the claims, checked."""
-    paper = paper_curves()
-    ours = by_way(records)
-    claims = check_claims(records, paper)
-    size = next(iter(ours.values()))
-    shown = paper if counterpart(size, {128: paper["mixing"]}) else {}
-    said = answer(ours)
-    pictures = {NAME: render(draw(ours, shown, said))}
-    title = "Figure 12: fixed lengths in training against mixed ones"
-    readme = page(NAME, title, records, claims, _body(ours, said))
-    write_page(folder, NAME, pictures, records, readme, force=force)
-    return claims
-
-
-run = running(NAME, LANGUAGE_MODELING, write)
-
-
 def paper_curves() -> dict[str, Published]:
-    """The published curves at input size 128, by way."""
+    """Reads the published curves at input size 128, by way."""
     return {way: published(name)[128] for way, name in WAYS.items()}
 
 
 def by_way(records: Sequence[LanguageRecord]) -> dict[str, InputSize]:
-    """The smallest input size that was trained both ways.
+    """Picks the smallest input size that was trained both ways.
 
     Raises:
         BadInput: there is none.
     """
     fixed, mixing = (input_sizes(records, mixing=way) for way in (False, True))
-    for one, two in zip(fixed, mixing, strict=True):
-        if len(set(one.rmt) - {1}) and len(set(two.rmt) - {1}):
-            return {"fixed": one, "mixing": two}
+    for ways in zip(fixed, mixing, strict=True):
+        if all(set(size.rmt) - {1} for size in ways):
+            return dict(zip(WAYS, ways, strict=True))
     raise BadInput(
-        f"records of {NAME}: expected models trained on 2 segments or more, fixed and mixed"
+        "records of figure-12: expected models trained on 2 segments or more, fixed and mixed"
     )
 
 
 def check_claims(records: Sequence[LanguageRecord], paper: Mapping[str, Published]) -> list[Claim]:
-    """Every claim, held against the records.
+    """Checks every claim against the records.
 
     Args:
         records: ours, both ways.
@@ -95,15 +61,15 @@ def check_claims(records: Sequence[LanguageRecord], paper: Mapping[str, Publishe
 
 
 def at_one(ours: Ways) -> list[Contrast]:
-    """Mixing less fixed where one segment is read."""
+    """Compares mixing with fixed where one segment is read."""
     return list(_mixing_less_fixed(ours, last=False))
 
 
 def answer(ours: Ways) -> str:
-    """The title: what mixing changes at one segment and at many."""
+    """Says what mixing changes at one segment and at many."""
     words = []
     for last in (False, True):
-        means = [one.interval.mean for one in _mixing_less_fixed(ours, last=last)]
+        means = [less.interval.mean for less in _mixing_less_fixed(ours, last=last)]
         if means:
             where = "many segments" if last else "one segment"
             words.append(f"{format_loss(sum(means) / len(means), signed=True)} nats at {where}")
@@ -111,7 +77,7 @@ def answer(ours: Ways) -> str:
 
 
 def _mixing_less_fixed(ours: Ways, *, last: bool) -> Iterator[Contrast]:
-    """The same training but for the way, at one segment or at the most that both read."""
+    """Yields mixing less fixed, all else alike, at one segment or at the most that both read."""
     for trained, runs in ours["mixing"].rmt.items():
         for seed, curve in runs.items():
             other = ours["fixed"].rmt.get(trained, {}).get(seed, {})
@@ -123,7 +89,7 @@ def _mixing_less_fixed(ours: Ways, *, last: bool) -> Iterator[Contrast]:
 
 
 def _papers(paper: Mapping[str, Published], *, last: bool) -> str:
-    """Change of the loss by mixing, from one training to the other end."""
+    """Writes the paper's change of the loss by mixing, the least and the most of its trainings."""
     fixed, mixing = paper["fixed"].curves, paper["mixing"].curves
     changes = {}
     for trained in sorted(set(fixed) & set(mixing) - {1}):
@@ -134,19 +100,3 @@ def _papers(paper: Mapping[str, Published], *, last: bool) -> str:
         f"{format_percent(changes[least], signed=True)} (trained on {least}) to "
         f"{format_percent(changes[most], signed=True)} (trained on {most}) of the loss"
     )
-
-
-def _body(ours: Ways, said: str) -> str:
-    tables = "\n\n".join(
-        f"## Ours, {way}\n\n{losses_table(one).markdown()}" for way, one in ours.items()
-    )
-    return f"""{fill(f"**{said}.**", 100)}
-
-![Loss against segments read, fixed and mixed](figure-12.png)
-
-Left: each stage of the curriculum has one number of segments. Right: each batch of a stage has a
-number drawn from those of all stages so far. The same steps. Above ours, below the paper's; bits
-per byte, but of another text, so compare shapes, not heights. A model trained on 1 segment has
-nothing to mix and stands in both.
-
-{tables}"""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rmtscale.report import style
 from rmtscale.study.figures.language.groups import InputSize, mean_curve
 from rmtscale.study.figures.language.lines import (
-    Published,
     bits,
     draw_baselines,
     draw_published,
@@ -20,6 +19,7 @@ from rmtscale.study.figures.language.lines import (
     say_cut,
     segments_axis,
 )
+from rmtscale.study.figures.language.published import Published
 from rmtscale.study.figures.trained import trained_legend, trained_look
 
 if TYPE_CHECKING:

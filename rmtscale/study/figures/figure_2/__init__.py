@@ -1,1 +1,1 @@
-"""Figure 2 of the paper: claims, drawing and published points."""
+"""Figure 2 of the paper: claims, drawing, published points and page."""

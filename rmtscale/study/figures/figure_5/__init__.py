@@ -1,1 +1,1 @@
-"""Figure 5 of the paper: claims, drawing and published points."""
+"""Figure 5 of the paper: claims, drawing, published points and page."""

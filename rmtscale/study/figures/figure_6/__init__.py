@@ -1,1 +1,1 @@
-"""Figure 6 of the paper: claims, drawing and published points."""
+"""Figure 6 of the paper: claims, drawing and page."""

@@ -1,1 +1,1 @@
-"""Figure 7 of the paper: claims, drawing and published points."""
+"""Figure 7 of the paper: claims, drawing and page."""

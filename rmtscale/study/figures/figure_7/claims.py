@@ -8,19 +8,11 @@ many and 32; and more segments in training are no worse at many. Paired by docum
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from textwrap import fill
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim, Outcome
-from rmtscale.report.style import render
-from rmtscale.study.figures.figure_7.drawing import change, draw
-from rmtscale.study.figures.language.claims import (
-    Contrast,
-    contrast,
-    lower,
-    no_higher,
-)
+from rmtscale.study.figures.figure_7.drawing import change
+from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher
 from rmtscale.study.figures.language.groups import (
     Curve,
     InputSize,
@@ -30,58 +22,31 @@ from rmtscale.study.figures.language.groups import (
     mean_curve,
     mean_part,
 )
-from rmtscale.study.figures.language.lines import Published, size_name
-from rmtscale.study.figures.language.page import (
-    LANGUAGE_MODELING,
-    counterpart,
-    page,
-    published,
-    running,
-    write_page,
-)
-from rmtscale.study.figures.language.tables import losses_table
+from rmtscale.study.figures.language.lines import size_name
+from rmtscale.study.figures.language.published import Published, counterpart
 from rmtscale.study.records.clusters import paired_difference
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_loss, format_percent, format_tokens
 
-NAME = "figure-7"
 FAR = 4
-"""Times as many segments as in training."""
+"""Times as many segments read as in training."""
 LONGEST = 32
 
 
-def write(folder: Path, records: Sequence[LanguageRecord], *, force: bool = False) -> list[Claim]:
-    """Everything that is made of the records; the claims, checked."""
-    paper = published()
-    sizes = sizes_of(records)
-    claims = check_claims(records, paper)
-    beside = {size.segment_size: one for size in sizes if (one := counterpart(size, paper))}
-    said = answer(sizes)
-    pictures = {NAME: render(draw(sizes, beside, said))}
-    readme = page(
-        NAME, "Figure 7: what reading more segments brings", records, claims, _body(sizes, said)
-    )
-    write_page(folder, NAME, pictures, records, readme, force=force)
-    return claims
-
-
-run = running(NAME, LANGUAGE_MODELING, write)
-
-
 def sizes_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
-    """Input sizes at which there are models with memory, trained on mixed lengths.
+    """Picks the input sizes that have models with memory, trained on mixed lengths.
 
     Raises:
         BadInput: there is none.
     """
     sizes = [size for size in input_sizes(records, mixing=True) if size.rmt]
     if not sizes:
-        raise BadInput(f"records of {NAME}: expected models with memory, trained on mixed lengths")
+        raise BadInput("records of figure-7: expected models with memory, trained on mixed lengths")
     return sizes
 
 
 def check_claims(records: Sequence[LanguageRecord], paper: Mapping[int, Published]) -> list[Claim]:
-    """Every claim, held against the records.
+    """Checks every claim against the records.
 
     Args:
         records: ours, with mixing.
@@ -103,11 +68,11 @@ def check_claims(records: Sequence[LanguageRecord], paper: Mapping[int, Publishe
 
 
 def answer(sizes: Sequence[InputSize]) -> str:
-    """The title: by how much memory lowers the loss, and what the first segment has of it."""
+    """Says by how much memory lowers the loss, and what the first segment has of it."""
     gains, lost, shares = [], [], []
     for size in sizes:
         runs = size.rmt.get(size.most_trained or 0, {})
-        changes = {count: one for count, one in change(runs, size.own).items() if count > 1}
+        changes = {count: span for count, span in change(runs, size.own).items() if count > 1}
         if not changes:
             continue
         mean, _, high = min(changes.values())
@@ -119,16 +84,16 @@ def answer(sizes: Sequence[InputSize]) -> str:
         share = first_share(mean_curve(runs, lambda record: record.whole.mean_nats))
         if share is not None:
             shares.append(format_percent(share))
-    said = [f"lowers the loss {' and '.join(gains)}"] * bool(gains)
-    said += [f"does not lower {'it' if gains else 'the loss'} {' and '.join(lost)}"] * bool(lost)
-    if not said:
+    parts = [f"lowers the loss {' and '.join(gains)}"] * bool(gains)
+    parts += [f"does not lower {'it' if gains else 'the loss'} {' and '.join(lost)}"] * bool(lost)
+    if not parts:
         return "Loss by segments read; no model without memory to compare with"
     first = f"; the first extra segment brings {' and '.join(shares)} of what reading brings"
-    return f"Memory {', and '.join(said)}{first if shares else ''}"
+    return f"Memory {', and '.join(parts)}{first if shares else ''}"
 
 
 def first_share(losses: Mapping[int, float]) -> float | None:
-    """What the first extra segment has of the best gain; None where nothing is gained."""
+    """Computes the first extra segment's share of the best gain; None where nothing is gained."""
     if not {1, 2} <= set(losses):
         return None
     best = losses[1] - min(losses.values())
@@ -136,7 +101,7 @@ def first_share(losses: Mapping[int, float]) -> float | None:
 
 
 def _below_the_block_alone(name: str, size: InputSize, paper: Published | None) -> Iterator[Claim]:
-    """The paper's baseline, which wastes the positions that memory takes; ours fills them."""
+    """Claims the same of the paper's baseline, which leaves the positions of memory empty."""
     alone = size.contexts.get(0)
     if alone is not None and alone is not size.own:
         text = f"{name}: with one extra segment below no memory and no context"
@@ -146,34 +111,34 @@ def _below_the_block_alone(name: str, size: InputSize, paper: Published | None) 
 def _one_extra(
     text: str, size: InputSize, baseline: Mapping[int, LanguageRecord], paper: Published | None
 ) -> Claim:
-    """Reading two segments less the baseline, both after as many steps."""
-    said = "yes"
+    """Compares reading two segments with the baseline, both after as many steps."""
+    papers = "yes"
     if paper is not None:
-        said = f"{format_percent(paper.changes(max(paper.curves))[2], signed=True)} of the loss"
+        papers = f"{format_percent(paper.changes(max(paper.curves))[2], signed=True)} of the loss"
     read = list(_trained(size, 2))
     steps = {record.model.trained_steps for record in baseline.values()}
     steps |= {curve[2].model.trained_steps for _, _, curve in read if 2 in curve}
     if len(steps) > 1:
         counts = " and ".join(format_tokens(count) for count in sorted(steps))
-        return Claim(text, said, f"trained for {counts} steps", "not measurable")
-    found = [
-        one
+        return Claim(text, papers, f"trained for {counts} steps", "not measurable")
+    contrasts = [
+        less
         for trained, seed, curve in read
         if 2 in curve and seed in baseline
-        for one in contrast(
+        for less in contrast(
             f"trained on {trained}, seed {seed}", seed, difference(curve[2], baseline[seed])
         )
     ]
-    return lower(text, said, found)
+    return lower(text, papers, contrasts)
 
 
 def _first_brings_most(name: str, size: InputSize, paper: Published | None) -> Claim:
-    """Half of the best gain less the first one is ``loss(2) - (loss(1) + loss(best)) / 2``."""
+    """Tests half of the best gain less the first: ``loss(2) - (loss(1) + loss(best)) / 2``."""
     text = f"{name}: the first extra segment brings at least half of what reading brings"
-    said = "nearly all"
+    papers = "nearly all"
     if paper is not None:
         share = first_share(paper.curves[max(paper.curves)])
-        said = "" if share is None else format_percent(share)
+        papers = "" if share is None else format_percent(share)
     words, holds = [], True
     for seed, curve in size.rmt.get(size.most_trained or 0, {}).items():
         losses = {count: record.whole.mean_nats for count, record in curve.items()}
@@ -181,23 +146,19 @@ def _first_brings_most(name: str, size: InputSize, paper: Published | None) -> C
         if share is None:
             continue
         best = min(losses, key=lambda count: losses[count])
-        one, two, least = (curve[count].whole for count in (1, 2, best))
-        gain = paired_difference(one, two)
-        lacking = paired_difference(two, mean_part([one, least]))
+        first, second, least = (curve[count].whole for count in (1, 2, best))
+        gain = paired_difference(first, second)
+        lacking = paired_difference(second, mean_part([first, least]))
         holds &= gain.low > 0 >= lacking.high
         words.append(
             f"seed {seed}: {format_percent(share)} of {format_loss(losses[1] - losses[best])} nats"
         )
     if not words:
-        known = any(1 in curve and 2 in curve for _, _, curve in _trained(size, 2))
-        lost = "nothing is gained by reading more"
-        return (
-            Claim(text, said, lost, "fail")
-            if known
-            else Claim(text, said, "not evaluated", "not measurable")
-        )
+        if any(1 in curve and 2 in curve for _, _, curve in _trained(size, 2)):
+            return Claim(text, papers, "nothing is gained by reading more", "fail")
+        return Claim(text, papers, "not evaluated", "not measurable")
     outcome: Outcome = "pass" if holds else "fail"
-    return Claim(text, said, "; ".join(words), outcome, "95 % interval")
+    return Claim(text, papers, "; ".join(words), outcome, "95 % interval")
 
 
 def _holds_far(name: str, size: InputSize, paper: Published | None) -> Iterator[Claim]:
@@ -211,22 +172,22 @@ def _holds_far(name: str, size: InputSize, paper: Published | None) -> Iterator[
 def _holds_at_longest(name: str, size: InputSize, paper: Published | None) -> Claim:
     most = size.most_trained or 0
     text = f"{name}: trained on {most}, read {LONGEST}: no worse than {most}"
-    runs = {seed: one for seed, one in size.rmt.get(most, {}).items() if LONGEST in one}
+    runs = {seed: curve for seed, curve in size.rmt.get(most, {}).items() if LONGEST in curve}
     return no_higher(text, _paper_beyond(paper, most, LONGEST), _beyond(most, runs, LONGEST))
 
 
 def _beyond(trained: int, runs: Runs, last: int) -> list[Contrast]:
-    """The loss at the most segments beyond the trained number, less that at it.
+    """Compares the loss at the most segments beyond the trained number with that at it.
 
     One length a seed: the worst of many would lie outside its interval by chance alone.
     """
-    found = []
+    contrasts = []
     for seed, curve in runs.items():
         far = max((count for count in curve if trained < count <= last), default=None)
         if far is not None and trained in curve:
             where = f"seed {seed}, {far} read"
-            found += contrast(where, seed, difference(curve[far], curve[trained]))
-    return found
+            contrasts += contrast(where, seed, difference(curve[far], curve[trained]))
+    return contrasts
 
 
 def _paper_beyond(paper: Published | None, trained: int, last: int) -> str:
@@ -238,47 +199,29 @@ def _paper_beyond(paper: Published | None, trained: int, last: int) -> str:
 
 
 def _more_training(name: str, size: InputSize, paper: Published | None) -> Claim:
-    """The longest training less every shorter one, at the most segments that both read."""
+    """Compares the longest training with every shorter one, where both read the most."""
     text = f"{name}: trained on more segments, no worse at many"
     most = size.most_trained or 0
-    found = []
+    contrasts = []
     for trained, seed, curve in _trained(size, 1):
         longest = size.rmt[most].get(seed, {})
         shared = [count for count in curve if count in longest]
         if trained < most and shared:
             at = max(shared)
             where = f"{most} less {trained}, seed {seed}, {at} read"
-            found += contrast(where, seed, difference(longest[at], curve[at]))
-    said = "yes"
+            contrasts += contrast(where, seed, difference(longest[at], curve[at]))
+    papers = "yes"
     if paper is not None:
         few, many = (paper.curves[of(paper.curves)] for of in (min, max))
         at = max(set(few) & set(many))
         drop = format_percent(many[at] / few[at] - 1, signed=True)
-        said = f"{drop}, {max(paper.curves)} against {min(paper.curves)}, {at} read"
-    return no_higher(text, said, found)
+        papers = f"{drop}, {max(paper.curves)} against {min(paper.curves)}, {at} read"
+    return no_higher(text, papers, contrasts)
 
 
 def _trained(size: InputSize, least: int) -> Iterator[tuple[int, int, Curve]]:
-    """Segments trained on, seed, curve."""
+    """Yields segments trained on, seed and curve of models trained on at least so many."""
     for trained, runs in size.rmt.items():
         if trained >= least:
             for seed, curve in runs.items():
                 yield trained, seed, curve
-
-
-def _body(sizes: Sequence[InputSize], said: str) -> str:
-    tables = "\n\n".join(
-        f"## {size_name(size, sizes).capitalize()}\n\n{losses_table(size).markdown()}"
-        for size in sizes
-    )
-    return f"""{fill(f"**{said}.**", 100)}
-
-![Loss against segments read](figure-7.png)
-
-Above: bits per byte of the target block, which is the last of the segments read; perplexity beside
-it. A line is the mean over seeds, thin lines are the seeds. Orange: the model without memory, which
-sees so many tokens before the block. Middle: the same as change against the model without memory
-that has no more positions than a segment, with intervals. Below: the paper's (another model, text
-and tokenizer), so only changes against its own GPT-2 can be set beside ours.
-
-{tables}"""

@@ -15,7 +15,6 @@ from rmtscale.study.figures.language.groups import (
     shared_counts,
 )
 from rmtscale.study.figures.language.lines import (
-    Published,
     bits,
     draw_baselines,
     draw_published,
@@ -29,6 +28,7 @@ from rmtscale.study.figures.language.lines import (
     segments_axis,
     size_name,
 )
+from rmtscale.study.figures.language.published import Published
 from rmtscale.study.figures.trained import trained_legend, trained_look
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_percent

@@ -1,1 +1,1 @@
-"""Figure 8 of the paper: claims, drawing and published points."""
+"""Figure 8 of the paper: claims, drawing and page."""

@@ -1,1 +1,1 @@
-"""Figure 9 of the paper: claims, drawing and published points."""
+"""Figure 9 of the paper: claims, drawing and page."""

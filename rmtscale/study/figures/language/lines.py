@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.report.style import Look
@@ -27,26 +27,6 @@ NAMES_ROOM = 0.28
 """Share of a panel's width, left of one segment, for the names of the baselines."""
 _NAME_SHARE = 0.055
 """Share of a panel's height that a name takes."""
-
-
-class Published(NamedTuple):
-    """Curves of the paper at one input size."""
-
-    input_size: int
-    baseline_bits: float
-    """Bits per byte of its model without memory."""
-    curves: Mapping[int, Mapping[int, float]]
-    """Bits per byte by segments trained on and segments read."""
-
-    def changes(self, trained: int) -> dict[int, float]:
-        """Loss over its own baseline's, less one: free of tokenizer and unit."""
-        points = self.curves.get(trained, {})
-        return {count: bits / self.baseline_bits - 1 for count, bits in points.items()}
-
-    def like(self, trained: Collection[int]) -> list[int]:
-        """Trainings of the paper that we have too; all where none is of 2 segments or more."""
-        shared = set(self.curves) & set(trained)
-        return sorted(shared if shared - {1} else self.curves)
 
 
 def bits(record: LanguageRecord) -> float:

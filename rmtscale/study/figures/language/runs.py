@@ -1,88 +1,117 @@
-"""Trains and evaluates what a language figure needs and is not there yet."""
+"""The records behind a figure of language: read from a file, or trained and evaluated."""
 
 from __future__ import annotations
 
-from rmtscale.errors import CheckFailed
-from rmtscale.study.figures.language.recipes import LanguagePlan, plan
-from rmtscale.study.figures.training_runs import (
-    Asked,
-    How,
+from functools import partial
+
+from rmtscale.errors import BadInput
+from rmtscale.study.figures.evaluation_runs import (
+    CheckpointEvaluation,
     as_options,
-    evaluate_beside,
-    train_all,
+    evaluate_on_gpus,
 )
+from rmtscale.study.figures.figure import Figure, Sources
+from rmtscale.study.figures.language.plan import Plan, Trainings, plan
+from rmtscale.study.figures.training_runs import TrainingSetup, require_trained
+from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.language import LanguageRecord, LanguageStore
 from rmtscale.study.training.layout import CACHE, LAST
 from rmtscale.units import format_loss, format_tokens
 
 
-def collect_language(
-    figure: str, how: How, *, quick: bool, seeds: tuple[int, ...] | None
-) -> list[LanguageRecord]:
-    """The records of a figure; goes on where an earlier call stopped.
+def collect(figure: Figure, trainings: Trainings, sources: Sources) -> list[LanguageRecord]:
+    """Reads a file of records, or trains and evaluates what is missing.
+
+    Raises:
+        BadInput: no such file, nothing in it, or records of another task.
+        CheckFailed: the time was up before all trainings were done.
+    """
+    if sources.records is not None:
+        records = plain(LanguageStore(sources.records).read().latest().values())
+        if not records:
+            raise BadInput(
+                f"records {str(sources.records)!r}: expected a file of evaluated language models"
+            )
+    else:
+        records = train_and_evaluate(trainings, sources)
+    others = sorted({record.point.task for record in records} - {trainings.task})
+    if others:
+        raise BadInput(
+            f"task {others[0]!r} in the records of {figure.name}: expected {trainings.task}"
+        )
+    return records
+
+
+def train_and_evaluate(trainings: Trainings, sources: Sources) -> list[LanguageRecord]:
+    """Makes the records of a figure; goes on where an earlier call stopped.
 
     Figures that are drawn from the same trainings find each other's, in the folder of the runs.
 
     Raises:
         CheckFailed: the time was up before all trainings were done.
     """
-    wanted = plan(figure, quick=quick, texts=how.texts, runs=how.runs, seeds=seeds)
-    left = train_all(wanted.recipes, how)
-    if left:
-        raise CheckFailed(
-            f"time is up, {len(left)} of {len(wanted.recipes)} trainings are not done "
-            f"({', '.join(left)}); the same command goes on"
-        )
-    return evaluate_language_plan(wanted, how)
+    setup = sources.training
+    assert setup is not None, "neither records nor a way to make them"
+    planned = plan(
+        trainings,
+        quick=sources.quick,
+        texts=setup.texts,
+        runs=setup.folder,
+        seeds=sources.seeds,
+    )
+    require_trained(planned.recipes, setup)
+    return evaluate_all(planned, setup)
 
 
-def evaluate_language_plan(wanted: LanguagePlan, how: How) -> list[LanguageRecord]:
-    """Evaluates every trained model of a plan; what is on file already is not read again."""
+def evaluate_all(planned: Plan, setup: TrainingSetup) -> list[LanguageRecord]:
+    """Evaluates the last checkpoint of each training; what was evaluated before is read."""
     from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
     from rmtscale.study.training.device import find_device
     from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
-    device = find_device(how.device)
-    store = LanguageStore(how.runs / "evaluation.jsonl")
-    evaluate_beside({name: _asked(wanted, name, how) for name in wanted.read}, how, store)
+    device = find_device(setup.device)
+    store = LanguageStore(setup.folder / "evaluation.jsonl")
+    evaluations = {name: _evaluation(planned, name, setup) for name in planned.read}
+    evaluate_on_gpus(evaluations, setup, store)
     records: list[LanguageRecord] = []
-    for name, segments in wanted.read.items():
-        settings = wanted.recipes[name]
-
-        def observe(record: LanguageRecord, known: bool, where: str = name) -> None:
-            if not known:
-                how.say(
-                    f"{where}, {format_tokens(record.point.segments)} segments: "
-                    f"{format_loss(record.whole.mean_nats)} nats"
-                )
-
-        asked = LanguageEvaluation(
+    for name, segments in planned.read.items():
+        settings = planned.recipes[name]
+        evaluation = LanguageEvaluation(
             name=name,
             segments=segments,
-            samples=wanted.samples,
-            history_tokens=wanted.history_tokens[name],
-            batch_size=wanted.batch_size,
+            samples=planned.samples,
+            history_tokens=planned.history_tokens[name],
+            batch_size=planned.batch_size,
             text=settings.text,
             precision="fp32" if device.type == "cpu" else settings.precision,
         )
-        checkpoint = load_language_checkpoint(how.runs / name / LAST, settings.task)
         records += evaluate_language(
-            checkpoint,
-            asked,
+            load_language_checkpoint(setup.folder / name / LAST, settings.task),
+            evaluation,
             store,
             device=device,
-            cache=how.runs / CACHE,
-            observe=observe,
+            cache=setup.folder / CACHE,
+            observe=partial(_announce, setup, name),
         )
     return records
 
 
-def _asked(wanted: LanguagePlan, name: str, how: How) -> Asked:
+def _evaluation(planned: Plan, name: str, setup: TrainingSetup) -> CheckpointEvaluation:
+    """Returns the same evaluation for a process of its own."""
     options = {
-        "samples": wanted.samples,
-        "history": wanted.history_tokens[name],
-        "batch-size": wanted.batch_size,
-        "text": wanted.recipes[name].text,
-        "cache": how.runs / CACHE,
+        "samples": planned.samples,
+        "history": planned.history_tokens[name],
+        "batch-size": planned.batch_size,
+        "text": planned.recipes[name].text,
+        "cache": setup.folder / CACHE,
     }
-    return Asked(how.runs / name / LAST, wanted.read[name], as_options(options))
+    checkpoint = setup.folder / name / LAST
+    return CheckpointEvaluation(checkpoint, planned.read[name], as_options(options))
+
+
+def _announce(setup: TrainingSetup, name: str, record: LanguageRecord, known: bool) -> None:
+    if not known:
+        setup.announce(
+            f"{name}, {format_tokens(record.point.segments)} segments: "
+            f"{format_loss(record.whole.mean_nats)} nats"
+        )

@@ -1,7 +1,7 @@
 """The trainings behind Figures 4, 5, 6 and 11: each a named recipe, all of its settings here.
 
 One training per task and seed serves Figures 4, 5 and 6: its curriculum passes through 1, 2, ... 7
-segments, a checkpoint is kept after each (Figure 4), and goes on with a roll-in (Figures 5 and 6).
+segments, a checkpoint is saved after each (Figure 4), and goes on with a roll-in (Figures 5 and 6).
 Figure 11 has trainings of its own, with and without the curriculum, with the same steps.
 
 A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU::
@@ -15,18 +15,12 @@ training alone is ``rmtscale train --recipe memorize-0 --background TEXT --out F
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 TASKS = ("memorize", "detect-memorize", "reasoning")
 SEEDS = (0, 1, 2)
-RETENTION_SEGMENTS = tuple(2**power for power in range(13))
-"""1 to 4096, as in Figure 5."""
-GENERALIZATION_SEGMENTS = tuple(range(1, 16))
-"""As in Figures 4 and 11."""
-QUICK_SEGMENTS = (1, 2, 3, 4, 6, 8)
 
 _FULL = MemoryTaskSettings(
     # In the paper's setting each memory token costs a decoder two positions; 4 leave 504 tokens of
@@ -72,35 +66,23 @@ _QUICK = MemoryTaskSettings(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which trainings a figure needs, and at what lengths they are evaluated."""
-
-    recipes: dict[str, MemoryTaskSettings]
-    segments: tuple[int, ...]
-    samples: int
-    long_samples: int
-    batch_size: int
-
-
 def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
-    """Every training by name: ``memorize-0``, ``no-curriculum-2``, ``quick-reasoning-0``, ..."""
-    found = {}
-    for seed in SEEDS:
-        for task in TASKS:
-            found[f"{task}-{seed}"] = full(task, seed)
-        found[f"curriculum-{seed}"] = curriculum(seed, wanted=True)
-        found[f"no-curriculum-{seed}"] = curriculum(seed, wanted=False)
-    for task in TASKS:
-        found[f"quick-{task}-0"] = quick(task)
-    for wanted in (True, False):
-        name = "curriculum" if wanted else "no-curriculum"
-        found[f"quick-{name}-0"] = quick_curriculum(wanted=wanted)
-    return {name: replace(one, background=background) for name, one in found.items()}
+    """Returns every training by name: ``memorize-0``, ``no-curriculum-2``, ``quick-reasoning-0``.
+
+    Args:
+        background: the noise between the facts, as of ``rmtscale train``.
+    """
+    known = {f"{task}-{seed}": full(task, seed) for seed in SEEDS for task in TASKS}
+    known |= {f"quick-{task}-0": quick(task) for task in TASKS}
+    for name, with_curriculum in (("curriculum", True), ("no-curriculum", False)):
+        for seed in SEEDS:
+            known[f"{name}-{seed}"] = curriculum(seed, with_curriculum=with_curriculum)
+        known[f"quick-{name}-0"] = quick_curriculum(with_curriculum=with_curriculum)
+    return {name: replace(settings, background=background) for name, settings in known.items()}
 
 
 def full(task: str, seed: int) -> MemoryTaskSettings:
-    """The training of one task for Figures 4, 5 and 6."""
+    """Returns the training of one task for Figures 4, 5 and 6."""
     settings = replace(_FULL, task=task, seed=seed)
     if task == "detect-memorize":
         # The memory is lost to rare false detections: pieces of facts, and most of the time for
@@ -128,13 +110,13 @@ def full(task: str, seed: int) -> MemoryTaskSettings:
     return settings
 
 
-def curriculum(seed: int, *, wanted: bool) -> MemoryTaskSettings:
-    """Memorize on 4 segments, for Figure 11; all else is the same with and without."""
+def curriculum(seed: int, *, with_curriculum: bool) -> MemoryTaskSettings:
+    """Returns Memorize on 4 segments, for Figure 11; all else is the same with and without."""
     return replace(
         _FULL,
         seed=seed,
         segments=4,
-        curriculum=wanted,
+        curriculum=with_curriculum,
         roll_in=(),
         steps=3000,
         validation_segments=(4,),
@@ -143,7 +125,7 @@ def curriculum(seed: int, *, wanted: bool) -> MemoryTaskSettings:
 
 
 def quick(task: str) -> MemoryTaskSettings:
-    """The same shape at toy size."""
+    """Returns the same shape at toy size."""
     if task == "reasoning":
         # It tells the directions apart after some thousand steps, and goes on to two segments; at
         # 2e-3 it does not get there. Two to three minutes on one core.
@@ -165,38 +147,8 @@ def quick(task: str) -> MemoryTaskSettings:
     return replace(_QUICK, task=task)
 
 
-def quick_curriculum(*, wanted: bool) -> MemoryTaskSettings:
-    """Figure 11 at toy size."""
+def quick_curriculum(*, with_curriculum: bool) -> MemoryTaskSettings:
+    """Returns the training of Figure 11 at toy size."""
     return replace(
-        _QUICK, curriculum=wanted, roll_in=(), validation_segments=(3,), keep_stages=False
+        _QUICK, curriculum=with_curriculum, roll_in=(), validation_segments=(3,), keep_stages=False
     )
-
-
-def plan(
-    figure: str, *, quick: bool, background: str, seeds: tuple[int, ...] | None = None
-) -> Plan:
-    """What a figure is made of.
-
-    Args:
-        figure: ``figure-4``, ``figure-5``, ``figure-6`` or ``figure-11``.
-        quick: the toy size.
-        background: of the noise.
-        seeds: None is all there are (Figures 4 and 6 show the first).
-    """
-    known = recipes(background)
-    kinds = ("curriculum", "no-curriculum") if figure == "figure-11" else TASKS
-    if quick:
-        names = [f"quick-{kind}-0" for kind in kinds]
-    else:
-        shown = seeds or (SEEDS if figure in ("figure-5", "figure-11") else SEEDS[:1])
-        for seed in shown:
-            if seed not in SEEDS:
-                raise BadInput(f"seed {seed}: expected {quoted_list(SEEDS)}")
-        names = [f"{kind}-{seed}" for seed in shown for kind in kinds]
-    if figure == "figure-6":
-        names = [name for name in names if "reasoning" in name]
-    chosen = {name: known[name] for name in names}
-    if quick:
-        return Plan(chosen, QUICK_SEGMENTS, 200, 200, 50)
-    lengths = RETENTION_SEGMENTS if figure == "figure-5" else GENERALIZATION_SEGMENTS
-    return Plan(chosen, lengths, 1000, 200, 100)

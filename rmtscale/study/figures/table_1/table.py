@@ -22,13 +22,13 @@ from rmtscale.units import (
 )
 
 ADDED = {"adapter": "parallel adapter", "lora": "LoRA"}
-"""What a recipe's name says was added, word by word (``latex-adapter-lora-rmt-2-0``)."""
+"""What was added, by the words of a recipe's name (``latex-adapter-lora-rmt-2-0``)."""
 UNTOUCHED = "backbone as it was"
 """A recipe whose name has the word ``backbone``."""
 
 
 class Adapted(NamedTuple):
-    """One way of adapting, all its seeds."""
+    """One way of adapting a backbone, with all its seeds."""
 
     method: str
     segments: int
@@ -40,30 +40,30 @@ class Adapted(NamedTuple):
 
 
 def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
-    """Rows of the table: by method, without memory first (by context), then by segments.
+    """Groups records into rows: by method, without memory first (by context), then by segments.
 
     Each model is read at the length it was trained on.
 
     Raises:
         BadInput: they were not scored on the same targets, or none was read at that length.
     """
-    found: dict[tuple[int, str, int, int], dict[int, LanguageRecord]] = {}
+    rows: dict[tuple[int, str, int, int], dict[int, LanguageRecord]] = {}
     for record in records:
         model = record.model
         segments = model.trained_segments if model.memory_tokens else 0
         if record.point.segments == max(segments, 1):
             method = method_of(record)
             context = record.point.tokens - record.point.block_tokens
-            row = found.setdefault((_rank(method), method, segments, context), {})
+            row = rows.setdefault((_rank(method), method, segments, context), {})
             row[model.seed] = record
-    if not found:
+    if not rows:
         raise BadInput("records of table-1: expected models read at the length of their training")
-    require_same_targets([one for row in found.values() for one in row.values()])
-    return [Adapted(*key[1:], dict(sorted(found[key].items()))) for key in sorted(found)]
+    require_same_targets([record for row in rows.values() for record in row.values()])
+    return [Adapted(*key[1:], dict(sorted(rows[key].items()))) for key in sorted(rows)]
 
 
 def method_of(record: LanguageRecord) -> str:
-    """What was trained, by the recipe's name and the number of trainable parameters."""
+    """Tells what was trained, by the recipe's name and the number of trainable parameters."""
     model = record.model
     words = model.name.split("-")
     if "backbone" in words:
@@ -74,28 +74,29 @@ def method_of(record: LanguageRecord) -> str:
     return "all weights" if model.trainable_parameters == model.parameters else "memory only"
 
 
-def adaptation_table(found: Sequence[Adapted]) -> Table:
-    """The table for people: means over seeds."""
+def adaptation_table(ways: Sequence[Adapted]) -> Table:
+    """Tabulates means over seeds, for people."""
     rows = []
-    for one in found:
-        records = list(one.records.values())
+    for way in ways:
+        records = list(way.records.values())
+        each = [record.whole.bits_per_byte for record in records]
         whole = mean_part([record.whole for record in records])
         model = records[0].model
         bits, low, high = bits_interval(whole)
         interval = f"({format_bits_per_byte(low)} to {format_bits_per_byte(high)})"
-        seconds = mean_over_seeds(one.records, step_seconds)
+        seconds = mean_over_seeds(way.records, step_seconds)
         peaks = [record.model.trained_peak_bytes for record in records]
         known = [peak for peak in peaks if peak is not None]
         rows.append(
             (
-                Cell(one.method),
-                Cell(str(one.segments) if one.segments else "no memory", one.segments),
-                Cell(format_tokens(one.context_tokens), one.context_tokens),
+                Cell(way.method),
+                Cell(str(way.segments) if way.segments else "no memory", way.segments),
+                Cell(format_tokens(way.context_tokens), way.context_tokens),
                 Cell(format_count(model.trainable_parameters), model.trainable_parameters),
                 Cell(format_loss(whole.mean_nats), whole.mean_nats),
                 Cell(format_perplexity(whole.perplexity), whole.perplexity),
                 Cell(f"{format_bits_per_byte(bits)} {interval}", bits),
-                Cell(", ".join(format_bits_per_byte(one.whole.bits_per_byte) for one in records)),
+                Cell(", ".join(map(format_bits_per_byte, each))),
                 Cell(format_bytes(max(known)), max(known)) if known else Cell(UNKNOWN),
                 Cell(UNKNOWN) if math.isnan(seconds) else Cell(format_seconds(seconds), seconds),
             )
@@ -115,21 +116,21 @@ def adaptation_table(found: Sequence[Adapted]) -> Table:
     return Table("table-1", "Parameter-efficient training", columns, tuple(rows))
 
 
-def adaptation_rows(found: Sequence[Adapted]) -> list[dict[str, Any]]:
-    """One row for each seed, plain numbers."""
+def adaptation_rows(ways: Sequence[Adapted]) -> list[dict[str, Any]]:
+    """Returns one row for each seed, plain numbers."""
     rows = []
-    for one in found:
-        for seed, record in one.records.items():
+    for way in ways:
+        for seed, record in way.records.items():
             model, memory = record.model, record.memory
             bits, low, high = bits_interval(record.whole)
             seconds = step_seconds(record)
             rows.append(
                 {
                     "recipe": model.name,
-                    "method": one.method,
+                    "method": way.method,
                     "memory_tokens": model.memory_tokens,
-                    "rmt_segments": one.segments,
-                    "context_tokens": one.context_tokens,
+                    "rmt_segments": way.segments,
+                    "context_tokens": way.context_tokens,
                     "seed": seed,
                     "parameters": model.parameters,
                     "trainable_parameters": model.trainable_parameters,
@@ -149,18 +150,18 @@ def adaptation_rows(found: Sequence[Adapted]) -> list[dict[str, Any]]:
 
 
 def bits_interval(part: Part) -> tuple[float, float, float]:
-    """Bits per byte with the interval over documents."""
-    one = mean_interval(part)
+    """Computes bits per byte with the interval over documents."""
+    nats = mean_interval(part)
     factor = part.bits_per_byte / part.mean_nats
-    return one.mean * factor, one.low * factor, one.high * factor
+    return nats.mean * factor, nats.low * factor, nats.high * factor
 
 
 def _rank(method: str) -> int:
-    """The backbone alone, then one addition, then two."""
+    """Orders the backbone alone, then one addition, then two."""
     return 0 if method == UNTOUCHED else 1 + method.count("+")
 
 
 def step_seconds(record: LanguageRecord) -> float:
-    """Of a training step; NaN where nothing was trained."""
+    """Computes the time of a training step; NaN where nothing was trained."""
     model = record.model
     return model.trained_seconds / model.trained_steps if model.trained_steps else math.nan

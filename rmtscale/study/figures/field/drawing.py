@@ -31,7 +31,7 @@ _LINES = ("-", (0, (6, 1.5)), (0, (3, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)
 
 
 @style.styled
-def draw_field(comparison: Comparison) -> Figure:
+def draw(comparison: Comparison) -> Figure:
     """Both panels: FLOPs of a forward pass per token, and the state."""
     figure, panels = style.new_figure(2, width=12.0, height=5.6)
     model = comparison.model

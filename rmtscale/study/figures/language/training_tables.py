@@ -11,13 +11,12 @@ from rmtscale.study.training.layout import METRICS, SETTINGS
 from rmtscale.study.training.metrics import Interval, read_metrics
 from rmtscale.tabular import csv_text
 
-FOLDER = "trainings"
 EVERY = 4
 """Intervals that are in the table, beside those that were validated: the course, not the noise."""
 
 
 def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
-    """What was trained, what it began with, and how its loss went.
+    """Writes down what was trained, what it began with, and how its loss went.
 
     Args:
         runs: folder with a folder for each training.
@@ -30,26 +29,26 @@ def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
     Raises:
         BadInput: metrics that cannot be read.
     """
-    found: dict[str, dict[str, Any]] = {}
-    left = set(names)
-    while left:
-        name = left.pop()
-        kept = runs / name / SETTINGS
-        if name in found or not kept.is_file():
+    settings: dict[str, dict[str, Any]] = {}
+    remaining = set(names)
+    while remaining:
+        name = remaining.pop()
+        path = runs / name / SETTINGS
+        if name in settings or not path.is_file():
             continue
-        values = json.loads(kept.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
         values["text"] = Path(values["text"]).name
         if values["init_from"] is not None:
             values["init_from"] = Path(values["init_from"]).parent.name
-            left.add(values["init_from"])
-        found[name] = values
+            remaining.add(values["init_from"])
+        settings[name] = values
     rows = [
         {"training": name} | _row(interval)
-        for name in sorted(found)
+        for name in sorted(settings)
         for number, interval in enumerate(read_metrics(runs / name / METRICS), 1)
         if number % EVERY == 0 or interval.validation
     ]
-    lines = [json.dumps({"training": name} | found[name]) + "\n" for name in sorted(found)]
+    lines = [json.dumps({"training": name} | settings[name]) + "\n" for name in sorted(settings)]
     return {"settings.jsonl": "".join(lines), "intervals.csv": csv_text(rows)}
 
 

@@ -1,0 +1,104 @@
+"""What a figure is: what it can be made from, what making it gives, and where its folder is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmtscale.files import require_writable, write_all
+
+if TYPE_CHECKING:
+    from rmtscale.records.store import Store
+    from rmtscale.report.claims import Claim
+    from rmtscale.study.figures.training_runs import TrainingSetup
+
+REPORTS = Path("reports")
+_PACKAGE = "rmtscale.study.figures"
+_PAGE = "README.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What figures of one kind can be made from; commands offer and refuse options by it."""
+
+    title: str
+    """What it is made from, in a few words."""
+    store: type[Store[Any]] | None = None
+    """Reads a file of the records it can be made from; None: not made from a file of records."""
+    trainings: str | None = None
+    """Name of the folder in ``build`` that its trainings share; None: it trains nothing."""
+    equal_steps: bool = False
+    """Its trainings are compared at the same number of steps, so that ends may not be moved."""
+    checkpoint: bool = False
+    """It can be made from a checkpoint in the place of a training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a figure is to be made from this time."""
+
+    records: Path | None = None
+    """A file of records; nothing is trained or measured then."""
+    training: TrainingSetup | None = None
+    """Where and how to train what is not trained yet."""
+    quick: bool = False
+    """The toy size."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds to train with; None is what the figure shows."""
+    checkpoint: Path | None = None
+    """A checkpoint in the place of a training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureReport:
+    """A figure, made: its claims, checked, and the contents of its folder."""
+
+    claims: list[Claim]
+    page: str
+    """The README of the folder."""
+    files: Mapping[str, bytes | str | None] = field(default_factory=dict)
+    """Contents by path in the folder; None is a file that an earlier run may have left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure; all that belongs to it lies in one package, named after it."""
+
+    name: str
+    """As ``rmtscale reproduce`` takes it, such as ``figure-2``."""
+    title: str
+    """Heading of its page."""
+    kind: Kind
+
+    @property
+    def package(self) -> str:
+        """The package that holds its claims, drawing and page."""
+        return f"{_PACKAGE}.{self.name.replace('-', '_')}"
+
+    def committed(self) -> Sources | None:
+        """What its committed report is made from; None where that takes a training."""
+        if self.kind.trainings is None:
+            return Sources()
+        if self.kind.store is None:
+            return None
+        return Sources(records=REPORTS / self.name / "records.jsonl")
+
+    def make(self, folder: Path, sources: Sources, *, force: bool = False) -> list[Claim]:
+        """Makes the figure and writes page, pictures and numbers into ``folder``.
+
+        Returns:
+            The claims of the paper, checked.
+
+        Raises:
+            BadInput: a file is there already and ``force`` is not set, a file cannot be written,
+                or the sources are not what the figure is made from.
+            CheckFailed: the time was up before all trainings were done.
+        """
+        require_writable([folder / _PAGE], force=force)
+        page = import_module(f"{self.package}.page")
+        report: FigureReport = page.make(self, sources)
+        write_all(folder, {**report.files, _PAGE: report.page}, force=force)
+        return report.claims

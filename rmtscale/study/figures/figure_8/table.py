@@ -1,0 +1,46 @@
+"""Table of Figure 8: what each way of reading costs and brings."""
+
+from __future__ import annotations
+
+from rmtscale.report.tables import Cell, Table
+from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier
+from rmtscale.study.figures.language.groups import InputSize
+from rmtscale.study.figures.language.lines import context_name
+from rmtscale.units import format_flops, format_loss, format_seconds, format_tokens
+
+
+def cost_table(size: InputSize) -> Table:
+    """Tabulates what each way of reading costs and brings, cheapest first, and the frontiers."""
+    ways = choices(size)
+    anew = [way for way in ways if way.kind != KINDS[2]]
+    marks = {
+        "FLOPs": frontier(anew, "flops"),
+        "time": frontier(anew, "seconds"),
+        "FLOPs, stream": frontier(ways, "flops"),
+        "time, stream": frontier(ways, "seconds"),
+    }
+    rows = [
+        (
+            Cell(_name(way)),
+            Cell(format_flops(way.flops), way.flops),
+            Cell(format_seconds(way.seconds), way.seconds),
+            Cell(format_loss(way.loss_nats), way.loss_nats),
+            Cell("; ".join(name for name, best in marks.items() if way in best) or "none"),
+        )
+        for way in sorted(ways, key=lambda way: (way.flops, way.loss_nats))
+    ]
+    columns = (
+        "read with",
+        "forward FLOPs for each token scored",
+        "measured time for each token scored",
+        "loss, nats per token",
+        "frontiers it is on",
+    )
+    return Table("costs", "Cost and quality", columns, tuple(rows))
+
+
+def _name(way: Choice) -> str:
+    if way.kind == KINDS[0]:
+        return context_name(way.size)
+    segments = f"{format_tokens(way.size)} segment{'' if way.size == 1 else 's'}"
+    return f"memory, {segments}{', in a stream' if way.kind == KINDS[2] else ''}"

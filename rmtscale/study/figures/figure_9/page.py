@@ -1,0 +1,70 @@
+"""What is written for Figure 9, and the trainings it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+from rmtscale.study.figures.figure import Figure, FigureReport, Sources
+from rmtscale.study.figures.figure_9.claims import against_one_pass, answer, check_claims
+from rmtscale.study.figures.figure_9.drawing import LAST, Prover, draw, provers
+from rmtscale.study.figures.figure_9.table import proofs_table
+from rmtscale.study.figures.language.claims import shown
+from rmtscale.study.figures.language.page import figure_report
+from rmtscale.study.figures.language.plan import Trainings
+from rmtscale.study.figures.language.recipes import lean, quick_lean
+from rmtscale.study.figures.language.runs import collect
+from rmtscale.study.records.language import ALL
+from rmtscale.study.training.language.settings import LEMMA_PROOF
+
+TRAININGS = Trainings(full=lean, quick=quick_lean, task=LEMMA_PROOF)
+
+
+def make(figure: Figure, sources: Sources) -> FigureReport:
+    """Makes the figure from records of models that read theorems after their lemmas."""
+    records = collect(figure, TRAININGS, sources)
+    models = provers(records)
+    headline = answer(models)
+    return figure_report(
+        figure,
+        sources,
+        records,
+        claims=check_claims(records),
+        body=_body(models, headline),
+        drawings={figure.name: draw(models, headline)},
+    )
+
+
+def _one_pass(models: Sequence[Prover]) -> str:
+    """Writes a paragraph on the price of cutting the text; none where no model read it uncut."""
+    parts = (("all tokens", ALL), ("the last segment", LAST))
+    differences = [
+        f"{words} {shown(contrasts)}"
+        for words, part in parts
+        if (contrasts := against_one_pass(models, part))
+    ]
+    if not differences:
+        return ""
+    text = (
+        "Memory, read at the segments of its training, less a model without memory that was "
+        "trained on as many tokens and reads the same text in one pass (nats per token): "
+        f"{'; '.join(differences)}."
+    )
+    return f"{fill(text, 100)}\n\n"
+
+
+def _body(models: Sequence[Prover], headline: str) -> str:
+    return f"""{fill(f"**{headline}.**", 100)}
+
+![Perplexity of proofs and losses on names against segments read](figure-9.png)
+
+A sample is a theorem's statement, shuffled lemmas and its proof, cut in segments; irrelevant lemmas
+fill the room, so more segments are more lemmas, not more of the proof. Above: perplexity of all
+tokens and of the last segment, which has the proof in it. Below: the names of lemmas inside the
+proof, with the lemma in the context and with another in its place (the same theorems, the same
+proofs), and the difference, with intervals. All of a sample is scored: each model with memory is
+held against the model without that was trained on as many segments, and so on as many targets.
+
+{_one_pass(models)}## Numbers
+
+{proofs_table(models).markdown()}"""
