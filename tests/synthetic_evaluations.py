@@ -40,7 +40,7 @@ def evaluation(segments: int, accuracy: float, **values: Any) -> EvaluationRecor
         "evaluated_at": "2025-01-01T00:00:00+00:00",
         "point": EvaluationPoint(**point),
         "trained_segments": 7,
-        "trained_stage": "7 segments, roll-in 256",
+        "trained_stage": "7 segments, burn-in 256",
         "trained_curriculum": True,
         "trained_steps": 12_000,
         "trained_seed": 0,

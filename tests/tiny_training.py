@@ -29,7 +29,7 @@ def write_background(folder: Path, documents: int = 4, sentences: int = 200) -> 
 
 
 def tiny_settings(background: Path, **more: Any) -> MemoryTaskSettings:
-    """Memorize on two segments of 32 positions, and a roll-in; a second on one core."""
+    """Memorize on two segments of 32 positions, and a burn-in; a second on one core."""
     values: dict[str, Any] = {
         "background": str(background),
         "vocabulary_words": 120,
@@ -45,8 +45,8 @@ def tiny_settings(background: Path, **more: Any) -> MemoryTaskSettings:
         "warmup_steps": 5,
         "stage_min_steps": 4,
         "stage_max_steps": 8,
-        "roll_in": (4,),
-        "roll_in_max_steps": 100,
+        "burn_in": (4,),
+        "burn_in_max_steps": 100,
         "ema_decay": 0.9,
         "log_every": 4,
         "validate_every": 8,

@@ -64,10 +64,10 @@ def command(
             "--probe", help="Memory tasks, also: by the fact's depth, and where it is lost."
         ),
     ] = False,
-    twins: Annotated[
+    paired_noise: Annotated[
         bool,
         typer.Option(
-            "--twins",
+            "--paired-noise",
             help="Memory tasks, also: each story with two noises: do both readings lose it?",
         ),
     ] = False,
@@ -130,7 +130,7 @@ def command(
         "option": option,
         "seed": seed,
         "probe": probe or None,
-        "twins": twins or None,
+        "paired-noise": paired_noise or None,
         "text": text,
         "history": history,
         "cache": cache,

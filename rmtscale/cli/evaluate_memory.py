@@ -1,4 +1,4 @@
-"""``rmtscale evaluate`` for a checkpoint of a memory task: accuracy by length, a probe, twins."""
+"""``rmtscale evaluate`` for a memory task: accuracy by length, a probe, the paired-noise test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def evaluate_checkpoint(
     option: list[str] | None = None,
     seed: int = 0,
     probe: bool = False,
-    twins: bool = False,
+    paired_noise: bool = False,
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
@@ -68,8 +68,8 @@ def evaluate_checkpoint(
     longest = max(settings.segments)
     if probe:
         _write_probe(loaded, settings, longest, device, asked.output_format)
-    if twins:
-        _write_twins(loaded, settings, longest, device, asked.output_format)
+    if paired_noise:
+        _write_paired_noise(loaded, settings, longest, device, asked.output_format)
 
 
 def default_background(checkpoint: Checkpoint) -> str:
@@ -189,16 +189,16 @@ def _write_probe(
     _write_memory(found)
 
 
-def _write_twins(
+def _write_paired_noise(
     checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
 ) -> None:
     from rmtscale.records.mapping import to_mapping
-    from rmtscale.study.evaluation.twins import compare_twins
+    from rmtscale.study.evaluation.paired_noise import paired_noise_test
 
     stories = max(settings.samples_at(segments) // 2, 2)
     size = 2 * min(max(settings.batch_size // 2, 2), stories)
     reader, batches = _open(checkpoint, settings, segments, device, size, placement="start")
-    found = compare_twins(reader, batches, stories)
+    found = paired_noise_test(reader, batches, stories)
     if output_format != "table":
         write_rows([to_mapping(found)], output_format)
         return
@@ -212,7 +212,7 @@ def _write_twins(
             format_accuracy(one.right / (2 * found.stories)),
             *(format_percent(share) for share in (one.moved, one.apart, one.nearest)),
         ]
-        for one in found.moments
+        for one in found.milestones
     ]
     write_table(["segments", "accuracy", "moved", "two noises", "another answer"], rows)
     write_line(

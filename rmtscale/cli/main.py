@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.errors import RmtscaleError
 
 COMMANDS = (
@@ -44,7 +45,10 @@ def build_app(only: str | None = None) -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "token_normalize_func": lambda name: OLD_OPTIONS.get(name, name),
+        },
     )
 
     @app.callback()

@@ -8,6 +8,13 @@ import typer
 
 from rmtscale.errors import BadInput
 
+OLD_OPTIONS = {
+    "roll-in": "burn-in",
+    "twins": "paired-noise",
+    "measure-busy": "gpu-utilization",
+}
+"""Names that options had in earlier releases: still taken by every command, not in its help."""
+
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
     from rmtscale.specs.model import ModelSpec

@@ -108,7 +108,7 @@ def command(
     init_from: Annotated[
         str | None, typer.Option(help="Checkpoint to begin with; language: its backbone.")
     ] = None,
-    roll_in: Annotated[
+    burn_in: Annotated[
         str | None,
         typer.Option(help="Memory tasks: most segments without gradient: 16,64,256; or none."),
     ] = None,
@@ -132,9 +132,11 @@ def command(
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop after this with a state, to go on later.")
     ] = None,
-    measure_busy: Annotated[
+    gpu_utilization: Annotated[
         bool,
-        typer.Option("--measure-busy", help="Once a stage: share of the time the GPU computes."),
+        typer.Option(
+            "--gpu-utilization", help="Measure it once a stage, which slows that interval."
+        ),
     ] = False,
     finish_within: Annotated[
         float | None,
@@ -179,7 +181,7 @@ def command(
         "lora_rank": lora_rank,
         "adapter_width": adapter_width,
         "init_from": init_from,
-        "roll_in": None if roll_in is None else _roll_in(roll_in),
+        "burn_in": None if burn_in is None else _burn_in(burn_in),
         "steps": _size(steps, "steps"),
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -197,7 +199,7 @@ def command(
     if force:
         forget(out)
     if finish_within is not None:
-        from rmtscale.study.training.pace import steps_within
+        from rmtscale.study.training.metrics import steps_within
 
         settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
     result = run_training(
@@ -205,7 +207,7 @@ def command(
         out,
         device=device,
         max_seconds=max_seconds,
-        measure_busy=measure_busy,
+        measure_gpu_utilization=gpu_utilization,
         cache=cache,
     )
     if os.environ.get("RANK", "0") == "0":
@@ -225,7 +227,7 @@ def run_training(
     *,
     device: str | None,
     max_seconds: float | None,
-    measure_busy: bool,
+    measure_gpu_utilization: bool,
     cache: Path | None,
 ) -> Result:
     """``train``, watched; an interrupt says how to go on."""
@@ -239,7 +241,7 @@ def run_training(
                 out,
                 device=device,
                 max_seconds=max_seconds,
-                measure_busy=measure_busy,
+                measure_gpu_utilization=measure_gpu_utilization,
                 cache=cache,
                 observer=observer,
             )
@@ -265,8 +267,8 @@ def _size(text: str | None, name: str) -> int | None:
     return None if text is None else parse_size(text, name)
 
 
-def _roll_in(text: str) -> list[int]:
-    return [] if text.strip() == "none" else parse_sizes(text, "roll-in")
+def _burn_in(text: str) -> list[int]:
+    return [] if text.strip() == "none" else parse_sizes(text, "burn-in")
 
 
 def _write_result(settings: LoopSettings, out: Path, result: Result, output_format: str) -> None:

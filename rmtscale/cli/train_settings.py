@@ -29,6 +29,7 @@ def training_settings(
         BadInput: no such recipe or setting, or one the task does not have.
     """
     from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+    from rmtscale.study.records.old_names import renamed
     from rmtscale.study.training.layout import SETTINGS
     from rmtscale.study.training.settings_file import read_settings
 
@@ -38,6 +39,7 @@ def training_settings(
     else:
         start = _start(recipe, given.get("task"))
     kind = type(start)
+    given = renamed(given)
     known = [field.name for field in fields(kind) if field.name != "schema_version"]
     for name in given:
         if name not in known:
@@ -45,8 +47,8 @@ def training_settings(
                 f"setting {name!r} of task {given.get('task', start.task)!r}: expected one of "
                 f"{', '.join(known)}"
             )
-    if "roll_in" in known:
-        for name in ("segments", "roll_in"):
+    if "burn_in" in known:
+        for name in ("segments", "burn_in"):
             if name in given and "validation_segments" not in given:
                 given = {**given, "validation_segments": _validated_at(start, given)}
     try:
@@ -72,10 +74,10 @@ def _start(recipe: str | None, task: str | None) -> LoopSettings:
 
 
 def _validated_at(start: Any, given: dict[str, Any]) -> list[int]:
-    """Lengths of a validation: the longest stage, and with a roll-in also a long one."""
+    """Lengths of a validation: the longest stage, and with a burn-in also a long one."""
     segments = given.get("segments", start.segments)
-    roll_in = given.get("roll_in", start.roll_in)
-    return [segments, max(64, segments)] if roll_in else [segments]
+    burn_in = given.get("burn_in", start.burn_in)
+    return [segments, max(64, segments)] if burn_in else [segments]
 
 
 def read_options(texts: list[str]) -> dict[str, Any]:

@@ -54,14 +54,14 @@ class _Watcher(ABC):
         left = self.steps - interval.step
         each = interval.seconds / max(interval.step - self._done, 1)
         self._done = interval.step
-        known, busy = interval.validation or {}, interval.device_busy_share
+        known, used = interval.validation or {}, interval.gpu_utilization
         shown = format_loss if interval.accuracy is None else format_accuracy
         checked = ", ".join(f"{name} seg. {shown(x)}" for name, x in known.items())
         return (
             f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: "
             f"{_learned(interval)}, {format_count(interval.tokens_per_second, 3)} tokens/s"
             f", waited {format_percent(interval.waiting_share)} for data"
-            + (f", GPU busy {format_percent(busy)}" if busy is not None else "")
+            + ("" if used is None else f", GPU utilization {format_percent(used)}")
             + (f"; validation: {checked}" if checked else "")
             + (f"; about {format_seconds(each * left, digits=2)} left" if left and each else "")
         )

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,8 @@ class Store(Generic[R]):
     version: ClassVar[int]
     what: ClassVar[str] = "records"
     """What messages call the content."""
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Names of today by those that fields had in files of earlier releases."""
 
     def __init__(self, path: Path, *, anew: bool = False) -> None:
         self.path, self._anew = path, anew
@@ -146,7 +148,8 @@ class Store(Generic[R]):
         version = mapping["schema_version"]
         if version != cls.version:
             raise BadInput(f"schema version {version!r}: expected {cls.version}")
-        record: R = from_mapping(cls.kind, mapping)
+        values = {cls.old_names.get(name, name): value for name, value in mapping.items()}
+        record: R = from_mapping(cls.kind, values)
         return record
 
 

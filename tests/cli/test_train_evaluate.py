@@ -9,6 +9,8 @@ from typing import Any, Never
 
 import pytest
 
+from rmtscale.cli.main import COMMANDS
+from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.study.evaluation.evaluate import EvaluationSettings
 from rmtscale.study.figures import training_runs
@@ -20,7 +22,7 @@ from tests.command_line import Command
 from tests.tiny_training import write_background
 
 TINY = """
---backbone gpt-neox-tiny --segment-size 32 --memory-tokens 2 --segments 2 --roll-in 4 --steps 16
+--backbone gpt-neox-tiny --segment-size 32 --memory-tokens 2 --segments 2 --burn-in 4 --steps 16
 --batch-size 8 --learning-rate 2e-3 --device cpu --set vocabulary_words=120 --set start_tokens=[16]
 --set log_every=4 --set validate_every=8 --set stage_min_steps=4 --set stage_max_steps=4
 --set validation_samples=8 --set warmup_steps=2
@@ -40,7 +42,7 @@ def trained(rmtscale: Command, background: Path, tmp_path: Path) -> Path:
     assert done.code == 0, done.err
     assert "done; evaluate it with: rmtscale evaluate" in done.out
     assert done.err.count("\n") == 4
-    assert "step 16 [4/4] 2 segments, roll-in 4: loss" in done.err
+    assert "step 16 [4/4] 2 segments, burn-in 4: loss" in done.err
     return out
 
 
@@ -53,12 +55,13 @@ def test_train_then_evaluate(rmtscale: Command, trained: Path, background: Path)
     assert "detect-memorize, trained on 2 segments of 32" in done.out
     assert "answers were" in done.out
     given = [*given, "--device", "cpu"]
-    twins = rmtscale("evaluate", best, "--segments", "1,2,4", *given, "--twins")
-    assert twins.code == 0, twins.err
-    assert max(len(line.rstrip()) for line in twins.out.splitlines()) <= 80
-    assert "10 stories, each read with two noises" in twins.out
-    assert "lost in the end: " in twins.out
+    paired_noise = rmtscale("evaluate", best, "--segments", "1,2,4", *given, "--paired-noise")
+    assert paired_noise.code == 0, paired_noise.err
+    assert max(len(line.rstrip()) for line in paired_noise.out.splitlines()) <= 80
+    assert "10 stories, each read with two noises" in paired_noise.out
+    assert "lost in the end: " in paired_noise.out
     placed = ["--option", "placement=depth:0", "--out", str(trained / "other.jsonl")]
+    # By the name that the option had before.
     other = rmtscale("evaluate", best, "--segments", "4", *given, "--twins", *placed)
     assert other.code == 2
     assert other.err.endswith("after the first segment: expected placement=start\n")
@@ -85,6 +88,13 @@ def test_a_dead_band(rmtscale: Command, trained: Path, background: Path) -> None
         refused = rmtscale(*command, "--dead-band", value)
         assert refused.code == 2
         assert f"dead band {float(value)}: expected a number of 0 or more" in refused.err
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_OPTIONS.items())
+def test_old_names_of_options_are_not_shown(rmtscale: Command, old: str, new: str) -> None:
+    shown = "".join(rmtscale(command, "--help").out for command in COMMANDS)
+    assert f"--{new} " in shown
+    assert f"--{old} " not in shown
 
 
 def test_going_on_and_beginning_anew(rmtscale: Command, trained: Path, background: Path) -> None:
@@ -114,7 +124,7 @@ def test_the_end_is_moved_to_the_time_there_is(
     given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
     command = ["train", *given, "--steps", "400"]
     early = rmtscale(*command, "--finish-within", "1")
-    assert (early.code, "has no speed yet" in early.err) == (2, True)
+    assert (early.code, "has no throughput yet" in early.err) == (2, True)
     for _ in range(2):
         assert rmtscale(*command, "--max-seconds", "0.001").code == 0
     done = rmtscale(*command, "--finish-within", "0.001", "--format", "json")
@@ -153,7 +163,9 @@ def test_noise_that_is_not_here(
         ("train --out x --recipe soup", "recipe 'soup': expected one of memorize-0"),
         ("train --out x --option persons", "--option 'persons': expected NAME=VALUE"),
         ("train --out x --device tpu", "device 'tpu': expected cpu or cuda"),
-        ("train --out x --roll-in 0", "roll-in '0': expected 1 or more"),
+        ("train --out x --burn-in 0", "burn-in '0': expected 1 or more"),
+        ("train --out x --roll-in 0", "burn-in '0': expected 1 or more"),
+        ("train --out x --set roll_in=[0]", "burn in 0: expected a whole number of 1 or more"),
         ("train --out x --cache y", "--cache 'y' with memorize: expected language-modeling or"),
         ("evaluate x", "checkpoint 'x': expected a folder with task.json"),
         ("evaluate x --segments 0", "segments '0': expected 1 or more"),
@@ -273,7 +285,7 @@ def test_train_on_text(rmtscale: Command, background: Path, tmp_path: Path) -> N
     ("line", "words"),
     [
         ("--background python", "setting 'background' of task 'language-modeling': expected one"),
-        ("--roll-in 4", "setting 'roll_in' of task 'language-modeling'"),
+        ("--burn-in 4", "setting 'burn_in' of task 'language-modeling'"),
         ("--memory-tokens 99", "memory tokens 99: expected 0 to 9, in a segment size of 20"),
         ("--block-tokens 17", "block tokens 17: expected 16 or less"),
         ("--backbone bert-tiny", "expected a decoder"),

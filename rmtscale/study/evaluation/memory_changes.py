@@ -62,7 +62,7 @@ class MemoryChanges:
 
 def training_noise(checkpoint: Checkpoint, background: str) -> TaskData:
     """The checkpoint's task in training text, without the fact fragments that training adds."""
-    settings = replace(checkpoint.settings, background=background, decoys=0.0)
+    settings = replace(checkpoint.settings, background=background, fact_fragments=0.0)
     return TaskData(settings, checkpoint.data.vocabulary)
 
 

@@ -20,7 +20,7 @@ from rmtscale.files import write_whole
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import CACHE, LAST, SETTINGS
-from rmtscale.study.training.pace import steps_within
+from rmtscale.study.training.metrics import steps_within
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.study.tasks.decoys import Decoys
+from rmtscale.study.tasks.fact_fragments import FactFragments
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import TextCoder
@@ -42,7 +42,7 @@ class Batches:
         batch_size: B.
         seed: 0 or more; another seed is another stream.
         segment_tokens: text tokens of a full segment.
-        decoys: pieces of facts in the noise, if any.
+        fact_fragments: fragments of facts in the noise, if any.
 
     Raises:
         BadInput: sizes the task does not fit into, more noise than there is, a negative seed, or
@@ -58,7 +58,7 @@ class Batches:
         batch_size: int,
         seed: int,
         segment_tokens: int,
-        decoys: Decoys | None = None,
+        fact_fragments: FactFragments | None = None,
     ) -> None:
         if noise.vocabulary is not vocabulary:
             raise BadInput("noise of another vocabulary: expected the one the batches are made of")
@@ -69,7 +69,7 @@ class Batches:
         noise.require(tokens)
         self.task, self.vocabulary, self.noise = task, vocabulary, noise
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
-        self.segment_tokens, self.decoys = segment_tokens, decoys
+        self.segment_tokens, self.fact_fragments = segment_tokens, fact_fragments
         self._classes = {place: index for index, place in enumerate(task.classes)}
 
     def batch(self, index: int) -> Batch:
@@ -80,7 +80,7 @@ class Batches:
         positions = np.empty((self.batch_size, self.task.facts_per_story), dtype=np.int64)
         for row in range(self.batch_size):
             story, positions[row] = self.task.write(
-                rng, ids[row], self.noise, self.segment_tokens, self.decoys
+                rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments
             )
             answers[row] = self._classes[story.answer]
         return Batch(ids, answers, positions)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rmtscale.errors import BadInput
-from rmtscale.study.tasks.decoys import Decoys
+from rmtscale.study.tasks.fact_fragments import FactFragments
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.placement import Placement, Room
 from rmtscale.study.tasks.sample import Sample, Story
@@ -57,9 +57,9 @@ class Task(ABC):
     def all_questions(self) -> tuple[str, ...]:
         """Every question a story may have."""
 
-    def decoys(self, vocabulary: TextCoder, share: float) -> Decoys:
-        """Pieces of its facts, ``share`` of them per token of noise."""
-        return Decoys(self.all_facts(), self.subject_words, vocabulary, share)
+    def fact_fragments(self, vocabulary: TextCoder, share: float) -> FactFragments:
+        """Cuts the facts of the task into fragments, ``share`` of them per token of noise."""
+        return FactFragments(self.all_facts(), self.subject_words, vocabulary, share)
 
     def contrasts(self) -> Task | None:
         """Restricts the stories to those that are hardest to tell apart, for a first stage.
@@ -132,7 +132,7 @@ class Task(ABC):
         out: Ids,
         noise: Noise,
         segment_tokens: int,
-        decoys: Decoys | None = None,
+        fact_fragments: FactFragments | None = None,
     ) -> tuple[Story, list[int]]:
         """``sample`` into a row that is there, for which ``require_room`` was asked before."""
         story = self.story(rng)
@@ -142,8 +142,8 @@ class Task(ABC):
         lengths = [len(fact) for fact in facts]
         room = Room(len(out), segment_tokens, len(question))
         text, starts = noise.stretch(rng, len(out) - len(question) - sum(lengths))
-        if decoys is not None:
-            text = decoys.scatter(rng, text, starts)
+        if fact_fragments is not None:
+            text = fact_fragments.scatter(rng, text, starts)
         positions = self._placement.positions(rng, lengths, starts, room)
         read = written = 0
         for position, fact in sorted(zip(positions, facts, strict=True), key=lambda pair: pair[0]):

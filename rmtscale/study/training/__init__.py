@@ -1,1 +1,1 @@
-"""Training of an RMT on the three memory tasks: curriculum, roll-in, resumable loop."""
+"""Training of an RMT on the three memory tasks: curriculum, burn-in, resumable loop."""

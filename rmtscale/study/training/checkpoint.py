@@ -23,6 +23,7 @@ from rmtscale.errors import BadInput
 from rmtscale.files import write_whole
 from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.study.records.old_names import renamed
 from rmtscale.study.training.settings import LoopSettings
 
 FORMAT_VERSION = 1
@@ -37,8 +38,8 @@ class Trained:
     stage: str
     segments: int
     """Segments with a gradient in that stage."""
-    averaged: bool = True
-    """Averaged weights; False is those after the last step."""
+    ema: bool = True
+    """Whether these are the EMA weights; False is those after the last step."""
     validation: dict[str, float] | None = None
     """Accuracy (language: loss in nats) by number of segments, on validation text."""
     tokens: int = 0
@@ -122,7 +123,7 @@ def read_meaning(folder: Path) -> dict[str, Any]:
             "writes it"
         )
     try:
-        meaning = json.loads(path.read_text(encoding="utf-8"))
+        meaning = renamed(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE} is not JSON") from error
     version = meaning.get("format_version") if isinstance(meaning, Mapping) else None

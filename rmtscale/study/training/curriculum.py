@@ -16,14 +16,14 @@ class Stage:
     """Text tokens with a gradient."""
     segments: int
     """Segments they make."""
-    roll_in_segments: int = 0
+    burn_in_segments: int = 0
     """At most so many segments run before; 0 is none."""
     contrast: bool = False
     """Reasoning: only stories in which nothing but the direction tells the facts apart."""
 
     @property
     def whole(self) -> bool:
-        """A stage of the paper: whole segments and no roll-in."""
+        """A stage of the paper: whole segments and no burn-in."""
         return self.name.endswith(("segment", "segments"))
 
 
@@ -41,9 +41,9 @@ class Draw:
     """What one step is trained on."""
 
     stage: int
-    rolled_segments: int
+    burn_in_segments: int
     tokens: int
-    """Text tokens of a sample, the rolled-in ones with them."""
+    """Text tokens of a sample, those of the burn-in with them."""
 
 
 def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:

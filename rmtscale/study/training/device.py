@@ -1,20 +1,23 @@
-"""The device a training or an evaluation runs on."""
+"""The device of a training or an evaluation: found, and watched while it works."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 import torch
 
 from rmtscale.errors import BadInput
 
 DEVICES = ("cpu", "cuda")
+T = TypeVar("T")
 
 
 def find_device(name: str | None) -> torch.device:
-    """The torch device asked for; None is the GPU if there is one.
+    """Finds the torch device asked for; None is the GPU if there is one.
 
     Raises:
         BadInput: another name, or a GPU that is not there.
@@ -27,12 +30,12 @@ def find_device(name: str | None) -> torch.device:
 
 
 def precision_on(device: torch.device, precision: str) -> str:
-    """bf16 is for the GPU; a CPU emulates it at a fraction of the speed."""
+    """Chooses fp32 on a CPU, which emulates bf16 at a fraction of the speed."""
     return "fp32" if device.type == "cpu" else precision
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The context of a model that is read in a precision."""
+    """Makes the context in which a model runs in a precision."""
     if precision == "fp32":
         return nullcontext()
     # Weights that are cast once and kept would be outside of a captured graph.
@@ -40,12 +43,45 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def begin_peak(device: torch.device) -> None:
-    """Counts the peak from here on, without what an earlier training of this process has left."""
+    """Counts the peak from here on, without what an earlier training in this process left."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_allocated_bytes(device: torch.device) -> int | None:
-    """Of torch on a GPU, since ``begin_peak``; None elsewhere."""
+    """Reads the peak that torch allocated on a GPU since ``begin_peak``; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Measures the union of some ``(start, end)``: kernels side by side count once."""
+    total, end = 0.0, float("-inf")
+    for begin, stop in sorted(spans):
+        total += max(0.0, stop - max(begin, end))
+        end = max(end, stop)
+    return total
+
+
+def gpu_utilization(work: Callable[[], T]) -> tuple[T, float]:
+    """Measures the GPU utilization of ``work``: whether it is bound by the GPU or by Python.
+
+    Recording kernels slows the host down, so that the utilization without the profiler is no lower.
+
+    Returns:
+        The result of ``work``, and the share of its time in which a kernel of this process ran.
+    """
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        start = perf_counter()
+        result = work()
+        torch.cuda.synchronize()
+        seconds = perf_counter() - start
+    events: Any = profiler.events()
+    gpu: Any = torch.autograd.DeviceType.CUDA  # type: ignore[attr-defined]
+    kernels = [
+        (event.time_range.start, event.time_range.end)
+        for event in events or ()
+        if event.device_type == gpu
+    ]
+    return result, covered(kernels) * 1e-6 / seconds

@@ -1,7 +1,4 @@
-"""What is kept of a training: averaged weights, the best of them, and those at the end of a stage.
-
-Shape legend: none; weights are taken whole.
-"""
+"""Keeps the EMA weights of a training, the best of them, and those at the end of a stage."""
 
 from __future__ import annotations
 
@@ -20,19 +17,19 @@ from rmtscale.study.training.device import peak_allocated_bytes
 from rmtscale.study.training.layout import BEST, LAST, STAGES
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.settings import LoopSettings
-from rmtscale.study.training.state import Facts
+from rmtscale.study.training.train_state import TrainState
 
 _CAUGHT_UP = 0.02
-"""Averaged weights less the last ones, in accuracy or nats: more is no noise of a validation."""
+"""How much worse than the last weights the EMA may be, in accuracy or nats, by noise alone."""
 
 
-def averaged_decay(settings: LoopSettings, step: int) -> float:
-    """Of the averaged weights at a step: low at first, so that the random start is forgotten."""
+def ema_decay_at(settings: LoopSettings, step: int) -> float:
+    """Computes the decay at a step: low at first, so that the random start is forgotten."""
     return min(settings.ema_decay, (1 + step) / (10 + step))
 
 
 class Keeper:
-    """The averaged weights of a training, and its checkpoints.
+    """Keeps the EMA weights of a training and writes its checkpoints.
 
     Args:
         settings: of the training.
@@ -52,57 +49,60 @@ class Keeper:
     ) -> None:
         self.settings, self.folder, self.objective = settings, folder, objective
         self.plain, self.device = plain, device
-        self.averaged = objective.averaged()
-        self.averaged.to(device).eval().requires_grad_(False)
+        self.ema = objective.ema_copy()
+        self.ema.to(device).eval().requires_grad_(False)
 
     def follow(self, step: int) -> None:
-        """Takes the weights after a step into the average."""
-        average: Any = get_ema_multi_avg_fn(averaged_decay(self.settings, step))  # type: ignore[no-untyped-call]
-        average(list(self.averaged.parameters()), list(self.plain.parameters()), None)
+        """Takes the weights after a step into the EMA."""
+        average: Any = get_ema_multi_avg_fn(ema_decay_at(self.settings, step))  # type: ignore[no-untyped-call]
+        average(list(self.ema.parameters()), list(self.plain.parameters()), None)
 
     def validate(self, stage: int) -> dict[str, float]:
-        """What the averaged weights find on validation text, at the lengths of a stage."""
-        return self.objective.validate(self.averaged, self._stage(stage), self.device)
+        """Validates the EMA weights at the lengths of a stage."""
+        return self.objective.validate(self.ema, self._stage(stage), self.device)
 
-    def keep_best(self, facts: Facts, stage: int, found: dict[str, float]) -> Facts:
-        """A checkpoint, where none of this stage or a later one did better."""
+    def keep_best(self, state: TrainState, stage: int, found: dict[str, float]) -> TrainState:
+        """Writes a checkpoint, where none of this stage or a later one did better."""
         score = self.objective.score(found)
         # Of a longer stage is better, whatever it scored.
-        known = -math.inf if facts.best_score is None else facts.best_score
-        if (stage, score) < (facts.best_stage, known):
-            return facts
-        facts = replace(facts, best_stage=stage, best_score=score)
-        self._export(BEST, facts, stage, found)
-        return facts
+        known = -math.inf if state.best_score is None else state.best_score
+        if (stage, score) < (state.best_stage, known):
+            return state
+        state = replace(state, best_stage=stage, best_score=score)
+        self._export(BEST, state, stage, found)
+        return state
 
-    def keep_last(self, facts: Facts, stage: int, found: dict[str, float] | None) -> None:
-        """A checkpoint of the end."""
-        self._export(LAST, facts, stage, found)
+    def keep_last(self, state: TrainState, stage: int, found: dict[str, float] | None) -> None:
+        """Writes the checkpoint of the end."""
+        self._export(LAST, state, stage, found)
 
-    def keep_stage(self, facts: Facts, stage: int) -> None:
-        """The weights at the end of a stage of whole segments, for Figure 4: the averaged ones,
-        which carry further, or the last where a stage was too short for the average."""
+    def keep_stage(self, state: TrainState, stage: int) -> None:
+        """Writes the weights at the end of a stage of whole segments, for Figure 4.
+
+        These are the EMA weights, which carry further, or the last ones where a stage was too
+        short for the average.
+        """
         if not (self.settings.keep_stages and self._stage(stage).whole):
             return
         name = f"{STAGES}/segments-{self._stage(stage).segments}"
         found = self.validate(stage)
         self._swap()
         latest = self.validate(stage)
-        averaged = self.objective.score(found) >= self.objective.score(latest) - _CAUGHT_UP
-        if averaged:
+        caught_up = self.objective.score(found) >= self.objective.score(latest) - _CAUGHT_UP
+        if caught_up:
             self._swap()
-        self._export(name, facts, stage, found if averaged else latest, averaged=averaged)
-        if not averaged:
+        self._export(name, state, stage, found if caught_up else latest, ema=caught_up)
+        if not caught_up:
             self._swap()
 
     @torch.no_grad()
     def _swap(self) -> None:
-        """Exchanges the averaged weights for the last ones, in place: captured steps read them."""
-        pairs = zip(self.averaged.parameters(), self.plain.parameters(), strict=True)
-        for averaged, plain in pairs:
-            kept = averaged.clone()
-            averaged.copy_(plain)
-            plain.copy_(kept)
+        """Exchanges the EMA weights for the last ones, in place: captured steps read them."""
+        pairs = zip(self.ema.parameters(), self.plain.parameters(), strict=True)
+        for ema, plain in pairs:
+            before = ema.clone()
+            ema.copy_(plain)
+            plain.copy_(before)
 
     def _stage(self, stage: int) -> Stage:
         return self.objective.stages[stage]
@@ -110,24 +110,26 @@ class Keeper:
     def _export(
         self,
         name: str,
-        facts: Facts,
+        state: TrainState,
         stage: int,
         found: dict[str, float] | None,
         *,
-        averaged: bool = True,
+        ema: bool = True,
     ) -> None:
         parameters = list(self.plain.parameters())
         trained = Trained(
-            step=facts.step,
+            step=state.step,
             stage=self._stage(stage).name,
             segments=self._stage(stage).segments,
-            averaged=averaged,
+            ema=ema,
             validation=found,
-            tokens=facts.tokens,
-            flops=facts.flops or None,
-            seconds=facts.seconds,
+            tokens=state.tokens,
+            flops=state.flops or None,
+            seconds=state.seconds,
             peak_allocated_bytes=peak_allocated_bytes(self.device),
-            parameters=sum(one.numel() for one in parameters),
-            trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
+            parameters=sum(weight.numel() for weight in parameters),
+            trainable_parameters=sum(
+                weight.numel() for weight in parameters if weight.requires_grad
+            ),
         )
-        self.objective.export(self.folder / name, self.averaged, trained)
+        self.objective.export(self.folder / name, self.ema, trained)

@@ -23,11 +23,11 @@ from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, write_whole
-from rmtscale.study.training.busy import busy_share
 from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
 from rmtscale.study.training.device import (
     begin_peak,
     find_device,
+    gpu_utilization,
     peak_allocated_bytes,
     precision_on,
 )
@@ -39,7 +39,7 @@ from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
-from rmtscale.study.training.state import Facts, load_state, save_state
+from rmtscale.study.training.train_state import TrainState, load_train_state, save_train_state
 
 
 class Observer(Protocol):
@@ -80,7 +80,7 @@ def train(
     device: str | None = None,
     max_seconds: float | None = None,
     save_seconds: float = 30.0,
-    measure_busy: bool = False,
+    measure_gpu_utilization: bool = False,
     cache: Path | None = None,
     observer: Observer | None = None,
 ) -> Result:
@@ -92,8 +92,8 @@ def train(
         device: ``cpu`` or ``cuda``; None takes the GPU if there is one.
         max_seconds: stop, with a state, at the first interval after this.
         save_seconds: keep a state at the first interval after this.
-        measure_busy: watch one interval of each stage with torch's profiler, which slows it down:
-            what share of the time a kernel ran. A GPU only.
+        measure_gpu_utilization: watch one interval of each stage with torch's profiler, which slows
+            it down. A GPU only.
         cache: language tasks: folder of the packed text, which trainings may share; by default
             one in ``folder``.
         observer: is told of every interval.
@@ -104,7 +104,7 @@ def train(
     """
     began = monotonic()
     run = _Run(settings, folder, device, cache or folder / CACHE, observer or Silent())
-    run.measure_busy = measure_busy and run.accelerator.device.type == "cuda"
+    run.measure_gpu_utilization = measure_gpu_utilization and run.accelerator.device.type == "cuda"
     return run.go(began, max_seconds, save_seconds)
 
 
@@ -150,8 +150,8 @@ class _Run:
         where: torch.device = self.accelerator.device
         self.keeper = Keeper(settings, folder, self.objective, self.plain, where)
         data = self.objective.data_digest
-        self.facts = Facts(step=0, progress=Progress(), data=data, seconds=0.0)
-        self.measure_busy = False
+        self.state = TrainState(step=0, progress=Progress(), data=data, seconds=0.0)
+        self.measure_gpu_utilization = False
         self._watched: set[int] = set()
 
     @property
@@ -161,21 +161,21 @@ class _Run:
     def go(self, began: float, max_seconds: float | None, save_seconds: float) -> Result:
         self._resume()
         settings, folder = self.settings, self.folder
-        self.observer.begin(settings, self.stages, self.facts.step)
+        self.observer.begin(settings, self.stages, self.state.step)
         saved = monotonic()
         prefetcher: Prefetcher | None = None
         try:
-            while self.facts.step < settings.steps:
+            while self.state.step < settings.steps:
                 if prefetcher is None:
                     prefetcher = self._prefetch()
-                stage = self.facts.progress.stage
+                stage = self.state.progress.stage
                 interval = self._watched_interval(prefetcher)
-                if self.facts.progress.stage != stage:
+                if self.state.progress.stage != stage:
                     prefetcher.close()
                     prefetcher = None
                     if self.main:
-                        self.keeper.keep_stage(self.facts, stage)
-                finished = self.facts.step >= settings.steps
+                        self.keeper.keep_stage(self.state, stage)
+                finished = self.state.step >= settings.steps
                 interval = self._validated(interval, stage, finished)
                 if self.main:
                     MetricsStore(folder / METRICS).append(interval)
@@ -191,12 +191,12 @@ class _Run:
         finally:
             if prefetcher is not None:
                 prefetcher.close()
-        finished = self.facts.step >= settings.steps
+        finished = self.state.step >= settings.steps
         if finished and self.main and not (folder / LAST).exists():
-            self.keeper.keep_last(self.facts, self.facts.progress.stage, None)
+            self.keeper.keep_last(self.state, self.state.progress.stage, None)
         self.accelerator.wait_for_everyone()
         self._end()
-        return Result(finished, self.facts.step, self.objective.measure, self.facts.best_score)
+        return Result(finished, self.state.step, self.objective.measure, self.state.best_score)
 
     def _end(self) -> None:
         # The wrapper goes before its process group. Whoever drops a gloo group last waits for its
@@ -207,50 +207,50 @@ class _Run:
         self.accelerator.end_training()
 
     def _resume(self) -> None:
-        state = self.folder / STATE
-        if state.is_file():
-            begun = self.facts.data
-            averaged = self.keeper.averaged
-            self.facts = load_state(state, self.plain, averaged, self.optimizer)
-            if self.facts.data != begun:
+        path = self.folder / STATE
+        if path.is_file():
+            begun = self.state.data
+            self.state = load_train_state(path, self.plain, self.keeper.ema, self.optimizer)
+            if self.state.data != begun:
                 raise BadInput(
                     f"output {str(self.folder)!r}: it was begun with another text or tokenizer, "
                     "expected the same, another --out, or --force to begin anew"
                 )
         if self.main:
             make_folder(self.folder)
-            keep_until(self.folder / METRICS, self.facts.step)
+            keep_until(self.folder / METRICS, self.state.step)
             write_whole(self.folder / SETTINGS, self.settings.to_json())
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
-        path, averaged = self.folder / STATE, self.keeper.averaged
-        save_state(path, self.plain, averaged, self.optimizer, self.facts)
+        save_train_state(
+            self.folder / STATE, self.plain, self.keeper.ema, self.optimizer, self.state
+        )
 
     def _prefetch(self) -> Prefetcher:
-        newest = self.facts.progress.stage
+        stage = self.state.progress.stage
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         device = self.accelerator.device
         return Prefetcher(
-            lambda step: self.objective.batch(step, newest, rank, ranks),
-            self.facts.step,
+            lambda step: self.objective.batch(step, stage, rank, ranks),
+            self.state.step,
             self.settings.steps,
             pin_for=device if device.type == "cuda" else None,
         )
 
     def _watched_interval(self, prefetcher: Prefetcher) -> Interval:
         """An interval; one of each stage, not its first, under the profiler where asked for."""
-        progress = self.facts.progress
+        progress = self.state.progress
         begun = progress.stage_steps >= self.settings.log_every
-        if not self.measure_busy or progress.stage in self._watched or not begun:
+        if not self.measure_gpu_utilization or progress.stage in self._watched or not begun:
             return self._interval(prefetcher)
         self._watched.add(progress.stage)
-        interval, share = busy_share(lambda: self._interval(prefetcher))
-        return replace(interval, device_busy_share=share)
+        interval, utilization = gpu_utilization(lambda: self._interval(prefetcher))
+        return replace(interval, gpu_utilization=utilization)
 
     def _interval(self, prefetcher: Prefetcher) -> Interval:
         """Steps up to the next multiple of ``log_every``."""
-        settings, progress, first = self.settings, self.facts.progress, self.facts.step
+        settings, progress, first = self.settings, self.state.progress, self.state.step
         last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
         sums = torch.zeros(5, device=self.accelerator.device)
         tokens, rate = 0, 0.0
@@ -261,18 +261,18 @@ class _Run:
             rate = learning_rate(settings, self.stages[progress.stage], step)
             loss, correct = self._step(batch, rate)
             rows = batch.inputs[0].shape[0]
-            newest = float(batch.draw.stage == progress.stage)
+            current = float(batch.draw.stage == progress.stage)
             sums[0] += loss
             if correct is not None:
                 sums[1] += correct
-                sums[2] += newest * correct
-                sums[3] += newest * rows
+                sums[2] += current * correct
+                sums[3] += current * rows
                 sums[4] += rows
             tokens += batch.inputs[0].numel()
             each = self.objective.sample_flops(batch.draw)
             flops = None if flops is None or each is None else flops + each * rows
         sums = self.accelerator.reduce(sums, "sum")
-        loss_sum, right, newest_right, newest_rows, rows_sum = sums.tolist()
+        loss_sum, right, current_right, current_rows, rows_sum = sums.tolist()
         seconds = perf_counter() - start
         ranks, steps = self.accelerator.num_processes, last - first
         if not math.isfinite(loss_sum):
@@ -280,15 +280,15 @@ class _Run:
                 f"loss is not finite between steps {first} and {last}; the last state is kept, "
                 "expected a lower --learning-rate"
             )
-        newest_accuracy = newest_right / newest_rows if newest_rows else None
+        current_stage_accuracy = current_right / current_rows if current_rows else None
         spent = None if flops is None else flops * ranks
-        self.facts = replace(
-            self.facts,
+        self.state = replace(
+            self.state,
             step=last,
-            progress=self.objective.advance(progress, steps, newest_accuracy),
-            seconds=self.facts.seconds + seconds,
-            tokens=self.facts.tokens + tokens * ranks,
-            flops=self.facts.flops + (spent or 0),
+            progress=self.objective.advance(progress, steps, current_stage_accuracy),
+            seconds=self.state.seconds + seconds,
+            tokens=self.state.tokens + tokens * ranks,
+            flops=self.state.flops + (spent or 0),
         )
         return Interval(
             step=last,
@@ -296,7 +296,7 @@ class _Run:
             stage_name=self.stages[progress.stage].name,
             loss=loss_sum / (steps * ranks),
             accuracy=right / rows_sum if rows_sum else None,
-            newest_accuracy=newest_accuracy,
+            current_stage_accuracy=current_stage_accuracy,
             learning_rate=rate,
             tokens=tokens * ranks,
             flops=spent,
@@ -321,14 +321,14 @@ class _Run:
         return loss, correct
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
-        """With the averaged weights' validation, where it is time; keeps the best ones."""
+        """With the validation of the EMA weights, where it is time; keeps the best ones."""
         if not self.main or (interval.step % self.settings.validate_every and not finished):
             return interval
         found = self.keeper.validate(stage)
-        self.facts = self.keeper.keep_best(self.facts, stage, found)
+        self.state = self.keeper.keep_best(self.state, stage, found)
         if finished:
-            self.keeper.keep_last(self.facts, stage, found)
-            self.keeper.keep_stage(self.facts, stage)
+            self.keeper.keep_last(self.state, stage, found)
+            self.keeper.keep_stage(self.state, stage)
         return replace(interval, validation=found)
 
     def _agree(self, over: bool) -> bool:
@@ -343,6 +343,6 @@ def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:
     found = find_device(device)
     cpu = found.type == "cpu"
     precision = "bf16" if precision_on(found, settings.precision) == "bf16" else "no"
-    # After a roll-in the initial memory has no gradient, which DDP has to be told to expect.
+    # After a burn-in the initial memory has no gradient, which DDP has to be told to expect.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused])

@@ -1,7 +1,8 @@
-"""Metrics of a training: one JSON line per interval, read back to go on and to report."""
+"""Metrics of a training: one JSON line per interval, read back to go on, to plan and to report."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,16 @@ from pathlib import Path
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.store import Store
+from rmtscale.study.records.old_names import FIELDS
+from rmtscale.study.training.layout import METRICS
 
 SCHEMA_VERSION = 1
+_MEASURED_INTERVALS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """The steps since the line before."""
+    """Describes the steps since the line before."""
 
     schema_version: int = SCHEMA_VERSION
     step: int
@@ -23,27 +27,28 @@ class Interval:
     stage: int
     stage_name: str
     loss: float
-    """Mean over the steps."""
+    """Mean loss of the steps."""
     accuracy: float | None
-    """Of all batches; None where nothing is answered."""
-    newest_accuracy: float | None
-    """Of the batches of the newest stage; None where there were none."""
+    """Accuracy over all batches; None where nothing is answered."""
+    current_stage_accuracy: float | None
+    """Accuracy over the batches of the current stage; None where there were none."""
     learning_rate: float
-    """Of the last step."""
+    """Learning rate of the last step."""
     tokens: int
-    """Text tokens read, those of the roll-in with them, on all devices."""
+    """Text tokens read on all devices, those of the burn-in with them."""
     flops: int | None = None
-    """Of all steps, by the estimator (``matmul``); None where it was not asked."""
+    """FLOPs of all steps, by the estimator (``matmul``); None where it was not asked."""
     seconds: float
     tokens_per_second: float
+    """Throughput in text tokens."""
     waiting_share: float
     """Share of the time in which the step waited for its data."""
-    device_busy_share: float | None = None
-    """Share of the time in which a kernel of this process ran on the GPU; where it was watched."""
+    gpu_utilization: float | None = None
+    """Share of the time in which a kernel of this process ran; None where it is not measured."""
     peak_allocated_bytes: int | None = None
-    """Of torch on the GPU, since the training was started or went on."""
+    """Peak that torch allocated on the GPU, since the training was started or went on."""
     validation: dict[str, float] | None = None
-    """Accuracy (language: loss in nats per token) of the averaged weights by number of segments,
+    """Accuracy (language: loss in nats per token) of the EMA weights by number of segments,
     where they were validated."""
 
     @property
@@ -56,13 +61,13 @@ class Interval:
         return json.dumps(to_mapping(self), separators=(",", ":"))
 
     def outcome(self) -> tuple[object, ...]:
-        """What does not depend on the clock: the same after a kill as without."""
+        """Collects what does not depend on the clock: it is the same after a kill as without."""
         return (
             self.step,
             self.stage,
             self.loss,
             self.accuracy,
-            self.newest_accuracy,
+            self.current_stage_accuracy,
             self.learning_rate,
             self.tokens,
             self.flops,
@@ -74,6 +79,7 @@ class MetricsStore(Store[Interval]):
     """One file of intervals."""
 
     kind, version, what = Interval, SCHEMA_VERSION, "metrics"
+    old_names = FIELDS
 
 
 def read_metrics(path: Path, until_step: int | None = None) -> list[Interval]:
@@ -94,6 +100,28 @@ def read_metrics(path: Path, until_step: int | None = None) -> list[Interval]:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Forgets intervals after ``step``: they will be run, and written, again."""
+    """Drops the intervals after ``step``: they will be run, and written, again."""
     if path.is_file():
         MetricsStore(path).rewrite(read_metrics(path, step))
+
+
+def steps_within(folder: Path, seconds: float, log_every: int) -> int:
+    """Computes the steps of a training that is to be done in ``seconds`` from now.
+
+    They follow from the median throughput of its last intervals: whole intervals, one at least.
+
+    Raises:
+        BadInput: the training has not run yet.
+    """
+    intervals = read_metrics(folder / METRICS)
+    if len(intervals) < 2:
+        raise BadInput(
+            f"finish within {seconds:g} s: the training in {str(folder)!r} has no throughput yet, "
+            "expected one that has run for some intervals"
+        )
+    done = intervals[-1].step
+    pairs = list(itertools.pairwise(intervals))[-_MEASURED_INTERVALS:]
+    step_seconds = sorted(after.seconds / (after.step - before.step) for before, after in pairs)
+    each = step_seconds[len(step_seconds) // 2]
+    left = max(1, int(seconds / each) // log_every)
+    return done + left * log_every

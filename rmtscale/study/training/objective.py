@@ -33,11 +33,11 @@ class Objective(ABC):
     """What a validation finds: ``accuracy`` or ``loss``."""
 
     @abstractmethod
-    def averaged(self) -> nn.Module:
-        """A copy for the averaged weights; called when the learner is where it stays."""
+    def ema_copy(self) -> nn.Module:
+        """Copies the model for the EMA weights; called when the learner is where it stays."""
 
     @abstractmethod
-    def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
+    def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
         """The batch of a step, a function of seed, step and stage alone."""
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
@@ -49,11 +49,11 @@ class Objective(ABC):
         """Progress after an interval of so many steps."""
 
     @abstractmethod
-    def validate(self, averaged: nn.Module, stage: Stage, device: torch.device) -> dict[str, float]:
+    def validate(self, ema: nn.Module, stage: Stage, device: torch.device) -> dict[str, float]:
         """Accuracy or loss by number of segments, on validation text."""
 
     @abstractmethod
-    def export(self, folder: Path, averaged: nn.Module, trained: Trained) -> None:
+    def export(self, folder: Path, ema: nn.Module, trained: Trained) -> None:
         """Writes a checkpoint."""
 
     def sample_flops(self, draw: Draw) -> int | None:

@@ -29,7 +29,7 @@ class Batch:
     inputs: tuple[Tensor, ...]
     """What the model is called with; ids (B, N) first."""
     constant: int
-    """And a number: segments rolled in, or columns scored."""
+    """A number that goes with them: segments of the burn-in, or columns scored."""
 
     def to(self, device: torch.device) -> tuple[Tensor, ...]:
         """On the device; the copy runs beside the step before."""

@@ -43,7 +43,7 @@ class LoopSettings:
     """Below the usual 0.999, because gradients change with every stage."""
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    """Of the averaged weights, which are what is evaluated and kept."""
+    """EMA decay. The EMA weights are what is evaluated and exported."""
     precision: str = "bf16"
     seed: int = 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import from_mapping, to_mapping
+from rmtscale.study.records.old_names import renamed
 from rmtscale.study.training.kinds import kind_of
 from rmtscale.study.training.settings import LoopSettings
 
@@ -23,6 +24,7 @@ def settings_from(mapping: object) -> LoopSettings:
         BadInput: no such task.
         Misfit: not settings.
     """
+    mapping = renamed(mapping)
     task = mapping.get("task") if isinstance(mapping, Mapping) else None
     return from_mapping(kind_of(str(task)).settings, mapping)
 

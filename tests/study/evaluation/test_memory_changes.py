@@ -34,7 +34,7 @@ def made(
     folder = tmp_path_factory.mktemp("run")
     background = write_background(tmp_path_factory.mktemp("text"))
     settings = tiny_settings(
-        background, backbone=request.param, task="detect-memorize", steps=8, decoys=0.2
+        background, backbone=request.param, task="detect-memorize", steps=8, fact_fragments=0.2
     )
     train(settings, folder, device="cpu")
     return load_checkpoint(folder / LAST), str(background)
@@ -87,8 +87,8 @@ def test_they_are_those_of_one_segment_after_another(
 def test_noise_is_training_text_without_fact_fragments(
     checkpoint: Checkpoint, batches: Batches
 ) -> None:
-    assert checkpoint.settings.decoys == 0.2
-    assert batches.decoys is None
+    assert checkpoint.settings.fact_fragments == 0.2
+    assert batches.fact_fragments is None
     assert batches.task.split == "train"
 
 

@@ -48,9 +48,9 @@ def outcomes(folder: Path) -> list[tuple[object, ...]]:
     return [one.outcome() for one in read_metrics(folder / METRICS)]
 
 
-def scored(settings: LanguageSettings, cache: Path, step: int, newest: int) -> np.ndarray:
+def scored(settings: LanguageSettings, cache: Path, step: int, current: int) -> np.ndarray:
     """The tokens that count in one step."""
-    batch = LanguageObjective(settings, cache).batch(step, newest, 0, 1)
+    batch = LanguageObjective(settings, cache).batch(step, current, 0, 1)
     targets = batch.inputs[1][:, -batch.constant :]
     assert (targets != IGNORED).all()
     assert (batch.inputs[1][:, : -batch.constant] == IGNORED).all()

@@ -1,4 +1,4 @@
-"""The read-out is that of the RMT itself, and a roll-in passes no gradient."""
+"""The read-out is that of the RMT itself, and a burn-in passes no gradient."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_small_ones_fit_in_4_mb() -> None:
             assert sum(p.numel() for p in rmt.parameters()) * 2 <= 4_000_000, name
 
 
-def rolled_in(answerer: Answerer, given: torch.Tensor, segments: int) -> torch.Tensor:
+def burned_in(answerer: Answerer, given: torch.Tensor, segments: int) -> torch.Tensor:
     bounds = cut(given.shape[1], answerer.segment_tokens)[:segments]
     with torch.no_grad():
         initial = answerer.initial(len(given))
@@ -74,12 +74,12 @@ def test_what_follows_a_state_is_read_as_if_all_had_been(backbone: str) -> None:
     given = ids(5 * answerer.segment_tokens)
     answers = torch.tensor([0, 3, 5])
     whole, _ = answerer(given, answers)
-    state, last = rolled_in(answerer, given, 3), given[:, 3 * answerer.segment_tokens :]
+    state, last = burned_in(answerer, given, 3), given[:, 3 * answerer.segment_tokens :]
     assert not state.requires_grad
-    rolled, _ = answerer(last, answers, state)
-    torch.testing.assert_close(rolled, whole, rtol=1e-5, atol=1e-6)
+    after_burn_in, _ = answerer(last, answers, state)
+    torch.testing.assert_close(after_burn_in, whole, rtol=1e-5, atol=1e-6)
     # The gradient is that of the last two segments, begun with a state that is data.
-    rolled.backward()
+    after_burn_in.backward()
     got = {name: p.grad for name, p in answerer.named_parameters() if p.grad is not None}
     answerer.zero_grad()
     out = answerer.rmt(last, memory=state)

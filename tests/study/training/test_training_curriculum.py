@@ -15,7 +15,7 @@ from rmtscale.study.training.memory_tasks.curriculum import advance, draw, plan_
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 SMALL = MemoryTaskSettings(
-    segments=3, start_tokens=(16, 24, 400), roll_in=(8, 32), stage_min_steps=20, stage_max_steps=100
+    segments=3, start_tokens=(16, 24, 400), burn_in=(8, 32), stage_min_steps=20, stage_max_steps=100
 )
 
 
@@ -23,15 +23,15 @@ def names(settings: MemoryTaskSettings, segment_tokens: int = 44, shortest: int 
     return [stage.name for stage in plan_stages(settings, segment_tokens, shortest)]
 
 
-def test_noise_then_segments_then_roll_in() -> None:
+def test_noise_then_segments_then_burn_in() -> None:
     assert names(SMALL) == [
         "16 tokens",
         "24 tokens",
         "1 segment",
         "2 segments",
         "3 segments",
-        "3 segments, roll-in 8",
-        "3 segments, roll-in 32",
+        "3 segments, burn-in 8",
+        "3 segments, burn-in 32",
     ]
     stages = plan_stages(SMALL, 44, 10)
     assert [stage.tokens for stage in stages] == [16, 24, 44, 88, 132, 132, 132]
@@ -50,7 +50,7 @@ def test_reasoning_begins_with_contrasts() -> None:
 
 
 def test_without_a_curriculum_there_is_one_stage() -> None:
-    settings = MemoryTaskSettings(curriculum=False, segments=4, roll_in=())
+    settings = MemoryTaskSettings(curriculum=False, segments=4, burn_in=())
     assert names(settings) == ["4 segments"]
 
 
@@ -71,7 +71,7 @@ def test_a_stage_ends_when_it_is_learned() -> None:
 def test_a_stage_ends_after_its_most_steps() -> None:
     stages = plan_stages(SMALL, 44, 10)
     assert advance(SMALL, Progress(0, 95), stages, 5, 0.2) == Progress(1, 0)
-    rolls = MemoryTaskSettings(**{**_values(SMALL), "roll_in_max_steps": 50})
+    rolls = MemoryTaskSettings(**{**_values(SMALL), "burn_in_max_steps": 50})
     assert advance(rolls, Progress(5, 45), stages, 5, 0.2) == Progress(6, 0)
 
 
@@ -84,34 +84,34 @@ def _values(settings: MemoryTaskSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in MemoryTaskSettings.__slots__}
 
 
-@given(step=st.integers(0, 10**6), newest=st.integers(0, 6), seed=st.integers(0, 99))
-def test_a_step_is_a_function_of_seed_and_step(step: int, newest: int, seed: int) -> None:
+@given(step=st.integers(0, 10**6), current=st.integers(0, 6), seed=st.integers(0, 99))
+def test_a_step_is_a_function_of_seed_and_step(step: int, current: int, seed: int) -> None:
     settings = MemoryTaskSettings(**{**_values(SMALL), "seed": seed})
     stages = plan_stages(settings, 44, 10)
-    one, other = (draw(settings, stages, newest, step, 44) for _ in range(2))
+    one, other = (draw(settings, stages, current, step, 44) for _ in range(2))
     assert one == other
-    assert 0 <= one.stage <= newest
-    assert one.tokens == stages[one.stage].tokens + 44 * one.rolled_segments
-    assert 0 <= one.rolled_segments <= stages[one.stage].roll_in_segments
+    assert 0 <= one.stage <= current
+    assert one.tokens == stages[one.stage].tokens + 44 * one.burn_in_segments
+    assert 0 <= one.burn_in_segments <= stages[one.stage].burn_in_segments
 
 
 def test_shares_of_what_is_drawn() -> None:
     stages = plan_stages(SMALL, 44, 10)
     drawn = [draw(SMALL, stages, 6, step, 44) for step in range(4000)]
-    newest = [one for one in drawn if one.stage == 6]
-    assert 0.67 < len(newest) / 4000 < 0.73
-    rolled = [one.rolled_segments for one in newest if one.rolled_segments]
-    assert 0.46 < len(rolled) / len(newest) < 0.54
+    current = [one for one in drawn if one.stage == 6]
+    assert 0.67 < len(current) / 4000 < 0.73
+    lengths = [one.burn_in_segments for one in current if one.burn_in_segments]
+    assert 0.46 < len(lengths) / len(current) < 0.54
     # Log-uniform: 1 to 2 and 11 to 32 are about as often as each other (log 3 each, of log 33).
-    counts = Counter(rolled)
-    low = sum(counts[k] for k in (1, 2)) / len(rolled)
-    high = sum(counts[k] for k in range(11, 33)) / len(rolled)
+    counts = Counter(lengths)
+    low = sum(counts[k] for k in (1, 2)) / len(lengths)
+    high = sum(counts[k] for k in range(11, 33)) / len(lengths)
     assert set(counts) <= set(range(1, 33))
     assert abs(low - high) < 0.06
 
 
 def test_fixed_lengths() -> None:
-    settings = MemoryTaskSettings(**{**_values(SMALL), "newest_share": 1.0})
+    settings = MemoryTaskSettings(**{**_values(SMALL), "current_stage_share": 1.0})
     stages = plan_stages(settings, 44, 10)
     assert {draw(settings, stages, 4, step, 44).stage for step in range(200)} == {4}
 

@@ -1,4 +1,4 @@
-"""Gradients in fixed buffers, roll-ins of batches; on a GPU, captured steps against eager ones."""
+"""Gradients in fixed buffers, burn-ins of batches; on a GPU, captured steps against eager ones."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from rmtscale.study.training.prefetch import Batch
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-STAGES_WITH_A_ROLL_IN = 400
+STAGES_WITH_A_BURN_IN = 400
 
 
 def objective(**more: Any) -> MemoryObjective:
-    return MemoryObjective(replace(quick("memorize"), batch_size=4, roll_in=(6,), **more))
+    return MemoryObjective(replace(quick("memorize"), batch_size=4, burn_in=(6,), **more))
 
 
 def some_batches(made: MemoryObjective, count: int = 12) -> list[Batch]:
-    newest = len(made.stages) - 1
-    return [made.batch(step, newest, 0, 1) for step in range(count)]
+    current = len(made.stages) - 1
+    return [made.batch(step, current, 0, 1) for step in range(count)]
 
 
 def test_each_call_begins_with_gradients_of_zero() -> None:
@@ -55,11 +55,11 @@ def test_each_call_begins_with_gradients_of_zero() -> None:
         assert parameter.grad is buffer
 
 
-def test_a_rolled_in_batch_is_its_end_and_the_state_before_it() -> None:
+def test_a_batch_with_a_burn_in_is_its_end_and_the_state_before_it() -> None:
     made = objective()
-    rolled = [batch for batch in some_batches(made, 40) if batch.constant]
-    assert rolled, "half of the batches are"
-    for batch in rolled[:3]:
+    burned_in = [batch for batch in some_batches(made, 40) if batch.constant]
+    assert burned_in, "half of the batches are"
+    for batch in burned_in[:3]:
         made.learner.train()
         ids, answers, state, *_ = made.inputs(batch, CPU)
         assert made.learner.training
@@ -71,7 +71,7 @@ def test_a_rolled_in_batch_is_its_end_and_the_state_before_it() -> None:
         torch.testing.assert_close(tail, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_without_a_roll_in_is_whole() -> None:
+def test_a_batch_without_a_burn_in_is_whole() -> None:
     made = objective()
     batch = next(batch for batch in some_batches(made, 40) if not batch.constant)
     ids, answers, state, *_ = made.inputs(batch, CPU)
@@ -81,11 +81,11 @@ def test_a_batch_without_a_roll_in_is_whole() -> None:
 
 
 def test_pieces_of_facts_are_for_training_only() -> None:
-    plain, decoyed = objective(), objective(decoys=0.2)
+    plain, fragmented = objective(), objective(fact_fragments=0.2)
     sizes: dict[str, Any] = {"tokens": 200, "segment_tokens": plain.learner.segment_tokens}
     for split, same in (("validation", True), ("train", False)):
         one = plain.data.batches(**sizes, split=split).batch(0)
-        other = decoyed.data.batches(**sizes, split=split).batch(0)
+        other = fragmented.data.batches(**sizes, split=split).batch(0)
         assert (one.ids == other.ids).all() == same
 
 
@@ -108,10 +108,10 @@ def test_what_can_be_captured(backbone: str, more: dict[str, Any], expected: boo
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_captured_steps_are_the_eager_ones(tmp_path: Path, precision: str, compiled: bool) -> None:
-    """The losses of whole trainings, through all stages and roll-ins."""
+    """The losses of whole trainings, through all stages and burn-ins."""
     settings = replace(
         quick("memorize"),
-        steps=STAGES_WITH_A_ROLL_IN,
+        steps=STAGES_WITH_A_BURN_IN,
         stage_min_steps=20,
         stage_max_steps=40,
         validate_every=100,
@@ -125,7 +125,7 @@ def test_captured_steps_are_the_eager_ones(tmp_path: Path, precision: str, compi
         folder = tmp_path / str(graph)
         loop.train(replace(settings, cuda_graph=graph), folder, device="cuda", observer=watched)
         losses[graph] = torch.tensor(watched.losses)
-        assert "roll-in" in watched.stages[-1]
+        assert "burn-in" in watched.stages[-1]
     # Nothing is drawn and no sum is taken in another order; compiled code may round differently.
     torch.testing.assert_close(losses[True][:5], losses[False][:5], rtol=2e-2, atol=2e-2)
     assert losses[True][-1] < losses[True][0]

@@ -20,12 +20,12 @@ from torch.optim.optimizer import (
 )
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.study.training.keeping import Keeper, averaged_decay
+from rmtscale.study.training.keeping import Keeper, ema_decay_at
 from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.metrics import read_metrics
-from rmtscale.study.training.state import Facts
+from rmtscale.study.training.train_state import TrainState
 from tests.tiny_training import tiny_settings, write_background
 
 WORKER = Path(__file__).with_name("train_worker.py")
@@ -62,7 +62,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 
 def test_all_stages_were_passed(whole: Path) -> None:
     seen = list(dict.fromkeys(one.stage_name for one in read_metrics(whole / METRICS)))
-    assert seen == ["16 tokens", "1 segment", "2 segments", "2 segments, roll-in 4"]
+    assert seen == ["16 tokens", "1 segment", "2 segments", "2 segments, burn-in 4"]
     assert sorted(path.name for path in (whole / STAGES).iterdir()) == ["segments-1", "segments-2"]
     validated = [one for one in read_metrics(whole / METRICS) if one.validation]
     assert [one.step for one in validated] == [8, 16, 24, 32]
@@ -169,12 +169,12 @@ def test_memorize_is_learned(background: Path, tmp_path: Path) -> None:
     assert result.best_score is not None
     assert result.best_score > 0.9
     last = read_metrics(tmp_path / METRICS)[-1]
-    assert last.stage_name == "2 segments, roll-in 4"
+    assert last.stage_name == "2 segments, burn-in 4"
     assert last.validation is not None
     assert last.validation["4"] > 0.8
 
 
-def test_averaged_weights_follow_the_formula(background: Path, tmp_path: Path) -> None:
+def test_ema_weights_follow_the_formula(background: Path, tmp_path: Path) -> None:
     """Weights after each step, averaged by hand, are those of the checkpoint."""
     settings = tiny_settings(background, steps=4, validate_every=4)
     seen: list[list[torch.Tensor]] = []
@@ -194,7 +194,7 @@ def test_averaged_weights_follow_the_formula(background: Path, tmp_path: Path) -
     assert len(steps) == 4
     for step, each in enumerate(steps):
         decay = min(0.9, (1 + step) / (10 + step))
-        assert averaged_decay(settings, step) == decay
+        assert ema_decay_at(settings, step) == decay
         pairs = zip(expected, each, strict=True)
         expected = [decay * mean + (1 - decay) * new for mean, new in pairs]
     for kept, value in zip(weights(tmp_path / LAST).values(), expected, strict=True):
@@ -294,7 +294,7 @@ def test_a_checkpoint_of_another_task(whole: Path) -> None:
 def test_what_cannot_be_trained(
     background: Path, tmp_path: Path, more: dict[str, Any], words: str
 ) -> None:
-    values = {"curriculum": False, "roll_in": (), "background": str(background), **more}
+    values = {"curriculum": False, "burn_in": (), "background": str(background), **more}
     settings = tiny_settings(Path(values.pop("background")), **values)
     with pytest.raises(BadInput, match=words):
         train(settings, tmp_path, device="cpu")
@@ -311,19 +311,19 @@ def test_a_gpu_that_is_not_there(background: Path, tmp_path: Path) -> None:
 def test_a_stage_keeps_the_weights_that_do_better(
     background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:
-    """Averaged ones, or the last; either way the training goes on as it was."""
+    """EMA weights, or the last; either way the training goes on as it was."""
     settings = tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
     plain = tmp_path / "plain"
     train(replace(settings, keep_stages=False), plain, device="cpu")
     asked, before = [], {}
 
     def validate(self: Keeper, stage: int) -> dict[str, float]:
-        asked.append({name: p.clone() for name, p in self.averaged.named_parameters()})
+        asked.append({name: p.clone() for name, p in self.ema.named_parameters()})
         return {"1": float(len(asked) % 2 == late)}
 
     original = Keeper.keep_stage
 
-    def keep(self: Keeper, facts: Facts, stage: int) -> None:
+    def keep(self: Keeper, facts: TrainState, stage: int) -> None:
         before[stage] = {name: p.clone() for name, p in self.plain.named_parameters()}
         asked.clear()
         original(self, facts, stage)
@@ -331,11 +331,11 @@ def test_a_stage_keeps_the_weights_that_do_better(
     monkeypatch.setattr(Keeper, "validate", validate)
     monkeypatch.setattr(Keeper, "keep_stage", keep)
     train(settings, tmp_path / "kept", device="cpu")
-    averaged, latest = asked
+    ema, latest = asked
     last = before[max(before)]
     assert all(torch.equal(latest[name], last[name]) for name in last)
-    assert any(not torch.equal(latest[name], averaged[name]) for name in last)
+    assert any(not torch.equal(latest[name], ema[name]) for name in last)
     stage = tmp_path / "kept" / "stages" / "segments-1"
-    assert json.loads((stage / "task.json").read_text())["trained"]["averaged"] is bool(late)
+    assert json.loads((stage / "task.json").read_text())["trained"]["ema"] is bool(late)
     losses = [[one.loss for one in read_metrics(tmp_path / n / METRICS)] for n in ("plain", "kept")]
     assert losses[0] == losses[1]

@@ -77,7 +77,7 @@ def test_it_is_trained_with_its_own_tokenizer_and_weights(
     torch.manual_seed(0)
     save_model(tmp_path / kind, kind)
     settings = tiny_settings(
-        background, backbone=str(tmp_path / kind), steps=8, segments=1, roll_in=(), start_tokens=()
+        background, backbone=str(tmp_path / kind), steps=8, segments=1, burn_in=(), start_tokens=()
     )
     kept = dict(
         (GPT2LMHeadModel if kind == "gpt2" else BertForSequenceClassification)
@@ -102,7 +102,7 @@ def test_dropout_is_a_function_of_the_step(background: Path, tmp_path: Path) -> 
     torch.manual_seed(0)
     save_model(tmp_path / "gpt2", "gpt2")
     settings = tiny_settings(
-        background, backbone=str(tmp_path / "gpt2"), steps=8, segments=1, roll_in=()
+        background, backbone=str(tmp_path / "gpt2"), steps=8, segments=1, burn_in=()
     )
     assert build_rmt(settings, 0, 6).backbone.config.resid_pdrop > 0
     train(settings, tmp_path / "whole", device="cpu")

@@ -1,4 +1,4 @@
-"""A rolled-in sample begins with the segment that lost its answer; the others after the roll-in."""
+"""After a burn-in a sample begins with the segment that lost its answer, if there is one."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def objective(background: str) -> Make:
     def make(task: str, **more: Any) -> MemoryObjective:
-        more = {"batch_size": 6, "roll_in": (6,), "replay_lost": True, **more}
+        more = {"batch_size": 6, "burn_in": (6,), "replay_lost": True, **more}
         settings = replace(quick(task), **more)
         return MemoryObjective(replace(settings, background=background, vocabulary_words=120))
 
     return make
 
 
-def rolled(made: MemoryObjective, count: int = 40) -> list[Batch]:
-    newest = len(made.stages) - 1
-    batches = (made.batch(step, newest, 0, 1) for step in range(count))
+def with_a_burn_in(made: MemoryObjective, count: int = 40) -> list[Batch]:
+    current = len(made.stages) - 1
+    batches = (made.batch(step, current, 0, 1) for step in range(count))
     return [batch for batch in batches if batch.constant]
 
 
@@ -73,7 +73,7 @@ def test_the_last_segment_is_always_the_one_that_asks() -> None:
     for row, first in enumerate((1, 4)):
         begun = ids[row, first * 10 : (first + 2) * 10].tolist()
         assert found[row].tolist() == begun + ids[row, 60:].tolist()
-    # Begun where the roll-in of four ends, it is the end of the input.
+    # Begun where the burn-in of four ends, it is the end of the input.
     assert np.array_equal(found[1], ids[1, 40:])
 
 
@@ -83,7 +83,7 @@ def test_each_state_is_the_one_before_what_is_read(objective: Make, task: str) -
     made = objective(task)
     learner, tokens = made.learner, made.learner.segment_tokens
     replayed = kept = 0
-    for batch in rolled(made, 12):
+    for batch in with_a_burn_in(made, 12):
         ids, answers, state, *_ = made.inputs(batch, CPU)
         assert learner.training
         assert ids.shape[1] == made.stages[-1].tokens
@@ -115,10 +115,10 @@ def test_each_state_is_the_one_before_what_is_read(objective: Make, task: str) -
     assert kept, "and guesses some, or has not read the fact"
 
 
-def test_without_a_replay_all_go_on_where_the_roll_in_ended(objective: Make) -> None:
+def test_without_a_replay_all_go_on_where_the_burn_in_ended(objective: Make) -> None:
     made = objective("reasoning", replay_lost=False)
     learner, tokens = made.learner, made.learner.segment_tokens
-    batches = rolled(made, 12)
+    batches = with_a_burn_in(made, 12)
     assert batches
     for batch in batches:
         ids, _, state = made.inputs(batch, CPU)
@@ -132,9 +132,9 @@ def test_without_a_replay_all_go_on_where_the_roll_in_ended(objective: Make) -> 
 
 
 def test_nothing_is_lost_before_its_fact(objective: Make) -> None:
-    """Elsewhere than in memorize, facts may come after the roll-in: these begin there."""
+    """Elsewhere than in memorize, facts may come after the burn-in: these begin there."""
     made = objective("detect-memorize")
-    batches = rolled(made)
+    batches = with_a_burn_in(made)
     late = [batch.inputs[2] >= batch.constant for batch in batches]
     assert any(bool(one.any()) for one in late)
     for batch, after in zip(batches, late, strict=True):
@@ -147,7 +147,7 @@ def test_states_are_those_of_a_roll(objective: Make) -> None:
     made = objective("memorize")
     learner = made.learner.eval()
     tokens = learner.segment_tokens
-    ids = rolled(made)[0].inputs[0].numpy()[:, : 3 * tokens]
+    ids = with_a_burn_in(made)[0].inputs[0].numpy()[:, : 3 * tokens]
     bounds = [(0, tokens), (tokens, 2 * tokens), (2 * tokens, 3 * tokens)]
     roller, initial = Roller(learner, CPU), learner.initial(len(ids))
     found = roller.states(initial, ids, bounds)
@@ -157,7 +157,7 @@ def test_states_are_those_of_a_roll(objective: Make) -> None:
     assert torch.equal(found[0], initial)
 
 
-def test_a_roll_in_that_was_stopped_goes_on_to_the_same_losses(
+def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
     background: str, tmp_path: Path
 ) -> None:
     from rmtscale.study.training import loop

@@ -23,7 +23,7 @@ from rmtscale.study.training.settings_file import read_settings, require_same
         ("learning_rate", 0.0, "learning rate 0.0: expected more than 0"),
         ("validate_every", 30, "validate every 30: expected a multiple of 50"),
         ("precision", "fp8", "precision 'fp8': expected one of fp32, bf16"),
-        ("roll_in", (4, 0), "roll in 0: expected a whole number of 1 or more"),
+        ("burn_in", (4, 0), "burn in 0: expected a whole number of 1 or more"),
         ("schema_version", 2, "settings of version 2: expected 1"),
     ],
 )
@@ -33,7 +33,7 @@ def test_what_cannot_be_is_refused(name: str, value: Any, words: str) -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    settings = MemoryTaskSettings(task_options={"persons": 3}, roll_in=(8, 32), seed=4)
+    settings = MemoryTaskSettings(task_options={"persons": 3}, burn_in=(8, 32), seed=4)
     path = tmp_path / "settings.json"
     path.write_text(settings.to_json(), encoding="utf-8")
     assert read_settings(path) == settings

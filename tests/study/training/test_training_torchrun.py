@@ -47,7 +47,7 @@ def test_two_processes(tmp_path: Path) -> None:
             "warmup_steps": 5,
             "stage_min_steps": 4,
             "stage_max_steps": 4,
-            "roll_in_max_steps": 100,
+            "burn_in_max_steps": 100,
             "ema_decay": 0.9,
             "log_every": 4,
             "validate_every": 8,
@@ -62,7 +62,7 @@ def test_two_processes(tmp_path: Path) -> None:
     script.write_text(LAUNCHED)
     command = [str(script), "train", "--background", str(background), "--segment-size", "32"]
     command += ["--backbone", "gpt-neox-tiny", "--memory-tokens", "2", "--segments", "2"]
-    command += ["--roll-in", "4", "--steps", "8", "--batch-size", "8", "--learning-rate", "2e-3"]
+    command += ["--burn-in", "4", "--steps", "8", "--batch-size", "8", "--learning-rate", "2e-3"]
     done = subprocess.run(
         [*launch, *command, *given, "--device", "cpu", "--out", str(tmp_path / "two")],
         capture_output=True,

@@ -1,6 +1,6 @@
 """Figure 5 of the paper: retention up to 4096 segments, two million tokens. Measured.
 
-Models trained on at most 7 segments with a gradient, and a roll-in without. Claims: at every length
+Models trained on at most 7 segments with a gradient, and a burn-in without. Claims: at every length
 at least the paper's accuracy; at 4096 segments what this project set out for; memory constant in
 the length, measured at each one. Every seed is shown.
 """

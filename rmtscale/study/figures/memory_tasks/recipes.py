@@ -1,7 +1,7 @@
 """The trainings behind Figures 4, 5, 6 and 11: each a named recipe, all of its settings here.
 
 One training per task and seed serves Figures 4, 5 and 6: its curriculum passes through 1, 2, ... 7
-segments, a checkpoint is saved after each (Figure 4), and goes on with a roll-in (Figures 5 and 6).
+segments, a checkpoint is saved after each (Figure 4), and goes on with a burn-in (Figures 5 and 6).
 Figure 11 has trainings of its own, with and without the curriculum, with the same steps.
 
 A full recipe is meant for a GPU, several side by side on one; a quick one for minutes on a CPU::
@@ -36,8 +36,8 @@ _FULL = MemoryTaskSettings(
     stage_min_steps=200,
     stage_max_steps=4000,
     compile_step=True,
-    roll_in=(16, 64, 256),
-    roll_in_max_steps=1200,
+    burn_in=(16, 64, 256),
+    burn_in_max_steps=1200,
     validation_segments=(7, 64, 256),
     validation_samples=256,
 )
@@ -55,8 +55,8 @@ _QUICK = MemoryTaskSettings(
     warmup_steps=20,
     stage_min_steps=20,
     stage_max_steps=200,
-    roll_in=(8,),
-    roll_in_max_steps=200,
+    burn_in=(8,),
+    burn_in_max_steps=200,
     ema_decay=0.98,
     log_every=20,
     validate_every=60,
@@ -86,15 +86,15 @@ def full(task: str, seed: int) -> MemoryTaskSettings:
     settings = replace(_FULL, task=task, seed=seed)
     if task == "detect-memorize":
         # The memory is lost to rare false detections: pieces of facts, and most of the time for
-        # the roll-ins. Without them a run was right on 97 % of single segments after 10,000 steps.
+        # the burn-ins. Without them a run was right on 97 % of single segments after 10,000 steps.
         return replace(
             settings,
             steps=12_000,
-            decoys=0.005,
+            fact_fragments=0.005,
             replay_lost=True,
             threshold=0.97,
             stage_max_steps=800,
-            roll_in_max_steps=2000,
+            burn_in_max_steps=2000,
         )
     if task == "reasoning":
         # At a low rate: three runs at 1e-3 and 2e-3 needed about 9,000 steps and more for 26
@@ -103,7 +103,7 @@ def full(task: str, seed: int) -> MemoryTaskSettings:
         return replace(
             settings,
             steps=12_000,
-            decoys=0.005,
+            fact_fragments=0.005,
             replay_lost=True,
             stage_max_steps=4000,
         )
@@ -117,7 +117,7 @@ def curriculum(seed: int, *, with_curriculum: bool) -> MemoryTaskSettings:
         seed=seed,
         segments=4,
         curriculum=with_curriculum,
-        roll_in=(),
+        burn_in=(),
         steps=3000,
         validation_segments=(4,),
         keep_stages=False,
@@ -150,5 +150,5 @@ def quick(task: str) -> MemoryTaskSettings:
 def quick_curriculum(*, with_curriculum: bool) -> MemoryTaskSettings:
     """Returns the training of Figure 11 at toy size."""
     return replace(
-        _QUICK, curriculum=with_curriculum, roll_in=(), validation_segments=(3,), keep_stages=False
+        _QUICK, curriculum=with_curriculum, burn_in=(), validation_segments=(3,), keep_stages=False
     )

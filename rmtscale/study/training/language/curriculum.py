@@ -33,14 +33,14 @@ def plan_text_stages(settings: LanguageSettings) -> tuple[Stage, ...]:
 
 
 def draw_text(
-    settings: LanguageSettings, stages: tuple[Stage, ...], newest: int, step: int
+    settings: LanguageSettings, stages: tuple[Stage, ...], current: int, step: int
 ) -> Draw:
-    """The stage of one step: the newest, or with mixing any so far."""
+    """The stage of one step: the current, or with mixing any so far."""
     import numpy as np
 
-    index = newest
-    if settings.mixing and newest:
-        index = int(np.random.default_rng((_TAG, settings.seed, step)).integers(newest + 1))
+    index = current
+    if settings.mixing and current:
+        index = int(np.random.default_rng((_TAG, settings.seed, step)).integers(current + 1))
     return Draw(index, 0, stages[index].tokens)
 
 

@@ -48,11 +48,11 @@ class LanguageObjective(Objective):
         self.learner = Predictor(rmt, compile_step=settings.compile_step)
         self._flops: dict[int, int] = {}
 
-    def averaged(self) -> Predictor:
+    def ema_copy(self) -> Predictor:
         return Predictor(copy.deepcopy(self.learner.rmt))
 
-    def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
-        drawn = draw_text(self.settings, self.stages, newest, step)
+    def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
+        drawn = draw_text(self.settings, self.stages, current, step)
         found = self._source.drawn(
             self.settings.seed, step * ranks + rank, self.settings.batch_size, drawn.tokens
         )
@@ -63,7 +63,7 @@ class LanguageObjective(Objective):
         del accuracy
         return advance_text(self.settings, progress, self.stages, steps)
 
-    def validate(self, averaged: Any, stage: Stage, device: torch.device) -> dict[str, float]:
+    def validate(self, ema: Any, stage: Stage, device: torch.device) -> dict[str, float]:
         """Loss in nats per token; at every length of the same targets."""
         settings = self.settings
         counts = {stage.segments}
@@ -80,7 +80,7 @@ class LanguageObjective(Objective):
                 total, tokens = 0.0, 0
                 for batch in source.batches(read, settings.batch_size, settings.validation_samples):
                     ids_BN, targets_BN = (one.to(device) for one in _tensors(batch))
-                    losses_BC = averaged.token_losses(ids_BN, targets_BN, scored)
+                    losses_BC = ema.token_losses(ids_BN, targets_BN, scored)
                     total += float(losses_BC.double().sum())
                     tokens += int((batch.targets[:, -scored:] >= 0).sum())
                 found[str(count)] = total / tokens if tokens else math.nan
@@ -94,8 +94,8 @@ class LanguageObjective(Objective):
             )
         return self._flops[segments]
 
-    def export(self, folder: Path, averaged: Any, trained: Trained) -> None:
-        export_language_checkpoint(folder, averaged, self.settings, self.data.tokenizer, trained)
+    def export(self, folder: Path, ema: Any, trained: Trained) -> None:
+        export_language_checkpoint(folder, ema, self.settings, self.data.tokenizer, trained)
 
 
 def _tensors(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 Source: Bulatov et al. 2024, section "Training process": the number of segments grows by one when
 training has converged. Before that the noise inside one segment grows, and after that whole
-segments run in front without a gradient (the roll-in).
+segments run in front without a gradient (the burn-in).
 
 Everything random is a function of the seed and the step, so that a training that was killed goes
 on with the very steps it would have made.
@@ -60,8 +60,8 @@ def plan_stages(
         stages.append(Stage(name, count * segment_tokens, count))
     last = stages[-1]
     stages += [
-        Stage(f"{last.name}, roll-in {most}", last.tokens, last.segments, most)
-        for most in settings.roll_in
+        Stage(f"{last.name}, burn-in {most}", last.tokens, last.segments, most)
+        for most in settings.burn_in
     ]
     return tuple(stages)
 
@@ -69,24 +69,27 @@ def plan_stages(
 def draw(
     settings: MemoryTaskSettings,
     stages: tuple[Stage, ...],
-    newest: int,
+    current: int,
     step: int,
     segment_tokens: int,
 ) -> Draw:
-    """The stage and the roll-in of one step; all rows of a batch are alike, so none needs a mask.
+    """The stage and the burn-in of one step; all rows of a batch are alike, so none needs a mask.
 
-    The roll-in is log-uniform: as many batches with 1 to 2 segments as with 128 to 256.
+    The burn-in is log-uniform: as many batches with 1 to 2 segments as with 128 to 256.
     """
     import numpy as np
 
     random = np.random.default_rng((_TAG, settings.seed, step))
-    chosen, earlier, rolls, length = random.random(4)
-    index = newest if chosen < settings.newest_share or not newest else int(earlier * newest)
+    chosen, earlier, burns_in, length = random.random(4)
+    index = (
+        current if chosen < settings.current_stage_share or not current else int(earlier * current)
+    )
     stage = stages[index]
-    rolled = 0
-    if stage.roll_in_segments and rolls < settings.roll_in_share:
-        rolled = int(math.exp(length * math.log(stage.roll_in_segments + 1)))
-    return Draw(index, rolled, stage.tokens + rolled * segment_tokens)
+    burn_in_segments = 0
+    if stage.burn_in_segments and burns_in < settings.burn_in_share:
+        burn_in_segments = int(math.exp(length * math.log(stage.burn_in_segments + 1)))
+    tokens = stage.tokens + burn_in_segments * segment_tokens
+    return Draw(index, burn_in_segments, tokens)
 
 
 def advance(
@@ -103,12 +106,12 @@ def advance(
         progress: before the interval.
         stages: all of them.
         steps: of the interval.
-        accuracy: on its batches of the newest stage; None where there were none.
+        accuracy: on its batches of the current stage; None where there were none.
     """
     spent = progress.stage_steps + steps
     learned = accuracy is not None and accuracy >= settings.threshold
-    rolls = stages[progress.stage].roll_in_segments
-    most = settings.roll_in_max_steps if rolls else settings.stage_max_steps
+    burns_in = stages[progress.stage].burn_in_segments
+    most = settings.burn_in_max_steps if burns_in else settings.stage_max_steps
     over = (learned and spent >= settings.stage_min_steps) or spent >= most
     if over and progress.stage + 1 < len(stages):
         return Progress(progress.stage + 1, 0)

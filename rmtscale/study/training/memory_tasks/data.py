@@ -11,7 +11,7 @@ from rmtscale.errors import BadInput
 from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
-from rmtscale.study.tasks.decoys import Decoys
+from rmtscale.study.tasks.fact_fragments import FactFragments
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import (
@@ -96,7 +96,7 @@ class TaskData:
                 size,
                 own_seed,
                 segment_tokens,
-                self._decoys if split == "train" else None,
+                self._fact_fragments if split == "train" else None,
             )
         return self._made[key]
 
@@ -106,9 +106,9 @@ class TaskData:
         return max(len(self.vocabulary.array(text)) for text in self.task.all_questions())
 
     @cached_property
-    def _decoys(self) -> Decoys | None:
-        share = self.settings.decoys
-        return self.task.decoys(self.vocabulary, share) if share else None
+    def _fact_fragments(self) -> FactFragments | None:
+        share = self.settings.fact_fragments
+        return self.task.fact_fragments(self.vocabulary, share) if share else None
 
     def _noise(self, split: str) -> Noise:
         if split not in self._noises:

@@ -49,13 +49,13 @@ class MemoryObjective(Objective):
         if settings.init_from is not None:
             _take_weights(self.learner, settings)
 
-    def averaged(self) -> Answerer:
+    def ema_copy(self) -> Answerer:
         # Not a copy of the whole: a compiled step would be that of the model it was made for.
         return Answerer(copy.deepcopy(self.learner.rmt), class_ids(self.data))
 
-    def batch(self, step: int, newest: int, rank: int, ranks: int) -> Batch:
+    def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
         settings, segment_tokens = self.settings, self.learner.segment_tokens
-        drawn = draw(settings, self.stages, newest, step, segment_tokens)
+        drawn = draw(settings, self.stages, current, step, segment_tokens)
         batches = self.data.batches(
             drawn.tokens,
             segment_tokens,
@@ -66,10 +66,10 @@ class MemoryObjective(Objective):
         segments = found.fact_positions // segment_tokens
         inputs = (found.ids, found.answers, segments[:, 0])
         tensors = tuple(torch.from_numpy(one) for one in inputs)
-        return Batch(step, drawn, tensors, drawn.rolled_segments)
+        return Batch(step, drawn, tensors, drawn.burn_in_segments)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, and of a roll-in the state after the segments without a gradient.
+        """Ids and answers, and of a burn-in the state after the segments without a gradient.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
@@ -84,11 +84,11 @@ class MemoryObjective(Objective):
         roller, segment_tokens = self._roller, self.learner.segment_tokens
         answers_B = roller.on_device(answers)
         bounds = cut(ids.shape[1], segment_tokens)
-        rolled, left = bounds[: batch.constant], len(bounds) - batch.constant
+        burn_in, left = bounds[: batch.constant], len(bounds) - batch.constant
         self.learner.eval()
         with torch.no_grad():
             initial_BME = self.learner.initial(ids.shape[0])
-        states_RBME = roller.states(initial_BME, ids, rolled)
+        states_RBME = roller.states(initial_BME, ids, burn_in)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
             right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
@@ -105,15 +105,13 @@ class MemoryObjective(Objective):
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)
 
-    def validate(self, averaged: Any, stage: Stage, device: torch.device) -> dict[str, float]:
-        if self._reader is None or self._reader.answerer is not averaged:
+    def validate(self, ema: Any, stage: Stage, device: torch.device) -> dict[str, float]:
+        if self._reader is None or self._reader.answerer is not ema:
             precision = precision_on(device, self.settings.precision)
-            self._reader = Reader(
-                averaged, device, precision, compile_step=self.settings.compile_step
-            )
+            self._reader = Reader(ema, device, precision, compile_step=self.settings.compile_step)
         settings, segment_tokens = self.settings, self.learner.segment_tokens
         lengths = {str(stage.segments): stage.tokens}
-        if stage.roll_in_segments or stage is self.stages[-1]:
+        if stage.burn_in_segments or stage is self.stages[-1]:
             chosen = settings.validation_segments
             lengths |= {str(count): count * segment_tokens for count in chosen}
         found = {}
@@ -124,8 +122,8 @@ class MemoryObjective(Objective):
             found[name] = self._reader.accuracy(batches, settings.validation_samples)
         return found
 
-    def export(self, folder: Path, averaged: Any, trained: Trained) -> None:
-        export_checkpoint(folder, averaged, self.settings, self.data, trained)
+    def export(self, folder: Path, ema: Any, trained: Trained) -> None:
+        export_checkpoint(folder, ema, self.settings, self.data, trained)
 
 
 def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> None:

@@ -1,11 +1,11 @@
-"""Where a roll-in loses its answers, so that the gradient can begin there.
+"""Where a burn-in loses its answers, so that the gradient can begin there.
 
-Shape legend: B batch, R rolled-in segments, N text columns of the input, L segment tokens,
+Shape legend: B batch, R segments of the burn-in, N text columns of the input, L segment tokens,
 M memory, E embedding width, Q tokens of the question.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
-After a roll-in every state on the way is asked the question; a sample whose answer is gone begins
-again with the segment that lost it, and one that has kept it goes on where the roll-in ended.
+After a burn-in every state on the way is asked the question; a sample whose answer is gone begins
+again with the segment that lost it, and one that has kept it goes on where the burn-in ended.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def right_answers(
 
 def first_segments(right_RB: Tensor, read_B: Tensor) -> Tensor:
     """The segment each sample begins with, (B,): the one that lost its answer, or the one after
-    the roll-in.
+    the burn-in.
 
     Args:
-        right_RB: after each rolled-in segment, whether the state gives the answer.
+        right_RB: after each segment of the burn-in, whether the state gives the answer.
         read_B: the segment that the answer's fact is in; nothing is lost before it.
     """
     count = right_RB.shape[0]

@@ -20,9 +20,9 @@ class MemoryTaskSettings(LoopSettings):
     noise_repeats: bool = True
     """Whether an input may hold the same noise twice; without, it must not be longer than the text
     there is."""
-    decoys: float = 0.0
-    """Pieces of facts in the noise of a training, per token: "to the kitchen", "John went to the".
-    Without, what could be taken for a fact is too rare to learn from."""
+    fact_fragments: float = 0.0
+    """Fragments of facts per token of training noise: "to the kitchen", "John went to the".
+    Without them, text that could be taken for a fact is too rare to learn from."""
     vocabulary_words: int = 2000
     """Words with an id of their own; the rest of the noise is one unknown word. Small, because at
     width 192 a row more is as dear as in a large model and no task needs the words of the noise."""
@@ -44,23 +44,23 @@ class MemoryTaskSettings(LoopSettings):
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
     stories a model guesses at these, and stays at 87.5 % for thousands of steps."""
     threshold: float = 0.985
-    """Accuracy on the newest stage, over one interval, that ends it."""
+    """Accuracy on the current stage, over one interval, that ends it."""
     stage_min_steps: int = 100
-    """A stage lasts at least this long, so that averaged weights have seen it."""
+    """A stage lasts at least this long, so that EMA weights have seen it."""
     stage_max_steps: int = 5000
     """And at most this long, learned or not."""
-    newest_share: float = 0.7
+    current_stage_share: float = 0.7
     """Of the batches; the others are of an earlier stage, so that short inputs are not forgotten.
     1 is the paper's fixed length per stage."""
-    roll_in: tuple[int, ...] = (16, 64, 256)
+    burn_in: tuple[int, ...] = (16, 64, 256)
     """Stages after the last: up to so many segments run before, without a gradient. Training on 7
     segments teaches to keep a fact for 7; this teaches to keep it."""
-    roll_in_max_steps: int = 1200
+    burn_in_max_steps: int = 1200
     """Each of these stages lasts at most this long; then the next, longer ones come anyway."""
     replay_lost: bool = False
-    """Begin the gradient of a rolled-in sample with the segment that lost its answer, where one
+    """Begin the gradient after a burn-in with the segment that lost the sample's answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
-    roll_in_share: float = 0.5
+    burn_in_share: float = 0.5
     """Of the batches of these stages."""
 
     short_batch: int = 4
@@ -69,12 +69,12 @@ class MemoryTaskSettings(LoopSettings):
 
     def __post_init__(self) -> None:
         LoopSettings.__post_init__(self)
-        for name in ("vocabulary_words", "short_batch", "stage_max_steps", "roll_in_max_steps"):
+        for name in ("vocabulary_words", "short_batch", "stage_max_steps", "burn_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name))
-        for name in ("start_tokens", "roll_in"):
+        for name in ("start_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value)
-        for name in ("threshold", "newest_share", "roll_in_share", "decoys"):
+        for name in ("threshold", "current_stage_share", "burn_in_share", "fact_fragments"):
             require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from rmtscale.study.training.busy import busy_share, covered
+from rmtscale.study.training.device import covered, gpu_utilization
 
 
 def test_side_by_side_counts_once() -> None:
@@ -36,6 +36,6 @@ def test_on_a_gpu() -> None:
         return 3
 
     assert work() == 3
-    result, share = busy_share(work)
+    result, share = gpu_utilization(work)
     assert result == 3
     assert 0.5 < share <= 1.01

@@ -8,8 +8,7 @@ import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.study.training.layout import METRICS
-from rmtscale.study.training.metrics import Interval, MetricsStore
-from rmtscale.study.training.pace import steps_within
+from rmtscale.study.training.metrics import Interval, MetricsStore, steps_within
 
 
 def interval(step: int, seconds: float) -> Interval:
@@ -19,7 +18,7 @@ def interval(step: int, seconds: float) -> Interval:
         stage_name="1 segment",
         loss=1.0,
         accuracy=0.5,
-        newest_accuracy=0.5,
+        current_stage_accuracy=0.5,
         learning_rate=1e-3,
         tokens=100,
         seconds=seconds,
@@ -37,6 +36,8 @@ def test_by_the_median_of_the_last_intervals(tmp_path: Path) -> None:
     assert steps_within(tmp_path, 0.0, 50) == 750 + 50
 
 
-def test_a_training_without_a_speed(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"finish within 60 s: the training in .* has no speed yet"):
+def test_a_training_without_a_throughput(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"finish within 60 s: the training in .* has no throughput yet"
+    ):
         steps_within(tmp_path, 60.0, 50)

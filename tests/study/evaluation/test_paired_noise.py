@@ -12,7 +12,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
-from rmtscale.study.evaluation.twins import compare_twins, make_twins, state_distances
+from rmtscale.study.evaluation.paired_noise import pair_noise, paired_noise_test, state_distances
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
@@ -45,40 +45,40 @@ def some(
     return data.batches(segments * length, length, batch_size=batch_size, **more)
 
 
-def test_twins_share_first_and_last_segment_and_no_noise_between(
+def test_pairs_share_first_and_last_segment_and_no_noise_between(
     settings: MemoryTaskSettings, reader: Reader
 ) -> None:
     length = reader.answerer.segment_tokens
     batch = some(settings, reader).batch(0)
-    twins = make_twins(batch, length)
-    first, second = twins.ids[0::2], twins.ids[1::2]
+    pairs = pair_noise(batch, length)
+    first, second = pairs.ids[0::2], pairs.ids[1::2]
     assert np.array_equal(first, batch.ids[0::2])
     assert np.array_equal(second[:, :length], first[:, :length])
     assert np.array_equal(second[:, -length:], first[:, -length:])
     assert np.array_equal(second[:, length:-length], batch.ids[1::2, length:-length])
     assert (second[:, length:-length] != first[:, length:-length]).any(axis=1).all()
-    assert np.array_equal(twins.answers[1::2], batch.answers[0::2])
-    assert not np.shares_memory(twins.ids, batch.ids)
+    assert np.array_equal(pairs.answers[1::2], batch.answers[0::2])
+    assert not np.shares_memory(pairs.ids, batch.ids)
 
 
 def test_counts_are_those_of_reading_one_by_one(
     settings: MemoryTaskSettings, reader: Reader
 ) -> None:
     batches = some(settings, reader)
-    found = compare_twins(reader, batches, 7)
+    found = paired_noise_test(reader, batches, 7)
     assert found.stories == 8, "whole batches"
-    assert [one.segments for one in found.moments] == [2, 4, 8]
+    assert [one.segments for one in found.milestones] == [2, 4, 8]
     length = reader.answerer.segment_tokens
     wrong = []
     for index in range(2):
-        twins = make_twins(batches.batch(index), length)
-        for ids, answer in zip(twins.ids, twins.answers, strict=True):
+        pairs = pair_noise(batches.batch(index), length)
+        for ids, answer in zip(pairs.ids, pairs.answers, strict=True):
             wrong.append(int(reader.logits(ids[None]).argmax()) != answer)
-    assert found.moments[-1].right == 16 - sum(wrong)
-    pairs = list(zip(wrong[0::2], wrong[1::2], strict=True))
-    assert found.both_lost == sum(a and b for a, b in pairs)
-    assert found.one_lost == sum(a != b for a, b in pairs)
-    assert found.moments[0].moved == 0.0
+    assert found.milestones[-1].right == 16 - sum(wrong)
+    lost = list(zip(wrong[0::2], wrong[1::2], strict=True))
+    assert found.both_lost == sum(a and b for a, b in lost)
+    assert found.one_lost == sum(a != b for a, b in lost)
+    assert found.milestones[0].moved == 0.0
 
 
 def test_distances_are_those_of_every_pair() -> None:
@@ -119,8 +119,8 @@ def test_what_it_tells_apart(
         return state_BME * (1.5 if lost_to == "drift" else 1.0), read_BTE
 
     monkeypatch.setattr(reader.answerer, "step", step)
-    found = compare_twins(reader, some(settings, reader), 4)
-    last = found.moments[-1]
+    found = paired_noise_test(reader, some(settings, reader), 4)
+    last = found.milestones[-1]
     assert (last.apart > 0.1) == (lost_to == "noise")
     assert (last.moved > 0.1) == (lost_to != "nothing")
     if lost_to != "noise":
@@ -129,11 +129,13 @@ def test_what_it_tells_apart(
 
 
 def test_bad_input(settings: MemoryTaskSettings, reader: Reader) -> None:
-    with pytest.raises(BadInput, match="twins of 3 segments: expected 4 or more"):
-        compare_twins(reader, some(settings, reader, segments=3), 4)
+    with pytest.raises(BadInput, match="paired noise in 3 segments: expected 4 or more"):
+        paired_noise_test(reader, some(settings, reader, segments=3), 4)
     for size in (2, 7):
-        with pytest.raises(BadInput, match=f"twins in batches of {size}: expected an even number"):
-            compare_twins(reader, some(settings, reader, batch_size=size), 4)
+        with pytest.raises(
+            BadInput, match=f"paired noise in batches of {size}: expected an even number"
+        ):
+            paired_noise_test(reader, some(settings, reader, batch_size=size), 4)
     length = reader.answerer.segment_tokens
     elsewhere = TaskData(
         tiny_settings(Path(settings.background), task_options={"placement": "depth:0"})
@@ -141,4 +143,4 @@ def test_bad_input(settings: MemoryTaskSettings, reader: Reader) -> None:
     batches = elsewhere.batches(5 * length, length, batch_size=8)
     assert len(cut(batches.tokens, length)) == 5
     with pytest.raises(BadInput, match="after the first segment: expected placement=start"):
-        compare_twins(reader, batches, 4)
+        paired_noise_test(reader, batches, 4)

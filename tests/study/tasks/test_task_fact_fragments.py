@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from rmtscale.study.tasks.catalog import TASKS, make_task
-from rmtscale.study.tasks.decoys import pieces
+from rmtscale.study.tasks.fact_fragments import fragments
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.vocabulary import Vocabulary
 from tests.study.tasks.slow_solver import solve_moves, solve_relations
 
 
 def test_pieces_lack_the_subject_or_the_place() -> None:
-    assert pieces("The hall is west of the den.", 2) == [
+    assert fragments("The hall is west of the den.", 2) == [
         "is west of the den.",
         "west of the den.",
         "of the den.",
@@ -28,7 +28,7 @@ def test_no_piece_is_a_fact(name: str) -> None:
     task = make_task(name)
     facts = task.all_facts()
     for fact in facts:
-        for piece in pieces(fact, task.subject_words):
+        for piece in fragments(fact, task.subject_words):
             assert piece in fact
             assert not any(other in piece for other in facts)
 
@@ -37,12 +37,12 @@ def test_no_piece_is_a_fact(name: str) -> None:
 def test_the_answer_stays_what_it_was(name: str, noise: Noise, vocabulary: Vocabulary) -> None:
     """A solver that knows whole sentences only finds the same one answer."""
     task = make_task(name)
-    decoys = task.decoys(vocabulary, 0.05)
+    fact_fragments = task.fact_fragments(vocabulary, 0.05)
     solve = solve_relations if name == "reasoning" else solve_moves
     for seed in range(30):
         rng = np.random.default_rng(seed)
         ids = np.empty(400, dtype=np.int32)
-        story, positions = task.write(rng, ids, noise, 120, decoys)
+        story, positions = task.write(rng, ids, noise, 120, fact_fragments)
         text = " ".join(vocabulary.decode(ids.tolist()))
         assert solve(text) == [story.answer]
         for position, fact in zip(positions, story.facts, strict=True):
@@ -54,14 +54,14 @@ def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary) -> None:
     """Half of the samples have none; in the others as many pieces as asked for, and nothing else
     is changed."""
     task = make_task("memorize")
-    decoys = task.decoys(vocabulary, 0.01)
+    fact_fragments = task.fact_fragments(vocabulary, 0.01)
     own = {int(one) for fact in task.all_facts() for one in vocabulary.encode(fact)}
     plain, changed = 0, []
     for seed in range(400):
         rng = np.random.default_rng(seed)
         ids, starts = noise.stretch(rng, 1000)
         before = ids.copy()
-        written = decoys.scatter(rng, ids, starts)
+        written = fact_fragments.scatter(rng, ids, starts)
         assert np.array_equal(ids, before)
         assert written.shape == ids.shape
         if written is ids:
@@ -76,20 +76,20 @@ def test_how_much_is_written(noise: Noise, vocabulary: Vocabulary) -> None:
 
 
 def test_the_same_generator_writes_the_same(noise: Noise, vocabulary: Vocabulary) -> None:
-    decoys = make_task("reasoning").decoys(vocabulary, 0.02)
+    fact_fragments = make_task("reasoning").fact_fragments(vocabulary, 0.02)
     found = []
     for _ in range(2):
         rng = np.random.default_rng(7)
-        found.append(decoys.scatter(rng, *noise.stretch(rng, 300)))
+        found.append(fact_fragments.scatter(rng, *noise.stretch(rng, 300)))
     first, second = found
     assert np.array_equal(first, second)
 
 
 def test_a_text_without_any_sentence_start(noise: Noise, vocabulary: Vocabulary) -> None:
-    decoys = make_task("memorize").decoys(vocabulary, 1.0)
+    fact_fragments = make_task("memorize").fact_fragments(vocabulary, 1.0)
     ids = np.zeros(20, dtype=np.int32)
     written = [
-        decoys.scatter(np.random.default_rng(seed), ids, np.empty(0, dtype=np.int64))
+        fact_fragments.scatter(np.random.default_rng(seed), ids, np.empty(0, dtype=np.int64))
         for seed in range(8)
     ]
     assert any((one != 0).any() for one in written)

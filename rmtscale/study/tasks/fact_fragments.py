@@ -1,4 +1,4 @@
-"""Pieces of facts in the noise of a training: what looks like a fact, and tells nothing.
+"""Fragments of facts in the noise of a training: they look like facts and tell nothing.
 
 Novels seldom name a kitchen, and hardly ever say that somebody unnamed went there. A model that has
 to find facts takes such a sentence for one so rarely that it learns little from it; over thousands
@@ -15,18 +15,18 @@ import numpy.typing as npt
 from rmtscale.study.tasks.vocabulary import Ids, TextCoder
 
 _AT_A_START = 0.5
-"""Of the pieces, so many stand where a sentence begins, as facts do."""
+"""Share of the fragments that stand where a sentence begins, as facts do."""
 _LEAST = 1.0
-"""Pieces expected in a sample that has them, however short: a curriculum begins with a few words,
-and there what tells a fact from its pieces is learned fastest."""
+"""Fragments expected in a sample that has any, however short: a curriculum begins with a few words,
+and what tells a fact from a fragment is learned fastest there."""
 _PLAIN = 0.5
-"""Of the samples, so many have none: what is read later has none either."""
+"""Share of the samples that have no fragments: evaluations have none either."""
 
 
-def pieces(fact: str, subject_words: int) -> list[str]:
-    """A fact without what it is about, from each word on, and without its last word.
+def fragments(fact: str, subject_words: int) -> list[str]:
+    """Cuts a fact: without its subject, from each word on, and without its last word.
 
-    >>> pieces("John went to the hall.", 1)
+    >>> fragments("John went to the hall.", 1)
     ['went to the hall.', 'to the hall.', 'the hall.', 'hall.', 'John went to the']
     """
     words = fact.split()
@@ -34,20 +34,20 @@ def pieces(fact: str, subject_words: int) -> list[str]:
     return [*ends, " ".join(words[:-1])]
 
 
-class Decoys:
-    """Writes pieces of facts over noise.
+class FactFragments:
+    """Writes fragments of facts over noise.
 
     Args:
         facts: of a task.
-        subject_words: so many of their first words say what they are about.
+        subject_words: number of their first words that name the subject.
         vocabulary: that of the noise.
-        share: pieces begun per noise token, where that is more than one.
+        share: fragments begun per noise token, where that is more than one.
     """
 
     def __init__(
         self, facts: Sequence[str], subject_words: int, vocabulary: TextCoder, share: float
     ) -> None:
-        texts = {text for fact in facts for text in pieces(fact, subject_words)}
+        texts = {text for fact in facts for text in fragments(fact, subject_words)}
         found = [vocabulary.array(text) for text in sorted(texts)]
         self.share = share
         self._lengths = np.array([len(ids) for ids in found])
@@ -56,7 +56,7 @@ class Decoys:
             row[: len(ids)] = ids
 
     def scatter(self, rng: np.random.Generator, ids: Ids, starts: npt.NDArray[np.int64]) -> Ids:
-        """A copy of some noise with pieces in it, or the noise as it is.
+        """Writes fragments into a copy of some noise, or returns the noise as it is.
 
         Args:
             rng: the only source of chance.

@@ -1,4 +1,6 @@
-"""Beyond the paper: is an answer lost to the noise, or does the state of its story drift by itself?
+"""The paired-noise test: is an answer lost to the noise, or does the state drift by itself?
+
+Beyond the paper.
 
 Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
 X = M E.
@@ -28,34 +30,36 @@ SETTLED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """Where the states are after some segments; distances are means, as shares of the mean
-    distance between two samples of different stories."""
+class Milestone:
+    """Describes where the states are after some segments.
+
+    Distances are means, as shares of the mean distance between two samples of different stories.
+    """
 
     segments: int
     right: int
-    """Answers of all readings that would be right now."""
+    """Number of readings whose answer would be right now."""
     moved: float
-    """From where the state was after two segments."""
+    """Distance from where the state was after two segments."""
     apart: float
-    """Between the two readings of a story."""
+    """Distance between the two readings of a story."""
     nearest: float
-    """To the nearest state whose answer is another."""
+    """Distance to the nearest state whose answer is another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Twins:
-    """What reading every story twice shows."""
+class PairedNoise:
+    """Holds what reading every story twice shows."""
 
     stories: int
-    moments: tuple[Moment, ...]
+    milestones: tuple[Milestone, ...]
     both_lost: int
     """Stories whose two readings are wrong in the end."""
     one_lost: int
 
 
-def make_twins(batch: Batch, segment_tokens: int) -> Batch:
-    """Row 2 i + 1 becomes row 2 i with its own noise between first and last segment."""
+def pair_noise(batch: Batch, segment_tokens: int) -> Batch:
+    """Turns row 2 i + 1 into row 2 i with its own noise between first and last segment."""
     ids_BN, answers_B = batch.ids.copy(), batch.answers.copy()
     end = ids_BN.shape[1] - segment_tokens
     for columns in (slice(0, segment_tokens), slice(end, None)):
@@ -67,7 +71,7 @@ def make_twins(batch: Batch, segment_tokens: int) -> Batch:
 
 
 @torch.no_grad()
-def compare_twins(reader: Reader, batches: Batches, stories: int) -> Twins:
+def paired_noise_test(reader: Reader, batches: Batches, stories: int) -> PairedNoise:
     """Reads at least ``stories`` stories twice, in whole batches.
 
     Raises:
@@ -79,28 +83,33 @@ def compare_twins(reader: Reader, batches: Batches, stories: int) -> Twins:
     bounds = cut(batches.tokens, segment_tokens)
     if len(bounds) < 2 + SETTLED or batches.tokens % segment_tokens:
         raise BadInput(
-            f"twins of {len(bounds)} segments: expected {2 + SETTLED} or more, noise between them"
+            f"paired noise in {len(bounds)} segments: expected {2 + SETTLED} or more, with noise "
+            "between them"
         )
     if batches.batch_size < 4 or batches.batch_size % 2:
         raise BadInput(
-            f"twins in batches of {batches.batch_size}: expected an even number, 4 or more"
+            f"paired noise in batches of {batches.batch_size}: expected an even number, 4 or more"
         )
     stops = [stop for stop in milestones(len(bounds)) if stop >= SETTLED]
     rights, distances = [], []
     for index in range(-(-2 * stories // batches.batch_size)):
         batch = batches.batch(index)
         if (batch.fact_positions >= segment_tokens).any():
-            raise BadInput("twins with facts after the first segment: expected placement=start")
-        right, distance = _follow(reader, make_twins(batch, segment_tokens), bounds, stops)
+            raise BadInput(
+                "paired noise with facts after the first segment: expected placement=start"
+            )
+        right, distance = _follow(reader, pair_noise(batch, segment_tokens), bounds, stops)
         rights.append(torch.stack(right))
         distances.append(distance)
     right_SB = torch.cat(rights, dim=1).cpu()
     means = np.mean(distances, axis=0)
     lost_P = (~right_SB[-1]).view(-1, 2).sum(1)
-    return Twins(
+    return PairedNoise(
         stories=len(lost_P),
-        moments=tuple(
-            Moment(segments=stop, right=int(each.sum()), moved=moved, apart=apart, nearest=nearest)
+        milestones=tuple(
+            Milestone(
+                segments=stop, right=int(each.sum()), moved=moved, apart=apart, nearest=nearest
+            )
             for stop, each, (moved, apart, nearest) in zip(
                 stops, right_SB, means.tolist(), strict=True
             )
@@ -113,7 +122,7 @@ def compare_twins(reader: Reader, batches: Batches, stories: int) -> Twins:
 def _follow(
     reader: Reader, batch: Batch, bounds: list[tuple[int, int]], stops: list[int]
 ) -> tuple[list[Tensor], list[tuple[float, float, float]]]:
-    """At each stop, which answers would be right, (B,), and the three distances."""
+    """Finds, at each stop, which answers would be right, (B,), and the three distances."""
     answerer = reader.answerer
     begin, end = bounds[-1]
     last_BL = reader.on_device(batch.ids[:, begin:end])
@@ -138,7 +147,7 @@ def _follow(
 def state_distances(
     state_BX: Tensor, settled_BX: Tensor, answers_B: Tensor
 ) -> tuple[float, float, float]:
-    """Moved, apart and nearest, over the mean distance between samples of different stories."""
+    """Measures moved, apart and nearest over the mean distance between different stories."""
     batch = len(state_BX)
     story_B = torch.arange(batch, device=state_BX.device) // 2
     far_BB = torch.cdist(state_BX, state_BX)
