@@ -79,7 +79,7 @@ class Figure:
         return f"{_PACKAGE}.{self.name.replace('-', '_')}"
 
     def committed(self) -> Sources | None:
-        """What its committed report is made from; None where that takes a training."""
+        """Returns what its committed report is made from; None where that takes a training."""
         if self.kind.trainings is None:
             return Sources()
         if self.kind.store is None:

@@ -22,15 +22,15 @@ class Job:
 
     name: str
     command: Callable[[float | None], list[str]]
-    """Of the seconds that are left when it starts; None is no limit."""
+    """Returns the command, given the seconds that are left; None is no limit."""
     log: Path
-    """What it says is added here."""
+    """What it prints is added here."""
     ready: Callable[[], bool] = _always
     """Whether what it needs is there."""
 
 
 def count_gpus(device: str | None) -> int:
-    """GPUs that may be used."""
+    """Counts the GPUs that may be used."""
     if device == "cpu":
         return 0
     import torch
@@ -41,7 +41,7 @@ def count_gpus(device: str | None) -> int:
 def run_jobs(
     jobs: Sequence[Job], at_once: int, *, gpus: int, seconds: float | None = None
 ) -> list[str]:
-    """Runs them in their order, each as soon as it is ready and there is room.
+    """Runs jobs in their order, each as soon as it is ready and there is room.
 
     Args:
         jobs: what to run.
@@ -62,11 +62,11 @@ def run_jobs(
             if left is not None and left <= 0:
                 waiting.clear()
             while len(running) < at_once:
-                job = next((one for one in waiting if one.ready()), None)
+                job = next((candidate for candidate in waiting if candidate.ready()), None)
                 if job is None:
                     break
                 waiting.remove(job)
-                slot = min(set(range(at_once)) - {slots[one] for one in running})
+                slot = min(set(range(at_once)) - {slots[name] for name in running})
                 slots[job.name] = slot
                 running[job.name] = _start(job, left, slot, at_once, gpus)
             if waiting and not running:
@@ -94,7 +94,7 @@ def _start(
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
     if gpus > 1:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        seen = given.split(",") if given else [str(one) for one in range(gpus)]
+        seen = given.split(",") if given else [str(gpu) for gpu in range(gpus)]
         environment["CUDA_VISIBLE_DEVICES"] = seen[slot % gpus]
     with job.log.open("ab") as log:
         return subprocess.Popen(job.command(left), stdout=log, stderr=log, env=environment)

@@ -16,13 +16,13 @@ _MARKERS = "osD^vPX"
 
 
 def trained_look(trained: int) -> Look:
-    """Colour and marker of a model trained on so many segments; more than 7 begin anew."""
+    """Returns the look of a model trained on so many segments; more than 7 begin anew."""
     index = (trained - 1) % len(_COLOURS)
     return Look(_COLOURS[index], _MARKERS[index], "-")
 
 
 def trained_legend(figure: Figure, axes: Axes) -> None:
-    """One legend under all panels, of the lines labelled in ``axes``."""
+    """Draws one legend under all panels, of the lines labelled in ``axes``."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,

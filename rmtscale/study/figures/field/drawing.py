@@ -32,7 +32,7 @@ _LINES = ("-", (0, (6, 1.5)), (0, (3, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)
 
 @style.styled
 def draw(comparison: Comparison) -> Figure:
-    """Both panels: FLOPs of a forward pass per token, and the state."""
+    """Draws both panels: FLOPs of a forward pass per token, and the state."""
     figure, panels = style.new_figure(2, width=12.0, height=5.6)
     model = comparison.model
     titles = {
@@ -66,7 +66,7 @@ def draw(comparison: Comparison) -> Figure:
 def _draw_line(
     axes: Axes, comparison: Comparison, method: Method, quantity: str, colour: str, line: Any
 ) -> list[float]:
-    """One method's line and mark; its values."""
+    """Draws one method's line and mark; returns its values."""
     lengths = comparison.tokens
 
     def value(index: int) -> float:
@@ -90,7 +90,7 @@ def _draw_line(
 
 
 def _between(lengths: Sequence[int], values: Sequence[float], tokens: int) -> float:
-    """The value at ``tokens`` on a straight line through its neighbours, both axes logarithmic."""
+    """Interpolates the value at ``tokens`` between its neighbours, both axes logarithmic."""
     import numpy as np
 
     return float(np.exp(np.interp(np.log(tokens), np.log(lengths), np.log(values))))
@@ -104,5 +104,5 @@ def _look(name: str) -> tuple[str, Any]:
 
 
 def _ticks(lengths: Sequence[int]) -> list[int]:
-    """Every other length, the greatest among them."""
+    """Picks every other length, the greatest among them."""
     return list(lengths[::-1][::2][::-1])

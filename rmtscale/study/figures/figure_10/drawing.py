@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(group: Group, looks: Looks) -> Figure | None:
-    """Both panels of one group; None unless memory and time were measured."""
+    """Draws both panels of one group; None unless memory and time were measured."""
     if not all(
         any(series.values(quantity) for series in group.series) for quantity in (MEMORY, TIME)
     ):

@@ -24,7 +24,7 @@ _LOOKS = {
 
 @style.styled
 def draw(ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> Figure:
-    """Both ways, a line for each seed.
+    """Draws both ways, with a line for each seed.
 
     Args:
         ours: by way (``curriculum``, ``no curriculum``) and seed.

@@ -69,7 +69,7 @@ def answer(ours: Ways) -> str:
     """Says what mixing changes at one segment and at many."""
     words = []
     for last in (False, True):
-        means = [less.interval.mean for less in _mixing_less_fixed(ours, last=last)]
+        means = [gap.interval.mean for gap in _mixing_less_fixed(ours, last=last)]
         if means:
             where = "many segments" if last else "one segment"
             words.append(f"{format_loss(sum(means) / len(means), signed=True)} nats at {where}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(ours: Mapping[str, InputSize], paper: Mapping[str, Published], title: str = "") -> Figure:
-    """A column for each curriculum: ours above, the paper's below; a row has one scale.
+    """Draws a column for each curriculum: ours above, the paper's below; a row has one scale.
 
     Args:
         ours: by curriculum.
@@ -73,8 +73,8 @@ def _ours(axes: Axes, size: InputSize) -> None:
 def _papers(
     axes: Axes, paper: Mapping[str, Published], way: str, size: InputSize, counts: list[int]
 ) -> None:
-    points = {key: _points(one, size.rmt, max(counts)) for key, one in paper.items()}
-    known: list[float] = [one.baseline_bits for one in paper.values()]
+    points = {key: _points(published, size.rmt, max(counts)) for key, published in paper.items()}
+    known: list[float] = [published.baseline_bits for published in paper.values()]
     beyond: list[float] = []
     for curves in points.values():
         for trained, curve in curves.items():
@@ -96,6 +96,10 @@ def _points(
     published: Published, trained: Collection[int], longest: int
 ) -> dict[int, dict[int, float]]:
     return {
-        one: {count: value for count, value in published.curves[one].items() if count <= longest}
-        for one in published.like(trained)
+        trained_on: {
+            count: value
+            for count, value in published.curves[trained_on].items()
+            if count <= longest
+        }
+        for trained_on in published.like(trained)
     }

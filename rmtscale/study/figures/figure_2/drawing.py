@@ -31,7 +31,7 @@ def draw_scaling(
     paper: Mapping[str, Sequence[Point]],
     headlines: Mapping[str, float],
 ) -> Figure:
-    """Both panels: our lines, the paper's points.
+    """Draws both panels: our lines and the paper's points.
 
     Args:
         ours, paper: by series, FLOPs over those of 512 tokens; drawn by length into the panels.
@@ -65,7 +65,7 @@ def draw_scaling(
 
 @style.styled
 def draw_conventions(savings: Mapping[tuple[str, str], Sequence[Point]]) -> Figure:
-    """Full attention over RMT against length, for each model (panel) and convention (line)."""
+    """Draws full attention over RMT against length, by model (panel) and convention (line)."""
     models = list(dict.fromkeys(model for model, _ in savings))
     figure, panels = style.new_figure(len(models), width=11.0, height=4.4)
     lines = {"paper": "-", "hoffmann": "--", "matmul": "-.", "kaplan": ":"}
@@ -100,7 +100,7 @@ def draw_conventions(savings: Mapping[tuple[str, str], Sequence[Point]]) -> Figu
 
 
 def _looks(series: list[str]) -> list[tuple[str, str, str]]:
-    """``(series, colour, line)``: models in one sequence, RMT and the rule of thumb apart."""
+    """Returns ``(series, colour, line)``: models in sequence, RMT and the rule of thumb apart."""
     looks = []
     colours = iter(style.SEQUENCE_COLOURS)
     for name in series:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def draw(
     ours: Mapping[str, Mapping[int, Curve]], paper: Mapping[str, Mapping[int, Points]]
 ) -> Figure:
-    """A column for each task: ours above, the paper's below.
+    """Draws a column for each task: ours above, the paper's below.
 
     Args:
         ours: by task and trained segments.

@@ -31,7 +31,7 @@ def draw(
     paper: Mapping[str, Points],
     peaks: Mapping[int, int],
 ) -> Figure:
-    """A panel for each task, and one of measured memory.
+    """Draws a panel for each task, and one of measured memory.
 
     Args:
         ours: by task and seed.
@@ -58,7 +58,8 @@ def draw(
         if points:
             xs = [499 * segments for segments in points]
             draw_paper(axes, points, style.REFERENCE_COLOUR, xs, "the paper's")
-        lengths = sorted({one.point.tokens for curve in curves.values() for one in curve.values()})
+        records = [record for curve in curves.values() for record in curve.values()]
+        lengths = sorted({record.point.tokens for record in records})
         _token_axis(axes, lengths)
         accuracy_axis(axes)
         axes.set_title(TITLES[task])
@@ -81,14 +82,14 @@ def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:
 
 
 def _token_axis(axes: Axes, lengths: Sequence[int]) -> None:
-    """A log axis ticked at lengths that were read, thinned where their names would touch."""
+    """Sets a log axis ticked at lengths that were read, fewer where their names would touch."""
     span = math.log(max(lengths) / min(lengths)) or 1.0
-    kept: list[int] = []
+    ticks: list[int] = []
     for tokens in sorted(lengths, reverse=True):
-        if not kept or math.log(kept[-1] / tokens) > span / 5:
-            kept.append(tokens)
+        if not ticks or math.log(ticks[-1] / tokens) > span / 5:
+            ticks.append(tokens)
     axes.set_xscale("log")
     axes.set_xlim(min(lengths) * 0.8, max(lengths) * 1.25)
-    axes.set_xticks(kept, [format_count(tokens, digits=3) for tokens in kept])
+    axes.set_xticks(ticks, [format_count(tokens, digits=3) for tokens in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("input length, tokens")

@@ -31,7 +31,7 @@ class Heatmap(NamedTuple):
 
 @style.styled
 def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
-    """A heatmap for each segment; brighter is more, on a root scale that shows small weights.
+    """Draws a heatmap for each segment; brighter is more, on a root scale for small weights.
 
     In a long segment stretches of other text are one cell each: a query's row is the mean of
     theirs, a key's column the sum, so that rows still sum to 1.
@@ -39,10 +39,10 @@ def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    maps = [condensed(one) for one in maps]
+    maps = [condensed(heatmap) for heatmap in maps]
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    side = 1.6 + 0.105 * max(len(one.labels) for one in maps)
+    side = 1.6 + 0.105 * max(len(heatmap.labels) for heatmap in maps)
     figure = Figure(figsize=(side * columns + 0.6, (side + 0.2) * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
     image = None
@@ -50,26 +50,26 @@ def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
         if index >= len(maps):
             axes.set_visible(False)
             continue
-        one = maps[index]
+        heatmap = maps[index]
         image = axes.imshow(
-            one.weights, cmap="viridis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
+            heatmap.weights, cmap="viridis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
         )
         axes.grid(False)
-        axes.set_title(one.title)
-        _label(axes, one)
+        axes.set_title(heatmap.title)
+        _label(axes, heatmap)
     if image is not None:
         figure.colorbar(image, ax=grid, shrink=0.5, label="attention weight")
     return figure
 
 
-def condensed(one: Heatmap) -> Heatmap:
-    """The same with stretches of other text put together, where there are too many positions."""
+def condensed(heatmap: Heatmap) -> Heatmap:
+    """Puts stretches of other text together, where there are too many positions."""
     import numpy as np
 
-    count = len(one.labels)
+    count = len(heatmap.labels)
     if count <= _MOST_POSITIONS:
-        return one
-    alone = {at for positions in one.marked for at in positions} | set(one.memory)
+        return heatmap
+    alone = {at for positions in heatmap.marked for at in positions} | set(heatmap.memory)
     cells: list[range] = []
     for own, run in groupby(range(count), key=alone.__contains__):
         stretch = list(run)
@@ -77,20 +77,20 @@ def condensed(one: Heatmap) -> Heatmap:
         first, last = stretch[0], stretch[-1] + 1
         cells += [range(at, min(at + step, last)) for at in range(first, last, step)]
     starts = [cell.start for cell in cells]
-    sums = np.add.reduceat(np.add.reduceat(one.weights, starts, axis=1), starts, axis=0)
+    sums = np.add.reduceat(np.add.reduceat(heatmap.weights, starts, axis=1), starts, axis=0)
     means = sums / np.array([len(cell) for cell in cells])[:, None]
     where = {at: index for index, cell in enumerate(cells) for at in cell}
-    labels = [one.labels[c.start] if len(c) == 1 else f"{len(c)} words" for c in cells]
-    marked = [range(where[run.start], where[run[-1]] + 1) for run in one.marked if run]
-    return Heatmap(one.title, labels, means, marked, [where[at] for at in one.memory])
+    labels = [heatmap.labels[c.start] if len(c) == 1 else f"{len(c)} words" for c in cells]
+    marked = [range(where[run.start], where[run[-1]] + 1) for run in heatmap.marked if run]
+    return Heatmap(heatmap.title, labels, means, marked, [where[at] for at in heatmap.memory])
 
 
-def _label(axes: Any, one: Heatmap) -> None:
-    count = len(one.labels)
-    marked = {position for positions in one.marked for position in positions}
-    memory = set(one.memory)
-    axes.set_xticks(range(count), one.labels, rotation=90, fontsize=5.5)
-    axes.set_yticks(range(count), one.labels, fontsize=5.5)
+def _label(axes: Any, heatmap: Heatmap) -> None:
+    count = len(heatmap.labels)
+    marked = {position for positions in heatmap.marked for position in positions}
+    memory = set(heatmap.memory)
+    axes.set_xticks(range(count), heatmap.labels, rotation=90, fontsize=5.5)
+    axes.set_yticks(range(count), heatmap.labels, fontsize=5.5)
     axes.tick_params(length=1.5, pad=1)
     for axis in (axes.xaxis, axes.yaxis):
         for at, text in enumerate(axis.get_ticklabels()):

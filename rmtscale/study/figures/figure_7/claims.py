@@ -122,10 +122,10 @@ def _one_extra(
         counts = " and ".join(format_tokens(count) for count in sorted(steps))
         return Claim(text, papers, f"trained for {counts} steps", "not measurable")
     contrasts = [
-        less
+        gap
         for trained, seed, curve in read
         if 2 in curve and seed in baseline
-        for less in contrast(
+        for gap in contrast(
             f"trained on {trained}, seed {seed}", seed, difference(curve[2], baseline[seed])
         )
     ]

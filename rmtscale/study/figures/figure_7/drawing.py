@@ -43,7 +43,7 @@ Change = Mapping[int, tuple[float, float, float]]
 
 @style.styled
 def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str = "") -> Figure:
-    """A column for each input size: the loss, its change against the own baseline, the paper's.
+    """Draws for each input size the loss, its change against the own baseline, the paper's.
 
     Args:
         sizes: ours.
@@ -80,20 +80,20 @@ def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str 
 
 def change(runs: Runs, own: Mapping[int, LanguageRecord]) -> Change:
     """Loss less that of the memoryless baseline, over the baseline's; paired by document."""
-    found = {}
+    changes = {}
     own = {seed: record for seed, record in own.items() if seed in runs}
     for count in shared_counts(runs):
         read = {seed: curve[count] for seed, curve in runs.items()}
-        one = mean_difference(read, own)
-        if one is not None:
+        interval = mean_difference(read, own)
+        if interval is not None:
             loss = mean_over_seeds(own, lambda record: record.whole.mean_nats)
-            found[count] = (one.mean / loss, one.low / loss, one.high / loss)
-    return found
+            changes[count] = (interval.mean / loss, interval.low / loss, interval.high / loss)
+    return changes
 
 
 def _losses(axes: Axes, size: InputSize) -> None:
     known = [bits(record) for record in size.with_memory if is_known(record)]
-    known += [mean_over_seeds(one, bits) for one in size.contexts.values()]
+    known += [mean_over_seeds(records, bits) for records in size.contexts.values()]
     axes.set_ylim(*limits(known, map(bits, size.with_memory)))
     cut = []
     for trained, runs in size.rmt.items():
@@ -108,16 +108,16 @@ def _losses(axes: Axes, size: InputSize) -> None:
 
 
 def _changes(axes: Axes, size: InputSize) -> dict[int, float]:
-    """The highest mean of each training, in percent."""
-    found = {trained: change(runs, size.own) for trained, runs in size.rmt.items()}
+    """Draws the changes; returns the highest mean of each training, in percent."""
+    changes = {trained: change(runs, size.own) for trained, runs in size.rmt.items()}
     known: list[float] = [0.0]
     beyond: list[float] = []
-    for trained, points in found.items():
+    for trained, points in changes.items():
         for count, (_, low, high) in points.items():
             (known if count <= trained else beyond).extend((100 * low, 100 * high))
     axes.set_ylim(*limits(known, beyond))
     highest = {}
-    for trained, points in found.items():
+    for trained, points in changes.items():
         look = trained_look(trained)
         xs, means = list(points), [100 * mean for mean, _, _ in points.values()]
         axes.fill_between(
@@ -136,7 +136,7 @@ def _changes(axes: Axes, size: InputSize) -> dict[int, float]:
 
 
 def _say_what_left(axes: Axes, highest: Mapping[int, float]) -> None:
-    """Once the paper's panel below has set the same limits."""
+    """Names what left the panel, once the paper's panel below has set the same limits."""
     top = axes.get_ylim()[1]
     cut = {trained: most / 100 for trained, most in highest.items() if most > top}
     say_cut(
@@ -158,8 +158,8 @@ def _published(axes: Axes, published: Published, size: InputSize, above: Axes) -
         draw_published(axes, points, trained_look(trained).colour)
     axes.set_title(f"the paper's at input {published.input_size}")
     low, high = zip(axes.get_ylim(), above.get_ylim(), strict=True)
-    for one in (axes, above):
-        one.set_ylim(min(low), max(high))
+    for panel in (axes, above):
+        panel.set_ylim(min(low), max(high))
     _zero(axes)
 
 

@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 
 def choices(size: InputSize) -> list[Choice]:
-    """Baselines by context, and the longest training with memory by segments read.
+    """Lists baselines by context, and the longest training with memory by segments read.
 
     In a stream the history was read when it came, and its state is at hand: then a block costs
     one segment, whatever the memory holds. That is the third kind.
@@ -54,42 +54,42 @@ def choices(size: InputSize) -> list[Choice]:
             mean_over_seeds(records, lambda record: record.seconds_per_token),
         )
 
-    found = [choice(KINDS[0], context, dict(one)) for context, one in size.contexts.items()]
+    ways = [choice(KINDS[0], context, dict(by_seed)) for context, by_seed in size.contexts.items()]
     if size.most_trained is None:
-        return found
+        return ways
     runs = size.rmt[size.most_trained]
     for count in size.counts:
         records = {seed: curve[count] for seed, curve in runs.items() if count in curve}
         if records and count <= size.most_trained:
-            found.append(choice(KINDS[1], count, records))
-    read = [one for one in found if one.kind == KINDS[1]]
-    first = next((one for one in read if one.size == 1), None)
+            ways.append(choice(KINDS[1], count, records))
+    read = [way for way in ways if way.kind == KINDS[1]]
+    first = next((way for way in read if way.size == 1), None)
     if first is not None:
-        found += [
-            one._replace(kind=KINDS[2], flops=first.flops, seconds=first.seconds)
-            for one in read
-            if one.size > 1
+        ways += [
+            way._replace(kind=KINDS[2], flops=first.flops, seconds=first.seconds)
+            for way in read
+            if way.size > 1
         ]
-    return found
+    return ways
 
 
-def frontier(found: Sequence[Choice], cost: str) -> list[Choice]:
-    """Those that no other one beats in loss at the same or a lower cost; cheapest first.
+def frontier(ways: Sequence[Choice], cost: str) -> list[Choice]:
+    """Picks those that no other beats in loss at the same or a lower cost; cheapest first.
 
     Args:
         found: to choose from.
         cost: ``flops`` or ``seconds``.
     """
-    kept: list[Choice] = []
-    for one in sorted(found, key=lambda choice: (getattr(choice, cost), choice.loss_nats)):
-        if not kept or one.loss_nats < kept[-1].loss_nats:
-            kept.append(one)
-    return kept
+    best: list[Choice] = []
+    for way in sorted(ways, key=lambda choice: (getattr(choice, cost), choice.loss_nats)):
+        if not best or way.loss_nats < best[-1].loss_nats:
+            best.append(way)
+    return best
 
 
 @style.styled
 def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
-    """A row for each input size: against FLOPs on the left, against seconds on the right.
+    """Draws a row for each input size: against FLOPs on the left, seconds on the right.
 
     Args:
         sizes: ours.
@@ -100,16 +100,16 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
     figure = Figure(figsize=(11.6, 1.0 + 3.9 * len(sizes)))
     grid = figure.subplots(len(sizes), 2, squeeze=False, sharey="row")
     for row, size in enumerate(sizes):
-        found = choices(size)
+        ways = choices(size)
         for axes, cost, words in (
             (grid[row][0], "flops", "forward FLOPs for each token scored"),
             (grid[row][1], "seconds", "measured time for each token scored"),
         ):
-            _draw_points(axes, found, cost)
-            _draw_frontiers(axes, found, cost)
+            _draw_points(axes, ways, cost)
+            _draw_frontiers(axes, ways, cost)
             axes.set_xlabel(words)
             axes.set_title(f"{size_name(size, sizes)}: {'FLOPs' if cost == 'flops' else 'time'}")
-            _cost_axis(axes, found, cost)
+            _cost_axis(axes, ways, cost)
         grid[row][0].set_ylabel("loss, nats per token")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(
@@ -119,26 +119,26 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
     return figure
 
 
-def _draw_points(axes: Axes, found: Sequence[Choice], cost: str) -> None:
+def _draw_points(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
     for kind, (colour, marker, face, words) in _LOOKS.items():
-        own = [one for one in found if one.kind == kind]
+        own = [way for way in ways if way.kind == kind]
         axes.plot(
-            [getattr(one, cost) for one in own],
-            [one.loss_nats for one in own],
+            [getattr(way, cost) for way in own],
+            [way.loss_nats for way in own],
             marker,
             color=colour,
             markerfacecolor=face,
             markersize=5,
             label=words,
         )
-    losses = [one.loss_nats for one in found]
-    costs = [math.log(getattr(one, cost)) for one in found]
+    losses = [way.loss_nats for way in ways]
+    costs = [math.log(getattr(way, cost)) for way in ways]
     for kind, (colour, _, _, _) in _LOOKS.items():
         aside = kind == KINDS[2]
-        for one in _apart([one for one in found if one.kind == kind], cost, losses, costs):
+        for way in _apart([way for way in ways if way.kind == kind], cost, losses, costs):
             axes.annotate(
-                format_tokens(one.size),
-                (getattr(one, cost), one.loss_nats),
+                format_tokens(way.size),
+                (getattr(way, cost), way.loss_nats),
                 xytext=(-6, -2.5) if aside else (0, -11 if kind == KINDS[0] else 6),
                 textcoords="offset points",
                 ha="right" if aside else "center",
@@ -147,17 +147,17 @@ def _draw_points(axes: Axes, found: Sequence[Choice], cost: str) -> None:
             )
 
 
-def _draw_frontiers(axes: Axes, found: Sequence[Choice], cost: str) -> None:
-    """Of all, thick and light; and of those that read everything anew."""
-    anew = [one for one in found if one.kind != KINDS[2]]
+def _draw_frontiers(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
+    """Draws the frontier of all, thick and light, and of those that read everything anew."""
+    anew = [way for way in ways if way.kind != KINDS[2]]
     for some, line, label in (
-        (found, "-", "frontier, in a stream"),
+        (ways, "-", "frontier, in a stream"),
         (anew, ":", "frontier, everything read anew"),
     ):
         best = frontier(some, cost)
         axes.plot(
-            [getattr(one, cost) for one in best],
-            [one.loss_nats for one in best],
+            [getattr(way, cost) for way in best],
+            [way.loss_nats for way in best],
             line,
             color=style.REFERENCE_COLOUR,
             linewidth=5 if line == "-" else 1.4,
@@ -172,24 +172,24 @@ def _draw_frontiers(axes: Axes, found: Sequence[Choice], cost: str) -> None:
 def _apart(
     own: Sequence[Choice], cost: str, losses: Sequence[float], costs: Sequence[float]
 ) -> list[Choice]:
-    """Those whose names have room: the first, and each that is not right beside one before."""
+    """Picks those whose names have room: the first, and each that is not beside an earlier one."""
     height, width = max(losses) - min(losses), max(costs) - min(costs)
-    kept: list[Choice] = []
-    for one in own:
+    named: list[Choice] = []
+    for way in own:
         near = [
             other
-            for other in kept
-            if abs(one.loss_nats - other.loss_nats) < 0.045 * height
-            and abs(math.log(getattr(one, cost) / getattr(other, cost))) < 0.035 * width
+            for other in named
+            if abs(way.loss_nats - other.loss_nats) < 0.045 * height
+            and abs(math.log(getattr(way, cost) / getattr(other, cost))) < 0.035 * width
         ]
         if not near:
-            kept.append(one)
-    return kept
+            named.append(way)
+    return named
 
 
-def _cost_axis(axes: Axes, found: Sequence[Choice], cost: str) -> None:
+def _cost_axis(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
     show = format_flops if cost == "flops" else format_seconds
-    costs = [getattr(one, cost) for one in found]
+    costs = [getattr(way, cost) for way in ways]
     ticks = log_ticks(min(costs), max(costs))
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.12)
@@ -198,14 +198,14 @@ def _cost_axis(axes: Axes, found: Sequence[Choice], cost: str) -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers on a log axis from ``low`` to ``high``, far enough apart for their names."""
+    """Picks round numbers on a log axis from ``low`` to ``high``, with room for their names."""
     apart = max(math.log(high / low), 0.3) / 6
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    kept: list[float] = []
+    ticks: list[float] = []
     for digit in (1.0, 2.0, 5.0, 3.0, 1.5, 7.0, 4.0, 1.2, 6.0, 2.5):
         for power in powers:
             tick = digit * 10.0**power
             inside = low * 0.9 <= tick <= high * 1.1
-            if inside and all(abs(math.log(tick / other)) >= apart for other in kept):
-                kept.append(tick)
-    return sorted(kept)
+            if inside and all(abs(math.log(tick / other)) >= apart for other in ticks):
+                ticks.append(tick)
+    return sorted(ticks)

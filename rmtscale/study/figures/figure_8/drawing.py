@@ -35,7 +35,7 @@ class Reader(NamedTuple):
 
 @style.styled
 def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
-    """A panel for each input size.
+    """Draws a panel for each input size.
 
     Args:
         sizes: ours.
@@ -68,46 +68,48 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
 
 
 def readers(size: InputSize) -> list[Reader]:
-    """The block alone, the own baseline, memory of two segments and of as many as were trained,
+    """Lists the ways of reading the block that are drawn.
+
+    The block alone, the own baseline, memory of two segments and of as many as were trained, and
     true contexts.
     """
-    found = []
+    shown = []
     if size.own_context and 0 in size.contexts:
         alone = size.contexts[0]
-        found.append(Reader(_priced(context_name(0), alone), _ALONE, "-", alone))
+        shown.append(Reader(_priced(context_name(0), alone), _ALONE, "-", alone))
     if size.own_context is not None:
         label = _priced(context_name(size.own_context), size.own)
-        found.append(Reader(label, style.FULL_COLOUR, "-", size.own))
+        shown.append(Reader(label, style.FULL_COLOUR, "-", size.own))
     for index, (count, records) in enumerate(memories(size).items()):
         label = _priced(f"memory, {format_tokens(count)} segments", records)
-        found.append(Reader(label, _MEMORIES[index % 3], "-", records))
+        shown.append(Reader(label, _MEMORIES[index % 3], "-", records))
     for index, (context, records) in enumerate(size.larger_contexts.items()):
         look = _CONTEXTS[index % len(_CONTEXTS)], _LINES[index % len(_LINES)]
-        found.append(Reader(_priced(context_name(context), records), *look, records))
-    return found
+        shown.append(Reader(_priced(context_name(context), records), *look, records))
+    return shown
 
 
 def memories(size: InputSize) -> dict[int, Mapping[int, LanguageRecord]]:
-    """Of the longest training: 2 segments read and as many as trained on, by seed."""
+    """Picks the longest training, reading 2 segments and as many as it was trained on."""
     if size.most_trained is None:
         return {}
     runs = size.rmt[size.most_trained]
-    found: dict[int, Mapping[int, LanguageRecord]] = {}
+    by_count: dict[int, Mapping[int, LanguageRecord]] = {}
     for count in sorted({2, size.most_trained} - {1}):
         records = {seed: curve[count] for seed, curve in runs.items() if count in curve}
         if records:
-            found[count] = records
-    return found
+            by_count[count] = records
+    return by_count
 
 
 def mean_positions(records: Mapping[int, LanguageRecord]) -> list[float]:
-    """Loss at each position, mean over seeds."""
+    """Averages the loss at each position over seeds."""
     losses = [record.position_nats for record in records.values()]
     return [sum(at) / len(at) for at in zip(*losses, strict=True)]
 
 
 def smoothed(losses: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Means over bins of equal width on a log axis, at their middles; positions begin at 1."""
+    """Averages over bins of equal width on a log axis; returns their middles and means."""
     edges, edge = [1], 1.0
     while edges[-1] <= len(losses):
         edge *= 2 ** (1 / BINS_PER_DOUBLING)

@@ -39,12 +39,12 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
     """Checks every claim against the records."""
     models = provers(records)
     names = [
-        less
+        gap
         for prover in _longest(models)
         for seed, curve in prover.runs.items()
         for count, record in curve.items()
         if count > 1
-        for less in contrast(
+        for gap in contrast(
             f"seed {seed}, {count} segments",
             seed,
             difference(record, record, NAMES, NAMES_WITHOUT),
@@ -71,7 +71,7 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
         lower(
             "names: memory makes more of their lemma than none",
             "not in the paper",
-            [less for prover in _longest(models) for less in less_made_of_lemmas(prover, models)],
+            [gap for prover in _longest(models) for gap in less_made_of_lemmas(prover, models)],
         ),
     ]
 
@@ -82,9 +82,9 @@ def against(prover: Prover, models: Sequence[Prover], part: str) -> list[Contras
     Its like was trained on as many segments of as many tokens, and on as many tokens in all.
     """
     return [
-        less
+        gap
         for where, seed, record, plain in _pairs(prover, models)
-        for less in contrast(where, seed, difference(record, plain, part))
+        for gap in contrast(where, seed, difference(record, plain, part))
     ]
 
 
@@ -137,7 +137,7 @@ def answer(models: Sequence[Prover]) -> str:
     parts = []
     for prover in _longest(models):
         trained = f"Memory trained on {prover.trained} segments"
-        changes = [less.interval for less in against(prover, models, ALL)]
+        changes = [gap.interval for gap in against(prover, models, ALL)]
         if changes:
             least, most = (1 - math.exp(of(change.mean for change in changes)) for of in (max, min))
             lower_everywhere = all(change.high < 0 for change in changes)
@@ -147,7 +147,7 @@ def answer(models: Sequence[Prover]) -> str:
                 if lower_everywhere
                 else f"{trained} does not lower the perplexity of proofs at every length"
             )
-        lemmas = [less.interval for less in less_made_of_lemmas(prover, models)]
+        lemmas = [gap.interval for gap in less_made_of_lemmas(prover, models)]
         if lemmas:
             least, most = (-of(lemma.mean for lemma in lemmas) for of in (max, min))
             if all(lemma.high < 0 for lemma in lemmas):

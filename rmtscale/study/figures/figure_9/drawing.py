@@ -54,17 +54,17 @@ class Prover(NamedTuple):
         return Look(style.FULL_COLOUR, "*" if self.one_pass else with_memory.marker, "--")
 
     def label(self, unit_tokens: int) -> str:
-        """What it is; the size of its segments where that is not ``unit_tokens``."""
+        """Names it, with the size of its segments where that is not ``unit_tokens``."""
         if self.one_pass:
             return f"no memory, {format_tokens(self.segment_tokens)} tokens in one pass"
-        said = f"{'' if self.memory else 'no '}memory, trained on {format_tokens(self.trained)}"
+        name = f"{'' if self.memory else 'no '}memory, trained on {format_tokens(self.trained)}"
         if self.segment_tokens == unit_tokens:
-            return said
-        return f"{said}, segments of {format_tokens(self.segment_tokens)}"
+            return name
+        return f"{name}, segments of {format_tokens(self.segment_tokens)}"
 
 
 def provers(records: Iterable[LanguageRecord]) -> list[Prover]:
-    """Models without memory first, then by segments trained on.
+    """Groups records into models: without memory first, then by segments trained on.
 
     Raises:
         BadInput: two models that nothing tells apart, or readings of other text.
@@ -82,8 +82,8 @@ def provers(records: Iterable[LanguageRecord]) -> list[Prover]:
 
 
 @style.styled
-def draw(found: Sequence[Prover], title: str = "") -> Figure:
-    """Perplexity of all tokens and of the last segment above, names of lemmas below.
+def draw(models: Sequence[Prover], title: str = "") -> Figure:
+    """Draws the perplexity of all tokens and of the last segment, and below names of lemmas.
 
     Args:
         found: our models.
@@ -93,19 +93,19 @@ def draw(found: Sequence[Prover], title: str = "") -> Figure:
 
     figure = Figure(figsize=(10.8, 7.4))
     grid = figure.subplots(2, 2)
-    unit = max((one.segment_tokens for one in found if one.memory), default=0)
-    unit = unit or max(one.segment_tokens for one in found)
+    unit = max((model.segment_tokens for model in models if model.memory), default=0)
+    unit = unit or max(model.segment_tokens for model in models)
     for axes, part, words in (
         (grid[0][0], ALL, "all tokens"),
         (grid[0][1], LAST, f"the last segment, {format_tokens(unit)} tokens"),
     ):
-        _perplexities(axes, found, part, unit)
+        _perplexities(axes, models, part, unit)
         axes.set_title(words)
         axes.set_ylabel("perplexity")
-    _names(grid[1][0], found, unit)
-    _worth(grid[1][1], found, unit)
+    _names(grid[1][0], models, unit)
+    _worth(grid[1][1], models, unit)
     counts = sorted(
-        {count for one in found if one.memory for run in one.runs.values() for count in run}
+        {count for model in models if model.memory for run in model.runs.values() for count in run}
     )
     for axes in grid.flat:
         segments_axis(axes, counts or [1, 2], room=0.0)
@@ -124,22 +124,22 @@ def draw(found: Sequence[Prover], title: str = "") -> Figure:
 
 
 def worth(runs: Runs) -> dict[int, tuple[float, float, float]]:
-    """Nats that the relevant lemmas in the context take off their names, by segments read.
+    """Computes the nats that lemmas in the context take off their names, by segments read.
 
     Mean, low and high: the same names in the same proofs, paired by source file.
     """
-    found = {}
+    points = {}
     for count in mean_curve(runs, lambda _: 0.0):
         parts = [worth_part(curve[count]) for curve in runs.values()]
-        known = [one for one in parts if one is not None]
-        if known and len(known) == len(parts) and len({one.tokens for one in known}) == 1:
-            one = mean_interval(mean_part(known))
-            found[count] = (one.mean, one.low, one.high)
-    return found
+        known = [part for part in parts if part is not None]
+        if known and len(known) == len(parts) and len({part.tokens for part in known}) == 1:
+            interval = mean_interval(mean_part(known))
+            points[count] = (interval.mean, interval.low, interval.high)
+    return points
 
 
 def worth_part(record: LanguageRecord) -> Part | None:
-    """What the relevant lemmas take off their names, by source file; None where no names are."""
+    """Computes what the lemmas take off their names, by source file; None without names."""
     with_lemma, without = record.parts.get(NAMES), record.parts.get(NAMES_WITHOUT)
     if with_lemma is None or without is None or with_lemma.tokens != without.tokens:
         return None
@@ -149,16 +149,16 @@ def worth_part(record: LanguageRecord) -> Part | None:
     return replace(with_lemma, loss_nats=tuple(more - less for more, less in pairs))
 
 
-def _perplexities(axes: Axes, found: Sequence[Prover], part: str, unit: int) -> None:
-    for one in found:
-        _draw(axes, one, part, unit, label=one.label(unit), perplexity=True)
+def _perplexities(axes: Axes, models: Sequence[Prover], part: str, unit: int) -> None:
+    for model in models:
+        _draw(axes, model, part, unit, label=model.label(unit), perplexity=True)
 
 
-def _names(axes: Axes, found: Sequence[Prover], unit: int) -> None:
-    """Loss on names for the longest training."""
-    for one in _with_few_baselines(found, all_memory=False):
-        _draw(axes, one, NAMES, unit)
-        _draw(axes, one, NAMES_WITHOUT, unit, hollow=True)
+def _names(axes: Axes, models: Sequence[Prover], unit: int) -> None:
+    """Draws the loss on names for the longest training."""
+    for model in _with_few_baselines(models, all_memory=False):
+        _draw(axes, model, NAMES, unit)
+        _draw(axes, model, NAMES_WITHOUT, unit, hollow=True)
     for words, line, face in (
         ("the lemma is in the context", "-", "#444444"),
         ("another stands in its place", ":", "white"),
@@ -171,23 +171,23 @@ def _names(axes: Axes, found: Sequence[Prover], unit: int) -> None:
     axes.set_ylabel("loss, nats per token")
 
 
-def _worth(axes: Axes, found: Sequence[Prover], unit: int) -> None:
+def _worth(axes: Axes, models: Sequence[Prover], unit: int) -> None:
     axes.axhline(0, color=style.REFERENCE_COLOUR, linewidth=0.8)
-    for one in _with_few_baselines(found, all_memory=True):
-        points = worth(one.runs)
+    for model in _with_few_baselines(models, all_memory=True):
+        points = worth(model.runs)
         means = [mean for mean, _, _ in points.values()]
         errors = [
             [mean - low for mean, low, _ in points.values()],
             [high - mean for mean, _, high in points.values()],
         ]
         axes.errorbar(
-            [count * one.segment_tokens / unit for count in points],
+            [count * model.segment_tokens / unit for count in points],
             means,
             yerr=errors,
-            linestyle=one.look.line,
-            color=one.look.colour,
-            marker=one.look.marker,
-            markersize=_STAR if one.one_pass else 4,
+            linestyle=model.look.line,
+            color=model.look.colour,
+            marker=model.look.marker,
+            markersize=_STAR if model.one_pass else 4,
             linewidth=1.2,
             elinewidth=0.9,
             capsize=2,
@@ -196,19 +196,19 @@ def _worth(axes: Axes, found: Sequence[Prover], unit: int) -> None:
     axes.set_ylabel("nats per token of its name")
 
 
-def _with_few_baselines(found: Sequence[Prover], *, all_memory: bool) -> list[Prover]:
-    """The longest training, with memory and without, and one pass: all would hide each other."""
-    longest = max((one.trained for one in found), default=0)
+def _with_few_baselines(models: Sequence[Prover], *, all_memory: bool) -> list[Prover]:
+    """Picks the longest training, with memory and without, and one pass: all would be too many."""
+    longest = max((model.trained for model in models), default=0)
     return [
-        one
-        for one in found
-        if one.trained == longest or one.one_pass or (one.memory and all_memory)
+        model
+        for model in models
+        if model.trained == longest or model.one_pass or (model.memory and all_memory)
     ]
 
 
 def _draw(
     axes: Axes,
-    one: Prover,
+    model: Prover,
     part: str,
     unit: int,
     *,
@@ -222,18 +222,18 @@ def _draw(
             return math.nan
         return known.perplexity if perplexity else known.mean_nats
 
-    scale, look = one.segment_tokens / unit, one.look
+    scale, look = model.segment_tokens / unit, model.look
     line = ":" if hollow else look.line
-    for curve in one.runs.values():
+    for curve in model.runs.values():
         points = {count * scale: value(record) for count, record in curve.items()}
         axes.plot(*_columns(points), line, color=look.colour, linewidth=0.6, alpha=0.45)
-    points = {count * scale: mean for count, mean in mean_curve(one.runs, value).items()}
+    points = {count * scale: mean for count, mean in mean_curve(model.runs, value).items()}
     axes.plot(
         *_columns(points),
         line,
         color=look.colour,
         marker=look.marker,
-        markersize=_STAR if one.one_pass else 5,
+        markersize=_STAR if model.one_pass else 5,
         markerfacecolor="white" if hollow else look.colour,
         label=label,
     )

@@ -22,18 +22,18 @@ class Contrast(NamedTuple):
     interval: Interval
 
     def words(self) -> str:
-        """``seed 0: -0.0521 (-0.0603 to -0.0439)``."""
-        one = self.interval
-        return f"{self.where}: {format_difference(one.mean, one.low, one.high)}"
+        """Writes ``seed 0: -0.0521 (-0.0603 to -0.0439)``."""
+        loss = self.interval
+        return f"{self.where}: {format_difference(loss.mean, loss.low, loss.high)}"
 
 
 def contrast(where: str, seed: int, interval: Interval | None) -> list[Contrast]:
-    """One contrast, or none where the two did not score the same tokens."""
+    """Returns one contrast, or none where the two did not score the same tokens."""
     return [] if interval is None else [Contrast(where, seed, interval)]
 
 
 def lower(text: str, paper: str, contrasts: Iterable[Contrast], aside: str = "") -> Claim:
-    """A claim that each difference lies below zero with its whole interval.
+    """Claims that each difference lies below zero with its whole interval.
 
     Args:
         text: what is claimed.
@@ -45,7 +45,7 @@ def lower(text: str, paper: str, contrasts: Iterable[Contrast], aside: str = "")
 
 
 def no_higher(text: str, paper: str, contrasts: Iterable[Contrast], aside: str = "") -> Claim:
-    """A claim that no difference lies above zero with its whole interval."""
+    """Claims that no difference lies above zero with its whole interval."""
     return _judged(text, paper, list(contrasts), aside, strict=False)
 
 
@@ -54,10 +54,10 @@ def _judged(
 ) -> Claim:
     if not contrasts:
         return Claim(text, paper, "not evaluated on the same tokens", "not measurable")
-    if not all(math.isfinite(one.interval.low) for one in contrasts):
+    if not all(math.isfinite(gap.interval.low) for gap in contrasts):
         return Claim(text, paper, "one document only: no interval", "not measurable")
-    holds = all(one.interval.high < 0 if strict else one.interval.low <= 0 for one in contrasts)
-    seeds = len({one.seed for one in contrasts})
+    holds = all(gap.interval.high < 0 if strict else gap.interval.low <= 0 for gap in contrasts)
+    seeds = len({gap.seed for gap in contrasts})
     outcome: Outcome = "pass" if holds else "fail"
     return Claim(
         text,
@@ -69,8 +69,8 @@ def _judged(
 
 
 def shown(contrasts: Sequence[Contrast]) -> str:
-    """All of few; of many the highest and the lowest. In nats per token."""
+    """Lists all of few, of many the lowest and the highest, in nats per token."""
     if len(contrasts) <= MOST_SHOWN:
-        return "; ".join(one.words() for one in contrasts)
-    ordered = sorted(contrasts, key=lambda one: one.interval.mean)
+        return "; ".join(gap.words() for gap in contrasts)
+    ordered = sorted(contrasts, key=lambda gap: gap.interval.mean)
     return f"of {len(contrasts)} from {ordered[0].words()} to {ordered[-1].words()}"

@@ -50,7 +50,7 @@ class InputSize:
     def larger_contexts(self) -> dict[int, Mapping[int, LanguageRecord]]:
         """Baselines that see more than the block's own segment."""
         own = -1 if self.own_context is None else self.own_context
-        return {context: one for context, one in self.contexts.items() if context > own}
+        return {context: records for context, records in self.contexts.items() if context > own}
 
     @property
     def most_trained(self) -> int | None:
@@ -72,14 +72,14 @@ class InputSize:
     def records(self) -> list[LanguageRecord]:
         """Every record."""
         return self.with_memory + [
-            record for one in self.contexts.values() for record in one.values()
+            record for by_seed in self.contexts.values() for record in by_seed.values()
         ]
 
 
 def input_sizes(
     records: Iterable[LanguageRecord], *, mixing: bool | None = None
 ) -> list[InputSize]:
-    """Records of language modelling, grouped; smallest block first.
+    """Groups records of language modelling by input size, smallest block first.
 
     Args:
         records: of one task.
@@ -93,38 +93,39 @@ def input_sizes(
     groups: dict[tuple[int, str], list[LanguageRecord]] = {}
     for record in records:
         groups.setdefault((record.point.block_tokens, record.model.backbone), []).append(record)
-    found = []
+    sizes = []
     for (block, backbone), group in sorted(groups.items()):
         require_same_targets(group)
-        baselines = [one for one in group if not one.model.memory_tokens]
+        baselines = [record for record in group if not record.model.memory_tokens]
         contexts: dict[int, dict[int, LanguageRecord]] = {}
-        for one in baselines:
-            _put(contexts.setdefault(one.model.segment_size - block, {}), one.model.seed, one)
-        found.append(
+        for record in baselines:
+            context = record.model.segment_size - block
+            _put(contexts.setdefault(context, {}), record.model.seed, record)
+        sizes.append(
             InputSize(
                 backbone,
                 block,
-                _by_training([one for one in group if one.model.memory_tokens], mixing),
+                _by_training([record for record in group if record.model.memory_tokens], mixing),
                 {context: _ordered(contexts[context]) for context in sorted(contexts)},
             )
         )
-    return found
+    return sizes
 
 
 def runs_of(records: Iterable[LanguageRecord]) -> Runs:
-    """Records of one model by seed and segments read, both in order.
+    """Groups the records of one model by seed and segments read, both in order.
 
     Raises:
         BadInput: two of them are of the same seed and length.
     """
-    found: dict[int, dict[int, LanguageRecord]] = {}
+    runs: dict[int, dict[int, LanguageRecord]] = {}
     for record in records:
-        _put(found.setdefault(record.model.seed, {}), record.point.segments, record)
-    return {seed: _ordered(found[seed]) for seed in sorted(found)}
+        _put(runs.setdefault(record.model.seed, {}), record.point.segments, record)
+    return {seed: _ordered(runs[seed]) for seed in sorted(runs)}
 
 
 def require_same_targets(records: Sequence[LanguageRecord]) -> None:
-    """Curves may share a picture only if they were scored on the same tokens.
+    """Checks that curves were scored on the same tokens, so that they may share a picture.
 
     Raises:
         BadInput: they were not; the first field that differs is named.
@@ -132,9 +133,9 @@ def require_same_targets(records: Sequence[LanguageRecord]) -> None:
     for name in ("task", "text", "split", "history_tokens", "samples", "seed"):
         values = sorted({getattr(record.point, name) for record in records})
         if len(values) > 1:
-            said = " and ".join(map(str, values))
+            both = " and ".join(map(str, values))
             raise BadInput(
-                f"{name.replace('_', ' ')} {said} in records of blocks of "
+                f"{name.replace('_', ' ')} {both} in records of blocks of "
                 f"{records[0].point.block_tokens} tokens: expected the same targets for all"
             )
     if len({record.whole.tokens for record in records}) > 1:
@@ -145,26 +146,28 @@ def require_same_targets(records: Sequence[LanguageRecord]) -> None:
 
 
 def shared_counts(runs: Runs) -> list[int]:
-    """Numbers of segments that every seed read."""
+    """Lists the numbers of segments that every seed read."""
     curves = list(runs.values())
-    return [count for count in curves[0] if all(count in one for one in curves)] if curves else []
+    if not curves:
+        return []
+    return [count for count in curves[0] if all(count in curve for curve in curves)]
 
 
 def mean_curve(runs: Runs, value: Value) -> dict[int, float]:
-    """Mean over seeds at every length that all of them read."""
+    """Averages over seeds at every length that all of them read."""
     return {
-        count: mean_over_seeds({seed: one[count] for seed, one in runs.items()}, value)
+        count: mean_over_seeds({seed: curve[count] for seed, curve in runs.items()}, value)
         for count in shared_counts(runs)
     }
 
 
 def mean_over_seeds(records: Mapping[int, LanguageRecord], value: Value) -> float:
-    """NaN of none."""
+    """Averages over seeds; NaN where there are none."""
     return sum(map(value, records.values())) / len(records) if records else math.nan
 
 
 def mean_part(parts: Sequence[Part]) -> Part:
-    """The same tokens read by several models, as their mean loss.
+    """Averages the losses of several models on the same tokens.
 
     Raises:
         ValueError: not the same tokens.
@@ -182,44 +185,44 @@ def mean_part(parts: Sequence[Part]) -> Part:
 def difference(
     first: LanguageRecord, second: LanguageRecord, part: str = ALL, other: str | None = None
 ) -> Interval | None:
-    """``first - second`` in nats per token; None where they did not score the same tokens.
+    """Computes ``first - second``, nats per token; None where they scored other tokens.
 
     Args:
         first, second: what is compared.
         part: of both.
         other: of ``second``, where it is another.
     """
-    one, two = first.parts.get(part), second.parts.get(other or part)
-    if one is None or two is None or one.tokens != two.tokens or not one.total_tokens:
+    minuend, subtrahend = first.parts.get(part), second.parts.get(other or part)
+    if minuend is None or subtrahend is None or minuend.tokens != subtrahend.tokens:
         return None
-    return paired_difference(one, two)
+    return paired_difference(minuend, subtrahend) if minuend.total_tokens else None
 
 
 def mean_difference(
     first: Mapping[int, LanguageRecord], second: Mapping[int, LanguageRecord]
 ) -> Interval | None:
-    """The same of the means over the seeds that both have; None without any."""
+    """Computes the difference of the means over the seeds that both have; None without any."""
     seeds = [seed for seed in first if seed in second]
-    one = [first[seed].whole for seed in seeds]
-    two = [second[seed].whole for seed in seeds]
-    if not seeds or len({part.tokens for part in (*one, *two)}) != 1:
+    minuend = [first[seed].whole for seed in seeds]
+    subtrahend = [second[seed].whole for seed in seeds]
+    if not seeds or len({part.tokens for part in (*minuend, *subtrahend)}) != 1:
         return None
-    return paired_difference(mean_part(one), mean_part(two))
+    return paired_difference(mean_part(minuend), mean_part(subtrahend))
 
 
 def _by_training(records: Sequence[LanguageRecord], mixing: bool | None) -> dict[int, Runs]:
     groups: dict[int, list[LanguageRecord]] = {}
     for record in records:
         groups.setdefault(record.model.trained_segments, []).append(record)
-    found = {}
+    by_training = {}
     for trained in sorted(groups):
-        kept = groups[trained]
+        group = groups[trained]
         if mixing is not None:
-            alike = [one for one in kept if one.model.trained_mixing is mixing]
-            kept = alike or (kept if trained == 1 else [])
-        if kept:
-            found[trained] = runs_of(kept)
-    return found
+            alike = [record for record in group if record.model.trained_mixing is mixing]
+            group = alike or (group if trained == 1 else [])
+        if group:
+            by_training[trained] = runs_of(group)
+    return by_training
 
 
 def _put(place: dict[int, LanguageRecord], key: int, record: LanguageRecord) -> None:

@@ -30,23 +30,23 @@ _NAME_SHARE = 0.055
 
 
 def bits(record: LanguageRecord) -> float:
-    """Bits per byte of all scored tokens."""
+    """Returns the bits per byte of all scored tokens."""
     return record.whole.bits_per_byte
 
 
 def size_name(size: InputSize, among: Sequence[InputSize]) -> str:
-    """``input 128``, with the backbone where there are several."""
-    several = len({one.backbone for one in among}) > 1
+    """Writes ``input 128``, with the backbone where there are several."""
+    several = len({other.backbone for other in among}) > 1
     return f"input {size.segment_size}{f', {size.backbone}' if several else ''}"
 
 
 def context_name(tokens: int) -> str:
-    """What a baseline sees."""
+    """Writes what a baseline sees."""
     return f"no memory, context {format_tokens(tokens)}"
 
 
 def headline(figure: Figure, text: str) -> None:
-    """The answer, in words, over all panels."""
+    """Writes the answer over all panels."""
     width = round(figure.get_figwidth() * 10.8)
     figure.suptitle(
         fill(text, width), x=0.01, ha="left", fontsize=11, fontweight="bold", color="#222222"
@@ -54,7 +54,7 @@ def headline(figure: Figure, text: str) -> None:
 
 
 def draw_runs(axes: Axes, runs: Runs, look: Look, value: Value, label: str | None = None) -> None:
-    """The mean over seeds with markers, and each seed as a thin line."""
+    """Draws the mean over seeds with markers, and each seed as a thin line."""
     for curve in runs.values():
         points = {count: value(record) for count, record in curve.items()}
         axes.plot(*_columns(points), look.line, color=look.colour, linewidth=0.6, alpha=0.45)
@@ -69,7 +69,7 @@ def draw_runs(axes: Axes, runs: Runs, look: Look, value: Value, label: str | Non
 
 
 def draw_published(axes: Axes, points: Mapping[int, float], colour: str) -> None:
-    """The paper's points, open, on a thin broken line."""
+    """Draws the paper's points, open, on a thin broken line."""
     axes.plot(
         *_columns(points),
         "--",
@@ -85,8 +85,8 @@ def draw_published(axes: Axes, points: Mapping[int, float], colour: str) -> None
 def draw_baselines(
     axes: Axes, contexts: Mapping[int, Mapping[int, LanguageRecord]], value: Value
 ) -> None:
-    """Level lines, named in the room on the left; the limits of the axes must be set."""
-    heights = {context: mean_over_seeds(one, value) for context, one in contexts.items()}
+    """Draws level lines, named in the room on the left; the limits of the axes must be set."""
+    heights = {context: mean_over_seeds(records, value) for context, records in contexts.items()}
     low, high = axes.get_ylim()
     place, smallest = -math.inf, min(contexts, default=0)
     for context, y in sorted(heights.items(), key=lambda item: item[1]):
@@ -97,7 +97,7 @@ def draw_baselines(
 
 
 def level_line(axes: Axes, y: float, name: str) -> None:
-    """One level line, named in the room on the left."""
+    """Draws one level line, named in the room on the left."""
     _level(axes, y, y, name, solid=True)
 
 
@@ -116,7 +116,7 @@ def _level(axes: Axes, y: float, place: float, name: str, *, solid: bool) -> Non
 
 
 def segments_axis(axes: Axes, counts: Sequence[int], *, room: float = NAMES_ROOM) -> None:
-    """A log axis of segments read, ticked at powers of two, with room on the left for names."""
+    """Sets a log axis of segments read, ticked at powers of two, with room for names."""
     first, last = math.log2(min(counts)), math.log2(max(counts))
     span = max(last - first, 1.0)
     powers = (2**power for power in range(max(counts).bit_length()))
@@ -130,7 +130,7 @@ def segments_axis(axes: Axes, counts: Sequence[int], *, room: float = NAMES_ROOM
 
 
 def limits(known: Iterable[float], beyond: Iterable[float] = ()) -> tuple[float, float]:
-    """Limits that hold all of ``known``, and of ``beyond`` what is not far above it.
+    """Computes limits that hold all of ``known``, and of ``beyond`` what is not far above it.
 
     Args:
         known: baselines, and models read at lengths they were trained on.
@@ -145,12 +145,12 @@ def limits(known: Iterable[float], beyond: Iterable[float] = ()) -> tuple[float,
 
 
 def is_known(record: LanguageRecord) -> bool:
-    """Read at a length that it was trained on."""
+    """Tells whether it was read at a length that it was trained on."""
     return record.point.segments <= record.model.trained_segments
 
 
 def say_cut(axes: Axes, cut: Sequence[str]) -> None:
-    """What left the panel at its top, in words."""
+    """Writes what left the panel at its top."""
     if cut:
         axes.annotate(
             f"off the top: {', '.join(cut)}",
@@ -164,7 +164,7 @@ def say_cut(axes: Axes, cut: Sequence[str]) -> None:
 
 
 def perplexity_axis(axes: Axes, record: LanguageRecord) -> None:
-    """Perplexity to the right of bits per byte; the same targets have one factor between them."""
+    """Sets perplexity beside bits per byte: on the same targets one factor lies between them."""
     whole = record.whole
     factor = math.log(2) * sum(whole.text_bytes) / whole.total_tokens
 

@@ -25,7 +25,7 @@ Points = Mapping[int, float]
 
 
 def accuracy_axis(axes: Axes) -> None:
-    """0 to 100 %, with chance."""
+    """Sets an axis from 0 to 100 %, with chance."""
     axes.set_ylim(-2, 103)
     axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel("accuracy, %")
@@ -52,7 +52,7 @@ def draw_curve(
     by_tokens: bool = False,
     label: str | None = None,
 ) -> None:
-    """One line with its 95 % intervals as a band."""
+    """Draws one line with its 95 % intervals as a band."""
     xs = [record.point.tokens if by_tokens else count for count, record in curve.items()]
     axes.fill_between(
         xs,
@@ -74,7 +74,7 @@ def draw_curve(
 
 
 def draw_paper(axes: Axes, points: Points, colour: str, xs: list[int], label: str | None) -> None:
-    """The paper's points, open, on a thin broken line."""
+    """Draws the paper's points, open, on a thin broken line."""
     axes.plot(
         xs,
         [100 * share for share in points.values()],
@@ -90,6 +90,6 @@ def draw_paper(axes: Axes, points: Points, colour: str, xs: list[int], label: st
 
 
 def segment_axis(axes: Axes, counts: list[int]) -> None:
-    """Whole numbers of segments."""
+    """Sets an axis of whole numbers of segments."""
     axes.set_xticks(counts if len(counts) <= 8 else counts[::2])
     axes.set_xlabel("segments read")

@@ -46,7 +46,7 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
             (SECOND, _papers(method, 1, 2), more, first),
             (FILLED, "not in the paper", with_memory, filled),
         ):
-            contrasts = [less for other in others for less in _less(some, other)]
+            contrasts = [gap for other in others for gap in _less(some, other)]
             claims.append(lower(f"{method}: {claim}", paper, contrasts))
     return claims
 
