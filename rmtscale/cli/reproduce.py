@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from operator import attrgetter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from rmtscale.cli.output import write_line, write_text
 from rmtscale.errors import BadInput, CheckFailed, quoted_list
-from rmtscale.study.figures.figure import REPORTS, Figure, Kind, Sources
+from rmtscale.study.figures.figure import REPORTS, Figure, Sources
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.units import require_one_of
 
@@ -26,21 +25,15 @@ CHOICES = {
 }
 
 
-def _names(have: Callable[[Kind], object]) -> list[str]:
-    """Lists the figures whose kind has something."""
-    return [figure.name for figure in FIGURES.values() if have(figure.kind)]
-
-
-_FROM_RECORDS = attrgetter("store")
-_FROM_CHECKPOINT = attrgetter("checkpoint")
-_TRAINED = attrgetter("trainings")
+def _names(attribute: str) -> str:
+    """Lists the figures whose kind has a store, trainings or a checkpoint."""
+    return quoted_list(
+        figure.name for figure in FIGURES.values() if getattr(figure.kind, attribute)
+    )
 
 
 def command(
-    name: Annotated[
-        str,
-        typer.Argument(help=f"One of {', '.join(CHOICES)}."),
-    ],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(CHOICES)}.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -50,16 +43,12 @@ def command(
     records: Annotated[
         Path | None,
         typer.Option(
-            help=f"File of records, of {', '.join(_names(_FROM_RECORDS))}; nothing is trained or "
-            "measured."
+            help=f"File of records, of {_names('store')}; nothing is trained or measured."
         ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(
-            help=f"Make {', '.join(_names(_FROM_CHECKPOINT))} from this checkpoint; nothing is "
-            "trained."
-        ),
+        typer.Option(help=f"Make {_names('checkpoint')} from this checkpoint; nothing is trained."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
@@ -168,16 +157,15 @@ def _require_taken(figure: Figure, given: Mapping[str, object]) -> None:
     if "--records" in given and kind.store is None:
         raise BadInput(
             f"records {str(given['--records'])!r}: {figure.name} is not made from records, "
-            f"expected {quoted_list(_names(_FROM_RECORDS))}"
+            f"expected {_names('store')}"
         )
     if "--checkpoint" in given and not kind.checkpoint:
-        names = quoted_list(_names(_FROM_CHECKPOINT))
-        raise BadInput(f"--checkpoint with {figure.name}: expected {names}")
-    if kind.trainings is None:
-        for option in given:
-            if option != "--records":
-                names = quoted_list(_names(_TRAINED))
-                raise BadInput(f"{option}: {figure.name} trains nothing, expected {names}")
+        raise BadInput(f"--checkpoint with {figure.name}: expected {_names('checkpoint')}")
+    trained = [option for option in given if option != "--records"]
+    if trained and kind.trainings is None:
+        raise BadInput(
+            f"{trained[0]}: {figure.name} trains nothing, expected {_names('trainings')}"
+        )
     if "--finish-within" in given and kind.equal_steps:
         raise BadInput(
             f"--finish-within with {figure.name}: expected none, its trainings are compared at "

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from rmtscale.records.measurement import Memory
 from rmtscale.report.claims import Claim
+from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.figure_5 import claims as experiment
-from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS
+from rmtscale.study.figures.figure_5 import page
+from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
+from rmtscale.study.figures.registry import FIGURES
+from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic_evaluations import MIB, curve
@@ -126,6 +131,29 @@ def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     text = (tmp_path / "out" / "README.md").read_text()
     assert "| 4,096 | 2,064,384 | 100.00 % (99.62 to 100.00) |" in text
+
+
+def test_what_was_trained_lies_beside_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint that was evaluated, without its own records, and its metrics."""
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    planned = plan(page.TRAININGS, quick=False, background="/far/away/prose", seeds=(1,))
+    for name in planned.recipes:
+        for path in ("metrics.jsonl", "best/model.safetensors", "best/evaluation.jsonl"):
+            (runs / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (runs / name / path).write_text(f"{path} of {name}")
+    monkeypatch.setattr(page, "collect", lambda *_: (planned, records()))
+    FIGURES["figure-5"].make(out, Sources(training=TrainingSetup(folder=runs)))
+    assert list(planned.recipes) == [f"{task}-1" for task in TASKS]
+    for name in planned.recipes:
+        folder = out / "checkpoints" / name
+        assert {file.name: file.read_text() for file in folder.iterdir()} == {
+            "model.safetensors": f"best/model.safetensors of {name}",
+            "training.jsonl": f"metrics.jsonl of {name}",
+        }
+    settings = json.loads((out / "settings.json").read_text())
+    assert {one["background"] for one in settings.values()} == {"prose"}
 
 
 def test_no_records(rmtscale: Command, tmp_path: Path) -> None:
