@@ -76,6 +76,13 @@ def functions(tree: ast.AST) -> Iterator[Function]:
     return (node for node in ast.walk(tree) if isinstance(node, Function))
 
 
+def test_tests_use_public_names_only() -> None:
+    names = private_names()
+    assert "_docstrings" in names
+    found = {file: sorted(looks_behind(tree, names)) for file, tree in FILES.items()}
+    assert {file: used for file, used in found.items() if used} == {}
+
+
 def test_every_test_demands_something() -> None:
     every = [(file, function) for file, tree in FILES.items() for function in functions(tree)]
     helpers = frozenset(

@@ -36,13 +36,14 @@ from rmtscale.specs.devices import find_device
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from tests.meta_shapes import RememberedShapes
 
 H100 = find_device("h100-sxm")
 KINDS = ["gpt2", "opt-125m", "opt-350m", "pythia-14m", "gpt-neo-125m", "llama-3-8b"]
 
 
 def counted(run: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with RememberedShapes(), FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
     return sum(matmul_flops(counter).values())
 

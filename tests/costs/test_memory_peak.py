@@ -21,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from tests.costs import oracle_memory as oracle  # noqa: E402
+from tests.meta_shapes import RememberedShapes  # noqa: E402
 
 TOLERANCE = 0.04
 """Largest error allowed anywhere. Seen: 0.4 % in the mean, 3.7 % at most, in tiny models, where a
@@ -52,6 +53,11 @@ SEGMENTED: dict[str, dict[str, Any]] = {
 }
 
 
+def measured(*given: Any) -> oracle.LiveBytes:
+    with RememberedShapes():
+        return oracle.measure_step(*given)
+
+
 def check(
     name: str,
     vocabulary: int,
@@ -72,11 +78,11 @@ def check(
         pytest.skip(
             "on meta the math form of SDPA keeps its dropout mask in fp32, on CUDA in bytes"
         )
-    measured = oracle.measure_step(spec, workload, recurrence)
+    step = measured(spec, workload, recurrence)
     predicted = estimate_memory(spec, workload, recurrence)
-    assert predicted.total == pytest.approx(measured.peak, rel=TOLERANCE), (
-        f"predicted peak {predicted.peak_at}, measured in {measured.peak_operator}: "
-        f"{predicted.by_name()} against {measured.at_peak.most_common(8)}"
+    assert predicted.total == pytest.approx(step.peak, rel=TOLERANCE), (
+        f"predicted peak {predicted.peak_at}, measured in {step.peak_operator}: "
+        f"{predicted.by_name()} against {step.at_peak.most_common(8)}"
     )
 
 
@@ -148,9 +154,7 @@ def test_rmt_without_memory(segments: int) -> None:
 def test_rmt_forward_does_not_grow_but_by_its_ids() -> None:
     """On the real module: eight times the segments, to the byte."""
     spec, recurrence = oracle.shrink(PRESETS["gpt2"], 2), Recurrence(32, 2)
-    few, many = (
-        oracle.measure_step(spec, Workload(tokens=28 * count), recurrence).peak for count in (3, 24)
-    )
+    few, many = (measured(spec, Workload(tokens=28 * count), recurrence).peak for count in (3, 24))
     assert many - few == 21 * 28 * 8
 
 
@@ -158,7 +162,7 @@ def test_what_a_checkpointed_segment_costs() -> None:
     """A state, its ids and targets, the gradient by its text; no view of its hidden states."""
     spec, recurrence = oracle.shrink(PRESETS["gpt2"], 2), Recurrence(32, 2)
     few, many = (
-        oracle.measure_step(
+        measured(
             spec,
             Workload(tokens=28 * count, mode="train", checkpoint_segments=True, optimizer="none"),
             recurrence,
@@ -183,8 +187,8 @@ def test_grouped_heads_in_fp32_fall_back_to_the_square(mode: str) -> None:
 def test_gpt2_at_its_true_width(tokens: int, attention: str) -> None:
     spec = replace(PRESETS["gpt2"], layers=3)
     workload = Workload(tokens=tokens, mode="train", attention=attention)
-    measured = oracle.measure_step(spec, workload)
-    assert estimate_memory(spec, workload).total == pytest.approx(measured.peak, rel=0.02)
+    peak = measured(spec, workload).peak
+    assert estimate_memory(spec, workload).total == pytest.approx(peak, rel=0.02)
 
 
 @pytest.mark.parametrize("step", SEGMENTED)
@@ -192,15 +196,15 @@ def test_gpt2_at_its_true_width(tokens: int, attention: str) -> None:
 def test_rmt_at_gpt2s_true_width(tokens: int, step: str) -> None:
     spec, recurrence = replace(PRESETS["gpt2"], layers=3), Recurrence(504, 2)
     workload = Workload(tokens=tokens, **SEGMENTED[step])
-    measured = oracle.measure_step(spec, workload, recurrence)
+    peak = measured(spec, workload, recurrence).peak
     predicted = estimate_memory(spec, workload, recurrence).total
-    assert predicted == pytest.approx(measured.peak, rel=0.02)
+    assert predicted == pytest.approx(peak, rel=0.02)
 
 
 def test_the_oracle_can_fail() -> None:
     """Twice the feed-forward width is far outside the tolerance."""
     spec = oracle.shrink(PRESETS["gpt2"], 4)
     workload = Workload(tokens=512, mode="train")
-    measured = oracle.measure_step(spec, workload).peak
+    peak = measured(spec, workload).peak
     wrong = estimate_memory(replace(spec, mlp_width=2 * spec.mlp_width), workload).total
-    assert wrong > measured * (1 + 4 * TOLERANCE)
+    assert wrong > peak * (1 + 4 * TOLERANCE)

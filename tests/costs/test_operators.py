@@ -18,6 +18,7 @@ pytest.importorskip("transformers")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from tests.costs import oracle_memory as oracle  # noqa: E402
+from tests.meta_shapes import RememberedShapes  # noqa: E402
 
 TOLERANCE = 0.10
 THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
@@ -50,7 +51,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
     operators = Operators()
-    with oracle.as_on_the_gpu(), torch.device("meta"), operators:
+    with RememberedShapes(), oracle.as_on_the_gpu(), torch.device("meta"), operators:
         tokens = work.tokens if recurrence is None else recurrence.segment_size
         model: Any = oracle.build(spec, replace(work, tokens=tokens))
         if recurrence is not None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rmtscale.costs import flops as flops_module
 from rmtscale.errors import BadInput
-from rmtscale.profiler.flop_check import check_flops
+from rmtscale.profiler.flop_check import FlopCheck, check_flops
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Mode, Workload
+from tests.meta_shapes import RememberedShapes
 
 OF_EACH_KIND = [
     "opt-125m",
@@ -48,20 +50,25 @@ def shallow(name: str, layers: int) -> ModelSpec:
     return replace(spec, layers=layers, local_layers=layers // 2 if spec.local_layers else 0)
 
 
+def checked(*given: Any) -> FlopCheck:
+    with RememberedShapes():
+        return check_flops(*given)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset(name: str) -> None:
     recurrence, spec = Recurrence(128, 10), shallow(name, 2)
     tokens = recurrence.segment_tokens(spec) + 7
-    check = check_flops(spec, Workload(tokens=tokens, mode="train"))
+    check = checked(spec, Workload(tokens=tokens, mode="train"))
     assert check.counted_flops == check.predicted_flops
-    check = check_flops(spec, Workload(tokens=tokens), recurrence)
+    check = checked(spec, Workload(tokens=tokens), recurrence)
     assert check.counted_flops == check.predicted_flops
 
 
 def test_at_its_full_depth() -> None:
     spec = PRESETS["gpt2-xl"]
     assert spec.layers == 48
-    check = check_flops(spec, Workload(tokens=64), RMT)
+    check = checked(spec, Workload(tokens=64), RMT)
     assert check.counted_flops == check.predicted_flops
 
 
@@ -79,7 +86,7 @@ def test_every_kind_in_every_way(
     name: str, options: dict[str, object], recurrence: Recurrence | None
 ) -> None:
     work = Workload(tokens=150, **options)  # type: ignore[arg-type]
-    check = check_flops(shallow(name, 2), work, recurrence)
+    check = checked(shallow(name, 2), work, recurrence)
     assert check.counted_flops == check.predicted_flops
     assert check.equal
 
@@ -87,12 +94,12 @@ def test_every_kind_in_every_way(
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("name", OF_EACH_KIND)
 def test_every_kind_without_memory(name: str, mode: Mode) -> None:
-    assert check_flops(shallow(name, 2), Workload(tokens=150, mode=mode), Recurrence(64, 0)).equal
+    assert checked(shallow(name, 2), Workload(tokens=150, mode=mode), Recurrence(64, 0)).equal
 
 
 def test_a_wrong_prediction_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(flops_module.BACKWARD_OPERATORS, "bmm", "mm")
-    check = check_flops(PRESETS["pythia-14m"], Workload(tokens=32, mode="train"))
+    check = checked(PRESETS["pythia-14m"], Workload(tokens=32, mode="train"))
     assert not check.equal
 
 

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmtscale.costs.methods.method import Method
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.model import ModelSpec
+from tests.meta_shapes import RememberedShapes
 
 WIDTH, HEADS = 64, 4
 
@@ -35,7 +36,7 @@ def backbone(kind: str = "opt", **changes: Any) -> ModelSpec:
 
 def counted(run: Any) -> dict[str, int]:
     """FLOPs by aten operator of what ``run`` does."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with RememberedShapes(), FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
     return {
         str(operator).removeprefix("aten."): int(flops)

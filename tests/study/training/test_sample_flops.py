@@ -15,6 +15,7 @@ from rmtscale.specs.workload import Mode
 from rmtscale.study.training.language.flops import sample_flops
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
+from tests.meta_shapes import RememberedShapes
 
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32},
@@ -73,7 +74,7 @@ def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode
     predictor = Predictor(rmt).train(mode == "train")
     ids = torch.zeros(3, segments * settings.segment_tokens, dtype=torch.long, device="meta")
     scored = settings.scored_tokens_of(segments)
-    with FlopCounterMode(display=False) as counter:
+    with RememberedShapes(), FlopCounterMode(display=False) as counter:
         if mode == "forward":
             predictor.token_losses(ids, ids, scored)
         else:
