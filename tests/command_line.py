@@ -1,9 +1,14 @@
-"""What a command left behind, and the type of the fixture that runs one."""
+"""What a command left behind, the type of the fixture that runs one, and a command's options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
+
+import typer
+
+from rmtscale.cli.main import build_app
 
 
 class Outcome(NamedTuple):
@@ -15,3 +20,19 @@ class Outcome(NamedTuple):
 
 
 Command = Callable[..., Outcome]
+
+
+@cache
+def parser_of(name: str) -> Any:
+    """The parser of one command."""
+    group: Any = typer.main.get_command(build_app(name))
+    return group.commands[name]
+
+
+def options_of(name: str) -> set[str]:
+    """All options of a command, hidden ones included."""
+    return {
+        option
+        for parameter in parser_of(name).params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help", "-h"}

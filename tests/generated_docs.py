@@ -105,6 +105,28 @@ def figure_table() -> str:
     return "\n".join([*lines, ""])
 
 
+def old_options() -> str:
+    """The options that had another name, and the commands that take them."""
+    from rmtscale.cli.main import COMMANDS
+    from rmtscale.cli.options import OLD_OPTIONS
+    from tests.command_line import options_of
+
+    rows = [
+        f"| `--{new}` | `--{old}` | {', '.join(f'`{name}`' for name in taking)} |"
+        for old, new in OLD_OPTIONS.items()
+        if (taking := [name for name in COMMANDS if f"--{new}" in options_of(name)])
+    ]
+    return "\n".join(["", "| option | was | command |", "|---|---|---|", *rows, ""])
+
+
+def old_fields() -> str:
+    """The fields of settings, states and records that had another name."""
+    from rmtscale.study.records.old_names import FIELDS
+
+    rows = [f"| `{new}` | `{old}` |" for old, new in FIELDS.items()]
+    return "\n".join(["", "| field | was |", "|---|---|", *rows, ""])
+
+
 def layer_table() -> str:
     """The parts of the package by layer, the lowest first."""
     from tests.test_layers import LAYERS
@@ -149,6 +171,8 @@ MAKERS: dict[str, Callable[[], str]] = {
     "designs": count_designs,
     "retention": retention_table,
     "figures": figure_table,
+    "old-options": old_options,
+    "old-fields": old_fields,
     "layers": layer_table,
     "files": file_map,
 }

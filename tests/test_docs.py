@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from rmtscale import __version__
-from rmtscale.cli.main import COMMANDS, build_app
+from rmtscale.cli.main import COMMANDS
+from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.references import REFERENCES
-from tests.command_line import Command
+from tests.command_line import Command, options_of, parser_of
 from tests.generated_docs import PAGES, ROOT
 from tests.test_layers import LAYERS
 
@@ -64,22 +63,6 @@ def documented_commands() -> list[list[str]]:
     return [list(words[1:]) for words in sorted(lines) if words[0] == "rmtscale"]
 
 
-@cache
-def parser(name: str) -> Any:
-    """The parser of one command."""
-    group: Any = typer.main.get_command(build_app(name))
-    return group.commands[name]
-
-
-def options(name: str) -> set[str]:
-    """All options of a command, hidden ones included."""
-    return {
-        option
-        for parameter in parser(name).params
-        for option in (*parameter.opts, *parameter.secondary_opts)
-    } | {"--help", "-h"}
-
-
 @pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
@@ -108,7 +91,7 @@ def test_commands_run_or_parse(
     name, *rest = arguments
     if ">" in rest:
         rest = rest[: rest.index(">")]
-    parser(name).make_context(name, list(rest))
+    parser_of(name).make_context(name, list(rest))
     trains = (
         name == "reproduce" and "--records" not in rest and rest[0] not in ("figure-2", "field")
     )
@@ -149,12 +132,13 @@ def test_every_line_of_a_shell_block_is_a_known_command() -> None:
 def test_code_in_the_prose_names_what_is_there(page: Path) -> None:
     """Commands, their options, targets of make, paths and modules."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
-    everywhere = {option for name in COMMANDS for option in options(name)}
+    everywhere = {option for name in COMMANDS for option in options_of(name)}
+    everywhere |= {f"--{old}" for old in OLD_OPTIONS}
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(page)):
         words = code.removeprefix("rmtscale ").split()
         named = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         if words[0] in COMMANDS:
-            assert named <= options(words[0]), code
+            assert named <= options_of(words[0]), code
         elif words[0].startswith("--"):
             assert named <= everywhere, code
         elif words[0] == "make" and len(words) > 1:
