@@ -73,8 +73,8 @@ def test_a_device_is_taken_everywhere(
 def fake_term(monkeypatch: pytest.MonkeyPatch) -> Iterator[PassTerm]:
     """One matmul more in every pass: 10^15 FLOPs, and 10^12 numbers that are moved."""
     term = PassTerm("fake", 10**15, "mm", elements=10**12, in_block=False)
-    plain = conventions._TERMS["matmul"]
-    monkeypatch.setitem(conventions._TERMS, "matmul", lambda *given: (*plain(*given), term))
+    plain = conventions.TERMS_OF["matmul"]
+    monkeypatch.setitem(conventions.TERMS_OF, "matmul", lambda *given: (*plain(*given), term))
     conventions.pass_terms.cache_clear()
     yield term
     conventions.pass_terms.cache_clear()

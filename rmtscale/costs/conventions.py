@@ -138,12 +138,13 @@ def paper_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassT
     )
 
 
-_TERMS: dict[str, Callable[[ModelSpec, int, int], tuple[PassTerm, ...]]] = {
+TERMS_OF: dict[str, Callable[[ModelSpec, int, int], tuple[PassTerm, ...]]] = {
     "hoffmann": hoffmann_terms,
     "matmul": matmul_terms,
     "kaplan": kaplan_terms,
     "paper": paper_terms,
 }
+"""How each convention counts one pass: of a model, its tokens and its text tokens."""
 
 
 @lru_cache(maxsize=65536)
@@ -151,5 +152,5 @@ def pass_terms(
     convention: str, model: ModelSpec, tokens: int, text_tokens: int
 ) -> tuple[PassTerm, ...]:
     """The terms of one forward pass of one sequence that are not zero."""
-    terms = _TERMS[convention](model, tokens, text_tokens)
+    terms = TERMS_OF[convention](model, tokens, text_tokens)
     return tuple(term for term in terms if term.flops)
