@@ -14,10 +14,13 @@ import pytest
 from rmtscale.errors import CheckFailed
 from rmtscale.study.figures import evaluation_runs, side_by_side, training_runs
 from rmtscale.study.figures.evaluation_runs import CheckpointEvaluation, evaluate_on_gpus
+from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.language import runs as language_runs
 from rmtscale.study.figures.language.plan import Plan as LanguagePlan
+from rmtscale.study.figures.memory_tasks import runs as memory_task_runs
 from rmtscale.study.figures.memory_tasks.plan import Plan, Trainings, best_checkpoint
 from rmtscale.study.figures.memory_tasks.runs import evaluate_all
+from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.figures.training_runs import TrainingSetup, train_all
 from rmtscale.study.records.evaluation import EvaluationStore
@@ -143,6 +146,28 @@ def test_evaluations_beside_are_those_in_turn(
     evaluate_all(plan, Trainings(), beside, store)
     assert len(store.read().records) == 4
     assert lines == ["evaluating one-0 best"]
+
+
+def test_a_figure_collects_what_was_trained_and_says_what_was_not(
+    runs: tuple[Path, Plan, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, plan, background = runs
+    figure = FIGURES["figure-11"]
+    setup = TrainingSetup(folder=folder, background=background, device="cpu", max_seconds=0)
+    monkeypatch.setattr(memory_task_runs, "plan", lambda *_, **__: plan)
+    planned, records = memory_task_runs.collect(figure, Trainings(), Sources(training=setup))
+    assert planned is plan
+    assert [(one.trained_seed, one.point.segments) for one in records] == [
+        (seed, count) for seed in (0, 1) for count in (1, 2)
+    ]
+    store = folder / "figure-11.jsonl"
+    assert tuple(records) == EvaluationStore(store).read().records
+    longer = replace(plan, recipes={**plan.recipes, "two": plan.recipes["one-0"]})
+    monkeypatch.setattr(memory_task_runs, "plan", lambda *_, **__: longer)
+    with pytest.raises(
+        CheckFailed, match=r"time is up, 1 of 3 trainings are not done \(two\); the"
+    ):
+        memory_task_runs.collect(figure, Trainings(), Sources(training=setup))
 
 
 def test_with_one_gpu_each_is_a_process_even_in_turn(
