@@ -133,7 +133,8 @@ def test_code_in_the_prose_names_what_is_there(page: Path) -> None:
     """Commands, their options, targets of make, paths and modules."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
     everywhere = {option for name in COMMANDS for option in options_of(name)}
-    everywhere |= {f"--{old}" for old in OLD_OPTIONS}
+    if page.name == "words.md":
+        everywhere |= {f"--{old}" for old in OLD_OPTIONS}
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(page)):
         words = code.removeprefix("rmtscale ").split()
         named = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
