@@ -78,7 +78,7 @@ def _require_here(checkpoint: LanguageCheckpoint) -> None:
 
 
 def default_cache(checkpoint: Path) -> Path:
-    """The training's own packed text where there is one, else a folder in the checkpoint."""
+    """Finds the training's own packed text, else a folder in the checkpoint."""
     from rmtscale.study.training.layout import CACHE
 
     near = [checkpoint.parent / CACHE, checkpoint.parent.parent / CACHE]
@@ -97,7 +97,7 @@ def say(record: LanguageRecord, known: bool) -> None:
 
 
 def plain_row(record: LanguageRecord) -> Row:
-    """The main numbers of a record, with units in their names."""
+    """Returns the main numbers of a record, with units in their names."""
     point = record.point
     row: Row = {
         "task": point.task,

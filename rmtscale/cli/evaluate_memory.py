@@ -73,7 +73,7 @@ def evaluate_checkpoint(
 
 
 def default_background(checkpoint: Checkpoint) -> str:
-    """The noise it was trained with, where that is here; else what every Python has."""
+    """Returns the noise it was trained with, where that is here; else what every Python has."""
     source = checkpoint.settings.background
     if source == "python" or source.startswith("hf:") or Path(source).exists():
         return source
@@ -94,7 +94,7 @@ def say(record: EvaluationRecord, known: bool) -> None:
 
 
 def plain_row(record: EvaluationRecord) -> dict[str, Any]:
-    """The main numbers of a record, with units in their names."""
+    """Returns the main numbers of a record, with units in their names."""
     return {
         "task": record.point.task,
         "segments": record.point.segments,
@@ -147,7 +147,7 @@ def _open(
     batch_size: int,
     **options: object,
 ) -> tuple[Reader, Batches]:
-    """What reads, and what is read at one length."""
+    """Opens what reads, and what is read at one length."""
     from rmtscale.study.evaluation.evaluate import data_of
     from rmtscale.study.training.memory_tasks.reading import Reader
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def training_settings(
     folder: Path, recipe: str | None, given: dict[str, Any], *, anew: bool = False
 ) -> LoopSettings:
-    """What is to be trained.
+    """Decides what is to be trained.
 
     Args:
         folder: of the training; without recipe and task, what is there goes on.

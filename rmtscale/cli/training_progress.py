@@ -1,4 +1,4 @@
-"""Who watches a training: a bar on a terminal, plain lines elsewhere; on standard error."""
+"""Progress of a training on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def watching() -> Iterator[Observer]:
-    """The observer that suits standard error."""
+    """Yields the observer that suits standard error."""
     if not sys.stderr.isatty():
         yield PlainLines()
         return
@@ -50,7 +50,7 @@ class _Watcher(ABC):
         """Shows a line."""
 
     def words(self, interval: Interval) -> str:
-        """An interval in one line."""
+        """Puts an interval into one line."""
         left = self.steps - interval.step
         each = interval.seconds / max(interval.step - self._done, 1)
         self._done = interval.step

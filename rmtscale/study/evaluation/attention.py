@@ -28,9 +28,9 @@ class AttentionMap:
     """One segment."""
 
     segment: int
-    """From 0."""
+    """Index of the segment, from 0."""
     labels: tuple[str, ...]
-    """What stands at each of the T positions."""
+    """Label of each of the T positions."""
     weights: npt.NDArray[np.float32]
     """(layers, H, T, T); every row of a map sums to 1."""
 
@@ -47,7 +47,7 @@ def attention_maps(
     ids: npt.NDArray[np.int32],
     segments: list[int] | None = None,
 ) -> list[AttentionMap]:
-    """The maps of some segments of one sample.
+    """Returns the maps of some segments of one sample.
 
     Args:
         reader: of the checkpoint.
@@ -83,7 +83,7 @@ def attention_maps(
 
 
 def _weights(rmt: Any, state_1ME: Tensor, ids_1L: Tensor) -> npt.NDArray[np.float32]:
-    """Of every layer and head, (layers, H, T, T)."""
+    """Reads the weights of every layer and head, (layers, H, T, T)."""
     embed = rmt.get_input_embeddings()
     if hasattr(rmt.config, "cls_token_id") and rmt.config.cls_token_id is not None:
         edge = (rmt.config.cls_token_id, rmt.config.sep_token_id, rmt.config.sep_token_id)

@@ -19,10 +19,10 @@ from rmtscale.intervals import wilson_interval
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.profiler.nvml import Gpu
-from rmtscale.study.evaluation.measuring import open_meter
-from rmtscale.study.evaluation.naming import digest, source_name
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
 from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.checkpoint import source_name, weights_digest
+from rmtscale.study.training.device import open_meter
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
@@ -34,14 +34,14 @@ LONG_SEGMENTS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """What a checkpoint is asked."""
+    """Holds what a checkpoint is asked."""
 
     segments: tuple[int, ...]
     samples: int = 1000
     long_samples: int | None = None
-    """At more than 256 segments; None is as many."""
+    """Samples at more than 256 segments; None is as many."""
     batch_size: int = 100
-    """The same at every length, so that memory can be compared."""
+    """Sequences at once; equal at every length, so that memory can be compared."""
     background: str = "python"
     noise_repeats: bool = True
     task_options: dict[str, object] | None = None
@@ -58,7 +58,7 @@ class EvaluationSettings:
             require_positive("segments", count)
 
     def samples_at(self, segments: int) -> int:
-        """Of one length."""
+        """Returns the number of samples at a length."""
         if segments > LONG_SEGMENTS and self.long_samples is not None:
             return self.long_samples
         return self.samples
@@ -93,7 +93,7 @@ def evaluate(
         settings.task_options,
         noise_repeats=settings.noise_repeats,
     )
-    weights = digest(checkpoint.folder)
+    weights = weights_digest(checkpoint.folder)
     known = store.read().latest()
     found = []
     for segments in sorted(set(settings.segments)):
@@ -127,7 +127,7 @@ def data_of(
     *,
     noise_repeats: bool = True,
 ) -> TaskData:
-    """The checkpoint's task, with other noise or options than it was trained with."""
+    """Returns the checkpoint's task, with other noise or options than it was trained with."""
     settings = replace(checkpoint.settings, background=background, noise_repeats=noise_repeats)
     if task_options is not None:
         settings = replace(settings, task_options=task_options)
@@ -138,7 +138,7 @@ def data_of(
 
 
 def right_answers(reader: Reader, batches: Batches, samples: int) -> tuple[list[bool], float, int]:
-    """Whether each answer is right, the seconds of reading, and bytes of the ids of a batch."""
+    """Finds which answers are right, the seconds of reading, and the bytes of a batch's ids."""
     right: list[bool] = []
     seconds, ids_bytes = 0.0, 0
     for index in range(math.ceil(samples / batches.batch_size)):

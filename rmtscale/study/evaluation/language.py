@@ -21,9 +21,6 @@ from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.profiler.nvml import Gpu
 from rmtscale.records.measurement import Memory
 from rmtscale.rmt.loss import IGNORED
-from rmtscale.study.evaluation.measuring import open_meter
-from rmtscale.study.evaluation.naming import digest, source_name
-from rmtscale.study.evaluation.predicting import TextReader
 from rmtscale.study.evaluation.scores import ClusterSums, Losses, PositionSums
 from rmtscale.study.records.clusters import Part
 from rmtscale.study.records.language import (
@@ -40,9 +37,12 @@ from rmtscale.study.records.language import (
 from rmtscale.study.tasks import lemma_proof
 from rmtscale.study.tasks.blocks import TokenBatch
 from rmtscale.study.tasks.lemma_proof import LemmaProof
+from rmtscale.study.training.checkpoint import source_name, weights_digest
+from rmtscale.study.training.device import open_meter
 from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 from rmtscale.study.training.language.data import LanguageData, Source
 from rmtscale.study.training.language.flops import sample_flops
+from rmtscale.study.training.language.reading import TextReader
 from rmtscale.study.training.language.settings import LANGUAGE_MODELING, LEMMA_PROOF
 from rmtscale.study.training.layout import BEST, LAST, STAGES
 from rmtscale.units import require_positive
@@ -50,21 +50,21 @@ from rmtscale.units import require_positive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageEvaluation:
-    """What a checkpoint is asked."""
+    """Holds what a checkpoint is asked."""
 
     segments: tuple[int, ...]
     samples: int | None = 1000
-    """At most, evenly spread over the text; None is all of it."""
+    """Most samples, evenly spread over the text; None is all of it."""
     history_tokens: int | None = None
     """Language modelling: tokens that every target has before it in its document, so that models
     that read less are scored on the same targets. None: as many as the longest length reads."""
     batch_size: int = 32
-    """The same at every length, so that memory can be compared."""
+    """Sequences at once; equal at every length, so that memory can be compared."""
     text: str | None = None
     """Source; None is the one it was trained on."""
     precision: str = "fp32"
     name: str | None = None
-    """What the records call the model; None is the folder of its training."""
+    """Name of the model in the records; None is the folder of its training."""
 
     def __post_init__(self) -> None:
         require_positive("batch size", self.batch_size)
@@ -111,7 +111,7 @@ def evaluate_language(
     text = asked.text or settings.text
     data = LanguageData(replace(settings, text=text), cache, checkpoint.tokenizer)
     source = data.source("validation", history_tokens)
-    weights, samples = digest(checkpoint.folder), source.samples(asked.samples)
+    weights, samples = weights_digest(checkpoint.folder), source.samples(asked.samples)
     known = store.read().latest()
     model = described(checkpoint, asked.name)
     found = []
@@ -217,7 +217,7 @@ def _peak(
     batch: TokenBatch,
     device: torch.device,
 ) -> Memory:
-    """Of reading one batch. Nothing is captured: torch does not count what a graph works in."""
+    """Measures reading one batch. Nothing is captured: torch does not count a graph's memory."""
     reader = TextReader(
         checkpoint.predictor,
         device,
@@ -247,7 +247,7 @@ def _batches(
 
 
 class _Scores:
-    """What the batches of one length come to."""
+    """Adds up what the batches of one length come to."""
 
     def __init__(self, point: LanguagePoint, token_bytes: np.ndarray) -> None:
         self.point, self.token_bytes = point, token_bytes
@@ -297,7 +297,7 @@ class _Scores:
 
 
 def described(checkpoint: LanguageCheckpoint, name: str | None = None) -> LanguageModel:
-    """The model of a checkpoint, as its records have it."""
+    """Returns the model of a checkpoint, as its records have it."""
     settings, trained = checkpoint.settings, checkpoint.trained
     return LanguageModel(
         name=name or training_name(checkpoint.folder),
@@ -318,7 +318,7 @@ def described(checkpoint: LanguageCheckpoint, name: str | None = None) -> Langua
 
 
 def training_name(folder: Path) -> str:
-    """The folder of the training that a checkpoint was written in."""
+    """Returns the folder of the training that a checkpoint was written in."""
     folder = folder.resolve()
     if folder.parent.name == STAGES:
         return folder.parent.parent.name

@@ -43,25 +43,25 @@ class Changes:
 
     numbers: int
     quantiles: tuple[float, ...]
-    """At ``QUANTILES``; the last is the largest change."""
+    """Changes at ``QUANTILES``; the last is the largest."""
     share_over: float | None
     """Share that is at least the dead band; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryChanges:
-    """What was measured, and the dead band that follows from it."""
+    """Holds what was measured, and the dead band that follows from it."""
 
     settled: Changes
-    """In segments of noise, the memory settled after the last fact."""
+    """Changes in segments of noise, the memory settled after the last fact."""
     fact: Changes
-    """In segments that hold a fact."""
+    """Changes in segments that hold a fact."""
     dead_band: float | None
     """None where no width keeps noise out and lets facts in."""
 
 
 def training_noise(checkpoint: Checkpoint, background: str) -> TaskData:
-    """The checkpoint's task in training text, without the fact fragments that training adds."""
+    """Opens the checkpoint's task in training text, without the fact fragments of training."""
     settings = replace(checkpoint.settings, background=background, fact_fragments=0.0)
     return TaskData(settings, checkpoint.data.vocabulary)
 

@@ -43,20 +43,20 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one length shows."""
+    """Holds what one length shows."""
 
     segments: int
     samples: int
     by_depth: tuple[Share, ...]
-    """By the segments between the fact that gives the answer and the question."""
+    """Shares by the segments between the fact that gives the answer and the question."""
     by_place: tuple[Share, ...]
-    """By the fact's place in its segment, in quarters."""
+    """Shares by the fact's place in its segment, in quarters."""
     after_segments: tuple[Share, ...]
     """Asked early: after so many segments, among the samples whose facts had all been read."""
     moved_share: dict[str, float]
     """Memory tokens whose state changed in a segment, by that segment (from 1, powers of two)."""
     broke_at: tuple[int | None, ...]
-    """Of each sample, the first of those moments from which on the answer was wrong; None where
+    """For each sample, the first of those moments from which on the answer was wrong; None where
     it was right at the end."""
 
 
@@ -146,7 +146,7 @@ def _asked_early(
 
 
 def _moved(before_BME: torch.Tensor, after_BME: torch.Tensor) -> float:
-    """Share of memory tokens that changed; of one sample alone nothing can be said, 0."""
+    """Measures the share of memory tokens that changed; 0 for one sample, which tells nothing."""
     # Two independent draws are sqrt(2 * variance) apart.
     spread_M = (2 * after_BME.var(dim=0, correction=0).sum(-1)).sqrt()
     distance_BM = (after_BME - before_BME).norm(dim=-1)

@@ -11,7 +11,6 @@ from typing import Any
 
 from rmtscale.errors import CheckFailed
 from rmtscale.records.store import Store
-from rmtscale.study.evaluation.naming import digest
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.dead_band import plain
@@ -51,12 +50,14 @@ def evaluate_on_gpus(
     at_once = min(setup.jobs, count_gpus(setup.device))
     if not at_once:
         return
+    from rmtscale.study.training.checkpoint import weights_digest
+
     known = {
         (record.point.weights, record.point.segments) for record in plain(store.read().records)
     }
     jobs = []
     for name, evaluation in evaluations.items():
-        weights = digest(evaluation.checkpoint)
+        weights = weights_digest(evaluation.checkpoint)
         if all((weights, count) in known for count in evaluation.segments):
             continue
         lengths = ",".join(str(count) for count in evaluation.segments)

@@ -77,7 +77,7 @@ def paired_difference(first: Part, second: Part) -> Interval:
 
 
 def _interval(tokens: Sequence[int], sums: Sequence[float]) -> Interval:
-    """The ratio ``sum(sums) / sum(tokens)`` with the interval of a ratio of cluster totals.
+    """Computes ``sum(sums) / sum(tokens)`` with the interval of a ratio of cluster totals.
 
     Source: Cochran 1977, Sampling Techniques, equation 6.12 (ratio estimate), with Student's t on
     clusters - 1 degrees of freedom. One cluster alone has no interval.

@@ -16,11 +16,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPoint:
-    """What was evaluated; the same point of the same weights is the same number."""
+    """Names what was evaluated; an equal point of the same weights is an equal number."""
 
     task: str
     task_options: dict[str, object] = field(default_factory=dict)
-    """As it was drawn: placement of the facts, persons, distractors."""
+    """Options it was drawn with: placement of the facts, persons, distractors."""
     weights: str
     """The first 16 digits of the SHA-256 of the checkpoint's weights."""
     background: str
@@ -34,7 +34,7 @@ class EvaluationPoint:
     precision: str
     device: str
     dead_band: float = 0.0
-    """Of the memory; 0 is the paper's RMT."""
+    """Dead band of the memory; 0 is the paper's RMT."""
 
     @property
     def tokens(self) -> int:
@@ -43,7 +43,7 @@ class EvaluationPoint:
 
     @property
     def key(self) -> str:
-        """The same for the same point."""
+        """Returns equal texts for equal points."""
         return json.dumps(to_mapping(self), sort_keys=True)
 
 
@@ -56,7 +56,7 @@ class EvaluationRecord:
     """UTC, ISO 8601."""
     point: EvaluationPoint
     trained_segments: int
-    """Of the longest stage with a gradient."""
+    """Segments of the longest stage with a gradient."""
     trained_stage: str
     trained_curriculum: bool
     trained_steps: int
@@ -68,7 +68,7 @@ class EvaluationRecord:
     """A 95 % Wilson interval."""
     batch_size: int
     seconds: float
-    """Of reading all samples; making them is not in it."""
+    """Time of reading all samples; making them is not in it."""
     tokens_per_second: float
     memory: Memory
     """Peak of reading, measured at this length."""

@@ -25,12 +25,12 @@ the same tokens, without."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguagePoint:
-    """What was evaluated; the same point of the same weights is the same loss."""
+    """Names what was evaluated; an equal point of the same weights is an equal loss."""
 
     task: str
     """``language-modeling`` or ``lemma-proof``."""
     options: dict[str, object] = field(default_factory=dict)
-    """Of the task."""
+    """Options of the task."""
     weights: str
     """The first 16 digits of the SHA-256 of the checkpoint's weights."""
     text: str
@@ -54,7 +54,7 @@ class LanguagePoint:
     precision: str
     device: str
     dead_band: float = 0.0
-    """Of the memory; 0 is the paper's RMT."""
+    """Dead band of the memory; 0 is the paper's RMT."""
 
     @property
     def tokens(self) -> int:
@@ -63,29 +63,29 @@ class LanguagePoint:
 
     @property
     def key(self) -> str:
-        """The same for the same point."""
+        """Returns equal texts for equal points."""
         return json.dumps(to_mapping(self), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModel:
-    """What was evaluated: its shape and how it was trained."""
+    """Describes the model: its shape and how it was trained."""
 
     name: str
-    """Of the recipe or the folder."""
+    """Name of the recipe or the folder."""
     backbone: str
     segment_size: int
     memory_tokens: int
     parameters: int
     trainable_parameters: int
     trained_segments: int
-    """Of the longest stage."""
+    """Segments of the longest stage."""
     trained_mixing: bool
     trained_steps: int
     trained_tokens: int
     """Text tokens read in training."""
     trained_flops: int | None
-    """By the estimator, ``matmul``."""
+    """FLOPs of the training, by the estimator, ``matmul``."""
     trained_seconds: float
     trained_peak_bytes: int | None = None
     """Allocated on a GPU, of a training step; None on a CPU."""
@@ -107,10 +107,10 @@ class LanguageRecord:
     position_nats: tuple[float, ...]
     """Mean loss at each scored position of the block, first to last."""
     forward_flops: int
-    """Of reading one sample: ``matmul``, memory tokens included, the head on scored tokens."""
+    """FLOPs of reading one sample: ``matmul``, with memory tokens, the head on scored tokens."""
     batch_size: int
     seconds: float
-    """Of reading all samples; making them is not in it."""
+    """Time of reading all samples; making them is not in it."""
     tokens_per_second: float
     """Text tokens read."""
     memory: Memory

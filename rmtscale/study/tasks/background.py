@@ -1,4 +1,4 @@
-"""Where the noise comes from: this Python's own documentation, files, or a data set.
+"""Sources of the noise: this Python's own documentation, files, or a data set.
 
 ========================  ==================================================================
 ``python``                docstrings of the standard library and the topics of ``help()``:
@@ -32,7 +32,7 @@ _LINES = (".jsonl.gz", ".jsonl")
 
 
 def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
-    """Documents of noise text.
+    """Loads the documents of noise text.
 
     Args:
         source: see above.
@@ -79,7 +79,7 @@ def _read(path: Path) -> str:
 
 
 def _read_lines(path: Path) -> Iterator[str]:
-    """The texts of a file of JSON lines."""
+    """Yields the texts of a file of JSON lines."""
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8")

@@ -78,7 +78,7 @@ class TargetBlocks:
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same documents in the same tokens: 16 digits of their SHA-256."""
+        """First 16 digits of the SHA-256 of the documents' tokens."""
         total = sha256(np.ascontiguousarray(self.packed.starts).tobytes())
         total.update(np.ascontiguousarray(self.packed.tokens).tobytes())
         return total.hexdigest()[:16]
@@ -90,7 +90,7 @@ class TargetBlocks:
         )
 
     def drawn(self, seed: int, step: int, batch_size: int, read_tokens: int) -> TokenBatch:
-        """The batch of a training step: blocks at any place, each place equally likely.
+        """Draws the batch of a training step: blocks at any place, each place equally likely.
 
         Which blocks depends on ``seed``, ``step`` and ``batch_size``, not on ``read_tokens``.
 
@@ -127,7 +127,7 @@ class TargetBlocks:
     def batches(
         self, read_tokens: int, batch_size: int, wanted: int | None = None
     ) -> Iterator[TokenBatch]:
-        """Every block of a grid once, or as many as are wanted, evenly spread over the grid.
+        """Yields every block of a grid once, or as many as are wanted, evenly spread over the grid.
 
         Each document is cut into blocks from its start; those without enough history are left
         out, and so is what remains at its end. The last batch may be smaller.
@@ -155,7 +155,7 @@ class TargetBlocks:
             )
 
     def _read(self, documents: Positions, starts: Positions, read_tokens: int) -> TokenBatch:
-        """The columns that end with the blocks at ``starts``, (B,), of their documents."""
+        """Returns the columns that end with the blocks at ``starts``, (B,), of their documents."""
         tokens = self.packed.tokens
         first = starts + self.block_tokens - read_tokens  # in the document; 0 at its start
         place = self.packed.starts[documents] + first

@@ -17,7 +17,7 @@ class Declaration:
     """A theorem or lemma; or a function."""
 
     name: str
-    """In full, namespaces and dots: ``nat.succ_div``."""
+    """Full name, with namespaces and dots: ``nat.succ_div``."""
     statement: str
     proof: str
     """Empty where there is none."""
@@ -30,7 +30,7 @@ class Declaration:
 
 
 def training_texts(declarations: Iterable[Declaration]) -> list[str]:
-    """What a tokenizer is trained on: the training split, written as samples are."""
+    """Writes the training split as samples are, for a tokenizer to be trained on."""
     return [
         f"{one.statement}{SEPARATOR}{PROOF_SIGN}{one.proof}{SEPARATOR}"
         for one in declarations

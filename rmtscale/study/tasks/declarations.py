@@ -27,7 +27,7 @@ _TEXTS = ("name", "statement", "proof", "file", "split")
 
 
 def load_declarations(source: str = DEFAULT) -> tuple[Declaration, ...]:
-    """All declarations of a source, of every split.
+    """Lists all declarations of a source, of every split.
 
     Raises:
         BadInput: no such source, a line that is no declaration, or a use of one that is not there.

@@ -14,7 +14,7 @@ from rmtscale.study.tasks.memorize import Memorize
 
 @dataclass(frozen=True, kw_only=True)
 class DetectMemorize(Memorize):
-    """Where is that person, said we do not know where?"""
+    """Asks where a person is, which is said at an unknown place."""
 
     name: ClassVar[str] = "detect-memorize"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rmtscale.errors import BadInput
 
 _LEAST_CHARACTERS = 1000
-"""Of the docstrings of a module that counts as a document."""
+"""Length of the docstrings of a module that counts as a document."""
 _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -36,7 +36,7 @@ def library_texts() -> tuple[str, ...]:
 
 
 def python_documents() -> list[str]:
-    """All of them; read once in a process.
+    """Lists all of them; read once in a process.
 
     Raises:
         BadInput: an installation without the source of its library.

@@ -40,11 +40,11 @@ class Pool:
         order = np.argsort(lengths, kind="stable")
         self.by_length, self.lengths = self.places[order], lengths[order]
         self.tokens = int(lengths.sum()) + len(places) * len(separator)
-        """Of all statements and the separator after each."""
+        """Tokens of all statements and of the separator after each."""
 
 
 class Filling:
-    """What one sample is filled with.
+    """Fills one sample.
 
     Args:
         pool: to choose from.
@@ -83,7 +83,7 @@ class Filling:
         return found
 
     def like(self, tokens: int) -> list[Ids]:
-        """A random statement of ``tokens`` tokens and its separator.
+        """Draws a random statement of ``tokens`` tokens and its separator.
 
         Of those as long, or of the next longer ones, cut at the end; where there is none, several.
         """
@@ -103,7 +103,7 @@ class Filling:
         return True
 
     def _shuffled(self) -> Iterator[int]:
-        """Places in random order, each once; few are drawn where few are asked for."""
+        """Yields places in random order, each once; few are drawn where few are asked for."""
         places = self._pool.places
         for _ in range(2 * len(places) // _DRAWN_AT_ONCE):
             drawn = self._rng.integers(len(places), size=_DRAWN_AT_ONCE)

@@ -21,7 +21,7 @@ from rmtscale.errors import BadInput
 from rmtscale.study.tasks.declaration import Declaration
 
 _VALIDATION_SHARE = 0.1
-"""Of the files."""
+"""Share of the files that are for validation."""
 _OWN = ("self", "cls")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -38,7 +38,7 @@ class _Found(NamedTuple):
 
 @cache
 def python_functions() -> tuple[Declaration, ...]:
-    """All of them, in the order of their files; read once in a process.
+    """Lists all of them in the order of their files; read once in a process.
 
     Raises:
         BadInput: an installation without the source of its library.
@@ -60,13 +60,13 @@ def python_functions() -> tuple[Declaration, ...]:
 
 
 def _side_of_file(file: str) -> str:
-    """By a digest of its name: the same in every Python."""
+    """Chooses the split by a digest of the file's name, the same in every Python."""
     share = int.from_bytes(sha256(file.encode()).digest()[:4]) / 2**32
     return "validation" if share < _VALIDATION_SHARE else "train"
 
 
 def _functions(path: Path) -> Iterator[tuple[str, _Found]]:
-    """The functions of a module by their full name; none where it cannot be parsed."""
+    """Yields the functions of a module by their full name; none where it cannot be parsed."""
     try:
         text = path.read_bytes().decode("utf-8")
         with warnings.catch_warnings():
@@ -87,7 +87,7 @@ def _functions(path: Path) -> Iterator[tuple[str, _Found]]:
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:
-    """What the names stand for that a module imports, anywhere in it."""
+    """Finds what the names stand for that a module imports, anywhere in it."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -103,12 +103,12 @@ def _imported(tree: ast.Module) -> dict[str, str]:
 
 
 def _body(function: Function) -> list[ast.stmt]:
-    """Without the docstring."""
+    """Returns the statements after the docstring."""
     return function.body if ast.get_docstring(function) is None else function.body[1:]
 
 
 def _first_line(statement: ast.stmt) -> int:
-    """Of a statement, its decorators among it; from 1."""
+    """Returns the first line of a statement with its decorators; from 1."""
     decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
     return min([statement.lineno, *(node.lineno for node in decorators)])
 

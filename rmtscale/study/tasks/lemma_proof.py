@@ -102,7 +102,7 @@ class LemmaProof:
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same theorems in the same tokens: 16 digits of their SHA-256."""
+        """First 16 digits of the SHA-256 of the theorems' tokens."""
         total = sha256(self.tokenizer.digest.encode())
         for place in self.theorems:
             total.update(self._statements[place].tobytes() + self._proofs[place].tobytes())
@@ -136,13 +136,13 @@ class LemmaProof:
         self._pool = Pool(pool, own_names, self._statements, self._separator)
 
     def _least(self, place: int) -> int:
-        """Tokens of a sample without anything to fill it."""
+        """Counts the tokens of a sample without anything to fill it."""
         statements = (place, *self.declarations[place].uses)
         parts = sum(len(self._statements[one]) + len(self._separator) for one in statements)
         return parts + len(self._sign) + len(self._proofs[place])
 
     def drawn(self, seed: int, step: int, batch_size: int, read_tokens: int) -> TokenBatch:
-        """The batch of a training step: theorems at random, each equally likely.
+        """Draws the batch of a training step: theorems at random, each equally likely.
 
         Which theorems depends on ``seed``, ``step`` and ``batch_size``, not on ``read_tokens``.
 
@@ -173,7 +173,7 @@ class LemmaProof:
         wanted: int | None = None,
         relevant: bool | None = None,
     ) -> Iterator[TokenBatch]:
-        """Every theorem once, or as many as are wanted, evenly spread; the last batch is smaller.
+        """Yields every theorem once, or as many as are wanted, evenly spread.
 
         Args:
             read_tokens: N, a multiple of the segment tokens. A longer sample has the lemmas of
@@ -224,7 +224,7 @@ class LemmaProof:
     def _parts(
         self, rng: np.random.Generator, place: int, read_tokens: int, relevant: bool
     ) -> list[Ids]:
-        """A sample, piece by piece; ``read_tokens`` in all."""
+        """Writes a sample, piece by piece; ``read_tokens`` in all."""
         one = self.declarations[place]
         filling = Filling(self._pool, rng, {place, *one.uses}, name_parts(one.proof))
         lemmas = filling.fill(read_tokens - self._least(place))
@@ -239,7 +239,7 @@ class LemmaProof:
         return [*first, *context, *last, self._sign, self._proofs[place]]
 
     def _proof_marks(self, place: int) -> npt.NDArray[np.uint8]:
-        """A mark for each token of a proof; remembered."""
+        """Returns a mark for each token of a proof; remembered."""
         marks = self._marks.get(place)
         if marks is None:
             one = self.declarations[place]
@@ -254,7 +254,7 @@ class LemmaProof:
 
 
 def _known(declarations: Sequence[Declaration]) -> frozenset[str]:
-    """What training has word for word: long proofs, and short ones with their statements."""
+    """Collects what training has word for word: long proofs, short ones with their statements."""
     train = [one for one in declarations if one.split == "train" and one.proof]
     return frozenset(
         one.proof if len(one.proof) > _LONG_PROOF else f"{one.statement}{one.proof}"

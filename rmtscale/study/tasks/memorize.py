@@ -34,7 +34,7 @@ ACTIONS = ("moved", "went", "went back", "journeyed", "travelled")
 
 @dataclass(frozen=True, kw_only=True)
 class Memorize(Task):
-    """Where is that person?
+    """Asks where a person is.
 
     Raises:
         BadInput: a number of persons or of distractors that cannot be.

@@ -19,7 +19,7 @@ _BEFORE = ("_root_", "self", "cls")
 
 
 def own_name(name: str) -> str:
-    """A name without its namespaces: ``succ_div`` of ``nat.succ_div``."""
+    """Returns a name without its namespaces: ``succ_div`` of ``nat.succ_div``."""
     return name.rpartition(".")[2]
 
 
@@ -32,7 +32,7 @@ def name_parts(text: str) -> frozenset[str]:
 
 
 def named_spans(text: str, names: Iterable[str]) -> list[tuple[int, int]]:
-    """Where in a text one of some lemmas is named: first character and the one after the last.
+    """Finds where a text names one of some lemmas: first character and the one after the last.
 
     Args:
         text: a proof.

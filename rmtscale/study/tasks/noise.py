@@ -26,7 +26,7 @@ class Stretch(NamedTuple):
 
 
 def sentences(text: str) -> list[str]:
-    """A text cut after full stops, exclamation and question marks, and at empty lines.
+    """Cuts a text after full stops, exclamation and question marks, and at empty lines.
 
     "Mr. Smith" is cut too: these are places where a fact may stand, no claim about grammar.
     """
@@ -69,7 +69,7 @@ class Noise:
         """All text, document after document."""
         self.sentence_starts = np.cumsum([0, *starts[:-1]], dtype=np.int64)
         self.document_starts = np.cumsum([0, *(size for size, _ in lengths)], dtype=np.int64)
-        """Where each document starts, and one more: where the last one stops."""
+        """Start of each document, and one more: the end of the last one."""
         self._document = np.repeat(np.arange(len(lengths)), [count for _, count in lengths])
 
     @property
@@ -85,16 +85,10 @@ class Noise:
                 "all there is"
             )
 
-    def take(self, rng: np.random.Generator, tokens: int) -> Ids:
-        """A random stretch of exactly ``tokens`` ids that begins at a sentence start.
-
-        Raises:
-            BadInput: more than there are, and ``repeats`` is off.
-        """
-        return self.stretch(rng, tokens).ids
-
     def stretch(self, rng: np.random.Generator, tokens: int) -> Stretch:
-        """``take``, with its sentence starts; read-only where it is a slice.
+        """Takes a random stretch of exactly ``tokens`` ids that begins at a sentence start.
+
+        Its ids are read-only where they are a slice.
 
         Raises:
             BadInput: more than there are, and ``repeats`` is off.
@@ -122,7 +116,7 @@ class Noise:
     def _more(
         self, rng: np.random.Generator, start: int, document: int
     ) -> Iterator[tuple[int, int]]:
-        """What follows when the first document ends: pieces, as start and stop."""
+        """Yields the pieces that follow when the first document ends, as start and stop."""
         while self.repeats:
             again, other = self._sentence(rng)
             yield again, int(self.document_starts[other + 1])

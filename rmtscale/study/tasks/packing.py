@@ -49,7 +49,7 @@ class Packed:
         return np.diff(self.starts)
 
     def document(self, index: int) -> Tokens:
-        """The ids of one document."""
+        """Returns the ids of one document."""
         return self.tokens[self.starts[index] : self.starts[index + 1]]
 
 
@@ -93,7 +93,7 @@ def pack(documents: Iterable[str], tokenizer: TextTokenizer, folder: Path) -> Pa
 
 
 def open_packed(folder: Path) -> Packed:
-    """What ``pack`` wrote, mapped into memory.
+    """Maps into memory what ``pack`` wrote.
 
     Raises:
         BadInput: no such folder, or one whose files are damaged: cut short, changed, of another
@@ -145,7 +145,7 @@ def _damaged(folder: Path, why: str) -> BadInput:
 
 
 def packed_text(source: str, split: str, tokenizer: TextTokenizer, cache: Path) -> Packed:
-    """The documents of a source as token ids, tokenized where that was not done before.
+    """Returns the documents of a source as token ids, tokenized where that was not done before.
 
     Args:
         source: as ``load_background`` takes it.

@@ -1,4 +1,4 @@
-"""Where in the noise the facts go.
+"""Placement of the facts in the noise.
 
 All positions are those of the finished input. Segments are right-aligned, the question ends the
 last one. A fact always lies whole in one segment: a place that would cut it is not used.
@@ -34,19 +34,19 @@ _NEAREST = 8
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a sample of facts and a question has to go into."""
+    """Describes the room for the facts and the question of a sample."""
 
     tokens: int
     segment_tokens: int
     question_tokens: int
 
     def whole(self, position: int, length: int) -> bool:
-        """Whether a fact at ``position`` lies in one segment."""
+        """Returns whether a fact at ``position`` lies in one segment."""
         offset = (position - self.tokens) % self.segment_tokens
         return offset + length <= self.segment_tokens
 
     def packed(self, lengths: Sequence[int]) -> list[int]:
-        """Positions of facts as close to the question as can be; below 0 where there is no room."""
+        """Puts facts as close to the question as can be; positions below 0 mean no room."""
         positions, stop = [], self.tokens - self.question_tokens
         for length in reversed(lengths):
             start = stop - length
@@ -87,7 +87,7 @@ class Placement:
         starts: npt.NDArray[np.int64],
         room: Room,
     ) -> list[int]:
-        """The position of each fact, in the order of ``lengths``.
+        """Returns the position of each fact, in the order of ``lengths``.
 
         Args:
             rng: source of chance.
@@ -140,7 +140,7 @@ class Placement:
 
 
 def _near(starts: npt.NDArray[np.int64], noise: int, far: float, rank: int) -> int:
-    """The sentence boundary that is ``rank``-th nearest to ``far``."""
+    """Returns the sentence boundary that is ``rank``-th nearest to ``far``."""
     index = int(np.searchsorted(starts, far))
     around: set[int] = {*starts[max(index - rank - 1, 0) : index + rank + 1].tolist(), noise}
     ranked = sorted(around, key=lambda offset: (abs(offset - far), offset))

@@ -41,7 +41,7 @@ Row = tuple[str, str, str, str]
 
 
 def all_rows() -> list[Row]:
-    """The 240 rows, in the fixed random order whose first ones are for validation.
+    """Lists the 240 rows in the fixed random order whose first ones are for validation.
 
     Ordered by a digest, which stays the same in every version of Python and numpy.
     """
@@ -51,7 +51,7 @@ def all_rows() -> list[Row]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reasoning(Task):
-    """What is where?
+    """Asks which of three places lies where.
 
     Raises:
         BadInput: an unknown form, or more distractors than the other places allow.
@@ -61,7 +61,7 @@ class Reasoning(Task):
     subject_words: ClassVar[int] = 2
 
     form: str = "both"
-    """Of the question: ``direct``, ``inverse`` or ``both``."""
+    """Form of the question: ``direct``, ``inverse`` or ``both``."""
     distractors: int = 0
     """Facts (0 to 2) about the three other places, on different axes: no row of either split."""
 
@@ -81,7 +81,7 @@ class Reasoning(Task):
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Those of the split."""
+        """Rows of the split."""
         rows = all_rows()
         validation = self.split == "validation"
         return rows[:VALIDATION_ROWS] if validation else rows[VALIDATION_ROWS:]
@@ -134,7 +134,7 @@ def fact(place: str, way: str, reference: str) -> str:
 
 
 def question(form: str, way: str, reference: str) -> str:
-    """What is ``way`` of the reference, asked directly or turned round."""
+    """Asks what is ``way`` of the reference, directly or turned round."""
     if form == "direct":
         return f"What is {way} of the {reference}?"
     return f"What is the {reference} {OPPOSITE[way]} of?"

@@ -1,4 +1,4 @@
-"""What a task hands out: a story, and the story written into noise as token ids."""
+"""A story as a task draws it, and the story written into noise as token ids."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Sample:
     answer: int
     """Index into the task's ``classes``."""
     fact_positions: tuple[int, ...]
-    """Of the first token of each fact, in the order of ``facts`` (not ascending)."""
+    """Position of the first token of each fact, in the order of ``facts`` (not ascending)."""
     facts: tuple[str, ...]
-    """As text. The first one is the one that gives the answer."""
+    """Facts as text. The first one gives the answer."""
     question: str
-    """As text."""
+    """Question as text."""

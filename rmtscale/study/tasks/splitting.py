@@ -18,7 +18,7 @@ from rmtscale.errors import BadInput
 from rmtscale.study.tasks.noise import sentences
 
 VALIDATION_SHARE = 0.1
-"""Of all characters; at least one document."""
+"""Share of all characters; at least one document."""
 RUN_WORDS = 10
 _SEED = b"rmtscale background"
 _WORD = re.compile(r"\w+")
@@ -86,13 +86,13 @@ def without_shared(train: Sequence[str], validation: Sequence[str]) -> list[str]
 
 
 def _words(text: str, numbers: dict[str, int]) -> Hashes:
-    """A number for each word."""
+    """Numbers each word."""
     found = _WORD.findall(text.lower())
     return np.array([numbers.setdefault(word, len(numbers) + 1) for word in found], dtype=np.uint64)
 
 
 def _runs(words: Hashes) -> Hashes:
-    """A hash of each run of ten words."""
+    """Hashes each run of ten words."""
     count = max(len(words) - RUN_WORDS + 1, 0)
     total = np.zeros(count, dtype=np.uint64)
     for offset, multiplier in enumerate(_MULTIPLIERS):

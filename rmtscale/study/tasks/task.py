@@ -1,4 +1,4 @@
-"""What the three tasks share: six places to choose from, and a story written into noise."""
+"""Task: places to choose from, and a story written into noise."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Task(ABC):
     """So many first words of a fact say what it is about."""
 
     placement: str = "free"
-    """Where the facts go: see ``rmtscale/study/tasks/placement.py``."""
+    """Placement of the facts: see ``rmtscale/study/tasks/placement.py``."""
     split: str = "train"
     """``train`` or ``validation``."""
 
@@ -51,11 +51,11 @@ class Task(ABC):
 
     @abstractmethod
     def all_facts(self) -> tuple[str, ...]:
-        """Every fact a story may have."""
+        """Lists every fact a story may have."""
 
     @abstractmethod
     def all_questions(self) -> tuple[str, ...]:
-        """Every question a story may have."""
+        """Lists every question a story may have."""
 
     def fact_fragments(self, vocabulary: TextCoder, share: float) -> FactFragments:
         """Cuts the facts of the task into fragments, ``share`` of them per token of noise."""
@@ -70,7 +70,7 @@ class Task(ABC):
         return None
 
     def words(self) -> list[str]:
-        """Every word and mark of facts, questions and answers, for a vocabulary."""
+        """Lists every word and mark of facts, questions and answers, for a vocabulary."""
         text = " ".join((*self.all_facts(), *self.all_questions(), *self.classes))
         return sorted(set(split_words(text)))
 
@@ -79,7 +79,7 @@ class Task(ABC):
         return {"name": self.name, **asdict(self)}
 
     def least_tokens(self, vocabulary: TextCoder, segment_tokens: int | None = None) -> int:
-        """Tokens of the longest story without any noise.
+        """Counts the tokens of the longest story without any noise.
 
         With ``segment_tokens``, counted so that every fact lies whole in one segment.
         """
@@ -169,11 +169,11 @@ class Task(ABC):
 def _longest(
     texts: tuple[tuple[str, ...], tuple[str, ...]], vocabulary: TextCoder
 ) -> tuple[int, int]:
-    """Tokens of the longest fact and of the longest question."""
+    """Counts the tokens of the longest fact and of the longest question."""
     facts, questions = (max(len(vocabulary.array(text)) for text in kind) for kind in texts)
     return facts, questions
 
 
 def pick(rng: np.random.Generator, count: int) -> int:
-    """A whole number below ``count``; several times faster than ``rng.integers``."""
+    """Draws a whole number below ``count``; several times faster than ``rng.integers``."""
     return int(rng.random() * count)

@@ -93,21 +93,17 @@ class TextTokenizer:
             raise BadInput(f"tokenizer {self.name!r}: expected a byte-level BPE, as GPT-2 has")
 
     def encode(self, text: str) -> Ids:
-        """The ids of a text, no special token added."""
+        """Encodes a text as ids, no special token added."""
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
 
     def encode_each(self, texts: Iterable[str]) -> Iterator[Ids]:
-        """The ids of each text, made on all cores; memory grows with the longest text only."""
+        """Yields the ids of each text, made on all cores, in memory of the longest text."""
         for chunk in _chunks(texts):
             for found in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
                 yield np.array(found.ids, dtype=np.int32)
 
-    def encode_all(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each text, at once."""
-        return list(self.encode_each(texts))
-
     def encode_with_spans(self, text: str) -> Spelled:
-        """The ids of a text and the characters that each stands for.
+        """Encodes a text as ids and the characters that each stands for.
 
         A character of several tokens is the span of each of them. Whether the space before a word
         belongs to the word's span is up to the tokenizer.
@@ -117,7 +113,7 @@ class TextTokenizer:
         return Spelled(np.array(found.ids, dtype=np.int32), spans)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; bytes that are no whole character become U+FFFD."""
+        """Returns the text of some ids; bytes that are no whole character become U+FFFD."""
         text: str = self._tokenizer.decode([int(one) for one in ids], skip_special_tokens=False)
         return text
 
@@ -140,7 +136,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def tokenizer_from_mapping(mapping: object) -> TextTokenizer:
-    """What ``to_mapping`` made.
+    """Reads back what ``to_mapping`` made.
 
     Raises:
         BadInput: of another kind, or damaged.
@@ -158,7 +154,7 @@ def tokenizer_from_mapping(mapping: object) -> TextTokenizer:
 def train_tokenizer(
     documents: Sequence[str], vocabulary_size: int, name: str = "trained"
 ) -> TextTokenizer:
-    """A byte-level BPE of some texts (Radford et al. 2019, section 2.2).
+    """Trains a byte-level BPE on some texts (Radford et al. 2019, section 2.2).
 
     The same texts in any order give the same tokenizer. Texts that do not hold as many pairs give
     a smaller one than asked for.
@@ -199,7 +195,7 @@ def committed_tokenizers() -> tuple[str, ...]:
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
-    """A tokenizer that comes with rmtscale, a ``tokenizer.json``, its folder, or a hub name.
+    """Loads a tokenizer of rmtscale's own, a ``tokenizer.json``, its folder, or a hub name.
 
     Raises:
         BadInput: nothing of that name, or no byte-level BPE.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tokenizer_json(name: str, instead: str = "a tokenizer.json or its folder") -> str:
-    """The text of a ``tokenizer.json``: a file, a folder that holds one, or a hub name.
+    """Returns the text of a ``tokenizer.json``: a file, a folder that holds one, or a hub name.
 
     Args:
         name: file, folder or repository.
@@ -37,7 +37,7 @@ def tokenizer_json(name: str, instead: str = "a tokenizer.json or its folder") -
 
 
 def parse_tokenizer(name: str, text: str) -> Tokenizer:
-    """The tokenizer that a ``tokenizer.json`` describes; it neither cuts nor pads.
+    """Returns the tokenizer that a ``tokenizer.json`` describes; it neither cuts nor pads.
 
     Args:
         name: what messages call it.

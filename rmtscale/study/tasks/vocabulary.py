@@ -37,7 +37,7 @@ def split_words(text: str) -> list[str]:
 
 
 class TextCoder(ABC):
-    """What tasks and noise need of a vocabulary."""
+    """Turns text into token ids and back, as tasks and noise need it."""
 
     pad_id: int
     unk_id: int
@@ -53,11 +53,11 @@ class TextCoder(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, no special token added."""
+        """Encodes a text as ids, no special token added."""
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The token of each id."""
+        """Returns the token of each id."""
 
     @abstractmethod
     def to_mapping(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class TextCoder(ABC):
         return [self.encode(text) for text in texts]
 
     def array(self, text: str) -> Ids:
-        """The ids of a short text that comes again and again: remembered, read-only."""
+        """Returns the ids of a short text that comes again and again: remembered, read-only."""
         ids = self._remembered.get(text)
         if ids is None:
             ids = np.array(self.encode(text), dtype=np.int32)
@@ -137,7 +137,7 @@ class Vocabulary(TextCoder):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Vocabulary:
-        """What ``to_mapping`` made.
+        """Reads back what ``to_mapping`` made.
 
         Raises:
             BadInput: no list of words.
@@ -199,7 +199,7 @@ class TokenizerVocabulary(TextCoder):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TokenizerVocabulary:
-        """What ``to_mapping`` made.
+        """Reads back what ``to_mapping`` made.
 
         Raises:
             BadInput: no tokenizer in it.
@@ -211,7 +211,7 @@ class TokenizerVocabulary(TextCoder):
 
 
 def vocabulary_from_mapping(mapping: object) -> TextCoder:
-    """The vocabulary stored beside a checkpoint.
+    """Returns the vocabulary stored beside a checkpoint.
 
     Raises:
         BadInput: of a kind that is not known.

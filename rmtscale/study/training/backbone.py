@@ -125,7 +125,7 @@ def small_config(
 
 
 def from_config(config: Any, *, encoder: bool) -> nn.Module:
-    """The module of a configuration, drawn anew; GPT-Neo has eager attention only."""
+    """Returns the module of a configuration, drawn anew; GPT-Neo has eager attention only."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     auto: Any = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
@@ -135,7 +135,7 @@ def from_config(config: Any, *, encoder: bool) -> nn.Module:
 
 
 def pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
-    """A checkpoint, and whether it is an encoder."""
+    """Returns a checkpoint, and whether it is an encoder."""
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,

@@ -7,6 +7,7 @@ it was trained. Everything in it is data; nothing is evaluated, no path is built
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
 import tempfile
@@ -32,7 +33,7 @@ TASK_FILE = "task.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """How far a checkpoint was trained."""
+    """Describes how far a checkpoint was trained."""
 
     step: int
     stage: str
@@ -45,17 +46,17 @@ class Trained:
     tokens: int = 0
     """Text tokens read."""
     flops: int | None = None
-    """Spent, by the estimator (``matmul``); None where it was not asked."""
+    """FLOPs spent, by the estimator (``matmul``); None where it was not asked."""
     seconds: float = 0.0
-    """Spent in steps."""
+    """Time spent in steps."""
     peak_allocated_bytes: int | None = None
-    """Of torch on the GPU, in the last run of the training."""
+    """Peak that torch allocated on the GPU, in the last run of the training."""
     parameters: int = 0
     trainable_parameters: int = 0
 
 
 def _environment(device: torch.device) -> Environment:
-    """Where it was trained."""
+    """Describes where a checkpoint was trained."""
     here = host_environment()
     if device.type != "cuda":
         return here
@@ -97,17 +98,35 @@ def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str
 
 
 Settings = TypeVar("Settings", bound=LoopSettings)
+
+
+def weights_digest(folder: Path) -> str:
+    """Computes the first 16 digits of the SHA-256 of a checkpoint's weights.
+
+    Records name the weights by it: it is the same on every machine.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def source_name(source: str) -> str:
+    """Takes the folder off the name of a text: it is of no use on another machine."""
+    return source if source.startswith("hf:") else Path(source).name
+
+
 _FOLDERS = ("background", "backbone", "init_from", "text", "tokenizer")
 
 
 def portable(settings: Settings) -> Settings:
-    """Without the folders of this machine: names of files are enough to know what was used."""
-    found: dict[str, Any] = {}
-    for name in _FOLDERS:
-        source = getattr(settings, name, None)
-        if isinstance(source, str) and not source.startswith("hf:"):
-            found[name] = Path(source).name
-    return replace(settings, **found)
+    """Takes the folders of this machine out of settings: names are enough to know what was used."""
+    names: dict[str, Any] = {}
+    for field in _FOLDERS:
+        source = getattr(settings, field, None)
+        if isinstance(source, str):
+            names[field] = source_name(source)
+    return replace(settings, **names)
 
 
 def read_meaning(folder: Path) -> dict[str, Any]:
@@ -137,7 +156,7 @@ def read_meaning(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Transformers' own progress bars, which would run into ours."""
+    """Hides Transformers' own progress bars, which would run into ours."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

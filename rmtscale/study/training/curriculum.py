@@ -17,7 +17,7 @@ class Stage:
     segments: int
     """Segments they make."""
     burn_in_segments: int = 0
-    """At most so many segments run before; 0 is none."""
+    """Most segments of a burn-in before them; 0 is none."""
     contrast: bool = False
     """Reasoning: only stories in which nothing but the direction tells the facts apart."""
 
@@ -29,7 +29,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands in its curriculum."""
+    """Holds where a training stands in its curriculum."""
 
     stage: int = 0
     stage_steps: int = 0
@@ -38,7 +38,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one step is trained on."""
+    """Describes what one step is trained on."""
 
     stage: int
     burn_in_segments: int
@@ -47,7 +47,7 @@ class Draw:
 
 
 def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:
-    """The rate of one step, counted from 0; nothing but these three decide it."""
+    """Computes the rate of one step, counted from 0; nothing but these three decide it."""
     rate = settings.learning_rate
     if settings.curriculum:
         rate *= settings.stage_factor ** (stage.segments - 1)

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter
+from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
 
 DEVICES = ("cpu", "cuda")
 T = TypeVar("T")
@@ -40,6 +42,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
         return nullcontext()
     # Weights that are cast once and kept would be outside of a captured graph.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def open_meter(device: torch.device) -> tuple[MemoryMeter, Gpu | None]:
+    """Opens what measures memory on a device, and its GPU where the driver knows one."""
+    if device.type != "cuda":
+        return ResidentMeter(), None
+    try:
+        gpu: Gpu | None = open_gpu()
+    except NoGpu:
+        gpu = None
+    return CudaMeter(gpu), gpu
 
 
 def begin_peak(device: torch.device) -> None:

@@ -57,7 +57,7 @@ class Gradients:
         self._pool: Any = None
 
     def __call__(self, *inputs: Any) -> Found:
-        """Of a batch. What a captured one returns is there until the next call."""
+        """Computes loss and gradients of a batch; a captured result lasts until the next call."""
         if not self._captures:
             return self._run(inputs)
         key = tuple((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in inputs)
@@ -96,8 +96,8 @@ class Gradients:
 
 
 def can_capture(reader: SegmentReader) -> bool:
-    """Whether its training step can be captured: a decoder whose code copies nothing to the host,
-    without activation checkpoints, which put random numbers back by way of it."""
+    """Tells whether a training step can be captured: of a decoder whose code copies nothing to the
+    host, without activation checkpoints, which put random numbers back by way of it."""
     config = reader.rmt.config
     decoder = isinstance(reader.rmt, RMTForCausalLM)
     capturable = config.backbone_config.model_type not in NOT_CAPTURABLE

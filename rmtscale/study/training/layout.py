@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SETTINGS = "settings.json"
 STATE = "state.safetensors"
-"""What it goes on with."""
+"""Train state, with which a training goes on."""
 METRICS = "metrics.jsonl"
 BEST = "best"
 """The checkpoint that did best on validation text, of the latest stage validated."""

@@ -43,15 +43,15 @@ from rmtscale.study.training.train_state import TrainState, load_train_state, sa
 
 
 class Observer(Protocol):
-    """Who watches a training."""
+    """Watches a training."""
 
     def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None: ...
 
     def interval(self, interval: Interval) -> None: ...
 
 
-class Silent:
-    """Nobody."""
+class NullObserver:
+    """Ignores every event."""
 
     def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None:
         pass
@@ -62,15 +62,15 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a call ended."""
+    """Describes how a call ended."""
 
     finished: bool
     """All steps are done; otherwise the time was up."""
     step: int
     measure: str
-    """What a validation finds: ``accuracy`` or ``loss``."""
+    """Measure of a validation: ``accuracy`` or ``loss``."""
     best_score: float | None
-    """Of the best validation, higher is better; None where there was none."""
+    """Score of the best validation, higher is better; None where there was none."""
 
 
 def train(
@@ -103,7 +103,7 @@ def train(
         CheckFailed: the loss is no longer finite.
     """
     began = monotonic()
-    run = _Run(settings, folder, device, cache or folder / CACHE, observer or Silent())
+    run = _Run(settings, folder, device, cache or folder / CACHE, observer or NullObserver())
     run.measure_gpu_utilization = measure_gpu_utilization and run.accelerator.device.type == "cuda"
     return run.go(began, max_seconds, save_seconds)
 
@@ -239,7 +239,7 @@ class _Run:
         )
 
     def _watched_interval(self, prefetcher: Prefetcher) -> Interval:
-        """An interval; one of each stage, not its first, under the profiler where asked for."""
+        """Runs an interval; where asked for, one of each stage, not its first, is profiled."""
         progress = self.state.progress
         begun = progress.stage_steps >= self.settings.log_every
         if not self.measure_gpu_utilization or progress.stage in self._watched or not begun:
@@ -321,7 +321,7 @@ class _Run:
         return loss, correct
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
-        """With the validation of the EMA weights, where it is time; keeps the best ones."""
+        """Adds the validation of the EMA weights, where it is time, and keeps the best ones."""
         if not self.main or (interval.step % self.settings.validate_every and not finished):
             return interval
         found = self.keeper.validate(stage)
@@ -332,7 +332,7 @@ class _Run:
         return replace(interval, validation=found)
 
     def _agree(self, over: bool) -> bool:
-        """All processes stop, or none."""
+        """Stops all processes, or none."""
         if self.accelerator.num_processes == 1:
             return over
         flag = torch.tensor(float(over), device=self.accelerator.device)

@@ -1,7 +1,7 @@
-"""What a training learns, as the loop sees it: its model, its batches, its validation.
+"""Objective: what a training optimizes, as the loop sees it.
 
-Two kinds: answers about facts in noise (``memory_objective``) and the next token of a text
-(``language_objective``).
+There are two: answers about facts in noise (``memory_tasks/objective.py``) and the next token of a
+text (``language/objective.py``); ``kinds.py`` says which task has which.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Objective(ABC):
     data_digest: str = ""
     """Digest of tokenizer and text; empty where they follow from settings and vocabulary."""
     measure: ClassVar[str]
-    """What a validation finds: ``accuracy`` or ``loss``."""
+    """Measure of a validation: ``accuracy`` or ``loss``."""
 
     @abstractmethod
     def ema_copy(self) -> nn.Module:
@@ -38,10 +38,10 @@ class Objective(ABC):
 
     @abstractmethod
     def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
-        """The batch of a step, a function of seed, step and stage alone."""
+        """Returns the batch of a step, a function of seed, step and stage alone."""
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """What the learner is called with, on the device."""
+        """Puts the arguments of the learner on the device."""
         return (*batch.to(device), batch.constant)
 
     @abstractmethod
@@ -62,6 +62,6 @@ class Objective(ABC):
         return None
 
     def score(self, found: dict[str, float]) -> float:
-        """A validation as one number, higher is better."""
+        """Turns a validation into one number, higher is better."""
         mean = sum(found.values()) / len(found)
         return mean if self.measure == "accuracy" else -mean

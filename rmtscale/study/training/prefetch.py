@@ -22,27 +22,27 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's data, on the host."""
+    """Holds one step's data, on the host."""
 
     step: int
     draw: Draw
     inputs: tuple[Tensor, ...]
-    """What the model is called with; ids (B, N) first."""
+    """Arguments of the model; ids (B, N) come first."""
     constant: int
     """A number that goes with them: segments of the burn-in, or columns scored."""
 
     def to(self, device: torch.device) -> tuple[Tensor, ...]:
-        """On the device; the copy runs beside the step before."""
+        """Copies the tensors to the device, beside the step before."""
         return tuple(one.to(device, non_blocking=True) for one in self.inputs)
 
     def pinned(self) -> Batch:
-        """The same in page-locked memory, which a GPU can copy from by itself."""
+        """Copies the batch to page-locked memory, which a GPU can copy from by itself."""
         pinned = tuple(one.pin_memory() for one in self.inputs)
         return Batch(self.step, self.draw, pinned, self.constant)
 
 
 class Prefetcher:
-    """Batches of consecutive steps, in order.
+    """Makes the batches of consecutive steps ahead of time, in order.
 
     What a batch is depends on its step alone, so that batches made for a stage that has ended can
     be thrown away and made again for the next.
@@ -91,7 +91,7 @@ class Prefetcher:
             return
 
     def next(self) -> Batch:
-        """The next step's batch.
+        """Returns the batch of the next step.
 
         Raises:
             whatever making it raised.

@@ -69,14 +69,14 @@ class Roller:
         """The captured step of each batch size."""
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context everything runs in."""
+        """Returns the context everything runs in."""
         return autocast(self.device, self.precision)
 
     @torch.no_grad()
     def roll(
         self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
     ) -> Tensor:
-        """The state after some segments, (B, M, E)."""
+        """Returns the state after some segments, (B, M, E)."""
         with self.autocast():
             for ids_BL in self.segments(ids, bounds):
                 state_BME = self.advance(state_BME, ids_BL)[0]
@@ -86,7 +86,7 @@ class Roller:
     def states(
         self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
     ) -> Tensor:
-        """The state before each of some segments and after the last, (R + 1, B, M, E)."""
+        """Returns the state before each of some segments and after the last, (R + 1, B, M, E)."""
         found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
         found_RBME[0] = state_BME
         with self.autocast():
@@ -96,7 +96,7 @@ class Roller:
         return found_RBME
 
     def segments(self, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]) -> Iterator[Tensor]:
-        """The ids of segments that follow one another, (B, L) each, on the device."""
+        """Yields the ids of segments that follow one another, (B, L) each, on the device."""
         for first in range(0, len(bounds), _CHUNK_SEGMENTS):
             chunk = bounds[first : first + _CHUNK_SEGMENTS]
             start = chunk[0][0]
@@ -105,7 +105,7 @@ class Roller:
                 yield ids_BK[:, begin - start : end - start]
 
     def advance(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """The state after one segment, and what is read out of it, (B, K, E).
+        """Returns the state after one segment, and what is read out of it, (B, K, E).
 
         On a GPU both are buffers that the next segment overwrites.
         """
@@ -130,7 +130,7 @@ class Roller:
         return step.state_BME, step.kept_BKE
 
     def on_device(self, values: npt.NDArray[Any]) -> Tensor:
-        """A copy of what the host has; the host does not wait for what runs before."""
+        """Returns a copy of what the host has; the host does not wait for what runs before."""
         tensor = torch.from_numpy(values)
         if self.device.type == "cuda":
             tensor = tensor.contiguous().pin_memory()

@@ -40,13 +40,13 @@ class SegmentReader(nn.Module, ABC):
         return bool(self.rmt.config.checkpoint_segments) and self.training
 
     def initial(self, batch: int) -> Tensor:
-        """The state before the first segment, (B, M, E)."""
+        """Returns the state before the first segment, (B, M, E)."""
         state_BME: Tensor = self.rmt.memory(self.rmt.get_input_embeddings().weight, batch)
         return state_BME
 
     @abstractmethod
     def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """The state after a segment, and what is read out of it, (B, K, E)."""
+        """Returns the state after a segment, and what is read out of it, (B, K, E)."""
 
     def step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """One segment: the state after it, and what is read out of it."""
@@ -58,7 +58,7 @@ class SegmentReader(nn.Module, ABC):
 
 
 def slices(ids_BN: Tensor, bounds: Sequence[tuple[int, int]]) -> Iterator[Piece]:
-    """The pieces of an input whose rows are all full."""
+    """Yields the pieces of an input whose rows are all full."""
     for begin, end in bounds:
         last = end == ids_BN.shape[1]
         yield Piece(ids_BN[:, begin:end], None, None, None, None, begin, last)

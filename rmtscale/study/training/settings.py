@@ -15,7 +15,7 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
-    """What a training of any task depends on."""
+    """Holds what a training of any task depends on."""
 
     schema_version: int = SCHEMA_VERSION
     task: str
@@ -23,7 +23,7 @@ class LoopSettings:
     segment_size: int
     memory_tokens: int
     segments: int = 7
-    """Of the longest stage, all of them with a gradient; the paper's."""
+    """Segments of the longest stage, all with a gradient; the paper's number."""
     curriculum: bool = True
     """False begins with all segments at once (the paper's Figure 11)."""
     keep_stages: bool = True
@@ -34,13 +34,13 @@ class LoopSettings:
     learning_rate: float = 3e-4
     warmup_steps: int = 200
     stage_factor: float = 0.85
-    """Of the learning rate, for each segment more: at a constant rate a model that was perfect at
-    six segments fell apart at seven."""
+    """Factor of the learning rate for each additional segment: at a constant rate a model that was
+    perfect at six segments fell apart at seven."""
     final_decay_share: float = 0.3
-    """Of all steps: the learning rate falls to 0 on a line."""
+    """Share of all steps in which the learning rate falls to 0 on a line."""
     weight_decay: float = 0.01
     beta2: float = 0.98
-    """Below the usual 0.999, because gradients change with every stage."""
+    """AdamW's second decay; below the usual 0.999, because gradients change with every stage."""
     clip_norm: float = 1.0
     ema_decay: float = 0.998
     """EMA decay. The EMA weights are what is evaluated and exported."""

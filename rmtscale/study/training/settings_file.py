@@ -14,7 +14,7 @@ from rmtscale.study.training.kinds import kind_of
 from rmtscale.study.training.settings import LoopSettings
 
 MAY_CHANGE = ("steps",)
-"""What may differ when a training goes on: the end may be moved, nothing else."""
+"""Settings that may differ when a training goes on: its end may be moved, nothing else."""
 
 
 def settings_from(mapping: object) -> LoopSettings:
@@ -30,7 +30,7 @@ def settings_from(mapping: object) -> LoopSettings:
 
 
 def read_settings(path: Path) -> LoopSettings:
-    """The settings of a file.
+    """Reads the settings of a file.
 
     Raises:
         BadInput: no JSON, not settings, or of another version.

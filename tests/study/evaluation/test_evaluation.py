@@ -16,8 +16,8 @@ from rmtscale.study.evaluation.evaluate import (
     evaluate,
     right_answers,
 )
-from rmtscale.study.evaluation.naming import source_name
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
+from rmtscale.study.training.checkpoint import source_name
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint

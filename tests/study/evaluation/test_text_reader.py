@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
-from rmtscale.study.evaluation.predicting import TextReader
 from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.reading import TextReader
 from tests.rmt.tiny_models import backbone, tokens
 
 CPU = torch.device("cpu")

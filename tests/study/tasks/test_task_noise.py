@@ -44,7 +44,7 @@ def test_a_stretch(tokens: int, seed: int, noise: Noise) -> None:
     ids, starts = noise.stretch(np.random.default_rng(seed), tokens)
     assert len(ids) == tokens
     assert ids.dtype == np.int32
-    assert np.array_equal(noise.take(np.random.default_rng(seed), tokens), ids)
+    assert np.array_equal(noise.stretch(np.random.default_rng(seed), tokens).ids, ids)
     if not tokens:
         assert not len(starts)
         return
@@ -59,7 +59,7 @@ def test_a_stretch(tokens: int, seed: int, noise: Noise) -> None:
 def test_a_long_stretch_is_no_document_over_and_over(noise: Noise) -> None:
     """Six documents' length of text: not the same 200 tokens at any distance of one document."""
     size = noise.tokens // 20
-    ids = noise.take(np.random.default_rng(0), 6 * size)
+    ids = noise.stretch(np.random.default_rng(0), 6 * size).ids
     windows = {tuple(ids[start : start + 200].tolist()) for start in range(len(ids) - 200)}
     assert len(windows) > 0.7 * (len(ids) - 200)
     documents = np.searchsorted(noise.document_starts, np.unique(ids), side="right")
@@ -72,7 +72,7 @@ def test_every_sentence_is_begun_with(vocabulary: Vocabulary) -> None:
     counts = np.zeros(5)
     firsts = noise.ids[noise.sentence_starts].tolist()
     for _ in range(5000):
-        counts[firsts.index(int(noise.take(rng, 1)[0]))] += 1
+        counts[firsts.index(int(noise.stretch(rng, 1).ids[0]))] += 1
     assert ((counts - 1000) ** 2 / 1000).sum() < 23.6  # chi-square, 4 degrees of freedom
 
 
@@ -84,15 +84,15 @@ def test_without_repeats(tokens: int, seed: int) -> None:
     texts = [text.replace("0 ", "0\n\n") for text in texts]
     vocabulary = Vocabulary.build(texts, 1204, [])
     noise = Noise(texts, vocabulary, repeats=False)
-    ids = noise.take(np.random.default_rng(seed), tokens)
+    ids = noise.stretch(np.random.default_rng(seed), tokens).ids
     assert len(np.unique(ids)) == len(ids) == tokens
     with pytest.raises(BadInput, match="noise of 1201 tokens without repeats: expected 1200 or"):
-        noise.take(np.random.default_rng(seed), 1201)
+        noise.stretch(np.random.default_rng(seed), 1201)
 
 
 def test_a_slice_cannot_be_written_to(noise: Noise) -> None:
     with pytest.raises(ValueError, match="read-only"):
-        noise.take(np.random.default_rng(0), 5)[0] = 1
+        noise.stretch(np.random.default_rng(0), 5).ids[0] = 1
 
 
 @pytest.mark.parametrize("documents", [[], [""], ["\n \n"]])

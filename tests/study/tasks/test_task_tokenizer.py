@@ -70,10 +70,10 @@ def test_many_texts_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "CHUNK_CHARACTERS", 3000)
     tokenizer = small_tokenizer()
     texts = ["", *spoken_documents(), "", SAID]
-    found = tokenizer.encode_all(texts)
+    found = list(tokenizer.encode_each(texts))
     assert [one.tolist() for one in found] == [tokenizer.encode(text).tolist() for text in texts]
     assert {one.dtype for one in found} == {np.dtype(np.int32)}
-    assert tokenizer.encode_all([]) == []
+    assert list(tokenizer.encode_each([])) == []
 
 
 def test_texts_are_encoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ def any_precision() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-class Watched(loop.Silent):
+class Watched(loop.NullObserver):
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.stages: list[str] = []

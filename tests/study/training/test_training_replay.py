@@ -177,7 +177,7 @@ def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
         validation_samples=8,
     )
 
-    class Seen(loop.Silent):
+    class Seen(loop.NullObserver):
         def __init__(self) -> None:
             self.losses: dict[int, float] = {}
 

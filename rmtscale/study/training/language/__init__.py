@@ -1,1 +1,1 @@
-"""What a training on text is made of."""
+"""Training on text."""

@@ -31,7 +31,7 @@ _LORA_SCALE = 2
 
 
 def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTForCausalLM:
-    """The RMT of a language training, on the CPU, in fp32; weights are a function of the seed.
+    """Builds the RMT of a language training, on the CPU, in fp32, a function of the seed.
 
     Raises:
         BadInput: no such backbone, an encoder, fewer token ids than the tokenizer has, a segment

@@ -55,7 +55,7 @@ def export_language_checkpoint(
 
 
 def load_language_checkpoint(folder: Path, task: str | None = None) -> LanguageCheckpoint:
-    """A checkpoint in fp32, on the CPU, in evaluation mode.
+    """Loads a checkpoint in fp32, on the CPU, in evaluation mode.
 
     Args:
         folder: of the checkpoint.

@@ -16,7 +16,7 @@ _TAG = 20_240_412
 
 
 def plan_text_stages(settings: LanguageSettings) -> tuple[Stage, ...]:
-    """All stages, first to last.
+    """Lists all stages, first to last.
 
     Raises:
         BadInput: several segments of which all but the last would not be read.
@@ -35,7 +35,7 @@ def plan_text_stages(settings: LanguageSettings) -> tuple[Stage, ...]:
 def draw_text(
     settings: LanguageSettings, stages: tuple[Stage, ...], current: int, step: int
 ) -> Draw:
-    """The stage of one step: the current, or with mixing any so far."""
+    """Returns the stage of one step: the current one, or with mixing any so far."""
     import numpy as np
 
     index = current

@@ -28,7 +28,7 @@ from rmtscale.units import require_one_of
 
 Source = TargetBlocks | LemmaProof
 OPTIONS = ("order", "relevant", "most_tokens")
-"""Of lemma-proof; language modelling has none."""
+"""Options of lemma-proof; language modelling has none."""
 
 
 class LanguageData:
@@ -71,7 +71,7 @@ class LanguageData:
         return training_texts(load_declarations(settings.text))
 
     def source(self, split: str, history_tokens: int | None = None) -> Source:
-        """Where the samples of a split come from.
+        """Opens the source of the samples of a split.
 
         Args:
             split: ``train`` or ``validation``.

@@ -58,7 +58,7 @@ def sample_flops(
 
 
 def _without_weight_gradient(term: Term) -> int:
-    """Half of a backward pass is for the gradient of the weight; attention multiplies none."""
+    """Halves a backward pass: half is for the gradient of the weight, attention has none."""
     halved = term.phase == "backward" and term.name not in ATTENTION_TERMS
     return term.amount // 2 if halved else term.amount
 
@@ -71,7 +71,7 @@ def _added(rmt: RMTForCausalLM) -> Iterator[nn.Parameter]:
 
 
 def _own(rmt: RMTForCausalLM) -> Iterator[nn.Parameter]:
-    """The backbone's own weights."""
+    """Yields the backbone's own weights."""
     for name, parameter in rmt.backbone.named_parameters():
         if "lora_" not in name:
             yield parameter

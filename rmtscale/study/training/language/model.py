@@ -89,7 +89,7 @@ class Predictor(SegmentReader):
 
     @torch.no_grad()
     def token_losses(self, ids_BN: Tensor, targets_BN: Tensor, scored_tokens: int) -> Tensor:
-        """The loss of each of the last tokens in nats, (B, S) in fp32; 0 where it is ignored.
+        """Computes the loss of each of the last tokens in nats, (B, S) in fp32; 0 where ignored.
 
         Raises:
             BadInput: no scored tokens, or more than there are.
@@ -107,7 +107,7 @@ class Predictor(SegmentReader):
         return torch.cat(found, dim=1)
 
     def losses(self, text_BKE: Tensor, targets_BK: Tensor) -> Tensor:
-        """The loss at each position of a part of one segment, (B, K) in fp32.
+        """Computes the loss at each position of a part of one segment, (B, K) in fp32.
 
         Args:
             text_BKE: hidden states, as ``step`` reads them.

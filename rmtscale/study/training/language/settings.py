@@ -15,7 +15,7 @@ LANGUAGE_TASKS = (LANGUAGE_MODELING, LEMMA_PROOF)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageSettings(LoopSettings):
-    """One training on text. Two trainings with the same settings have the same losses.
+    """Holds a training on text. Two with the same settings have the same losses.
 
     A sample of n segments is ``n * segment tokens`` of text that end with the target block; what
     is scored are the last ``block_tokens``. So a model without memory and with a larger segment
@@ -31,7 +31,7 @@ class LanguageSettings(LoopSettings):
     """A committed one by name, a file, a folder or a name on the hub; None trains one on the
     training split."""
     vocabulary_size: int = 4096
-    """Of a tokenizer that is trained: at small widths a larger one is mostly embedding."""
+    """Ids of a tokenizer that is trained: at small widths a larger one is mostly embedding."""
 
     backbone: str = "gpt-neox-text"
     segment_size: int = 128
@@ -46,7 +46,7 @@ class LanguageSettings(LoopSettings):
     same order. None is what the longest stage reads."""
 
     start_segments: int = 1
-    """Of the first stage of the curriculum."""
+    """Segments of the first stage of the curriculum."""
     mixing: bool = True
     """Draw the number of segments of each batch from those of all stages so far; False is always
     the stage's own (the paper's two curricula, Figure 12)."""
@@ -115,7 +115,7 @@ class LanguageSettings(LoopSettings):
         return self.block_tokens or self.segment_tokens
 
     def scored_tokens_of(self, segments: int) -> int:
-        """Tokens scored in a sample of so many segments: the block, or all of a lemma-proof."""
+        """Counts the tokens scored in so many segments: the block, or all of a lemma-proof."""
         if self.task == LEMMA_PROOF:
             return segments * self.segment_tokens
         return self.scored_tokens

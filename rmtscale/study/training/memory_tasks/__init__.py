@@ -1,1 +1,1 @@
-"""What a training on the memory tasks is made of."""
+"""Training on the memory tasks."""

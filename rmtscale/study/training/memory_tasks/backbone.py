@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def build_rmt(settings: MemoryTaskSettings, vocabulary: int, classes: int) -> RMTPreTrainedModel:
-    """The RMT of a training, on the CPU, in fp32; weights are a function of the seed.
+    """Builds the RMT of a training, on the CPU, in fp32; weights are a function of the seed.
 
     Args:
         settings: of the training.

@@ -67,7 +67,7 @@ def export_checkpoint(
 
 
 def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
-    """A checkpoint in fp32, on the CPU, in evaluation mode.
+    """Loads a checkpoint in fp32, on the CPU, in evaluation mode.
 
     Args:
         folder: of the checkpoint.

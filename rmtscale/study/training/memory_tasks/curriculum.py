@@ -73,7 +73,7 @@ def draw(
     step: int,
     segment_tokens: int,
 ) -> Draw:
-    """The stage and the burn-in of one step; all rows of a batch are alike, so none needs a mask.
+    """Draws stage and burn-in of one step; all rows of a batch are alike, so none needs a mask.
 
     The burn-in is log-uniform: as many batches with 1 to 2 segments as with 128 to 256.
     """

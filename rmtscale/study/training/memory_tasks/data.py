@@ -102,7 +102,7 @@ class TaskData:
 
     @cached_property
     def question_tokens(self) -> int:
-        """Of the longest question."""
+        """Tokens of the longest question."""
         return max(len(self.vocabulary.array(text)) for text in self.task.all_questions())
 
     @cached_property
@@ -124,10 +124,10 @@ def _documents(source: str, split: str) -> tuple[str, ...]:
 
 
 def class_ids(data: TaskData) -> list[int]:
-    """The first token of each answer's word."""
+    """Returns the first token of each answer's word."""
     return [int(data.vocabulary.array(word)[0]) for word in data.task.classes]
 
 
 def restore_data(settings: MemoryTaskSettings, vocabulary: Mapping[str, Any]) -> TaskData:
-    """The task of a checkpoint, in its own vocabulary."""
+    """Returns the task of a checkpoint, in its own vocabulary."""
     return TaskData(settings, vocabulary_from_mapping(vocabulary))

@@ -64,7 +64,7 @@ class Answerer(SegmentReader):
         return F.linear(read_BTE[:, -1], weight_CE).float()
 
     def read(self, ids_BN: Tensor, state_BME: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The whole input, right-aligned: logits (B, C) and the state after it, (B, M, E).
+        """Reads the whole input, right-aligned: logits (B, C) and the state after it, (B, M, E).
 
         Args:
             ids_BN: token ids, all rows full.

@@ -56,8 +56,8 @@ class Reader(Roller):
 
     @torch.no_grad()
     def accuracy(self, batches: Batches, samples: int) -> float:
-        """Share of right answers over whole batches, at least ``samples``; one wait for the
-        device."""
+        """Measures the share of right answers over whole batches, at least ``samples``, with one
+        wait for the device."""
         count = math.ceil(samples / batches.batch_size)
         right = torch.zeros((), dtype=torch.long, device=self.device)
         for index in range(count):

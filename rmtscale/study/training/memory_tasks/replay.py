@@ -1,4 +1,4 @@
-"""Where a burn-in loses its answers, so that the gradient can begin there.
+"""Finds where a burn-in loses its answers, so that the gradient can begin there.
 
 Shape legend: B batch, R segments of the burn-in, N text columns of the input, L segment tokens,
 M memory, E embedding width, Q tokens of the question.
@@ -24,7 +24,7 @@ from rmtscale.study.training.rolling import Roller
 def right_answers(
     answerer: Answerer, roller: Roller, states_RBME: Tensor, question_BQ: Tensor, answers_B: Tensor
 ) -> Tensor:
-    """Whether each state gives the answer when it is asked with nothing in between, (R, B)."""
+    """Asks each state with nothing in between: does it give the answer, (R, B)?"""
     count, batch = states_RBME.shape[:2]
     with torch.no_grad(), roller.autocast():
         _, read = answerer.step(states_RBME.flatten(0, 1), question_BQ.repeat(count, 1))
@@ -33,8 +33,8 @@ def right_answers(
 
 
 def first_segments(right_RB: Tensor, read_B: Tensor) -> Tensor:
-    """The segment each sample begins with, (B,): the one that lost its answer, or the one after
-    the burn-in.
+    """Finds the segment that each sample begins with, (B,): the one that lost its answer, or the
+    one after the burn-in.
 
     Args:
         right_RB: after each segment of the burn-in, whether the state gives the answer.

@@ -10,11 +10,11 @@ from rmtscale.units import require_positive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryTaskSettings(LoopSettings):
-    """One training of a memory task. Two with the same settings have the same losses."""
+    """Holds a training of a memory task. Two with the same settings have the same losses."""
 
     task: str = "memorize"
     task_options: dict[str, object] = field(default_factory=dict)
-    """As ``make_task`` takes them: persons, distractors, where facts stand."""
+    """Options of ``make_task``: persons, distractors, where facts stand."""
     background: str = "python"
     """Source of the noise; this one needs no download."""
     noise_repeats: bool = True
@@ -50,7 +50,7 @@ class MemoryTaskSettings(LoopSettings):
     stage_max_steps: int = 5000
     """And at most this long, learned or not."""
     current_stage_share: float = 0.7
-    """Of the batches; the others are of an earlier stage, so that short inputs are not forgotten.
+    """Share of the batches; the others are of an earlier stage, to keep short inputs in mind.
     1 is the paper's fixed length per stage."""
     burn_in: tuple[int, ...] = (16, 64, 256)
     """Stages after the last: up to so many segments run before, without a gradient. Training on 7
@@ -61,7 +61,7 @@ class MemoryTaskSettings(LoopSettings):
     """Begin the gradient after a burn-in with the segment that lost the sample's answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
     burn_in_share: float = 0.5
-    """Of the batches of these stages."""
+    """Share of the batches of these stages that have a burn-in."""
 
     short_batch: int = 4
     """Times as large as that are batches of inputs inside one segment, as far as they hold no more
@@ -78,5 +78,5 @@ class MemoryTaskSettings(LoopSettings):
             require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
-        """Samples in a batch of inputs of ``tokens``."""
+        """Counts the samples in a batch of inputs of ``tokens``."""
         return self.batch_size * max(1, min(self.short_batch, segment_tokens // tokens))

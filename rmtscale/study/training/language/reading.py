@@ -54,7 +54,7 @@ class TextReader(Roller):
     def token_losses(
         self, ids: npt.NDArray[Any], targets: npt.NDArray[np.int64], scored_tokens: int
     ) -> Tensor:
-        """The loss of each of the last tokens in nats, (B, S) in fp32; 0 where it is ignored.
+        """Computes the loss of each of the last tokens in nats, (B, S) in fp32; 0 where ignored.
 
         The numbers of ``Predictor.token_losses``, in memory that does not depend on N.
 
