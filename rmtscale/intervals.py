@@ -1,4 +1,4 @@
-"""Confidence intervals in pure Python: Wilson's for a share, Student's t for a mean or a slope."""
+"""Confidence intervals in pure Python: for a share, two shares, a mean or a slope."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def wilson_interval(successes: int, trials: int, level: float = LEVEL) -> tuple[
     return (
         middle - half if successes else 0.0,
         middle + half if successes < trials else 1.0,
+    )
+
+
+def newcombe_interval(
+    successes: int, trials: int, other_successes: int, other_trials: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """Returns the ends of the interval of ``successes / trials`` minus the share of the others.
+
+    Method 10 of Newcombe 1998: the Wilson intervals of the two shares, put together.
+    """
+    share, other = successes / trials, other_successes / other_trials
+    low, high = wilson_interval(successes, trials, level)
+    other_low, other_high = wilson_interval(other_successes, other_trials, level)
+    difference = share - other
+    return (
+        difference - math.hypot(share - low, other_high - other),
+        difference + math.hypot(high - share, other - other_low),
     )
 
 

@@ -342,6 +342,14 @@ REFERENCES = (
         used_for="memory tasks (bAbI tasks 1 and 4)",
     ),
     Reference(
+        key="Newcombe 1998",
+        authors="Newcombe, Robert G.",
+        title="Interval Estimation for the Difference Between Independent Proportions: Comparison "
+        "of Eleven Methods",
+        venue="Statistics in Medicine 17",
+        used_for="95 % intervals of differences of accuracies",
+    ),
+    Reference(
         key="Wilson 1927",
         authors="Wilson, Edwin B.",
         title="Probable Inference, the Law of Succession, and Statistical Inference",

@@ -22,6 +22,10 @@ ATTENTION = replace(
     store=None,
     checkpoint=True,
 )
+EVALUATED = Kind(
+    title="evaluations of committed checkpoints, the committed ones or yours",
+    store=EvaluationStore,
+)
 LANGUAGE = Kind(
     title="trainings on text, or their records",
     store=LanguageStore,
@@ -63,6 +67,7 @@ FIGURES = {
             "Table 1: parameter-efficient training, with memory and without",
             LANGUAGE,
         ),
+        Figure("dead-band", "A dead band on the memory at inference", EVALUATED),
         Figure("field", "The field: ways to a long input on one backbone", ANALYTIC),
     )
 }

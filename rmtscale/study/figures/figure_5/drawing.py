@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.study.figures.memory_tasks.axes import (
+    SEED_COLOURS,
+    SEED_MARKERS,
     TITLES,
     Curve,
     Points,
     accuracy_axis,
     draw_curve,
     draw_paper,
+    token_axis,
 )
-from rmtscale.units import format_bytes, format_count
+from rmtscale.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_SEEDS = (style.RMT_COLOUR, "#E69F00", "#117733", "#882255", "#56B4E9")
-_MARKERS = "osD^v"
 
 
 @style.styled
@@ -49,8 +48,8 @@ def draw(
             draw_curve(
                 axes,
                 curve,
-                _SEEDS[seed % len(_SEEDS)],
-                marker=_MARKERS[seed % len(_MARKERS)],
+                SEED_COLOURS[seed % len(SEED_COLOURS)],
+                marker=SEED_MARKERS[seed % len(SEED_MARKERS)],
                 by_tokens=True,
                 label=f"seed {seed}",
             )
@@ -60,7 +59,7 @@ def draw(
             draw_paper(axes, points, style.REFERENCE_COLOUR, xs, "the paper's")
         records = [record for curve in curves.values() for record in curve.values()]
         lengths = sorted({record.point.tokens for record in records})
-        _token_axis(axes, lengths)
+        token_axis(axes, lengths)
         accuracy_axis(axes)
         axes.set_title(TITLES[task])
         if index:
@@ -73,23 +72,9 @@ def draw(
 
 def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:
     axes.plot(list(peaks), list(peaks.values()), "-o", color=style.RMT_COLOUR, markersize=3.5)
-    _token_axis(axes, list(peaks))
+    token_axis(axes, list(peaks))
     unit = 2 ** (max(peaks.values()).bit_length() - 1)
     ticks = [0, unit // 2, unit, 3 * unit // 2, 2 * unit]
     axes.set_ylim(0, 2.1 * unit)
     axes.set_yticks(ticks, [format_bytes(tick, digits=2) for tick in ticks])
     axes.set_title("peak memory, measured")
-
-
-def _token_axis(axes: Axes, lengths: Sequence[int]) -> None:
-    """Sets a log axis ticked at lengths that were read, fewer where their names would touch."""
-    span = math.log(max(lengths) / min(lengths)) or 1.0
-    ticks: list[int] = []
-    for tokens in sorted(lengths, reverse=True):
-        if not ticks or math.log(ticks[-1] / tokens) > span / 5:
-            ticks.append(tokens)
-    axes.set_xscale("log")
-    axes.set_xlim(min(lengths) * 0.8, max(lengths) * 1.25)
-    axes.set_xticks(ticks, [format_count(tokens, digits=3) for tokens in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("input length, tokens")

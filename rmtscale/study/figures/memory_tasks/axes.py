@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.units import format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,8 @@ TITLES = {
     "detect-memorize": "Detect & Memorize",
     "reasoning": "Reasoning",
 }
+SEED_COLOURS = (style.RMT_COLOUR, "#E69F00", "#117733", "#882255", "#56B4E9")
+SEED_MARKERS = "osD^v"
 Curve = Mapping[int, EvaluationRecord]
 """Records by number of segments."""
 Points = Mapping[int, float]
@@ -93,3 +97,17 @@ def segment_axis(axes: Axes, counts: list[int]) -> None:
     """Sets an axis of whole numbers of segments."""
     axes.set_xticks(counts if len(counts) <= 8 else counts[::2])
     axes.set_xlabel("segments read")
+
+
+def token_axis(axes: Axes, lengths: Sequence[int]) -> None:
+    """Sets a log axis ticked at lengths that were read, fewer where their names would touch."""
+    span = math.log(max(lengths) / min(lengths)) or 1.0
+    ticks: list[int] = []
+    for tokens in sorted(lengths, reverse=True):
+        if not ticks or math.log(ticks[-1] / tokens) > span / 5:
+            ticks.append(tokens)
+    axes.set_xscale("log")
+    axes.set_xlim(min(lengths) * 0.8, max(lengths) * 1.25)
+    axes.set_xticks(ticks, [format_count(tokens, digits=3) for tokens in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("input length, tokens")

@@ -1,4 +1,4 @@
-"""What is written for Figures 4, 5 and 11: the page, the numbers, the records, the settings."""
+"""What is written for figures of memory tasks: the page, the numbers, the records, the settings."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def figure_report(
     caption: str,
     tables: str,
     hint: str = "",
+    lead: str = "",
 ) -> FigureReport:
     """Puts a figure's folder together.
 
@@ -45,12 +46,13 @@ def figure_report(
         caption: what the picture shows, in words.
         tables: the accuracies as Markdown.
         hint: a sentence on what to do with it.
+        lead: a paragraph above everything else.
     """
     name = figure.name
     numbers = f"{hint} Numbers: [{name}.csv]({name}.csv), [records.jsonl](records.jsonl)."
     page = f"""# {figure.title}
 
-Made by `rmtscale reproduce {name}`. {how_it_was_made(records, planned)}
+{lead}Made by `rmtscale reproduce {name}`. {how_it_was_made(records, planned)}
 
 ![{caption}]({name}.png)
 
@@ -112,7 +114,8 @@ def how_it_was_made(records: Sequence[EvaluationRecord], planned: Plan | None) -
 
 
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
-    """Writes the main numbers of all records as CSV."""
+    """Writes the main numbers of all records as CSV, the dead band where any has one."""
+    held = any(record.point.dead_band for record in records)
     return csv_text(
         {
             "task": record.point.task,
@@ -120,6 +123,7 @@ def csv_of(records: Sequence[EvaluationRecord]) -> str:
             "trained_stage": record.trained_stage,
             "curriculum": int(record.trained_curriculum),
             "seed": record.trained_seed,
+            **({"dead_band": f"{record.point.dead_band:g}"} if held else {}),
             "segments": record.point.segments,
             "tokens": record.point.tokens,
             "samples": record.point.samples,

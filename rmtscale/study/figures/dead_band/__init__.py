@@ -1,0 +1,1 @@
+"""A dead band on the memory at inference: claims, drawing and page."""

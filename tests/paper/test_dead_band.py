@@ -1,0 +1,121 @@
+"""The dead band from records: pairs of a checkpoint, claims that hold, fail or cannot be told."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.report.claims import Claim
+from rmtscale.study.figures.dead_band.claims import check_claims, compare
+from rmtscale.study.figures.memory_tasks.published import paper_points
+from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.command_line import Command
+from tests.synthetic_evaluations import curve
+
+LENGTHS = (64, 4096)
+REPORTS = Path(__file__).parents[2] / "reports"
+
+
+def pair(
+    held: float, plain: float, task: str = "reasoning", seed: int = 0, samples: int = 400
+) -> list[EvaluationRecord]:
+    """One checkpoint with a dead band and without."""
+    given = {"task": task, "trained_seed": seed, "samples": samples}
+    return [*curve(LENGTHS, held, dead_band=0.3, **given), *curve(LENGTHS, plain, **given)]
+
+
+def claims(records: list[EvaluationRecord]) -> dict[str, Claim]:
+    paper = {task: points for (task,), points in paper_points("figure_5", ("segments",)).items()}
+    return {claim.text: claim for claim in check_claims(compare(records), paper)}
+
+
+def test_all_hold() -> None:
+    records = [record for seed in (0, 1, 2) for record in pair(0.99, 0.76, seed=seed)]
+    found = claims([*records, *pair(1, 1, "memorize"), *pair(1, 1, "detect-memorize")])
+    assert {claim.outcome for claim in found.values()} == {"pass"}
+    assert len(found) == 3 * 3 + 1 + 2
+    assert found["Reasoning: on 3 seeds"].ours == "3 of 3 reach it"
+    target = found["Reasoning, seed 1: 97.00 % at 4,096 segments"]
+    assert (target.paper, target.tolerance) == ("81.90 % without one", "exact")
+
+
+@pytest.mark.parametrize(("accuracy", "outcome"), [(0.97, "pass"), (0.9675, "fail")])
+def test_the_target(accuracy: float, outcome: str) -> None:
+    found = claims(pair(accuracy, 0.5))
+    assert found["Reasoning, seed 0: 97.00 % at 4,096 segments"].outcome == outcome
+
+
+def test_one_seed_is_not_three() -> None:
+    claim = claims(pair(1, 0.5))["Reasoning: on 3 seeds"]
+    assert (claim.outcome, claim.ours) == ("not measurable", "weights of 1 of 3 are kept")
+    three = [record for seed in (0, 1, 2) for record in pair(1 - 0.05 * seed, 0.5, seed=seed)]
+    claim = claims(three)["Reasoning: on 3 seeds"]
+    assert (claim.outcome, claim.ours) == ("fail", "1 of 3 reach it")
+
+
+@pytest.mark.parametrize(("held", "outcome"), [(0.81, "fail"), (0.84, "pass")])
+def test_above_plain_is_more_than_chance(held: float, outcome: str) -> None:
+    """Of 400 samples 5 % more may be chance, 8 % may not."""
+    found = claims(pair(held, 0.76))
+    assert found["Reasoning, seed 0: above plain at 4,096 segments"].outcome == outcome
+
+
+@pytest.mark.parametrize(("held", "outcome"), [(0.999, "pass"), (0.994, "fail")])
+def test_not_below_plain(held: float, outcome: str) -> None:
+    """Of 1,000 samples one less may be chance, six less are not."""
+    claim = claims(pair(held, 1, "memorize", samples=1000))[
+        "Memorize, seed 0: not below plain at any length"
+    ]
+    assert claim.outcome == outcome
+    assert claim.ours.startswith("at all 2" if outcome == "pass" else "below it at 2 of 2, most")
+
+
+def test_what_was_not_evaluated_cannot_be_told() -> None:
+    found = claims(curve((64,), 1.0, task="reasoning", dead_band=0.3))
+    outcomes = {claim.outcome for claim in found.values()}
+    assert outcomes == {"not measurable"}
+    assert len(found) == 4
+
+
+def test_bands_are_not_mixed() -> None:
+    with pytest.raises(BadInput, match="records without a dead band: expected some of"):
+        compare(curve(LENGTHS, 1.0))
+    two = [*pair(1, 1), *curve((8,), 1.0, task="reasoning", dead_band=0.5)]
+    with pytest.raises(BadInput, match=r"dead bands 0\.3 or 0\.5 of reasoning, seed 0: expected"):
+        compare(two)
+
+
+def test_the_page(rmtscale: Command, tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(f"{record.to_line()}\n" for record in pair(0.99, 0.75)))
+    given = ["--records", str(file), "--out", str(tmp_path / "out")]
+    done = rmtscale("reproduce", "dead-band", *given)
+    assert done.code == 0, done.err
+    page = (tmp_path / "out" / "README.md").read_text()
+    first = page.split("\n\n")[1]
+    assert first.startswith("**After 2,064,384 tokens Reasoning is right in 99.00 % (97.46 to")
+    assert first.endswith("without.**")
+    assert "This is a variant and not the paper's RMT" in page
+    with (tmp_path / "out" / "dead-band.csv").open() as opened:
+        bands = sorted(row["dead_band"] for row in csv.DictReader(opened))
+    assert bands == ["0", "0", "0.3", "0.3"]
+    none = rmtscale("reproduce", "dead-band", "--records", str(tmp_path / "no"), "--force")
+    assert (none.code, "expected a file that 'rmtscale evaluate' wrote" in none.err) == (2, True)
+
+
+def test_figure_5_is_of_the_papers_rmt_alone(rmtscale: Command, tmp_path: Path) -> None:
+    """With records of a dead band in its file it is what it was without them."""
+    committed = (REPORTS / "figure-5" / "records.jsonl").read_text()
+    held = (REPORTS / "dead-band" / "records.jsonl").read_text().splitlines()
+    banded = [line for line in held if "dead_band" in json.loads(line)["point"]]
+    assert len(banded) == 7 * 4
+    (tmp_path / "records.jsonl").write_text(committed + "".join(f"{line}\n" for line in banded))
+    given = ["--records", str(tmp_path / "records.jsonl"), "--out", str(tmp_path / "out")]
+    assert rmtscale("reproduce", "figure-5", *given).code == 1
+    for name in ("README.md", "figure-5.csv", "records.jsonl"):
+        made = (tmp_path / "out" / name).read_text()
+        assert made == (REPORTS / "figure-5" / name).read_text()
