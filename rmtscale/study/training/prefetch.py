@@ -1,5 +1,8 @@
 """Batches made ahead of time by a thread, in page-locked memory where there is a GPU.
 
+A thread and not a ``DataLoader``: most of the making is numpy, which lets other threads run, while
+a worker process has to send every batch and starts again with every stage.
+
 Shape legend: B batch, N text columns of the input.
 """
 
