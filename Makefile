@@ -7,7 +7,7 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light verify figures calibration docs clean
+.PHONY: help demo test lint unit bench light lowest verify figures calibration docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ light: .venv-light/installed  ## The light installation predicts and reports wit
 		--disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+lowest: $(VENV)/installed  ## The light installation on the lowest versions that are declared
+	mkdir -p build
+	$(BIN)/python -m tests.lowest_versions >build/lowest.txt
+	$(PYTHON) -m venv --without-pip --clear .venv-lowest
+	$(BIN)/python -m pip --python .venv-lowest/bin/python install --quiet --no-compile \
+		--disable-pip-version-check -c build/lowest.txt -e .
+	.venv-lowest/bin/python tests/light_install.py
+
 verify: $(VENV)/installed  ## Every preset against its real module, three lengths (20 minutes)
 	RMTSCALE_THOROUGH=1 $(BIN)/pytest -q tests/costs/test_memory_peak.py \
 		tests/costs/test_operators.py tests/profiler/test_flop_check.py
@@ -77,4 +85,4 @@ docs: $(VENV)/installed  ## Fill the pages with counts, shown output and the fil
 	$(BIN)/python -m tests.generated_docs
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .venv-light build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light .venv-lowest build .pytest_cache .mypy_cache .ruff_cache .hypothesis

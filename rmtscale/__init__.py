@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rmtscale.costs.plan import Plan, make_plan
     from rmtscale.costs.roofline import TimeEstimate, estimate_time
     from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
+    from rmtscale.records.store import RecordStore
     from rmtscale.specs.catalog import PRESETS
     from rmtscale.specs.device import DeviceSpec
     from rmtscale.specs.devices import DEVICES, find_device
@@ -55,6 +56,7 @@ __all__ = [
     "ModelSpec",
     "PeakMemory",
     "Plan",
+    "RecordStore",
     "Recurrence",
     "RmtscaleError",
     "Term",
@@ -87,6 +89,7 @@ HOMES = {
     "costs.plan": ("Plan", "make_plan"),
     "costs.roofline": ("TimeEstimate", "estimate_time"),
     "errors": ("BadInput", "CheckFailed", "MissingDependency", "RmtscaleError"),
+    "records.store": ("RecordStore",),
     "specs.catalog": ("PRESETS",),
     "specs.device": ("DeviceSpec",),
     "specs.devices": ("DEVICES", "find_device"),

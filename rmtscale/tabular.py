@@ -1,10 +1,14 @@
-"""The only CSV writer and the only Markdown table: whatever is written as one goes through here."""
+"""Tables of plain rows: the only CSV writer, the only Markdown table, and frames of pandas."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
@@ -22,6 +26,24 @@ def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """Returns rows as a frame of pandas, a column for each key; imports pandas only now."""
+    import pandas as pd
+
+    return pd.DataFrame.from_records([dict(row) for row in rows])
+
+
+def flat_row(mapping: Mapping[str, object]) -> dict[str, object]:
+    """Returns nested mappings as one row: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
+    row: dict[str, object] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            row |= {f"{key}.{name}": item for name, item in flat_row(value).items()}
+        else:
+            row[key] = value
+    return row
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
 from rmtscale.files import require_writable, write_all
-from rmtscale.report.field import estimate_rows, reported, reuse, verdict
+from rmtscale.report.field import reported, reuse, verdict
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
@@ -74,7 +74,7 @@ def command(
         page = comparisons_page(FIGURES["field"].title, comparisons, command_line)
         write_all(out, {**comparison_files(comparisons), "README.md": page}, force=force)
     if output_format != "table":
-        write_rows(estimate_rows(comparison), output_format)
+        write_rows(comparison.rows(), output_format)
         return
     write_line(
         f"{spec.name}: {spec.layers} layers, width {spec.width}; only the sequence mixing differs"

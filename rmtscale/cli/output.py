@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rmtscale.costs.breakdown import Breakdown
-from rmtscale.tabular import csv_text
+from rmtscale.tabular import csv_text, flat_row
 from rmtscale.units import require_one_of
 
 SCHEMA_VERSION = 1
@@ -25,7 +25,7 @@ def write_rows(rows: Sequence[Row], output_format: str) -> None:
     if output_format == "json":
         write_line(json.dumps({"schema_version": SCHEMA_VERSION, "rows": list(rows)}, indent=2))
         return
-    sys.stdout.write(csv_text(_flatten(row) for row in rows))
+    sys.stdout.write(csv_text(map(flat_row, rows)))
 
 
 def write_line(text: str = "") -> None:
@@ -70,14 +70,3 @@ def write_breakdowns(
     write_line()
     write_text(title)
     write_table(["term", *breakdowns], rows, text_columns=1)
-
-
-def _flatten(row: Row) -> Row:
-    """One level: ``{"terms": {"a": 1}}`` becomes ``{"terms.a": 1}``."""
-    flat: Row = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
-        else:
-            flat[key] = value
-    return flat

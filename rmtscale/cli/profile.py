@@ -24,7 +24,6 @@ from rmtscale.records.mapping import to_mapping
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.report.measured import SeriesTable, measured_tables, noise, predicted_tables
-from rmtscale.report.tables import plain_row
 from rmtscale.units import format_bytes, format_tokens, parse_sizes
 
 _NEEDED = ("torch", "transformers", "psutil")
@@ -279,7 +278,7 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
     for warning in reading.warnings():
         sys.stderr.write(f"warning: {store.path}: {warning}\n")
     if output_format != "table":
-        write_rows([plain_row(record) for record in records], output_format)
+        write_rows([record.to_row() for record in records], output_format)
     else:
         _write_tables(measured_tables(records))
         for line in noise(records):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from rmtscale.tabular import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Term(NamedTuple):
@@ -43,3 +48,7 @@ class Breakdown:
             if term.operator is not None and term.amount:
                 amounts[term.operator] = amounts.get(term.operator, 0) + term.amount
         return amounts
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the terms as a frame: columns ``phase``, ``name``, ``amount``, ``operator``."""
+        return to_frame(term._asdict() for term in self.terms)

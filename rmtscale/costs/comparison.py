@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
@@ -15,6 +15,10 @@ from rmtscale.costs.methods.method import Method
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.tabular import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTITIES = ("flops", "state_bytes")
 
@@ -56,6 +60,29 @@ class Comparison:
             if found.quantity == quantity and {found.less, found.more} == {first, second}:
                 return found
         return None
+
+    def rows(self) -> list[dict[str, object]]:
+        """Returns a row of plain numbers for each method and length, units in the keys."""
+        return [
+            {
+                "model": self.model.name,
+                "method": method.name,
+                "tokens": tokens,
+                "dtype": self.dtype,
+                "flops": self.cost(method.name, tokens),
+                "state_bytes": self.cost(method.name, tokens, "state_bytes"),
+                "activation_bytes": self.cost(method.name, tokens, "activation_bytes"),
+                "pretrained": method.pretrained,
+                "reported_tokens": method.reported.tokens if method.reported else None,
+                "source": method.reported.source if method.reported else method.source,
+            }
+            for method in self.methods
+            for tokens in self.tokens
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns ``rows`` as a frame."""
+        return to_frame(self.rows())
 
 
 def select_methods(names: str, model: ModelSpec, recurrence: Recurrence) -> tuple[Method, ...]:

@@ -15,9 +15,9 @@ values; inputs and results of every matmul. Time is a roofline of each operation
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.conventions import matmul_terms
@@ -30,7 +30,11 @@ from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import DTYPE_BYTES, Workload
+from rmtscale.tabular import to_frame
 from rmtscale.units import require_one_of, require_positive
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KV_DTYPE_BYTES = {**DTYPE_BYTES, "fp8": 1, "int8": 1}
 """Of a key-value cache; the scales of the 8-bit ones are left out."""
@@ -118,6 +122,11 @@ class GenerationCost:
     tokens_per_second: float
     """While decoding, all sequences together; 0 where only one token is written."""
 
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the phases as a frame: ``phase`` (prefill, decode), FLOPs, bytes, seconds."""
+        phases = {"prefill": self.prefill, "decode": self.decode}
+        return to_frame({"phase": name} | asdict(phase) for name, phase in phases.items())
+
 
 def estimate_generation(
     model: ModelSpec,
@@ -132,10 +141,10 @@ def estimate_generation(
     """
     if not model.decoder:
         raise BadInput(f"model {model.name!r}: expected a decoder, an encoder writes no text")
-    runs = (
-        _full_runs(generation) if recurrence is None else _rmt_runs(model, generation, recurrence)
+    prefill, decode = (
+        _phase(model, generation, device, runs)
+        for runs in generation_runs(model, generation, recurrence)
     )
-    prefill, decode = (_phase(model, generation, device, phase) for phase in runs)
     steps = generation.batch_size * (generation.new_tokens - 1)
 
     def peak(batch: int) -> int:
@@ -157,7 +166,7 @@ def estimate_generation(
 def generation_runs(
     model: ModelSpec, generation: Generation, recurrence: Recurrence | None
 ) -> tuple[Iterable[Run], Iterable[Run]]:
-    """The passes of prefill and of decode, equal ones of an RMT together."""
+    """Returns the passes of prefill and of decode, equal ones of an RMT together."""
     if recurrence is None:
         return _full_runs(generation)
     return _rmt_runs(model, generation, recurrence)

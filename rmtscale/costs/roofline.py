@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.conventions import pass_terms
 from rmtscale.costs.design import Design, resolve_design
@@ -23,6 +23,10 @@ from rmtscale.costs.terms import PassTerm
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
+from rmtscale.tabular import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPTIMIZER_TRAFFIC = {"adamw": 7, "adamw-fused": 7, "sgd": 3, "none": 0}
 """Elements read or written per parameter: AdamW reads weight, gradient and two moments and writes
@@ -46,6 +50,14 @@ class TimeEstimate:
     def bound(self) -> str:
         """What limits most of the time: ``arithmetic`` or ``bandwidth``."""
         return "arithmetic" if 2 * self.arithmetic_seconds >= self.seconds else "bandwidth"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the terms as a frame: columns ``phase``, ``name``, ``seconds``."""
+        rows = []
+        for key, seconds in self.terms.items():
+            phase, _, name = key.partition(".")
+            rows.append({"phase": phase, "name": name, "seconds": seconds})
+        return to_frame(rows)
 
 
 class _Roof(NamedTuple):

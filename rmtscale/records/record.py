@@ -93,3 +93,34 @@ class Record:
     def to_line(self) -> str:
         """One line of JSON, without its end."""
         return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
+
+    def to_row(self) -> dict[str, object]:
+        """Returns the numbers of the record, flat, with units in the keys."""
+        point, measured, predicted = self.point, self.measured, self.predicted
+        memory = measured.memory
+        return {
+            "model": point.model.name,
+            "method": point.method,
+            "tokens": point.tokens,
+            "segment_size": point.segment_size,
+            "memory_tokens": point.memory_tokens,
+            "mode": point.mode,
+            "batch_size": point.batch_size,
+            "dtype": point.dtype,
+            "attention": point.attention,
+            "attention_kernel": measured.attention_kernel,
+            "replicate": point.replicate,
+            "outcome": measured.outcome,
+            "error": measured.error,
+            "step_seconds": measured.step_seconds,
+            "predicted_seconds": predicted.seconds,
+            "peak_bytes": None if memory is None else memory.model_bytes,
+            "predicted_peak_bytes": predicted.peak_bytes,
+            "peak_reserved_bytes": None if memory is None else memory.peak_reserved_bytes,
+            "process_bytes": None if memory is None else memory.process_bytes,
+            "predicted_flops": predicted.flops,
+            "achieved_flops_per_second": self.achieved_flops_per_second,
+            "matmul_ceiling_flops_per_second": measured.matmul_ceiling_flops_per_second,
+            "share_of_ceiling": self.share_of_ceiling,
+            "energy_joules": measured.energy_joules,
+        }

@@ -15,12 +15,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from rmtscale.errors import BadInput
 from rmtscale.files import write_whole
 from rmtscale.records.mapping import Misfit, from_mapping
 from rmtscale.records.record import SCHEMA_VERSION, Record
+from rmtscale.tabular import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Line(Protocol):
@@ -33,6 +37,10 @@ class Line(Protocol):
 
     def to_line(self) -> str:
         """One line of JSON, without its end."""
+        ...
+
+    def to_row(self) -> dict[str, object]:
+        """A flat row of a table."""
         ...
 
 
@@ -55,6 +63,10 @@ class Reading(Generic[R]):
     def latest(self) -> dict[str, R]:
         """Returns records by key; a later record takes the place of an earlier one."""
         return {record.key: record for record in self.records}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns a frame with a row for each record; ``latest`` is not applied."""
+        return to_frame(record.to_row() for record in self.records)
 
     def warnings(self) -> list[str]:
         """Returns one line for each kind of thing that was skipped."""

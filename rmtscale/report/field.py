@@ -10,29 +10,6 @@ from rmtscale.units import format_bytes, format_flops, format_ratio, format_toke
 Row = dict[str, object]
 
 
-def estimate_rows(comparison: Comparison) -> list[Row]:
-    """One row for each method and length, plain numbers."""
-    rows: list[Row] = []
-    for method in comparison.methods:
-        for tokens in comparison.tokens:
-            estimate = comparison.estimates[method.name, tokens]
-            rows.append(
-                {
-                    "model": comparison.model.name,
-                    "method": method.name,
-                    "tokens": tokens,
-                    "dtype": comparison.dtype,
-                    "flops": estimate.flops,
-                    "state_bytes": estimate.state_bytes,
-                    "activation_bytes": estimate.activation_bytes,
-                    "pretrained": method.pretrained,
-                    "reported_tokens": method.reported.tokens if method.reported else None,
-                    "source": method.reported.source if method.reported else method.source,
-                }
-            )
-    return rows
-
-
 def overtaking_rows(comparison: Comparison) -> list[Row]:
     """One row for any two methods: which stays below the other, and from which length on."""
     rows: list[Row] = []

@@ -233,7 +233,7 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The comparison as plain numbers."""
     rows = []
     for pair in comparison.pairs:
-        row = {key: plain_row(pair.first)[key] for key in _IDENTITY}
+        row = {key: pair.first.to_row()[key] for key in _IDENTITY}
         for one in pair.differences:
             key = one.quantity.key
             row |= {
@@ -257,38 +257,6 @@ _IDENTITY = (
     "dtype",
     "attention",
 )
-
-
-def plain_row(record: Record) -> dict[str, Any]:
-    """The numbers of one record, flat, units in the key."""
-    point, measured, predicted = record.point, record.measured, record.predicted
-    memory = measured.memory
-    return {
-        "model": point.model.name,
-        "method": point.method,
-        "tokens": point.tokens,
-        "segment_size": point.segment_size,
-        "memory_tokens": point.memory_tokens,
-        "mode": point.mode,
-        "batch_size": point.batch_size,
-        "dtype": point.dtype,
-        "attention": point.attention,
-        "attention_kernel": measured.attention_kernel,
-        "replicate": point.replicate,
-        "outcome": measured.outcome,
-        "error": measured.error,
-        "step_seconds": measured.step_seconds,
-        "predicted_seconds": predicted.seconds,
-        "peak_bytes": None if memory is None else memory.model_bytes,
-        "predicted_peak_bytes": predicted.peak_bytes,
-        "peak_reserved_bytes": None if memory is None else memory.peak_reserved_bytes,
-        "process_bytes": None if memory is None else memory.process_bytes,
-        "predicted_flops": predicted.flops,
-        "achieved_flops_per_second": record.achieved_flops_per_second,
-        "matmul_ceiling_flops_per_second": measured.matmul_ceiling_flops_per_second,
-        "share_of_ceiling": record.share_of_ceiling,
-        "energy_joules": measured.energy_joules,
-    }
 
 
 def _point_row(group: Group, series: Series, record: Record) -> tuple[Cell, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rmtscale.report.claims import claims_table
 from rmtscale.report.document import Document
-from rmtscale.report.tables import comparison_rows, plain_row
+from rmtscale.report.tables import comparison_rows
 from rmtscale.tabular import csv_text
 
 _SHORT = ("comparison", "wins", "ends", "points", "fits", "environments")
@@ -38,7 +38,7 @@ def csv_report(document: Document) -> str:
 def records_csv(document: Document) -> str:
     """Every record as plain numbers, with the file it is from."""
     return csv_text(
-        {"file": source.name, **plain_row(record)}
+        {"file": source.name, **record.to_row()}
         for source in document.sources
         for record in source.reading.records
     )

@@ -10,6 +10,7 @@ from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
 from rmtscale.study.records.dead_band import line_of
+from rmtscale.tabular import flat_row
 
 SCHEMA_VERSION = 1
 
@@ -80,6 +81,10 @@ class EvaluationRecord:
     def key(self) -> str:
         """Equal for two evaluations of the same point."""
         return self.point.key
+
+    def to_row(self) -> dict[str, object]:
+        """Returns all fields, nested ones under ``outer.inner``."""
+        return flat_row(to_mapping(self))
 
     def to_line(self) -> str:
         """One line of JSON, without its end."""

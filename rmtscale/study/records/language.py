@@ -11,6 +11,7 @@ from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
 from rmtscale.study.records.clusters import Part
 from rmtscale.study.records.dead_band import line_of
+from rmtscale.tabular import flat_row
 
 SCHEMA_VERSION = 1
 ALL = "all"
@@ -139,6 +140,10 @@ class LanguageRecord:
     def key(self) -> str:
         """Equal for two evaluations of the same point."""
         return self.point.key
+
+    def to_row(self) -> dict[str, object]:
+        """Returns all fields, nested ones under ``outer.inner``."""
+        return flat_row(to_mapping(self))
 
     def to_line(self) -> str:
         """One line of JSON, without its end."""

@@ -120,7 +120,7 @@ def _hub_documents(source: str, split: str) -> list[str]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise MissingDependency(f"text {source!r}: needs pip install datasets") from error
+        raise MissingDependency(f"text {source!r}: needs pip install 'rmtscale[text]'") from error
     try:
         found = load_dataset(name, config or None)
         given = all(side in found for side in SPLITS)

@@ -12,6 +12,7 @@ from rmtscale.records.mapping import to_mapping
 from rmtscale.records.store import Store
 from rmtscale.study.records.old_names import FIELDS
 from rmtscale.study.training.layout import METRICS
+from rmtscale.tabular import flat_row
 
 SCHEMA_VERSION = 1
 _MEASURED_INTERVALS = 10
@@ -55,6 +56,10 @@ class Interval:
     def key(self) -> str:
         """The step it ends with."""
         return str(self.step)
+
+    def to_row(self) -> dict[str, object]:
+        """Returns all fields, nested ones under ``outer.inner``."""
+        return flat_row(to_mapping(self))
 
     def to_line(self) -> str:
         """Returns one line of JSON, without its end; a loss that is no number stays one."""

@@ -8,7 +8,7 @@ from textwrap import fill
 from rmtscale.costs.comparison import Comparison, compare_methods
 from rmtscale.costs.methods.catalog import methods_for
 from rmtscale.report.claims import claims_table
-from rmtscale.report.field import estimate_rows, facts_table, overtaking_rows, verdict
+from rmtscale.report.field import facts_table, overtaking_rows, verdict
 from rmtscale.report.style import picture_files
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.study.figures.field.claims import check_claims
@@ -39,7 +39,7 @@ def comparison_files(comparisons: Mapping[str, Comparison]) -> dict[str, bytes |
     contents: dict[str, bytes | str] = {}
     for stem, comparison in comparisons.items():
         contents |= picture_files(stem, draw(comparison))
-        contents[f"{stem}.csv"] = csv_text(estimate_rows(comparison))
+        contents[f"{stem}.csv"] = csv_text(comparison.rows())
         contents[f"{stem}-break-even.csv"] = csv_text(overtaking_rows(comparison))
     return contents
 
