@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from importlib import import_module
+from functools import cache
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -42,6 +43,7 @@ HEAVY = {"torch", "transformers", "accelerate", "peft", "safetensors", "tokenize
 SLOW = {"numpy", "pandas", "matplotlib", "jinja2"}
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the package by its dotted name, parsed."""
     found = {}

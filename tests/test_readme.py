@@ -10,6 +10,7 @@ import pytest
 
 from rmtscale.cli.main import COMMANDS
 from tests.command_line import Command
+from tests.meta_shapes import RememberedShapes
 from tests.generated_docs import PAGES, ROOT, fill_made, fill_shown, shown_commands
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,8 @@ def test_counts_and_tables_are_those_of_the_code(page: Path) -> None:
 @pytest.mark.parametrize(("page", "line"), SHOWN)
 def test_shown_output_is_real(page: Path, line: str, rmtscale: Command) -> None:
     """Running the command again changes nothing; ``make docs`` writes what it prints."""
-    printed = rmtscale(*shlex.split(line)).out
+    with RememberedShapes():
+        printed = rmtscale(*shlex.split(line)).out
     (shown,) = (
         match[0]
         for match in re.finditer(r"```console\n.*?```", page.read_text(encoding="utf-8"), re.S)

@@ -197,7 +197,8 @@ def test_side_by_side(background: Path, tmp_path: Path) -> None:
     """In processes of their own: one is stopped by the clock, the other cannot begin."""
     wanted = plan(TRAININGS, quick=True, background=str(background)).recipes
     missing = replace(wanted["quick-no-curriculum-0"], background=str(tmp_path / "missing"))
-    wanted = {**wanted, "quick-no-curriculum-0": missing}
+    small = replace(wanted["quick-curriculum-0"], batch_size=4, log_every=4, validate_every=4)
+    wanted = {"quick-curriculum-0": small, "quick-no-curriculum-0": missing}
     setup = training_runs.TrainingSetup(folder=tmp_path, device="cpu", jobs=2, max_seconds=0.5)
     assert training_runs.unfinished(wanted, tmp_path) == list(wanted)
     name = "quick-curriculum-0"

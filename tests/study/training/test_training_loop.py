@@ -157,7 +157,6 @@ def test_memorize_is_learned(background: Path, tmp_path: Path) -> None:
     settings = tiny_settings(
         background,
         steps=200,
-        batch_size=32,
         stage_min_steps=10,
         stage_max_steps=100,
         log_every=10,

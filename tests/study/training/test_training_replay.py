@@ -167,6 +167,7 @@ def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
         background=background,
         vocabulary_words=120,
         replay_lost=True,
+        batch_size=8,
         steps=40,
         log_every=4,
         validate_every=40,
