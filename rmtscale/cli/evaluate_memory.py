@@ -176,17 +176,17 @@ def _write_probe(
     samples = settings.samples_at(segments)
     size = min(settings.batch_size, samples)
     reader, batches = _open(checkpoint, settings, segments, device, size)
-    found = probe(reader, batches, samples)
+    probed = probe(reader, batches, samples)
     if output_format != "table":
-        write_rows([to_mapping(replace(found, broke_at=()))], output_format)
+        write_rows([to_mapping(replace(probed, broke_at=()))], output_format)
         return
-    write_text(f"At {format_tokens(found.segments)} segments, by segments from fact to question:")
-    _write_shares("segments", found.by_depth)
+    write_text(f"At {format_tokens(probed.segments)} segments, by segments from fact to question:")
+    _write_shares("segments", probed.by_depth)
     write_text("By the fact's place in its segment:")
-    _write_shares("place", found.by_place)
+    _write_shares("place", probed.by_place)
     write_text("Asked after so many segments, among those whose facts had all been read:")
-    _write_shares("segments", found.after_segments)
-    _write_memory(found)
+    _write_shares("segments", probed.after_segments)
+    _write_memory(probed)
 
 
 def _write_paired_noise(
@@ -198,25 +198,29 @@ def _write_paired_noise(
     stories = max(settings.samples_at(segments) // 2, 2)
     size = 2 * min(max(settings.batch_size // 2, 2), stories)
     reader, batches = _open(checkpoint, settings, segments, device, size, placement="start")
-    found = paired_noise_test(reader, batches, stories)
+    outcome = paired_noise_test(reader, batches, stories)
     if output_format != "table":
-        write_rows([to_mapping(found)], output_format)
+        write_rows([to_mapping(outcome)], output_format)
         return
     write_text(
-        f"{format_tokens(found.stories)} stories, each read with two noises; distances are shares "
-        "of that between two stories:"
+        f"{format_tokens(outcome.stories)} stories, each read with two noises; distances are "
+        "shares of that between two stories:"
     )
     rows = [
         [
-            format_tokens(one.segments),
-            format_accuracy(one.right / (2 * found.stories)),
-            *(format_percent(share) for share in (one.moved, one.apart, one.nearest)),
+            format_tokens(milestone.segments),
+            format_accuracy(milestone.right / (2 * outcome.stories)),
+            *(
+                format_percent(share)
+                for share in (milestone.moved, milestone.apart, milestone.nearest)
+            ),
         ]
-        for one in found.milestones
+        for milestone in outcome.milestones
     ]
     write_table(["segments", "accuracy", "moved", "two noises", "another answer"], rows)
     write_line(
-        f"lost in the end: {found.both_lost} stories with both noises, {found.one_lost} with one"
+        f"lost in the end: {outcome.both_lost} stories with both noises, {outcome.one_lost} with "
+        "one"
     )
 
 

@@ -186,7 +186,7 @@ def command(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "seed": seed,
-        **dict(read_pair(one, "set") for one in setting or []),
+        **dict(read_pair(pair, "set") for pair in setting or []),
     }
     given = {name: x for name, x in given.items() if x is not None}
     settings = training_settings(out, recipe, given, anew=force)
@@ -275,12 +275,12 @@ def _write_result(settings: LoopSettings, out: Path, result: Result, output_form
     from rmtscale.study.training.layout import BEST, METRICS
     from rmtscale.study.training.metrics import read_metrics
 
-    seen = read_metrics(out / METRICS)
-    seconds = sum(one.seconds for one in seen)
+    intervals = read_metrics(out / METRICS)
+    seconds = sum(interval.seconds for interval in intervals)
     answered, score = result.measure == "accuracy", result.best_score
     best = None if score is None else score if answered else -score
     name = "accuracy" if answered else "loss_nats"
-    last = seen[-1] if seen else None
+    last = intervals[-1] if intervals else None
     row = {
         "task": settings.task,
         "steps": result.step,

@@ -82,7 +82,7 @@ def _validated_at(start: Any, given: dict[str, Any]) -> list[int]:
 
 def read_options(texts: list[str]) -> dict[str, Any]:
     """Options of a task, each ``NAME=VALUE``."""
-    return dict(read_pair(one, "option") for one in texts)
+    return dict(read_pair(text, "option") for text in texts)
 
 
 def read_pair(text: str, what: str) -> tuple[str, Any]:

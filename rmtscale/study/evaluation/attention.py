@@ -68,16 +68,16 @@ def attention_maps(
     before = backbone.config._attn_implementation
     backbone.set_attn_implementation("eager")
     try:
-        found = []
+        maps = []
         state_1ME = answerer.initial(1)
         for index, (begin, end) in enumerate(bounds):
             ids_1L = torch.from_numpy(ids[None, begin:end]).to(reader.device)
             if index in wanted:
                 weights = _weights(answerer.rmt, state_1ME, ids_1L)
                 labels = _labels(answerer.rmt, answerer.decoder, vocabulary, ids[begin:end])
-                found.append(AttentionMap(index, labels, weights))
+                maps.append(AttentionMap(index, labels, weights))
             state_1ME = answerer.step(state_1ME, ids_1L)[0].clone()
-        return found
+        return maps
     finally:
         backbone.set_attn_implementation(before)
 

@@ -95,7 +95,7 @@ def evaluate(
     )
     weights = weights_digest(checkpoint.folder)
     known = store.read().latest()
-    found = []
+    records = []
     for segments in sorted(set(settings.segments)):
         point = EvaluationPoint(
             task=checkpoint.settings.task,
@@ -110,14 +110,14 @@ def evaluate(
             device=device.type,
             dead_band=reader.answerer.rmt.config.dead_band,
         )
-        kept = known.get(point.key)
-        record = kept or _evaluate_length(point, checkpoint, reader, data, settings, meter, gpu)
-        if kept is None:
+        recorded = known.get(point.key)
+        record = recorded or _evaluate_length(point, checkpoint, reader, data, settings, meter, gpu)
+        if recorded is None:
             store.append(record)
         if observe is not None:
-            observe(record, kept is not None)
-        found.append(record)
-    return found
+            observe(record, recorded is not None)
+        records.append(record)
+    return records
 
 
 def data_of(
@@ -169,9 +169,9 @@ def _evaluate_length(
         seed=point.seed,
     )
     _warm_up(reader, batch_size, point.segment_tokens)
-    found: list[Any] = []
-    memory = meter.measure(lambda: found.append(right_answers(reader, batches, point.samples)))
-    right, seconds, ids_bytes = found[0]
+    outcomes: list[Any] = []
+    memory = meter.measure(lambda: outcomes.append(right_answers(reader, batches, point.samples)))
+    right, seconds, ids_bytes = outcomes[0]
     correct = sum(right)
     low, high = wilson_interval(correct, point.samples)
     read = math.ceil(point.samples / batch_size) * batch_size * point.tokens

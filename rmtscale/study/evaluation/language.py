@@ -114,7 +114,7 @@ def evaluate_language(
     weights, samples = weights_digest(checkpoint.folder), source.samples(asked.samples)
     known = store.read().latest()
     model = described(checkpoint, asked.name)
-    found = []
+    records = []
     for segments in sorted(set(asked.segments)):
         point = LanguagePoint(
             task=settings.task,
@@ -131,11 +131,11 @@ def evaluate_language(
             device=device.type,
             dead_band=predictor.rmt.config.dead_band,
         )
-        kept = known.get(point.key)
-        if kept is not None and kept.batch_size != min(asked.batch_size, samples):
-            kept = None  # the same loss, but neither its speed nor its memory
-        if kept is not None:
-            record = replace(kept, model=model)
+        recorded = known.get(point.key)
+        if recorded is not None and recorded.batch_size != min(asked.batch_size, samples):
+            recorded = None  # the same loss, but neither its speed nor its memory
+        if recorded is not None:
+            record = replace(recorded, model=model)
         else:
             record = _evaluate_length(
                 point, model, checkpoint, source, asked.batch_size, meter, gpu, device
@@ -147,9 +147,9 @@ def evaluate_language(
                 )
             store.append(record)
         if observe is not None:
-            observe(record, kept is not None)
-        found.append(record)
-    return found
+            observe(record, recorded is not None)
+        records.append(record)
+    return records
 
 
 def _history_tokens(checkpoint: LanguageCheckpoint, asked: LanguageEvaluation) -> int:
@@ -239,7 +239,7 @@ def _batches(
     """Each batch, and for lemma-proof the same theorems without their lemmas."""
     given = (point.tokens, batch_size, point.samples)
     if isinstance(source, LemmaProof):
-        pairs = (source.batches(*given, relevant=one) for one in (None, False))
+        pairs = (source.batches(*given, relevant=relevant) for relevant in (None, False))
         yield from zip(*pairs, strict=True)
         return
     for batch in source.batches(*given):
@@ -254,8 +254,8 @@ class _Scores:
         self.seconds = 0.0
         # Of models that read more at once too, the same tokens.
         most = point.options.get("most_tokens")
-        own = point.segment_tokens
-        self._last_tokens = min(own, most) if isinstance(most, int) else own
+        segment_tokens = point.segment_tokens
+        self._last_tokens = min(segment_tokens, most) if isinstance(most, int) else segment_tokens
         self.positions = PositionSums(min(point.block_tokens, point.segment_tokens))
         proof = (LAST_SEGMENT, PROOF, NAMES, NAMES_WITHOUT) if point.task == LEMMA_PROOF else ()
         self._sums = {name: ClusterSums() for name in (ALL, *proof)}

@@ -63,8 +63,8 @@ class Probe:
 def milestones(segments: int) -> list[int]:
     """1, 2, 4, ... and the last one before the question; 0 where there is only one segment."""
     last = segments - 1
-    found = [1 << power for power in range(last.bit_length()) if 1 << power < last]
-    return [*found, last]
+    powers = [1 << power for power in range(last.bit_length()) if 1 << power < last]
+    return [*powers, last]
 
 
 @torch.no_grad()

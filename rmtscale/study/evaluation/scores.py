@@ -50,9 +50,9 @@ class ClusterSums:
         """One entry a cluster, in the order of their numbers."""
         clusters = sorted(self._tokens)
         return Part(
-            tokens=tuple(self._tokens[one] for one in clusters),
-            text_bytes=tuple(self._bytes[one] for one in clusters),
-            loss_nats=tuple(self._nats[one] for one in clusters),
+            tokens=tuple(self._tokens[cluster] for cluster in clusters),
+            text_bytes=tuple(self._bytes[cluster] for cluster in clusters),
+            loss_nats=tuple(self._nats[cluster] for cluster in clusters),
         )
 
 

@@ -122,9 +122,9 @@ def _hub_documents(source: str, split: str) -> list[str]:
     except ImportError as error:
         raise MissingDependency(f"text {source!r}: needs pip install 'rmtscale[text]'") from error
     try:
-        found = load_dataset(name, config or None)
-        given = all(side in found for side in SPLITS)
-        documents = [str(text) for text in found[split if given else "train"]["text"]]
+        dataset = load_dataset(name, config or None)
+        given = all(side in dataset for side in SPLITS)
+        documents = [str(text) for text in dataset[split if given else "train"]["text"]]
     # The library raises a dozen kinds (network, HTTP, no such name, column or split); to the
     # user they are one: that name gave no text.
     except Exception as error:

@@ -32,7 +32,7 @@ class Declaration:
 def training_texts(declarations: Iterable[Declaration]) -> list[str]:
     """Writes the training split as samples are, for a tokenizer to be trained on."""
     return [
-        f"{one.statement}{SEPARATOR}{PROOF_SIGN}{one.proof}{SEPARATOR}"
-        for one in declarations
-        if one.split == "train"
+        f"{declaration.statement}{SEPARATOR}{PROOF_SIGN}{declaration.proof}{SEPARATOR}"
+        for declaration in declarations
+        if declaration.split == "train"
     ]

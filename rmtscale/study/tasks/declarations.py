@@ -39,16 +39,16 @@ def load_declarations(source: str = DEFAULT) -> tuple[Declaration, ...]:
         raise BadInput(
             f"declarations {source!r}: expected python, or a .jsonl or .jsonl.gz file of them"
         )
-    found = tuple(_read(path))
-    for number, declaration in enumerate(found, 1):
+    declarations = tuple(_read(path))
+    for number, declaration in enumerate(declarations, 1):
         for use in declaration.uses:
-            if use >= len(found):
+            if use >= len(declarations):
                 raise BadInput(
                     f"declarations {source!r}, line {number}: uses {use}, expected less than "
-                    f"{len(found)}, the lines there are"
+                    f"{len(declarations)}, the lines there are"
                 )
-    _require_whole_files(found, source)
-    return found
+    _require_whole_files(declarations, source)
+    return declarations
 
 
 def _read(path: Path) -> Iterator[Declaration]:

@@ -60,5 +60,7 @@ def _docstrings(path: Path) -> str:
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return ""
-    found = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, _DOCUMENTED)]
-    return "\n\n".join(text for text in found if text)
+    docstrings = [
+        ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, _DOCUMENTED)
+    ]
+    return "\n\n".join(text for text in docstrings if text)

@@ -48,11 +48,11 @@ class FactFragments:
         self, facts: Sequence[str], subject_words: int, vocabulary: TextCoder, share: float
     ) -> None:
         texts = {text for fact in facts for text in fragments(fact, subject_words)}
-        found = [vocabulary.array(text) for text in sorted(texts)]
+        encoded = [vocabulary.array(text) for text in sorted(texts)]
         self.share = share
-        self._lengths = np.array([len(ids) for ids in found])
-        self._table = np.zeros((len(found), self._lengths.max()), dtype=np.int32)
-        for row, ids in zip(self._table, found, strict=True):
+        self._lengths = np.array([len(ids) for ids in encoded])
+        self._table = np.zeros((len(encoded), self._lengths.max()), dtype=np.int32)
+        for row, ids in zip(self._table, encoded, strict=True):
             row[: len(ids)] = ids
 
     def scatter(self, rng: np.random.Generator, ids: Ids, starts: npt.NDArray[np.int64]) -> Ids:

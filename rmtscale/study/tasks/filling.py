@@ -68,7 +68,7 @@ class Filling:
         Raises:
             BadInput: all that may be taken have fewer.
         """
-        found: list[list[Ids]] = []
+        statements: list[list[Ids]] = []
         separator, missing = self._pool.separator, tokens
         while missing > 0:
             place = next(self._others, None)
@@ -78,9 +78,9 @@ class Filling:
                     "samples or more declarations"
                 )
             statement = self._pool.statements[place][: max(missing - len(separator), 0)]
-            found.append([statement, separator[-missing:]])
-            missing -= len(statement) + len(found[-1][1])
-        return found
+            statements.append([statement, separator[-missing:]])
+            missing -= len(statement) + len(statements[-1][1])
+        return statements
 
     def like(self, tokens: int) -> list[Ids]:
         """Draws a random statement of ``tokens`` tokens and its separator.
@@ -94,7 +94,7 @@ class Filling:
         for place in self._rng.permutation(near).tolist():
             if self._take(place):
                 return [pool.statements[place][:tokens], pool.separator]
-        return [ids for one in self.fill(tokens + len(pool.separator)) for ids in one]
+        return [ids for statement in self.fill(tokens + len(pool.separator)) for ids in statement]
 
     def _take(self, place: int) -> bool:
         if place in self._taken or self._pool.own_names[place] in self._words:

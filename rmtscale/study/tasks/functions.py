@@ -43,15 +43,15 @@ def python_functions() -> tuple[Declaration, ...]:
     Raises:
         BadInput: an installation without the source of its library.
     """
-    found: dict[str, _Found] = {}
+    functions: dict[str, _Found] = {}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         for name, function in _functions(path):
-            found.setdefault(name, function)  # the setter of a property has its name
-    if not found:
+            functions.setdefault(name, function)  # the setter of a property has its name
+    if not functions:
         raise BadInput("declarations 'python': this Python came without the source of its library")
-    places = {name: place for place, name in enumerate(found)}
+    places = {name: place for place, name in enumerate(functions)}
     declarations = []
-    for name, (statement, proof, calls, file) in found.items():
+    for name, (statement, proof, calls, file) in functions.items():
         uses = dict.fromkeys(places[call] for call in calls if call in places and call != name)
         declarations.append(
             Declaration(name, statement, proof, tuple(uses), file, _side_of_file(file))
@@ -122,23 +122,23 @@ def _texts(lines: list[str], function: Function) -> tuple[str, str]:
     if not body or stop == function.lineno:
         return "", ""
     statement = dedent("\n".join(lines[function.lineno - 1 : stop - 1])).strip()
-    said = (ast.get_docstring(function) or "").partition("\n")[0]
-    if said:
-        statement += f'\n    """{said}"""'
+    first_doc_line = (ast.get_docstring(function) or "").partition("\n")[0]
+    if first_doc_line:
+        statement += f'\n    """{first_doc_line}"""'
     proof = dedent("\n".join(lines[_first_line(body[0]) - 1 : function.end_lineno]))
     return statement, proof.strip("\n")
 
 
 def _calls(function: Function, imported: dict[str, str], module: str, owner: str) -> list[str]:
     """Full names of what a body calls, in the order in which they are written."""
-    found = [
+    calls = [
         (node.lineno, node.col_offset, _written(node.func))
         for statement in _body(function)
         for node in ast.walk(statement)
         if isinstance(node, ast.Call)
     ]
     names = []
-    for _, _, (first, *rest) in sorted(call for call in found if call[2]):
+    for _, _, (first, *rest) in sorted(call for call in calls if call[2]):
         if first in _OWN:
             names.append(".".join([owner, *rest]))
         elif first not in imported:

@@ -109,12 +109,17 @@ class LemmaProof:
         return total.hexdigest()[:16]
 
     def _is_theorem(self, place: int) -> bool:
-        one = self.declarations[place]
-        if one.split != self.split or not one.uses or not one.proof or not one.statement:
+        theorem = self.declarations[place]
+        if (
+            theorem.split != self.split
+            or not theorem.uses
+            or not theorem.proof
+            or not theorem.statement
+        ):
             return False
-        if one.proof in self._trained or one.statement + one.proof in self._trained:
+        if theorem.proof in self._trained or theorem.statement + theorem.proof in self._trained:
             return False
-        lemmas = [self.declarations[use] for use in one.uses]
+        lemmas = [self.declarations[use] for use in theorem.uses]
         return all(lemma.statement for lemma in lemmas) and (
             self.split != "train" or all(lemma.split == "train" for lemma in lemmas)
         )
@@ -126,19 +131,21 @@ class LemmaProof:
         pool = [p for p, d in enumerate(declarations) if d.split == self.split and d.statement]
         used = {use for place in candidates for use in declarations[place].uses}
         places = sorted({*pool, *used})
-        found = encode(declarations[place].statement for place in places)
-        self._statements = dict(zip(places, found, strict=True))
+        statements = encode(declarations[place].statement for place in places)
+        self._statements = dict(zip(places, statements, strict=True))
         proofs = encode(declarations[place].proof for place in candidates)
         self._proofs = dict(zip(candidates, proofs, strict=True))
         self._separator = self.tokenizer.encode(SEPARATOR)
         self._sign = self.tokenizer.encode(PROOF_SIGN)
-        own_names = [own_name(one.name) for one in declarations]
+        own_names = [own_name(declaration.name) for declaration in declarations]
         self._pool = Pool(pool, own_names, self._statements, self._separator)
 
     def _least(self, place: int) -> int:
         """Counts the tokens of a sample without anything to fill it."""
         statements = (place, *self.declarations[place].uses)
-        parts = sum(len(self._statements[one]) + len(self._separator) for one in statements)
+        parts = sum(
+            len(self._statements[statement]) + len(self._separator) for statement in statements
+        )
         return parts + len(self._sign) + len(self._proofs[place])
 
     def drawn(self, seed: int, step: int, batch_size: int, read_tokens: int) -> TokenBatch:
@@ -225,14 +232,14 @@ class LemmaProof:
         self, rng: np.random.Generator, place: int, read_tokens: int, relevant: bool
     ) -> list[Ids]:
         """Writes a sample, piece by piece; ``read_tokens`` in all."""
-        one = self.declarations[place]
-        filling = Filling(self._pool, rng, {place, *one.uses}, name_parts(one.proof))
+        theorem = self.declarations[place]
+        filling = Filling(self._pool, rng, {place, *theorem.uses}, name_parts(theorem.proof))
         lemmas = filling.fill(read_tokens - self._least(place))
-        order = rng.permutation(len(one.uses) + len(lemmas)).tolist()
+        order = rng.permutation(len(theorem.uses) + len(lemmas)).tolist()
         if relevant:
-            lemmas += [[self._statements[use], self._separator] for use in one.uses]
+            lemmas += [[self._statements[use], self._separator] for use in theorem.uses]
         else:
-            lemmas += [filling.like(len(self._statements[use])) for use in one.uses]
+            lemmas += [filling.like(len(self._statements[use])) for use in theorem.uses]
         context = chain.from_iterable(lemmas[index] for index in order)
         statement = [self._statements[place], self._separator]
         first, last = (statement, []) if self.order == STATEMENT_FIRST else ([], statement)
@@ -242,11 +249,11 @@ class LemmaProof:
         """Returns a mark for each token of a proof; remembered."""
         marks = self._marks.get(place)
         if marks is None:
-            one = self.declarations[place]
-            _, spans = self.tokenizer.encode_with_spans(one.proof)
+            theorem = self.declarations[place]
+            _, spans = self.tokenizer.encode_with_spans(theorem.proof)
             marks = np.full(len(spans), PROOF, dtype=np.uint8)
             for start, stop in named_spans(
-                one.proof, [self.declarations[use].name for use in one.uses]
+                theorem.proof, [self.declarations[use].name for use in theorem.uses]
             ):
                 marks[(spans[:, 0] < stop) & (spans[:, 1] > start)] |= NAME
             self._marks[place] = marks
@@ -255,8 +262,14 @@ class LemmaProof:
 
 def _known(declarations: Sequence[Declaration]) -> frozenset[str]:
     """Collects what training has word for word: long proofs, short ones with their statements."""
-    train = [one for one in declarations if one.split == "train" and one.proof]
+    train = [
+        declaration
+        for declaration in declarations
+        if declaration.split == "train" and declaration.proof
+    ]
     return frozenset(
-        one.proof if len(one.proof) > _LONG_PROOF else f"{one.statement}{one.proof}"
-        for one in train
+        declaration.proof
+        if len(declaration.proof) > _LONG_PROOF
+        else f"{declaration.statement}{declaration.proof}"
+        for declaration in train
     )

@@ -28,7 +28,9 @@ def name_parts(text: str) -> frozenset[str]:
 
     A lemma whose own name is not among them is not named in the text.
     """
-    return frozenset(part for one in _IDENTIFIER.findall(text) for part in one.split("."))
+    return frozenset(
+        part for identifier in _IDENTIFIER.findall(text) for part in identifier.split(".")
+    )
 
 
 def named_spans(text: str, names: Iterable[str]) -> list[tuple[int, int]]:
@@ -39,7 +41,7 @@ def named_spans(text: str, names: Iterable[str]) -> list[tuple[int, int]]:
         names: full names.
     """
     known = {end for name in names for end in _ends(name)}
-    found = []
+    spans = []
     for match in _IDENTIFIER.finditer(text):
         parts = match[0].split(".")
         start = match.start()
@@ -48,9 +50,9 @@ def named_spans(text: str, names: Iterable[str]) -> list[tuple[int, int]]:
         for count in range(len(parts), 0, -1):
             written = ".".join(parts[:count])
             if written in known:
-                found.append((start, start + len(written)))
+                spans.append((start, start + len(written)))
                 break
-    return found
+    return spans
 
 
 def _ends(name: str) -> list[str]:

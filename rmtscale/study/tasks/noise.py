@@ -57,11 +57,11 @@ class Noise:
         parts: list[Ids] = []
         starts, lengths = [], []
         for document in documents:
-            found = [ids for ids in vocabulary.encode_many(sentences(document)) if ids]
-            if found:
-                parts.append(np.array([index for ids in found for index in ids], dtype=np.int32))
-                starts += [len(ids) for ids in found]
-                lengths.append((len(parts[-1]), len(found)))
+            encoded = [ids for ids in vocabulary.encode_many(sentences(document)) if ids]
+            if encoded:
+                parts.append(np.array([index for ids in encoded for index in ids], dtype=np.int32))
+                starts += [len(ids) for ids in encoded]
+                lengths.append((len(parts[-1]), len(encoded)))
         if not parts:
             raise BadInput(f"noise of {len(documents)} documents: expected some text in them")
         self.ids: Ids = np.concatenate(parts)

@@ -108,9 +108,9 @@ def open_packed(folder: Path) -> Packed:
     digest = sha256()
     for name, size in sizes.items():
         try:
-            found = (folder / name).stat().st_size
-            if found != size:
-                raise _damaged(folder, f"{name} has {found} bytes instead of {size}")
+            file_bytes = (folder / name).stat().st_size
+            if file_bytes != size:
+                raise _damaged(folder, f"{name} has {file_bytes} bytes instead of {size}")
             with (folder / name).open("rb") as file:
                 while block := file.read(1 << 22):
                     digest.update(block)
@@ -134,7 +134,7 @@ def _meaning(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, f"{_MEANING} is not of version {FORMAT_VERSION}")
     counts = (meaning.get("tokens"), meaning.get("documents"))
     if meaning.get("dtype") not in _DTYPES or not all(
-        type(one) is int and one > 0 for one in counts
+        type(count) is int and count > 0 for count in counts
     ):
         raise _damaged(folder, f"{_MEANING} names no type or no sizes")
     return meaning

@@ -100,8 +100,8 @@ class Placement:
             order = rng.permutation(len(order)).tolist()
         ordered = [lengths[index] for index in order]
         if self.kind == "start":
-            found = _from_the_start(ordered, room)
-            return [found[order.index(index)] for index in range(len(order))]
+            by_order = _from_the_start(ordered, room)
+            return [by_order[order.index(index)] for index in range(len(order))]
         for attempt in range(_TRIES):
             if self.kind == "segment-start":
                 drawn = _at_segment_starts(rng, lengths, order, room)
@@ -109,8 +109,8 @@ class Placement:
                 drawn = self._at_boundaries(rng, lengths, order, starts, room, attempt)
             if drawn is not None:
                 return drawn
-        found = room.packed(ordered)
-        return [found[order.index(index)] for index in range(len(order))]
+        by_order = room.packed(ordered)
+        return [by_order[order.index(index)] for index in range(len(order))]
 
     def _at_boundaries(
         self,

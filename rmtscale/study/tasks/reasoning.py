@@ -113,11 +113,11 @@ class Reasoning(Task):
         return Story(tuple(facts), question(form, way, reference), answer)
 
     def _distractors(self, rng: np.random.Generator, places: Sequence[str]) -> list[str]:
-        one, middle, two = (places[index] for index in rng.permutation(3))
+        first, middle, last = (places[index] for index in rng.permutation(3))
         axes = AXES if pick(rng, 2) else AXES[::-1]
-        pairs = zip(axes, ((one, middle), (middle, two)), strict=True)
+        pairs = zip(axes, ((first, middle), (middle, last)), strict=True)
         told = [_told(rng, axis, *pair) for axis, pair in pairs]
-        return [fact(*one) for one in told[: self.distractors]]
+        return [fact(*first) for first in told[: self.distractors]]
 
 
 def _told(rng: np.random.Generator, axis: str, first: str, second: str) -> tuple[str, str, str]:

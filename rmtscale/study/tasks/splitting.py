@@ -52,10 +52,10 @@ def split_documents(documents: Sequence[str], split: str, source: str) -> list[s
         count += 1
     if split == "train":
         return ordered[count:]
-    kept = without_shared(ordered[count:], ordered[:count])
-    if not kept:
+    validation = without_shared(ordered[count:], ordered[:count])
+    if not validation:
         raise BadInput(f"text {source!r}: expected documents that do not repeat one another")
-    return kept
+    return validation
 
 
 def without_shared(train: Sequence[str], validation: Sequence[str]) -> list[str]:

@@ -99,8 +99,8 @@ class TextTokenizer:
     def encode_each(self, texts: Iterable[str]) -> Iterator[Ids]:
         """Yields the ids of each text, made on all cores, in memory of the longest text."""
         for chunk in _chunks(texts):
-            for found in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
-                yield np.array(found.ids, dtype=np.int32)
+            for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
+                yield np.array(encoding.ids, dtype=np.int32)
 
     def encode_with_spans(self, text: str) -> Spelled:
         """Encodes a text as ids and the characters that each stands for.
@@ -108,13 +108,13 @@ class TextTokenizer:
         A character of several tokens is the span of each of them. Whether the space before a word
         belongs to the word's span is up to the tokenizer.
         """
-        found = self._tokenizer.encode(text, add_special_tokens=False)
-        spans = np.array(found.offsets, dtype=np.int64).reshape(-1, 2)
-        return Spelled(np.array(found.ids, dtype=np.int32), spans)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        return Spelled(np.array(encoding.ids, dtype=np.int32), spans)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of some ids; bytes that are no whole character become U+FFFD."""
-        text: str = self._tokenizer.decode([int(one) for one in ids], skip_special_tokens=False)
+        text: str = self._tokenizer.decode([int(index) for index in ids], skip_special_tokens=False)
         return text
 
     def to_mapping(self) -> dict[str, Any]:

@@ -110,17 +110,17 @@ class Vocabulary(TextCoder):
         Raises:
             BadInput: ``size`` has no room for the special ids and ``words``.
         """
-        own = list(dict.fromkeys(words))
-        least = len(SPECIALS) + len(own)
+        task_words = list(dict.fromkeys(words))
+        least = len(SPECIALS) + len(task_words)
         if size < least:
             raise BadInput(f"vocabulary of {size}: expected {least} or more, the task's own words")
         counts: Counter[str] = Counter()
         for document in documents:
             counts.update(split_words(document))
-        for word in own:
+        for word in task_words:
             del counts[word]
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls([*SPECIALS, *own, *ranked[: size - least]])
+        return cls([*SPECIALS, *task_words, *ranked[: size - least]])
 
     def __len__(self) -> int:
         return len(self.words)
@@ -188,8 +188,8 @@ class TokenizerVocabulary(TextCoder):
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         spaced = [self._prefix + " ".join(text.split()) for text in texts]
-        found = self._tokenizer.encode_batch_fast(spaced, add_special_tokens=False)
-        return [one.ids for one in found]
+        encodings = self._tokenizer.encode_batch_fast(spaced, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         return [self._tokenizer.id_to_token(int(index)) or "" for index in ids]

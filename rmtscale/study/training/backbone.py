@@ -73,7 +73,7 @@ def small_config(
     if size.kind == "gpt_neox":
         # Half of each head turns with the position, so that one half can look for content
         # whatever the distance; blocks one after the other are deeper than side by side.
-        more: dict[str, Any] = {
+        own_fields: dict[str, Any] = {
             **shape,
             "max_position_embeddings": positions,
             "rotary_pct": 0.5,
@@ -81,7 +81,7 @@ def small_config(
             "tie_word_embeddings": True,
         }
     elif size.kind == "gpt2":
-        more = {
+        own_fields = {
             "n_embd": size.width,
             "n_layer": size.layers,
             "n_head": size.heads,
@@ -92,7 +92,7 @@ def small_config(
             "attn_pdrop": 0.0,
         }
     elif size.kind == "gpt_neo":
-        more = {
+        own_fields = {
             "hidden_size": size.width,
             "num_layers": size.layers,
             "num_heads": size.heads,
@@ -105,7 +105,7 @@ def small_config(
             "attention_dropout": 0.0,
         }
     elif size.kind == "modernbert":
-        more = {
+        own_fields = {
             **shape,
             "max_position_embeddings": positions,
             "global_attn_every_n_layers": 1,
@@ -114,14 +114,14 @@ def small_config(
             "num_labels": classes,
         }
     else:
-        more = {
+        own_fields = {
             **shape,
             "max_position_embeddings": positions,
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
             "num_labels": classes,
         }
-    return AutoConfig.for_model(size.kind, **common, **more)
+    return AutoConfig.for_model(size.kind, **common, **own_fields)
 
 
 def from_config(config: Any, *, encoder: bool) -> nn.Module:

@@ -63,27 +63,27 @@ class Gradients:
         key = tuple((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in inputs)
         if key not in self._known:
             self._known[key] = self._capture(inputs)
-        known = self._known[key]
-        for own, given in zip(known.inputs, inputs, strict=True):
-            if isinstance(own, Tensor):
-                own.copy_(given)
-        known.graph.replay()
-        return known.found
+        captured = self._known[key]
+        for buffer, given in zip(captured.inputs, inputs, strict=True):
+            if isinstance(buffer, Tensor):
+                buffer.copy_(given)
+        captured.graph.replay()
+        return captured.found
 
     def _run(self, inputs: tuple[Any, ...]) -> Found:
         torch._foreach_zero_(self._grads)
-        found = self.model(*inputs)
-        loss, correct = found if isinstance(found, tuple) else (found, None)
+        outcome = self.model(*inputs)
+        loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
         self._backward(loss)
         return loss.detach(), correct
 
     def _capture(self, inputs: tuple[Any, ...]) -> _Captured:
-        own = tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
+        buffers = tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
-                self._run(own)
+                self._run(buffers)
         torch.cuda.current_stream().wait_stream(stream)
         if self._pool is None:
             # One for all: only one of them is replayed at a time, and keeps nothing but its result.
@@ -91,8 +91,8 @@ class Gradients:
         graph = torch.cuda.CUDAGraph()
         # As in ``rmtscale.rmt.graph``: the thread that makes batches may lock memory meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            found = self._run(own)
-        return _Captured(graph, own, found)
+            outcome = self._run(buffers)
+        return _Captured(graph, buffers, outcome)
 
 
 def can_capture(reader: SegmentReader) -> bool:

@@ -85,13 +85,15 @@ class Keeper:
         if not (self.settings.keep_stages and self._stage(stage).whole):
             return
         name = f"{STAGES}/segments-{self._stage(stage).segments}"
-        found = self.validate(stage)
+        ema_validation = self.validate(stage)
         self._swap()
-        latest = self.validate(stage)
-        caught_up = self.objective.score(found) >= self.objective.score(latest) - _CAUGHT_UP
+        last_validation = self.validate(stage)
+        score = self.objective.score
+        caught_up = score(ema_validation) >= score(last_validation) - _CAUGHT_UP
         if caught_up:
             self._swap()
-        self._export(name, state, stage, found if caught_up else latest, ema=caught_up)
+        validation = ema_validation if caught_up else last_validation
+        self._export(name, state, stage, validation, ema=caught_up)
         if not caught_up:
             self._swap()
 

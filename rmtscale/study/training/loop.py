@@ -133,7 +133,7 @@ class _Run:
         learner = self.objective.learner
         on_gpu = self.accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(
-            [one for one in learner.parameters() if one.requires_grad],
+            [weight for weight in learner.parameters() if weight.requires_grad],
             lr=settings.learning_rate,
             betas=(0.9, settings.beta2),
             weight_decay=settings.weight_decay,
@@ -324,12 +324,12 @@ class _Run:
         """Adds the validation of the EMA weights, where it is time, and keeps the best ones."""
         if not self.main or (interval.step % self.settings.validate_every and not finished):
             return interval
-        found = self.keeper.validate(stage)
-        self.state = self.keeper.keep_best(self.state, stage, found)
+        validation = self.keeper.validate(stage)
+        self.state = self.keeper.keep_best(self.state, stage, validation)
         if finished:
-            self.keeper.keep_last(self.state, stage, found)
+            self.keeper.keep_last(self.state, stage, validation)
             self.keeper.keep_stage(self.state, stage)
-        return replace(interval, validation=found)
+        return replace(interval, validation=validation)
 
     def _agree(self, over: bool) -> bool:
         """Stops all processes, or none."""
@@ -340,9 +340,9 @@ class _Run:
 
 
 def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:
-    found = find_device(device)
-    cpu = found.type == "cpu"
-    precision = "bf16" if precision_on(found, settings.precision) == "bf16" else "no"
+    torch_device = find_device(device)
+    cpu = torch_device.type == "cpu"
+    precision = "bf16" if precision_on(torch_device, settings.precision) == "bf16" else "no"
     # After a burn-in the initial memory has no gradient, which DDP has to be told to expect.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused])

@@ -36,11 +36,11 @@ class Batch:
 
     def to(self, device: torch.device) -> tuple[Tensor, ...]:
         """Copies the tensors to the device, beside the step before."""
-        return tuple(one.to(device, non_blocking=True) for one in self.inputs)
+        return tuple(tensor.to(device, non_blocking=True) for tensor in self.inputs)
 
     def pinned(self) -> Batch:
         """Copies the batch to page-locked memory, which a GPU can copy from by itself."""
-        pinned = tuple(one.pin_memory() for one in self.inputs)
+        pinned = tuple(tensor.pin_memory() for tensor in self.inputs)
         return Batch(self.step, self.draw, pinned, self.constant)
 
 

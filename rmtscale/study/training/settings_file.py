@@ -49,16 +49,16 @@ def require_same(path: Path, settings: LoopSettings, *, steps_too: bool = False)
         settings: asked for.
         steps_too: the end may not have been moved either.
     """
-    kept = read_settings(path)
+    stored = read_settings(path)
     moved = () if steps_too else MAY_CHANGE
-    same = replace(kept, **{name: getattr(settings, name) for name in moved})
+    same = replace(stored, **{name: getattr(settings, name) for name in moved})
     if same == settings:
         return
     # The task first: settings of two kinds have other fields.
     names = ["task", *to_mapping(settings)]
-    name = next(one for one in names if getattr(same, one) != getattr(settings, one))
+    name = next(field for field in names if getattr(same, field) != getattr(settings, field))
     raise BadInput(
         f"{name.replace('_', ' ')} {getattr(settings, name)!r}: the training in "
-        f"{str(path.parent)!r} has {getattr(kept, name)!r}; expected the same, another --out, or "
+        f"{str(path.parent)!r} has {getattr(stored, name)!r}; expected the same, another --out, or "
         "--force to begin anew"
     )

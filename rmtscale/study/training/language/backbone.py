@@ -51,12 +51,12 @@ def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTF
         torch.manual_seed(settings.seed)
         backbone = _backbone(settings, tokenizer)
         if settings.init_from is not None:
-            kept = _take_backbone(backbone, settings, tokenizer)
+            trained = _take_backbone(backbone, settings, tokenizer)
         if settings.lora_rank is not None:
             backbone = _with_lora(backbone, settings.lora_rank)
         rmt = RMTForCausalLM(backbone, config)
     if settings.init_from is not None:
-        _take_memory(rmt, kept)
+        _take_memory(rmt, trained)
     if settings.adapted:
         rmt.freeze_backbone()
     return rmt
@@ -78,13 +78,13 @@ def _backbone(settings: LanguageSettings, tokenizer: TextTokenizer) -> nn.Module
 
         encoder = size.kind in ENCODERS
         if not encoder:
-            own = small_config(
+            config = small_config(
                 size,
                 tokenizer.vocabulary_size,
                 settings.segment_size,
                 end_of_text=tokenizer.end_of_text,
             )
-            backbone = from_config(own, encoder=False)
+            backbone = from_config(config, encoder=False)
     if encoder:
         raise BadInput(
             f"backbone {settings.backbone!r} of task {settings.task!r}: expected a decoder such as "
@@ -100,33 +100,37 @@ def _take_backbone(
     from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
     assert settings.init_from is not None, "asked for"
-    kept = load_language_checkpoint(Path(settings.init_from))
-    if kept.settings.adapted:
+    checkpoint = load_language_checkpoint(Path(settings.init_from))
+    if checkpoint.settings.adapted:
         raise BadInput(
             f"init from {settings.init_from!r}: it has LoRA or adapters, expected a checkpoint of "
             "all weights"
         )
-    if kept.tokenizer.digest != tokenizer.digest:
+    if checkpoint.tokenizer.digest != tokenizer.digest:
         raise BadInput(
             f"init from {settings.init_from!r}: it has another tokenizer, expected the same one"
         )
-    rmt: Any = kept.predictor.rmt
-    own, other = backbone.state_dict(), rmt.backbone.state_dict()
-    if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in other.items()}:
+    rmt: Any = checkpoint.predictor.rmt
+    weights, trained_weights = backbone.state_dict(), rmt.backbone.state_dict()
+    if {name: x.shape for name, x in weights.items()} != {
+        name: x.shape for name, x in trained_weights.items()
+    }:
         raise BadInput(
             f"init from {settings.init_from!r}: its backbone has other sizes, expected those of "
             f"{settings.backbone}"
         )
-    backbone.load_state_dict(other)
-    found: RMTForCausalLM = rmt
-    return found
+    backbone.load_state_dict(trained_weights)
+    trained_rmt: RMTForCausalLM = rmt
+    return trained_rmt
 
 
-def _take_memory(rmt: RMTForCausalLM, kept: RMTForCausalLM) -> None:
+def _take_memory(rmt: RMTForCausalLM, trained: RMTForCausalLM) -> None:
     """The trained memory too, where there was one of that length; else it begins anew."""
-    own, other = rmt.memory.state_dict(), kept.memory.state_dict()
-    if {name: x.shape for name, x in own.items()} == {name: x.shape for name, x in other.items()}:
-        rmt.memory.load_state_dict(other)
+    memory, trained_memory = rmt.memory.state_dict(), trained.memory.state_dict()
+    if {name: x.shape for name, x in memory.items()} == {
+        name: x.shape for name, x in trained_memory.items()
+    }:
+        rmt.memory.load_state_dict(trained_memory)
 
 
 def _with_lora(backbone: nn.Module, rank: int) -> nn.Module:

@@ -47,10 +47,10 @@ class Predictor(SegmentReader):
         """
         if not 1 <= scored_tokens <= tokens:
             raise BadInput(f"scored tokens {scored_tokens}: expected 1 to {tokens}, the input")
-        found = cut(tokens, self.segment_tokens)
+        segments = cut(tokens, self.segment_tokens)
         if self.rmt.config.memory_tokens:
-            return found
-        return [(begin, end) for begin, end in found if end > tokens - scored_tokens]
+            return segments
+        return [(begin, end) for begin, end in segments if end > tokens - scored_tokens]
 
     def forward(self, ids_BN: Tensor, targets_BN: Tensor, scored_tokens: int) -> Tensor:
         """Mean cross-entropy, in nats, over the targets that are scored and not ignored.
@@ -96,15 +96,15 @@ class Predictor(SegmentReader):
         """
         first = ids_BN.shape[1] - scored_tokens
         state_BME = self.initial(ids_BN.shape[0])
-        found = []
+        losses = []
         for begin, end in self.bounds(ids_BN.shape[1], scored_tokens):
             new_BME, text_BLE = self.step(state_BME, ids_BN[:, begin:end])
             # A copy: a view would keep all hidden states of the segment alive.
             state_BME = new_BME.to(state_BME.dtype, copy=True)
             if end > first:
                 start = max(begin, first)
-                found.append(self.losses(text_BLE[:, start - begin :], targets_BN[:, start:end]))
-        return torch.cat(found, dim=1)
+                losses.append(self.losses(text_BLE[:, start - begin :], targets_BN[:, start:end]))
+        return torch.cat(losses, dim=1)
 
     def losses(self, text_BKE: Tensor, targets_BK: Tensor) -> Tensor:
         """Computes the loss at each position of a part of one segment, (B, K) in fp32.

@@ -53,11 +53,11 @@ class LanguageObjective(Objective):
 
     def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
         drawn = draw_text(self.settings, self.stages, current, step)
-        found = self._source.drawn(
+        samples = self._source.drawn(
             self.settings.seed, step * ranks + rank, self.settings.batch_size, drawn.tokens
         )
         scored = self.settings.scored_tokens_of(self.stages[drawn.stage].segments)
-        return Batch(step, drawn, _tensors(found), scored)
+        return Batch(step, drawn, _tensors(samples), scored)
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         del accuracy
@@ -72,19 +72,19 @@ class LanguageObjective(Objective):
         longest = max(counts | {self.stages[-1].segments}) * settings.segment_tokens
         needed = longest - settings.scored_tokens
         source = self.data.source("validation", max(settings.least_history_tokens, needed))
-        found = {}
+        losses = {}
         with autocast(device, precision_on(device, settings.precision)):
             for count in sorted(counts):
                 read = count * settings.segment_tokens
                 scored = settings.scored_tokens_of(count)
                 total, tokens = 0.0, 0
                 for batch in source.batches(read, settings.batch_size, settings.validation_samples):
-                    ids_BN, targets_BN = (one.to(device) for one in _tensors(batch))
+                    ids_BN, targets_BN = (tensor.to(device) for tensor in _tensors(batch))
                     losses_BC = ema.token_losses(ids_BN, targets_BN, scored)
                     total += float(losses_BC.double().sum())
                     tokens += int((batch.targets[:, -scored:] >= 0).sum())
-                found[str(count)] = total / tokens if tokens else math.nan
-        return found
+                losses[str(count)] = total / tokens if tokens else math.nan
+        return losses
 
     def sample_flops(self, draw: Draw) -> int:
         segments = self.stages[draw.stage].segments

@@ -69,7 +69,7 @@ class TextReader(Roller):
         predictor, first = self.predictor, ids.shape[1] - scored_tokens
         bounds = predictor.bounds(ids.shape[1], scored_tokens)
         before = [(begin, end) for begin, end in bounds if end <= first]
-        found = []
+        losses = []
         with self.autocast():
             state_BME = self.roll(predictor.initial(ids.shape[0]), ids, before)
             scored = bounds[len(before) :]
@@ -77,8 +77,8 @@ class TextReader(Roller):
                 start = max(begin, first)
                 state_BME, text_BLE = self.advance(state_BME, ids_BL)
                 targets_BK = self.on_device(targets[:, start:end])
-                found.append(predictor.losses(text_BLE[:, start - begin :], targets_BK))
-        return torch.cat(found, dim=1)
+                losses.append(predictor.losses(text_BLE[:, start - begin :], targets_BK))
+        return torch.cat(losses, dim=1)
 
     def warm_up(self, scored_tokens: int) -> None:
         """Two segments, so that kernels are loaded and the step is captured."""

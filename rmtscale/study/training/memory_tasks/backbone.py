@@ -46,9 +46,9 @@ def build_rmt(settings: MemoryTaskSettings, vocabulary: int, classes: int) -> RM
         torch.manual_seed(settings.seed)
         size = SIZES.get(settings.backbone)
         if size is not None:
-            own = small_config(size, vocabulary, settings.segment_size, classes=classes)
+            backbone_config = small_config(size, vocabulary, settings.segment_size, classes=classes)
             encoder = size.kind in ENCODERS
-            backbone = from_config(own, encoder=encoder)
+            backbone = from_config(backbone_config, encoder=encoder)
         else:
             backbone, encoder = pretrained(settings.backbone, classes)
         if encoder:

@@ -62,10 +62,10 @@ class MemoryObjective(Objective):
             contrast=self.stages[drawn.stage].contrast,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        found = batches.batch(step * ranks + rank)
-        segments = found.fact_positions // segment_tokens
-        inputs = (found.ids, found.answers, segments[:, 0])
-        tensors = tuple(torch.from_numpy(one) for one in inputs)
+        samples = batches.batch(step * ranks + rank)
+        segments = samples.fact_positions // segment_tokens
+        inputs = (samples.ids, samples.answers, segments[:, 0])
+        tensors = tuple(torch.from_numpy(array) for array in inputs)
         return Batch(step, drawn, tensors, drawn.burn_in_segments)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
@@ -75,7 +75,7 @@ class MemoryObjective(Objective):
         """
         if not batch.constant:
             return (*batch.to(device)[:2], None)
-        ids, answers, read_B = (one.numpy() for one in batch.inputs)
+        ids, answers, read_B = (tensor.numpy() for tensor in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
@@ -114,13 +114,13 @@ class MemoryObjective(Objective):
         if stage.burn_in_segments or stage is self.stages[-1]:
             chosen = settings.validation_segments
             lengths |= {str(count): count * segment_tokens for count in chosen}
-        found = {}
+        accuracies = {}
         for name, tokens in lengths.items():
             batches = self.data.batches(
                 tokens, segment_tokens, split="validation", contrast=stage.contrast
             )
-            found[name] = self._reader.accuracy(batches, settings.validation_samples)
-        return found
+            accuracies[name] = self._reader.accuracy(batches, settings.validation_samples)
+        return accuracies
 
     def export(self, folder: Path, ema: Any, trained: Trained) -> None:
         export_checkpoint(folder, ema, self.settings, self.data, trained)
@@ -129,11 +129,13 @@ class MemoryObjective(Objective):
 def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> None:
     """Begins with the weights of a checkpoint."""
     assert settings.init_from is not None, "asked for"
-    kept = load_checkpoint(Path(settings.init_from), settings.task)
-    own, other = answerer.rmt.state_dict(), kept.answerer.rmt.state_dict()
-    if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in other.items()}:
+    checkpoint = load_checkpoint(Path(settings.init_from), settings.task)
+    weights, trained_weights = answerer.rmt.state_dict(), checkpoint.answerer.rmt.state_dict()
+    if {name: x.shape for name, x in weights.items()} != {
+        name: x.shape for name, x in trained_weights.items()
+    }:
         raise BadInput(
             f"init from {settings.init_from!r}: its model has other sizes, expected those of "
             f"{settings.backbone} with {settings.memory_tokens} memory tokens"
         )
-    answerer.rmt.load_state_dict(other)
+    answerer.rmt.load_state_dict(trained_weights)
