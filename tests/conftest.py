@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A test of a property is not slow because its core is shared.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is no garbage: a training or a measurement collects among its own."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from importlib import import_module
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 

@@ -10,8 +10,8 @@ import pytest
 
 from rmtscale.cli.main import COMMANDS
 from tests.command_line import Command
-from tests.meta_shapes import RememberedShapes
 from tests.generated_docs import PAGES, ROOT, fill_made, fill_shown, shown_commands
+from tests.meta_shapes import RememberedShapes
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = [

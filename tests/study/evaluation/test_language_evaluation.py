@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +26,6 @@ KINDS = {
     "adapted": {"lora_rank": 2, "adapter_width": 4},
     "baseline": {"memory_tokens": 0, "segment_size": 28, "segments": 1, "block_tokens": 16},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _little_to_collect() -> Iterator[None]:
-    """Every measurement collects garbage first, among all that the libraries have."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

@@ -168,9 +168,9 @@ def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
         vocabulary_words=120,
         replay_lost=True,
         batch_size=8,
-        steps=40,
+        steps=24,
         log_every=4,
-        validate_every=40,
+        validate_every=24,
         start_tokens=(),
         segments=1,
         stage_min_steps=4,
@@ -187,6 +187,7 @@ def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
 
     whole, parts = Seen(), Seen()
     loop.train(settings, tmp_path / "whole", device="cpu", observer=whole)
-    for _ in range(10):
+    for _ in range(6):
         loop.train(settings, tmp_path / "parts", device="cpu", max_seconds=0, observer=parts)
     assert whole.losses == parts.losses
+    assert len(whole.losses) == 6
