@@ -1,4 +1,4 @@
-"""What the formulas and numbers come from; docstrings name them ``Author et al. YEAR``."""
+"""Sources of the formulas and numbers; docstrings name them ``Author et al. YEAR``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Reference:
     """One published source."""
 
     key: str
-    """As docstrings write it: ``Hoffmann et al. 2022``."""
+    """The source's name in docstrings: ``Hoffmann et al. 2022``."""
     authors: str
     title: str
     venue: str

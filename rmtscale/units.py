@@ -96,7 +96,7 @@ def format_interval(low: float, high: float) -> str:
 
 
 def format_dead_band(dead_band: float) -> str:
-    """What is added to the name of a model: ``, dead band 0.3``; nothing where there is none."""
+    """Returns the suffix to a model's name: ``, dead band 0.3``; nothing where there is none."""
     return f", dead band {dead_band:g}" if dead_band else ""
 
 
@@ -111,7 +111,7 @@ def format_loss(nats: float, *, signed: bool = False) -> str:
 
 
 def format_perplexity(perplexity: float) -> str:
-    """As papers print it: ``6.39``."""
+    """Formats a perplexity as papers print it: ``6.39``."""
     return f"{perplexity:,.2f}"
 
 

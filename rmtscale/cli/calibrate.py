@@ -34,15 +34,15 @@ def command(
     require_format(output_format)
     if out is not None:
         require_writable([out], force=force)
-    found: list[Record] = []
+    measured: list[Record] = []
     for path in records:
         if not path.exists():
             raise BadInput(f"records {str(path)!r}: no such file")
         reading = RecordStore(path).read()
         for warning in reading.warnings():
             sys.stderr.write(f"warning: {path}: {warning}\n")
-        found += reading.records
-    calibrated = calibrate(found)
+        measured += reading.records
+    calibrated = calibrate(measured)
     if out is not None:
         write_whole(out, calibration_text(calibrated))
     if output_format != "table":
@@ -54,17 +54,17 @@ def command(
 
 
 def _write(calibrated: Calibrated) -> None:
-    one = calibrated.calibration
-    write_line(f"{calibrated.gpu} (peaks of {one.device})")
+    fitted = calibrated.calibration
+    write_line(f"{calibrated.gpu} (peaks of {fitted.device})")
     rows = [
-        ["one operator, started by the host", format_seconds(one.operator_seconds)],
-        ["one operator of a captured graph", format_seconds(one.captured_operator_seconds)],
+        ["one operator, started by the host", format_seconds(fitted.operator_seconds)],
+        ["one operator of a captured graph", format_seconds(fitted.captured_operator_seconds)],
     ]
-    for dtype, share in one.matmul_efficiency.items():
+    for dtype, share in fitted.matmul_efficiency.items():
         rows.append([f"matmuls in {dtype}, share of the peak", format_percent(share)])
-    for dtype, share in one.attention_efficiency.items():
+    for dtype, share in fitted.attention_efficiency.items():
         rows.append([f"fused attention in {dtype}, share of the peak", format_percent(share)])
-    rows.append(["other traffic, times what is kept", f"{one.traffic_factor:.2f}"])
+    rows.append(["other traffic, times what is kept", f"{fitted.traffic_factor:.2f}"])
     write_table(["", "fitted"], rows, text_columns=1)
     write_text(
         f"Median error of the predicted time: {format_percent(calibrated.fitted_error)} of the "

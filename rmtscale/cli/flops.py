@@ -108,11 +108,11 @@ def command(
     if not segmented and any(term.operator is None for term in terms):
         write_text("FFTs and scans, which no FLOP counter sees, are included.")
     if others and segmented:
-        said = ", ".join(
+        totals = ", ".join(
             f"{name} {_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name))}"
             for name in others
         )
-        write_text(f"At {format_tokens(last)} tokens the other conventions say: {said}.")
+        write_text(f"At {format_tokens(last)} tokens the other conventions say: {totals}.")
     first = break_even_tokens(
         lambda length: estimate(length, "full", conventions[0]).total,
         lambda length: estimate(length, method, conventions[0]).total,

@@ -69,13 +69,13 @@ Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.
 
 
 _SEGMENTS = (512, 10)
-"""What the commands take where nothing is said."""
+"""The defaults of the commands."""
 
 
 def chosen_design(
     method: str, model: ModelSpec, recurrence: Recurrence
 ) -> tuple[str, Recurrence | CostMethod]:
-    """What ``--method`` names: its title, and an RMT with the given segments or another method.
+    """Returns the title of ``--method``, and an RMT with the given segments or another method.
 
     Raises:
         BadInput: no such method, a backbone that cannot have it, or segments for a method that
@@ -87,13 +87,13 @@ def chosen_design(
     from rmtscale.costs.methods.catalog import find_method, with_segments
 
     plain = find_method(method, model)
-    found = with_segments(plain, recurrence)
-    if found == plain and (recurrence.segment_size, recurrence.memory_tokens) != _SEGMENTS:
+    design = with_segments(plain, recurrence)
+    if design == plain and (recurrence.segment_size, recurrence.memory_tokens) != _SEGMENTS:
         raise BadInput(
             f"segment size {recurrence.segment_size}, memory tokens {recurrence.memory_tokens}: "
             f"expected only with methods rmt and armt, not {method}"
         )
-    return found.title, found
+    return design.title, design
 
 
 def described(title: str, design: Recurrence | CostMethod, model: ModelSpec) -> str:

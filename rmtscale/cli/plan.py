@@ -154,14 +154,13 @@ def _time_by(calibrated: Calibration | None) -> str:
 
 
 def _calibration_of(path: Path, device: str, dtype: str) -> Calibration:
-    found = read_calibration(path).calibration
-    if found.device != device:
-        raise BadInput(f"calibration {str(path)!r}: is of {found.device}, expected {device}")
-    if dtype not in found.matmul_efficiency:
-        raise BadInput(
-            f"dtype {dtype!r}: calibration {str(path)!r} has {quoted_list(found.matmul_efficiency)}"
-        )
-    return found
+    fitted = read_calibration(path).calibration
+    if fitted.device != device:
+        raise BadInput(f"calibration {str(path)!r}: is of {fitted.device}, expected {device}")
+    if dtype not in fitted.matmul_efficiency:
+        known = quoted_list(fitted.matmul_efficiency)
+        raise BadInput(f"dtype {dtype!r}: calibration {str(path)!r} has {known}")
+    return fitted
 
 
 def _write_answers(plans: Plans, convention: str, title: str, time: str) -> None:

@@ -209,7 +209,7 @@ def _require_device(device: str) -> None:
 
 
 def _require_own_records(store: RecordStore, device: str) -> None:
-    """What is in the file is records, and of this machine: two would be taken for one."""
+    """Refuses a file of other records or of another machine: two would be taken for one."""
     reading = store.read()
     if reading.damaged_lines and not reading.records:
         raise BadInput(
@@ -234,12 +234,14 @@ def _require_own_records(store: RecordStore, device: str) -> None:
 
 def _write_plan(sweep: Sweep, machine: Machine, output_format: str) -> None:
     predicted = [(point, predict(point, machine.device)) for point in sweep.points]
-    grid = [(point, one, fits(point, one, machine)) for point, one in predicted]
+    grid = [
+        (point, prediction, fits(point, prediction, machine)) for point, prediction in predicted
+    ]
     if output_format != "table":
         write_rows(
             [
-                {"point": to_mapping(point), "predicted": to_mapping(one), "fits": fit}
-                for point, one, fit in grid
+                {"point": to_mapping(point), "predicted": to_mapping(prediction), "fits": fit}
+                for point, prediction, fit in grid
             ],
             output_format,
         )
@@ -289,7 +291,7 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
         if machine.why_unknown:
             write_text(f"No roofline time: {machine.why_unknown}.")
         write_line(f"{format_tokens(len(records))} records in {store.path}")
-    failed = [one for one in records if one.measured.outcome in ("crashed", "timeout")]
+    failed = [record for record in records if record.measured.outcome in ("crashed", "timeout")]
     if failed:
         raise CheckFailed(
             f"{len(failed)} of {len(records)} points crashed or ran out of time; --retry measures "

@@ -1,4 +1,4 @@
-"""Who watches a sweep: a live table on a terminal, plain lines elsewhere; on standard error."""
+"""Progress of a sweep: a live table on a terminal, plain lines elsewhere; on standard error."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class LiveTable:
         self._live.update(self.view(), refresh=True)
 
     def view(self) -> Any:
-        """What stands on the terminal now."""
+        """Returns the text on the terminal now."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table

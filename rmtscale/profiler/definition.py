@@ -1,4 +1,4 @@
-"""What a sweep measures, from a TOML file, a preset or the command line: lists that are crossed.
+"""Definitions of sweeps: lists that are crossed, from a TOML file, a preset or the command line.
 
 ::
 
@@ -126,7 +126,7 @@ def _points(grid: object, on_top: Grid) -> Iterator[Point]:
         if key not in values:
             raise BadInput(f"grid without {key}: expected one or more")
     lists = {
-        key: [_value(key, one) for one in (value if isinstance(value, list) else [value])]
+        key: [_value(key, item) for item in (value if isinstance(value, list) else [value])]
         for key, value in values.items()
     }
     for combination in product(*lists.values()):

@@ -11,7 +11,7 @@ from rmtscale.records.environment import Environment, GpuState, host_environment
 def measured_environment(
     gpu: Gpu | None, before: GpuState | None = None, after: GpuState | None = None
 ) -> Environment:
-    """Of a process that has loaded torch. ``gpu`` None: the measurement is not on a GPU."""
+    """Describes a process that has loaded torch; ``gpu`` None: the measurement is not on a GPU."""
     import torch
 
     here = replace(host_environment(), torch_threads=torch.get_num_threads())

@@ -2,7 +2,7 @@
 
 The modules are built on ``meta``: shapes without memory, so that OPT-175B is counted on a laptop.
 Attention is eager there, because a fused kernel on the CPU is counted as nothing by some torch
-versions; the products are the same.
+versions; the matmuls are the same.
 
 Shape legend: B batch, N text columns of the input.
 """
@@ -26,7 +26,7 @@ from rmtscale.specs.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class FlopCheck:
-    """What was predicted and what was counted, per aten operator."""
+    """Predicted and counted FLOPs, per aten operator."""
 
     method: str
     predicted_flops: dict[str, int]
@@ -69,10 +69,10 @@ def _count(spec: ModelSpec, workload: Workload, recurrence: Recurrence | None) -
 
 
 def matmul_flops(counter: FlopCounterMode) -> dict[str, int]:
-    """What a counter saw the model multiply: FLOPs by aten operator.
+    """Returns the FLOPs that a counter saw the model multiply, by aten operator.
 
-    The angles of rotary positions are left out: they are a table, not a product of the model,
-    though some releases of Transformers write it as a product of two vectors.
+    The angles of rotary positions are left out: they are a table, not a matmul of the model,
+    though some releases of Transformers write it as a matmul of two vectors.
     """
     counts: dict[str, int] = {}
     for place, by_operator in counter.get_flop_counts().items():

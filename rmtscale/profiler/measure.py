@@ -10,12 +10,11 @@ import gc
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from time import perf_counter
 from typing import Any
 
-from rmtscale.profiler.ceiling import matmul_flops_per_second
 from rmtscale.profiler.environment import measured_environment
-from rmtscale.profiler.kernel import attention_kernel
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter, data_bytes
 from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.profiler.timing import time_steps
@@ -26,6 +25,18 @@ from rmtscale.records.record import Protocol
 SHORTEST_ENERGY_SECONDS = 0.5
 """The driver's energy counter moves in steps of up to 0.1 s."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "Cannot allocate memory")
+
+_KERNELS = {
+    "aten::_scaled_dot_product_flash_attention": "flash",
+    "aten::_scaled_dot_product_flash_attention_for_cpu": "flash",
+    "aten::_scaled_dot_product_efficient_attention": "efficient",
+    "aten::_scaled_dot_product_cudnn_attention": "cudnn",
+    "aten::_scaled_dot_product_attention_math": "math",
+}
+"""Operators of torch, and the kernels behind them."""
+CUDA_SIZE, CPU_SIZE = 8192, 1024
+"""Sides of the matrices whose product is the matmul ceiling."""
+_CEILING_WARM_UP, _CEILING_REPEATS = 2, 5
 
 
 def measure(
@@ -206,3 +217,33 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in _CPU_OUT_OF_MEMORY
     )
+
+
+def attention_kernel(step: Callable[[], object]) -> str | None:
+    """Runs ``step`` under torch's profiler; several kernels are joined by ``+``, none is None."""
+    from torch.profiler import ProfilerActivity, profile
+
+    # Operators are seen on the host's side already; the GPU's own trace is not needed.
+    with profile(activities=[ProfilerActivity.CPU]) as run:
+        step()
+    names = {event.key for event in run.key_averages()}
+    return "+".join(sorted({_KERNELS[name] for name in names & set(_KERNELS)})) or None
+
+
+def matmul_flops_per_second(dtype: Any, device: str) -> float:
+    """Median of five square products; 8192 on a GPU (2^40 FLOPs), 1024 on a CPU."""
+    import torch
+
+    size = CUDA_SIZE if device == "cuda" else CPU_SIZE
+    left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    out = torch.empty_like(left)
+    seconds = []
+    for _ in range(_CEILING_WARM_UP + _CEILING_REPEATS):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = perf_counter()
+        torch.mm(left, right, out=out)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(perf_counter() - start)
+    return float(2 * size**3 / median(seconds[_CEILING_WARM_UP:]))

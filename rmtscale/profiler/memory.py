@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 from rmtscale.profiler.nvml import Gpu
-from rmtscale.profiler.sampler import Sampler
 from rmtscale.records.measurement import Memory
 
 Step = Callable[[], None]
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
+
+INTERVAL_SECONDS = 0.005
 
 
 class MemoryMeter(Protocol):
@@ -63,9 +66,9 @@ class CudaMeter:
     def _process_bytes(self) -> int | None:
         if self._gpu is None:
             return None
-        own = self._gpu.process_bytes()
-        if own is not None:
-            return own
+        of_process = self._gpu.process_bytes()
+        if of_process is not None:
+            return of_process
         used = self._gpu.used_bytes()
         if used is None or self._used_before is None:
             return None
@@ -139,3 +142,43 @@ def _psutil_resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+class Sampler:
+    """``with Sampler(read) as sampler: step()``, then ``sampler.largest``.
+
+    Reads once before, once after and every few milliseconds between; None is no reading.
+    """
+
+    def __init__(self, read: Callable[[], int | None], *, threaded: bool = True) -> None:
+        self.largest: int | None = None
+        self._read = read
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True) if threaded else None
+
+    def _take(self) -> None:
+        value = self._read()
+        if value is not None:
+            self.largest = value if self.largest is None else max(self.largest, value)
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            self._take()
+
+    def __enter__(self) -> Sampler:
+        self._take()
+        if self._thread is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if kind is None:
+            self._take()

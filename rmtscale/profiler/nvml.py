@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of the GPU: memory of a process, energy, clocks, what slows it down.
+"""Readings of the NVIDIA driver: memory of a process, energy, clocks, what slows the GPU down.
 
 Only read, never set. Without a driver, or where it does not know something, the answer is None
 and the reason is kept: nothing here fails.
@@ -28,7 +28,7 @@ _THROTTLE = {
 
 
 class NoGpu(Exception):
-    """There is no GPU to ask; the message says why."""
+    """Raised where there is no GPU to ask; the message says why."""
 
 
 class Gpu:
@@ -42,12 +42,12 @@ class Gpu:
         self.memory_bytes = None if memory is None else int(memory.total)
 
     def used_bytes(self) -> int | None:
-        """Of the whole device, by all processes."""
+        """Returns the memory that all processes use on the device."""
         memory = self._ask(self._library.nvmlDeviceGetMemoryInfo, self._handle)
         return None if memory is None else int(memory.used)
 
     def process_bytes(self) -> int | None:
-        """Of this process; None where the driver knows it by another number (containers)."""
+        """Returns this process's memory; None where the driver does not know it (containers)."""
         running = self._ask(self._library.nvmlDeviceGetComputeRunningProcesses, self._handle)
         for process in running or ():
             if process.pid == os.getpid() and process.usedGpuMemory is not None:
@@ -55,12 +55,12 @@ class Gpu:
         return None
 
     def energy_joules(self) -> float | None:
-        """Since the driver was loaded; GPUs since Volta have it."""
+        """Returns the energy since the driver was loaded; GPUs since Volta have it."""
         millijoules = self._ask(self._library.nvmlDeviceGetTotalEnergyConsumption, self._handle)
         return None if millijoules is None else millijoules / 1000
 
     def state(self) -> GpuState:
-        """Clocks and limits now."""
+        """Reads clocks and limits now."""
         library, handle = self._library, self._handle
         milliwatts = self._ask(library.nvmlDeviceGetPowerUsage, handle)
         return GpuState(

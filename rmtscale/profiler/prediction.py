@@ -1,4 +1,4 @@
-"""What the formulas say of a point before it is measured, and whether it will fit."""
+"""Predictions for a point before it is measured, and whether it will fit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rmtscale.units import format_bytes
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is measured on, as far as a prediction needs it."""
+    """The machine of a measurement, as far as a prediction needs it."""
 
     title: str
     device: DeviceSpec | None
-    """Whose peaks the roofline takes; None: there is no time."""
+    """The device whose peaks the roofline takes; None: no time is predicted."""
     memory_bytes: int | None
-    """What a point may take at most; None: not known."""
+    """The most that a point may take; None: not known."""
     why_unknown: str | None = None
     """Why there is no device."""
 

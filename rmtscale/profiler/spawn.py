@@ -135,13 +135,13 @@ class _Conversation:
                 self.process.stdin.close()
             for line in self._lines():
                 try:
-                    said = json.loads(line)
+                    message = json.loads(line)
                 except ValueError:
                     return self._failed("crashed", f"said {line[:80]!r}, expected JSON")
-                if said.get("stage", LOADED) != LOADED:
-                    self.stage = str(said["stage"])
+                if message.get("stage", LOADED) != LOADED:
+                    self.stage = str(message["stage"])
                     self.report(self.stage)
-                answer = said.get("measured", answer)
+                answer = message.get("measured", answer)
             self.process.wait(max(0.0, self.deadline - monotonic()) + _EXIT_SECONDS)
         except (TimeoutError, subprocess.TimeoutExpired):
             if answer is None:
@@ -183,8 +183,8 @@ class _Conversation:
         self.noise.seek(0, os.SEEK_END)
         self.noise.seek(max(0, self.noise.tell() - _TAIL_BYTES))
         lines = [line for line in self.noise.read().decode(errors="replace").splitlines() if line]
-        said = f": {lines[-1].strip()}" if lines else ""
-        return f"ended with exit code {code} and no answer{said}"
+        last = f": {lines[-1].strip()}" if lines else ""
+        return f"ended with exit code {code} and no answer{last}"
 
     def _failed(self, outcome: Outcome, error: str) -> Measurement:
         return Measurement(

@@ -1,4 +1,4 @@
-"""What is measured: the real module of a point, its input, and one step of it.
+"""The subject of a measurement: the real module of a point, its input, and one step of it.
 
 Shapes: B batch, N text tokens of the input, L text tokens of a segment.
 

@@ -31,18 +31,18 @@ Measure = Callable[[Point, Protocol, Callable[[str], None]], Measurement]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What is to be measured, and how."""
+    """The points of a sweep, and how they are measured."""
 
     points: tuple[Point, ...]
     """Each once; ``with_pair`` adds the second half of the A/A pair."""
     protocol: Protocol = field(default_factory=Protocol)
     seed: int = 0
-    """Of the order."""
+    """The seed of the order."""
     order: str = "random"
     """``random``, or ``short-first``: by length, random among equals."""
 
     def with_pair(self) -> Sweep:
-        """The same with one point twice: the one in the middle by FLOPs."""
+        """Returns the sweep with one point twice: the one in the middle by FLOPs."""
         if not self.points or any(point.replicate for point in self.points):
             return self
 
@@ -53,7 +53,7 @@ class Sweep:
         return replace(self, points=(*self.points, replace(middle, replicate=1)))
 
     def in_order(self) -> list[Point]:
-        """As they will be measured; the same for the same seed."""
+        """Returns the points in the order of measuring; the same for the same seed."""
         points = list(self.points)
         random.Random(self.seed).shuffle(points)
         if self.order == "short-first":
@@ -62,7 +62,7 @@ class Sweep:
 
 
 class Observer(Interface):
-    """Who watches a sweep: a progress bar, plain lines, or a test."""
+    """Watches a sweep: a progress bar, plain lines, or a test."""
 
     def begin(self, todo: Sequence[Point], done: int) -> None:
         """``done`` points of the sweep are in the file already."""
@@ -127,9 +127,9 @@ def _measure_all(
     for point in todo:
         # Read anew: another sweep may be writing to the same file.
         latest = store.read().latest()
-        found = latest.get(point.key)
-        if found is not None and found != known.get(point.key):
-            observer.record(found)
+        meanwhile = latest.get(point.key)
+        if meanwhile is not None and meanwhile != known.get(point.key):
+            observer.record(meanwhile)
             continue
         observer.point(point)
         why = _ended_before(point, latest.values())

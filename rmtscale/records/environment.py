@@ -1,4 +1,4 @@
-"""Where a measurement was made: versions, processor, GPU; no host names and no paths."""
+"""The environment of a measurement: versions, processor, GPU; no host names and no paths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class GpuState:
     temperature_celsius: int | None = None
     power_watts: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
-    """What holds the clocks down; empty: nothing does."""
+    """The reasons that hold the clocks down; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Environment:
     packages: dict[str, str] = field(default_factory=dict)
     """Versions of rmtscale, torch and transformers, those that are installed."""
     commit: str | None = None
-    """Of rmtscale; ``-dirty`` where files differ from it; None outside a git checkout."""
+    """rmtscale's commit; ``-dirty`` where files differ from it; None outside a git checkout."""
     cuda: str | None = None
     driver: str | None = None
     gpu: str | None = None
@@ -50,7 +50,7 @@ class Environment:
 
 
 def host_environment() -> Environment:
-    """What the standard library knows; a GPU is asked elsewhere."""
+    """Describes the host, as the standard library knows it; a GPU is asked elsewhere."""
     packages = {}
     for name in ("rmtscale", "torch", "transformers"):
         try:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain mappings and back, strictly: what does not fit is said by name.
+"""Converts frozen dataclasses to plain mappings and back; a misfit is named by its field.
 
 A record read from a file is data from outside: every field is checked against its annotation, a
 missing or an unknown one is an error, and nothing is evaluated.
@@ -13,19 +13,20 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 class Misfit(ValueError):
-    """A value that does not fit its field; the message names the field."""
+    """Raised for a value that does not fit its field; the message names the field."""
 
 
 def to_mapping(value: Any) -> dict[str, Any]:
-    """A dataclass as nested dictionaries and lists, ready for ``json.dumps``."""
+    """Returns a dataclass as nested dictionaries and lists, ready for ``json.dumps``."""
     return asdict(value)
 
 
 def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
-    """The dataclass ``kind`` that ``to_mapping`` made ``mapping`` of.
+    """Returns the dataclass ``kind`` that ``to_mapping`` made ``mapping`` of.
 
     Raises:
         Misfit: a field is missing, unknown, of another type, or refused by ``kind`` itself.
@@ -58,11 +59,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        (hint,) = (one for one in arguments if one is not type(None))
+        (hint,) = (argument for argument in arguments if argument is not type(None))
         return _convert(hint, value, where)
     if origin is Literal:
         if value not in arguments:
-            raise Misfit(f"{where}: {value!r} is none of {', '.join(map(str, arguments))}")
+            raise Misfit(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
@@ -79,5 +80,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is object:  # options of another module, which checks them
         return value
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise Misfit(f"{where}: {value!r} is no {hint.__name__}")
+        raise Misfit(f"{where}: {value!r} is not {_KINDS.get(hint, hint.__name__)}")
     return value

@@ -1,4 +1,4 @@
-"""What was found at one point: time, memory, and why something could not be found."""
+"""The measurement of one point: time, memory, and the reason where a number is missing."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Memory:
     peak_allocated_bytes: int | None = None
     """Largest sum of live tensors: ``torch.cuda.max_memory_allocated``."""
     peak_reserved_bytes: int | None = None
-    """What torch's allocator held of the driver: ``torch.cuda.max_memory_reserved``."""
+    """The memory that torch's allocator held: ``torch.cuda.max_memory_reserved``."""
     process_bytes: int | None = None
-    """What the driver counts for the process, in the same window."""
+    """The memory that the driver counts for the process, in the same window."""
     process_source: Literal["process", "device"] | None = None
     """``device``: the driver does not know the process by this number (containers): what is used
     of the whole device less what was used before the process touched it."""
@@ -85,7 +85,7 @@ class Memory:
 
     @property
     def model_bytes(self) -> int | None:
-        """What stands beside a prediction: the peak of the tensors.
+        """Returns the number to compare with a prediction: the peak of the tensors.
 
         On a CPU the peak of resident memory above the start: tensors, and what the C library and
         the kernels keep besides (free lists, packed weights).
@@ -104,18 +104,18 @@ class Measurement:
     outcome: Outcome
     error: str | None = None
     stage: str | None = None
-    """Where it ended, unless ``ok``: ``build``, ``warm-up``, ``memory``, ``timing``."""
+    """The stage that it ended in, unless ``ok``: ``build``, ``warm-up``, ``memory``, ``timing``."""
     event_time: Samples | None = None
-    """By CUDA events: what the GPU took."""
+    """The GPU's time, by CUDA events."""
     wall_time: Samples | None = None
-    """By the host's clock, from synchronize to synchronize."""
+    """The host's time, from synchronize to synchronize."""
     memory: Memory | None = None
     attention_kernel: str | None = None
-    """What ``sdpa`` really ran: ``flash``, ``efficient``, ``cudnn``, ``math``; several: ``a+b``."""
+    """The kernel that ``sdpa`` ran: ``flash``, ``efficient``, ``cudnn``, ``math``; or ``a+b``."""
     matmul_ceiling_flops_per_second: float | None = None
-    """A large product in the same dtype and process; the best that could be reached."""
+    """A large matmul in the same dtype and process; the best that could be reached."""
     energy_joules: float | None = None
-    """Of one step, whole GPU."""
+    """The energy of one step, whole GPU."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage of the child took."""
     unknown: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What one measurement is of: pure data, and the identity by which a sweep knows it again."""
+"""One point of a sweep: pure data, and the identity by which the sweep knows it again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Point:
     mode: Mode = "forward"
     dtype: str = "fp32"
     attention: str = "sdpa"
-    """What was asked for; the kernel that ran is measured."""
+    """The attention that was asked for; the kernel that ran is measured."""
     optimizer: str | None = None
     """``train`` only."""
     dropout: bool = False
@@ -86,7 +86,7 @@ class Point:
             )
 
     def workload(self) -> Workload:
-        """The same for the formulas."""
+        """Returns the point's workload, for the formulas."""
         return Workload(
             tokens=self.tokens,
             batch_size=self.batch_size,

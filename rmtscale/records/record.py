@@ -24,7 +24,7 @@ class Protocol:
     timing_seconds: float = 20.0
     """No further step is begun after this, once three are done."""
     timeout_seconds: float = 300.0
-    """Of the whole child process."""
+    """The limit of the whole child process."""
 
     def __post_init__(self) -> None:
         for name in ("warmup_steps", "repeats", "timing_seconds", "timeout_seconds"):
@@ -35,16 +35,16 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the formulas say of the same point, without having seen it."""
+    """The prediction of the formulas for the same point, made without having seen it."""
 
     flops: int
-    """Convention ``matmul``: what this step multiplies, as it was run."""
+    """FLOPs of this step as it was run, by the ``matmul`` convention."""
     peak_bytes: int | None
     """Allocated tensors; None where the formulas do not cover the point."""
     seconds: float | None
     """Roofline: a lower bound. None where the device is not one of the known ones."""
     device: str | None
-    """Whose peaks the roofline took."""
+    """The device whose peaks the roofline took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Line(Protocol):
-    """What a store holds: a frozen dataclass with a ``schema_version``."""
+    """A line of a store: a frozen dataclass with a ``schema_version``."""
 
     @property
     def key(self) -> str:
@@ -49,14 +49,14 @@ R = TypeVar("R", bound=Line)
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[R]):
-    """What a file holds."""
+    """The content of a file."""
 
     records: tuple[R, ...] = ()
-    """In the order they were written."""
+    """All records, in the order of writing."""
     damaged_lines: tuple[int, ...] = ()
     """Numbers, from 1, of lines that are no records."""
     first_damage: str = ""
-    """What is wrong with the first of them."""
+    """The error in the first of them."""
     torn: bool = False
     """The last line has no end; it is skipped (and not counted among the damaged)."""
 
@@ -90,7 +90,7 @@ class Store(Generic[R]):
     kind: ClassVar[type[Any]]
     version: ClassVar[int]
     what: ClassVar[str] = "records"
-    """What messages call the content."""
+    """The content's name in messages."""
     old_names: ClassVar[Mapping[str, str]] = {}
     """Names of today by those that fields had in files of earlier releases."""
 

@@ -22,7 +22,7 @@ _VERSION_1_KEYS = {
     "captured_launch_seconds": "captured_operator_seconds",
     "products_efficiency": "matmul_efficiency",
 }
-"""What version 1 called them."""
+"""The keys of version 1, by today's names."""
 _FEWEST = 8
 
 
@@ -32,7 +32,7 @@ class Calibrated:
 
     schema_version: int = CALIBRATION_VERSION
     gpu: str
-    """As the driver calls it."""
+    """The driver's name of the GPU."""
     calibration: Calibration
     fitted_points: int
     fitted_error: float
@@ -49,7 +49,7 @@ class Calibrated:
 
 
 def step_of(record: Record) -> Work:
-    """What the step of a record consists of; its prediction names a known device."""
+    """Returns the work in the step of a record, whose prediction names a known device."""
     point = record.point
     device = find_device(record.predicted.device or "")
     return step_work(
@@ -89,8 +89,10 @@ def calibrate(records: Sequence[Record]) -> Calibrated:
     used.sort(key=_place)
     points = list(dict.fromkeys(map(_place, used)))
     chosen = set(points[::2])  # both halves of an A/A pair are on one side
-    fitted = [(step_of(one), _seconds(one)) for one in used if _place(one) in chosen]
-    held_out = [(step_of(one), _seconds(one)) for one in used if _place(one) not in chosen]
+    fitted = [(step_of(record), _seconds(record)) for record in used if _place(record) in chosen]
+    held_out = [
+        (step_of(record), _seconds(record)) for record in used if _place(record) not in chosen
+    ]
     missing = {work.dtype for work, _ in held_out} - {work.dtype for work, _ in fitted}
     held_out = [step for step in held_out if step[0].dtype not in missing]
     device = used[0].predicted.device
@@ -109,7 +111,7 @@ def calibrate(records: Sequence[Record]) -> Calibrated:
 
 
 def _place(record: Record) -> bytes:
-    """Where a point stands among the others: by chance, but always the same."""
+    """Returns a point's place among the others: random, but always the same."""
     return hashlib.sha256(replace(record.point, replicate=0).key.encode()).digest()
 
 
@@ -120,11 +122,11 @@ def _seconds(record: Record) -> float:
 
 
 def _errors(calibration: Calibration, steps: Sequence[tuple[Work, float]]) -> list[float]:
-    return [abs(calibration.seconds(work) / found - 1) for work, found in steps]
+    return [abs(calibration.seconds(work) / measured - 1) for work, measured in steps]
 
 
 def calibration_text(calibrated: Calibrated) -> str:
-    """As it stands in a file."""
+    """Returns the content of a calibration file."""
     return json.dumps(to_mapping(calibrated), indent=2, sort_keys=True) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What a paper claims, what we find, and whether the two agree."""
+"""Claims of a paper, our numbers beside them, and whether the two agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Claim:
     """One claim, checked."""
 
     text: str
-    """What is claimed, in a few words."""
+    """The claim, in a few words."""
     paper: str
     """The paper's number."""
     ours: str

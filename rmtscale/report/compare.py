@@ -49,18 +49,18 @@ class Pair:
     first: Record
     second: Record
     differences: tuple[Difference, ...]
-    """Of memory and of time."""
+    """Memory and time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two runs have in common, and what only one of them has."""
+    """Two runs: the points that both have, and those that only one has."""
 
     pairs: tuple[Pair, ...]
     only_first: tuple[Record, ...]
     only_second: tuple[Record, ...]
     noise: dict[str, tuple[float | None, float | None]]
-    """By quantity, what the A/A pairs of either run differ by."""
+    """The difference within the A/A pairs of each run, by quantity."""
 
 
 def compare(first: Iterable[Record], second: Iterable[Record]) -> Comparison:
@@ -70,13 +70,19 @@ def compare(first: Iterable[Record], second: Iterable[Record]) -> Comparison:
         quantity.name: (pair_noise(runs[0], quantity), pair_noise(runs[1], quantity))
         for quantity in (MEMORY, TIME)
     }
-    a, b = ({_identity(one.point): one for one in run if not one.point.replicate} for run in runs)
+    a, b = (
+        {_identity(record.point): record for record in run if not record.point.replicate}
+        for run in runs
+    )
     common = sorted(a.keys() & b.keys(), key=lambda key: (a[key].point.series, _tokens(a[key])))
     pairs = [
         Pair(
             a[key],
             b[key],
-            tuple(_difference(a[key], b[key], one, noise[one.name]) for one in (MEMORY, TIME)),
+            tuple(
+                _difference(a[key], b[key], quantity, noise[quantity.name])
+                for quantity in (MEMORY, TIME)
+            ),
         )
         for key in common
     ]
@@ -94,7 +100,7 @@ def _difference(
     a, b = quantity.read(first), quantity.read(second)
     if not a or not b:
         return Difference(quantity, a, b, None)
-    known = [one for one in noise if one is not None]
+    known = [share for share in noise if share is not None]
     if known and apart(a, b) <= max(known):
         return Difference(quantity, a, b, False)
     if overlap(first, second, quantity):

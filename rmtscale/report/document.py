@@ -1,4 +1,4 @@
-"""What a report says, before any format: groups, verdicts, tables, where everything is from."""
+"""The content of a report, before any format: groups, verdicts, tables, sources."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Document:
     tables: tuple[Table, ...]
     """Those of a page, in their order."""
     remarks: tuple[str, ...]
-    """What is missing or mixed, torn lines, what was not drawn, the noise."""
+    """Remarks on missing or mixed points, torn lines, settings that are not drawn, and noise."""
     repeat: tuple[str, ...]
     """Commands that measure it again."""
     claims: tuple[Claim, ...] = ()
     differences: tuple[str, ...] = ()
-    """Where ours is not the paper's, and why."""
+    """Differences from the paper, and their reasons."""
     comparison: Comparison | None = None
 
     @property
@@ -122,7 +122,7 @@ def make_document(
     groups = group_runs({source.name: source.reading.records for source in sources})
     verdicts = [judge(group) for group in groups]
     environment_of, environments = _environments(records)
-    origins = {id(record): one.name for one in sources for record in one.reading.records}
+    origins = {id(record): source.name for source in sources for record in source.reading.records}
     comparison = None
     tables = [
         verdict_table(verdicts),
@@ -153,7 +153,9 @@ def _told_apart(sources: Sequence[Source]) -> list[Source]:
     """Two files may have one name in two folders."""
     named: list[Source] = []
     for source in sources:
-        same = sum(one.reading is not source.reading and one.name == source.name for one in sources)
+        same = sum(
+            other.reading is not source.reading and other.name == source.name for other in sources
+        )
         place = f"{source.name} ({len(named) + 1})" if same else source.name
         named.append(replace(source, name=place))
     return named
@@ -168,16 +170,16 @@ def _title(groups: Sequence[Group]) -> str:
 def _remarks(
     sources: Sequence[Source], groups: Sequence[Group], records: Sequence[Record]
 ) -> list[str]:
-    said = [
+    remarks = [
         f"{source.name}: {warning}." for source in sources for warning in source.reading.warnings()
     ]
-    machines = dict.fromkeys((one.setting.machine, one.setting.torch) for one in groups)
+    machines = dict.fromkeys((group.setting.machine, group.setting.torch) for group in groups)
     if len(machines) > 1:
         named = "; ".join(f"{name}, torch {torch or 'not known'}" for name, torch in machines)
-        said.append(f"{len(machines)} machines or versions, never on one axis: {named}.")
+        remarks.append(f"{len(machines)} machines or versions, never on one axis: {named}.")
     undrawn = [group.name for group in groups if group.measured()][MOST_PANELS:]
     if undrawn:
-        said.append(
+        remarks.append(
             f"Drawn: the {MOST_PANELS} settings with the most points; in the tables only: "
             f"{'; '.join(undrawn)}."
         )
@@ -188,49 +190,51 @@ def _remarks(
         if list(series.outcomes().values()).count("ok") == 1
     ]
     if single:
-        said.append(f"One point only, from which nothing grows: {'; '.join(single)}.")
+        remarks.append(f"One point only, from which nothing grows: {'; '.join(single)}.")
     for source in sources:
-        said += noise(source.reading.records)
+        remarks += noise(source.reading.records)
     unknown = {
         f"{field.replace('_', ' ')} ({why})"
         for record in records
         for field, why in record.measured.unknown.items()
     }
-    said += [f"Not known: {one}." for one in sorted(unknown)]
-    return said
+    remarks += [f"Not known: {reason}." for reason in sorted(unknown)]
+    return remarks
 
 
 def _environments(records: Sequence[Record]) -> tuple[dict[int, str], dict[str, Environment]]:
     """A name for each environment that differs, clocks and temperatures left out."""
     names: dict[str, str] = {}
-    found: dict[str, Environment] = {}
+    by_name: dict[str, Environment] = {}
     by_record = {}
     for record in records:
         plain = replace(record.measured.environment, before=None, after=None)
         name = names.setdefault(repr(plain), f"E{len(names) + 1}")
-        found[name] = plain
+        by_name[name] = plain
         by_record[id(record)] = name
-    return by_record, found
+    return by_record, by_name
 
 
 def _environment_table(environments: dict[str, Environment]) -> Table:
     rows = []
-    for name, one in environments.items():
-        size = one.gpu_memory_bytes
+    for name, environment in environments.items():
+        size, threads = environment.gpu_memory_bytes, format_tokens(environment.processor_threads)
         rows.append(
             tuple(
                 Cell(text)
                 for text in (
                     name,
-                    one.gpu or "-",
+                    environment.gpu or "-",
                     "-" if size is None else format_bytes(size),
-                    one.driver or "-",
-                    one.cuda or "-",
-                    f"{one.processor}, {format_tokens(one.processor_threads)} threads",
-                    one.platform,
-                    one.python,
-                    ", ".join(f"{package} {is_}" for package, is_ in one.packages.items()),
-                    one.commit or "-",
+                    environment.driver or "-",
+                    environment.cuda or "-",
+                    f"{environment.processor}, {threads} threads",
+                    environment.platform,
+                    environment.python,
+                    ", ".join(
+                        f"{package} {version}" for package, version in environment.packages.items()
+                    ),
+                    environment.commit or "-",
                 )
             )
         )

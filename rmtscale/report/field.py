@@ -13,9 +13,12 @@ Row = dict[str, object]
 def overtaking_rows(comparison: Comparison) -> list[Row]:
     """One row for any two methods: which stays below the other, and from which length on."""
     rows: list[Row] = []
-    for found in comparison.overtakings:
-        row: Row = {"model": comparison.model.name, "quantity": found.quantity}
-        rows.append(row | {"less": found.less, "more": found.more, "from_tokens": found.tokens})
+    for overtaking in comparison.overtakings:
+        row: Row = {"model": comparison.model.name, "quantity": overtaking.quantity}
+        rows.append(
+            row
+            | {"less": overtaking.less, "more": overtaking.more, "from_tokens": overtaking.tokens}
+        )
     return rows
 
 
@@ -53,23 +56,23 @@ def facts_table(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Who needs least at the greatest length, and what of it a pretrained model can have."""
+    """Names the cheapest methods at the greatest length, of all and of those that reuse weights."""
     last = comparison.tokens[-1]
     best, smallest = (comparison.least(quantity) for quantity in QUANTITIES)
-    said = (
+    sentence = (
         f"At {format_tokens(last)} tokens {best} needs the fewest FLOPs "
         f"({_flops(comparison, best)}) and {smallest} keeps the smallest state "
         f"({format_bytes(comparison.cost(smallest, last, 'state_bytes'))})."
     )
     reusing = [method.name for method in comparison.methods if method.pretrained]
     if not reusing:
-        return f"{said} None of them takes over a pretrained transformer."
+        return f"{sentence} None of them takes over a pretrained transformer."
     if {best, smallest} <= set(reusing):
-        return f"{said} Both take over a pretrained transformer."
+        return f"{sentence} Both take over a pretrained transformer."
     cheap, small = (comparison.least(quantity, reusing) for quantity in QUANTITIES)
     keeps = "keeps" if small == cheap else f"{small} keeps"
     return (
-        f"{said} Of those that take over a pretrained transformer, {cheap} needs the fewest "
+        f"{sentence} Of those that take over a pretrained transformer, {cheap} needs the fewest "
         f"({_flops(comparison, cheap)}) and {keeps} the smallest state "
         f"({format_bytes(comparison.cost(small, last, 'state_bytes'))})."
     )

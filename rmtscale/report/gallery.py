@@ -36,11 +36,11 @@ class Exhibit:
     """One figure before it is drawn."""
 
     name: str
-    """Of its files: ``NAME.png``, ``NAME.svg``."""
+    """The stem of its files: ``NAME.png``, ``NAME.svg``."""
     title: str
     caption: str
     missing: str
-    """What is said where there is nothing to draw."""
+    """The words in its place where there is nothing to draw."""
     draw: Draw
 
 
@@ -147,7 +147,7 @@ def draw_all(groups: Sequence[Group], workers: int = 2) -> list[Picture]:
 
 
 class _Work:
-    """What the processes draw."""
+    """The groups and looks that the processes draw."""
 
     groups: Sequence[Group] = ()
     looks: Mapping[str, Look] = MappingProxyType({})
@@ -171,4 +171,4 @@ def _picture(exhibit: Exhibit, png: bytes = b"", svg: bytes = b"") -> Picture:
 
 def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
     """The look of every series of a report, by its label."""
-    return style.looks((one.label, one.method) for group in groups for one in group.series)
+    return style.looks((series.label, series.method) for group in groups for series in group.series)

@@ -46,14 +46,14 @@ def measured_tables(records: Iterable[Record]) -> list[SeriesTable]:
 def predicted_tables(
     grid: Iterable[tuple[Point, Prediction, bool | None]],
 ) -> list[SeriesTable]:
-    """The same before anything is measured: ``(point, prediction, whether it fits)``."""
+    """Makes the tables before anything is measured: ``(point, prediction, whether it fits)``."""
     groups: dict[str, list[tuple[Point, Prediction, bool | None]]] = {}
-    for one in grid:
-        groups.setdefault(one[0].series, []).append(one)
+    for entry in grid:
+        groups.setdefault(entry[0].series, []).append(entry)
     tables = []
     for group in groups.values():
         rows = []
-        for point, predicted, fit in sorted(group, key=lambda one: one[0].tokens):
+        for point, predicted, fit in sorted(group, key=lambda entry: entry[0].tokens):
             if point.replicate:
                 continue
             rows.append(
@@ -74,14 +74,14 @@ def predicted_tables(
 
 
 def noise(records: Iterable[Record]) -> list[str]:
-    """What the halves of each A/A pair differ by: the same point, measured twice."""
+    """Says by how much the halves of each A/A pair differ: the same point, measured twice."""
     by_key = {record.point.key: record for record in records}
     once = {
         (record.point.series, record.point.tokens): record
         for record in by_key.values()
         if not record.point.replicate
     }
-    said = []
+    sentences = []
     for second in by_key.values():
         if not second.point.replicate:
             continue
@@ -94,12 +94,12 @@ def noise(records: Iterable[Record]) -> list[str]:
             for record in (first, second)
         )
         if a and b and c and d:
-            said.append(
+            sentences.append(
                 f"A/A: {first.point.title()}, {format_tokens(first.point.tokens)} tokens, measured "
                 f"twice: time {format_percent(b / a - 1, signed=True)}, memory "
                 f"{format_percent(d / c - 1, signed=True)}."
             )
-    return said
+    return sentences
 
 
 def summary(record: Record) -> str:

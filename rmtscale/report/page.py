@@ -41,12 +41,12 @@ def render_page(document: Document, pictures: Sequence[Picture]) -> str:
 
 
 def _image(picture: Picture) -> str:
-    """As an image and not as a part of the page: its ids and styles stay its own."""
+    """Embeds an image, not a part of the page: its ids and styles stay separate."""
     return f"data:image/svg+xml;base64,{base64.b64encode(picture.svg).decode()}"
 
 
 def _described(picture: Picture, document: Document) -> str:
-    """What a reader hears who does not see it; the numbers are in the tables."""
+    """Returns the words for a reader who does not see the figure; the tables hold its numbers."""
     names = "; ".join(group.name for group in document.groups[:4])
     return f"{picture.title}: {names}. {picture.caption} The numbers are in the tables below."
 

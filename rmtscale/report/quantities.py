@@ -1,4 +1,4 @@
-"""What is read off a record: one getter, one formatter and one name for each number.
+"""Quantities of a record: one getter, one formatter and one name for each.
 
 Pictures, tables and sentences all take their numbers from here, so that they cannot disagree.
 Only a point that was measured to its end has numbers; a failure is its outcome and nothing else.
@@ -18,14 +18,13 @@ class Quantity:
     """One number of a record."""
 
     name: str
-    """In words: ``iteration time``."""
+    """Its name in words: ``iteration time``."""
     key: str
-    """With its unit, for machines: ``step_seconds``."""
+    """Its name for machines, with the unit: ``step_seconds``."""
     read: Callable[[Record], float | None]
     show: Callable[[float], str]
     better: str = "smaller"
     """How the smaller of two is called: ``faster``."""
-    worse: str = "larger"
     predicted: Callable[[Record], float | None] | None = None
     spread: Callable[[Record], tuple[float, float] | None] | None = None
     """The quartiles, where the number is a median."""
@@ -87,7 +86,6 @@ TIME = Quantity(
     _seconds,
     format_seconds,
     "faster",
-    "slower",
     lambda record: record.predicted.seconds,
     _quartiles,
 )
@@ -100,7 +98,7 @@ MEMORY = Quantity(
 )
 CEILING = Quantity("share of the matmul ceiling", "share_of_ceiling", _ceiling, format_percent)
 TIME_PER_TOKEN = Quantity(
-    "time per token", "seconds_per_token", _seconds_per_token, format_seconds, "faster", "slower"
+    "time per token", "seconds_per_token", _seconds_per_token, format_seconds, "faster"
 )
 ENERGY_PER_TOKEN = Quantity(
     "energy per token", "joules_per_token", _joules_per_token, format_joules

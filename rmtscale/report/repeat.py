@@ -9,13 +9,15 @@ from rmtscale.report.series import Group, Series
 
 def commands(group: Group, out: str) -> list[str]:
     """One ``rmtscale profile`` for each series, in their order."""
-    return [shlex.join(["rmtscale", "profile", *_arguments(one, out)]) for one in group.series]
+    return [
+        shlex.join(["rmtscale", "profile", *_arguments(series, out)]) for series in group.series
+    ]
 
 
 def _arguments(series: Series, out: str) -> list[str]:
     record = series.records[0]
     point, protocol = record.point, record.protocol
-    tokens = ",".join(str(one.point.tokens) for one in series.records)
+    tokens = ",".join(str(each.point.tokens) for each in series.records)
     given: dict[str, object] = {
         "--model": point.model.name if point.checkpoint is None else None,
         "--checkpoint": point.checkpoint,

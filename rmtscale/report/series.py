@@ -25,7 +25,7 @@ MODES = {"forward": "inference", "train": "training"}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all points of one axis have in common."""
+    """The settings that all points of one axis share."""
 
     run: str
     """The file, where two files hold the same points of the same machine; else empty."""
@@ -60,7 +60,7 @@ class Setting:
         }
 
     def title(self) -> str:
-        """All of it: ``gpt2, training, fp32, batch size 1, adamw, dropout; NVIDIA H200``."""
+        """Returns all: ``gpt2, training, fp32, batch size 1, adamw, dropout; NVIDIA H200``."""
         words = self.words()
         place = [words.pop(key) for key in ("machine", "torch", "run")]
         machine = ", ".join(filter(None, place))
@@ -78,19 +78,19 @@ class Series:
     records: tuple[Record, ...]
 
     def values(self, quantity: Quantity) -> dict[int, float]:
-        """By length, where it is known."""
-        found = {record.point.tokens: quantity.read(record) for record in self.records}
-        return {tokens: value for tokens, value in found.items() if value is not None}
+        """Returns the known values by length."""
+        values = {record.point.tokens: quantity.read(record) for record in self.records}
+        return {tokens: value for tokens, value in values.items() if value is not None}
 
     def predicted(self, quantity: Quantity) -> dict[int, float]:
-        """By length, what the formulas said; also of points that failed."""
+        """Returns the predicted values by length, also for points that failed."""
         if quantity.predicted is None:
             return {}
-        found = {record.point.tokens: quantity.predicted(record) for record in self.records}
-        return {tokens: value for tokens, value in found.items() if value is not None}
+        values = {record.point.tokens: quantity.predicted(record) for record in self.records}
+        return {tokens: value for tokens, value in values.items() if value is not None}
 
     def outcomes(self) -> dict[int, str]:
-        """By length, ``ok`` or how the point failed."""
+        """Returns the outcome by length: ``ok``, or how the point failed."""
         return {record.point.tokens: record.measured.outcome for record in self.records}
 
     def at(self, tokens: int) -> Record:
@@ -109,9 +109,9 @@ class Group:
     setting: Setting
     series: tuple[Series, ...]
     name: str = ""
-    """What tells this group from the others of the report."""
+    """A name that tells this group from the others of the report."""
     noise: tuple[tuple[str, float], ...] = ()
-    """By quantity, how far the halves of an A/A pair on this machine are apart."""
+    """The distance between the halves of an A/A pair on this machine, by quantity."""
 
     def __post_init__(self) -> None:
         for series in self.series:
@@ -127,15 +127,15 @@ class Group:
 
     def lengths(self) -> list[int]:
         """All lengths that were asked for."""
-        return sorted({record.point.tokens for one in self.series for record in one.records})
+        return sorted({record.point.tokens for series in self.series for record in series.records})
 
     def where(self) -> str:
-        """Its name and the machine, said once."""
+        """Returns the name and the machine, each once."""
         machine = self.setting.machine
         return self.name if machine in self.name else f"{self.name} on {machine}"
 
     def noise_of(self, quantity: Quantity) -> float:
-        """0 where no A/A pair was measured."""
+        """Returns the noise of a quantity; 0 where no A/A pair was measured."""
         return dict(self.noise).get(quantity.name, 0.0)
 
     def labels(self) -> list[str]:
@@ -144,16 +144,16 @@ class Group:
 
     def measured(self) -> bool:
         """Whether anything of it was measured to its end."""
-        return any("ok" in one.outcomes().values() for one in self.series)
+        return any("ok" in series.outcomes().values() for series in self.series)
 
     def limit_bytes(self) -> int | None:
-        """What a point may take: the cap it ran under, else what the GPU holds."""
+        """Returns the memory limit of a point: the cap it ran under, else the GPU's memory."""
         if self.setting.memory_limit_bytes is not None:
             return self.setting.memory_limit_bytes
         sizes = {
             record.measured.environment.gpu_memory_bytes
-            for one in self.series
-            for record in one.records
+            for series in self.series
+            for record in series.records
         } - {None}
         return min(size for size in sizes if size) if sizes else None
 
@@ -174,18 +174,18 @@ def group_runs(runs: Mapping[str, Sequence[Record]]) -> list[Group]:
     if max(keys.values(), default=0) <= 1:
         return group_records([record for records in runs.values() for record in records])
     groups = [group_records(records, name) for name, records in runs.items()]
-    settings = [one.setting for group in groups for one in group]
+    settings = [part.setting for group in groups for part in group]
     names, labels = _names(settings), _relabelled(groups)
     renamed = [
         replace(
-            one,
-            name=names[one.setting],
+            part,
+            name=names[part.setting],
             series=tuple(
-                replace(each, label=labels[each.records[0].point.series]) for each in one.series
+                replace(each, label=labels[each.records[0].point.series]) for each in part.series
             ),
         )
         for group in groups
-        for one in group
+        for part in group
     ]
     return sorted(renamed, key=_points)
 
@@ -196,14 +196,14 @@ def group_records(records: Iterable[Record], run: str = "") -> list[Group]:
     machines = _machines(all_records)
     single = [record for record in all_records if not record.point.replicate]
     labels = _labels([record.point for record in single])
-    found: dict[Setting, dict[str, list[Record]]] = {}
+    by_setting: dict[Setting, dict[str, list[Record]]] = {}
     for record in single:
         setting = _setting(record.point, *machines[id(record)], run)
-        found.setdefault(setting, {}).setdefault(record.point.series, []).append(record)
+        by_setting.setdefault(setting, {}).setdefault(record.point.series, []).append(record)
     groups = []
-    names = _names(list(found))
+    names = _names(list(by_setting))
     noise = _noise(all_records, machines)
-    for setting, by_series in found.items():
+    for setting, by_series in by_setting.items():
         series = [
             Series(
                 setting,
@@ -213,7 +213,7 @@ def group_records(records: Iterable[Record], run: str = "") -> list[Group]:
             )
             for key, members in by_series.items()
         ]
-        series.sort(key=lambda one: _order(one.records[0].point))
+        series.sort(key=lambda each: _order(each.records[0].point))
         groups.append(Group(setting, tuple(series), names[setting], noise(setting)))
     return sorted(groups, key=_points)
 
@@ -224,14 +224,14 @@ def _points(group: Group) -> int:
 
 def _relabelled(groups: Sequence[Sequence[Group]]) -> dict[str, str]:
     return _labels(
-        [one.records[0].point for group in groups for part in group for one in part.series]
+        [series.records[0].point for group in groups for part in group for series in part.series]
     )
 
 
 def _noise(
     records: Sequence[Record], machines: Mapping[int, tuple[str, str | None]]
 ) -> Callable[[Setting], tuple[tuple[str, float], ...]]:
-    """What the A/A pairs say: those of the same model, mode and dtype, else all of the machine."""
+    """Measures noise by A/A pairs: of the same model, mode and dtype, else of the whole machine."""
     by_place: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         point, machine = record.point, machines[id(record)]
@@ -240,14 +240,14 @@ def _noise(
 
     def of(setting: Setting) -> tuple[tuple[str, float], ...]:
         machine = (setting.machine, setting.torch)
-        own = (*machine, setting.model.name, setting.mode, setting.dtype)
-        found = []
+        narrow = (*machine, setting.model.name, setting.mode, setting.dtype)
+        shares = []
         for quantity in (TIME, MEMORY):
-            here = pair_noise(by_place.get(own, ()), quantity)
+            here = pair_noise(by_place.get(narrow, ()), quantity)
             here = pair_noise(by_place.get(machine, ()), quantity) if here is None else here
             if here is not None:
-                found.append((quantity.name, here))
-        return tuple(found)
+                shares.append((quantity.name, here))
+        return tuple(shares)
 
     return of
 
@@ -292,7 +292,7 @@ def _machines(records: Sequence[Record]) -> dict[int, tuple[str, str | None]]:
 
 
 def _traits(point: Point) -> dict[str, str]:
-    """What tells series of one method apart, in the order in which it is said."""
+    """Returns the traits that tell series of one method apart, in the order of their names."""
     segments, attention = point.bptt_segments, point.attention
     graphs = point.method == "rmt" and point.mode == "forward" and point.device == "cuda"
     return {
@@ -327,33 +327,33 @@ def _labels(points: Sequence[Point]) -> dict[str, str]:
             varied.setdefault((beside(point), name), set()).add(words)
     labels = {}
     for key, point in by_series.items():
-        said = ["full" if point.method == "full" else f"RMT {point.segment_size}"]
+        parts = ["full" if point.method == "full" else f"RMT {point.segment_size}"]
         for name, words in _traits(point).items():
             if len(varied[beside(point), name] - {""}) > 1 and words not in _QUIET:
-                said.append(words)
-        labels[key] = ", ".join(said)
+                parts.append(words)
+        labels[key] = ", ".join(parts)
     return labels
 
 
 def _names(settings: Sequence[Setting]) -> dict[Setting, str]:
-    """What tells the groups apart; mode and dtype are always said."""
+    """Names groups by the settings that differ; mode and dtype are always named."""
     words = {setting: setting.words() for setting in settings}
     varied: dict[str, dict[str, set[str]]] = {}
-    for one in words.values():
-        for key, text in one.items():
-            varied.setdefault(one["mode"], {}).setdefault(key, set()).add(text)
+    for parts in words.values():
+        for key, text in parts.items():
+            varied.setdefault(parts["mode"], {}).setdefault(key, set()).add(text)
             varied.setdefault("", {}).setdefault(key, set()).add(text)
     return {
         setting: ", ".join(
             text
-            for key, text in one.items()
+            for key, text in parts.items()
             if text
             and (
                 key in ("model", "mode", "dtype")
-                or len(varied["" if key in ("machine", "torch", "run") else one["mode"]][key]) > 1
+                or len(varied["" if key in ("machine", "torch", "run") else parts["mode"]][key]) > 1
             )
         )
-        for setting, one in words.items()
+        for setting, parts in words.items()
     }
 
 

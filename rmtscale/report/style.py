@@ -54,16 +54,16 @@ def looks(series: Iterable[tuple[str, str]]) -> dict[str, Look]:
     The first of a method has its main colour. Shades, markers and lines are of different numbers,
     so that many variants of one method stay apart.
     """
-    found: dict[str, Look] = {}
+    by_label: dict[str, Look] = {}
     count = {"full": 0, "rmt": 0}
     for label, method in dict.fromkeys(series):
         shades, markers, lines = _LOOKS[method]
         index = count[method]
         count[method] += 1
-        found[label] = Look(
+        by_label[label] = Look(
             shades[index % len(shades)], markers[index % len(markers)], lines[index % len(lines)]
         )
-    return found
+    return by_label
 
 
 _SETTINGS: Any = {
@@ -157,7 +157,7 @@ def new_grid(
         wspace=(margins.left + margins.right) / inner_width,
         hspace=(margins.bottom + margins.top) / inner_height,
     )
-    found = []
+    axes_by_panel = []
     for panel in range(panels):
         cell = grid[divmod(panel, columns)].subgridspec(
             len(rows), 1, height_ratios=list(rows), hspace=0.09
@@ -166,8 +166,8 @@ def new_grid(
         others = [figure.add_subplot(cell[row], sharex=first) for row in range(1, len(rows))]
         for axes in (first, *others)[:-1]:
             axes.tick_params(labelbottom=False)
-        found.append([first, *others])
-    return figure, found
+        axes_by_panel.append([first, *others])
+    return figure, axes_by_panel
 
 
 def render(figure: Figure) -> dict[str, bytes]:
@@ -232,12 +232,12 @@ def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -
     room = share / (1 - share)
     first, last = math.log10(min(lengths)), math.log10(max(lengths))
     span = max(last - first, 0.3)
-    kept: list[int] = []
+    ticks: list[int] = []
     for tokens in sorted(lengths, reverse=True):
-        if not kept or math.log10(kept[-1] / tokens) > span * (1 + room) / 11:
-            kept.append(tokens)
+        if not ticks or math.log10(ticks[-1] / tokens) > span * (1 + room) / 11:
+            ticks.append(tokens)
     axes.set_xscale("log")
-    axes.set_xticks(kept, [short_tokens(tokens) for tokens in kept])
+    axes.set_xticks(ticks, [short_tokens(tokens) for tokens in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("input length, tokens")
     axes.set_xlim(10 ** (first - 0.05 * span), 10 ** (last + room * span))

@@ -27,7 +27,7 @@ UNKNOWN = "-"
 
 
 class Cell(NamedTuple):
-    """What is shown, and the number it is sorted by (else by its text)."""
+    """A cell: its text, and the number that it is sorted by (else by the text)."""
 
     text: str
     number: float | None = None
@@ -38,14 +38,14 @@ class Table:
     """One table; all its cells are text for people."""
 
     name: str
-    """Of its anchor in a page."""
+    """The name of its anchor in a page."""
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
     def markdown(self) -> str:
-        """For pasting into an issue."""
+        """Returns the table as Markdown, for pasting into an issue."""
         table = markdown_table(self.columns, ([cell.text for cell in row] for row in self.rows))
         return "\n".join([table, *(["", self.note] if self.note else [])])
 
@@ -59,10 +59,16 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
                 (
                     Cell(verdict.group.name),
                     Cell(memory.rmt.label),
-                    *(Cell(one.from_words(), one.better_from) for one in (memory, time)),
                     *(
-                        Cell(one.ratio_words(), one.ratios[one.longest] if one.longest else None)
-                        for one in (memory, time)
+                        Cell(contest.from_words(), contest.better_from)
+                        for contest in (memory, time)
+                    ),
+                    *(
+                        Cell(
+                            contest.ratio_words(),
+                            contest.ratios[contest.longest] if contest.longest else None,
+                        )
+                        for contest in (memory, time)
                     ),
                 )
             )
@@ -156,7 +162,7 @@ def exponents_table(groups: Sequence[Group]) -> Table:
 def provenance_table(
     groups: Sequence[Group], environment_names: dict[int, str], sources: dict[int, str]
 ) -> Table:
-    """Where every point comes from: file, time, environment, kernel, clocks and what failed."""
+    """Makes the table of origins: file, time, environment, kernel, clocks and failures."""
     rows = []
     for group in groups:
         for series in group.series:
@@ -198,15 +204,21 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> Table:
     """Two runs point by point."""
     rows = []
     for pair in comparison.pairs:
-        for one in pair.differences:
+        for difference in pair.differences:
             rows.append(
                 (
                     Cell(pair.first.point.title()),
                     _tokens(pair.first.point.tokens),
-                    Cell(one.quantity.name),
-                    *(_shown(one.quantity, value) for value in (one.first, one.second)),
-                    Cell(UNKNOWN if one.ratio is None else format_ratio(one.ratio), one.ratio),
-                    Cell(one.words()),
+                    Cell(difference.quantity.name),
+                    *(
+                        _shown(difference.quantity, value)
+                        for value in (difference.first, difference.second)
+                    ),
+                    Cell(
+                        UNKNOWN if difference.ratio is None else format_ratio(difference.ratio),
+                        difference.ratio,
+                    ),
+                    Cell(difference.words()),
                 )
             )
     columns = ("series", "tokens", "quantity", f"A: {names[0]}", f"B: {names[1]}", "B / A", "noise")
@@ -234,13 +246,13 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
     for pair in comparison.pairs:
         row = {key: pair.first.to_row()[key] for key in _IDENTITY}
-        for one in pair.differences:
-            key = one.quantity.key
+        for difference in pair.differences:
+            key = difference.quantity.key
             row |= {
-                f"{key}_a": one.first,
-                f"{key}_b": one.second,
-                f"{key}_ratio": one.ratio,
-                f"{key}_outside_noise": one.outside_noise,
+                f"{key}_a": difference.first,
+                f"{key}_b": difference.second,
+                f"{key}_ratio": difference.ratio,
+                f"{key}_outside_noise": difference.outside_noise,
             }
         rows.append(row)
     return rows
@@ -282,12 +294,12 @@ def _point_row(group: Group, series: Series, record: Record) -> tuple[Cell, ...]
 
 
 def _what_was_wrong(record: Record) -> str:
-    said = []
+    remarks = []
     if record.measured.outcome != "ok":
-        said.append(record.measured.error or OUTCOMES[record.measured.outcome])
+        remarks.append(record.measured.error or OUTCOMES[record.measured.outcome])
     if record.point.raised_positions:
-        said.append(f"position table raised to {format_tokens(record.point.raised_positions)}")
-    return "; ".join(said)
+        remarks.append(f"position table raised to {format_tokens(record.point.raised_positions)}")
+    return "; ".join(remarks)
 
 
 def _tokens(tokens: int | None) -> Cell:

@@ -36,7 +36,7 @@ class Duel:
     ratios: dict[int, float]
     """Full over RMT by length, where both were measured."""
     wins: dict[int, bool]
-    """By length; also where only one of the two ran to its end."""
+    """The winner by length, also where only one of the two ran to its end."""
     losses: frozenset[int] = frozenset()
     """Lengths at which full attention needs less, by more than the noise."""
     all_logits: bool = False
@@ -45,12 +45,12 @@ class Duel:
     @property
     def better_from(self) -> int | None:
         """The shortest length from which on RMT wins at every length compared."""
-        found = None
+        shortest = None
         for tokens in sorted(self.wins, reverse=True):
             if not self.wins[tokens]:
                 break
-            found = tokens
-        return found
+            shortest = tokens
+        return shortest
 
     @property
     def longest(self) -> int | None:
@@ -92,7 +92,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one group of series says."""
+    """The verdict of one group of series."""
 
     group: Group
     sentences: tuple[str, ...]
@@ -105,7 +105,7 @@ class Verdict:
 
 
 def best_full(group: Group, quantity: Quantity) -> dict[int, Record]:
-    """By length, the full attention that needs the least.
+    """Returns the full attention that needs the least, by length.
 
     Without the lengths that one of them passed over: the best there may be the one not tried.
     """
@@ -169,23 +169,23 @@ def judge(group: Group) -> Verdict:
     sentences = [_opening(group, duels), *(_wins(*pair) for pair in _best(duels))]
     sentences += _lost(duels)
     sentences += [text for method in ("full", "rmt") if (text := _ending(group, ends, method))]
-    said = [text for text in sentences if text]
+    shown = [text for text in sentences if text]
     if not sentences[0]:
-        said[0] = f"{group.where()}: {said[0]}"
-    return Verdict(group, tuple(said), duels, ends)
+        shown[0] = f"{group.where()}: {shown[0]}"
+    return Verdict(group, tuple(shown), duels, ends)
 
 
 def _opening(group: Group, duels: Sequence[tuple[Duel, Duel]]) -> str:
-    """What is missing, if anything is."""
+    """Names missing measurements, if any."""
     where = group.where()
     if not group.measured():
         return f"{where}: {NOT_MEASURED}, no point ran to its end."
     full, rmt = (
-        any("ok" in one.outcomes().values() for one in group.of(method))
+        any("ok" in series.outcomes().values() for series in group.of(method))
         for method in ("full", "rmt")
     )
     if full and rmt:
-        if any(one.wins for pair in duels for one in pair):
+        if any(contest.wins for pair in duels for contest in pair):
             return ""
         return (
             f"{where}: RMT against full attention is {NOT_MEASURED}, they have no length in common."
@@ -197,38 +197,38 @@ def _opening(group: Group, duels: Sequence[tuple[Duel, Duel]]) -> str:
 
 
 def _best(duels: Sequence[tuple[Duel, Duel]]) -> list[tuple[Duel, Duel]]:
-    """Of many RMTs, the one that is smallest and the one that is fastest where it counts most."""
-    fought = [pair for pair in duels if pair[0].wins or pair[1].wins]
-    if len(fought) <= 2:
-        return fought
+    """Chooses, among many RMTs, the smallest and the fastest at the longest lengths."""
+    contest = [pair for pair in duels if pair[0].wins or pair[1].wins]
+    if len(contest) <= 2:
+        return contest
 
-    def last(one: Duel) -> tuple[int, float]:
-        return (one.longest or 0, one.ratios[one.longest] if one.longest else 0.0)
+    def last(contest: Duel) -> tuple[int, float]:
+        return (contest.longest or 0, contest.ratios[contest.longest] if contest.longest else 0.0)
 
-    smallest = max(fought, key=lambda pair: last(pair[0]))
-    fastest = max(fought, key=lambda pair: last(pair[1]))
-    return [pair for pair in fought if pair in (smallest, fastest)]
+    smallest = max(contest, key=lambda pair: last(pair[0]))
+    fastest = max(contest, key=lambda pair: last(pair[1]))
+    return [pair for pair in contest if pair in (smallest, fastest)]
 
 
 def _wins(memory: Duel, time: Duel) -> str:
-    said = []
-    for one in (memory, time):
-        if not one.wins:
-            said.append(f"not known to be {one.quantity.better}")
-        elif len(one.wins) == 1:
-            length = format_tokens(min(one.wins))
-            verb = "" if one.better_from is not None else "not "
-            said.append(f"{verb}{one.quantity.better} at {length}, the only length compared")
-        elif one.better_from is None:
-            said.append(f"nowhere {one.quantity.better}")
-        elif one.better_from == min(one.wins):
-            said.append(f"{one.quantity.better} at every length measured")
+    clauses = []
+    for contest in (memory, time):
+        if not contest.wins:
+            clauses.append(f"not known to be {contest.quantity.better}")
+        elif len(contest.wins) == 1:
+            length = format_tokens(min(contest.wins))
+            verb = "" if contest.better_from is not None else "not "
+            clauses.append(f"{verb}{contest.quantity.better} at {length}, the only length compared")
+        elif contest.better_from is None:
+            clauses.append(f"nowhere {contest.quantity.better}")
+        elif contest.better_from == min(contest.wins):
+            clauses.append(f"{contest.quantity.better} at every length measured")
         else:
-            start = format_tokens(one.better_from)
-            said.append(f"{one.quantity.better} from {start} tokens on")
-    text = f"{memory.rmt.label} is {said[0]} and {said[1]}"
-    if said[0] == said[1].replace(time.quantity.better, memory.quantity.better):
-        text = f"{memory.rmt.label} is " + said[0].replace(
+            start = format_tokens(contest.better_from)
+            clauses.append(f"{contest.quantity.better} from {start} tokens on")
+    text = f"{memory.rmt.label} is {clauses[0]} and {clauses[1]}"
+    if clauses[0] == clauses[1].replace(time.quantity.better, memory.quantity.better):
+        text = f"{memory.rmt.label} is " + clauses[0].replace(
             memory.quantity.better, f"{memory.quantity.better} and {time.quantity.better}"
         )
     if memory.longest is not None and memory.longest == time.longest:
@@ -242,25 +242,25 @@ def _wins(memory: Duel, time: Duel) -> str:
 
 
 def _lost(duels: Sequence[tuple[Duel, Duel]]) -> list[str]:
-    """Where full attention wins against every RMT."""
-    said = []
+    """Names the lengths at which full attention wins against every RMT."""
+    clauses = []
     for which in (1, 0):
         row = [pair[which] for pair in duels if pair[which].ratios]
-        lengths = sorted({tokens for one in row for tokens in one.ratios})
+        lengths = sorted({tokens for contest in row for tokens in contest.ratios})
         lost = [
             tokens
             for tokens in lengths
-            if all(tokens in one.losses for one in row if tokens in one.ratios)
+            if all(tokens in contest.losses for contest in row if tokens in contest.ratios)
         ]
         if lost:
             named = ", ".join(format_tokens(tokens) for tokens in lost)
             better = duels[0][which].quantity.better
-            said.append(f"Full attention is {better} than every RMT at {named} tokens.")
-    return said
+            clauses.append(f"Full attention is {better} than every RMT at {named} tokens.")
+    return clauses
 
 
 def _ending(group: Group, ends: Sequence[End], method: str) -> str:
-    """Where the series of a method that goes farthest ends."""
+    """Says where the longest series of a method ends."""
     mine = [end for end in ends if end.series.method == method]
     name = "Full attention" if method == "full" else "RMT"
     if not mine:
@@ -281,8 +281,8 @@ def _ending(group: Group, ends: Sequence[End], method: str) -> str:
 def _out_of_memory(series: Sequence[Series]) -> set[int]:
     """Lengths at which a series ran out of memory, or was skipped because it had before."""
     lost: set[int] = set()
-    for one in series:
-        outcomes = one.outcomes()
+    for each in series:
+        outcomes = each.outcomes()
         first = min((t for t, outcome in outcomes.items() if outcome == "oom"), default=None)
         if first is not None:
             lost |= {

@@ -34,7 +34,7 @@ class ParallelAdapter(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
-        """What is added to the feed-forward block's output, (B, T, D)."""
+        """Returns the sum to add to the feed-forward block's output, (B, T, D)."""
         added_BTD: Tensor = self.up(torch.relu(self.down(hidden_BTD))) * self.scale
         return added_BTD
 

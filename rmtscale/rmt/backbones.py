@@ -60,7 +60,7 @@ def unwrap(backbone: nn.Module) -> tuple[PreTrainedModel, dict[str, dict[str, An
 
 
 def _plain(value: Any) -> Any:
-    """The same as JSON has it: sets sorted, enumerations as their value."""
+    """Returns the value as JSON has it: sets sorted, enumerations as their value."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
@@ -170,7 +170,7 @@ CACHE_ARGUMENT = {
     "llama": "past_key_values",
     "opt": "past_key_values",
 }
-"""What a block of each kind calls the cache it is given."""
+"""The name of the cache argument of a block, by kind."""
 
 Entered = tuple[Tensor, Iterable[nn.Module], tuple[nn.Module | None, ...]]
 """First hidden states, (B, T, D); the blocks; what comes after them."""

@@ -1,4 +1,4 @@
-"""What the two RMT models share: the backbone inside, saving and loading, checkpointing, freezing.
+"""The base of both RMT models: the backbone inside, saving, loading, checkpointing, freezing.
 
 Shape legend: B batch, M memory, E embedding width.
 """
@@ -84,7 +84,7 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         self.memory.to(weight.device)
         self.adapters.to(weight.device)
         self.segment_steps: dict[Any, Any] = {}
-        """What ``infer`` keeps for its next call, by batch size and ways of running."""
+        """Captured steps, which ``infer`` keeps for its next call, by batch size and switches."""
         self.post_init()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS, Recurrence
 from rmtscale.units import require_not_negative, require_one_of, require_positive
 
 FORMAT_VERSION = 1
-"""Of ``config.json`` and the names of the weights. Another one is refused."""
+"""The version of ``config.json`` and of the weights' names. Any other is refused."""
 LOSSES = ("all", "last")
 KEPT_LOGITS = ("none", "last", "all")
 

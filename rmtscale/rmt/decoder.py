@@ -36,7 +36,7 @@ from rmtscale.units import require_one_of
 
 @dataclass(slots=True)
 class _Window:
-    """What one window of segments gave."""
+    """The result of one window of segments."""
 
     state_BME: Tensor
     loss: Tensor | None

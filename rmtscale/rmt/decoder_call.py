@@ -30,7 +30,7 @@ from rmtscale.units import require_one_of
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was given, and how it is to be read."""
+    """The arguments of a call, and how they are to be read."""
 
     input_ids_BN: Tensor
     targets_BN: Tensor | None

@@ -58,8 +58,8 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         super().__init__(backbone, config)
         inner = self.config.backbone_config
         for name in ("cls_token_id", "sep_token_id"):
-            own = getattr(self.config, name)
-            token = getattr(inner, name, None) if own is None else own
+            token_id = getattr(self.config, name)
+            token = getattr(inner, name, None) if token_id is None else token_id
             if not isinstance(token, int) or not 0 <= token < self.vocabulary:
                 raise BadInput(
                     f"{name} {token!r}: expected a token id of 0 to {self.vocabulary - 1} in "

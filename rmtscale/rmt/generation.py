@@ -37,7 +37,7 @@ from rmtscale.rmt.validation import (
 )
 
 DEFAULT_NEW_TOKENS = 20
-"""As in Transformers, when neither ``max_new_tokens`` nor ``max_length`` is set."""
+"""The default of Transformers, when neither ``max_new_tokens`` nor ``max_length`` is set."""
 _USED = frozenset(
     {
         "max_length",

@@ -24,7 +24,7 @@ hold; compiled, the scalar is a constant and the step can be captured."""
 
 
 class StepModel(Protocol):
-    """What a segment step needs of a model: ``RMTForCausalLM``."""
+    """The part of a model that a segment step needs: ``RMTForCausalLM``."""
 
     training: bool
     config: Any

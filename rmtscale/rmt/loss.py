@@ -27,7 +27,7 @@ IGNORED = -100
 def next_token_targets(
     labels_BN: Tensor, mask_BN: Tensor | None = None, loss_mask_BN: Tensor | None = None
 ) -> Tensor:
-    """What each position has to predict: the label of the next text token, (B, N).
+    """Returns the target of each position: the label of the next text token, (B, N).
 
     The shift is made once over the whole input, before it is cut: the last text token of a segment
     predicts the first of the next. Every label but the first of its sample is scored once, unless
@@ -46,7 +46,7 @@ def next_token_targets(
 def _to_gradient(
     softmax_RV: Tensor, scale_R: Tensor, onehot_R: Tensor, targets_R: Tensor
 ) -> Tensor:
-    """In place: ``scale`` times what is given, less ``onehot`` at the targets."""
+    """Scales the given tensor in place by ``scale`` and subtracts ``onehot`` at the targets."""
     index_R1 = targets_R.clamp(min=0)[:, None]
     softmax_RV.mul_(scale_R[:, None])
     at_target_R1 = softmax_RV.gather(1, index_R1) - onehot_R[:, None]

@@ -47,7 +47,7 @@ class Memory(nn.Module):
 
 
 def place_BT(lengths_B: Tensor, before: int, longest: int, after: int) -> Tensor:
-    """Where each position of a ragged segment comes from.
+    """Returns the source of each position of a ragged segment.
 
     The parts are concatenated as ``before + longest + after`` columns, text padded to ``longest``.
     A row of length l takes ``before``, its l text tokens, then ``after``; the rest is filling.
@@ -100,7 +100,7 @@ def apply_dead_band(state_BMD: Tensor, new_BMD: Tensor, dead_band: float) -> Ten
 
 
 def last_text(text_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
-    """What stands at the last text token of each row, (B, 1, D)."""
+    """Returns the hidden state at the last text token of each row, (B, 1, D)."""
     if lengths_B is None:
         return text_BLD[:, -1:]
     return take_BTD(text_BLD, lengths_B[:, None] - 1)

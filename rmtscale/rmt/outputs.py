@@ -1,4 +1,4 @@
-"""What the two models return.
+"""Outputs of the two models.
 
 Shape legend: B batch, N text columns of the input, M memory, E embedding width, V vocabulary,
 C classes.
@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 @dataclass
 class RMTCausalLMOutput(ModelOutput):  # type: ignore[misc]
-    """Of ``RMTForCausalLM``."""
+    """Output of ``RMTForCausalLM``."""
 
     loss: Tensor | None = None
     """Mean cross-entropy of the scored labels, a scalar; None without labels."""
@@ -27,7 +27,7 @@ class RMTCausalLMOutput(ModelOutput):  # type: ignore[misc]
 
 @dataclass
 class RMTSequenceClassifierOutput(ModelOutput):  # type: ignore[misc]
-    """Of ``RMTForSequenceClassification``."""
+    """Output of ``RMTForSequenceClassification``."""
 
     loss: Tensor | None = None
     """Mean over the samples, a scalar; None without labels."""

@@ -32,7 +32,7 @@ class Piece:
     rows_B: Tensor | None
     """Which samples these rows are; None when they are all of them."""
     columns_BL: Tensor | None
-    """Where the text stood in the input; None for a plain slice."""
+    """The columns of the text in the input; None for a plain slice."""
     start: int
     """Column of a plain slice."""
     last: bool
@@ -85,7 +85,7 @@ def pieces(
 
 
 def join(kept: Sequence[tuple[Piece, Tensor]], batch: int, columns: int) -> Tensor:
-    """What was worked out piece by piece, in the columns of the input: the inverse of ``pieces``.
+    """Puts values of pieces back into the columns of the input: the inverse of ``pieces``.
 
     Args:
         kept: each piece, with its values, (rows, L, any).

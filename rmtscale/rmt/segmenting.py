@@ -85,9 +85,9 @@ def plan(
     for index in range(steps):
         rows, starts, sizes = [], [], []
         for row, pieces in enumerate(cuts):
-            own = index - (steps - len(pieces))
-            if own >= 0:
-                start, stop = pieces[own]
+            number = index - (steps - len(pieces))
+            if number >= 0:
+                start, stop = pieces[number]
                 rows.append(row)
                 starts.append(offsets[row] + start)
                 sizes.append(stop - start)

@@ -126,7 +126,7 @@ class Stream:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """Of the token after the last one fed, (B, 1, V); the stream stays as it is.
+        """Returns logits of the token after the last one fed, (B, 1, V); the stream is unchanged.
 
         Raises:
             BadInput: nothing was fed yet.

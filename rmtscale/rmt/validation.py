@@ -1,4 +1,4 @@
-"""What a call is given, checked before any work; one host-device synchronization each way.
+"""Checks of a call's arguments before any work; one host-device synchronization each way.
 
 Shape legend: B batch, N text columns of the input, M memory, E embedding width, C classes.
 
@@ -79,7 +79,7 @@ def require_memory(memory_BME: Tensor, batch: int, memory_tokens: int, like: Ten
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Where the text of each sample is."""
+    """The place of the text of each sample."""
 
     offsets: tuple[int, ...]
     lengths: tuple[int, ...]

@@ -159,7 +159,7 @@ def test_noise_that_is_not_here(
             "setting 'colour' of task 'memorize': expected one of",
         ),
         ("train --out x --set steps", "--set 'steps': expected NAME=VALUE"),
-        ("train --out x --set steps=many", "steps: 'many' is no int"),
+        ("train --out x --set steps=many", "steps: 'many' is not a whole number"),
         ("train --out x --recipe soup", "recipe 'soup': expected one of memorize-0"),
         ("train --out x --option persons", "--option 'persons': expected NAME=VALUE"),
         ("train --out x --device tpu", "device 'tpu': expected cpu or cuda"),

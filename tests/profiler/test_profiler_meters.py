@@ -11,12 +11,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rmtscale.profiler.ceiling import matmul_flops_per_second
-from rmtscale.profiler.kernel import attention_kernel
-from rmtscale.profiler.memory import CudaMeter, ResidentMeter
+from rmtscale.profiler.measure import attention_kernel, matmul_flops_per_second
+from rmtscale.profiler.memory import CudaMeter, ResidentMeter, Sampler
 from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.profiler.prediction import predict, this_machine
-from rmtscale.profiler.sampler import Sampler
 from rmtscale.profiler.spawn import measure_in_child
 from rmtscale.profiler.timing import FEWEST, time_steps
 from rmtscale.records.point import Point

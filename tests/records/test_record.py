@@ -89,11 +89,11 @@ def test_peaks_are_not_mixed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"measured_at": None}, "measured_at: None is no str"),
-        ({"measured_at": 5}, "measured_at: 5 is no str"),
+        ({"measured_at": None}, "measured_at: None is not text"),
+        ({"measured_at": 5}, "measured_at: 5 is not text"),
         ({"extra": 1}, "extra: no such field"),
         ({"point": 3}, "point.: expected an object"),
-        ({"share_of_ceiling": True}, "share_of_ceiling: True is no float"),
+        ({"share_of_ceiling": True}, "share_of_ceiling: True is not a number"),
     ],
 )
 def test_a_damaged_record_is_said_by_field(
@@ -107,7 +107,7 @@ def test_a_damaged_record_is_said_by_field(
 def test_damage_inside(record: Callable[..., Record]) -> None:
     data = to_mapping(record())
     data["measured"]["outcome"] = "fine"
-    with pytest.raises(Misfit, match=r"measured\.outcome: 'fine' is none of ok, oom"):
+    with pytest.raises(Misfit, match=r"measured\.outcome: 'fine' is not one of ok, oom"):
         RecordStore.parse_line(json.dumps(data))
     data = to_mapping(record())
     del data["point"]["model"]["layers"]

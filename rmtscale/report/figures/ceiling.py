@@ -24,7 +24,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     for (axes,), group in zip(panels, groups, strict=True):
         draw_group(axes, group, CEILING, looks)
         style.length_axis(axes, group.lengths(), group.labels())
-        values = [value for one in group.series for value in one.values(CEILING).values()]
+        values = [value for series in group.series for value in series.values(CEILING).values()]
         axes.set_ylim(0, max(values) * 1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
         name_lines(axes, group, CEILING, looks)

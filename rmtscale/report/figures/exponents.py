@@ -33,17 +33,17 @@ def fits(group: Group) -> list[tuple[Series, Quantity, Power]]:
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     """A panel for each group; None where no series has three points."""
-    found = [(group, rows) for group in groups if (rows := fits(group))]
-    if not found:
+    fitted = [(group, rows) for group in groups if (rows := fits(group))]
+    if not fitted:
         return None
-    most = max(len(rows) for _, rows in found)
-    longest = max(len(series.label) for _, rows in found for series, _, _ in rows)
+    most = max(len(rows) for _, rows in fitted)
+    longest = max(len(series.label) for _, rows in fitted for series, _, _ in rows)
     figure, panels = style.new_grid(
-        len(found),
+        len(fitted),
         height=1.2 + 0.3 * most,
         margins=style.Margins(left=1.3 + 0.068 * longest, right=1.55),
     )
-    for (axes,), (group, rows) in zip(panels, found, strict=True):
+    for (axes,), (group, rows) in zip(panels, fitted, strict=True):
         _dots(axes, rows, looks)
         axes.set_title(group.name)
     return figure

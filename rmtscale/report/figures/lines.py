@@ -1,4 +1,4 @@
-"""What the figures against length have in common: a line for each series, and marks of failures."""
+"""The common part of figures against length: a line for each series, and marks of failures."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
 
 
 def names(group: Group) -> list[str]:
-    """What is written to the right of the last points."""
-    outcomes = {outcome for one in group.series for outcome in one.outcomes().values()}
+    """Returns the words to the right of the last points."""
+    outcomes = {outcome for series in group.series for outcome in series.outcomes().values()}
     return group.labels() + [words for outcome, (_, words) in MARKS.items() if outcome in outcomes]
 
 

@@ -53,9 +53,11 @@ def panel(axes: Axes, group: Group, looks: Looks) -> None:
 
 def _frame(axes: Axes, group: Group, looks: Looks) -> None:
     """The range of the axis; the limit is drawn where something comes near it."""
-    values = [value for one in group.series for value in one.values(MEMORY).values()]
+    values = [value for series in group.series for value in series.values(MEMORY).values()]
     low, high, limit = min(values), max(values), group.limit_bytes()
-    failed = any(outcome == "oom" for one in group.series for outcome in one.outcomes().values())
+    failed = any(
+        outcome == "oom" for series in group.series for outcome in series.outcomes().values()
+    )
     if limit is None or not (failed or limit < 8 * high):
         axes.set_ylim(low / 1.4, high * 1.6)
         mark_failures(axes, group, looks)

@@ -28,7 +28,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     figure, panels = style.new_grid(len(wanted), height=3.6)
     for (axes,), (group, quantity) in zip(panels, wanted, strict=True):
         draw_group(axes, group, quantity, looks)
-        values = [value for one in group.series for value in one.values(quantity).values()]
+        values = [value for series in group.series for value in series.values(quantity).values()]
         style.length_axis(axes, group.lengths(), group.labels())
         axes.set_ylim(min(values) / 1.5, max(values) * 1.5)
         style.unit_axis(axes, quantity.show)

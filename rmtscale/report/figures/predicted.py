@@ -86,10 +86,10 @@ def _lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
 def _residuals(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
     axes.axhline(0.0, color=style.REFERENCE_COLOUR, linewidth=0.8)
     for series in group.series:
-        found, look = residuals(series, quantity), looks[series.label]
+        errors, look = residuals(series, quantity), looks[series.label]
         axes.plot(
-            list(found),
-            [100 * one for one in found.values()],
+            list(errors),
+            [100 * error for error in errors.values()],
             look.line,
             marker=look.marker,
             color=look.colour,

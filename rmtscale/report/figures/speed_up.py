@@ -1,4 +1,4 @@
-"""What RMT saves against length: the best full attention over RMT, and the break-even."""
+"""Savings against length: the best full attention over RMT, and the break-even."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def duels(group: Group) -> list[list[Duel]]:
-    """Of time and of memory, each RMT series that has a ratio."""
+    """Returns, for time and for memory, each RMT series that has a ratio."""
     return [
-        [one for rmt in group.of("rmt") if (one := duel(group, rmt, quantity)).ratios]
+        [contest for rmt in group.of("rmt") if (contest := duel(group, rmt, quantity)).ratios]
         for quantity in (TIME, MEMORY)
     ]
 
@@ -28,15 +28,15 @@ def duels(group: Group) -> list[list[Duel]]:
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     """Two panels a group, time and memory; None where nothing can be compared."""
-    fought = [(group, found) for group in groups if any(found := duels(group))]
-    if not fought:
+    contested = [(group, both) for group in groups if any(both := duels(group))]
+    if not contested:
         return None
-    figure, panels = style.new_grid(2 * len(fought), height=3.6)
-    for index, (group, both) in enumerate(fought):
-        for (axes,), one, word in zip(
+    figure, panels = style.new_grid(2 * len(contested), height=3.6)
+    for index, (group, both) in enumerate(contested):
+        for (axes,), of_quantity, word in zip(
             panels[2 * index : 2 * index + 2], both, ("faster", "smaller"), strict=True
         ):
-            _panel(axes, group, one, looks)
+            _panel(axes, group, of_quantity, looks)
             axes.set_ylabel(f"full / RMT: times {word}")
             axes.set_title(group.name)
     return figure
@@ -47,18 +47,18 @@ def _panel(axes: Axes, group: Group, duels: list[Duel], looks: Looks) -> None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         axes.set_axis_off()
         return
-    for one in duels:
-        draw_series(axes, one.rmt, one.ratios, looks[one.rmt.label])
-    values = [ratio for one in duels for ratio in one.ratios.values()]
+    for contest in duels:
+        draw_series(axes, contest.rmt, contest.ratios, looks[contest.rmt.label])
+    values = [ratio for contest in duels for ratio in contest.ratios.values()]
     style.length_axis(axes, group.lengths(), [f"{label}  x10.00" for label in group.labels()])
     axes.set_ylim(min(*values, 1.0) / 1.5, max(*values, 1.0) * 1.5)
     style.unit_axis(axes, lambda value: f"x{value:g}")
     _break_even(axes, duels, looks)
     ends = []
-    for one in duels:
-        last = max(one.ratios)
-        text = f"{one.rmt.label}  {format_ratio(one.ratios[last])}"
-        ends.append((last, one.ratios[last], text, looks[one.rmt.label].colour))
+    for contest in duels:
+        last = max(contest.ratios)
+        text = f"{contest.rmt.label}  {format_ratio(contest.ratios[last])}"
+        ends.append((last, contest.ratios[last], text, looks[contest.rmt.label].colour))
     style.label_line_ends(axes, ends)
 
 
@@ -74,22 +74,22 @@ def _break_even(axes: Axes, duels: list[Duel], looks: Looks) -> None:
         fontsize=7.5,
         color=style.REFERENCE_COLOUR,
     )
-    for one in duels:
-        if one.better_from is not None and not all(one.wins.values()):
+    for contest in duels:
+        if contest.better_from is not None and not all(contest.wins.values()):
             axes.axvline(
-                one.better_from,
-                color=looks[one.rmt.label].colour,
+                contest.better_from,
+                color=looks[contest.rmt.label].colour,
                 linewidth=1.0,
                 linestyle=":",
-                gid=f"break-even {one.rmt.label}",
+                gid=f"break-even {contest.rmt.label}",
             )
             axes.annotate(
-                f"from {style.short_tokens(one.better_from)} on",
-                (one.better_from, 0.02),
+                f"from {style.short_tokens(contest.better_from)} on",
+                (contest.better_from, 0.02),
                 xycoords=axes.get_xaxis_transform(),
                 xytext=(2, 2),
                 textcoords="offset points",
                 fontsize=7.5,
                 rotation=90,
-                color=looks[one.rmt.label].colour,
+                color=looks[contest.rmt.label].colour,
             )

@@ -64,18 +64,18 @@ def shown(group: Group) -> list[tuple[str, Record]]:
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     """A panel for each group; None where no point has both numbers."""
     del looks  # terms have colours of their own
-    found = [(group, rows) for group in groups if (rows := shown(group))]
-    if not found:
+    drawn = [(group, rows) for group in groups if (rows := shown(group))]
+    if not drawn:
         return None
-    most = max(len(rows) for _, rows in found)
-    longest = max(len(label) for _, rows in found for label, _ in rows)
+    most = max(len(rows) for _, rows in drawn)
+    longest = max(len(label) for _, rows in drawn for label, _ in rows)
     figure, panels = style.new_grid(
-        len(found),
+        len(drawn),
         height=1.1 + 0.5 * most,
         margins=style.Margins(left=0.25 + 0.068 * max(longest, 14), right=_WORDS_INCHES),
         below=0.55,
     )
-    for (axes,), (group, rows) in zip(panels, found, strict=True):
+    for (axes,), (group, rows) in zip(panels, drawn, strict=True):
         _bars(axes, rows)
         axes.set_title(group.name)
     handles, labels = panels[0][0].get_legend_handles_labels()

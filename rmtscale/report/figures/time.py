@@ -39,7 +39,7 @@ def panel(axes: Axes, group: Group, looks: Looks) -> None:
     """One group on one pair of axes."""
     draw_group(axes, group, TIME, looks)
     _quartiles(axes, group, looks)
-    values = [value for one in group.series for value in one.values(TIME).values()]
+    values = [value for series in group.series for value in series.values(TIME).values()]
     style.length_axis(axes, group.lengths(), names(group))
     axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
     style.seconds_axis(axes)
@@ -52,8 +52,8 @@ def _quartiles(axes: Axes, group: Group, looks: Looks) -> None:
     """Half of the steps lie within the bar; often it is smaller than the marker."""
     assert TIME.spread is not None
     for series in group.series:
-        found = {record.point.tokens: TIME.spread(record) for record in series.records}
-        bars = {tokens: ends for tokens, ends in found.items() if ends is not None}
+        quartiles = {record.point.tokens: TIME.spread(record) for record in series.records}
+        bars = {tokens: ends for tokens, ends in quartiles.items() if ends is not None}
         axes.vlines(
             list(bars),
             [low for low, _ in bars.values()],
