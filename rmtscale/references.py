@@ -326,6 +326,23 @@ REFERENCES = (
         used_for="method mamba-2",
     ),
     Reference(
+        key="De et al. 2024",
+        authors="De, Soham and Smith, Samuel L. and Fernando, Anushan and others",
+        title="Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient "
+        "Language Models",
+        venue="arXiv",
+        arxiv="2402.19427",
+        used_for="linear recurrences of RecurrentGemma",
+    ),
+    Reference(
+        key="Yang et al. 2024",
+        authors="Yang, Songlin and Kautz, Jan and Hatamizadeh, Ali",
+        title="Gated Delta Networks: Improving Mamba2 with Delta Rule",
+        venue="arXiv",
+        arxiv="2412.06464",
+        used_for="gated delta rule of Qwen3-Next",
+    ),
+    Reference(
         key="Rodkin et al. 2024",
         authors="Rodkin, Ivan and Kuratov, Yuri and Bulatov, Aydar and Burtsev, Mikhail",
         title="Associative Recurrent Memory Transformer",

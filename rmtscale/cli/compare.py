@@ -12,7 +12,6 @@ from rmtscale.cli.output import require_format, write_line, write_rows, write_ta
 from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
 from rmtscale.files import require_writable, write_all
 from rmtscale.report.field import reported, reuse, verdict
-from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     doubling_tokens,
@@ -55,7 +54,7 @@ def command(
     Example: rmtscale compare --model opt-1.3b --methods full,rmt,mamba --tokens 512..2M
     """
     require_format(output_format)
-    spec = resolve_model(model)
+    spec = options.chosen_model(model)
     methods = methods or _DEFAULT[spec.decoder]
     lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)

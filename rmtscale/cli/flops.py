@@ -21,7 +21,7 @@ from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION, SOURCES
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
-from rmtscale.specs.huggingface import resolve_model
+from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -65,8 +65,12 @@ def command(
     Example: rmtscale flops --model opt-175b --tokens 512,32k,2M --convention all
     """
     require_format(output_format)
-    spec = resolve_model(model)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
+    try:
+        spec = options.chosen_model(model)
+    except BadInput as refused:
+        _write_counted(model, refused, lengths[:1] if not tokens else lengths, output_format)
+        return
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, recurrence)
     segmented = design is recurrence
@@ -132,6 +136,35 @@ def command(
             f"Beyond {format_tokens(spec.positions)} tokens {spec.name} has no positions for full "
             "attention: the figure is what it would cost with a longer table."
         )
+
+
+def _write_counted(model: str, refused: BadInput, lengths: list[int], output_format: str) -> None:
+    """A type without a row: its real module is counted, forward, at each length."""
+    from rmtscale.specs.reading import NoRow
+
+    if not isinstance(refused, NoRow):
+        raise refused
+    counted = options.counted_model(model, refused)
+    rows: list[Row] = [
+        {
+            "model": counted.name,
+            "method": "full",
+            "tokens": length,
+            "mode": "forward",
+            "convention": "matmul",
+            "batch_size": 1,
+            "flops": counted.flops(length),
+            "counted": counted.row()["counted"],
+        }
+        for length in lengths
+    ]
+    if output_format != "table":
+        write_rows(rows, output_format)
+        return
+    write_text(f"{counted.name}: {format_count(counted.parameters)} parameters")
+    write_text(f"{counted.class_name}: {rows[0]['counted']}")
+    cells = [[format_tokens(row["tokens"]), format_flops(row["flops"])] for row in rows]
+    write_table(["tokens", "full attention"], cells)
 
 
 def _parse_conventions(text: str) -> list[str]:

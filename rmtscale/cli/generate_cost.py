@@ -17,7 +17,6 @@ from rmtscale.costs.generation import (
 )
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import find_device
-from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
@@ -53,7 +52,7 @@ def command(
     Example: rmtscale generate-cost -m llama-3-8b -d h100-sxm --context 128k --batch-size 8
     """
     require_format(output_format)
-    spec, gpu = resolve_model(model), find_device(device)
+    spec, gpu = options.chosen_model(model), find_device(device)
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     generation = Generation(
         context_tokens=parse_size(context, "context"),

@@ -20,7 +20,6 @@ from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.specs.devices import find_device
-from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import (
@@ -61,7 +60,7 @@ def command(
     Example: rmtscale memory --model gpt2 --mode train --tokens 1k,4k,16k --breakdown
     """
     require_format(output_format)
-    spec = resolve_model(model)
+    spec = options.chosen_model(model)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     gpu = find_device(device) if device else None

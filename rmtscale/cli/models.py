@@ -1,20 +1,65 @@
-"""``rmtscale models``: the presets."""
+"""``rmtscale models``: the presets, one model in full, or a folder of configs."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from rmtscale.cli import options
-from rmtscale.cli.output import Row, require_format, write_rows, write_table
-from rmtscale.costs.parameters import count_parameters
+from rmtscale.cli.output import (
+    Row,
+    require_format,
+    write_line,
+    write_rows,
+    write_table,
+    write_text,
+)
+from rmtscale.costs.parameters import active_parameters, count_parameters
 from rmtscale.specs.catalog import FAMILIES
-from rmtscale.units import format_count, format_tokens
+from rmtscale.units import format_bytes, format_count, format_tokens
+
+if TYPE_CHECKING:
+    from rmtscale.specs.layers import Layer
+    from rmtscale.specs.reading import Reading
+
+_CACHE_BYTES = 2
+"""Of one number of a cache in 16 bits."""
 
 
-def command(output_format: options.Format = "table") -> None:
-    """The presets: name, shape, parameters, source.
+def command(
+    model: Annotated[
+        str, typer.Argument(help="Preset, config.json, hub name, or a folder of configs.")
+    ] = "",
+    types: Annotated[
+        bool, typer.Option("--types", help="The model types whose configs are read.")
+    ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Of a folder: a JSON file with what the real modules have."),
+    ] = None,
+    output_format: options.Format = "table",
+) -> None:
+    """The presets; or one model: parameters, head, layers, cache, and what is not counted.
 
-    Example: rmtscale models --format csv
+    Example: rmtscale models llama-3-8b --format json
     """
     require_format(output_format)
+    if types:
+        _write_types(output_format)
+    elif not model:
+        _write_presets(output_format)
+    elif Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+        from rmtscale.cli.model_folder import write_folder
+
+        write_folder(Path(model), truth, output_format)
+    else:
+        _write_model(model, output_format)
+
+
+def _write_presets(output_format: str) -> None:
     rows: list[Row] = [
         {
             "family": family,
@@ -52,3 +97,109 @@ def command(output_format: options.Format = "table") -> None:
         ],
         text_columns=1,
     )
+
+
+def _write_types(output_format: str) -> None:
+    from rmtscale.specs.rows.catalog import ROWS
+
+    rows: list[Row] = [
+        {"model_type": kind, "classes": f"{row.prefix}{row.default_class}"}
+        for kind, row in sorted(ROWS.items())
+    ]
+    if output_format != "table":
+        write_rows(rows, output_format)
+        return
+    write_table(
+        ["type", "class"], [[row["model_type"], row["classes"]] for row in rows], text_columns=2
+    )
+
+
+def _write_model(name: str, output_format: str) -> None:
+    from rmtscale.specs.huggingface import read_model
+    from rmtscale.specs.reading import NoRow
+
+    try:
+        row = model_row(read_model(name))
+    except NoRow as refused:
+        row = options.counted_model(name, refused).row()
+    if output_format != "table":
+        write_rows([row], output_format)
+        return
+    write_line(f"{row['name']}: {row['class'] or row['model_type']}")
+    facts = {
+        "parameters": f"{row['parameters']:,}",
+        "active": f"{row['active_parameters']:,}" if row["active_parameters"] else "",
+        "head": row["head"],
+    }
+    if row.get("groups"):
+        facts["KV cache a token"] = format_bytes(row["kv_cache_bytes_per_token"])
+        facts["state a sequence"] = format_bytes(row["state_bytes"])
+    write_table(["", ""], [[key, value] for key, value in facts.items() if value], text_columns=2)
+    if row.get("groups"):
+        write_table(
+            ["layers", "mixer", "feed-forward"],
+            [
+                [str(group["count"]), group["mixer"]["title"], group["feed_forward"]["title"]]
+                for group in row["groups"]
+            ],
+        )
+    for note in row["not_counted"]:
+        write_text(note)
+
+
+def model_row(reading: Reading) -> Row:
+    """One model as plain numbers."""
+    from rmtscale.costs.generation import cache_numbers, recurrent_state_numbers
+    from rmtscale.specs.layered import LayeredSpec
+    from rmtscale.specs.uniform import uniform_groups
+
+    spec = reading.spec
+    layered = isinstance(spec, LayeredSpec)
+    encoder = spec.encoder_groups if isinstance(spec, LayeredSpec) else ()
+    groups = spec.groups if isinstance(spec, LayeredSpec) else uniform_groups(spec)
+    cached = spec.decoder
+    far = 10**9  # behind every window
+    return {
+        "name": spec.name,
+        "model_type": spec.kind,
+        "class": reading.class_name,
+        "head": reading.head,
+        "labels": spec.labels,
+        "parameters": count_parameters(spec).total,
+        "active_parameters": active_parameters(spec),
+        "parameters_by_part": {term.name: term.amount for term in count_parameters(spec).terms},
+        "counted": "closed form",
+        "memory": "upper bound, not confirmed" if layered else "confirmed",
+        "layers": spec.layers,
+        "width": spec.width,
+        "embedding_width": spec.embedding_width,
+        "vocabulary": spec.vocabulary,
+        "tied_head": spec.tied_head,
+        "groups": [_group(layer, count) for layer, count in groups],
+        "encoder_groups": [_group(layer, count) for layer, count in encoder],
+        "kv_cache_bytes_per_token": cached * cache_numbers(spec, 1) * _CACHE_BYTES,
+        "kv_cache_bytes_per_token_behind_windows": cached
+        * (cache_numbers(spec, far + 1) - cache_numbers(spec, far))
+        * _CACHE_BYTES,
+        "state_bytes": cached * recurrent_state_numbers(spec) * _CACHE_BYTES,
+        "not_counted": list(reading.not_counted),
+    }
+
+
+def _group(layer: Layer, count: int) -> dict[str, Any]:
+    """Equal layers in words and numbers."""
+    return {
+        "count": count,
+        "norms": layer.norms,
+        "mixer": _part(layer.mixer),
+        "feed_forward": _part(layer.feed_forward if layer.feed_forward.inner else None),
+        **({"cross_attention": _part(layer.cross)} if layer.cross else {}),
+    }
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if part is None:
+        return {"kind": "none", "title": "none"}
+    fields = {key: value for key, value in asdict(part).items() if value not in (0, None, False)}
+    kind = type(part).__name__
+    return {"kind": kind, "title": part.title, **fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ OLD_OPTIONS = {
 
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
+    from rmtscale.profiler.fallback import CountedModel
     from rmtscale.specs.model import ModelSpec
     from rmtscale.specs.recurrence import Recurrence
 
@@ -66,6 +68,41 @@ Logits = Annotated[
 ]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
+
+
+def chosen_model(name: str) -> ModelSpec:
+    """The shape of ``--model``; what of a config is not in the numbers goes to standard error.
+
+    Raises:
+        BadInput: nothing of that name, or a config that cannot be used.
+    """
+    from rmtscale.specs.catalog import find_preset
+    from rmtscale.specs.huggingface import read_model
+
+    preset = find_preset(name)
+    if preset is not None:
+        return preset
+    reading = read_model(name)
+    sys.stderr.write(f"note: {reading.class_name}, head: {reading.head}\n")
+    for note in reading.not_counted:
+        sys.stderr.write(f"note: {note}\n")
+    return reading.spec
+
+
+def counted_model(name: str, refused: BadInput) -> CountedModel:
+    """A model of a type without a row, counted on the real module.
+
+    Raises:
+        BadInput: as ``refused`` says, where the ``measure`` extra is not there; or why it cannot
+            be built.
+    """
+    from rmtscale.specs.huggingface import find_config
+
+    try:
+        from rmtscale.profiler.fallback import count_model
+    except ImportError:
+        raise refused from None
+    return count_model(find_config(name), name)
 
 
 _SEGMENTS = (512, 10)

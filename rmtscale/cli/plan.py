@@ -17,7 +17,6 @@ from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.report.calibration import read_calibration
 from rmtscale.specs.devices import find_device
-from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import MODES, Workload
@@ -64,7 +63,7 @@ def command(
     require_one_of("mode", mode, (*MODES, "both"))
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
-    spec, gpu = resolve_model(model), find_device(device)
+    spec, gpu = options.chosen_model(model), find_device(device)
     calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
     chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, chosen)

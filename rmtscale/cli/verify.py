@@ -1,11 +1,14 @@
-"""``rmtscale verify``: the ``matmul`` convention held against the real modules."""
+"""``rmtscale verify``: parameters and the ``matmul`` convention held against the real modules."""
 
 from __future__ import annotations
 
 from rmtscale.cli import options
-from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table
+from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
 from rmtscale.errors import CheckFailed, MissingDependency, RmtscaleError
-from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.huggingface import read_model
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.reading import Reading
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import format_tokens, parse_size, parse_sizes
@@ -24,23 +27,31 @@ def command(
     checkpoint_layers: options.CheckpointLayers = False,
     output_format: options.Format = "table",
 ) -> None:
-    """Counts FLOPs on the real modules (meta device) and demands equality, per operator.
+    """Counts parameters and FLOPs on the real module (meta device) and demands equality.
+
+    A config.json is built as it is, not as it was read. FLOPs are compared by operator.
 
     Example: rmtscale verify --model opt-350m --tokens 512 --segment-size 128 --mode train
     """
     require_format(output_format)
-    spec = resolve_model(model)
+    reading = read_model(model)
+    spec = reading.spec
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     recurrence.segment_tokens(spec)
     try:
-        from rmtscale.profiler.flop_check import check_flops
+        from rmtscale.profiler.flop_check import check_flops, check_parameters, real_build
     except RmtscaleError:
         raise
     except ImportError as error:
         raise MissingDependency(
             f"verify needs {error.name}: pip install 'rmtscale[measure]'"
         ) from error
-    rows: list[Row] = []
+    build = real_build(reading)
+    designs = (None, recurrence) if can_be_wrapped(spec) else (None,)
+    counted = check_parameters(spec, build)
+    rows: list[Row] = [
+        _row(spec.name, "any", 0, mode, "parameters", counted.predicted, counted.counted)
+    ]
     for length in parse_sizes(tokens):
         workload = Workload(
             tokens=length,
@@ -51,42 +62,78 @@ def command(
             checkpoint_segments=checkpoint_segments,
             checkpoint_layers=checkpoint_layers,
         )
-        for with_memory in (None, recurrence):
-            check = check_flops(spec, workload, with_memory)
+        for with_memory in designs:
+            check = check_flops(spec, workload, with_memory, build)
             operators = sorted({*check.predicted_flops, *check.counted_flops})
             rows += [
-                {
-                    "model": spec.name,
-                    "method": check.method,
-                    "tokens": length,
-                    "mode": mode,
-                    "operator": operator,
-                    "predicted_flops": check.predicted_flops.get(operator, 0),
-                    "counted_flops": check.counted_flops.get(operator, 0),
-                }
+                _row(
+                    spec.name,
+                    check.method,
+                    length,
+                    mode,
+                    operator,
+                    check.predicted_flops.get(operator, 0),
+                    check.counted_flops.get(operator, 0),
+                )
                 for operator in operators
             ]
-    differing = [row for row in rows if row["predicted_flops"] != row["counted_flops"]]
+    differing = [row for row in rows if row["predicted"] != row["counted"]]
     if output_format != "table":
-        write_rows(rows, output_format)
+        write_rows([_plain(row) for row in rows], output_format)
     else:
-        write_line(f"{spec.name}, {mode}: FLOPs predicted, and counted on the real modules")
+        write_line(f"{spec.name}, {mode}: predicted, and counted on {_module(reading)}")
         write_table(
             ["method", "operator", "tokens", "predicted", "counted", "difference"],
             [
                 [
                     row["method"],
                     row["operator"],
-                    format_tokens(row["tokens"]),
-                    f"{row['predicted_flops']:,}",
-                    f"{row['counted_flops']:,}",
-                    f"{row['predicted_flops'] - row['counted_flops']:+,}",
+                    format_tokens(row["tokens"]) if row["tokens"] else "",
+                    f"{row['predicted']:,}",
+                    f"{row['counted']:,}",
+                    f"{row['predicted'] - row['counted']:+,}",
                 ]
                 for row in rows
             ],
             text_columns=2,
         )
+        for note in reading.not_counted:
+            write_text(note)
+        if len(designs) == 1:
+            write_text(f"An RMT around {spec.kind} is not built: full attention alone is counted.")
     if differing:
         raise CheckFailed(f"{len(differing)} of {len(rows)} counts differ from the prediction")
     if output_format == "table":
         write_line(f"pass: all {len(rows)} counts are equal as integers")
+
+
+def can_be_wrapped(spec: ModelSpec) -> bool:
+    """Whether an RMT can be put around it: one of the six families, with the head it takes."""
+    return not isinstance(spec, LayeredSpec)
+
+
+def _row(
+    name: str, method: str, tokens: int, mode: str, operator: str, predicted: int, counted: int
+) -> Row:
+    return {
+        "model": name,
+        "method": method,
+        "tokens": tokens,
+        "mode": mode,
+        "operator": operator,
+        "predicted": predicted,
+        "counted": counted,
+    }
+
+
+def _plain(row: Row) -> Row:
+    """With the unit in the keys."""
+    kind = "parameters" if row["operator"] == "parameters" else "flops"
+    names = {"predicted": f"predicted_{kind}", "counted": f"counted_{kind}"}
+    return {names.get(key, key): value for key, value in row.items()}
+
+
+def _module(reading: Reading) -> str:
+    if reading.config is None:
+        return "the real module"
+    return f"{reading.class_name}, built from the file"

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from rmtscale.costs.layered import layered_terms
 from rmtscale.costs.parameters import block_matrix_weights
 from rmtscale.costs.terms import FlopTerm, PassTerm, linear
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 
 CONVENTIONS = ("hoffmann", "matmul", "kaplan", "paper")
@@ -42,17 +44,21 @@ def _matrix_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
 def _projection(model: ModelSpec, tokens: int) -> PassTerm:
     """OPT-350M's way into and out of the model's width."""
     times = 2 * model.projected_embedding
-    term = linear(FlopTerm.PROJECTION, tokens, model.embedding_width, model.width, times)
-    return term._replace(in_block=False)
+    widths = model.embedding_width, model.width
+    return linear(FlopTerm.PROJECTION, tokens, *widths, times, in_block=False)
 
 
 def _head(model: ModelSpec, tokens: int) -> PassTerm:
     """The head: a matmul with the vocabulary, or a pooler and a classifier on one position."""
     if model.head == "classification":
-        term = linear(FlopTerm.HEAD, 1, model.width, model.width + model.labels, bias=True)
-        return term._replace(in_block=False, once=True)
-    term = linear(FlopTerm.HEAD, tokens, model.embedding_width, model.vocabulary)
-    return term._replace(in_block=False)
+        columns = model.width + model.labels
+        return linear(FlopTerm.HEAD, 1, model.width, columns, bias=True, in_block=False, once=True)
+    return linear(FlopTerm.HEAD, tokens, model.embedding_width, model.vocabulary, in_block=False)
+
+
+def _layered_squares(terms: tuple[PassTerm, ...]) -> int:
+    """Numbers in all squares of attention, one a head and pair."""
+    return sum(term.square for term in terms if term.name == FlopTerm.REDUCTION)
 
 
 def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassTerm, ...]:
@@ -61,14 +67,18 @@ def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[Pa
     Embeddings 2sVd (a product with a one-hot matrix); QKV 2*3*s*d*(k*h); logits 2*s^2*(k*h);
     softmax 3*h*s^2; reduction 2*s^2*(k*h); output 2*s*(k*h)*d; dense 2*s*(f*d + f*d); head 2sdV.
     """
+    embeddings = PassTerm(
+        FlopTerm.EMBEDDINGS,
+        2 * tokens * model.vocabulary * model.embedding_width,
+        in_block=False,
+    )
+    if isinstance(model, LayeredSpec):
+        terms = layered_terms(model, tokens, tokens)
+        return (embeddings, *terms, PassTerm(FlopTerm.SOFTMAX, 3 * _layered_squares(terms)))
     matrices = _matrix_flops(model, tokens)
     square = model.layers * tokens * tokens
     return (
-        PassTerm(
-            FlopTerm.EMBEDDINGS,
-            2 * tokens * model.vocabulary * model.embedding_width,
-            in_block=False,
-        ),
+        embeddings,
         _projection(model, tokens),
         PassTerm(FlopTerm.QKV, matrices["qkv"]),
         PassTerm(FlopTerm.LOGITS, 2 * square * model.query_width),
@@ -86,21 +96,18 @@ def matmul_terms(model: ModelSpec, tokens: int, text_tokens: int) -> tuple[PassT
     A linear layer with a bias is one ``addmm``, without one ``mm``; attention (eager) two
     ``bmm``. A language-model head is applied to text positions only.
     """
+    if isinstance(model, LayeredSpec):
+        return layered_terms(model, tokens, text_tokens)
     width, query, kv, layers = model.width, model.query_width, model.kv_width, model.layers
     up = layers * (1 + model.gated_mlp)
     square = layers * tokens * tokens
-    attention = PassTerm(
-        FlopTerm.LOGITS,
-        2 * square * query,
-        "bmm",
-        elements=layers * tokens * (query + kv),
-        square=3 * square * model.heads,  # written, and once more through the softmax
-    )
+    attention, elements = 2 * square * query, layers * tokens * (query + kv)
+    scores = square * model.heads  # written, and once more through the softmax
     return (
         _projection(model, tokens),
         linear(FlopTerm.QKV, tokens, width, query + 2 * kv, layers, bias=model.qkv_bias),
-        attention,
-        attention._replace(name=FlopTerm.REDUCTION, square=square * model.heads),
+        PassTerm(FlopTerm.LOGITS, attention, "bmm", elements, 0, 3 * scores),
+        PassTerm(FlopTerm.REDUCTION, attention, "bmm", elements, 0, scores),
         linear(FlopTerm.OUTPUT, tokens, query, width, layers, bias=model.output_bias),
         linear(FlopTerm.DENSE_UP, tokens, width, model.mlp_width, up, bias=model.mlp_bias),
         linear(FlopTerm.DENSE_DOWN, tokens, model.mlp_width, width, layers, bias=model.mlp_bias),
@@ -114,6 +121,9 @@ def kaplan_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[Pass
     N is the matrices of the blocks; no embeddings, no head.
     """
     context = 2 * model.layers * tokens * tokens * model.query_width
+    if isinstance(model, LayeredSpec):
+        terms = layered_terms(model, tokens, tokens)
+        context = sum(term.flops for term in terms if term.name == FlopTerm.LOGITS)
     return (
         PassTerm(FlopTerm.BLOCK_WEIGHTS, 2 * tokens * block_matrix_weights(model)),
         PassTerm(FlopTerm.CONTEXT, context),
@@ -125,6 +135,15 @@ def paper_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[PassT
 
     L*(24*s*d^2 + s^2*(4*d + 10*h)) + 2*s*V*d: the 10 is softmax 5, dropout 4, scale 1.
     """
+    if isinstance(model, LayeredSpec):
+        terms = layered_terms(model, tokens, tokens)
+        square = _layered_squares(terms)
+        return (
+            *terms,
+            PassTerm(FlopTerm.SOFTMAX, 5 * square),
+            PassTerm(FlopTerm.DROPOUT, 4 * square),
+            PassTerm(FlopTerm.SCALE, square),
+        )
     matrices = _matrix_flops(model, tokens)
     square = model.layers * tokens * tokens
     return (

@@ -25,11 +25,11 @@ def resolve_design(model: ModelSpec, workload: Workload, design: Design) -> Desi
     """
     if not isinstance(design, Method):
         return design
-    design.require_backbone(model)
     if type(design) is Full:
         return None
     if type(design) is Rmt:
         return design.recurrence
+    design.require_backbone(model)
     for option in ("checkpoint_segments", "bptt_segments"):
         if getattr(workload, option):
             raise BadInput(

@@ -24,6 +24,7 @@ BACKWARD_OPERATORS = {
     "addmm": "mm",
     "mm": "mm",
     "bmm": "bmm",
+    "baddbmm": "bmm",
     "convolution": "convolution_backward",
 }
 
@@ -69,14 +70,20 @@ def estimate_flops(
             once = int(run.last)
             runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
             flops = term.flops * batch
-            operator = BACKWARD_OPERATORS.get(term.operator or "")
+            forward = term.operator
+            if workload.train and term.trained_operator is not None:
+                forward = term.trained_operator
+            operator = BACKWARD_OPERATORS.get(forward or "")
             if runs:
-                terms["forward"].append(Term("forward", term.name, flops * runs, term.operator))
+                terms["forward"].append(Term("forward", term.name, flops * runs, forward))
             if workload.train and backward_runs:
                 flops *= backward_runs
-                terms["backward"].append(Term("backward", term.name, 2 * flops, operator))
+                backward = 2 * flops
+                if term.backward_flops is not None:
+                    backward = term.backward_flops * batch * backward_runs
+                terms["backward"].append(Term("backward", term.name, backward, operator))
                 if term_is_recomputed(term, model, workload, recurrence, convention):
-                    terms["recompute"].append(Term("recompute", term.name, flops, term.operator))
+                    terms["recompute"].append(Term("recompute", term.name, flops, forward))
     return Breakdown(tuple(term for phase in terms.values() for term in phase))
 
 

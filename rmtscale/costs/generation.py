@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.conventions import matmul_terms
+from rmtscale.costs.layered import cached_numbers, state_numbers
 from rmtscale.costs.memory import estimate_memory
-from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.parameters import count_parameters, memory_parameters
 from rmtscale.costs.roofline import moved_elements
-from rmtscale.costs.terms import ATTENTION_TERMS
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, PassTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import DTYPE_BYTES, Workload
@@ -141,6 +144,11 @@ def estimate_generation(
     """
     if not model.decoder:
         raise BadInput(f"model {model.name!r}: expected a decoder, an encoder writes no text")
+    if isinstance(model, LayeredSpec) and model.encoder_groups:
+        raise BadInput(
+            f"model {model.name!r}: expected a decoder alone, writing behind an encoder is not "
+            "counted"
+        )
     prefill, decode = (
         _phase(model, generation, device, runs)
         for runs in generation_runs(model, generation, recurrence)
@@ -225,13 +233,26 @@ def _linear(
             term.flops * batch,
             moved_elements(term, batch, fused=True) * dtype_bytes,
         )
-        for term in matmul_terms(model, rows, logits)
+        for term in _pass(model, rows, logits)
         if term.flops and term.name not in ATTENTION_TERMS
     )
 
 
+def _pass(model: ModelSpec, rows: int, logits: int) -> tuple[PassTerm, ...]:
+    """The matmuls of one pass; of a single token, a recurrence takes one step."""
+    terms = matmul_terms(model, rows, logits)
+    if rows > 1 or not isinstance(model, LayeredSpec):
+        return terms
+    kept = [term for term in terms if term.name not in (FlopTerm.CONVOLUTION, FlopTerm.SCAN)]
+    numbers = recurrent_state_numbers(model)  # each is decayed, added to, and read
+    step = PassTerm(FlopTerm.SCAN, 6 * numbers, None, 2 * numbers)
+    return (*kept, *((step,) if numbers else ()))
+
+
 def _attention(model: ModelSpec, generation: Generation, run: Run) -> tuple[_Operation, int]:
     """Both matmuls of one pass, and the FLOPs of the pairs that a causal mask leaves."""
+    if isinstance(model, LayeredSpec):
+        return _layered_attention(model, generation, run)
     batch, layers = generation.batch_size, model.layers
     pair = 4 * batch * layers * model.query_width
     seen = run.rows * run.keys - run.rows * (run.rows - 1) // 2
@@ -241,6 +262,34 @@ def _attention(model: ModelSpec, generation: Generation, run: Run) -> tuple[_Ope
     key_value *= generation.kv_bytes if run.cached else generation.dtype_bytes
     moved = query_and_output + key_value * (run.keys + run.rows * run.cached)
     return _Operation("attention", pair * run.rows * run.keys, moved), pair * seen
+
+
+def _layered_attention(
+    model: LayeredSpec, generation: Generation, run: Run
+) -> tuple[_Operation, int]:
+    """The same layer by layer: each with its heads, its window and what it keeps of a token."""
+    batch = generation.batch_size
+    flops = seen = moved = 0
+    w = generation.kv_bytes if run.cached else generation.dtype_bytes
+    for layer, count in model.groups:
+        for part in layer.parts:
+            if not isinstance(part, Attention) or part.idle:
+                continue
+            keys = run.keys
+            visible = run.rows * keys - run.rows * (run.rows - 1) // 2
+            if part.reads_encoder:  # as many tokens as were read, or Whisper's frames
+                keys = model.encoder_tokens or generation.context_tokens
+                visible = run.rows * keys
+            elif part.window and part.window < keys:
+                keys = min(keys, part.window + run.rows - 1)
+                visible = min(visible, run.rows * part.window)
+            pair = 2 * sum(square.multiply_adds for square in part.squares())
+            flops += count * pair * run.rows * keys
+            seen += count * pair * visible
+            query = part.heads * (part.head_width + part.value)
+            moved += count * run.rows * query * generation.dtype_bytes
+            moved += count * w * (part.cached(keys) + run.cached * part.cached(run.rows))
+    return _Operation("attention", batch * flops, batch * moved), batch * seen
 
 
 def _phase(
@@ -274,22 +323,37 @@ def _cached_tokens(model: ModelSpec, generation: Generation, recurrence: Recurre
     return memory + tokens - (tokens - 1) // text * text
 
 
+def cache_numbers(model: ModelSpec, tokens: int) -> int:
+    """Numbers of the keys and values that are kept of so many tokens, all layers."""
+    if isinstance(model, LayeredSpec):
+        return int(cached_numbers(model, tokens))
+    return tokens * 2 * model.layers * model.kv_width
+
+
+def recurrent_state_numbers(model: ModelSpec) -> int:
+    """Numbers of the recurrent states of one sequence, all layers."""
+    return state_numbers(model) if isinstance(model, LayeredSpec) else 0
+
+
 def _cache_bytes(model: ModelSpec, generation: Generation, tokens: int, batch: int) -> int:
-    return batch * tokens * 2 * model.layers * model.kv_width * generation.kv_bytes
+    return batch * cache_numbers(model, tokens) * generation.kv_bytes
 
 
 def _state_bytes(
     model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
 ) -> int:
+    own = recurrent_state_numbers(model)
     if recurrence is None:
-        return 0
-    numbers = recurrence.memory_tokens * model.embedding_width
+        return batch * own * generation.dtype_bytes
+    numbers = own + memory_parameters(model, recurrence)
     return batch * numbers * generation.dtype_bytes
 
 
 def _weight_bytes(model: ModelSpec, generation: Generation, recurrence: Recurrence | None) -> int:
     weights = count_parameters(model).total * generation.dtype_bytes
-    return weights + _state_bytes(model, generation, recurrence, 1)  # the first memory is a weight
+    if recurrence is not None:  # the first memory is a weight
+        weights += memory_parameters(model, recurrence) * generation.dtype_bytes
+    return weights
 
 
 def _peak_bytes(

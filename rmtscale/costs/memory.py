@@ -22,20 +22,24 @@ What a measured step must honour for the comparison to be fair:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rmtscale.costs.activations import ID_BYTES
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.design import Design, resolve_design
+from rmtscale.costs.layered_memory import layered_peaks
 from rmtscale.costs.method_memory import MethodStep, method_weights
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.parameters import count_parameters, memory_parameters
 from rmtscale.costs.peak_candidates import OPTIMIZER_STATE, PeakCandidate, Step
 from rmtscale.costs.recurrent_peak_candidates import RecurrentStep
 from rmtscale.costs.terms import MemoryTerm
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import KINDS, ModelSpec
 from rmtscale.specs.workload import Workload
 
 
@@ -45,6 +49,8 @@ class PeakMemory(Breakdown):
 
     peak_at: str
     """When it is, to be read after "the peak is": ``in the optimizer step``, ``at the logits``."""
+    confirmed: bool = True
+    """Known operator by operator; False: an upper bound, of a type that no device confirmed."""
 
 
 TRANSIENT_TERMS = (
@@ -89,14 +95,7 @@ def estimate_memory(
         weights += memory_parameters(model, recurrence)
     weights *= w
     optimizer = OPTIMIZER_STATE[workload.optimizer] * weights if workload.train else 0
-    step: Step
-    if recurrence is None:
-        step = Step(model, workload, weights)
-    elif isinstance(recurrence, Method):
-        step = MethodStep(model, workload, recurrence, weights)
-    else:
-        step = RecurrentStep(model, workload, recurrence, weights)
-    peak = max(step.train() if workload.train else step.forward(), key=PeakCandidate.total)
+    peak = max(_candidates(model, workload, recurrence, weights), key=PeakCandidate.total)
     persistent = {
         MemoryTerm.WEIGHTS: weights,
         MemoryTerm.BUFFERS: buffer_bytes(model),
@@ -112,7 +111,29 @@ def estimate_memory(
     freed = min(peak.work, 0)
     peak = peak._replace(work=peak.work - freed, activations=peak.activations + freed)
     terms += [Term("transient", *pair) for pair in zip(TRANSIENT_TERMS, peak[1:], strict=True)]
-    return PeakMemory(tuple(term for term in terms if term.amount), peak.name)
+    confirmed = not isinstance(model, LayeredSpec)
+    return PeakMemory(tuple(term for term in terms if term.amount), peak.name, confirmed)
+
+
+def _candidates(
+    model: ModelSpec, workload: Workload, recurrence: Design, weights: int
+) -> Iterator[PeakCandidate]:
+    """The moments of a pass or a step at which its memory may peak."""
+    if isinstance(model, LayeredSpec):
+        if isinstance(recurrence, Method):
+            raise BadInput(
+                f"method {recurrence.name!r}: its memory is known on "
+                f"{quoted_list(KINDS)}, not on {model.kind!r}"
+            )
+        return layered_peaks(model, workload, recurrence, weights)
+    step: Step
+    if recurrence is None:
+        step = Step(model, workload, weights)
+    elif isinstance(recurrence, Method):
+        step = MethodStep(model, workload, recurrence, weights)
+    else:
+        step = RecurrentStep(model, workload, recurrence, weights)
+    return step.train() if workload.train else step.forward()
 
 
 @lru_cache(maxsize=1024)

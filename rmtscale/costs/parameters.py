@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from rmtscale.costs.breakdown import Breakdown, Term
+from rmtscale.costs.layered import layered_matrix_weights, layered_parameters
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 
@@ -12,6 +15,8 @@ from rmtscale.specs.recurrence import Recurrence
 @lru_cache(maxsize=1024)
 def count_parameters(model: ModelSpec) -> Breakdown:
     """Parameters by part; a head that is tied to the embedding counts once, in the embedding."""
+    if isinstance(model, LayeredSpec):
+        return _breakdown(layered_parameters(model))
     width, norm = model.width, (2 if model.norm == "layer" else 1) * model.width
     embedding = model.vocabulary * model.embedding_width
     parts = {
@@ -27,6 +32,17 @@ def count_parameters(model: ModelSpec) -> Breakdown:
         parts["head"] = (width + 1) * width + (width + 1) * model.labels
     elif not model.tied_head:
         parts["head"] = embedding
+    return _breakdown(parts)
+
+
+def active_parameters(model: ModelSpec) -> int:
+    """Parameters that one token passes through: of a mixture of experts, those chosen for it."""
+    if isinstance(model, LayeredSpec):
+        return sum(layered_parameters(model, active=True).values())
+    return count_parameters(model).total
+
+
+def _breakdown(parts: Mapping[str, int]) -> Breakdown:
     return Breakdown(tuple(Term("weights", name, amount) for name, amount in parts.items()))
 
 
@@ -41,6 +57,8 @@ def block_matrix_weights(model: ModelSpec) -> int:
 
     No embeddings, no head, no biases or norms.
     """
+    if isinstance(model, LayeredSpec):
+        return layered_matrix_weights(model)
     attention = 2 * model.width * (model.query_width + model.kv_width)
     return model.layers * (attention + (2 + model.gated_mlp) * model.width * model.mlp_width)
 

@@ -90,7 +90,7 @@ def estimate_time(
         runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
         repeats = {"forward": runs}
         if workload.train:
-            repeats["backward"] = 2 * backward_runs
+            repeats["backward"] = 2 * backward_runs * (term.backward_flops != 0)
             if term_is_recomputed(term, model, workload, recurrence, "matmul"):
                 repeats["recompute"] = backward_runs
         for phase, times in repeats.items():
@@ -137,15 +137,26 @@ def _roof(
     """
     fused = workload.attention == "sdpa"
     flops: float = term.flops * workload.batch_size
-    if term.square and fused and model.decoder:
+    if term.square and fused and model.decoder and term.causal:
         flops *= (tokens + 1) / (2 * tokens)
+        if term.window and term.window < tokens:
+            flops *= seen_pairs(tokens, term.window) / seen_pairs(tokens)
     peak = device.flops_per_second(workload.dtype if term.operator else "fp32")
     moved_bytes = workload.dtype_bytes * moved_elements(term, workload.batch_size, fused=fused)
     arithmetic, traffic = flops / peak, moved_bytes / device.bandwidth_bytes_per_second
     return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
+def seen_pairs(tokens: int, window: int = 0) -> int:
+    """Pairs that a causal mask leaves of ``tokens`` tokens, with a window or none."""
+    near = min(tokens, window) if window else tokens
+    return near * (near + 1) // 2 + (tokens - near) * near
+
+
 def moved_elements(term: PassTerm, batch_size: int, *, fused: bool) -> int:
     """Returns the numbers an operation has to read and write once: its operands and its result."""
     each = term.elements + (0 if fused else term.square)
-    return int(batch_size * each + term.weights)
+    weights = term.weights
+    if term.all_weights:
+        weights = min(batch_size * weights, term.all_weights)
+    return int(batch_size * each + weights)

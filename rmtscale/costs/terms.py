@@ -26,6 +26,22 @@ class FlopTerm(StrEnum):
     DENSE = "dense"
     DENSE_UP = "dense_up"
     DENSE_DOWN = "dense_down"
+    DENSE_GATE = "dense_gate"
+    ROUTER = "router"
+    EXPERT_UP = "expert_up"
+    EXPERT_DOWN = "expert_down"
+    SHARED_UP = "shared_up"
+    SHARED_DOWN = "shared_down"
+    SHARED_GATE = "shared_gate"
+    LATENT = "latent"
+    SIDE = "side"
+    INDEX = "index"
+    RECURRENT_IN = "recurrent_in"
+    RECURRENT_STEP = "recurrent_step"
+    RECURRENT_GATE = "recurrent_gate"
+    RECURRENT_OUT = "recurrent_out"
+    CONVOLUTION = "convolution"
+    SCAN = "scan"
     HEAD = "head"
     LINEAR = "linear"
     ATTENTION = "attention"
@@ -53,7 +69,18 @@ class MemoryTerm(StrEnum):
 
 ATTENTION_TERMS = (FlopTerm.LOGITS, FlopTerm.REDUCTION)
 """The two matmuls of attention, both factors of which are activations."""
-MIXING_TERMS = (FlopTerm.QKV, *ATTENTION_TERMS, FlopTerm.OUTPUT)
+MIXING_TERMS = (
+    FlopTerm.QKV,
+    *ATTENTION_TERMS,
+    FlopTerm.OUTPUT,
+    FlopTerm.INDEX,
+    FlopTerm.RECURRENT_IN,
+    FlopTerm.RECURRENT_STEP,
+    FlopTerm.RECURRENT_GATE,
+    FlopTerm.RECURRENT_OUT,
+    FlopTerm.CONVOLUTION,
+    FlopTerm.SCAN,
+)
 """What of the ``matmul`` convention a method exchanges."""
 
 
@@ -76,10 +103,28 @@ class PassTerm(NamedTuple):
     """Inside the blocks, so computed again under one checkpoint per layer."""
     once: bool = False
     """Once a sample, behind the last pass, and outside any checkpoint (classification head)."""
+    backward_flops: Count | None = None
+    """FLOPs of its backward pass; None: twice those of the forward pass."""
+    trained_operator: str | None = None
+    """The operator where a gradient is wanted, if torch then takes another."""
+    all_weights: int = 0
+    """Numbers of all experts' matrices: several sequences read more of them than one does."""
+    window: int = 0
+    """How far back a fused kernel of this attention looks; 0: to the start."""
+    causal: bool = True
+    """Of an attention square: a fused kernel skips what lies above the diagonal."""
 
 
 def linear(
-    name: str, rows: Count, inner: int, columns: int, times: int = 1, *, bias: bool = False
+    name: str,
+    rows: Count,
+    inner: int,
+    columns: int,
+    times: int = 1,
+    *,
+    bias: bool = False,
+    in_block: bool = True,
+    once: bool = False,
 ) -> PassTerm:
     """Returns ``times`` linear layers over ``rows`` positions each."""
     return PassTerm(
@@ -88,6 +133,9 @@ def linear(
         "addmm" if bias else "mm",
         rows * ((inner + columns) * times),
         inner * columns * times,
+        0,
+        in_block,
+        once,
     )
 
 

@@ -9,17 +9,28 @@ Shape legend: B batch, N text columns of the input.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.passes import require_in_table
+from rmtscale.profiler.real_module import (
+    matmul_flops,
+    real_flops,
+    real_language_model,
+    real_parameters,
+    without_dropout,
+)
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.build import build_backbone
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.reading import Reading
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
@@ -38,62 +49,74 @@ class FlopCheck:
         return self.predicted_flops == self.counted_flops
 
 
+class ParameterCheck(NamedTuple):
+    """Parameters predicted, and counted on the real module."""
+
+    predicted: int
+    counted: int
+
+
+def real_build(reading: Reading) -> Callable[[], nn.Module]:
+    """How to build the real module: from the user's own config, or of a preset from its shape."""
+    config = reading.config
+    if config is None:
+        return lambda: build_backbone(reading.spec)
+    return lambda: real_language_model(config, reading.class_name, reading.spec.name)
+
+
+def check_parameters(spec: ModelSpec, build: Callable[[], nn.Module]) -> ParameterCheck:
+    """Parameters of the shape and of the module."""
+    return ParameterCheck(count_parameters(spec).total, real_parameters(build()))
+
+
 def check_flops(
-    spec: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
+    spec: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None = None,
+    build: Callable[[], nn.Module] | None = None,
 ) -> FlopCheck:
     """Predicts one workload and counts it on the real module.
 
+    Args:
+        spec: what is predicted.
+        workload: tokens, batch size, mode, checkpoints.
+        recurrence: None for full attention.
+        build: makes the module that is counted; by default from ``spec``.
+
     Raises:
-        BadInput: a segment that cannot be, or a full pass over the position table.
+        BadInput: a segment that cannot be, a full pass over the position table, or a module that
+            cannot be counted.
     """
     predicted = estimate_flops(spec, workload, recurrence, "matmul").by_operator()
     method = "full" if recurrence is None else "rmt"
-    return FlopCheck(method, predicted, _count(spec, workload, recurrence))
+    return FlopCheck(method, predicted, _count(spec, workload, recurrence, build))
 
 
-def _count(spec: ModelSpec, workload: Workload, recurrence: Recurrence | None) -> dict[str, int]:
+def _count(
+    spec: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None,
+    build: Callable[[], nn.Module] | None,
+) -> dict[str, int]:
     if recurrence is None:
         require_in_table(spec, workload.tokens)
-    module: Any = build_backbone(spec, dropout=workload.dropout)
+    module: Any
+    if build is None:
+        module = build_backbone(spec, dropout=workload.dropout)
+    else:
+        module = build()
+        if workload.dropout is False:
+            without_dropout(module)
     module.train(workload.train).requires_grad_(workload.train)
     if workload.checkpoint_layers:
         # The newer of the two names came with Transformers 5.2x, the older goes in 6.
         enable = getattr(module, "activation_checkpointing_enable", None)
         (enable or module.gradient_checkpointing_enable)()
+    if recurrence is None:
+        return real_flops(module, workload.tokens, batch=workload.batch_size, train=workload.train)
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(workload.train):
-        if recurrence is None:
-            _full(module, spec, workload)
-        else:
-            _rmt(module, spec, workload, recurrence)
+        _rmt(module, spec, workload, recurrence)
     return matmul_flops(counter)
-
-
-def matmul_flops(counter: FlopCounterMode) -> dict[str, int]:
-    """Returns the FLOPs that a counter saw the model multiply, by aten operator.
-
-    The angles of rotary positions are left out: they are a table, not a matmul of the model,
-    though some releases of Transformers write it as a matmul of two vectors.
-    """
-    counts: dict[str, int] = {}
-    for place, by_operator in counter.get_flop_counts().items():
-        # A module is called by its place in the model, or by its class where it is run alone.
-        rotary = place.endswith((".rotary_emb", "RotaryEmbedding"))
-        sign = 1 if place == "Global" else -rotary
-        for operator, flops in by_operator.items():
-            name = str(operator).removeprefix("aten.")
-            counts[name] = counts.get(name, 0) + sign * int(flops)
-    return {name: flops for name, flops in counts.items() if flops}
-
-
-def _full(module: Any, spec: ModelSpec, workload: Workload) -> None:
-    """One pass over everything, and back from the sum of its logits."""
-    shape = (workload.batch_size, workload.tokens)
-    ids_BN = torch.zeros(shape, dtype=torch.long, device="meta")
-    # A decoder gets an explicit mask: to derive one it reads values, and meta has none.
-    inputs = {"attention_mask": torch.ones_like(ids_BN), "use_cache": False}
-    logits = module(input_ids=ids_BN, **(inputs if spec.decoder else {})).logits
-    if workload.train:
-        logits.sum().backward()
 
 
 def _rmt(module: Any, spec: ModelSpec, workload: Workload, recurrence: Recurrence) -> None:

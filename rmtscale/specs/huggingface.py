@@ -11,14 +11,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.specs import bert, gpt2, gpt_neo, llama, opt, pythia
 from rmtscale.specs.catalog import find_preset, unknown_model
 from rmtscale.specs.fields import ConfigFields
-from rmtscale.specs.model import KINDS, ModelSpec, of_kind
+from rmtscale.specs.model import ModelSpec, of_kind
+
+if TYPE_CHECKING:
+    from rmtscale.specs.layered import LayeredSpec
+    from rmtscale.specs.reading import Reading
 
 
 class _Family(Protocol):
@@ -36,24 +41,48 @@ _FAMILIES: dict[str, _Family] = {
     "llama": llama,
     "opt": opt,
 }
+_HEADS = {"bert": "sequence classification"}
+"""The head that a plain spec has; a language model of all others."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def resolve_model(name: str) -> ModelSpec:
-    """A preset, a ``config.json`` or its folder, or a hub name, as a spec.
+    """The shape of a preset, a ``config.json`` or its folder, or a hub name.
 
     Raises:
         BadInput: nothing of that name, or a config that cannot be used.
         MissingDependency: a hub name without the ``measure`` extra.
     """
+    return find_preset(name) or read_model(name).spec
+
+
+def read_model(name: str) -> Reading:
+    """The same with its class and all that is not in the numbers.
+
+    Raises:
+        BadInput: nothing of that name, or a config that cannot be used.
+        MissingDependency: a hub name without the ``measure`` extra.
+    """
+    from rmtscale.specs.reading import Reading
+
     preset = find_preset(name)
     if preset is not None:
-        return preset
+        return Reading(preset)
+    return read_mapping(find_config(name), name)
+
+
+def find_config(name: str) -> Mapping[str, Any]:
+    """The config of a ``config.json``, of its folder or of a hub name.
+
+    Raises:
+        BadInput: nothing of that name, or no JSON object.
+        MissingDependency: a hub name without the ``measure`` extra.
+    """
     path = Path(name)
     if path.is_dir():
         path = path / "config.json"
     if path.is_file():
-        return read_config(path, name)
+        return _parse(_text_of(path, name), name)
     if Path(name).is_dir():
         raise BadInput(f"model {name!r}: expected a config.json in this folder")
     if _HUB_NAME.fullmatch(name) and not name.endswith(".json"):
@@ -62,34 +91,65 @@ def resolve_model(name: str) -> ModelSpec:
     raise unknown_model(name)
 
 
-def read_config(path: Path, name: str) -> ModelSpec:
-    """The spec of a ``config.json``; ``name`` is what messages and tables call it.
-
-    Raises:
-        BadInput: not readable, not JSON, not a config, a field missing, a kind not supported.
-    """
+def _text_of(path: Path, name: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"model {name!r}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"model {name!r}: expected a config.json, this is not text") from error
-    return _parse(text, name)
 
 
 def from_config(config: Mapping[str, Any], name: str = "config") -> ModelSpec:
-    """The spec of a config given as a mapping (``config.to_dict()`` or the JSON).
+    """The shape of a config given as a mapping (``config.to_dict()`` or the JSON).
 
     Raises:
         BadInput: a field missing or of a wrong type, or a ``model_type`` that is not supported.
     """
-    kind = config.get("model_type")
-    if not isinstance(kind, str) or kind not in _FAMILIES:
-        raise BadInput(
-            f"model {name!r}: model_type {kind!r} is not supported, expected one of "
-            f"{', '.join(KINDS)}"
-        )
-    return _FAMILIES[kind].from_config(ConfigFields(config, name))
+    return read_mapping(config, name).spec
+
+
+def read_mapping(config: Mapping[str, Any], name: str, built: str | None = None) -> Reading:
+    """The same with its class and all that is not in the numbers.
+
+    The six families that an RMT is built around, with the head that it takes, become a plain
+    ``ModelSpec``, whose memory is known to the byte; every other model a ``LayeredSpec``.
+
+    Args:
+        built: a class to count in place of the one that ``architectures`` names.
+
+    Raises:
+        BadInput: a field missing or of a wrong type, or a ``model_type`` that is not supported.
+    """
+    from rmtscale.specs.reading import read, text_part
+    from rmtscale.specs.rows.catalog import ROWS
+
+    text = text_part(config)
+    kind = text.get("model_type")
+    family = _FAMILIES.get(kind) if isinstance(kind, str) else None
+    if family is None:
+        return read(config, name, built)
+    row = ROWS[str(kind)]
+    defaults = dict(row.defaults)
+    if text is config:  # a whole config names its width
+        del defaults[row.field_of("width")]
+    other_names = {field: text[other] for other, field in row.synonyms.items() if other in text}
+    plain: ModelSpec | None = None
+    failure: BadInput | None = None
+    try:
+        plain = family.from_config(ConfigFields({**defaults, **text, **other_names}, name))
+    except BadInput as error:  # its messages are of the field; of another head they do not matter
+        failure = error
+    try:
+        reading = read(config, name, built)
+    except BadInput as error:
+        raise failure or error from None
+    spec = cast("LayeredSpec", reading.spec)
+    if spec.head_shape.title != _HEADS.get(spec.kind, "language model"):
+        return reading
+    if failure is not None or plain is None:
+        raise failure or BadInput(f"model {name!r}: its config cannot be read")
+    return replace(reading, spec=replace(plain, labels=spec.labels))
 
 
 def to_config(spec: ModelSpec) -> dict[str, Any]:
@@ -100,14 +160,14 @@ def to_config(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _parse(text: str, name: str) -> ModelSpec:
+def _parse(text: str, name: str) -> Mapping[str, Any]:
     try:
         config = json.loads(text)
     except ValueError as error:
         raise BadInput(f"model {name!r}: expected a config.json, this is not JSON") from error
     if not isinstance(config, dict):
         raise BadInput(f"model {name!r}: expected a JSON object with a model_type")
-    return from_config(config, name)
+    return config
 
 
 def hub_text(name: str, file: str, *, what: str, instead: str) -> str:

@@ -94,21 +94,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         require_one_of("model kind", self.kind, KINDS)
-        for field in (
-            "layers",
-            "width",
-            "heads",
-            "kv_heads",
-            "head_width",
-            "mlp_width",
-            "vocabulary",
-            "embedding_width",
-        ):
-            require_positive(field, getattr(self, field))
-        if self.heads % self.kv_heads:
-            raise BadInput(
-                f"kv_heads {self.kv_heads}: expected a divisor of the {self.heads} query heads"
-            )
+        require_sizes(self)
 
     @property
     def decoder(self) -> bool:
@@ -130,3 +116,22 @@ class ModelSpec:
 
     def without_dropout(self) -> ModelSpec:
         return replace(self, hidden_dropout=0.0, attention_dropout=0.0)
+
+
+def require_sizes(model: ModelSpec) -> None:
+    """Raises ``BadInput`` for a size below 1, or query heads that the key heads do not divide."""
+    for field in (
+        "layers",
+        "width",
+        "heads",
+        "kv_heads",
+        "head_width",
+        "mlp_width",
+        "vocabulary",
+        "embedding_width",
+    ):
+        require_positive(field, getattr(model, field))
+    if model.heads % model.kv_heads:
+        raise BadInput(
+            f"kv_heads {model.kv_heads}: expected a divisor of the {model.heads} query heads"
+        )

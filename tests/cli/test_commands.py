@@ -124,7 +124,7 @@ def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     done = rmtscale(*line)
     assert done.code == 0
-    assert "pass: all 6 counts are equal as integers" in done.out
+    assert "pass: all 7 counts are equal as integers" in done.out
 
     real = estimate_flops
     monkeypatch.setattr(
@@ -136,7 +136,7 @@ def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     wrong = rmtscale(*line)
     assert wrong.code == 1
-    assert "6 of 6 counts differ from the prediction" in wrong.err
+    assert "6 of 7 counts differ from the prediction" in wrong.err
 
 
 def test_reproduce(rmtscale: Command, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from rmtscale.costs.generation import (
 )
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
-from rmtscale.profiler.flop_check import matmul_flops
+from rmtscale.profiler.real_module import matmul_flops
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.build import build_backbone
 from rmtscale.rmt.generation import OpenSegment

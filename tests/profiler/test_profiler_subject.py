@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rmtscale.profiler.flop_check import matmul_flops
 from rmtscale.profiler.prediction import predict
+from rmtscale.profiler.real_module import matmul_flops
 from rmtscale.profiler.subject import Subject, warm_libraries
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone

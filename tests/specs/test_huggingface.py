@@ -35,7 +35,11 @@ def test_a_preset_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.Monke
         ("{", "this is not JSON"),
         ("[1]", "expected a JSON object with a model_type"),
         ("{}", "model_type None is not supported, expected one of bert, gpt2"),
-        ('{"model_type": "mamba"}', "model_type 'mamba' is not supported"),
+        (
+            '{"model_type": "qwen"}',
+            "model_type 'qwen' is not supported (did you mean qwen3 or qwen2?)",
+        ),
+        ('{"model_type": "mamba"}', "its config lacks 'hidden_size'"),
         ('{"model_type": ["gpt2"]}', "is not supported"),
         ('{"model_type": "gpt2"}', "its config lacks 'n_embd'"),
     ],

@@ -28,6 +28,7 @@ from rmtscale.costs.methods.sliding_window import SlidingWindow
 from rmtscale.costs.methods.transformer_xl import TransformerXL
 from rmtscale.costs.methods.unlimiformer import Unlimiformer
 from rmtscale.errors import BadInput
+from rmtscale.specs.layered import plain_attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 
@@ -83,4 +84,5 @@ def with_segments(method: Method, recurrence: Recurrence) -> Method:
 
 def methods_for(model: ModelSpec) -> list[Method]:
     """The methods that a backbone of the kind of ``model`` can have."""
-    return [method for method in METHODS.values() if kind_of(model) in method.kinds]
+    possible = [method for method in METHODS.values() if kind_of(model) in method.kinds]
+    return possible if plain_attention(model) else [METHODS["full"]]

@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 from rmtscale.costs.conventions import matmul_terms
 from rmtscale.costs.terms import MIXING_TERMS, Count, PassTerm
 from rmtscale.errors import BadInput
+from rmtscale.specs.layered import plain_attention
 from rmtscale.specs.model import ModelSpec
 
 DECODERS, ENCODERS = "decoder", "encoder"
@@ -110,6 +111,11 @@ class Method(ABC):
             raise BadInput(
                 f"method {self.name!r}: {model.name} is {_an(kind)}, "
                 f"expected {_an(self.kinds[0])} such as {_EXAMPLES[self.kinds[0]]}"
+            )
+        if not plain_attention(model):
+            raise BadInput(
+                f"method {self.name!r}: the layers of {model.name} are not all one plain "
+                "attention that it could stand in for, expected method full"
             )
 
 

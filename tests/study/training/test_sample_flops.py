@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from rmtscale.profiler.flop_check import matmul_flops
+from rmtscale.profiler.real_module import matmul_flops
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.specs.workload import Mode
 from rmtscale.study.training.language.flops import sample_flops

@@ -1,0 +1,93 @@
+"""The shape of any model: groups of equal layers, and what stands before and behind them.
+
+``ModelSpec`` is the special case of layers that are all alike, of the six families that an RMT is
+built around. ``LayeredSpec`` is every other model: its own fields say what it is made of, and those
+it has from ``ModelSpec`` are a summary (``heads`` those of its first attention, and so on).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from rmtscale.errors import BadInput
+from rmtscale.specs.layers import Attention, Groups, Irregular, Matrix
+from rmtscale.specs.model import ModelSpec, require_sizes
+
+
+class HeadShape(NamedTuple):
+    """What stands behind the last layer."""
+
+    title: str
+    """In words: ``language model``, ``sequence classification``, ``none``."""
+    matrices: tuple[Matrix, ...] = ()
+    """Those of a token are applied to the text; those with ``rows="once"`` to one vector."""
+    vectors: int = 0
+    """Norms of the head, and biases that no matrix multiplication adds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayeredSpec(ModelSpec):
+    """One model, layer by layer.
+
+    Raises:
+        BadInput: a size below 1, or groups that do not hold ``layers`` layers.
+    """
+
+    groups: Groups
+    """The decoder's layers, or those of a model that is an encoder alone."""
+    encoder_groups: Groups = ()
+    """Those of the encoder beside a decoder."""
+    encoder_tokens: int | None = None
+    """What the encoder sees whatever the input (Whisper's frames); None: as much as the decoder."""
+    head_shape: HeadShape
+    tables: int = 0
+    """Numbers in embedding tables besides the tokens': positions, token types."""
+    outer: tuple[Matrix, ...] = ()
+    """Matrices outside the layers and the head: projections of the embedding."""
+    outer_vectors: int = 0
+    """Numbers outside the layers that are in no matrix: the final norm, the embedding's norm."""
+    norm_parts: int = 1
+    """Vectors of a norm: weight, weight and bias, or none."""
+    fixed: tuple[Irregular, ...] = ()
+    """Products of one sample whatever its length (Whisper's convolutions)."""
+    shared_layers: bool = False
+    """All layers of a group have the same weights (ALBERT)."""
+    causal: bool = True
+    cached: bool = True
+    """Text is written with a cache of keys and values, or a state."""
+
+    def __post_init__(self) -> None:
+        require_sizes(self)
+        held = sum(count for _, count in (*self.groups, *self.encoder_groups))
+        if held != self.layers:
+            raise BadInput(f"layers {self.layers}: expected {held}, which the groups hold")
+
+    @property
+    def decoder(self) -> bool:
+        """Causal: a token sees only what stands before it."""
+        return self.causal
+
+    @property
+    def all_groups(self) -> Groups:
+        return (*self.encoder_groups, *self.groups)
+
+
+def plain_attention(model: ModelSpec) -> bool:
+    """Whether every layer has the attention that ``heads``, ``kv_heads`` and ``head_width`` say.
+
+    Then another way to mix tokens can be put in its place. Windows may differ.
+    """
+    if not isinstance(model, LayeredSpec):
+        return True
+    if model.encoder_groups:
+        return False
+    mixers = {
+        replace(layer.mixer, window=0) if isinstance(layer.mixer, Attention) else None
+        for layer, _ in model.groups
+    }
+    (first, *others) = mixers
+    if others or first is None:
+        return False
+    shared = first.kv_rank or first.keys_are_values or first.reuses_keys or first.output_gate
+    return not (shared or first.index_heads or first.value != first.head_width)
