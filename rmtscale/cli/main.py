@@ -57,7 +57,7 @@ def build_app(only: str | None = None) -> typer.Typer:
             False, "--version", help="Print the version.", is_eager=True, callback=_print_version
         ),
     ) -> None:
-        """What a long input costs a transformer, and what segment recurrence (RMT) buys."""
+        """Predicts and measures what a long input costs, and what segment recurrence buys."""
 
     for name in COMMANDS:
         if only is None or name == only:

@@ -1,4 +1,4 @@
-"""What a figure is: what it can be made from, what making it gives, and where its folder is."""
+"""A figure: its sources, what making it gives, and its folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PAGE = "README.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What figures of one kind can be made from; commands offer and refuse options by it."""
+    """Names the sources of one kind of figure; commands offer and refuse options by it."""
 
     title: str
-    """What it is made from, in a few words."""
+    """The sources in a few words."""
     store: type[Store[Any]] | None = None
     """Reads a file of the records it can be made from; None: not made from a file of records."""
     trainings: str | None = None
@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What a figure is to be made from this time."""
+    """Holds the sources of one making of a figure."""
 
     records: Path | None = None
     """A file of records; nothing is trained or measured then."""
@@ -68,7 +68,7 @@ class Figure:
     """One figure; all that belongs to it lies in one package, named after it."""
 
     name: str
-    """As ``rmtscale reproduce`` takes it, such as ``figure-2``."""
+    """The name that ``rmtscale reproduce`` takes, such as ``figure-2``."""
     title: str
     """Heading of its page."""
     kind: Kind

@@ -71,4 +71,4 @@ FIGURES = {
         Figure("field", "The field: ways to a long input on one backbone", ANALYTIC),
     )
 }
-"""By name, in the order they are offered."""
+"""The figures by name, in the order they are offered."""

@@ -24,7 +24,7 @@ class Job:
     command: Callable[[float | None], list[str]]
     """Returns the command, given the seconds that are left; None is no limit."""
     log: Path
-    """What it prints is added here."""
+    """The file that its output is added to."""
     ready: Callable[[], bool] = _always
     """Whether what it needs is there."""
 

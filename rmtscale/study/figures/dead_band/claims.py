@@ -23,7 +23,7 @@ LONGEST = 4096
 DRIFTS = "reasoning"
 """The task whose states drift, so that plain RMT loses it."""
 TARGET = 0.97
-"""Of Reasoning at 4096 segments."""
+"""Accuracy of Reasoning at 4096 segments."""
 _NONE = "no such variant"
 _TOLERANCE = "95 % interval of the difference"
 
@@ -42,7 +42,7 @@ class Comparison:
 
 
 Comparisons = Mapping[str, Mapping[int, Comparison]]
-"""By task and seed."""
+"""Curves by task and seed."""
 
 
 def compare(records: Sequence[EvaluationRecord]) -> Comparisons:

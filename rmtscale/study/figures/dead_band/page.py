@@ -1,4 +1,4 @@
-"""What is written for the dead band: the page, its verdict first, and the numbers."""
+"""The page of the dead band, its verdict first, and its numbers."""
 
 from __future__ import annotations
 

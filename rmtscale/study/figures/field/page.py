@@ -1,4 +1,4 @@
-"""What is written for the field, and by ``rmtscale compare``: a chart and a table a comparison."""
+"""The page of the field: a chart and a table a comparison, as in ``rmtscale compare``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for Figure 10: the page of a report with the paper's claims on it."""
+"""The page of Figure 10: a report with the paper's claims on it."""
 
 from __future__ import annotations
 

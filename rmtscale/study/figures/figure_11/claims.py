@@ -19,7 +19,7 @@ PAPER_TRAINED = 4
 WAYS = ("curriculum", "no curriculum")
 
 Curves = dict[str, dict[int, Curve]]
-"""By way and seed."""
+"""Curves by kind of training and seed."""
 
 
 def by_way(records: Sequence[EvaluationRecord]) -> Curves:

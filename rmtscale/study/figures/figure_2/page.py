@@ -1,4 +1,4 @@
-"""What is written for Figure 2: both pictures, their numbers, and what every convention counts."""
+"""The page of Figure 2: both pictures, their numbers, and what every convention counts."""
 
 from __future__ import annotations
 

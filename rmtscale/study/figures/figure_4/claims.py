@@ -22,7 +22,7 @@ KNOWS = 0.95
 """Accuracy on the trained length that counts as learned."""
 
 Curves = dict[str, dict[int, Curve]]
-"""By task and trained segments."""
+"""Curves by task and trained segments."""
 
 
 def by_task(records: Sequence[EvaluationRecord]) -> Curves:

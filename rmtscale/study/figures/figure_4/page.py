@@ -1,4 +1,4 @@
-"""What is written for Figure 4, and the checkpoints it is made from."""
+"""The page of Figure 4, and the checkpoints it is made from."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ CONSTANT_WITHIN_RESIDENT = 0.25
 """On a CPU: the resident memory of a process also holds what the data were made of."""
 
 Curves = dict[str, dict[int, Curve]]
-"""By task and seed."""
+"""Curves by task and seed."""
 
 
 def by_task(records: Sequence[EvaluationRecord]) -> Curves:

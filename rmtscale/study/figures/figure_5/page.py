@@ -1,4 +1,4 @@
-"""What is written for Figure 5: the page, and the checkpoints with how they were trained."""
+"""The page of Figure 5, and the checkpoints with how they were trained."""
 
 from __future__ import annotations
 

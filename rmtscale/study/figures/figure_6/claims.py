@@ -30,7 +30,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What one kind of query looks at, in the head that does so most."""
+    """The attention of one kind of query, in the head that pays it most."""
 
     segment: int
     query: str

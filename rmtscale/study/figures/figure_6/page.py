@@ -1,4 +1,4 @@
-"""What is written for Figure 6: heatmaps of one sample, read by a trained model."""
+"""The page of Figure 6: heatmaps of one sample, read by a trained model."""
 
 from __future__ import annotations
 

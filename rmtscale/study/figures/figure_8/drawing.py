@@ -30,7 +30,7 @@ class Reader(NamedTuple):
     colour: str
     line: str | tuple[int, tuple[float, ...]]
     records: Mapping[int, LanguageRecord]
-    """By seed."""
+    """Records by seed."""
 
 
 @style.styled

@@ -38,7 +38,7 @@ class Prover(NamedTuple):
     trained: int
     segment_tokens: int
     runs: Runs
-    """By seed and segments read."""
+    """Records by seed and segments read."""
 
     @property
     def one_pass(self) -> bool:

@@ -1,4 +1,4 @@
-"""What is written for Figure 9, and the trainings it is made from."""
+"""The page of Figure 9, and the trainings it is made from."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the figures of language modelling share."""
+"""Parts that the figures of language modelling share."""

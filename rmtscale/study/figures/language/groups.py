@@ -30,7 +30,7 @@ class InputSize:
 
     @property
     def segment_size(self) -> int:
-        """Of the models with memory; where there are none, of the smallest baseline."""
+        """The segment size of models with memory; without any, that of the smallest baseline."""
         for record in self.with_memory:
             return record.model.segment_size
         return self.block_tokens + min(self.contexts, default=0)

@@ -1,4 +1,4 @@
-"""What the figures of language modelling share: lines of seeds, baselines, perplexity beside."""
+"""Parts language drawings share: lines of seeds, baselines, perplexity beside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for Figures 7, 8, 9, 12 and Table 1: pages, numbers, records, trainings."""
+"""The pages of Figures 7, 8, 9, 12 and Table 1, with their numbers, records, trainings."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ QUICK_LEAN_READ = (1, 2, 3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trainings:
-    """What a figure shows."""
+    """The trainings and evaluations that a figure shows."""
 
     full: Callable[[int], Recipes]
     """Makes its recipes of one seed; what another training begins with comes first."""

@@ -1,1 +1,1 @@
-"""What the figures of the memory tasks share."""
+"""Parts that the figures of the memory tasks share."""

@@ -1,4 +1,4 @@
-"""What the figures of the memory tasks share: an accuracy axis, bands of intervals, chance."""
+"""Parts of drawings that the memory tasks share: an accuracy axis, bands of intervals, chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for figures of memory tasks: the page, the numbers, the records, the settings."""
+"""The page of a figure of memory tasks, with its numbers, records and settings."""
 
 from __future__ import annotations
 

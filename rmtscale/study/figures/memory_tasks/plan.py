@@ -14,7 +14,7 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 RETENTION_SEGMENTS = tuple(2**power for power in range(13))
 """1 to 4096, as in Figure 5."""
 GENERALIZATION_SEGMENTS = tuple(range(1, 16))
-"""As in Figures 4 and 11."""
+"""The lengths of Figures 4 and 11."""
 QUICK_SEGMENTS = (1, 2, 3, 4, 6, 8)
 
 
@@ -25,7 +25,7 @@ def best_checkpoint(folder: Path) -> dict[str, Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trainings:
-    """What a figure shows at full size."""
+    """The trainings and evaluations that a figure shows at full size."""
 
     families: tuple[str, ...] = TASKS
     """Names of recipes without their seeds."""

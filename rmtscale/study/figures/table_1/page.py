@@ -1,4 +1,4 @@
-"""What is written for Table 1, and the trainings it is made from."""
+"""The page of Table 1, and the trainings it is made from."""
 
 from __future__ import annotations
 

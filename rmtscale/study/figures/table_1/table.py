@@ -22,7 +22,7 @@ from rmtscale.units import (
 )
 
 ADDED = {"adapter": "parallel adapter", "lora": "LoRA"}
-"""What was added, by the words of a recipe's name (``latex-adapter-lora-rmt-2-0``)."""
+"""Names of what was added, by the words of a recipe's name (``latex-adapter-lora-rmt-2-0``)."""
 UNTOUCHED = "backbone as it was"
 """A recipe whose name has the word ``backbone``."""
 
@@ -36,7 +36,7 @@ class Adapted(NamedTuple):
     context_tokens: int
     """True text that is read before what is scored, whatever of it is passed on as memory."""
     records: Mapping[int, LanguageRecord]
-    """By seed."""
+    """Records by seed."""
 
 
 def adaptations(records: Iterable[LanguageRecord]) -> list[Adapted]:
