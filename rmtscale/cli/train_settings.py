@@ -38,6 +38,11 @@ def training_settings(
         start = read_settings(folder / SETTINGS)
     else:
         start = _start(recipe, given.get("task"))
+    if not start.backbone and "backbone" not in given:
+        raise BadInput(
+            f"recipe {recipe!r} without a backbone: expected --backbone with a folder of "
+            "pretrained weights in safetensors and their tokenizer.json"
+        )
     kind = type(start)
     given = renamed(given)
     known = [field.name for field in fields(kind) if field.name != "schema_version"]

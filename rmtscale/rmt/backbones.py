@@ -208,7 +208,11 @@ def _enter_opt(backbone: Any, embeds_BTE: Tensor, given: dict[str, Any]) -> Ente
 
 
 def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:
-    """Last hidden states, (B, T, E), of a bidirectional backbone; positions start at 0."""
+    """Last hidden states, (B, T, E), of a bidirectional backbone; positions start at 0.
+
+    Where all rows are full there is nothing to mask, and none is made: Transformers would look
+    into it on the host, or make the full square while a graph is captured or compiled.
+    """
     position_ids = torch.arange(embeds_BTE.shape[1], device=embeds_BTE.device)[None]
     base = backbone.base_model
     if backbone.config.model_type != "bert":
@@ -222,9 +226,11 @@ def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tenso
     # In two parts, because BertModel would also run its pooler in every segment; only the last
     # segment's [CLS] is ever read.
     embedded_BTE = base.embeddings(inputs_embeds=embeds_BTE, position_ids=position_ids)
-    mask = create_bidirectional_mask(
-        config=base.config, inputs_embeds=embedded_BTE, attention_mask=mask_BT
-    )
+    mask = None
+    if mask_BT is not None:
+        mask = create_bidirectional_mask(
+            config=base.config, inputs_embeds=embedded_BTE, attention_mask=mask_BT
+        )
     last_BTE: Tensor = base.encoder(embedded_BTE, attention_mask=mask).last_hidden_state
     return last_BTE
 

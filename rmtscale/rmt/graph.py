@@ -1,6 +1,7 @@
 """One full segment as a fixed piece of work: captured in a CUDA graph and, if asked, compiled.
 
-Shape legend: B batch, L segment tokens, M memory, E embedding width, K kept tokens.
+Shape legend: B batch, L segment tokens, M memory, T = L plus memory and special tokens, E embedding
+width, K kept positions.
 
 At batch 1 a segment step of a small model is bound by the launches of its few hundred kernels, not
 by arithmetic. Its shapes never change, so that it can be captured once and replayed with a single
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.backbones import ENCODERS
 
 _WARM_UP = 3
 NOT_CAPTURABLE = ("gpt_neo",)
@@ -24,7 +26,7 @@ hold; compiled, the scalar is a constant and the step can be captured."""
 
 
 class StepModel(Protocol):
-    """The part of a model that a segment step needs: ``RMTForCausalLM``."""
+    """The part of a model that a segment step needs: a decoder's or an encoder's RMT."""
 
     training: bool
     config: Any
@@ -35,7 +37,7 @@ class StepModel(Protocol):
 
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Any, ...]: ...
 
 
 class SegmentStep:
@@ -47,7 +49,8 @@ class SegmentStep:
         compile_step: compile the step (``torch.compile``) as well; the first call takes long.
         cuda_graph: None captures where that works; True is the same; False never. Without CUDA
             the step runs eagerly, with the same results.
-        kept_tokens: K; the hidden states of so many of the last text tokens are kept.
+        kept_tokens: of a decoder, the hidden states of so many of the last text tokens are kept.
+            Of an encoder all T are, because its head may read any of them.
         backend: of ``torch.compile``.
 
     Raises:
@@ -72,20 +75,22 @@ class SegmentStep:
             batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
         )
         self.state_BME = model.memory(weight, batch_size).detach().clone()
-        self.kept_BKE = weight.new_zeros(batch_size, kept_tokens, weight.shape[1])
+        kind = model.config.backbone_config.model_type
+        kept = model.config.segment_size if kind in ENCODERS else kept_tokens
+        self.kept_BKE = weight.new_zeros(batch_size, kept, weight.shape[1])
         self._run = (
             torch.compile(self._pure, dynamic=False, backend=backend)
             if compile_step
             else self._pure
         )
-        capturable = compile_step or model.backbone.config.model_type not in NOT_CAPTURABLE
+        capturable = compile_step or kind not in NOT_CAPTURABLE
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
         self._graph: torch.cuda.CUDAGraph | None = None
         self._weights, self._dead_band = self._pointers(), model.config.dead_band
 
     @property
     def last_B1E(self) -> Tensor:
-        """Hidden states of the last text token: a view, which may be written to."""
+        """Hidden states of a decoder's last text token: a view, which may be written to."""
         return self.kept_BKE[:, -1:]
 
     def _pointers(self) -> tuple[int, ...]:
@@ -98,8 +103,8 @@ class SegmentStep:
         return same and self._weights == self._pointers() and not self.model.training
 
     def _pure(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
-        new_BME, text_BLE = self.model.step(state_BME, ids_BL)
-        return new_BME, text_BLE[:, -self.kept_BKE.shape[1] :]
+        new_BME, hidden, *_ = self.model.step(state_BME, ids_BL)
+        return new_BME, hidden[:, -self.kept_BKE.shape[1] :]
 
     def _in_place(self) -> None:
         new_BME, kept_BKE = self._run(self.state_BME, self.ids_BL)

@@ -11,10 +11,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt import RMTConfig, RMTForCausalLM, SegmentStep
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification, SegmentStep
+from rmtscale.rmt.backbones import classify
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from tests.rmt.comparing import equal
-from tests.rmt.tiny_models import DECODERS, backbone, tokens
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -24,6 +25,14 @@ def make(
 ) -> RMTForCausalLM:
     model: RMTForCausalLM = RMTForCausalLM(
         backbone(kind, dtype), RMTConfig(8, 2, alignment=alignment)
+    ).eval()
+    return model
+
+
+def make_encoder(kind: str, dtype: torch.dtype = torch.float64) -> RMTForSequenceClassification:
+    config = RMTConfig(10, 2, cls_token_id=1, sep_token_id=2)
+    model: RMTForSequenceClassification = RMTForSequenceClassification(
+        backbone(kind, dtype), config
     ).eval()
     return model
 
@@ -45,6 +54,30 @@ def test_without_cuda_a_graph_asked_for_is_the_eager_step(kind: str, alignment: 
             out = model.infer(ids, cuda_graph=choice)
             assert_same(out, wanted)
     assert not SegmentStep(model, 2, cuda_graph=True).uses_graph
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the fallback is for machines without CUDA")
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_s_step_keeps_all_that_its_head_reads(kind: str) -> None:
+    model, ids = make_encoder(kind), tokens(2, 15)
+    step = SegmentStep(model, 2)
+    for begin in (0, 5, 10):
+        step(ids[:, begin : begin + 5])
+    wanted = model(ids)
+    assert step.kept_BKE.shape[1] == 10
+    assert equal(classify(model.backbone, step.kept_BKE, None), wanted.logits)
+    assert equal(step.state_BME, wanted.memory)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_a_mask_of_full_rows_changes_nothing(kind: str) -> None:
+    """Full rows run without one."""
+    model, ids = make_encoder(kind), tokens(2, 5)
+    state = model.memory(model.embedding_VE, 2)
+    without, masked = model.step(state, ids), model.step(state, ids, torch.tensor([5, 5]))
+    assert without[2] is None
+    assert masked[2] is not None
+    assert equal(without[1], masked[1])
 
 
 def test_compiled_equals_eager_within_rounding() -> None:
@@ -159,3 +192,21 @@ def test_the_captured_step_equals_eager(kind: str, compile_step: bool) -> None:
     assert torch.equal(out.logits, again.logits)
     step = next(iter(model.segment_steps.values()))
     assert step.uses_graph == (compile_step or kind != "gpt_neo")
+
+
+@CUDA
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile_step", [False, True])
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_the_captured_step_of_an_encoder_equals_eager(kind: str, compile_step: bool) -> None:
+    model = make_encoder(kind, torch.float32).cuda()
+    ids = tokens(2, 25).cuda()
+    wanted = model(ids)
+    for _ in range(2):
+        step = SegmentStep(model, 2, compile_step=compile_step)
+        for begin in range(0, 25, 5):
+            step(ids[:, begin : begin + 5])
+        assert step.uses_graph
+        logits = classify(model.backbone, step.kept_BKE, None)
+        assert (logits - wanted.logits).abs().max() < 1e-4
+        assert (step.state_BME - wanted.memory).abs().max() < 1e-4

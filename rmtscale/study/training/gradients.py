@@ -4,7 +4,9 @@ Shape legend: inputs are what the learner takes; tensors of any shape, or None.
 
 The forward and backward pass of seven segments of a small model is thousands of kernels of a few
 microseconds each, which Python launches slower than a GPU runs them. A curriculum has a dozen
-shapes, so that each is captured in a CUDA graph and then replayed with one launch.
+shapes, so that each is captured in a CUDA graph and then replayed with one launch. Dropout is
+captured too: a replay draws from the generator's seed and offset at that moment, as an eager step
+does, so that both drop the same.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.graph import NOT_CAPTURABLE
 from rmtscale.study.training.segment_reader import SegmentReader
 
@@ -80,25 +81,26 @@ class Gradients:
     def _capture(self, inputs: tuple[Any, ...]) -> _Captured:
         buffers = tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                self._run(buffers)
-        torch.cuda.current_stream().wait_stream(stream)
         if self._pool is None:
             # One for all: only one of them is replayed at a time, and keeps nothing but its result.
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # As in ``rmtscale.rmt.graph``: the thread that makes batches may lock memory meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outcome = self._run(buffers)
+        # The step that captures has to drop what it would drop if another one had.
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()]):
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    self._run(buffers)
+            torch.cuda.current_stream().wait_stream(stream)
+            # As in ``rmtscale.rmt.graph``: the thread that makes batches may lock memory meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                outcome = self._run(buffers)
         return _Captured(graph, buffers, outcome)
 
 
 def can_capture(reader: SegmentReader) -> bool:
-    """Tells whether a training step can be captured: of a decoder whose code copies nothing to the
+    """Tells whether a training step can be captured: of a model whose code copies nothing to the
     host, without activation checkpoints, which put random numbers back by way of it."""
     config = reader.rmt.config
-    decoder = isinstance(reader.rmt, RMTForCausalLM)
     capturable = config.backbone_config.model_type not in NOT_CAPTURABLE
-    return decoder and capturable and not config.checkpoint_segments
+    return capturable and not config.checkpoint_segments

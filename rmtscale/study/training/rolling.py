@@ -3,8 +3,8 @@
 Shape legend: B batch, N text columns of the input, L segment tokens, R segments, M memory,
 E embedding width, K positions that are read out of a segment.
 
-Token ids stay on the host; a few segments at a time are on the device. A decoder's full segment is
-one captured CUDA graph where there is CUDA.
+Token ids stay on the host; a few segments at a time are on the device. A full segment is one
+captured CUDA graph where there is CUDA.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.graph import SegmentStep
 from rmtscale.study.training.device import autocast
 from rmtscale.study.training.segment_reader import SegmentReader
@@ -62,8 +61,7 @@ class Roller:
         self.model = model.to(device).eval()
         self.device, self.precision = device, precision
         self._compile, self._kept_tokens = compile_step, kept_tokens
-        decoder = isinstance(model.rmt, RMTForCausalLM)
-        self.captures = cuda_graph and decoder and device.type == "cuda"
+        self.captures = cuda_graph and device.type == "cuda"
         self._batch_size = batch_size
         self.segment_steps: dict[int, SegmentStep] = {}
         """The captured step of each batch size."""

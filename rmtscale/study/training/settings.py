@@ -52,7 +52,7 @@ class LoopSettings:
     compile_step: bool = False
     """Compile the step of a full segment; the first steps take a minute longer."""
     cuda_graph: bool = True
-    """On a GPU: capture a decoder's forward and backward pass once for each length, and replay it.
+    """On a GPU: capture the forward and backward pass once for each length, and replay it.
     Without, Python launches the kernels of a small model slower than they run."""
     log_every: int = 50
     """Steps of an interval. Losses are added up on the device and read once per interval; stages

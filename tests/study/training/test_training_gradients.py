@@ -16,10 +16,12 @@ from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
+from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
+from tests.tiny_tokenizer import save_tokenizer
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -96,6 +98,9 @@ def test_pieces_of_facts_are_for_training_only() -> None:
         ("gpt2-tiny", {}, True),
         ("gpt-neox-tiny", {"checkpoint_segments": True}, False),
         ("gpt-neo-tiny", {}, False),
+        ("bert-tiny", {}, True),
+        ("modernbert-tiny", {}, True),
+        ("bert-tiny", {"checkpoint_segments": True}, False),
     ],
 )
 def test_what_can_be_captured(backbone: str, more: dict[str, Any], expected: bool) -> None:
@@ -129,6 +134,69 @@ def test_captured_steps_are_the_eager_ones(tmp_path: Path, precision: str, compi
     # Nothing is drawn and no sum is taken in another order; compiled code may round differently.
     torch.testing.assert_close(losses[True][:5], losses[False][:5], rtol=2e-2, atol=2e-2)
     assert losses[True][-1] < losses[True][0]
+
+
+@GPU
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_captured_encoder_steps_are_the_eager_ones(
+    tmp_path: Path, kind: str, precision: str
+) -> None:
+    """Through stages and burn-ins, and with a BERT's dropout: both drop the same."""
+    settings = replace(
+        quick("memorize"),
+        backbone=f"{kind}-tiny",
+        steps=240,
+        stage_min_steps=20,
+        stage_max_steps=40,
+        validate_every=120,
+        precision=precision,
+    )
+    if kind == "bert":
+        with_dropout = build_rmt(settings, 300, 6).backbone
+        with_dropout.config.hidden_dropout_prob = 0.1
+        with_dropout.config.attention_probs_dropout_prob = 0.1
+        with_dropout.save_pretrained(tmp_path / "backbone")
+        save_tokenizer(tmp_path / "backbone")
+        settings = replace(settings, backbone=str(tmp_path / "backbone"))
+    losses = {}
+    for graph in (False, True):
+        watched = Watched()
+        folder = tmp_path / str(graph)
+        loop.train(replace(settings, cuda_graph=graph), folder, device="cuda", observer=watched)
+        losses[graph] = torch.tensor(watched.losses)
+        assert "burn-in" in watched.stages[-1]
+    torch.testing.assert_close(losses[True][:3], losses[False][:3], rtol=2e-2, atol=2e-2)
+
+
+@GPU
+@pytest.mark.gpu
+def test_a_captured_step_drops_what_an_eager_one_drops() -> None:
+    """Also the step that captures; another seed drops something else."""
+    settings = MemoryTaskSettings(backbone="bert-tiny", segment_size=24, memory_tokens=2)
+    rmt = build_rmt(settings, 40, 6).cuda().train()
+    for module in rmt.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    answerer = Answerer(rmt, range(6)).cuda()
+    ids = torch.randint(4, 40, (3, 50), device="cuda")
+    answers = torch.tensor([0, 1, 2], device="cuda")
+    found = {}
+    for capture in (False, True):
+        gradients = Gradients(answerer, torch.autograd.backward, capture=capture)
+        losses = []
+        for seed in (7, 8, 7):
+            torch.manual_seed(seed)
+            loss, _ = gradients(ids, answers, None)
+            losses.append(float(loss))
+        grads = [one.grad.clone() for one in answerer.parameters() if one.grad is not None]
+        found[capture] = losses, grads
+        assert losses[0] == pytest.approx(losses[2], rel=1e-5)
+        assert abs(losses[0] - losses[1]) > 1e-4
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-4)
+    for captured, eager in zip(found[True][1], found[False][1], strict=True):
+        torch.testing.assert_close(captured, eager, rtol=1e-3, atol=1e-5)
 
 
 @GPU

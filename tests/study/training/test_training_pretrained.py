@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -18,24 +16,15 @@ from transformers import (
 )
 
 from rmtscale.errors import BadInput
-from rmtscale.study.tasks.catalog import make_task
-from rmtscale.study.training.layout import BEST
+from rmtscale.study.training.layout import BEST, LAST, METRICS
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
-from tests.tiny_training import WORDS, tiny_settings, write_background
-
-
-def save_tokenizer(folder: Path, *, without: str = "") -> int:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *make_task("memorize").words()]
-    words += [f"w{index}" for index in range(WORDS)]
-    words = [word for word in dict.fromkeys(words) if word != without]
-    # Capitals as they stand in the stories: this tokenizer keeps them.
-    words += sorted({word.capitalize() for word in words if word.isalpha()} - set(words))
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return len(words)
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.metrics import read_metrics
+from tests.command_line import Command
+from tests.tiny_tokenizer import save_tokenizer
+from tests.tiny_training import tiny_settings, write_background
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +32,13 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
-def save_model(folder: Path, kind: str) -> None:
+def save_model(folder: Path, kind: str, *, unused: int = 0, positions: int = 64) -> None:
     folder.mkdir()
-    size = save_tokenizer(folder)
+    size = save_tokenizer(folder, unused=unused)
     if kind == "gpt2":
         config = GPT2Config(
             vocab_size=size,
-            n_positions=64,
+            n_positions=positions,
             n_embd=32,
             n_layer=2,
             n_head=2,
@@ -64,7 +53,7 @@ def save_model(folder: Path, kind: str) -> None:
             num_hidden_layers=2,
             num_attention_heads=2,
             intermediate_size=64,
-            max_position_embeddings=64,
+            max_position_embeddings=positions,
         )
         model = BertForSequenceClassification(config)
     model.save_pretrained(folder)
@@ -95,10 +84,50 @@ def test_it_is_trained_with_its_own_tokenizer_and_weights(
     assert checkpoint.answerer.rmt.config.backbone_config.model_type == kind
 
 
-def test_dropout_is_a_function_of_the_step(background: Path, tmp_path: Path) -> None:
-    from rmtscale.study.training.layout import METRICS
-    from rmtscale.study.training.metrics import read_metrics
+def test_an_encoder_s_special_ids_are_its_tokenizer_s(background: Path, tmp_path: Path) -> None:
+    """A BERT's config has none of its own."""
+    save_model(tmp_path / "bert", "bert", unused=5)
+    settings = tiny_settings(background, backbone=str(tmp_path / "bert"))
+    config = MemoryObjective(settings).learner.rmt.config
+    assert (config.cls_token_id, config.sep_token_id) == (7, 8)
 
+
+def test_the_recipe_of_a_pretrained_encoder(
+    rmtscale: Command, background: Path, tmp_path: Path
+) -> None:
+    """In parts as in one, at the paper's 512 positions, its checkpoint evaluated."""
+    torch.manual_seed(0)
+    save_model(tmp_path / "bert", "bert", unused=5, positions=512)
+    recipe = ["train", "--recipe", "pretrained-encoder-memorize-0", "--device", "cpu"]
+    missing = rmtscale(*recipe, "--out", str(tmp_path / "none"))
+    assert missing.code == 2
+    assert "without a backbone: expected --backbone with a folder" in missing.err
+    asked = [*recipe, "--backbone", str(tmp_path / "bert"), "--background", str(background)]
+    asked += "--steps 4 --batch-size 2 --segments 1 --burn-in 2".split()
+    for setting in (
+        *("log_every=1", "validate_every=2", "validation_samples=2", "validation_segments=[2]"),
+        *("stage_min_steps=1", "stage_max_steps=2", 'precision="fp32"'),
+    ):
+        asked += ["--set", setting]
+    assert rmtscale(*asked, "--out", str(tmp_path / "whole")).code == 0
+    parts = tmp_path / "parts"
+    assert rmtscale(*asked, "--out", str(parts), "--max-seconds", "0").code == 0
+    assert not (parts / LAST).exists()
+    assert rmtscale("train", "--out", str(parts), "--device", "cpu").code == 0
+    once, twice = (read_metrics(tmp_path / name / METRICS) for name in ("whole", "parts"))
+    assert [one.outcome() for one in twice] == [one.outcome() for one in once]
+    assert twice[-1].stage_name == "1 segment, burn-in 2"
+    rmt = load_checkpoint(parts / LAST).answerer.rmt
+    assert rmt.segment_tokens == 499 == 512 - 10 - 3
+    assert (rmt.config.cls_token_id, rmt.config.sep_token_id) == (7, 8)
+    lengths = "--segments 1,3 --samples 2 --batch-size 2 --device cpu --format json".split()
+    given = ["--background", str(background), *lengths]
+    found = rmtscale("evaluate", str(parts / LAST), *given)
+    assert found.code == 0, found.err
+    assert [row["tokens"] for row in json.loads(found.out)["rows"]] == [499, 1497]
+
+
+def test_dropout_is_a_function_of_the_step(background: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_model(tmp_path / "gpt2", "gpt2")
     settings = tiny_settings(

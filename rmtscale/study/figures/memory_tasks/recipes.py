@@ -11,6 +11,9 @@ A full recipe is meant for a GPU, several side by side on one; a quick one for m
 goes on each time it is given, until all is trained, then evaluates and draws. Where the time will
 not do for all steps, ``--finish-within SECONDS`` moves the ends, the final decay with them. One
 training alone is ``rmtscale train --recipe memorize-0 --background TEXT --out FOLDER``.
+
+``pretrained-encoder-TASK-SEED`` is the paper's own setting: a pretrained BERT, named by
+``--backbone``, whose segments of 512 are 499 tokens of text, 10 of memory and 3 special ones.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 TASKS = ("memorize", "detect-memorize", "reasoning")
 SEEDS = (0, 1, 2)
+GIVEN_BACKBONE = ""
+"""Backbone of a recipe that needs ``--backbone``: weights that are somewhere on this machine."""
 
 _FULL = MemoryTaskSettings(
     # In the paper's setting each memory token costs a decoder two positions; 4 leave 504 tokens of
@@ -40,6 +45,27 @@ _FULL = MemoryTaskSettings(
     burn_in_max_steps=1200,
     validation_segments=(7, 64, 256),
     validation_samples=256,
+)
+_ENCODER = MemoryTaskSettings(
+    backbone=GIVEN_BACKBONE,
+    segment_size=512,
+    memory_tokens=10,
+    segments=7,
+    # It reads English already: one stage with less noise, no contrasts, few steps.
+    start_tokens=(64,),
+    contrast_first=False,
+    batch_size=32,
+    learning_rate=1e-4,
+    steps=3000,
+    warmup_steps=100,
+    stage_min_steps=50,
+    stage_max_steps=400,
+    burn_in_max_steps=400,
+    ema_decay=0.995,
+    log_every=25,
+    validate_every=250,
+    validation_segments=(7, 64),
+    validation_samples=128,
 )
 _QUICK = MemoryTaskSettings(
     backbone="gpt-neox-tiny",
@@ -73,6 +99,11 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
         background: the noise between the facts, as of ``rmtscale train``.
     """
     known = {f"{task}-{seed}": full(task, seed) for seed in SEEDS for task in TASKS}
+    known |= {
+        f"pretrained-encoder-{task}-{seed}": pretrained_encoder(task, seed)
+        for seed in SEEDS
+        for task in TASKS
+    }
     known |= {f"quick-{task}-0": quick(task) for task in TASKS}
     for name, with_curriculum in (("curriculum", True), ("no-curriculum", False)):
         for seed in SEEDS:
@@ -107,6 +138,21 @@ def full(task: str, seed: int) -> MemoryTaskSettings:
             replay_lost=True,
             stage_max_steps=4000,
         )
+    return settings
+
+
+def pretrained_encoder(task: str, seed: int) -> MemoryTaskSettings:
+    """Returns the training of one task on a pretrained encoder, in the paper's setting.
+
+    Its dropout stays as it was pretrained with, as in the authors' code.
+    """
+    settings = replace(_ENCODER, task=task, seed=seed)
+    if task == "memorize":
+        return settings
+    # What can be taken for a fact is as rare in this noise as in that of the other recipes.
+    settings = replace(settings, fact_fragments=0.005)
+    if task == "reasoning":
+        return replace(settings, steps=6000, stage_max_steps=1500)
     return settings
 
 

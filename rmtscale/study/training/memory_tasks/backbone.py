@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rmtscale.study.training.backbone import (
     CLS,
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from rmtscale.rmt.base import RMTPreTrainedModel
 
 
-def build_rmt(settings: MemoryTaskSettings, vocabulary: int, classes: int) -> RMTPreTrainedModel:
+def build_rmt(
+    settings: MemoryTaskSettings,
+    vocabulary: int,
+    classes: int,
+    edges: tuple[int, int] = (CLS, SEP),
+) -> RMTPreTrainedModel:
     """Builds the RMT of a training, on the CPU, in fp32; weights are a function of the seed.
 
     Args:
         settings: of the training.
         vocabulary: token ids.
         classes: answers there are.
+        edges: ids of ``[CLS]`` and ``[SEP]`` in the vocabulary, for an encoder. A BERT's config
+            has none: its tokenizer knows them.
 
     Raises:
         BadInput: no such backbone, of a kind that is not supported, or a segment that does not fit.
@@ -52,13 +59,6 @@ def build_rmt(settings: MemoryTaskSettings, vocabulary: int, classes: int) -> RM
         else:
             backbone, encoder = pretrained(settings.backbone, classes)
         if encoder:
-            inner: Any = backbone.config
-            config.cls_token_id = _special(inner, "cls_token_id", CLS)
-            config.sep_token_id = _special(inner, "sep_token_id", SEP)
+            config.cls_token_id, config.sep_token_id = edges
             return RMTForSequenceClassification(backbone, config)
         return RMTForCausalLM(backbone, config)
-
-
-def _special(config: Any, name: str, otherwise: int) -> int:
-    token = getattr(config, name, None)
-    return token if isinstance(token, int) else otherwise

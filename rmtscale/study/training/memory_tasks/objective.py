@@ -36,7 +36,9 @@ class MemoryObjective(Objective):
     def __init__(self, settings: MemoryTaskSettings) -> None:
         self.settings: MemoryTaskSettings = settings
         self.data = TaskData(settings)
-        rmt = build_rmt(settings, len(self.data.vocabulary), len(self.data.task.classes))
+        words = self.data.vocabulary
+        edges = words.cls_id, words.sep_id
+        rmt = build_rmt(settings, len(words), len(self.data.task.classes), edges)
         self.stages = plan_stages(
             settings,
             rmt.segment_tokens,
