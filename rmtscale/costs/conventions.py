@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from rmtscale.costs.layered import layered_terms
 from rmtscale.costs.parameters import block_matrix_weights
-from rmtscale.costs.terms import FlopTerm, PassTerm, linear
+from rmtscale.costs.terms import MIXING_TERMS, Count, FlopTerm, PassTerm, linear
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 
@@ -41,14 +41,14 @@ def _matrix_flops(model: ModelSpec, tokens: int) -> dict[str, int]:
     }
 
 
-def _projection(model: ModelSpec, tokens: int) -> PassTerm:
+def _projection(model: ModelSpec, tokens: Count) -> PassTerm:
     """OPT-350M's way into and out of the model's width."""
     times = 2 * model.projected_embedding
     widths = model.embedding_width, model.width
     return linear(FlopTerm.PROJECTION, tokens, *widths, times, in_block=False)
 
 
-def _head(model: ModelSpec, tokens: int) -> PassTerm:
+def _head(model: ModelSpec, tokens: Count) -> PassTerm:
     """The head: a matmul with the vocabulary, or a pooler and a classifier on one position."""
     if model.head == "classification":
         columns = model.width + model.labels
@@ -99,18 +99,34 @@ def matmul_terms(model: ModelSpec, tokens: int, text_tokens: int) -> tuple[PassT
     if isinstance(model, LayeredSpec):
         return layered_terms(model, tokens, text_tokens)
     width, query, kv, layers = model.width, model.query_width, model.kv_width, model.layers
-    up = layers * (1 + model.gated_mlp)
     square = layers * tokens * tokens
     attention, elements = 2 * square * query, layers * tokens * (query + kv)
     scores = square * model.heads  # written, and once more through the softmax
+    projection, *rest = outer_terms(model, tokens, text_tokens)
     return (
-        _projection(model, tokens),
+        projection,
         linear(FlopTerm.QKV, tokens, width, query + 2 * kv, layers, bias=model.qkv_bias),
         PassTerm(FlopTerm.LOGITS, attention, "bmm", elements, 0, 3 * scores),
         PassTerm(FlopTerm.REDUCTION, attention, "bmm", elements, 0, scores),
         linear(FlopTerm.OUTPUT, tokens, query, width, layers, bias=model.output_bias),
-        linear(FlopTerm.DENSE_UP, tokens, width, model.mlp_width, up, bias=model.mlp_bias),
-        linear(FlopTerm.DENSE_DOWN, tokens, model.mlp_width, width, layers, bias=model.mlp_bias),
+        *rest,
+    )
+
+
+def outer_terms(model: ModelSpec, tokens: Count, text_tokens: Count) -> tuple[PassTerm, ...]:
+    """Returns the terms of ``matmul`` that a method leaves as they are.
+
+    They are the embedding's projection, the feed-forward blocks and the head.
+    """
+    if isinstance(model, LayeredSpec):
+        terms = layered_terms(model, tokens, text_tokens)
+        return tuple(term for term in terms if term.name not in MIXING_TERMS)
+    width, inner, layers, bias = model.width, model.mlp_width, model.layers, model.mlp_bias
+    up = layers * (1 + model.gated_mlp)
+    return (
+        _projection(model, tokens),
+        linear(FlopTerm.DENSE_UP, tokens, width, inner, up, bias=bias),
+        linear(FlopTerm.DENSE_DOWN, tokens, inner, width, layers, bias=bias),
         _head(model, text_tokens),
     )
 

@@ -15,8 +15,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from rmtscale.costs.conventions import matmul_terms
-from rmtscale.costs.terms import MIXING_TERMS, Count, PassTerm
+from rmtscale.costs.conventions import outer_terms
+from rmtscale.costs.terms import Count, PassTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import plain_attention
 from rmtscale.specs.model import ModelSpec
@@ -88,9 +88,8 @@ class Method(ABC):
         return self.growth
 
     def outside(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
-        """What every method has: feed-forward, head, embedding projection (``matmul``)."""
-        terms = matmul_terms(model, self.positions(model, tokens), tokens)
-        return tuple(term for term in terms if term.name not in MIXING_TERMS)
+        """Returns what every method has: feed-forward, head, embedding projection (``matmul``)."""
+        return outer_terms(model, self.positions(model, tokens), tokens)
 
     def terms(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         """A whole forward pass of one sequence, in the terms of the conventions."""
