@@ -30,7 +30,7 @@ class CheckFailed(RmtscaleError):
 
 
 def quoted_list(values: Iterable[object]) -> str:
-    """The accepted values of a message: ``a, b or c``, in the order given."""
+    """Returns the accepted values of a message: ``a, b or c``, in the order given."""
     words = [str(value) for value in values]
     if len(words) < 2:
         return "".join(words)

@@ -13,7 +13,7 @@ from rmtscale.errors import BadInput
 
 
 def require_writable(paths: Sequence[Path], *, force: bool) -> None:
-    """Before any work: none of the files exists, or ``force`` says that they may go.
+    """Checks, before any work, that no file exists or that ``force`` lets them go.
 
     Raises:
         BadInput: a file is there, or a folder's name is taken by a file.
@@ -52,7 +52,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder and those above it, where they are not there.
+    """Makes the folder and those above it, where they are not there.
 
     Raises:
         BadInput: a file is in the way, or the system refuses.
@@ -67,7 +67,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder`` to write into; it becomes ``folder`` when all went well.
+    """Makes an empty folder beside ``folder`` to write into, which takes its place at the end.
 
     Where another process made ``folder`` meanwhile, that one stays: for content that is the same
     whoever writes it.

@@ -22,7 +22,7 @@ class Reference:
         return self.key.rsplit(" ", 1)[1]
 
     def bibtex(self) -> str:
-        """The entry for a bibliography."""
+        """Returns the entry for a bibliography."""
         name = self.key.replace(" et al.", "").replace(" ", "").lower()
         fields = {"author": self.authors, "title": "{" + self.title + "}", "year": self.year}
         fields["journal"] = self.venue

@@ -31,13 +31,13 @@ def _scaled(value: float, base: int, prefixes: tuple[str, ...], digits: int) -> 
 
 
 def format_flops(flops: float, digits: int = 4) -> str:
-    """FLOPs in SI: ``734.8 TFLOP``."""
+    """Formats FLOPs in SI: ``734.8 TFLOP``."""
     text, prefix = _scaled(flops, 1000, _SI, digits)
     return f"{text} {prefix}FLOP"
 
 
 def format_count(count: float, digits: int = 4) -> str:
-    """A count as the field writes it: ``125.2M``, ``174.6B``; exact below 1000."""
+    """Formats a count as the field writes it: ``125.2M``, ``174.6B``; exact below 1000."""
     if abs(count) < 1000 and float(count).is_integer():
         return str(int(count))
     text, prefix = _scaled(count, 1000, _COUNT, digits)
@@ -50,7 +50,7 @@ def format_tokens(tokens: int) -> str:
 
 
 def format_bytes(size_bytes: float, digits: int = 4) -> str:
-    """Bytes in IEC: ``53.91 GiB``; whole below 1 KiB."""
+    """Formats bytes in IEC: ``53.91 GiB``; whole below 1 KiB."""
     if abs(size_bytes) < 1024:
         return f"{int(size_bytes)} B"
     text, prefix = _scaled(size_bytes, 1024, _IEC, digits)
@@ -58,7 +58,7 @@ def format_bytes(size_bytes: float, digits: int = 4) -> str:
 
 
 def format_seconds(seconds: float, digits: int = 3) -> str:
-    """A duration: ``1.86 s``, ``284 ms``, ``12.0 us``, and ``3 h 25 min`` from two hours on."""
+    """Formats a duration: ``1.86 s``, ``284 ms``, ``12.0 us``; from two hours on ``3 h 25 min``."""
     if seconds >= 7200:
         minutes = round(seconds / 60)
         if minutes >= 2880:
@@ -73,12 +73,12 @@ def format_seconds(seconds: float, digits: int = 3) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """A ratio: ``x295.07``, three significant digits below one."""
+    """Formats a ratio: ``x295.07``, three significant digits below one."""
     return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"
 
 
 def format_percent(share: float, *, signed: bool = False, digits: int | None = None) -> str:
-    """A share in percent: ``45 %``, one digit below 10; with its sign where it is an error."""
+    """Formats a share: ``45 %``, one digit below 10; with its sign where it is an error."""
     percent = 100 * share
     if digits is None:
         digits = 1 if abs(percent) < 9.95 else 0
@@ -86,12 +86,12 @@ def format_percent(share: float, *, signed: bool = False, digits: int | None = N
 
 
 def format_accuracy(share: float) -> str:
-    """A share of right answers, as papers print it: ``90.56 %``."""
+    """Formats a share of right answers, as papers print it: ``90.56 %``."""
     return f"{100 * share:.2f} %"
 
 
 def format_interval(low: float, high: float) -> str:
-    """An interval of shares: ``88.59 to 92.22``, in percent."""
+    """Formats an interval of shares: ``88.59 to 92.22``, in percent."""
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
@@ -101,12 +101,12 @@ def format_dead_band(dead_band: float) -> str:
 
 
 def format_change(change: float) -> str:
-    """A change of a number of the memory: ``0.141``."""
+    """Formats a change of a number of the memory: ``0.141``."""
     return f"{change:.3f}"
 
 
 def format_loss(nats: float, *, signed: bool = False) -> str:
-    """A loss in nats per token: ``2.198``; where it is a difference: ``-0.0521``."""
+    """Formats a loss in nats per token: ``2.198``; where it is a difference: ``-0.0521``."""
     return f"{nats:+.4f}" if signed else f"{nats:.3f}"
 
 
@@ -121,18 +121,18 @@ def format_bits_per_byte(bits: float, digits: int = 4) -> str:
 
 
 def format_difference(nats: float, low: float, high: float) -> str:
-    """A difference of losses with its interval: ``-0.0521 (-0.0603 to -0.0439)``."""
+    """Formats a difference of losses with its interval: ``-0.0521 (-0.0603 to -0.0439)``."""
     bounds = " to ".join(format_loss(bound, signed=True) for bound in (low, high))
     return f"{format_loss(nats, signed=True)} ({bounds})"
 
 
 def format_rate(flops_per_second: float, digits: int = 3) -> str:
-    """FLOP/s in SI: ``746 TFLOP/s``."""
+    """Formats FLOP/s in SI: ``746 TFLOP/s``."""
     return f"{format_flops(flops_per_second, digits)}/s"
 
 
 def parse_size(text: str, name: str = "tokens") -> int:
-    """``512``, ``32k``, ``2M`` (powers of ten) or ``32Ki`` (powers of two) as a positive integer.
+    """Parses ``512``, ``32k``, ``2M`` (powers of ten) or ``32Ki`` (powers of two).
 
     Raises:
         BadInput: not such a number, not whole, or not above zero.
@@ -153,7 +153,7 @@ def parse_size(text: str, name: str = "tokens") -> int:
 
 
 def parse_sizes(text: str, name: str = "tokens") -> list[int]:
-    """A comma-separated list of sizes, in the order given, each once.
+    """Parses a comma-separated list of sizes, in the order given, each once.
 
     ``512..2M`` is every doubling of the first up to the second, and the second.
     """
@@ -175,7 +175,7 @@ def _sizes(text: str, name: str) -> list[int]:
 
 
 def parse_bytes(text: str, name: str = "memory") -> int:
-    """``80GiB`` or ``80GB`` as bytes.
+    """Parses ``80GiB`` or ``80GB`` as bytes.
 
     Raises:
         BadInput: no such number, or no unit (which of the two is meant matters).
@@ -190,7 +190,7 @@ def parse_bytes(text: str, name: str = "memory") -> int:
 
 
 def doubling_tokens(first: int = 512, last: int = 2_048_000) -> list[int]:
-    """The lengths of Figure 2: ``512 * 2**k`` to 32,768, then ``64,000 * 2**k`` to ``last``."""
+    """Returns Figure 2's lengths: ``512 * 2**k`` to 32,768, then ``64,000 * 2**k`` to ``last``."""
     short = (first * 2**k for k in range(7))
     long = (64_000 * 2**k for k in range(6))
     return [tokens for tokens in (*short, *long) if tokens <= last]

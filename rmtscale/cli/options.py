@@ -71,7 +71,7 @@ Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.
 
 
 def chosen_model(name: str) -> ModelSpec:
-    """The shape of ``--model``; what of a config is not in the numbers goes to standard error.
+    """Returns the shape of ``--model``; notes on what is left out go to standard error.
 
     Raises:
         BadInput: nothing of that name, or a config that cannot be used.
@@ -90,7 +90,7 @@ def chosen_model(name: str) -> ModelSpec:
 
 
 def counted_model(name: str, refused: BadInput) -> CountedModel:
-    """A model of a type without a row, counted on the real module.
+    """Returns a model of a type without a row, counted on the real module.
 
     Raises:
         BadInput: as ``refused`` says, where the ``measure`` extra is not there; or why it cannot
@@ -134,7 +134,7 @@ def chosen_design(
 
 
 def described(title: str, design: Recurrence | CostMethod, model: ModelSpec) -> str:
-    """A line on what is compared: an RMT's segment, or the method's settings."""
+    """Returns a line on what is compared: an RMT's segment, or the method's settings."""
     from rmtscale.specs.recurrence import Recurrence
 
     if isinstance(design, Recurrence):

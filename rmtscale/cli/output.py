@@ -35,7 +35,7 @@ def write_line(text: str = "") -> None:
 def write_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 0
 ) -> None:
-    """A table for people; the first ``text_columns`` are words, the others numbers."""
+    """Writes a table for people; the first ``text_columns`` are words, the others numbers."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -50,7 +50,7 @@ def write_table(
 
 
 def write_text(text: str) -> None:
-    """A paragraph, wrapped to the terminal."""
+    """Writes a paragraph, wrapped to the terminal."""
     from rich.console import Console
 
     Console(highlight=False, markup=False, emoji=False, soft_wrap=False).print(text)

@@ -19,7 +19,7 @@ _SHOWN_ROWS = 12
 
 @contextmanager
 def watching() -> Iterator[Observer]:
-    """The observer that suits standard error."""
+    """Returns the observer that suits standard error."""
     if not sys.stderr.isatty():
         yield PlainLines()
         return

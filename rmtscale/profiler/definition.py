@@ -71,7 +71,7 @@ _FLAGS = ("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "
 
 
 def read_definition(path: Path) -> dict[str, Any]:
-    """A TOML file as a mapping.
+    """Reads a TOML file as a mapping.
 
     Raises:
         BadInput: cannot be read, or is no TOML.
@@ -85,7 +85,7 @@ def read_definition(path: Path) -> dict[str, Any]:
 
 
 def make_sweep(definition: Mapping[str, Any], replaced: Mapping[str, Any] | None = None) -> Sweep:
-    """The sweep of a definition.
+    """Makes the sweep of a definition.
 
     Args:
         definition: ``grid`` (a list of mappings) or ``preset``, with ``set`` (values that replace

@@ -43,7 +43,7 @@ class CountedModel:
     _module: Any = None
 
     def flops(self, tokens: int) -> int:
-        """FLOPs of a forward pass over ``tokens``, as torch's counter sees them.
+        """Returns FLOPs of a forward pass over ``tokens``, as torch's counter sees them.
 
         Raises:
             BadInput: a module that cannot run without values.
@@ -57,7 +57,7 @@ class CountedModel:
         return self._flops[str(tokens)]
 
     def row(self) -> dict[str, Any]:
-        """The same as of a model that has a row, as far as it is known."""
+        """Returns the same as of a model that has a row, as far as it is known."""
         return {
             "name": self.name,
             "model_type": self.kind,

@@ -231,7 +231,7 @@ def attention_kernel(step: Callable[[], object]) -> str | None:
 
 
 def matmul_flops_per_second(dtype: Any, device: str) -> float:
-    """Median of five square products; 8192 on a GPU (2^40 FLOPs), 1024 on a CPU."""
+    """Measures five square matmuls, 8192 on a GPU (2^40 FLOPs), 1024 on a CPU; their median."""
     import torch
 
     size = CUDA_SIZE if device == "cuda" else CPU_SIZE

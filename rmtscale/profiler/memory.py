@@ -101,7 +101,7 @@ class ResidentMeter:
 
 
 def give_back() -> None:
-    """Freed memory goes back to the system, where the C library knows how (glibc)."""
+    """Gives freed memory back to the system, where the C library knows how (glibc)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -124,7 +124,7 @@ def high_water_bytes() -> int | None:
 
 
 def data_bytes() -> int | None:
-    """Private memory the process may write to, touched or not: what ``RLIMIT_DATA`` limits."""
+    """Returns the private memory that the process may write to, as ``RLIMIT_DATA`` limits it."""
     return _status("VmData:")
 
 

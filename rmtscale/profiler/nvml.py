@@ -93,7 +93,7 @@ class Gpu:
 
 
 def open_gpu() -> Gpu:
-    """The GPU that CUDA calls device 0 (in the order of the bus).
+    """Returns the GPU that CUDA calls device 0 (in the order of the bus).
 
     Raises:
         NoGpu: no library, no driver, no GPU, or none made visible.

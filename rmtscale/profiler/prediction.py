@@ -31,7 +31,7 @@ class Machine:
 
 
 def this_machine(kind: str, predict_for: str | None = None) -> Machine:
-    """The machine at hand, or the device that is to be predicted for instead.
+    """Returns the machine at hand, or the device that is to be predicted for instead.
 
     Raises:
         BadInput: no device of that name.
@@ -51,7 +51,7 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
 
 
 def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
-    """FLOPs, peak memory and roofline time of a point as it is run.
+    """Predicts FLOPs, peak memory and roofline time of a point as it is run.
 
     A step that computes the logits of its last token only (``infer``) is counted so in FLOPs and
     time.
@@ -89,7 +89,7 @@ def fits(point: Point, predicted: Prediction, machine: Machine) -> bool | None:
 
 
 def never_fits(point: Point, machine: Machine) -> str | None:
-    """Why not even one token of this series can be run (weights, training state), else None."""
+    """Says why not even one token of this series can be run; None: it can."""
     least = estimate_memory(point.model, replace(point, tokens=1).workload(), point.recurrence())
     limits = [size for size in (point.memory_limit_bytes, machine.memory_bytes) if size]
     if not limits or least.total <= min(limits):

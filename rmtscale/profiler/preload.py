@@ -51,7 +51,7 @@ class Preloaded:
     def measure(
         self, point: Point, protocol: Protocol, report: Callable[[str], None]
     ) -> Measurement:
-        """One point, on a GPU, in a child that has loaded; see ``Child.measure``."""
+        """Measures one point, on a GPU, in a child that has loaded; see ``Child.measure``."""
         if not self._idle:
             self._load(max(1, min(self._at_once, self._left)))
         self._left -= 1

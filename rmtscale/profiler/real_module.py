@@ -58,7 +58,7 @@ class _Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def real_config(config: Mapping[str, Any], name: str) -> Any:
-    """The config object of Transformers that a mapping becomes.
+    """Returns the config object of Transformers that a mapping becomes.
 
     Raises:
         BadInput: a type that Transformers does not have, or fields that it refuses.
@@ -83,7 +83,7 @@ def real_config(config: Mapping[str, Any], name: str) -> Any:
 
 
 def class_of_config(config: Mapping[str, Any], name: str) -> str:
-    """The class that a config names, or the usual one of its type.
+    """Returns the class that a config names, or the usual one of its type.
 
     Of a model with a vision part it is that of the language model alone.
 
@@ -125,7 +125,7 @@ def _modeling(made: Any) -> Any:
 
 
 def real_module(config: Mapping[str, Any], class_name: str, name: str) -> nn.Module:
-    """The module of ``class_name`` for ``config``, on ``meta``, with eager attention.
+    """Returns the module of ``class_name`` for ``config``, on ``meta``, with eager attention.
 
     Raises:
         BadInput: no such type or class, or a module that cannot be built.
@@ -151,7 +151,7 @@ def real_module(config: Mapping[str, Any], class_name: str, name: str) -> nn.Mod
 
 
 def real_language_model(config: Mapping[str, Any], class_name: str, name: str) -> nn.Module:
-    """The module of a config's language model.
+    """Returns the module of a config's language model.
 
     Where Transformers has it only inside a model that sees or hears, that one is built whole; of it
     no more than the language model is run, and counted (``real_parameters``).
@@ -187,7 +187,7 @@ def without_dropout(module: nn.Module) -> None:
 
 
 def real_flops(module: Any, tokens: int, *, batch: int = 1, train: bool = False) -> dict[str, int]:
-    """FLOPs by aten operator of one pass, and back from the sum of what comes out.
+    """Returns FLOPs by aten operator of one pass, and back from the sum of what comes out.
 
     Raises:
         BadInput: a module that cannot run without values.

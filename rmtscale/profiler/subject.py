@@ -48,7 +48,7 @@ class Subject:
         self._optimizer = _optimizer(point, self.model)
 
     def step(self) -> None:
-        """One forward pass, or one whole training step; gradients are freed at its end."""
+        """Runs one forward pass, or one whole training step; gradients are freed at its end."""
         if self.point.mode == "forward":
             with torch.inference_mode():
                 self._forward()
@@ -59,7 +59,7 @@ class Subject:
         self.model.zero_grad(set_to_none=True)
 
     def one_pass(self) -> None:
-        """The backbone once, as a step runs it: what is looked at for the attention kernel."""
+        """Runs the backbone once, as a step runs it: what is looked at for the attention kernel."""
         if self.point.method == "full":
             self.step()
             return
@@ -96,7 +96,7 @@ class Subject:
 
 
 def warm_libraries(point: Point) -> None:
-    """A step of a very small model of the same kind: what libraries load and keep is there then.
+    """Runs a step of a very small model of the same kind, so that the libraries are loaded.
 
     On a CPU that is resident memory like any other, tens of MiB of it, and none of the model's.
     """

@@ -65,7 +65,7 @@ class Observer(Interface):
     """Watches a sweep: a progress bar, plain lines, or a test."""
 
     def begin(self, todo: Sequence[Point], done: int) -> None:
-        """``done`` points of the sweep are in the file already."""
+        """Begins; ``done`` points of the sweep are in the file already."""
 
     def point(self, point: Point) -> None: ...
 

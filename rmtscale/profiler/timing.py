@@ -16,7 +16,7 @@ FEWEST = 3
 def time_steps(
     step: Callable[[], None], protocol: Protocol, *, cuda: bool
 ) -> tuple[Samples | None, Samples | None]:
-    """``(event time, wall time)`` of each step; no event time on a CPU."""
+    """Measures ``(event time, wall time)`` of each step; no event time on a CPU."""
     return _cuda(step, protocol) if cuda else (None, Samples.of(_wall(step, protocol)))
 
 

@@ -26,7 +26,7 @@ class Samples:
 
     @classmethod
     def of(cls, seconds: tuple[float, ...]) -> Samples | None:
-        """None of no readings."""
+        """Returns None for no readings."""
         if not seconds:
             return None
         lower, upper = quantile(seconds, 0.25), quantile(seconds, 0.75)
@@ -40,7 +40,7 @@ class Samples:
 
 
 def quantile(values: tuple[float, ...], share: float) -> float:
-    """Linear between the two nearest (numpy's default)."""
+    """Returns a quantile, linear between the two nearest values (numpy's default)."""
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     below = int(place)

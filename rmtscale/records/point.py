@@ -102,7 +102,7 @@ class Point:
         )
 
     def recurrence(self) -> Recurrence | None:
-        """None for full attention."""
+        """Returns how the input is cut; None for full attention."""
         if self.segment_size is None or self.memory_tokens is None:
             return None
         return Recurrence(self.segment_size, self.memory_tokens)
@@ -140,7 +140,7 @@ class Point:
         return _series(self)
 
     def title(self) -> str:
-        """The series in words: ``rmt 500+2, train, fp32, sdpa, one checkpoint per segment``."""
+        """Names the series: ``rmt 500+2, train, fp32, sdpa, one checkpoint per segment``."""
         words = [self.mode, self.dtype, self.attention]
         if self.batch_size > 1:
             words.append(f"batch size {self.batch_size}")

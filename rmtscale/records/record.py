@@ -72,7 +72,7 @@ class Record:
         measured: Measurement,
         measured_at: str,
     ) -> Record:
-        """The record, with the rates worked out."""
+        """Makes the record and works out its rates."""
         seconds, ceiling = measured.step_seconds, measured.matmul_ceiling_flops_per_second
         achieved = predicted.flops / seconds if seconds else None
         return cls(
@@ -91,7 +91,7 @@ class Record:
         return self.point.key
 
     def to_line(self) -> str:
-        """One line of JSON, without its end."""
+        """Returns one line of JSON, without its end."""
         return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
 
     def to_row(self) -> dict[str, object]:

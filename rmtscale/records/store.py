@@ -36,11 +36,11 @@ class Line(Protocol):
         ...
 
     def to_line(self) -> str:
-        """One line of JSON, without its end."""
+        """Returns one line of JSON, without its end."""
         ...
 
     def to_row(self) -> dict[str, object]:
-        """A flat row of a table."""
+        """Returns a flat row of a table."""
         ...
 
 

@@ -62,7 +62,7 @@ def step_of(record: Record) -> Work:
 
 
 def usable(record: Record) -> bool:
-    """Timed on a GPU whose peaks are known; compiled steps have other kernels than are counted."""
+    """Whether it is timed on a GPU with known peaks, and not compiled (that has other kernels)."""
     return (
         record.measured.outcome == "ok"
         and record.measured.event_time is not None
@@ -131,7 +131,7 @@ def calibration_text(calibrated: Calibrated) -> str:
 
 
 def read_calibration(path: Path) -> Calibrated:
-    """A file that ``rmtscale calibrate`` wrote.
+    """Reads a file that ``rmtscale calibrate`` wrote.
 
     Raises:
         BadInput: cannot be read, or is no calibration of this version.

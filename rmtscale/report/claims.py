@@ -26,7 +26,7 @@ class Claim:
 
 
 def within(text: str, paper: float, ours: float, tolerance: float, digits: str = ",.2f") -> Claim:
-    """A claim about one number that holds if it is within a relative tolerance."""
+    """Returns a claim about one number that holds if it is within a relative tolerance."""
     outcome: Outcome = "pass" if abs(ours - paper) <= tolerance * abs(paper) else "fail"
     return Claim(
         text, format(paper, digits), format(ours, digits), outcome, f"{tolerance:.1g} relative"

@@ -30,11 +30,11 @@ class Difference:
 
     @property
     def ratio(self) -> float | None:
-        """Second over first."""
+        """The second over the first."""
         return self.second / self.first if self.first and self.second else None
 
     def words(self) -> str:
-        """``outside noise``, ``within noise``, ``noise not known`` or ``not measured``."""
+        """Returns ``outside noise``, ``within noise``, ``noise not known`` or ``not measured``."""
         if self.ratio is None:
             return "not measured"
         if self.outside_noise is None:

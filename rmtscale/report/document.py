@@ -50,7 +50,7 @@ CONVENTIONS = (
         "versions may know more. Time is a roofline",
     ),
     ("FLOPs", "convention matmul: what the real modules multiply; a multiply-add is two"),
-    ("ceiling", "FLOP/s of the step over those of one large product, same dtype and process"),
+    ("ceiling", "FLOP/s of the step over those of one large matmul, same dtype and process"),
     ("bytes", "IEC, powers of two; tokens and FLOPs: SI, powers of ten"),
     ("A/A", "the same point measured twice: what a difference is by chance"),
 )
@@ -89,7 +89,7 @@ class Document:
 
 
 def read_source(path: Path) -> Source:
-    """A file of records.
+    """Reads a file of records.
 
     Raises:
         BadInput: it is not there, or cannot be read.

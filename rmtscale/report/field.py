@@ -11,7 +11,7 @@ Row = dict[str, object]
 
 
 def overtaking_rows(comparison: Comparison) -> list[Row]:
-    """One row for any two methods: which stays below the other, and from which length on."""
+    """Returns a row for any two methods: which stays below the other, and from which length."""
     rows: list[Row] = []
     for overtaking in comparison.overtakings:
         row: Row = {"model": comparison.model.name, "quantity": overtaking.quantity}
@@ -23,7 +23,7 @@ def overtaking_rows(comparison: Comparison) -> list[Row]:
 
 
 def reported(method: Method) -> str:
-    """The longest input that the method's paper reports."""
+    """Returns the longest input that the method's paper reports."""
     return format_tokens(method.reported.tokens) if method.reported else "not given"
 
 
@@ -33,7 +33,7 @@ def reuse(method: Method) -> str:
 
 
 def facts_table(comparison: Comparison) -> str:
-    """Costs at the greatest length and what the papers say, in Markdown."""
+    """Makes a Markdown table of costs at the greatest length and of what the papers report."""
     last = comparison.tokens[-1]
     head = ["method", "source", f"FLOPs, {format_tokens(last)} tokens", "state", "FLOPs grow"]
     head += ["state grows", "longest input reported", "reuses a pretrained transformer"]

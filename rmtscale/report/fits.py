@@ -1,7 +1,7 @@
 """How a cost grows with length: the exponent of a power, and from which length on it is one.
 
 Least squares of log(cost) on log(tokens): the slope is the exponent (1: linear, 2: quadratic),
-with the 95 % confidence interval of Student's t. A cost with a constant part (weights, launches)
+with the 95 % confidence interval of Student's t. A cost with a constant part (weights, the host)
 is no power at short lengths, so the fit takes the longest tail that is one.
 """
 
@@ -39,7 +39,7 @@ class Power:
         return self.worst <= WITHIN
 
     def words(self) -> str:
-        """``1.02 (0.98 to 1.06) from 2,000 tokens on``."""
+        """Returns ``1.02 (0.98 to 1.06) from 2,000 tokens on``."""
         return (
             f"{self.exponent:.2f} ({self.low:.2f} to {self.high:.2f}) "
             f"from {self.first_tokens:,} tokens on"
@@ -57,7 +57,7 @@ class Line:
 
 
 def fit_power(values: Mapping[int, float]) -> Power | None:
-    """The fit of the longest tail that is a power; of the last three points if none is.
+    """Fits the longest tail that is a power, or the last three points if none is.
 
     None of fewer than three points: two always lie on a line.
     """
@@ -69,8 +69,9 @@ def fit_power(values: Mapping[int, float]) -> Power | None:
 
 
 def fit_line(values: Mapping[int, float]) -> Line | None:
-    """Constant and slope by least squares of the relative distances, so that short lengths count
-    as much as long ones; None of fewer than three points."""
+    """Fits constant and slope by least squares of the relative distances.
+
+    Short lengths count as much as long ones; None for fewer than three points."""
     points = sorted(values.items())
     if len(points) < _FEWEST:
         return None

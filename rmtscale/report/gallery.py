@@ -90,7 +90,7 @@ EXHIBITS = (
     Exhibit(
         "predicted-time",
         "Time, predicted against measured",
-        "The prediction is a roofline, a lower bound: launches and the efficiency of kernels are "
+        "The prediction is a roofline, a lower bound: the host and the efficiency of kernels are "
         "not in it. Below, how far it is from the measured time.",
         "No point has its time both measured and predicted (there is no roofline of a CPU).",
         predicted.draw_time,
@@ -105,7 +105,7 @@ EXHIBITS = (
     Exhibit(
         "ceiling",
         "Share of the matmul ceiling",
-        "FLOP/s of the step (convention matmul) over those of one large product in the same "
+        "FLOP/s of the step (convention matmul) over those of one large matmul in the same "
         "dtype and process. Above 100 %: a fused causal kernel skips the half of attention's "
         "square that lies above the diagonal, which is counted.",
         "The matmul ceiling was not measured.",
@@ -131,7 +131,7 @@ EXHIBITS = (
 
 
 def draw_all(groups: Sequence[Group], workers: int = 2) -> list[Picture]:
-    """Every figure of the groups with the most points; a series looks the same in all of them.
+    """Draws the figures of the groups with the most points; a series looks the same in all.
 
     Drawing is what a report takes its time for, so it is done in processes side by side.
     """
@@ -170,5 +170,5 @@ def _picture(exhibit: Exhibit, png: bytes = b"", svg: bytes = b"") -> Picture:
 
 
 def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
-    """The look of every series of a report, by its label."""
+    """Returns the look of every series of a report, by its label."""
     return style.looks((series.label, series.method) for group in groups for series in group.series)

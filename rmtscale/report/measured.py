@@ -30,7 +30,7 @@ class SeriesTable:
 
 
 def measured_tables(records: Iterable[Record]) -> list[SeriesTable]:
-    """A table for each series, in the order in which they first appear."""
+    """Makes a table for each series, in the order in which they first appear."""
     columns = ("tokens", "step", "IQR", "roofline", "memory", "predicted", "error", "ceiling")
     return [
         SeriesTable(
@@ -103,7 +103,7 @@ def noise(records: Iterable[Record]) -> list[str]:
 
 
 def summary(record: Record) -> str:
-    """One record in a few words, for a line of progress: ``45.3 ms, 512 MiB``."""
+    """Describes one record in a few words, for a line of progress: ``45.3 ms, 512 MiB``."""
     measured = record.measured
     if measured.outcome != "ok":
         return f"{measured.outcome}: {measured.error}"

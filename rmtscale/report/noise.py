@@ -9,7 +9,7 @@ from rmtscale.report.quantities import Quantity
 
 
 def pair_noise(records: Iterable[Record], quantity: Quantity) -> float | None:
-    """The largest relative difference between the halves of an A/A pair; None without a pair."""
+    """Returns the largest relative difference within an A/A pair; None without a pair."""
     halves: dict[tuple[str, int], dict[int, float]] = {}
     for record in records:
         value = quantity.read(record)
@@ -21,7 +21,7 @@ def pair_noise(records: Iterable[Record], quantity: Quantity) -> float | None:
 
 
 def apart(first: float, second: float) -> float:
-    """How far two numbers are apart, whichever is the larger: 0.1 is a tenth of the smaller."""
+    """Returns the distance of two numbers in parts of the smaller: 0.1 is a tenth of it."""
     return max(first / second, second / first) - 1
 
 

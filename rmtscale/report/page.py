@@ -15,7 +15,7 @@ _SORTED = ("points", "provenance", "comparison", "fits", "ends", "wins")
 
 
 def render_page(document: Document, pictures: Sequence[Picture]) -> str:
-    """The page; all that comes from a record is escaped."""
+    """Returns the page; all that comes from a record is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(

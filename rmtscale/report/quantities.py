@@ -31,7 +31,7 @@ class Quantity:
 
 
 def format_joules(joules: float) -> str:
-    """``1.20 J``, ``34.0 mJ``, ``5.60 uJ``."""
+    """Formats ``1.20 J``, ``34.0 mJ``, ``5.60 uJ``."""
     for scale, unit in ((1.0, "J"), (1e-3, "mJ")):
         if joules >= scale:
             return f"{joules / scale:.3g} {unit}"

@@ -8,7 +8,7 @@ from rmtscale.report.series import Group, Series
 
 
 def commands(group: Group, out: str) -> list[str]:
-    """One ``rmtscale profile`` for each series, in their order."""
+    """Returns a ``rmtscale profile`` command for each series, in their order."""
     return [
         shlex.join(["rmtscale", "profile", *_arguments(series, out)]) for series in group.series
     ]

@@ -42,7 +42,7 @@ class Setting:
     checkpoint: str | None
 
     def words(self) -> dict[str, str]:
-        """Each part as a reader needs it; parts that say nothing are empty."""
+        """Returns each part as a reader needs it; parts that say nothing are empty."""
         train = self.mode == "train"
         limit = self.memory_limit_bytes
         return {
@@ -94,7 +94,7 @@ class Series:
         return {record.point.tokens: record.measured.outcome for record in self.records}
 
     def at(self, tokens: int) -> Record:
-        """The record of one length."""
+        """Returns the record of one length."""
         return next(record for record in self.records if record.point.tokens == tokens)
 
 
@@ -126,7 +126,7 @@ class Group:
         return [series for series in self.series if series.method == method]
 
     def lengths(self) -> list[int]:
-        """All lengths that were asked for."""
+        """Returns all lengths that were asked for."""
         return sorted({record.point.tokens for series in self.series for record in series.records})
 
     def where(self) -> str:
@@ -139,7 +139,7 @@ class Group:
         return dict(self.noise).get(quantity.name, 0.0)
 
     def labels(self) -> list[str]:
-        """The names of its series."""
+        """Returns the names of its series."""
         return [series.label for series in self.series]
 
     def measured(self) -> bool:
@@ -159,14 +159,14 @@ class Group:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """Each point's last record on each machine; a later one takes an earlier one's place."""
+    """Returns each point's last record on each machine; later records replace earlier ones."""
     records = list(records)
     machines = _machines(records)
     return list({(record.point.key, machines[id(record)]): record for record in records}.values())
 
 
 def group_runs(runs: Mapping[str, Sequence[Record]]) -> list[Group]:
-    """The groups of several files: put together, unless two hold the same points."""
+    """Returns the groups of several files: put together, unless two hold the same points."""
     keys: Counter[tuple[str, object]] = Counter()
     for records in runs.values():
         machines = _machines(records)
@@ -191,7 +191,7 @@ def group_runs(runs: Mapping[str, Sequence[Record]]) -> list[Group]:
 
 
 def group_records(records: Iterable[Record], run: str = "") -> list[Group]:
-    """The groups of a file, those with the most points first; A/A repetitions left out."""
+    """Returns the groups of a file, those with the most points first; A/A repetitions left out."""
     all_records = latest(records)
     machines = _machines(all_records)
     single = [record for record in all_records if not record.point.replicate]

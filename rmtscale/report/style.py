@@ -49,7 +49,7 @@ class Look(NamedTuple):
 
 
 def looks(series: Iterable[tuple[str, str]]) -> dict[str, Look]:
-    """The look of each ``(label, method)``: full attention orange and solid, RMT blue and broken.
+    """Returns the look by ``(label, method)``: full attention orange and solid, RMT blue, broken.
 
     The first of a method has its main colour. Shades, markers and lines are of different numbers,
     so that many variants of one method stay apart.
@@ -99,7 +99,7 @@ def styled(draw: Callable[P, F]) -> Callable[P, F]:
 
 
 def new_figure(columns: int = 1, width: float = 9.0, height: float = 4.4) -> tuple[Figure, Any]:
-    """A figure of ``columns`` panels, drawn without any window system."""
+    """Makes a figure of ``columns`` panels, drawn without any window system."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
@@ -171,7 +171,7 @@ def new_grid(
 
 
 def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as ``{"png": ..., "svg": ...}``; both carry the digest of what is drawn."""
+    """Returns the figure as ``{"png": ..., "svg": ...}``, both with the digest of their data."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -195,7 +195,7 @@ def picture_files(name: str, figure: Figure) -> dict[str, bytes]:
 
 
 def data_digest(figure: Figure) -> str:
-    """``data sha256 ...`` of every line and bar: the same numbers, whatever fonts they stand in."""
+    """Returns ``data sha256 ...`` of every line and bar: of the numbers, whatever the fonts."""
     import numpy as np
     from matplotlib.patches import Rectangle
 
@@ -215,7 +215,7 @@ def data_digest(figure: Figure) -> str:
 
 
 def token_axis(axes: Axes, lengths: list[int]) -> None:
-    """A log axis of lengths, ticked at them and written as people say them."""
+    """Makes a log axis of lengths, ticked at them and written as people say them."""
     axes.set_xscale("log")
     axes.set_xticks(lengths, [short_tokens(tokens) for tokens in lengths])
     axes.set_xticks([], minor=True)
@@ -223,7 +223,7 @@ def token_axis(axes: Axes, lengths: list[int]) -> None:
 
 
 def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -> None:
-    """A log axis of measured lengths: ticked at them, thinned where they would touch.
+    """Makes a log axis of measured lengths: ticked at them, thinned where they would touch.
 
     Args:
         names: of the lines, written beside their ends; there is room for the longest.
@@ -244,7 +244,7 @@ def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -
 
 
 def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
-    """A log y axis ticked in the words of ``show``, every 1, 2 and 5 where there is room."""
+    """Makes a log y axis ticked in the words of ``show``, every 1, 2 and 5 where there is room."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log", base=base)
@@ -262,17 +262,17 @@ def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
 
 
 def bytes_axis(axes: Axes) -> None:
-    """A log axis of bytes, ticked at powers of two."""
+    """Makes a log axis of bytes, ticked at powers of two."""
     unit_axis(axes, format_bytes, 2)
 
 
 def seconds_axis(axes: Axes) -> None:
-    """A log axis of durations."""
+    """Makes a log axis of durations."""
     unit_axis(axes, format_seconds)
 
 
 def short_unit(text: str) -> str:
-    """``2.000 GiB`` as ``2 GiB``."""
+    """Shortens ``2.000 GiB`` to ``2 GiB``."""
     number, _, unit = text.partition(" ")
     if "." in number:
         number = number.rstrip("0").rstrip(".")
@@ -280,13 +280,13 @@ def short_unit(text: str) -> str:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """A log y axis ticked 1, 10, 100, ... instead of powers."""
+    """Makes a log y axis ticked 1, 10, 100, ... instead of powers."""
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
 
 
 def short_tokens(tokens: int) -> str:
-    """512, 32,768, 64k, 2.048M: exact and short enough for a tick."""
+    """Formats tokens for a tick, exact and short: 512, 32,768, 64k, 2.048M."""
     if tokens >= 1_000_000:
         return f"{tokens / 1_000_000:g}M"
     return f"{tokens // 1000}k" if tokens % 1000 == 0 else f"{tokens:,}"

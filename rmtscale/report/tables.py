@@ -51,7 +51,7 @@ class Table:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """From which length on each RMT wins, and by how much."""
+    """Makes the table of wins: from which length on each RMT wins, and by how much."""
     rows = []
     for verdict in verdicts:
         for memory, time in verdict.duels:
@@ -85,7 +85,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def ends_table(verdicts: Sequence[Verdict]) -> Table:
-    """How far each series went."""
+    """Makes the table of ends: how far each series went."""
     rows = [
         (
             Cell(verdict.group.name),
@@ -102,7 +102,7 @@ def ends_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def points_table(groups: Sequence[Group]) -> Table:
-    """Every point: what was measured, beside what was predicted."""
+    """Makes the table of all points: measured numbers beside predicted ones."""
     rows = [
         _point_row(group, series, record)
         for group in groups
@@ -127,7 +127,7 @@ def points_table(groups: Sequence[Group]) -> Table:
 
 
 def exponents_table(groups: Sequence[Group]) -> Table:
-    """The fitted exponents."""
+    """Makes the table of fitted exponents."""
     rows = []
     for group in groups:
         for series in group.series:
@@ -201,7 +201,7 @@ def provenance_table(
 
 
 def comparison_table(comparison: Comparison, names: tuple[str, str]) -> Table:
-    """Two runs point by point."""
+    """Makes the table of two runs, point by point."""
     rows = []
     for pair in comparison.pairs:
         for difference in pair.differences:
@@ -242,7 +242,7 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> Table:
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The comparison as plain numbers."""
+    """Returns the comparison as plain numbers."""
     rows = []
     for pair in comparison.pairs:
         row = {key: pair.first.to_row()[key] for key in _IDENTITY}

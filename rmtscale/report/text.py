@@ -11,7 +11,7 @@ _SHORT = ("comparison", "wins", "ends", "points", "fits", "environments")
 
 
 def markdown_report(document: Document) -> str:
-    """Verdict, claims and tables; where each point comes from is in the page."""
+    """Returns verdict, claims and tables as Markdown; origins of points are in the page only."""
     parts = [f"# {document.title}"]
     parts += [
         "\n".join(f"* {sentence}" for sentence in verdict.sentences)
@@ -29,14 +29,14 @@ def markdown_report(document: Document) -> str:
 
 
 def csv_report(document: Document) -> str:
-    """Every record as plain numbers; of two files the comparison."""
+    """Returns every record as plain numbers, or the comparison of two files."""
     if document.comparison is not None:
         return csv_text(comparison_rows(document.comparison))
     return records_csv(document)
 
 
 def records_csv(document: Document) -> str:
-    """Every record as plain numbers, with the file it is from."""
+    """Returns every record as plain numbers, with the file it is from."""
     return csv_text(
         {"file": source.name, **record.to_row()}
         for source in document.sources

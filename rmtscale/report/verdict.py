@@ -58,13 +58,13 @@ class Duel:
         return max(self.ratios, default=None)
 
     def ratio_words(self) -> str:
-        """``x3.10 at 7,000``: full over RMT at the longest length that both ran."""
+        """Returns ``x3.10 at 7,000``: full over RMT at the longest length that both ran."""
         if self.longest is None:
             return NOT_MEASURED
         return f"{format_ratio(self.ratios[self.longest])} at {format_tokens(self.longest)}"
 
     def from_words(self) -> str:
-        """``4,000``, ``nowhere`` or ``not measured``."""
+        """Returns ``4,000``, ``nowhere`` or ``not measured``."""
         if not self.wins:
             return NOT_MEASURED
         return "nowhere" if self.better_from is None else format_tokens(self.better_from)
@@ -83,7 +83,7 @@ class End:
     """How that one failed, in words."""
 
     def words(self) -> str:
-        """``7,000; out of memory at 8,000``."""
+        """Returns ``7,000; out of memory at 8,000``."""
         ran = "none ran" if self.last_tokens is None else format_tokens(self.last_tokens)
         if self.failed_tokens is None:
             return ran
@@ -154,7 +154,7 @@ def duel(group: Group, rmt: Series, quantity: Quantity) -> Duel:
 
 
 def end_of(series: Series) -> End:
-    """How far a series goes, and what ended it."""
+    """Returns how far a series goes, and what ended it."""
     outcomes = series.outcomes()
     last = max((tokens for tokens, outcome in outcomes.items() if outcome == "ok"), default=None)
     beyond = [tokens for tokens, outcome in outcomes.items() if outcome != "ok"]
@@ -163,7 +163,7 @@ def end_of(series: Series) -> End:
 
 
 def judge(group: Group) -> Verdict:
-    """The verdict of one group."""
+    """Returns the verdict of one group."""
     duels = tuple((duel(group, rmt, MEMORY), duel(group, rmt, TIME)) for rmt in group.of("rmt"))
     ends = tuple(end_of(series) for series in group.series)
     sentences = [_opening(group, duels), *(_wins(*pair) for pair in _best(duels))]

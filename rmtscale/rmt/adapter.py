@@ -41,20 +41,20 @@ class ParallelAdapter(nn.Module):
     # Hooks are bound methods, because a deep copy of a model then also copies what they belong to.
 
     def beside(self, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        """After a block that is one module: adds to what it returns."""
+        """Adds to what a block that is one module returns."""
         added_BTD: Tensor = self(args[0])
         return output + added_BTD
 
     def into_residual(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Before BERT's output module, which adds its second argument, the block's own input."""
+        """Adds before BERT's output module, to its second argument, the block's own input."""
         return (args[0], args[1] + self(args[1]), *args[2:])
 
     def read(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Before the first half of a block that is no module of its own (OPT)."""
+        """Reads the input before the first half of a block that is no module of its own (OPT)."""
         self._read_BTD = args[0]
 
     def add(self, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-        """After the second half of such a block."""
+        """Adds after the second half of such a block."""
         read_BTD, self._read_BTD = self._read_BTD, None
         assert read_BTD is not None, "the first half of the block ran before"
         added_BTD: Tensor = self(read_BTD)
@@ -62,7 +62,7 @@ class ParallelAdapter(nn.Module):
 
 
 def attach(backbone: PreTrainedModel, inner_width: int, scale: float) -> nn.ModuleList:
-    """One adapter per block, hooked into ``backbone`` and owned by the caller."""
+    """Makes one adapter per block, hooked into ``backbone`` and owned by the caller."""
     width = backbone.config.hidden_size
     dtype = backbone.get_input_embeddings().weight.dtype
     adapters = nn.ModuleList()

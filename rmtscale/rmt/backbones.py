@@ -38,7 +38,7 @@ LEARNED_POSITIONS = ("bert", "gpt2", "gpt_neo", "opt")
 
 
 def unwrap(backbone: nn.Module) -> tuple[PreTrainedModel, dict[str, dict[str, Any]]]:
-    """The Hugging Face model inside a ``peft`` wrapper, and the adapters' configurations by name.
+    """Returns the model inside a ``peft`` wrapper, and the adapters' configurations by name.
 
     ``peft`` puts LoRA layers *into* the model it wraps, so the inner model has them; the wrapper
     stays valid in the caller's hands (merging, switching adapters off).
@@ -85,7 +85,7 @@ def with_peft(backbone: PreTrainedModel, adapters: dict[str, dict[str, Any]]) ->
 
 
 def require_kind(backbone: object, accepted: dict[str, str]) -> str:
-    """The kind of a backbone.
+    """Returns the kind of a backbone.
 
     Raises:
         BadInput: not a Hugging Face model, or one that is not among ``accepted``; says which are.
@@ -110,7 +110,7 @@ def require_positions(config: PreTrainedConfig, segment_size: int) -> None:
 
 
 def embedding_std(backbone: PreTrainedModel) -> float:
-    """Spread of the token embeddings: memory starts out as large as what it stands beside."""
+    """Returns the spread of the token embeddings: memory starts out as large as they are."""
     weight = backbone.get_input_embeddings().weight
     if weight.is_meta:
         config = backbone.config
@@ -121,7 +121,7 @@ def embedding_std(backbone: PreTrainedModel) -> float:
 def decoder_hidden(
     backbone: PreTrainedModel, embeds_BTE: Tensor, past: DynamicCache | None = None
 ) -> Tensor:
-    """Last hidden states, (B, T, E), of a causal backbone; positions start at 0, or after ``past``.
+    """Returns a causal backbone's last hidden states, (B, T, E), from position 0 or after ``past``.
 
     Runs the backbone's modules in the order its own ``forward`` has them, without that forward:
     what it adds is a mask. What stands before a token of a segment is all real, so that none is
@@ -236,7 +236,7 @@ def encoder_hidden(backbone: PreTrainedModel, embeds_BTE: Tensor, mask_BT: Tenso
 
 
 def classify(backbone: PreTrainedModel, hidden_BTE: Tensor, mask_BT: Tensor | None) -> Tensor:
-    """The backbone's own classification head on one segment, (B, C)."""
+    """Returns the backbone's own classification head on one segment, (B, C)."""
     logits_BC: Tensor
     if backbone.config.model_type == "bert":
         logits_BC = backbone.classifier(backbone.dropout(backbone.bert.pooler(hidden_BTE)))
@@ -253,7 +253,7 @@ def classify(backbone: PreTrainedModel, hidden_BTE: Tensor, mask_BT: Tensor | No
 
 
 def layers(backbone: PreTrainedModel) -> Iterator[nn.Module]:
-    """The transformer blocks, first to last."""
+    """Returns the transformer blocks, first to last."""
     find: dict[str, Callable[[Any], nn.ModuleList]] = {
         "bert": lambda model: model.bert.encoder.layer,
         "modernbert": lambda model: model.model.layers,

@@ -122,7 +122,7 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         self.config.dead_band = float(dead_band)
 
     def hand_over(self, state_BME: Tensor, new_BME: Tensor) -> Tensor:
-        """The state that the next segment reads: the one place where a dead band acts.
+        """Returns the state that the next segment reads: the one place where a dead band acts.
 
         Args:
             state_BME: the state before the segment.
@@ -156,7 +156,7 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
             parameter.requires_grad_(id(parameter) in added or lora)
 
     def activation_checkpointing_enable(self, *_: Any, **__: Any) -> None:
-        """One checkpoint per segment (``Trainer`` calls this for ``gradient_checkpointing``).
+        """Sets one checkpoint per segment (``Trainer`` calls this for ``gradient_checkpointing``).
 
         Transformers' own, one per layer, is the same method of ``model.backbone``.
         """

@@ -20,7 +20,7 @@ def build_backbone(
     dropout: bool | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """The Hugging Face module of ``spec`` with its head.
+    """Makes the Hugging Face module of ``spec`` with its head.
 
     Args:
         attention: ``eager`` or ``sdpa``, as Transformers calls its implementations.

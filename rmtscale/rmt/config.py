@@ -112,12 +112,12 @@ def require_dead_band(dead_band: float, memory_tokens: int) -> None:
 
 
 def decoder_segment_tokens(config: RMTConfig) -> int:
-    """L of a decoder: read and write memory (2M) leave the rest of the segment to text."""
+    """Returns L of a decoder: read and write memory (2M) leave the rest of the segment to text."""
     return _segment_tokens(config, 2 * config.memory_tokens)
 
 
 def encoder_segment_tokens(config: RMTConfig) -> int:
-    """L of an encoder: memory once, and ``[CLS]``, ``[SEP]``, ``[SEP]``."""
+    """Returns L of an encoder: memory once, and ``[CLS]``, ``[SEP]``, ``[SEP]``."""
     return _segment_tokens(config, config.memory_tokens + ENCODER_SPECIAL_TOKENS)
 
 

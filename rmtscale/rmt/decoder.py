@@ -242,7 +242,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         memory: Tensor | None = None,
         loss_mask: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """The loss of each window of ``bptt_segments`` segments, to be differentiated in turn.
+        """Yields the loss of each window of ``bptt_segments`` segments, to differentiate in turn.
 
         ::
 
@@ -351,7 +351,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The backbone on one segment, without the head.
+        """Runs the backbone on one segment, without the head.
 
         Args:
             state_BME: the state before the segment, (B, M, E).

@@ -146,7 +146,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The backbone on one segment, without the head.
+        """Runs the backbone on one segment, without the head.
 
         Returns:
             The state after it, (B, M, E), all hidden states, (B, T, E), and, where rows are

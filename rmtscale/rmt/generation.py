@@ -81,7 +81,7 @@ _NEUTRAL = (None, False, 0, 0.0, 1, 1.0)
 
 
 def settings(base: GenerationConfig | None, given: dict[str, Any]) -> GenerationConfig:
-    """Transformers' settings with the caller's on top.
+    """Merges the caller's settings into Transformers'.
 
     Raises:
         BadInput: a name Transformers does not know, or a setting that is not supported (beams).
@@ -106,7 +106,7 @@ def settings(base: GenerationConfig | None, given: dict[str, Any]) -> Generation
 
 
 def processors(config: GenerationConfig) -> LogitsProcessorList:
-    """Transformers' own processors for the settings, in its order. What is None is off."""
+    """Returns Transformers' own processors for the settings, in its order. What is None is off."""
     chosen = LogitsProcessorList()
     if config.repetition_penalty not in (None, 1.0):
         chosen.append(RepetitionPenaltyLogitsProcessor(penalty=config.repetition_penalty))
@@ -125,7 +125,7 @@ def processors(config: GenerationConfig) -> LogitsProcessorList:
 
 
 def new_tokens(config: GenerationConfig, prompt: int) -> int:
-    """How many tokens to make at most.
+    """Returns the largest number of tokens to make.
 
     Raises:
         BadInput: no room for one, or not a whole number.

@@ -80,7 +80,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def summed_cross_entropy(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
-    """Sum over the scored rows, in fp32 or wider."""
+    """Sums the loss over the scored rows, in fp32 or wider."""
     if logits_RV.requires_grad and not torch.compiler.is_compiling():
         loss: Tensor = _CrossEntropy.apply(logits_RV, targets_R)  # type: ignore[no-untyped-call]
         return loss
@@ -195,11 +195,11 @@ class SegmentLosses:
         self.total: Tensor | None = None
 
     def add(self, loss: Tensor) -> None:
-        """A segment whose loss was worked out elsewhere (its logits are kept, or recomputed)."""
+        """Adds a segment whose loss was worked out elsewhere (logits are kept, or recomputed)."""
         self.total = loss if self.total is None else self.total + loss
 
     def score(self, hidden_BLE: Tensor, targets_BL: Tensor) -> None:
-        """A segment of which only the loss is wanted."""
+        """Scores a segment of which only the loss is wanted."""
         hidden_RE, targets_R = hidden_BLE.flatten(0, 1), targets_BL.flatten()
         if self.sums is not None and (hidden_RE.requires_grad or any(self.sums.wanted)):
             loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
@@ -217,7 +217,7 @@ class SegmentLosses:
         return summed_cross_entropy(self.head(hidden_RE), targets_R)
 
     def result(self) -> Tensor:
-        """The sum over everything that was added."""
+        """Returns the sum over everything that was added."""
         assert self.total is not None, "nothing was scored"
         if self.sums is None or not (self.total.requires_grad or any(self.sums.wanted)):
             return self.total
@@ -228,7 +228,7 @@ class SegmentLosses:
 
 
 def classification_loss(logits_BC: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """Mean loss of a classification head, chosen as Transformers chooses it.
+    """Returns the mean loss of a classification head, chosen as Transformers chooses it.
 
     ``regression`` (one output, or asked for): mean squared error. ``multi_label_classification``
     (float labels, (B, C)): binary cross-entropy. Otherwise: cross-entropy, labels (B,).

@@ -69,7 +69,7 @@ def take_BTD(values_BTD: Tensor, column_BT: Tensor) -> Tensor:
 
 
 def decoder_layout(state_BMD: Tensor, text_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
-    """``read, text, write`` as one sequence, (B, T, D); ``lengths_B`` None where rows are full."""
+    """Joins ``read, text, write``, (B, T, D); ``lengths_B`` None where rows are full."""
     memory, tokens = state_BMD.shape[1], text_BLD.shape[1]
     if not memory:
         return text_BLD
@@ -82,7 +82,7 @@ def decoder_layout(state_BMD: Tensor, text_BLD: Tensor, lengths_B: Tensor | None
 
 
 def decoder_state(hidden_BTD: Tensor, memory: int, lengths_B: Tensor | None) -> Tensor:
-    """The new state: the hidden states at the write positions, (B, M, D)."""
+    """Returns the new state: the hidden states at the write positions, (B, M, D)."""
     if lengths_B is None:
         return hidden_BTD[:, hidden_BTD.shape[1] - memory :]
     column_1M = torch.arange(memory, device=lengths_B.device)[None]
@@ -90,7 +90,7 @@ def decoder_state(hidden_BTD: Tensor, memory: int, lengths_B: Tensor | None) -> 
 
 
 def apply_dead_band(state_BMD: Tensor, new_BMD: Tensor, dead_band: float) -> Tensor:
-    """The new state, but where it is less than ``dead_band`` away from the old one: the old one.
+    """Returns the new state, or the old one where they are less than ``dead_band`` apart.
 
     A number that is not finite is never held back, so that an overflow stays visible.
     """
@@ -109,7 +109,7 @@ def last_text(text_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
 def encoder_layout(
     state_BMD: Tensor, edge_B3D: Tensor, text_BLD: Tensor, lengths_B: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """``[CLS], memory, [SEP], text, [SEP]``, (B, T, D), and its mask, (B, T), where one is needed.
+    """Joins ``[CLS], memory, [SEP], text, [SEP]``, (B, T, D); a mask, (B, T), if needed.
 
     ``edge_B3D`` are the embeddings of ``[CLS]``, ``[SEP]``, ``[SEP]``.
     """
@@ -124,5 +124,5 @@ def encoder_layout(
 
 
 def encoder_state(hidden_BTD: Tensor, memory: int) -> Tensor:
-    """The new state: the hidden states at the memory positions, (B, M, D)."""
+    """Returns the new state: the hidden states at the memory positions, (B, M, D)."""
     return hidden_BTD[:, 1 : 1 + memory]

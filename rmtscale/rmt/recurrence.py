@@ -42,7 +42,7 @@ class Piece:
 def pieces(
     steps: Sequence[Step], input_ids_BN: Tensor, targets_BN: Tensor | None = None
 ) -> Iterator[Piece]:
-    """The inputs of each step. Indices are planned on the host and copied over once."""
+    """Returns the inputs of each step. Indices are planned on the host and copied over once."""
     batch, columns = input_ids_BN.shape
     device = input_ids_BN.device
     uniform = [step.uniform(batch) for step in steps]
@@ -124,7 +124,7 @@ def limit_to_last(targets_BN: Tensor, step: Step) -> Tensor:
 
 
 def cut_gradient(state_BME: Tensor, initial_BME: Tensor, before: Step) -> Tensor:
-    """The state that enters a new window: detached, but for samples that have not begun yet.
+    """Detaches the state that enters a new window, but for samples that have not begun yet.
 
     Their state is still the initial one, which has to be trained from there.
 
@@ -202,7 +202,7 @@ class _Given(torch.autograd.Function):
 
 
 def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-    """The sum of ``losses``, each differentiated as soon as it is there.
+    """Returns the sum of ``losses``, each differentiated as soon as it is there.
 
     When the next loss is worked out, the graph of the one before is gone; that is what makes
     truncated BPTT save memory under a caller who knows only ``loss.backward()`` (Trainer,

@@ -38,14 +38,14 @@ class Step:
         return max(self.lengths)
 
     def uniform(self, batch: int) -> bool:
-        """All samples take part with the same columns: a plain slice, no mask, no gather."""
+        """Whether all samples take part with the same columns: a plain slice, no gather."""
         return (
             len(self.rows) == batch and len(set(self.starts)) == 1 and len(set(self.lengths)) == 1
         )
 
 
 def cut(length: int, segment_tokens: int, alignment: str = "right") -> list[tuple[int, int]]:
-    """``(start, stop)`` of the segments of one sample of ``length`` text tokens.
+    """Returns ``(start, stop)`` of the segments of one sample of ``length`` text tokens.
 
     Raises:
         BadInput: a length or a segment of no tokens, or an unknown alignment.
@@ -64,7 +64,7 @@ def plan(
     alignment: str = "right",
     offsets: Sequence[int] | None = None,
 ) -> tuple[Step, ...]:
-    """The steps of a batch whose samples have ``lengths`` text tokens.
+    """Returns the steps of a batch whose samples have ``lengths`` text tokens.
 
     Args:
         lengths: text tokens of each sample.
@@ -96,7 +96,7 @@ def plan(
 
 
 def windows(steps: int, bptt_segments: int | None) -> list[range]:
-    """The step ranges gradients flow back through, counted from the end.
+    """Returns the step ranges gradients flow back through, counted from the end.
 
     With ``bptt_segments=k`` the last window holds the last k steps, the one before the k before,
     and the first one what is left. None is one window over everything (full BPTT).

@@ -88,7 +88,7 @@ class Spans:
 
 
 def text_spans(input_ids: Tensor, attention_mask: Tensor | None) -> Spans:
-    """The text of each sample: one run of ones in its row of the mask.
+    """Returns the text of each sample: one run of ones in its row of the mask.
 
     Raises:
         BadInput: a mask of another shape, of other values than 0 and 1, empty for a sample, or

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """A panel for each group; None where the ceiling was not measured."""
+    """Draws a panel for each group; None where the ceiling was not measured."""
     groups = with_values(groups, CEILING)
     if not groups:
         return None

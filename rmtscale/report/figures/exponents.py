@@ -21,7 +21,7 @@ _SHOWN = (-0.4, 2.9)
 
 
 def fits(group: Group) -> list[tuple[Series, Quantity, Power]]:
-    """Every fit there is: time first, then memory."""
+    """Returns all fits: time first, then memory."""
     return [
         (series, quantity, fit)
         for quantity in (TIME, MEMORY)
@@ -32,7 +32,7 @@ def fits(group: Group) -> list[tuple[Series, Quantity, Power]]:
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """A panel for each group; None where no series has three points."""
+    """Draws a panel for each group; None where no series has three points."""
     fitted = [(group, rows) for group in groups if (rows := fits(group))]
     if not fitted:
         return None

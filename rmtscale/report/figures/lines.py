@@ -39,7 +39,7 @@ def draw_series(
     values: Mapping[int, float],
     look: Look,
 ) -> None:
-    """One line with its markers; a single point is a marker alone."""
+    """Draws one line with its markers; a single point is a marker alone."""
     axes.plot(
         list(values),
         list(values.values()),
@@ -54,7 +54,7 @@ def draw_series(
 
 
 def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
-    """Every series of a group in one quantity, without axis or names."""
+    """Draws every series of a group in one quantity, without axis or names."""
     for series in group.series:
         values = series.values(quantity)
         if values:
@@ -68,7 +68,7 @@ def names(group: Group) -> list[str]:
 
 
 def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
-    """The names of the series beside their last points; the axes must have their limits.
+    """Draws the names of the series beside their last points; the axes must have their limits.
 
     A line that ended in a failure has its mark on the right, so its name stands on the left.
     """
@@ -94,7 +94,7 @@ def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
 
 
 def mark_failures(axes: Axes, group: Group, looks: Looks, height: float | None = None) -> None:
-    """A mark where a point failed: at ``height``, or just under the top of the axes."""
+    """Draws a mark where a point failed: at ``height``, or just under the top of the axes."""
     transform = axes.transData if height is not None else axes.get_xaxis_transform()
     place = 0.96 if height is None else height
     named: set[str] = set()

@@ -30,7 +30,7 @@ MEMORY_NAMES = {
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """A panel for each group; None where no memory was measured."""
+    """Draws a panel for each group; None where no memory was measured."""
     groups = with_values(groups, MEMORY)
     if not groups:
         return None
@@ -42,7 +42,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
 
 
 def panel(axes: Axes, group: Group, looks: Looks) -> None:
-    """One group on one pair of axes."""
+    """Draws one group on one pair of axes."""
     draw_group(axes, group, MEMORY, looks)
     style.length_axis(axes, group.lengths(), names(group))
     _frame(axes, group, looks)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """A panel for each group and quantity that was measured; None where none was."""
+    """Draws a panel for each group and quantity that was measured; None where none was."""
     wanted = [
         (group, quantity)
         for group in groups

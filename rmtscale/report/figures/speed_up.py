@@ -27,7 +27,7 @@ def duels(group: Group) -> list[list[Duel]]:
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """Two panels a group, time and memory; None where nothing can be compared."""
+    """Draws two panels a group, time and memory; None where nothing can be compared."""
     contested = [(group, both) for group in groups if any(both := duels(group))]
     if not contested:
         return None

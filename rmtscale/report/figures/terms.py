@@ -37,7 +37,7 @@ TERMS: dict[str, tuple[str, str, str]] = {
 
 
 def predicted_terms(record: Record) -> dict[str, int]:
-    """Bytes by term of one point, as the formulas say; the smallest ones are put together."""
+    """Returns predicted bytes of one point by term; the smallest terms are put together."""
     point = record.point
     amounts = dict.fromkeys(TERMS, 0)
     for term in estimate_memory(point.built_model, point.workload(), point.recurrence()).terms:
@@ -46,7 +46,7 @@ def predicted_terms(record: Record) -> dict[str, int]:
 
 
 def shown(group: Group) -> list[tuple[str, Record]]:
-    """``(label, record)``: each series at the longest length that all ran, else at its longest."""
+    """Returns ``(label, record)``: each series at the longest common length, or at its own."""
     ran = {
         series.label: set(series.values(MEMORY)) & set(series.predicted(MEMORY))
         for series in group.series
@@ -62,7 +62,7 @@ def shown(group: Group) -> list[tuple[str, Record]]:
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """A panel for each group; None where no point has both numbers."""
+    """Draws a panel for each group; None where no point has both numbers."""
     del looks  # terms have colours of their own
     drawn = [(group, rows) for group in groups if (rows := shown(group))]
     if not drawn:

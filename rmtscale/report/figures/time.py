@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """A panel for each group; None where no time was measured."""
+    """Draws a panel for each group; None where no time was measured."""
     groups = with_values(groups, TIME)
     if not groups:
         return None
@@ -36,7 +36,7 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
 
 
 def panel(axes: Axes, group: Group, looks: Looks) -> None:
-    """One group on one pair of axes."""
+    """Draws one group on one pair of axes."""
     draw_group(axes, group, TIME, looks)
     _quartiles(axes, group, looks)
     values = [value for series in group.series for value in series.values(TIME).values()]
