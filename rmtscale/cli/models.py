@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rmtscale.specs.reading import Reading
 
 _CACHE_BYTES = 2
-"""Of one number of a cache in 16 bits."""
+"""Bytes of one number of a cache in 16 bits."""
 
 
 def command(

@@ -1,4 +1,4 @@
-"""What the backward pass keeps of the forward pass, in bytes per token and per pair of tokens.
+"""Activations kept for the backward pass, in bytes per token and per pair of tokens.
 
 Refines the count of Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1: ``34 s b h`` bytes a
 layer in 16 bits, plus ``5 a s^2 b`` for the square of attention) to what autograd really saves in
@@ -152,7 +152,7 @@ def _attention_token(model: ModelSpec, w: int, fused: bool, alone: bool) -> int:
 
 
 def _pair(model: ModelSpec, w: int, mask: int) -> int:
-    """Of one head: the softmax, and the copy that multiplies the values if it is another tensor."""
+    """Counts one head: the softmax, and the copy that multiplies the values if it is another."""
     softmax = softmax_bytes(model, w)
     return softmax + (mask + w if mask or softmax != w else 0)
 

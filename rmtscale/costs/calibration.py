@@ -39,12 +39,12 @@ _STEPS = (2.0, 1.4, 1.2, 1.1, 1.05, 1.02, 1.01)
 
 
 class Work(NamedTuple):
-    """What a step consists of, as far as its time goes; seconds at the vendor's peaks."""
+    """Splits a step by what its time goes to; seconds at the vendor's peaks."""
 
     dtype: str
     matmul_seconds: float
     attention_seconds: float
-    """Of fused attention; eager attention's matmuls are with the others."""
+    """Time of fused attention; eager attention's matmuls are with the others."""
     traffic_seconds: float
     operators: int
     captured_operators: int
@@ -53,16 +53,16 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What one machine makes of a step. Efficiencies are shares of the vendor's peaks."""
+    """Holds the constants of one machine. Efficiencies are shares of the vendor's peaks."""
 
     device: str
     operator_seconds: float = 2e-5
     captured_operator_seconds: float = 4e-6
     traffic_factor: float = 2.0
     matmul_efficiency: dict[str, float] = field(default_factory=dict)
-    """By dtype."""
+    """Efficiency by dtype."""
     attention_efficiency: dict[str, float] = field(default_factory=dict)
-    """By dtype."""
+    """Efficiency by dtype."""
 
     def seconds(self, work: Work) -> float:
         """The time of a step.
@@ -89,7 +89,7 @@ def step_work(
     *,
     cuda_graph: bool = False,
 ) -> Work:
-    """What ``workload`` consists of on ``device``.
+    """Splits the time of ``workload`` on ``device``.
 
     With ``cuda_graph`` every full segment of an RMT is captured; the shorter first one is not.
 
@@ -182,7 +182,7 @@ def _distance(calibration: Calibration, measured: Sequence[tuple[Work, float]]) 
 
 
 def _neighbours(one: Calibration, factor: float) -> list[Calibration]:
-    """The same with one number moved; an efficiency is at most 1."""
+    """Moves one number of a calibration; an efficiency is at most 1."""
     moved = []
     for which in fields(one):
         value: Any = getattr(one, which.name)

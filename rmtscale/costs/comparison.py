@@ -42,9 +42,9 @@ class Comparison:
     tokens: tuple[int, ...]
     dtype: str
     estimates: dict[tuple[str, int], MethodEstimate]
-    """By name of the method and length."""
+    """Estimates by name of the method and length."""
     overtakings: tuple[Overtaking, ...]
-    """Of any two methods, where one stays below the other in the end; equal ones have none."""
+    """Where one of any two methods stays below the other in the end; equal ones have none."""
 
     def cost(self, method: str, tokens: int, quantity: str = "flops") -> int:
         return int(getattr(self.estimates[method, tokens], quantity))

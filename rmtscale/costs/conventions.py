@@ -91,7 +91,7 @@ def hoffmann_terms(model: ModelSpec, tokens: int, _text_tokens: int) -> tuple[Pa
 
 
 def matmul_terms(model: ModelSpec, tokens: int, text_tokens: int) -> tuple[PassTerm, ...]:
-    """What the real module multiplies, by aten operator, as torch's FLOP counter sees it.
+    """Counts what the real module multiplies, by aten operator, as torch's FLOP counter sees it.
 
     A linear layer with a bias is one ``addmm``, without one ``mm``; attention (eager) two
     ``bmm``. A language-model head is applied to text positions only.

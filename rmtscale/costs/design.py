@@ -1,4 +1,4 @@
-"""What stands beside full attention: an RMT, or any other method."""
+"""A design to compare with full attention: an RMT, or any other method."""
 
 from __future__ import annotations
 

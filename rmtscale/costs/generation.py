@@ -1,4 +1,4 @@
-"""What writing text costs: the prompt read once (prefill), then one token after another (decode).
+"""The cost of writing text: the prompt read once (prefill), then one token after another (decode).
 
 Full attention keeps keys and values of everything it has seen, and reads them with every token. An
 RMT reads its prompt segment by segment and keeps the memory; the last segment stays open, with a
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KV_DTYPE_BYTES = {**DTYPE_BYTES, "fp8": 1, "int8": 1}
-"""Of a key-value cache; the scales of the 8-bit ones are left out."""
+"""Bytes of a number in a key-value cache; the scales of the 8-bit ones are left out."""
 LARGEST_BATCH = 1_000_000
 
 
@@ -57,7 +57,7 @@ class Generation:
     batch_size: int = 1
     dtype: str = "bf16"
     kv_dtype: str | None = None
-    """Of keys and values; None is that of everything else."""
+    """Dtype of keys and values; None is that of everything else."""
     prefill_chunk: int | None = None
     """Full attention reads the prompt in pieces of so many tokens; None is in one pass."""
 
@@ -100,16 +100,16 @@ class Phase:
     flops: int
     moved_bytes: int
     arithmetic_seconds: float
-    """What its FLOPs take at the peak."""
+    """Seconds that its FLOPs take at the peak."""
     bandwidth_seconds: float
-    """What its bytes take at the peak."""
+    """Seconds that its bytes take at the peak."""
     seconds: float
     """Each operation at the slower of the two."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationCost:
-    """What one batch of generated text takes."""
+    """Holds the cost of one batch of generated text."""
 
     prefill: Phase
     decode: Phase
@@ -267,7 +267,7 @@ def _attention(model: ModelSpec, generation: Generation, run: Run) -> tuple[_Ope
 def _layered_attention(
     model: LayeredSpec, generation: Generation, run: Run
 ) -> tuple[_Operation, int]:
-    """The same layer by layer: each with its heads, its window and what it keeps of a token."""
+    """Counts layer by layer: each with its heads, its window and what it keeps of a token."""
     batch = generation.batch_size
     flops = seen = moved = 0
     w = generation.kv_bytes if run.cached else generation.dtype_bytes

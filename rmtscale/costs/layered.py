@@ -16,7 +16,7 @@ from rmtscale.specs.layers import Attention, Irregular, Layer, Matrix, Part
 
 
 class _Kind(NamedTuple):
-    """What makes two operations one term."""
+    """Holds what makes two operations one term."""
 
     name: str
     operator: str
@@ -25,13 +25,13 @@ class _Kind(NamedTuple):
     in_block: bool = True
     once: bool = False
     text: bool = False
-    """Of the text's tokens only, not of memory (a head)."""
+    """Whether it is done for the text's tokens only, not of memory (a head)."""
     causal: bool = False
     window: int = 0
 
 
 class _Rate(NamedTuple):
-    """Of one kind of operation: polynomials of the length."""
+    """Sums up one kind of operation as polynomials of the length."""
 
     fixed: int = 0
     """FLOPs whatever the length."""
@@ -89,7 +89,7 @@ def layered_matrix_weights(model: LayeredSpec) -> int:
 
 
 def layered_terms(model: LayeredSpec, tokens: Count, text_tokens: Count) -> tuple[PassTerm, ...]:
-    """What the real module multiplies in one forward pass, by aten operator."""
+    """Counts what the real module multiplies in one forward pass, by aten operator."""
     made = []
     for kind, rate in _rates(model):
         s = text_tokens if kind.text else tokens

@@ -151,7 +151,7 @@ def _of_layer(model: LayeredSpec, workload: Workload, layer: Layer, tokens: int)
 
 
 def _head_bytes(model: LayeredSpec, workload: Workload, rows: int) -> int:
-    """Of logits, and of what the head makes on the way, in fp32."""
+    """Counts the bytes of logits and of what the head makes on the way, in fp32."""
     numbers = 0
     for item in model.head_shape.matrices:
         numbers += (1 if item.rows == "once" else rows) * (item.outer + item.inner)

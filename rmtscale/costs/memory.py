@@ -61,7 +61,7 @@ TRANSIENT_TERMS = (
     MemoryTerm.RECURRENT_STATE,
     MemoryTerm.WORKING_SET,
 )
-"""What the numbers of a peak candidate are, in their order."""
+"""Names of the numbers of a peak candidate, in their order."""
 
 
 def estimate_memory(

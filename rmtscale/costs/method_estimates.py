@@ -1,4 +1,4 @@
-"""What a method costs at one length, or at many at once.
+"""The cost of a method at one length, or at many at once.
 
 Lengths in an array become Python integers (``dtype=object``): they are as exact as the scalar form
 at any size, where 64-bit integers overflow (2 M tokens through OPT-175B are 2e22 FLOPs), and one
@@ -24,11 +24,11 @@ class MethodEstimate:
     """Costs of one sequence; an ``int`` each, or arrays of them with one entry a length."""
 
     flops: Count
-    """Of a forward pass (``matmul``; FFTs and scans, which no counter sees, included)."""
+    """FLOPs of a forward pass (``matmul``; FFTs and scans, which no counter sees, included)."""
     state_bytes: Count
-    """What has to be kept to read or write one more token; an encoder's output."""
+    """Bytes to be kept to read or write one more token; an encoder's output."""
     activation_bytes: Count
-    """What the mixing of all layers keeps for the backward pass of a training step."""
+    """Bytes that the mixing of all layers keeps for the backward pass of a training step."""
 
 
 def estimate_method(

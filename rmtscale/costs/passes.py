@@ -1,4 +1,4 @@
-"""What the backbone is run on: the passes that one workload consists of.
+"""The passes of the backbone that one workload consists of.
 
 ``full`` is one pass over everything; ``rmt`` is one pass per segment. Every FLOP convention sums
 over these, so how an input is cut stands here only.

@@ -62,7 +62,7 @@ class Segment(NamedTuple):
     mask: int
     """The additive mask of eager attention, which a checkpointed layer holds as an input."""
     output: int
-    """What the head reads: the last hidden states, as wide as the embedding."""
+    """Counts what the head reads: the last hidden states, as wide as the embedding."""
     embedding: int
     """Saved before the layers."""
     final: int

@@ -1,4 +1,4 @@
-"""What to run on a given device: break-even lengths, and where memory ends."""
+"""A plan for a given device: break-even lengths, and where memory ends."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Plan:
     less_memory_tokens: int | None
     """From here on RMT needs less memory."""
     less_memory_checkpointed_tokens: int | None
-    """The same with one activation checkpoint per segment (training)."""
+    """RMT's limit with one activation checkpoint per segment (training)."""
     less_time_tokens: int | None
     """From here on RMT needs less time, by the roofline or a calibration."""
     full_longest_tokens: int | None
     """The longest input that fits with full attention; None if not even one token does."""
     longest_tokens: int | None
-    """The same with RMT."""
+    """The limit of RMT."""
     checkpointed_longest_tokens: int | None
     """With one activation checkpoint per segment (training)."""
 

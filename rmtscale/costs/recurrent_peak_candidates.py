@@ -124,7 +124,7 @@ class RecurrentStep(Step):
         yield from self._in_the_backbone(segment, now, new, stays)
 
     def _kept(self, segment: Segment) -> Saved:
-        """What a segment keeps until its backward pass."""
+        """Counts the bytes that a segment keeps until its backward pass."""
         if self.checkpointed:
             return Saved(0, segment.head.text)  # nothing of an encoder, whose head is its last's
         kept = segment.backbone

@@ -48,7 +48,7 @@ class TimeEstimate:
 
     @property
     def bound(self) -> str:
-        """What limits most of the time: ``arithmetic`` or ``bandwidth``."""
+        """Names what limits most of the time: ``arithmetic`` or ``bandwidth``."""
         return "arithmetic" if 2 * self.arithmetic_seconds >= self.seconds else "bandwidth"
 
     def to_frame(self) -> pd.DataFrame:

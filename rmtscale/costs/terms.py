@@ -81,7 +81,7 @@ MIXING_TERMS = (
     FlopTerm.CONVOLUTION,
     FlopTerm.SCAN,
 )
-"""What of the ``matmul`` convention a method exchanges."""
+"""Terms of the ``matmul`` convention that a method exchanges."""
 
 
 class PassTerm(NamedTuple):
@@ -112,7 +112,7 @@ class PassTerm(NamedTuple):
     window: int = 0
     """How far back a fused kernel of this attention looks; 0: to the start."""
     causal: bool = True
-    """Of an attention square: a fused kernel skips what lies above the diagonal."""
+    """Whether it is an attention square: a fused kernel skips what lies above the diagonal."""
 
 
 def linear(

@@ -1,4 +1,4 @@
-"""What exists only for a moment: the largest temporaries of one layer and of the head.
+"""Temporaries that exist only for a moment: the largest temporaries of one layer and of the head.
 
 Bytes, at the operator where they are largest. Tensors that autograd keeps are not in them (see
 ``activations``), and neither are the workspaces of a library (cuBLAS, cuDNN) nor the allocator's
@@ -25,7 +25,7 @@ FEED_FORWARD_FORWARD = {"relu": 2, "gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2,
 FEED_FORWARD_BACKWARD = {"relu": 2, "gelu": 1, "gelu_pytorch_tanh": 1, "silu": 1, "gelu_new": 2}
 """Gradients of feed-forward width alive at once, less what was saved and is freed by then."""
 GATED = {"forward": 3, "backward": 2}
-"""The same with a gate: activation, up-projection and product; and their two gradients."""
+"""Numbers with a gate: activation, up-projection and product; and their two gradients."""
 EMBEDDINGS_HELD = {"gpt2": 2, "gpt_neo": 2, "opt": 2, "gpt_neox": 1, "llama": 1, "bert": 1}
 """Tensors of model width the module's forward holds through all layers: embeddings, positions."""
 BLOCK_HELD = {"gpt2": 4, "gpt_neo": 4, "opt": 2, "gpt_neox": 3, "llama": 3, "bert": 2}
@@ -116,7 +116,7 @@ class HeadWork(NamedTuple):
 
 
 def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
-    """What head and cross-entropy take over ``batch`` sequences with ``text`` tokens of loss."""
+    """Counts what head and loss take over ``batch`` sequences with ``text`` tokens of loss."""
     if model.head == "classification":
         logits = batch * model.labels
         pooled = 2 * batch * model.width * w  # the first token's vector, through a tanh
@@ -141,7 +141,7 @@ def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
 
 
 class FusedHeadWork(NamedTuple):
-    """What scoring a segment at once takes, in bytes (``rmtscale.rmt.loss``)."""
+    """Counts the bytes that scoring a segment at once takes (``rmtscale.rmt.loss``)."""
 
     logits: int
     """Logits, and the same in fp32."""
@@ -150,7 +150,7 @@ class FusedHeadWork(NamedTuple):
     summed: int
     """The head's gradient summed over segments, in fp32."""
     handed_out: int
-    """The same, scaled and in the dtype of the weights."""
+    """Bytes of the logits, scaled and in the dtype of the weights."""
 
 
 def fused_head_work(model: ModelSpec, w: int, batch: int, text: int) -> FusedHeadWork:

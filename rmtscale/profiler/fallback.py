@@ -105,7 +105,7 @@ def _place(config: Mapping[str, Any], class_name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What was kept; None where there is nothing, or nothing that can be used."""
+    """Reads what was kept; None where there is nothing, or nothing that can be used."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         counts = [kept["parameters"], *kept["flops"].values()]

@@ -240,7 +240,7 @@ def matmul_flops(counter: FlopCounterMode) -> dict[str, int]:
 
 
 def _inputs(module: Any, batch: int, tokens: int) -> dict[str, Any]:
-    """What a module reads: ids, and a mask of ones where it would otherwise look for one."""
+    """Makes what a module reads: ids, and a mask of ones where it would otherwise look for one."""
     taken = inspect.signature(module.forward).parameters
     shape = (batch, 1, tokens) if type(module).__name__.endswith("MultipleChoice") else None
     ids_BN = torch.zeros(shape or (batch, tokens), dtype=torch.long, device="meta")

@@ -1,4 +1,4 @@
-"""What of a GPU bounds a run: how much it holds, how fast it moves it, how fast it multiplies."""
+"""Bounds of a run on a GPU: how much it holds, how fast it moves it and multiplies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DeviceSpec:
     title: str
     """The vendor's name for it, with whatever tells it from its siblings."""
     driver_names: tuple[str, ...] = ()
-    """What NVML and torch call it (``NVIDIA H200``); none where no such machine was seen."""
+    """Its names in NVML and torch (``NVIDIA H200``); none where no such machine was seen."""
     memory_bytes: int
     """Total memory as the driver's tool shows it (nvidia-smi, rocm-smi), ECC as delivered.
 
@@ -44,7 +44,7 @@ class DeviceSpec:
     fp16_flops_per_second: int | None = None
     """Tensor cores, fp32 accumulate (on GeForce half of the figure with fp16 accumulate)."""
     library_workspace_bytes: int = 0
-    """What torch's matrix library (cuBLAS) allocates once per thread and stream that multiplies;
+    """Bytes that torch's cuBLAS allocates once per thread and stream that multiplies;
     0: not known, and not counted. 32 MiB on Hopper, as measured records show."""
     source: str
     """Vendor document, its table and date; what was halved or divided is said here."""

@@ -19,7 +19,7 @@ _GA102 = "NVIDIA Ampere GA102 white paper v2.0, 2021"
 _ADA = "NVIDIA Ada GPU architecture white paper v2.01, 2023"
 
 _HOPPER_WORKSPACE_BYTES = 32 * 2**20
-"""What torch's cuBLAS takes on Hopper: profiles/nvidia-h200 has so much more than tensors, per
+"""Bytes of torch's cuBLAS on Hopper: profiles/nvidia-h200 has so much more than tensors, per
 thread."""
 
 

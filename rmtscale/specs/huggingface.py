@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Family(Protocol):
-    """What the file of a family offers."""
+    """Names what the file of a family offers."""
 
     def from_config(self, fields: ConfigFields, /) -> ModelSpec: ...
     def to_config(self, spec: ModelSpec, /) -> dict[str, Any]: ...
@@ -57,7 +57,7 @@ def resolve_model(name: str) -> ModelSpec:
 
 
 def read_model(name: str) -> Reading:
-    """The same with its class and all that is not in the numbers.
+    """Reads a model with its class and all that is not in the numbers.
 
     Raises:
         BadInput: nothing of that name, or a config that cannot be used.
@@ -110,7 +110,7 @@ def from_config(config: Mapping[str, Any], name: str = "config") -> ModelSpec:
 
 
 def read_mapping(config: Mapping[str, Any], name: str, built: str | None = None) -> Reading:
-    """The same with its class and all that is not in the numbers.
+    """Reads a model with its class and all that is not in the numbers.
 
     The six families that an RMT is built around, with the head that it takes, become a plain
     ``ModelSpec``, whose memory is known to the byte; every other model a ``LayeredSpec``.

@@ -16,7 +16,7 @@ from rmtscale.specs.model import ModelSpec, require_sizes
 
 
 class HeadShape(NamedTuple):
-    """What stands behind the last layer."""
+    """Describes what stands behind the last layer."""
 
     title: str
     """In words: ``language model``, ``sequence classification``, ``none``."""
@@ -39,7 +39,7 @@ class LayeredSpec(ModelSpec):
     encoder_groups: Groups = ()
     """Those of the encoder beside a decoder."""
     encoder_tokens: int | None = None
-    """What the encoder sees whatever the input (Whisper's frames); None: as much as the decoder."""
+    """Tokens that the encoder always sees (Whisper's frames); None: as many as the decoder."""
     head_shape: HeadShape
     tables: int = 0
     """Numbers in embedding tables besides the tokens': positions, token types."""

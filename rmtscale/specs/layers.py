@@ -1,4 +1,4 @@
-"""What one layer is made of: its matrices, its other weights, and what it multiplies besides.
+"""The parts of one layer: its matrices, its other weights, and what it multiplies besides.
 
 A mixer (attention, or a recurrence) and a feed-forward each say the same four things of
 themselves, and every closed form is a sum over them: parameters, FLOPs, cache. All of it integers.
@@ -27,7 +27,7 @@ class Matrix(NamedTuple):
     active: int = 1
     """How many of them a token passes through."""
     rows: Literal["tokens", "encoder", "once", "never"] = "tokens"
-    """What passes through it: every token, every token of the encoder, one vector a sample, or
+    """The rows it multiplies: every token, every token of the encoder, one vector a sample, or
     nothing."""
     called: str | None = None
     """The aten operator that multiplies it, where it is not what a linear layer usually is."""
@@ -48,12 +48,12 @@ class Matrix(NamedTuple):
 
     @property
     def trained_operator(self) -> str:
-        """The same where a gradient is wanted."""
+        """Names the operator where a gradient is wanted."""
         return "mm" if self.turned else self.operator
 
     @property
     def multiply_adds(self) -> int:
-        """Of one row."""
+        """Counts the multiply-adds of one row."""
         if self.rows == "never":
             return 0
         return (self.multiplied or self.active) * self.inner * self.outer
@@ -76,7 +76,7 @@ class Square(NamedTuple):
     elements: int
     """Numbers of queries, keys or values that it reads and writes, per token."""
     numbers: int
-    """Of the square that an unfused module writes or reads for it, per pair of tokens."""
+    """Numbers of the square that an unfused module writes or reads for it, per pair of tokens."""
     over: Literal["tokens", "encoder"] = "tokens"
     """Whose keys: the same tokens', or the encoder's."""
     operator: str = "bmm"
@@ -122,7 +122,7 @@ class Part(Protocol):
 
 
 class Stateless:
-    """What keeps nothing, multiplies no squares and nothing irregular."""
+    """A part that keeps nothing, multiplies no squares and nothing irregular."""
 
     __slots__ = ()
 
@@ -151,15 +151,15 @@ class Attention(Stateless):
     heads: int
     kv_heads: int
     head_width: int
-    """Of a query and a key, k; with latent attention what is rotated is in it."""
+    """Width of a query and a key, k; with latent attention what is rotated is in it."""
     value_width: int | None = None
-    """Of a value, v; None is as wide as a key."""
+    """Width of a value, v; None is as wide as a key."""
     query_rank: int = 0
     """Queries come from a latent vector of this width (MLA); 0: from the token itself."""
     kv_rank: int = 0
     """Keys and values come from a latent vector of this width (MLA); 0: from the token itself."""
     rope_width: int = 0
-    """Of a latent attention's key: the part that is rotated, one for all heads."""
+    """Width of the rotated part of a latent attention's key, one for all heads."""
     window: int = 0
     """How far back a token looks; 0: to the start. Eager modules multiply the whole square."""
     qkv_bias: bool = False
@@ -167,7 +167,7 @@ class Attention(Stateless):
     """Where it is not that of query and value (Whisper has none)."""
     output_bias: bool = False
     latent_bias: bool = False
-    """Of the projections into the latent vectors."""
+    """Whether the projections into the latent vectors have biases."""
     output_gate: bool = False
     """The query's matrix also makes a gate of the output (Qwen3-Next)."""
     keys_are_values: bool = False
@@ -306,7 +306,7 @@ class FeedForward(Stateless):
     """Width of the experts that every token passes through, together."""
     shared_gate: bool = False
     shared_bias: bool = False
-    """Of the shared experts, and of the way into and out of the latent width."""
+    """Whether the shared experts, and the way into and out of the latent width, have biases."""
     latent: int = 0
     """Width in which the experts work, where it is not the model's (Nemotron 3)."""
     dense_beside: int = 0

@@ -1,4 +1,4 @@
-"""What a transformer's cost depends on: its shape. Weights' values do not matter here."""
+"""The shape of a transformer, on which its cost depends. Weights' values do not matter here."""
 
 from __future__ import annotations
 

@@ -28,15 +28,15 @@ class Reading:
 
     spec: ModelSpec
     config: Mapping[str, Any] | None = None
-    """As it was given; None of a preset."""
+    """The config as it was given; None of a preset."""
     class_name: str = ""
     """The class of Transformers that is counted: ``Qwen2ForCausalLM``."""
     not_counted: tuple[str, ...] = ()
-    """What the config has and the numbers do not, one line each."""
+    """Notes on what the config has and the numbers do not, one line each."""
 
     @property
     def head(self) -> str:
-        """What stands behind the last layer, in words."""
+        """Names what stands behind the last layer."""
         if isinstance(self.spec, LayeredSpec):
             return self.spec.head_shape.title
         return {"classification": "sequence classification"}.get(self.spec.head, "language model")

@@ -26,12 +26,12 @@ class Mamba(Stateless):
     states: int
     """States of one channel."""
     rank: int
-    """Of the step's projection."""
+    """Rank of the step's projection."""
     kernel: int
     bias: bool = False
     convolution_bias: bool = True
     norms: bool = False
-    """Of step, input and output matrix (Jamba)."""
+    """Whether step, input and output matrix have norms (Jamba)."""
 
     @property
     def title(self) -> str:
@@ -73,7 +73,7 @@ class Mamba2(Stateless):
     heads: int
     head_width: int
     groups: int
-    """Of input and output matrices, which several heads share."""
+    """Groups of input and output matrices, which several heads share."""
     states: int
     kernel: int
     chunk: int

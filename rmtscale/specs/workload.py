@@ -1,4 +1,4 @@
-"""What is run: how much text, in which mode, kept and computed how."""
+"""A workload: how much text, in which mode, kept and computed how."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Workload:
     mode: Mode = "forward"
     """``forward`` is inference; ``train`` is forward + backward + optimizer step."""
     dtype: str = "fp32"
-    """Of weights, activations, gradients and optimizer state alike (no mixed precision)."""
+    """Dtype of weights, activations, gradients and optimizer state alike (not mixed)."""
     attention: str = "sdpa"
     """``eager`` keeps the square of probabilities, ``sdpa`` (efficient or flash) does not."""
     optimizer: str = "adamw"

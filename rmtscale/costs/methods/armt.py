@@ -32,7 +32,7 @@ class Armt(Rmt):
 
     key_width: int = 64
     features: int = 384
-    """Of a key after the feature map: 2 x 3 x 64."""
+    """Width of a key after the feature map: 2 x 3 x 64."""
 
     def overhead(self, model: ModelSpec) -> int:
         del model
@@ -60,7 +60,7 @@ class Armt(Rmt):
         )
 
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:
-        """What an RMT keeps, and matrix and normalizer of every layer (fp32)."""
+        """Counts what an RMT keeps, and matrix and normalizer of every layer (fp32)."""
         numbers = self.features * (model.width + 1) * model.layers
         return Rmt.state_bytes(self, model, tokens, dtype_bytes) + numbers * FP32_BYTES
 

@@ -62,6 +62,6 @@ class BlockRecurrent(Method):
         return vectors + cache_bytes(model, smaller(tokens, 2 * self.block), dtype_bytes)
 
     def kept_bytes(self, model: ModelSpec, positions: Count, dtype_bytes: int) -> Count:
-        """Of a layer without the cell; the cell's layer keeps about twice that."""
+        """Counts a layer without the cell; the cell's layer keeps about twice that."""
         rows = positions * (2 * model.query_width + 2 * model.kv_width)
         return (rows + block_pairs(positions, self.block, 1) * model.heads) * dtype_bytes

@@ -82,7 +82,7 @@ def short_convolution(name: str, tokens: Count, channels: int, size: int, layers
 
 
 def spectra_bytes(tokens: Count, channels: int) -> Count:
-    """What one convolution by FFT keeps: two spectra of tokens + 1 complex numbers, in fp32."""
+    """Counts what one convolution by FFT keeps: two spectra of tokens + 1 complex numbers, fp32."""
     return 2 * (tokens + 1) * (2 * channels * FP32_BYTES)
 
 

@@ -55,6 +55,6 @@ class Memorizing(Method):
         return cache_bytes(model, smaller(tokens, 2 * self.segment), dtype_bytes) + stored
 
     def kept_bytes(self, model: ModelSpec, positions: Count, dtype_bytes: int) -> Count:
-        """Of a layer without the store."""
+        """Counts a layer without the store."""
         rows = positions * (2 * model.query_width + 2 * model.kv_width)
         return (rows + block_pairs(positions, self.segment, 1) * model.heads) * dtype_bytes

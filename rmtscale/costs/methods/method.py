@@ -1,4 +1,4 @@
-"""What a way to a long input has to say of itself: the interface that all methods share.
+"""The interface that all methods for long inputs share.
 
 A method exchanges the sequence mixing of a backbone (in a transformer: query, key and value,
 attention, output) and nothing else. Width, depth, vocabulary, feed-forward, norms and head stay,
@@ -73,14 +73,14 @@ class Method(ABC):
 
     @abstractmethod
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:
-        """What has to be kept of one sequence, all layers, to read or to write one more token.
+        """Counts what is kept of one sequence, all layers, to read or to write one more token.
 
         Of an encoder, which reads everything at once: its output, for a head or a decoder.
         """
 
     @abstractmethod
     def kept_bytes(self, model: ModelSpec, positions: Count, dtype_bytes: int) -> Count:
-        """What the mixing of one layer keeps for a backward pass through so many positions."""
+        """Counts what the mixing of one layer keeps for a backward pass over the positions."""
 
     def growth_on(self, model: ModelSpec) -> Growth:
         """How costs grow on this backbone."""

@@ -38,7 +38,7 @@ class Rmt(Attention):
         return Recurrence(self.segment_size, self.memory_tokens)
 
     def growth_on(self, model: ModelSpec) -> Growth:
-        """Of an encoder too, only the memory is kept."""
+        """Counts the memory alone, which is all that is kept, of an encoder too."""
         del model
         return self.growth
 

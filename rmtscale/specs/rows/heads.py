@@ -34,7 +34,7 @@ def labels_of(fields: Fields) -> int:
 
 
 def class_of(row: Row, fields: Fields, built: str | None = None) -> str:
-    """What the model's class is called behind its prefix: ``ForCausalLM``.
+    """Finds how the model's class is called behind its prefix: ``ForCausalLM``.
 
     Args:
         built: a class's name to take in place of what ``architectures`` says.

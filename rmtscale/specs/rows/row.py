@@ -1,4 +1,4 @@
-"""What a row says, and how a config is read by it.
+"""A row: its fields, and how a config is read by it.
 
 A row holds the axes in which a type differs from the plain decoder (Llama): constants, names of
 fields, or small functions of the fields where a type is odd. Adding a type is adding a row.
@@ -52,11 +52,11 @@ class Row:
     """One ``model_type``."""
 
     prefix: str
-    """What its classes in Transformers are called: ``Qwen2`` of ``Qwen2ForCausalLM``."""
+    """Prefix of its classes in Transformers: ``Qwen2`` of ``Qwen2ForCausalLM``."""
     other_prefixes: tuple[str, ...] = ()
     """Other names that its classes go by."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """What the class takes for a field that is absent."""
+    """Values that the class takes for a field that is absent."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Where a size stands, if not where it does in most."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Row:
     )
     """Heads of its own, by what stands behind the prefix in the class's name."""
     default_class: str = "ForCausalLM"
-    """What is built where ``architectures`` says nothing."""
+    """The head that is built where ``architectures`` says nothing."""
     positions: Callable[[Fields], int] = lambda fields: 0
     """Rows of tables besides the tokens', as wide as the embedding."""
     embedding_width: Callable[[Fields, int], int] = lambda fields, width: width
@@ -102,9 +102,9 @@ class Row:
     layers: Callable[[Fields, Row, int], list[Layer]] | None = None
     """All layers, where they are no attention and feed-forward."""
     adjust: Callable[[Fields, LayeredSpec], LayeredSpec] = lambda fields, spec: spec
-    """What else is odd."""
+    """Finds whatever else is odd."""
     variant: Callable[[str, Fields, LayeredSpec], LayeredSpec] = lambda name, fields, spec: spec
-    """What one of its classes has in place of the whole, by what stands behind the prefix."""
+    """Parts that one of its classes has in place of the whole, by what stands behind the prefix."""
     read: Callable[[Fields, Row], LayeredSpec] | None = None
     """A whole model that is no stack of layers (an encoder and a decoder)."""
 
