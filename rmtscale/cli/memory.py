@@ -107,6 +107,7 @@ def command(
                 "optimizer": optimizer if mode == "train" else None,
                 "logits": (logits if side == "full" else "last") if mode == "forward" else None,
                 "peak_bytes": peak.total,
+                "confirmed": peak.confirmed,
                 "peak_at": peak.peak_at,
             }
             rows.append(row | ({"terms": peak.by_name()} if breakdown else {}))
@@ -152,3 +153,5 @@ def command(
         + (f" and library workspaces on {gpu.title}" if gpu and gpu.library_workspace_bytes else "")
         + "; the CUDA context and fragmentation come on top. Predicted, not measured."
     )
+    if not all(peak.confirmed for peak in peaks.values()):
+        write_text(f"Upper bound, not confirmed: no device has measured a {spec.kind}.")

@@ -60,11 +60,17 @@ def command(
 
 
 def _write_presets(output_format: str) -> None:
+    from rmtscale.specs.current import FAMILIES as CURRENT
+    from rmtscale.specs.huggingface import resolve_model
+
+    specs = [(family, spec) for family, presets in FAMILIES.items() for spec in presets.values()]
+    specs += [(family, resolve_model(name)) for family, names in CURRENT.items() for name in names]
     rows: list[Row] = [
         {
             "family": family,
             "name": spec.name,
             "parameters": count_parameters(spec).total,
+            "active_parameters": active_parameters(spec),
             "layers": spec.layers,
             "width": spec.width,
             "heads": spec.heads,
@@ -75,8 +81,7 @@ def _write_presets(output_format: str) -> None:
             "hub_name": spec.hub_name,
             "source": spec.source,
         }
-        for family, presets in FAMILIES.items()
-        for spec in presets.values()
+        for family, spec in specs
     ]
     if output_format != "table":
         write_rows(rows, output_format)

@@ -17,6 +17,7 @@ from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.report.calibration import read_calibration
 from rmtscale.specs.devices import find_device
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import MODES, Workload
@@ -135,6 +136,10 @@ def command(
     )
     memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
     write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
+    if isinstance(spec, LayeredSpec):
+        write_text(
+            f"Memory is an upper bound, not confirmed: no device has measured a {spec.kind}."
+        )
 
 
 def _possible_sizes(spec: ModelSpec, chosen: Recurrence) -> list[int]:

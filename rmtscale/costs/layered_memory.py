@@ -54,7 +54,7 @@ def _layer(model: LayeredSpec, layer: Layer, w: int, squared: bool) -> _Layer:
             # Rotated copies and norms of query and key, and keys and values per query head.
             token += 3 * expanded * w + 2 * part.heads * part.head_width * FP32_BYTES
             token += part.heads * FP32_BYTES
-            if squared or part.value != part.head_width or part.sinks:
+            if squared or part.sinks:
                 pair += part.heads * (_SQUARES * FP32_BYTES + MASK_BYTES)
             if part.index_heads:
                 pair += 2 * part.index_heads * FP32_BYTES + 3 * FP32_BYTES

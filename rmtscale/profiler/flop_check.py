@@ -134,7 +134,9 @@ def _rmt(module: Any, spec: ModelSpec, workload: Workload, recurrence: Recurrenc
         config = RMTConfig(**settings, cls_token_id=0, sep_token_id=0)
         encoder = RMTForSequenceClassification(module, config)
         encoder.train(workload.train)
-        labels_B = torch.zeros(workload.batch_size, dtype=torch.long, device="meta")
+        # One class is a number that is regressed to.
+        kind = torch.float32 if spec.labels == 1 else torch.long
+        labels_B = torch.zeros(workload.batch_size, dtype=kind, device="meta")
         output = encoder(ids_BN, labels=labels_B if workload.train else None)
         if workload.train:
             output.loss.backward()

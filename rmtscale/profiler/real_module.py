@@ -57,6 +57,11 @@ class _Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+def values_of_meta() -> TorchDispatchMode:
+    """A mode in which a module that asks for values of a tensor on ``meta`` gets an answer."""
+    return _Values()  # type: ignore[no-untyped-call]
+
+
 def real_config(config: Mapping[str, Any], name: str) -> Any:
     """Returns the config object of Transformers that a mapping becomes.
 
@@ -209,7 +214,7 @@ def _real_flops(module: Any, tokens: int, batch: int, train: bool) -> dict[str, 
     grad = torch.set_grad_enabled(train)
     counting = FlopCounterMode(display=False, custom_mapping=_COUNTED)
     with counting as counter, grad, _Values():  # type: ignore[no-untyped-call]
-        outputs = module(**_inputs(module, batch, tokens))
+        outputs = module(**module_inputs(module, batch, tokens))
         if train:
             first = getattr(outputs, "logits", None)
             if first is None:
@@ -239,7 +244,7 @@ def matmul_flops(counter: FlopCounterMode) -> dict[str, int]:
     return {name: flops for name, flops in counts.items() if flops}
 
 
-def _inputs(module: Any, batch: int, tokens: int) -> dict[str, Any]:
+def module_inputs(module: Any, batch: int, tokens: int) -> dict[str, Any]:
     """Makes what a module reads: ids, and a mask of ones where it would otherwise look for one."""
     taken = inspect.signature(module.forward).parameters
     shape = (batch, 1, tokens) if type(module).__name__.endswith("MultipleChoice") else None

@@ -1,4 +1,7 @@
-"""All presets by name: one family per file beside this one."""
+"""Presets whose memory is known to the byte, by name: one family per file beside this one.
+
+Those of ``current``, which are read layer by layer, are found by ``huggingface.read_model``.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def find_preset(name: str) -> ModelSpec | None:
 
 def unknown_model(name: str) -> BadInput:
     """The error for a model that is neither a preset nor a config: names the nearest presets."""
-    near = difflib.get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.5)
+    from rmtscale.specs.current import PRESETS as CURRENT
+
+    names = (*PRESETS, *CURRENT)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return BadInput(
         f"model {name!r}: {hint}expected a preset ('rmtscale models' lists them), a config.json "

@@ -63,11 +63,20 @@ def read_model(name: str) -> Reading:
         BadInput: nothing of that name, or a config that cannot be used.
         MissingDependency: a hub name without the ``measure`` extra.
     """
+    from rmtscale.specs.current import PRESETS as CURRENT
+    from rmtscale.specs.current import current_name
     from rmtscale.specs.reading import Reading
 
     preset = find_preset(name)
     if preset is not None:
         return Reading(preset)
+    current = current_name(name)
+    if current is not None:
+        found = CURRENT[current]
+        reading = read_mapping(found.config, current)
+        source = "released config"
+        spec = replace(reading.spec, hub_name=found.hub_name, source=source)
+        return replace(reading, spec=spec)
     return read_mapping(find_config(name), name)
 
 

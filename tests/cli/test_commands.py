@@ -13,7 +13,9 @@ from rmtscale.costs.parameters import count_parameters
 from rmtscale.profiler import flop_check
 from rmtscale.references import REFERENCES
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.current import PRESETS as CURRENT
 from rmtscale.specs.devices import DEVICES
+from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import format_bytes
@@ -41,9 +43,9 @@ def test_tables_fit_80_columns(rmtscale: Command, line: str) -> None:
 
 def test_models(rmtscale: Command) -> None:
     rows = json.loads(rmtscale("models", "--format", "json").out)["rows"]
-    assert [row["name"] for row in rows] == list(PRESETS)
+    assert [row["name"] for row in rows] == [*PRESETS, *CURRENT]
     for row in rows:
-        assert row["parameters"] == count_parameters(PRESETS[row["name"]]).total
+        assert row["parameters"] == count_parameters(resolve_model(row["name"])).total
 
 
 def test_devices(rmtscale: Command) -> None:
