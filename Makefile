@@ -7,7 +7,7 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light lowest verify figures calibration docs clean
+.PHONY: help demo test lint unit bench light lowest verify figures calibration configs docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ figures: $(VENV)/installed  ## Make reports/ again from what is committed
 calibration: $(VENV)/installed  ## Make the H200's calibration again from its records
 	$(BIN)/rmtscale calibrate profiles/nvidia-h200/figure-10.jsonl $(H200) \
 		--out profiles/nvidia-h200/calibration.json --force
+
+configs: $(VENV)/installed  ## The table of configs of RMTSCALE_CONFIGS against its TRUTH.json
+	$(BIN)/rmtscale models $(RMTSCALE_CONFIGS) --truth $(RMTSCALE_CONFIGS)/TRUTH.json \
+		--format csv >reports/models/configs.csv
 
 docs: $(VENV)/installed  ## Fill the pages with counts, shown output and the file map
 	$(BIN)/python -m tests.generated_docs

@@ -305,8 +305,7 @@ ROWS = {
     "cohere2": Row(
         prefix="Cohere2",
         defaults=sizes(256000, 8192, 22528, 40, 64)
-        | {"attention_bias": False, "tie_word_embeddings": True, "sliding_window": 4096}
-        | {"head_dim": 128},
+        | {"attention_bias": False, "tie_word_embeddings": True, "sliding_window": 4096},
         norms=1,
         qkv_bias="attention_bias",
         output_bias="attention_bias",
