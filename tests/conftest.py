@@ -11,12 +11,11 @@ from typing import Any
 import hypothesis
 import pytest
 
-from rmtscale.records.environment import host_environment
-from rmtscale.records.measurement import Measurement, Memory, Samples
 from rmtscale.records.point import Point
-from rmtscale.records.record import Prediction, Protocol, Record
+from rmtscale.records.record import Record
 from rmtscale.specs.catalog import PRESETS
 from tests.command_line import Command, Outcome
+from tests.synthetic.cpu import cpu_point, cpu_record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A test of a property is not slow because its core is shared.
@@ -45,47 +44,16 @@ def rmtscale(capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
-def make_point(**values: Any) -> Point:
-    """A small full-attention forward pass on the CPU, but for what is given."""
-    base = {"model": PRESETS["pythia-14m"], "method": "full", "tokens": 512, "device": "cpu"}
-    return Point(**{**base, **values})
-
-
-def make_record(point: Point | None = None, **measured: Any) -> Record:
-    """A record of a point, as if it had been measured."""
-    found = {
-        "outcome": "ok",
-        "wall_time": Samples.of((0.03, 0.01, 0.02)),
-        "memory": Memory(
-            start_resident_bytes=100,
-            baseline_resident_bytes=200,
-            peak_resident_bytes=1100,
-            resident_source="kernel",
-        ),
-        "matmul_ceiling_flops_per_second": 1e12,
-        "environment": host_environment(),
-        **measured,
-    }
-    predicted = Prediction(flops=10**9, peak_bytes=900, seconds=None, device=None)
-    return Record.of(
-        make_point() if point is None else point,
-        Protocol(),
-        predicted,
-        Measurement(**found),
-        "2025-01-01T00:00:00+00:00",
-    )
-
-
 @pytest.fixture
 def point() -> Callable[..., Point]:
-    """``make_point`` for test files."""
-    return make_point
+    """Makes a point on this machine's CPU: small full attention, but for what is given."""
+    return cpu_point
 
 
 @pytest.fixture
 def record() -> Callable[..., Record]:
-    """``make_record`` for test files."""
-    return make_record
+    """Makes a record of a point, as if it had been measured on this machine's CPU."""
+    return cpu_record
 
 
 @pytest.fixture

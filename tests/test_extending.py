@@ -25,7 +25,7 @@ from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import DEVICES, find_device
 from rmtscale.specs.huggingface import to_config
 from rmtscale.specs.workload import Workload
-from tests.synthetic_records import point, record
+from tests.synthetic.records import point, record
 
 GPT2 = PRESETS["gpt2"]
 TRAINING = Workload(tokens=1024, mode="train")

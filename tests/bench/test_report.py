@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.synthetic_records import figure_10
+from tests.synthetic.records import figure_10
 from tests.yardstick import counting_slowness
 
 PAGE_BYTES = 3_000_000

@@ -13,7 +13,7 @@ import pytest
 
 from rmtscale.records.record import Record
 from tests.command_line import Command
-from tests.synthetic_records import figure_10
+from tests.synthetic.records import figure_10
 
 
 def written(path: Path, records: Sequence[Record]) -> str:

@@ -14,7 +14,7 @@ from rmtscale.study.figures.dead_band.claims import check_claims, compare
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
-from tests.synthetic_evaluations import curve
+from tests.synthetic.evaluations import curve
 
 LENGTHS = (64, 4096)
 REPORTS = Path(__file__).parents[2] / "reports"

@@ -14,7 +14,7 @@ from rmtscale.report.claims import Claim
 from rmtscale.report.series import group_records
 from rmtscale.study.figures.figure_10 import claims as experiment
 from tests.command_line import Command
-from tests.synthetic_records import LENGTHS, figure_10, inference, point, record
+from tests.synthetic.records import LENGTHS, figure_10, inference, point, record
 
 
 def claims(records: Sequence[Record]) -> dict[str, Claim]:

@@ -11,7 +11,7 @@ from rmtscale.study.figures.memory_tasks.plan import GENERALIZATION_SEGMENTS
 from rmtscale.study.figures.memory_tasks.recipes import recipes
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
-from tests.synthetic_evaluations import curve
+from tests.synthetic.evaluations import curve
 
 
 def records(with_it: float = 1.0, without: float = 1 / 6) -> list[EvaluationRecord]:

@@ -11,7 +11,7 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_12 import claims as experiment
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
-from tests.synthetic_language import curve, shifted, study
+from tests.synthetic.language import curve, shifted, study
 
 ONE = "read 1 segment: mixing is better"
 MANY = "read many more than trained on: mixing is no worse"

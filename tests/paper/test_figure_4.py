@@ -11,7 +11,7 @@ from rmtscale.study.figures.memory_tasks.plan import GENERALIZATION_SEGMENTS
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
-from tests.synthetic_evaluations import curve
+from tests.synthetic.evaluations import curve
 
 
 def records(**worse: float) -> list[EvaluationRecord]:

@@ -18,7 +18,7 @@ from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
-from tests.synthetic_evaluations import MIB, curve
+from tests.synthetic.evaluations import MIB, curve
 
 
 def records(accuracy: float = 1.0, **values: object) -> list[EvaluationRecord]:

@@ -21,7 +21,7 @@ from rmtscale.study.figures.language.published import Published, counterpart, pu
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
 from tests.drawn import points
-from tests.synthetic_language import baseline, curve, shifted, study
+from tests.synthetic.language import baseline, curve, shifted, study
 
 FIRST = "input 128: with one extra segment below no memory"
 MOST = "input 128: the first extra segment brings at least half of what reading brings"

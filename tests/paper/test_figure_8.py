@@ -14,7 +14,7 @@ from rmtscale.study.figures.figure_8.drawing import readers
 from rmtscale.study.figures.language.groups import input_sizes
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
-from tests.synthetic_language import baseline, language, shifted, study
+from tests.synthetic.language import baseline, language, shifted, study
 
 FIRST = "input 128: without memory the first eighth of the block costs more"
 CLOSES = "input 128: without memory the gap at the last eighth is smaller than at the first"

@@ -14,7 +14,7 @@ from rmtscale.study.figures.figure_9.drawing import provers, worth
 from rmtscale.study.records.clusters import Part, paired_difference
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
-from tests.synthetic_language import one_pass, proof, proofs, shifted
+from tests.synthetic.language import one_pass, proof, proofs, shifted
 
 ALL, LAST = (
     {many: f"{words}, trained on {many}: memory is lower than none" for many in (2, 4, 6)}

@@ -20,7 +20,7 @@ from rmtscale.study.figures.table_1.table import (
 from rmtscale.study.records.clusters import mean_interval
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
-from tests.synthetic_language import baseline, language, shifted
+from tests.synthetic.language import baseline, language, shifted
 
 METHODS = {
     "lora": ("LoRA", 0.2),

@@ -18,7 +18,7 @@ from rmtscale.study.figures.language.training_tables import training_tables
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.training.metrics import Interval, MetricsStore
-from tests.synthetic_language import language, proof
+from tests.synthetic.language import language, proof
 
 NAME = "lean-rmt-6-0"
 

@@ -7,7 +7,7 @@ import pytest
 from rmtscale.report.compare import compare
 from rmtscale.report.noise import pair_noise
 from rmtscale.report.quantities import MEMORY, TIME
-from tests.synthetic_records import figure_10, point, record
+from tests.synthetic.records import figure_10, point, record
 
 
 def test_a_run_against_itself_is_noise() -> None:

@@ -25,7 +25,7 @@ from rmtscale.report.tables import points_table, verdict_table
 from rmtscale.report.verdict import duel, judge
 from rmtscale.units import format_ratio
 from tests.drawn import points
-from tests.synthetic_records import figure_10, inference, point, record
+from tests.synthetic.records import figure_10, inference, point, record
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from rmtscale.report.gallery import EXHIBITS, Picture, draw_all
 from rmtscale.report.page import render_page
 from rmtscale.report.text import csv_report, markdown_report
 from tests.command_line import Command
-from tests.synthetic_records import MACHINE, environment, figure_10, inference, point, record
+from tests.synthetic.records import MACHINE, environment, figure_10, inference, point, record
 
 EMPTY = [Picture(one.name, one.title, one.caption, one.missing) for one in EXHIBITS]
 

@@ -13,7 +13,7 @@ import pytest
 from rmtscale.records.store import Reading
 from rmtscale.report.bundle import make_files
 from rmtscale.report.document import Source, make_document
-from tests.synthetic_records import figure_10, inference
+from tests.synthetic.records import figure_10, inference
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -10,7 +10,7 @@ import pytest
 from rmtscale.errors import BadInput
 from rmtscale.report.quantities import MEMORY, TIME
 from rmtscale.report.series import Group, group_records, group_runs
-from tests.synthetic_records import MACHINE, environment, figure_10, inference, point, record
+from tests.synthetic.records import MACHINE, environment, figure_10, inference, point, record
 
 
 def test_a_sweep_is_one_group() -> None:

@@ -10,7 +10,7 @@ from rmtscale.records.measurement import Memory
 from rmtscale.report.quantities import MEMORY, TIME
 from rmtscale.report.series import group_records
 from rmtscale.report.verdict import duel, end_of, judge
-from tests.synthetic_records import figure_10, point, record
+from tests.synthetic.records import figure_10, point, record
 
 
 def made(times: dict[str, dict[int, float | None]], jitter: float = 0.0) -> list[Any]:

@@ -29,7 +29,7 @@ from rmtscale.study.figures.language.published import Published
 from rmtscale.study.figures.language.tables import losses_table
 from rmtscale.study.records.language import LanguageRecord
 from tests.drawn import points
-from tests.synthetic_language import proofs, study
+from tests.synthetic.language import proofs, study
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from rmtscale.study.figures.language.groups import (
     shared_counts,
 )
 from rmtscale.study.records.clusters import Part, paired_difference
-from tests.synthetic_language import baseline, curve, language, proof, study
+from tests.synthetic.language import baseline, curve, language, proof, study
 
 
 def part(*nats: float, tokens: int = 10) -> Part:

@@ -10,7 +10,7 @@ import pytest
 from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.language import LanguageStore
-from tests.synthetic_evaluations import evaluation
+from tests.synthetic.evaluations import evaluation
 
 REPORTS = Path(__file__).parents[3] / "reports"
 COMMITTED = sorted(REPORTS.glob("figure-*/records.jsonl"))

@@ -11,7 +11,7 @@ import pytest
 from rmtscale.intervals import student_t
 from rmtscale.study.records.clusters import Part, mean_interval, paired_difference
 from rmtscale.study.records.language import LanguageStore
-from tests.synthetic_language import language
+from tests.synthetic.language import language
 
 
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:

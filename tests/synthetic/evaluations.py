@@ -8,7 +8,7 @@ from typing import Any
 from rmtscale.intervals import wilson_interval
 from rmtscale.records.measurement import Memory
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord
-from tests.synthetic_records import environment
+from tests.synthetic.records import environment
 
 MIB = 1024**2
 Accuracy = Callable[[int], float]

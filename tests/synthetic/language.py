@@ -15,7 +15,7 @@ from typing import Any
 from rmtscale.records.measurement import Memory
 from rmtscale.study.records.clusters import Part
 from rmtscale.study.records.language import LanguageModel, LanguagePoint, LanguageRecord
-from tests.synthetic_records import environment
+from tests.synthetic.records import environment
 
 MIB = 1024**2
 DOCUMENTS = 12
