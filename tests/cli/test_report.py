@@ -26,23 +26,21 @@ def made(tmp_path: Path) -> str:
     return written(tmp_path / "made.jsonl", figure_10([1000, 4000, 8000]))
 
 
-def test_a_folder(rmtscale: Command, made: str, tmp_path: Path) -> None:
+def test_a_folder_is_written_once_or_anew_as_a_whole(
+    rmtscale: Command, made: str, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     done = rmtscale("report", made, "-o", str(out))
     assert (done.code, done.err) == (0, "")
     assert "RMT 500 is smaller" in " ".join(done.out.split())
     names = {path.name for path in out.iterdir()}
     assert {"index.html", "records.csv", "memory.png", "memory.svg", "exponents.svg"} <= names
+    assert "speed-up.png" in names
     assert (out / "memory.png").read_bytes().startswith(b"\x89PNG")
     again = rmtscale("report", made, "-o", str(out))
     assert again.code == 2
     assert "exists already, expected --force" in again.err
-    assert rmtscale("report", made, "-o", str(out), "--force").code == 0
-
-
-def test_a_figure_of_an_earlier_run_goes(rmtscale: Command, made: str, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    rmtscale("report", made, "-o", str(out))
+    # With other records, what they do not show is no longer there.
     only_full = [one for one in figure_10([1000]) if one.point.method == "full"]
     single = written(tmp_path / "single.jsonl", only_full)
     assert rmtscale("report", single, "-o", str(out), "--force").code == 0
