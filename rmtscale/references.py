@@ -364,7 +364,7 @@ REFERENCES = (
         title="Interval Estimation for the Difference Between Independent Proportions: Comparison "
         "of Eleven Methods",
         venue="Statistics in Medicine 17",
-        used_for="95 % intervals of differences of accuracies",
+        used_for="intervals of differences of accuracies",
     ),
     Reference(
         key="Wilson 1927",

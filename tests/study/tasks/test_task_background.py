@@ -248,5 +248,6 @@ def test_a_data_set_that_gives_no_text(answer: Any, monkeypatch: pytest.MonkeyPa
 
 def test_no_library_of_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingDependency, match="text 'hf:name': needs pip install datasets"):
+    needed = r"text 'hf:name': needs pip install 'rmtscale\[text\]'"
+    with pytest.raises(MissingDependency, match=needed):
         load_background("hf:name", "train")
