@@ -154,7 +154,8 @@ def read_mapping(config: Mapping[str, Any], name: str, built: str | None = None)
     except BadInput as error:
         raise failure or error from None
     spec = cast("LayeredSpec", reading.spec)
-    if spec.head_shape.title != _HEADS.get(spec.kind, "language model"):
+    other = text.get("reorder_and_upcast_attn")  # multiplies in another order
+    if other or spec.head_shape.title != _HEADS.get(spec.kind, "language model"):
         return reading
     if failure is not None or plain is None:
         raise failure or BadInput(f"model {name!r}: its config cannot be read")

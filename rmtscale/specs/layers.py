@@ -166,6 +166,8 @@ class Attention(Stateless):
     key_bias: bool | None = None
     """Where it is not that of query and value (Whisper has none)."""
     output_bias: bool = False
+    bias_apart: bool = False
+    """Biases are added behind the product, not in it (Falcon)."""
     latent_bias: bool = False
     """Whether the projections into the latent vectors have biases."""
     output_gate: bool = False
@@ -240,7 +242,9 @@ class Attention(Stateless):
             ]
         made.append(Matrix("output", h * v, width, self.output_bias))
         if self.idle:
-            return tuple(item._replace(rows="never") for item in made)
+            made = [item._replace(rows="never") for item in made]
+        if self.bias_apart:
+            made = [item._replace(called="mm") for item in made]
         return tuple(made)
 
     def vectors(self, width: int) -> int:
@@ -295,6 +299,8 @@ class FeedForward(Stateless):
     """Width of the block, or of one expert; 0: the layer has none."""
     gated: bool = True
     bias: bool = False
+    bias_apart: bool = False
+    """Biases are added behind the product, not in it (Falcon)."""
     experts: int = 0
     """0: dense."""
     active: int = 0
@@ -332,8 +338,9 @@ class FeedForward(Stateless):
         ups = 1 + self.gated
 
         def block(name: str, inner: int, bias: bool) -> tuple[Matrix, ...]:
-            up = Matrix(f"{name}_up", width, inner, bias, ups, ups)
-            return up, Matrix(f"{name}_down", inner, width, bias)
+            called = "mm" if self.bias_apart else None
+            up = Matrix(f"{name}_up", width, inner, bias, ups, ups, called=called)
+            return up, Matrix(f"{name}_down", inner, width, bias, called=called)
 
         if not self.inner:
             return ()

@@ -136,8 +136,12 @@ def test_no_field_is_silent(kind: str) -> None:
     for key, value in _fields(kind).items():
         if key in _SKIPPED:
             continue
-        changes = [{**config, key: other} for other in _changes(value) if other != value]
-        if key in config:
+        others = [other for other in _changes(value) if other != value]
+        # Heads of a tiny model must stay wide enough to be rotated.
+        if key == "head_dim":
+            others = [other for other in others if other is None or other > 3]
+        changes = [{**config, key: other} for other in others]
+        if key in config and key != "num_attention_heads":
             changes.append({other: item for other, item in config.items() if other != key})
         for changed in changes:
             try:

@@ -72,6 +72,12 @@ def _falcon_norms(fields: Fields) -> int:
     return 2 if not fields.flag("parallel_attn") or own == 2 else 1
 
 
+def _no_rows(fields: Fields) -> int:
+    """Positions are computed; what a decoder alone does not have is refused."""
+    fields.refuse("add_cross_attention", False, "cross-attention is not supported")
+    return 0
+
+
 def _gpt2_rows(fields: Fields) -> int:
     fields.refuse("add_cross_attention", False, "cross-attention is not supported")
     return fields.size("n_positions")
@@ -229,7 +235,6 @@ ROWS = {
         head_bias=True,
         qk_norm=lambda fields: "head" if fields.flag("qk_layernorm") else "none",
         qk_norm_parts=2,
-        head_width=_own_head,
         harmless="partial_rotary_factor",
     ),
     "olmo": Row(
@@ -430,6 +435,7 @@ ROWS = {
         kv_heads=_all_heads,
         head_width=_own_head,
         positions=_gpt2_rows,
+        added_positions="reorder_and_upcast_attn",
         default_class="LMHeadModel",
         harmless="reorder_and_upcast_attn scale_attn_by_inverse_layer_idx summary_activation "
         "summary_first_dropout summary_proj_to_labels summary_type summary_use_proj",
@@ -531,6 +537,7 @@ ROWS = {
         qkv_bias="bias",
         output_bias="bias",
         mlp_bias="bias",
+        bias_apart=True,
         inner=lambda fields, width: fields.size("ffn_hidden_size", 4 * width),
         kv_heads=_falcon_kv,
         head_width=_own_head,
@@ -568,5 +575,6 @@ ROWS = {
         output_bias=True,
         kv_heads=_all_heads,
         head_width=_own_head,
+        positions=_no_rows,
     ),
 }

@@ -62,6 +62,11 @@ def _wide(key: str) -> Callable[[Fields, int], int]:
     return lambda fields, inner: fields.count(key)
 
 
+def _two_experts(fields: Fields, spec: LayeredSpec) -> LayeredSpec:
+    fields.refuse("num_experts_per_tok", 2, "its router chooses two")
+    return spec
+
+
 _DEEPSEEK = Experts(experts="n_routed_experts", shared=several("n_shared_experts"))
 
 
@@ -271,6 +276,7 @@ ROWS = {
         head_bias="lm_head_bias",
         experts=Experts(experts="num_local_experts", inner="intermediate_size"),
         window=windows.every_layer,
+        adjust=_two_experts,
         harmless="input_jitter_noise router_jitter_noise",
     ),
     "qwen2_moe": Row(
@@ -386,7 +392,7 @@ ROWS = {
         qkv_bias="attention_bias",
         output_bias="attention_bias",
         mlp_bias="mlp_bias",
-        experts=replace(_DEEPSEEK, dense=_dense_before),
+        experts=replace(_DEEPSEEK, dense=_dense_before, shared_bias=True),
         harmless=_ROUTING,
     ),
     "deepseek_v3": Row(
@@ -432,7 +438,7 @@ ROWS = {
         defaults=sizes(73448, 2560, 6400, 62, 40)
         | _MLA
         | {"kv_lora_rank": 256, "q_lora_rank": 768, "qk_nope_head_dim": 64, "mlp_bias": False}
-        | {"qk_rope_head_dim": 32, "v_head_dim": 64, "tie_word_embeddings": True},
+        | {"qk_rope_head_dim": 32, "v_head_dim": None, "tie_word_embeddings": True},
         latent=True,
         qkv_bias="attention_bias",
         output_bias="attention_bias",

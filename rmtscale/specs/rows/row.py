@@ -43,6 +43,8 @@ class Experts:
     shared: Callable[[Fields, int], int] = lambda fields, inner: 0
     """Width of the experts that every token passes through, from the width of one."""
     shared_gate: bool = False
+    shared_bias: bool = False
+    """Those have the biases of a dense block, if it has any."""
     dense: Callable[[Fields, int], bool] = lambda fields, index: False
     """Whether a layer is dense instead."""
 
@@ -77,7 +79,8 @@ class Row:
     mlp_bias: Switch = False
     qk_norm: str | Callable[[Fields], str] = "none"
     qk_norm_parts: int = 1
-    added_positions: bool = False
+    added_positions: Switch = False
+    bias_apart: bool = False
     sinks: bool = False
     output_gate: bool = False
     head_bias: Switch = False
@@ -220,7 +223,8 @@ def attention_of(fields: Fields, row: Row, index: int, count: int) -> Part:
         qk_norm=qk_norm,
         qk_norm_parts=row.qk_norm_parts,
         sinks=row.sinks,
-        added_positions=row.added_positions,
+        added_positions=switch(fields, row.added_positions),
+        bias_apart=row.bias_apart,
     )
 
 
@@ -232,7 +236,7 @@ def latent_attention(fields: Fields, row: Row) -> Attention:
         heads=heads,
         kv_heads=heads,
         head_width=fields.size("qk_nope_head_dim") + rope,
-        value_width=fields.size("v_head_dim"),
+        value_width=fields.size("v_head_dim", fields.size(row.field_of("width")) // heads),
         query_rank=fields.count("q_lora_rank"),
         kv_rank=fields.size("kv_lora_rank"),
         rope_width=rope,
@@ -255,10 +259,12 @@ def feed_forward_of(fields: Fields, row: Row, index: int) -> FeedForward:
             router_bias=moe.router_bias,
             shared=moe.shared(fields, inner),
             shared_gate=moe.shared_gate,
+            shared_bias=moe.shared_bias and switch(fields, row.mlp_bias),
         )
     width = fields.size(row.field_of("width"))
     if row.inner is not None:
         inner = row.inner(fields, width)
     else:
         inner = fields.size(row.field_of("inner"))
-    return FeedForward(inner=inner, gated=row.gated, bias=switch(fields, row.mlp_bias))
+    bias = switch(fields, row.mlp_bias)
+    return FeedForward(inner=inner, gated=row.gated, bias=bias, bias_apart=row.bias_apart)
