@@ -103,7 +103,7 @@ def test_the_recipe_of_a_pretrained_encoder(
     assert missing.code == 2
     assert "without a backbone: expected --backbone with a folder" in missing.err
     asked = [*recipe, "--backbone", str(tmp_path / "bert"), "--background", str(background)]
-    asked += "--steps 4 --batch-size 2 --segments 1 --burn-in 2".split()
+    asked += "--steps 6 --batch-size 2 --segments 1 --burn-in 2".split()
     for setting in (
         *("log_every=1", "validate_every=2", "validation_samples=2", "validation_segments=[2]"),
         *("stage_min_steps=1", "stage_max_steps=2", 'precision="fp32"'),
