@@ -51,7 +51,7 @@ def asked(background: Path, **more: Any) -> EvaluationSettings:
 
 def test_it_is_what_one_by_one_gives(checkpoint: Checkpoint, background: Path) -> None:
     answerer = checkpoint.answerer
-    tokens = 40 * answerer.segment_tokens  # more than one chunk
+    tokens = 10 * answerer.segment_tokens  # more than one chunk
     data = data_of(checkpoint, str(background))
     batches = data.batches(tokens, answerer.segment_tokens, split="validation", batch_size=10)
     right, seconds, ids_bytes = right_answers(Reader(answerer, CPU), batches, 25)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,23 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
 from tests.tiny_tokenizer import save_tokenizer
+from tests.tiny_training import write_background
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 STAGES_WITH_A_BURN_IN = 400
 
 
-def objective(**more: Any) -> MemoryObjective:
-    return MemoryObjective(replace(quick("memorize"), batch_size=4, burn_in=(6,), **more))
+@pytest.fixture(scope="module")
+def objective(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MemoryObjective]:
+    """Makes one with a made-up background: the text of Python takes its time."""
+    background = str(write_background(tmp_path_factory.mktemp("text")))
+
+    def make(**more: Any) -> MemoryObjective:
+        settings = replace(quick("memorize"), background=background, vocabulary_words=120)
+        return MemoryObjective(replace(settings, batch_size=4, burn_in=(6,), **more))
+
+    return make
 
 
 def some_batches(made: MemoryObjective, count: int = 12) -> list[Batch]:
@@ -57,7 +67,9 @@ def test_each_call_begins_with_gradients_of_zero() -> None:
         assert parameter.grad is buffer
 
 
-def test_a_batch_with_a_burn_in_is_its_end_and_the_state_before_it() -> None:
+def test_a_batch_with_a_burn_in_is_its_end_and_the_state_before_it(
+    objective: Callable[..., MemoryObjective],
+) -> None:
     made = objective()
     burned_in = [batch for batch in some_batches(made, 40) if batch.constant]
     assert burned_in, "half of the batches are"
@@ -73,7 +85,7 @@ def test_a_batch_with_a_burn_in_is_its_end_and_the_state_before_it() -> None:
         torch.testing.assert_close(tail, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_without_a_burn_in_is_whole() -> None:
+def test_a_batch_without_a_burn_in_is_whole(objective: Callable[..., MemoryObjective]) -> None:
     made = objective()
     batch = next(batch for batch in some_batches(made, 40) if not batch.constant)
     ids, answers, state, *_ = made.inputs(batch, CPU)
@@ -82,7 +94,7 @@ def test_a_batch_without_a_burn_in_is_whole() -> None:
     assert torch.equal(answers, batch.inputs[1])
 
 
-def test_pieces_of_facts_are_for_training_only() -> None:
+def test_pieces_of_facts_are_for_training_only(objective: Callable[..., MemoryObjective]) -> None:
     plain, fragmented = objective(), objective(fact_fragments=0.2)
     sizes: dict[str, Any] = {"tokens": 200, "segment_tokens": plain.learner.segment_tokens}
     for split, same in (("validation", True), ("train", False)):
