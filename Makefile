@@ -7,7 +7,7 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light lowest verify figures calibration configs docs clean
+.PHONY: help demo test lint unit bench light lowest verify figures calibration configs peers docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ calibration: $(VENV)/installed  ## Make the H200's calibration again from its re
 configs: $(VENV)/installed  ## The table of configs of RMTSCALE_CONFIGS against its TRUTH.json
 	$(BIN)/rmtscale models $(RMTSCALE_CONFIGS) --truth $(RMTSCALE_CONFIGS)/TRUTH.json \
 		--format csv >reports/models/configs.csv
+
+peers:  ## What other calculators say of the same configs; PEERS is a Python that has them
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(PEERS) -W ignore tests/bench/peers.py $(RMTSCALE_CONFIGS) \
+		>reports/models/peers.csv
 
 docs: $(VENV)/installed  ## Fill the pages with counts, shown output and the file map
 	$(BIN)/python -m tests.generated_docs

@@ -10,6 +10,7 @@ import csv
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,6 +95,35 @@ def retention_table() -> str:
     return "\n".join([*lines, ""])
 
 
+def peer_table() -> str:
+    """What other calculators say of the published configs, one line each, ours first."""
+    with (ROOT / "reports" / "models" / "peers.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        "",
+        "| calculator | parameters: files | exact | median error | worst "
+        "| FLOPs: files | exact | median error | worst |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for calculator in dict.fromkeys(row["calculator"] for row in rows):
+        cells = [calculator]
+        for quantity in ("parameters", "flops"):
+            known = [
+                row for row in rows if row["calculator"] == calculator and row[f"true_{quantity}"]
+            ]
+            errors = [
+                abs(float(row[f"{quantity}_error"])) for row in known if row[f"{quantity}_error"]
+            ]
+            cells += [
+                f"{len(errors)} of {len(known)}",
+                str(errors.count(0)),
+                f"{100 * statistics.median(errors):.1f} %",
+                f"{100 * max(errors):.1f} %",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def figure_table() -> str:
     """What ``rmtscale reproduce`` makes: every figure, its report, and what it is made from."""
     from rmtscale.study.figures.registry import FIGURES
@@ -170,6 +200,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "devices": count_devices,
     "designs": count_designs,
     "retention": retention_table,
+    "peers": peer_table,
     "figures": figure_table,
     "old-options": old_options,
     "old-fields": old_fields,
