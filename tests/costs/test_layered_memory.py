@@ -18,6 +18,7 @@ from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Workload
 from tests.costs.oracle_memory import LiveBytes
+from tests.meta_shapes import RememberedShapes
 from tests.specs.test_rows import class_name
 from tests.specs.tiny_configs import TINY
 
@@ -37,7 +38,7 @@ def measured(kind: str, *, train: bool) -> int:
     for weights in module.parameters():
         live.track(weights)
     inputs = module_inputs(module, 2, TOKENS)
-    with values_of_meta(), live, torch.set_grad_enabled(train):
+    with RememberedShapes(), values_of_meta(), live, torch.set_grad_enabled(train):
         outputs = module(**inputs)
         if train:
             logits = getattr(outputs, "logits", outputs[0])

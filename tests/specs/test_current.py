@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from rmtscale.costs.parameters import active_parameters, count_parameters
 from rmtscale.specs.catalog import PRESETS as PLAIN
 from rmtscale.specs.current import PRESETS, current_name
 from rmtscale.specs.huggingface import read_model, resolve_model
+from tests.meta_shapes import RememberedShapes
 
 # Totals of the released checkpoints (model cards and weight files), not our own arithmetic.
 PUBLISHED = {
@@ -56,6 +59,13 @@ PUBLISHED = {
     "gemma-3-1b": 999_885_952,
     "all-minilm-l6-v2": 22_713_216,
 }
+
+
+@pytest.fixture(autouse=True)
+def _remembered_shapes() -> Iterator[None]:
+    """The same operators on the same shapes, type by type and field by field."""
+    with RememberedShapes():
+        yield
 
 
 def test_names() -> None:
