@@ -46,6 +46,13 @@ def _block(line: str, printed: str) -> str:
 
 def count_presets() -> str:
     """How many model presets there are."""
+    from rmtscale.specs import catalog, current
+
+    return str(len(catalog.PRESETS) + len(current.PRESETS))
+
+
+def count_rmt_presets() -> str:
+    """How many presets an RMT can be put around."""
     from rmtscale.specs.catalog import PRESETS
 
     return str(len(PRESETS))
@@ -197,6 +204,7 @@ def _first_line(path: Path) -> str:
 
 MAKERS: dict[str, Callable[[], str]] = {
     "presets": count_presets,
+    "rmt-presets": count_rmt_presets,
     "devices": count_devices,
     "designs": count_designs,
     "retention": retention_table,
