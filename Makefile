@@ -29,9 +29,9 @@ demo: $(VENV)/installed  ## Set up, then predict, check against real modules, me
 	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force
 
 test: $(VENV)/installed  ## Set up, then lint, type-check and test everything
-	# The linting takes one core: the light environment is made beside it.
-	$(MAKE) -j 2 lint .venv-light/installed
-	$(MAKE) unit bench light
+	# The linting takes one core: the light installation is made and tested beside it.
+	$(MAKE) -j 2 lint light
+	$(MAKE) unit bench
 
 lint: $(VENV)/installed  ## Ruff and mypy
 	$(BIN)/ruff check .
