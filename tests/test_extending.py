@@ -39,7 +39,8 @@ def fake_device(monkeypatch: pytest.MonkeyPatch) -> str:
         name="fake-9000",
         title="NVIDIA Fake 9000",
         driver_names=("NVIDIA Fake 9000 64GB",),
-        memory_bytes=64 * 1024**3,
+        driver_memory_bytes=64 * 1024**3,
+        memory_bytes=63 * 1024**3,
         bandwidth_bytes_per_second=10**12,
     )
     monkeypatch.setitem(DEVICES, device.name, device)
@@ -51,7 +52,8 @@ def test_a_device_is_taken_everywhere(
 ) -> None:
     assert fake_device in rmtscale("devices").out
     listed = json.loads(rmtscale("devices", "--format", "json").out)["rows"]
-    assert listed[-1]["memory_bytes"] == 64 * 1024**3
+    assert listed[-1]["driver_memory_bytes"] == 64 * 1024**3
+    assert listed[-1]["usable_memory_bytes"] == 63 * 1024**3
     longest = {}
     for device in (fake_device, "h200"):
         done = rmtscale("plan", "--model", "gpt2", "--device", device, "--format", "json")
@@ -67,6 +69,40 @@ def test_a_device_is_taken_everywhere(
         lambda: SimpleNamespace(name="NVIDIA Fake 9000 64GB", memory_bytes=10**9),
     )
     assert this_machine("cuda").device == find_device(fake_device)
+    assert this_machine("cuda").memory_bytes == 63 * 1024**3
+    at_hand = rmtscale("plan", "--model", "gpt2", "--device", "auto", "--format", "json").out
+    assert json.loads(at_hand)["rows"][0]["device"] == fake_device
+
+
+def test_what_is_reserved_fits_nowhere(rmtscale: Callable[..., Any]) -> None:
+    """Every command that says what fits says less where some of the device is left to others."""
+    asked = ("--model", "gpt2", "--device", "t4", "--dtype", "fp16", "--format", "json")
+    for field, command in {
+        "full_longest_tokens": ("plan",),
+        "largest_batch": ("generate-cost", "--context", "1k"),
+        "fits": ("memory", "--mode", "train", "--tokens", "10k"),
+    }.items():
+        given = (*command, *asked)
+        whole, left = (
+            json.loads(rmtscale(*given, *more).out)["rows"][0][field]
+            for more in ((), ("--reserve", "4GiB"))
+        )
+        assert left < whole
+        refused = rmtscale(*given, "--reserve", "15GiB")
+        assert (refused.code, refused.err.startswith("error: reserve 15.00 GiB: expected")) == (
+            2,
+            True,
+        )
+
+
+def test_without_a_gpu_auto_is_refused_in_one_line(
+    rmtscale: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    refused = rmtscale("plan", "--model", "gpt2", "--device", "auto")
+    assert refused.code == 2
+    assert refused.err.startswith("error: device 'auto': ")
+    assert "expected a name of 'rmtscale devices'" in refused.err
 
 
 @pytest.fixture

@@ -87,7 +87,10 @@ def test_memory_is_predicted_within_five_percent() -> None:
 def test_what_did_not_fit_was_predicted_not_to_fit() -> None:
     device = find_device("h200")
     for record in records():
-        limit = min(record.point.memory_limit_bytes or device.memory_bytes, device.memory_bytes)
+        limit = min(
+            record.point.memory_limit_bytes or device.usable_memory_bytes,
+            device.usable_memory_bytes,
+        )
         predicted = predict(record.point, device).peak_bytes
         assert predicted is not None
         assert (predicted > limit) == (record.measured.outcome == "oom"), record.point.title()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rmtscale.cli import options
 from rmtscale.cli.output import Row, require_format, write_rows, write_table, write_text
-from rmtscale.specs.devices import DEVICES
+from rmtscale.specs.devices import ALIASES, DEVICES
 from rmtscale.units import format_bytes
 
 _PEAKS = ("fp32", "tf32", "bf16", "fp16")
@@ -20,25 +20,27 @@ def command(output_format: options.Format = "table") -> None:
         {
             "name": device.name,
             "title": device.title,
-            "memory_bytes": device.memory_bytes,
+            "driver_memory_bytes": device.driver_memory_bytes,
+            "usable_memory_bytes": device.usable_memory_bytes,
             "bandwidth_bytes_per_second": device.bandwidth_bytes_per_second,
         }
         | {
             f"{peak}_flops_per_second": getattr(device, f"{peak}_flops_per_second")
             for peak in _PEAKS
         }
-        | {"source": device.source}
+        | {"aliases": ",".join(alias for alias, name in ALIASES.items() if name == device.name)}
+        | {"source": device.source, "memory_source": device.memory_source}
         for device in DEVICES.values()
     ]
     if output_format != "table":
         write_rows(rows, output_format)
         return
     write_table(
-        ["name", "memory", "GB/s", *_PEAKS],
+        ["name", "usable", "GB/s", *_PEAKS],
         [
             [
                 row["name"],
-                format_bytes(row["memory_bytes"]),
+                format_bytes(row["usable_memory_bytes"]),
                 f"{row['bandwidth_bytes_per_second'] / 1e9:,.0f}",
                 *(_teraflops(row[f"{peak}_flops_per_second"]) for peak in _PEAKS),
             ]
@@ -47,8 +49,13 @@ def command(output_format: options.Format = "table") -> None:
         text_columns=1,
     )
     write_text(
-        "fp32 to fp16: dense TFLOP/s by the vendor, which no kernel reaches. "
-        "--format json names the source of each."
+        "usable: what torch can hand out, its context included. fp32 to fp16: dense TFLOP/s by "
+        "the vendor, which no kernel reaches; without any, only what fits is predicted. --format "
+        "json names the source of each."
+    )
+    write_text(
+        f"Also: {', '.join(f'{alias} is {name}' for alias, name in ALIASES.items())}; auto is the "
+        "GPU at hand."
     )
 
 

@@ -16,7 +16,6 @@ from rmtscale.costs.generation import (
     estimate_generation,
 )
 from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
@@ -32,7 +31,7 @@ Costs = dict[str, GenerationCost]
 
 def command(
     model: options.Model,
-    device: Annotated[str, typer.Option("--device", "-d", help="GPU; see 'rmtscale devices'.")],
+    device: options.Device,
     context: Annotated[str, typer.Option(help="Tokens of the prompt: 512, 128k, 32Ki.")] = "128k",
     new_tokens: Annotated[str, typer.Option(help="Tokens to write.")] = "1k",
     segment_size: options.SegmentSize = "512",
@@ -45,6 +44,7 @@ def command(
     prefill_chunk: Annotated[
         str, typer.Option(help="Full attention reads the prompt in pieces. (default: in one)")
     ] = "",
+    reserve: options.Reserve = "",
     output_format: options.Format = "table",
 ) -> None:
     """Prefill and decode: FLOPs, bytes moved, cache or state, time, and the batch that fits.
@@ -52,7 +52,7 @@ def command(
     Example: rmtscale generate-cost -m llama-3-8b -d h100-sxm --context 128k --batch-size 8
     """
     require_format(output_format)
-    spec, gpu = options.chosen_model(model), find_device(device)
+    spec, gpu = options.chosen_model(model), options.chosen_device(device, reserve)
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     generation = Generation(
         context_tokens=parse_size(context, "context"),
@@ -76,7 +76,7 @@ def command(
             rows.append(head | {"method": method} | segment | asdict(generation) | asdict(cost))
         write_rows(rows, output_format)
         return
-    write_line(f"{spec.name} on {gpu.title} ({format_bytes(gpu.memory_bytes)})")
+    write_line(f"{spec.name} on {options.room(gpu)}")
     cache = f", cache {kv_dtype}" if kv_dtype else ""
     write_line(
         f"{format_tokens(generation.context_tokens)} tokens read and "
@@ -150,4 +150,4 @@ def _batch(cost: GenerationCost) -> str:
 
 
 def _fits(title: str, cost: GenerationCost, gpu: DeviceSpec) -> str:
-    return f"{title} {'fits' if cost.peak_bytes <= gpu.memory_bytes else 'does not fit'}"
+    return f"{title} {'fits' if cost.peak_bytes <= gpu.usable_memory_bytes else 'does not fit'}"

@@ -19,7 +19,7 @@ from rmtscale.cli.output import (
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
-from rmtscale.specs.devices import find_device
+from rmtscale.errors import BadInput
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import (
@@ -50,8 +50,10 @@ def command(
     checkpoint_segments: options.CheckpointSegments = False,
     checkpoint_layers: options.CheckpointLayers = False,
     device: Annotated[
-        str, typer.Option("--device", "-d", help="GPU whose library workspace is counted too.")
+        str,
+        typer.Option("--device", "-d", help="GPU to fit on; its library workspace is counted too."),
     ] = "",
+    reserve: options.Reserve = "",
     breakdown: options.Breakdown = False,
     output_format: options.Format = "table",
 ) -> None:
@@ -63,7 +65,9 @@ def command(
     spec = options.chosen_model(model)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
-    gpu = find_device(device) if device else None
+    gpu = options.chosen_device(device, reserve) if device else None
+    if reserve and gpu is None:
+        raise BadInput(f"reserve {reserve!r}: expected only with a device")
     title, design = options.chosen_design(method, spec, recurrence)
     segmented = design is recurrence
 
@@ -88,6 +92,9 @@ def command(
     peaks = {
         (length, side): estimate(length, side) for length in lengths for side in ("full", method)
     }
+    fitting = {
+        key: gpu is None or peak.total <= gpu.usable_memory_bytes for key, peak in peaks.items()
+    }
     if output_format != "table":
         rows: list[Row] = []
         for (length, side), peak in peaks.items():
@@ -107,6 +114,7 @@ def command(
                 "optimizer": optimizer if mode == "train" else None,
                 "logits": (logits if side == "full" else "last") if mode == "forward" else None,
                 "peak_bytes": peak.total,
+                "fits": None if gpu is None else fitting[length, side],
                 "confirmed": peak.confirmed,
                 "peak_at": peak.peak_at,
             }
@@ -118,6 +126,15 @@ def command(
         f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
     )
     write_text(options.described(title, design, spec))
+    if gpu is not None:
+        where = {
+            side: _which([length for length in lengths if fitting[length, side]], lengths)
+            for side in ("full", method)
+        }
+        write_text(
+            f"On {options.room(gpu)} full attention fits {where['full']}; {title} fits "
+            f"{where[method]}."
+        )
     columns = ["tokens", "full attention", title, *(["segments"] if segmented else [])]
     write_table(
         [*columns, f"full / {title if segmented else method}"],
@@ -155,3 +172,10 @@ def command(
     )
     if not all(peak.confirmed for peak in peaks.values()):
         write_text(f"Upper bound, not confirmed: no device has measured a {spec.kind}.")
+
+
+def _which(fitting: list[int], asked: list[int]) -> str:
+    """Which of the lengths that were asked for fit."""
+    if fitting == asked:
+        return f"at {'every length' if len(asked) > 1 else format_tokens(asked[0])}"
+    return f"at {', '.join(map(format_tokens, fitting))}" if fitting else "at none of these lengths"

@@ -19,6 +19,7 @@ OLD_OPTIONS = {
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
     from rmtscale.profiler.fallback import CountedModel
+    from rmtscale.specs.device import DeviceSpec
     from rmtscale.specs.model import ModelSpec
     from rmtscale.specs.recurrence import Recurrence
 
@@ -66,6 +67,13 @@ Logits = Annotated[
     str,
     typer.Option(help="forward, full attention: logits of all tokens or the last (as RMT has)."),
 ]
+Device = Annotated[
+    str,
+    typer.Option("--device", "-d", help="GPU, see 'rmtscale devices'; auto: the one at hand."),
+]
+Reserve = Annotated[
+    str, typer.Option(help="Memory left to what else lives on the device, such as 2GiB.")
+]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
 
@@ -87,6 +95,32 @@ def chosen_model(name: str) -> ModelSpec:
     for note in reading.not_counted:
         sys.stderr.write(f"note: {note}\n")
     return reading.spec
+
+
+def chosen_device(name: str, reserve: str) -> DeviceSpec:
+    """Returns the device of ``--device``, without what ``--reserve`` leaves to others.
+
+    Raises:
+        BadInput: no such device, or none at hand for ``auto``, or as much reserved as there is.
+    """
+    from rmtscale.specs.devices import find_device
+    from rmtscale.units import parse_bytes
+
+    if name.strip().lower() == "auto":
+        from rmtscale.profiler.prediction import device_at_hand
+
+        device = device_at_hand()
+    else:
+        device = find_device(name)
+    return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
+
+
+def room(device: DeviceSpec) -> str:
+    """Returns a device and what can be used of it: ``NVIDIA T4 (14.75 GiB usable)``."""
+    from rmtscale.units import format_bytes
+
+    held = f", {format_bytes(device.reserved_bytes)} reserved" if device.reserved_bytes else ""
+    return f"{device.title} ({format_bytes(device.usable_memory_bytes)} usable{held})"
 
 
 def counted_model(name: str, refused: BadInput) -> CountedModel:

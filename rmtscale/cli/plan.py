@@ -16,12 +16,11 @@ from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.report.calibration import read_calibration
-from rmtscale.specs.devices import find_device
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import MODES, Workload
-from rmtscale.units import format_bytes, format_count, format_tokens, parse_size, require_one_of
+from rmtscale.units import format_count, format_tokens, parse_size, require_one_of
 
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
@@ -33,7 +32,7 @@ Plans = dict[str, Plan]
 
 def command(
     model: options.Model,
-    device: Annotated[str, typer.Option("--device", "-d", help="GPU; see 'rmtscale devices'.")],
+    device: options.Device,
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
     method: options.Method = "rmt",
@@ -54,6 +53,7 @@ def command(
     calibration: Annotated[
         Path | None, typer.Option(help="What 'rmtscale calibrate' wrote for this device.")
     ] = None,
+    reserve: options.Reserve = "",
     output_format: options.Format = "table",
 ) -> None:
     """From which length RMT is worth it over full attention, and where each runs out of memory.
@@ -64,7 +64,7 @@ def command(
     require_one_of("mode", mode, (*MODES, "both"))
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
-    spec, gpu = options.chosen_model(model), find_device(device)
+    spec, gpu = options.chosen_model(model), options.chosen_device(device, reserve)
     calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
     chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, chosen)
@@ -113,7 +113,7 @@ def command(
         )
         return
     mine = by_size[chosen.segment_size]
-    write_line(f"{spec.name} on {gpu.title} ({format_bytes(gpu.memory_bytes)})")
+    write_line(f"{spec.name} on {options.room(gpu)}")
     settings = f"{dtype}, {attention}, batch size {batch_size}, {optimizer}"
     if segmented:
         write_line(

@@ -166,7 +166,7 @@ def estimate_generation(
         _cache_bytes(model, generation, tokens, generation.batch_size),
         _state_bytes(model, generation, recurrence, generation.batch_size),
         peak(generation.batch_size),
-        longest_fitting_tokens(peak, device.memory_bytes, LARGEST_BATCH),
+        longest_fitting_tokens(peak, device.usable_memory_bytes, LARGEST_BATCH),
         steps / decode.seconds if steps else 0.0,
     )
 

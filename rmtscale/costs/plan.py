@@ -115,15 +115,18 @@ def make_plan(
             lambda tokens: seconds(tokens, None),
             lambda tokens: seconds(tokens, recurrence),
             text,
-        ),
+        )
+        if device.timed
+        else None,
         full_longest_tokens=longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, None), device.memory_bytes
+            lambda tokens: peak_bytes(tokens, None), device.usable_memory_bytes
         ),
         longest_tokens=longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, recurrence), device.memory_bytes
+            lambda tokens: peak_bytes(tokens, recurrence), device.usable_memory_bytes
         ),
         checkpointed_longest_tokens=longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True), device.memory_bytes
+            lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True),
+            device.usable_memory_bytes,
         )
         if segmented
         else None,

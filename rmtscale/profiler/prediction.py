@@ -12,7 +12,7 @@ from rmtscale.errors import BadInput
 from rmtscale.profiler.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
-from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.device import DeviceSpec, torch_total_bytes
 from rmtscale.specs.devices import find_by_driver_name, find_device
 from rmtscale.units import format_bytes
 
@@ -38,7 +38,7 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
     """
     if predict_for is not None:
         device = find_device(predict_for)
-        return Machine(device.title, device, device.memory_bytes)
+        return Machine(device.title, device, device.usable_memory_bytes)
     if kind == "cpu":
         return Machine("this CPU", None, _available_bytes(), "no roofline of a CPU")
     try:
@@ -46,8 +46,28 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
     except NoGpu as error:
         return Machine("no GPU", None, None, str(error))
     known = find_by_driver_name(gpu.name)
-    why = None if known else f"no peaks of {gpu.name} are known"
-    return Machine(gpu.name, known, gpu.memory_bytes, why)
+    if known is not None:
+        return Machine(gpu.name, known, known.usable_memory_bytes)
+    usable = None if gpu.memory_bytes is None else torch_total_bytes(gpu.memory_bytes)
+    return Machine(gpu.name, None, usable, f"no peaks of {gpu.name} are known")
+
+
+def device_at_hand() -> DeviceSpec:
+    """Returns the known device that CUDA calls device 0.
+
+    Raises:
+        BadInput: no GPU, or one that is not in the table.
+    """
+    try:
+        gpu = open_gpu()
+    except NoGpu as error:
+        raise BadInput(f"device 'auto': {error}; expected a name of 'rmtscale devices'") from error
+    known = find_by_driver_name(gpu.name)
+    if known is None:
+        raise BadInput(
+            f"device 'auto': {gpu.name} is not known, expected a name of 'rmtscale devices'"
+        )
+    return known
 
 
 def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:

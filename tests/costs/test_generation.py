@@ -216,7 +216,7 @@ def test_the_largest_batch_is_the_last_that_fits(recurrence: Recurrence | None) 
 
     largest = cost(1).largest_batch
     assert largest is not None
-    assert cost(largest).peak_bytes <= H100.memory_bytes < cost(largest + 1).peak_bytes
+    assert cost(largest).peak_bytes <= H100.usable_memory_bytes < cost(largest + 1).peak_bytes
     big = Generation(context_tokens=8, new_tokens=1)
     assert estimate_generation(PRESETS["opt-175b"], big, H100).largest_batch is None
 

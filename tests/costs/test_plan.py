@@ -42,8 +42,8 @@ def test_both_sides_of_each_length(name: str, mode: str) -> None:
         assert cost(first - 1, RMT) >= cost(first - 1, None)
     longest = plan.full_longest_tokens
     assert longest is not None
-    assert estimate_memory(model, work(longest)).total <= A100.memory_bytes
-    assert estimate_memory(model, work(longest + 1)).total > A100.memory_bytes
+    assert estimate_memory(model, work(longest)).total <= A100.usable_memory_bytes
+    assert estimate_memory(model, work(longest + 1)).total > A100.usable_memory_bytes
 
 
 def test_a_model_that_does_not_fit() -> None:

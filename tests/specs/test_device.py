@@ -7,8 +7,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.specs.device import DEVICE_DTYPES
-from rmtscale.specs.devices import DEVICES, find_by_driver_name, find_device
+from rmtscale.specs.device import DEVICE_DTYPES, torch_total_bytes
+from rmtscale.specs.devices import ALIASES, DEVICES, find_by_driver_name, find_device
 
 TERA = 10**12
 
@@ -22,8 +22,10 @@ FIRST_PRINCIPLES = {
     "h100-pcie": (114, 1620, 4096),
     "h100-nvl": (132, 1545, 4096),
     "h200": (132, 1830, 4096),
+    "h20": (78, 1830, 1024),
     "gh200": (132, 1830, 4096),
     "b200": (148, 1850, 8192),
+    "b300": (148, 1850, 8192),
     "v100-16gb": (80, 1530, 1024),
     "v100-16gb-pcie": (80, 1380, 1024),
     "v100-32gb": (80, 1530, 1024),
@@ -32,33 +34,51 @@ FIRST_PRINCIPLES = {
     "a10": (72, 1695, 1024),
     "a10g": (80, 1710, 512),
     "l4": (58, 2040, 1024),
+    "l40": (142, 2490, 512),
     "l40s": (142, 2520, 1024),
     "rtx-a6000": (84, 1800, 1024),
     "rtx-6000-ada": (142, 2505, 1024),
     "rtx-3090": (82, 1695, 512),
+    "rtx-4080": (76, 2505, 512),
     "rtx-4090": (128, 2520, 512),
     "rtx-5090": (170, 2407, 512),
     "mi250x-gcd": (110, 1700, 1024),
     "mi300x": (304, 2100, 2048),
+    "mi325x": (304, 2100, 2048),
 }
+TIMED = [name for name, device in DEVICES.items() if device.timed]
+GIB = 2**30
+SEEN = {
+    "a100-80gb": 79.25,
+    "a100-40gb": 39.50,
+    "v100-32gb": 31.74,
+    "t4": 14.75,
+    "rtx-4090": 23.68,
+    "h200": 139.80,
+    "h100-sxm": 79.11,
+    "b200": 178.35,
+}
+"""GiB that torch's own messages say a device has."""
 
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_every_device_is_sourced_and_positive(name: str) -> None:
     device = DEVICES[name]
     assert device.name == name == name.lower()
-    assert device.title.startswith(("NVIDIA ", "AMD "))
+    assert device.title.startswith(("NVIDIA ", "AMD ", "Apple "))
     assert device.source.startswith(device.title.split()[0])
+    assert device.memory_source
     assert any(year in device.source for year in map(str, range(2018, 2027)))
     assert device.memory_bytes > 8 * 1024**3
     assert device.bandwidth_bytes_per_second > 100 * 10**9
-    assert {"fp32", "fp16"} <= set(device.dtypes) <= set(DEVICE_DTYPES)
+    assert set(device.dtypes) <= set(DEVICE_DTYPES)
+    assert device.title.startswith("Apple ") or {"fp32", "fp16"} <= set(device.dtypes)
     for dtype in device.dtypes:
         assert isinstance(device.flops_per_second(dtype), int)
         assert TERA < device.flops_per_second(dtype) < 10_000 * TERA
 
 
-@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("name", TIMED)
 def test_lower_precision_is_never_slower(name: str) -> None:
     device = DEVICES[name]
     peaks = [device.flops_per_second(dtype) for dtype in device.dtypes]
@@ -70,7 +90,7 @@ def test_lower_precision_is_never_slower(name: str) -> None:
         assert ratio == pytest.approx(2, rel=0.02)
 
 
-@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("name", TIMED)
 def test_dense_peak_follows_from_processors_and_clock(name: str) -> None:
     processors, megahertz, flops_per_clock = FIRST_PRINCIPLES[name]
     expected = processors * megahertz * 10**6 * flops_per_clock
@@ -105,11 +125,41 @@ def test_bandwidths_are_in_order() -> None:
     assert DEVICES["a100-80gb"].bandwidth_bytes_per_second == 2_039_000_000_000
 
 
-def test_memory_never_promises_more_than_the_driver_shows() -> None:
-    assert DEVICES["h200"].memory_bytes == 143_771 * 1024**2
-    assert DEVICES["a100-80gb"].memory_bytes == 80 * 1024**3
-    assert DEVICES["h100-sxm"].memory_bytes < 80 * 1024**3
-    assert DEVICES["mi300x"].memory_bytes == 206_141_652_992 < 192 * 1024**3
+def test_driver_memory_is_what_the_driver_shows() -> None:
+    assert DEVICES["h200"].driver_memory_bytes == 143_771 * 1024**2
+    assert DEVICES["a100-80gb"].driver_memory_bytes == 80 * GIB
+    assert DEVICES["h100-sxm"].driver_memory_bytes < 80 * GIB
+    assert DEVICES["mi300x"].driver_memory_bytes == 206_141_652_992 < 192 * GIB
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_usable_memory_is_below_the_driver_s_and_not_far(name: str) -> None:
+    device = DEVICES[name]
+    unified = device.title.startswith("Apple ")
+    lost = device.driver_memory_bytes - device.usable_memory_bytes
+    assert 0 < lost <= (device.driver_memory_bytes // 4 if unified else 0.76 * GIB)
+
+
+@pytest.mark.parametrize(("name", "gibibytes"), SEEN.items())
+def test_usable_memory_is_what_torch_was_seen_to_have(name: str, gibibytes: float) -> None:
+    assert DEVICES[name].usable_memory_bytes == int(gibibytes * GIB)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_the_rule_promises_no_more_than_was_seen(name: str) -> None:
+    """Where torch's total is known, the rule for the unknown gives no more, nor 2 % less."""
+    device = DEVICES[name]
+    if not device.title.startswith("Apple "):
+        by_rule = torch_total_bytes(device.driver_memory_bytes)
+        assert 0.98 * device.memory_bytes < by_rule <= device.memory_bytes + GIB // 1024
+
+
+def test_a_reserve_is_taken_from_what_is_usable() -> None:
+    left = DEVICES["t4"].reserving(2 * GIB)
+    assert left.usable_memory_bytes == DEVICES["t4"].usable_memory_bytes - 2 * GIB
+    assert left.memory_bytes == DEVICES["t4"].memory_bytes
+    with pytest.raises(BadInput, match=r"^reserve 16.00 GiB: expected less than the 14.75 GiB of"):
+        DEVICES["t4"].reserving(16 * GIB)
 
 
 def test_find_device_ignores_case() -> None:
@@ -126,7 +176,17 @@ def test_unknown_device_names_the_value_and_lists_all() -> None:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["a100", "h100", "v100", "rtx", "h2000", ""])
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_an_alias_is_no_device_and_means_one(alias: str, name: str) -> None:
+    assert alias not in DEVICES
+    assert find_device(alias) is find_device(alias.upper()) is DEVICES[name]
+
+
+def test_spaces_and_underscores_are_read_as_dashes() -> None:
+    assert find_device("RTX 4090") is find_device("rtx_4090") is DEVICES["rtx-4090"]
+
+
+@pytest.mark.parametrize("name", ["a10080", "h100-", "v10", "rtx", "h2000", ""])
 def test_no_device_is_taken_for_another(name: str) -> None:
     with pytest.raises(BadInput, match="expected one of a100-40gb, "):
         find_device(name)
@@ -134,7 +194,13 @@ def test_no_device_is_taken_for_another(name: str) -> None:
 
 def test_an_ambiguous_name_gets_its_siblings_as_a_hint() -> None:
     with pytest.raises(BadInput, match=r"did you mean h100-sxm, h100-pcie or h100-nvl\?"):
-        find_device("H100")
+        find_device("H100-")
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_device_known_for_its_memory_only_has_no_times(dtype: str) -> None:
+    with pytest.raises(BadInput, match=r"^device 'apple-m4-max-128gb': known for its memory only"):
+        find_device("m4-max").flops_per_second(dtype)
 
 
 @pytest.mark.parametrize("name", ["v100-16gb", "v100-32gb", "t4"])
@@ -150,6 +216,10 @@ def test_a_device_is_immutable_and_checked() -> None:
         device.memory_bytes = 1  # type: ignore[misc]
     with pytest.raises(BadInput, match="h200 memory 0: expected a whole number of 1 or more"):
         replace(device, memory_bytes=0)
+    with pytest.raises(BadInput, match="expected no more than the driver's"):
+        replace(device, memory_bytes=device.driver_memory_bytes + 1)
+    with pytest.raises(BadInput, match="expected a source for its memory"):
+        replace(device, memory_source="")
     with pytest.raises(BadInput, match="h200 fp16 FLOP/s -1"):
         replace(device, fp16_flops_per_second=-1)
     with pytest.raises(BadInput, match="expected a source"):

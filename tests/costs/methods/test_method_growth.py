@@ -170,7 +170,10 @@ def test_a_plan_names_the_first_length_that_is_cheaper(name: str) -> None:
     assert cost(first, method) < cost(first, None)
     assert cost(first - 1, method) >= cost(first - 1, None)
     assert plan.longest_tokens is not None
-    assert estimate_memory(DECODER, work(plan.longest_tokens), method).total <= device.memory_bytes
+    assert (
+        estimate_memory(DECODER, work(plan.longest_tokens), method).total
+        <= device.usable_memory_bytes
+    )
 
 
 @given(
