@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,12 +90,16 @@ def read(config: Mapping[str, Any], name: str, built: str | None = None) -> Read
     if nested and built is None:
         # The whole model's class ends as its language model does.
         text = {**text, "architectures": [_inner_class(config, row.prefix)]}
-    fields = Fields(text, name, row.defaults, row.synonyms)
+    fields = Fields({**text, **row.fixed}, name, row.defaults, row.synonyms)
     if not nested and not fields.has_any(row.field_of("width")):
         raise BadInput(f"model {name!r}: its config lacks {row.field_of('width')!r}")
     spec = headed(row, fields, read_row(row, fields), kind, built)
     name_of_class = f"{row.prefix}{class_of(row, fields, built)}"
     notes = _notes(config, text, kind, nested, fields.unread(frozenset(row.harmless.split())))
+    for key, value in row.fixed.items():
+        if text.get(key, value) != value:
+            told = json.dumps(value)
+            notes += (f"{key} {json.dumps(text[key])}: the class takes {told} whatever it says",)
     return Reading(spec, config, name_of_class, notes)
 
 

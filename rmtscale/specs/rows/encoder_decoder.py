@@ -79,13 +79,15 @@ def decoder_alone(spec: LayeredSpec, tables: int, vectors: int) -> LayeredSpec:
 def _t5(fields: Fields, row: Row) -> LayeredSpec:
     del row
     width, heads = fields.size("d_model"), fields.size("num_heads")
-    activation = fields.word("feed_forward_proj")
+    gated = fields.word("feed_forward_proj").startswith("gated-")
+    if fields.has("is_gated_act"):
+        gated = fields.flag("is_gated_act")
     encoder = fields.size("num_layers")
     decoder = fields.size("num_decoder_layers", encoder)
     if not fields.has("num_decoder_layers"):
         decoder = encoder
     attention = Attention(heads=heads, kv_heads=heads, head_width=fields.size("d_kv"))
-    block = FeedForward(inner=fields.size("d_ff"), gated=activation.startswith("gated-"))
+    block = FeedForward(inner=fields.size("d_ff"), gated=gated)
     cross = replace(attention, reads_encoder=True)
     return layered(
         fields.name,
@@ -130,27 +132,29 @@ def _side(fields: Fields, side: str, norms: int, key_bias: bool | None) -> Layer
 
 def _bart(fields: Fields, row: Row) -> LayeredSpec:
     del row
-    width = fields.size("d_model")
+    width, words = fields.size("d_model"), fields.size("vocab_size")
     rows = fields.size("max_position_embeddings") + 2
+    tied = fields.flag("tie_word_embeddings")
     return layered(
         fields.name,
         width=width,
         embedding_width=width,
-        vocabulary=fields.size("vocab_size"),
+        vocabulary=words,
         layers=[_side(fields, "decoder", 3, None)] * fields.size("decoder_layers"),
         encoder_groups=((_side(fields, "encoder", 2, None), fields.size("encoder_layers")),),
-        tables=2 * rows * width,
+        # Untied, encoder and decoder have an embedding each beside the one of the whole.
+        tables=2 * (rows + words * (not tied)) * width,
         outer_vectors=4 * width,
         norm_parts=2,
-        tied_head=fields.flag("tie_word_embeddings"),
+        tied_head=tied,
     )
 
 
 def _bart_variant(name: str, fields: Fields, spec: LayeredSpec) -> LayeredSpec:
-    del fields
     if name != "ForCausalLM":
         return spec
-    return decoder_alone(spec, spec.tables // 2, 2 * spec.width)
+    rows = fields.size("max_position_embeddings") + 2
+    return decoder_alone(spec, rows * spec.width, 2 * spec.width)
 
 
 def _whisper(fields: Fields, row: Row) -> LayeredSpec:
@@ -201,13 +205,12 @@ _BART_HEADS = {
     "ForQuestionAnswering": _per_token("question answering", 2),
 }
 _T5_HARMLESS = (
-    "relative_attention_max_distance dense_act_fn is_gated_act is_decoder n_positions "
-    "scale_decoder_outputs"
+    "relative_attention_max_distance dense_act_fn is_decoder n_positions scale_decoder_outputs"
 )
 _BART_HARMLESS = (
     "decoder_layerdrop encoder_layerdrop add_final_layer_norm normalize_before is_decoder "
     "normalize_embedding static_position_embeddings extra_pos_embeddings "
-    "force_bos_token_to_be_generated classif_dropout add_bias_logits num_hidden_layers"
+    "force_bos_token_to_be_generated classif_dropout add_bias_logits"
 )
 _SIDES = {
     "encoder_layers": 12,
@@ -221,6 +224,11 @@ _SIDES = {
     "max_position_embeddings": 1024,
     "num_labels": 3,
     "tie_word_embeddings": True,
+}
+_SIDE_SYNONYMS = {
+    "hidden_size": "d_model",
+    "num_attention_heads": "encoder_attention_heads",
+    "num_hidden_layers": "encoder_layers",
 }
 _T5_SYNONYMS = {
     "hidden_size": "d_model",
@@ -237,6 +245,7 @@ def _t5_row(prefix: str, **defaults: object) -> Row:
         defaults={"d_kv": 64, "relative_attention_num_buckets": 32, "tie_word_embeddings": True}
         | defaults,
         synonyms=_T5_SYNONYMS,
+        fixed={"tie_word_embeddings": True},
         default_class="ForConditionalGeneration",
         heads_table=_T5_HEADS,
         other_prefixes=("T5WithLMHead",),
@@ -269,6 +278,7 @@ ROWS = {
         prefix="Bart",
         names={"width": "d_model"},
         defaults=_SIDES,
+        synonyms=_SIDE_SYNONYMS,
         default_class="ForConditionalGeneration",
         heads_table=_BART_HEADS,
         read=_bart,
@@ -283,6 +293,7 @@ ROWS = {
         | {"decoder_ffn_dim": 1536, "encoder_ffn_dim": 1536, "d_model": 384}
         | {"max_source_positions": 1500, "max_target_positions": 448}
         | {"tie_word_embeddings": True},
+        synonyms=_SIDE_SYNONYMS | {"num_key_value_heads": "encoder_attention_heads"},
         default_class="ForConditionalGeneration",
         heads_table={
             "ForConditionalGeneration": vocabulary_head,
@@ -294,6 +305,6 @@ ROWS = {
         harmless="alignment_heads apply_spec_augment classifier_proj_size decoder_layerdrop "
         "encoder_layerdrop forced_decoder_ids mask_feature_length "
         "mask_feature_min_masks mask_feature_prob mask_time_length mask_time_min_masks "
-        "mask_time_prob median_filter_width num_hidden_layers use_weighted_layer_sum",
+        "mask_time_prob median_filter_width use_weighted_layer_sum",
     ),
 }

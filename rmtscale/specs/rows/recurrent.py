@@ -174,7 +174,9 @@ def _nemotron_kinds(fields: Fields) -> list[str]:
         given = [_NEMOTRON.get(letter, letter) for letter in pattern]
     if given is None:
         given = ["linear_attention", "moe", "full_attention", "mlp"]
-    kinds = [_NEMOTRON_OLD.get(kind, kind) for kind in given]
+    if not isinstance(given, list | tuple):
+        raise fields.wrong("layer_types", given, "a list of names")
+    kinds: list[str] = [_NEMOTRON_OLD.get(kind, kind) for kind in given]
     for kind in kinds:
         if kind not in _NEMOTRON.values():
             raise fields.wrong("layers_block_type", kind, "linear_attention, moe, mlp, ...")
@@ -352,12 +354,9 @@ ROWS = {
         | {"attention_bias": False, "tie_word_embeddings": True},
         qkv_bias="attention_bias",
         output_bias=True,
-        head_width=lambda fields, width, heads: fields.divided(
-            "hidden_size", "num_attention_heads"
-        ),
         window=lambda fields, index, layers: fields.count("attention_window_size"),
         layers=_griffin_layers,
-        harmless="embeddings_scale_by_sqrt_dim final_w_init_variance_scale head_dim "
+        harmless="embeddings_scale_by_sqrt_dim final_w_init_variance_scale "
         "logits_soft_cap partial_rotary_factor w_init_variance_scale",
     ),
     "jamba": Row(
@@ -367,9 +366,6 @@ ROWS = {
         | {"expert_layer_offset": 1, "attn_layer_period": 8, "attn_layer_offset": 4}
         | {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_dt_rank": "auto"}
         | {"mamba_conv_bias": True, "mamba_proj_bias": False},
-        head_width=lambda fields, width, heads: fields.divided(
-            "hidden_size", "num_attention_heads"
-        ),
         layers=_jamba_layers,
         harmless=f"{_STEPS} calc_logits_for_entire_prompt mamba_inner_layernorms n_ctx "
         "num_logits_to_keep sliding_window",
@@ -384,6 +380,7 @@ ROWS = {
         | {"num_experts_per_tok": 2},
         synonyms={"num_local_experts": "n_routed_experts"},
         layers=_nemotron_layers,
+        fixed={"tie_word_embeddings": False},
         harmless=f"{_STEPS} attention_bias attention_head_dim expand intermediate_size "
         "mamba_dt_init_floor mamba_dt_limit mamba_dt_max mamba_dt_min mamba_expand "
         "mamba_hidden_act mamba_proj_bias mamba_ssm_cache_dtype mlp_hidden_act "

@@ -7,7 +7,7 @@ fields, or small functions of the fields where a type is odd. Adding a type is a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rmtscale.errors import BadInput
@@ -63,6 +63,10 @@ class Row:
     """Where a size stands, if not where it does in most."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
     """Other names of a field that the class takes too."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that the class sets itself, whatever a config says."""
+    written_like: str = ""
+    """Family of ``costs.written`` whose modules are its own but for the shape."""
     harmless: str = ""
     """Its fields that change neither parameters nor products."""
     encoder: bool = False
@@ -149,6 +153,15 @@ def read_row(row: Row, fields: Fields) -> LayeredSpec:
         causal=not row.encoder,
         tied_head=fields.flag("tie_word_embeddings"),
     )
+    if row.written_like:
+        spec = replace(
+            spec,
+            written_like=row.written_like,
+            activation=fields.word("hidden_act") if fields.get("hidden_act") else "silu",
+            gated_mlp=row.gated,
+            rotary_width=spec.head_width,
+            attention_dropout=fields.get("attention_dropout") or 0.0,
+        )
     return row.adjust(fields, spec)
 
 
