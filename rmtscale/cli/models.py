@@ -159,7 +159,7 @@ def model_row(reading: Reading) -> Row:
     from rmtscale.specs.uniform import uniform_groups
 
     spec = reading.spec
-    layered = isinstance(spec, LayeredSpec)
+    written_like = spec.written_like if isinstance(spec, LayeredSpec) else spec.kind
     encoder = spec.encoder_groups if isinstance(spec, LayeredSpec) else ()
     groups = spec.groups if isinstance(spec, LayeredSpec) else uniform_groups(spec)
     cached = spec.decoder
@@ -174,7 +174,7 @@ def model_row(reading: Reading) -> Row:
         "active_parameters": active_parameters(spec),
         "parameters_by_part": {term.name: term.amount for term in count_parameters(spec).terms},
         "counted": "closed form",
-        "memory": "upper bound, not confirmed" if layered else "confirmed",
+        "memory": "confirmed" if written_like else "upper bound, not confirmed",
         "layers": spec.layers,
         "width": spec.width,
         "embedding_width": spec.embedding_width,

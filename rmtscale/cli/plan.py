@@ -136,7 +136,7 @@ def command(
     )
     memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
     write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
-    if isinstance(spec, LayeredSpec):
+    if isinstance(spec, LayeredSpec) and not spec.written_like:
         write_text(
             f"Memory is an upper bound, not confirmed: no device has measured a {spec.kind}."
         )

@@ -15,7 +15,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from rmtscale.costs.written import how_written
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 
@@ -45,9 +48,6 @@ FUSED_SEEDS = {4: 16, 2: 24}
 SOFTMAX_BACKWARD = 3
 """Squares in the softmax's backward pass: both gradients, and torch's CUDA kernel holds a product
 of gradient and output (``softmax_backward_cuda_out`` in ``ATen/native/cuda/SoftMax.cu``)."""
-
-FP32_SOFTMAX = ("opt", "gpt_neo", "gpt_neox", "llama")
-"""Eager attention of these takes its softmax in fp32 whatever the dtype, then rounds a copy."""
 
 
 class Saved(NamedTuple):
@@ -101,7 +101,7 @@ def fused_attention(model: ModelSpec, workload: Workload) -> bool:
 
 def eager_attention(model: ModelSpec, workload: Workload) -> bool:
     """Whether the module's own eager attention runs."""
-    return workload.attention == "eager" or model.kind == "gpt_neo"
+    return workload.attention == "eager" or how_written(model).eager_only
 
 
 def activation_rates(model: ModelSpec, workload: Workload, batch: int) -> Rates:
@@ -136,19 +136,28 @@ def _rates(model: ModelSpec, w: int, fused: bool, dropout: bool, alone: bool) ->
 
 
 def _attention_token(model: ModelSpec, w: int, fused: bool, alone: bool) -> int:
-    """Query, key, value and output, as the attention reads them."""
+    """Query, key, value and output, as the attention reads them; norms of query and key."""
     query, keys = model.query_width, 2 * model.kv_width
     if not fused:
         keys = 2 * query  # grouped heads are written out once per query head
     kept = 2 * query + keys
-    if model.kind == "gpt_neox":
-        if fused or alone:  # a view of the value keeps the whole query-key-value product alive
-            kept += keys
+    written = how_written(model)
+    if written.joint_qkv:
+        repeated = model.kv_heads != model.heads  # grouped heads are written out, and not viewed
+        if fused or (alone and not repeated):  # the value's view keeps the whole product alive
+            kept += query + model.kv_width
         if fused and w < FP32_BYTES:  # flash writes its output head by head; a copy reorders it
             kept += query
-    if model.kind == "gpt_neo":  # query and key in fp32
+    if written.fp32_query_key:
         return (kept - query - model.kv_width) * w + (query + model.kv_width) * FP32_BYTES
-    return kept * w
+    return kept * w + normed_heads(model) * _norm_input(model, w, model.head_width)
+
+
+def normed_heads(model: ModelSpec) -> int:
+    """Heads of query and key that have a norm before they are multiplied."""
+    mixer = model.groups[0][0].mixer if isinstance(model, LayeredSpec) else None
+    normed = isinstance(mixer, Attention) and mixer.qk_norm == "head"
+    return (model.heads + model.kv_heads) * normed
 
 
 def _pair(model: ModelSpec, w: int, mask: int) -> int:
@@ -166,22 +175,22 @@ def _pair_work(model: ModelSpec, w: int, mask: int) -> int:
 
 def softmax_bytes(model: ModelSpec, w: int) -> int:
     """Bytes of one element of eager attention's softmax."""
-    return FP32_BYTES if model.kind in FP32_SOFTMAX else w
+    return FP32_BYTES if how_written(model).fp32_softmax else w
 
 
 def _norms_token(model: ModelSpec, w: int) -> int:
     """Both norms of a layer: input, statistics, output (which is what the matrices read)."""
-    once = _norm_input(model, w) + model.width * w
+    once = _norm_input(model, w, model.width) + model.width * w
     if model.parallel_blocks:  # both norms read the same input
         return 2 * once - model.width * w
     return 2 * once
 
 
-def _norm_input(model: ModelSpec, w: int) -> int:
+def _norm_input(model: ModelSpec, w: int, width: int) -> int:
     statistics = NORM_STATISTICS[model.norm] * FP32_BYTES
     if model.norm == "rms":  # the input in fp32, and the normed input before the weight
-        return model.width * (FP32_BYTES + w) + statistics
-    return model.width * w + statistics
+        return width * (FP32_BYTES + w) + statistics
+    return width * w + statistics
 
 
 def _feed_forward_token(model: ModelSpec, w: int) -> int:
@@ -204,12 +213,12 @@ def kept_by_activation(model: ModelSpec) -> int:
 
 def _embedding_token(model: ModelSpec, w: int, hidden_mask: int) -> int:
     kept = 0
-    if model.kind == "opt":  # positions from the mask, one row a sample
+    if how_written(model).positions_of_mask:
         kept += ID_BYTES
-    else:  # OPT alone has no dropout after its embedding
+    else:
         kept += hidden_mask * model.width
     if model.embedding_norm:
-        kept += _norm_input(model, w)
+        kept += _norm_input(model, w, model.width)
     if model.projected_embedding:
         kept += model.embedding_width * w
     if model.post_norm:  # the first layer's input: no norm in front of it keeps it
@@ -220,7 +229,7 @@ def _embedding_token(model: ModelSpec, w: int, hidden_mask: int) -> int:
 def _final_token(model: ModelSpec, w: int) -> int:
     kept = 0
     if model.final_norm:  # its output is what the head reads
-        kept += _norm_input(model, w) + model.width * w
+        kept += _norm_input(model, w, model.width) + model.width * w
     if model.projected_embedding:
         kept += model.embedding_width * w
     return kept
@@ -229,7 +238,7 @@ def _final_token(model: ModelSpec, w: int) -> int:
 def _position(model: ModelSpec, w: int) -> int:
     if model.rotary_width:
         return 2 * model.rotary_width * w  # cosine and sine
-    return 0 if model.kind == "opt" else ID_BYTES
+    return 0 if how_written(model).positions_of_mask else ID_BYTES
 
 
 def layer_activations(model: ModelSpec, rates: Rates, batch: int, size: int) -> Saved:

@@ -90,7 +90,8 @@ def layered_peaks(
         # Inside a layer what it would keep is all alive at once, and the hidden states beside it.
         yield PeakCandidate("inside a layer", work=largest + 4 * hidden + kept.outside, state=state)
         rows = 1 if recurrence is not None or workload.logits == "last" else text
-        head = _head_bytes(model, workload, rows)
+        # Scaled or capped, logits stand twice for a moment.
+        head = 2 * _head_bytes(model, workload, rows)
         yield PeakCandidate("at the logits", head=head, work=2 * hidden, state=2 * state)
         return
     segments = sum(count for _, count in sizes)

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rmtscale.costs.activations import ID_BYTES
+from rmtscale.costs.activations import ID_BYTES, KEPT_BY_ACTIVATION
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.layered_memory import layered_peaks
@@ -40,6 +40,7 @@ from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import KINDS, ModelSpec
+from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 
@@ -111,19 +112,36 @@ def estimate_memory(
     freed = min(peak.work, 0)
     peak = peak._replace(work=peak.work - freed, activations=peak.activations + freed)
     terms += [Term("transient", *pair) for pair in zip(TRANSIENT_TERMS, peak[1:], strict=True)]
-    confirmed = not isinstance(model, LayeredSpec)
+    confirmed = known_to_the_byte(model, workload, recurrence)
     return PeakMemory(tuple(term for term in terms if term.amount), peak.name, confirmed)
+
+
+def known_to_the_byte(model: ModelSpec, workload: Workload, recurrence: Design) -> bool:
+    """Whether it is known operator by operator what the module keeps; else there is a bound.
+
+    Of a window that is shorter than what is read at once, a fused kernel is given a mask, and what
+    it then takes is not known.
+    """
+    if not isinstance(model, LayeredSpec):
+        return True
+    if not model.written_like or model.activation not in KEPT_BY_ACTIVATION:
+        return False
+    size = workload.tokens
+    if isinstance(recurrence, Recurrence):
+        size = min(size + recurrence.overhead(model), recurrence.segment_size)
+    masked = any(0 < window < size for window in model.windows)
+    return workload.attention == "eager" or not masked
 
 
 def _candidates(
     model: ModelSpec, workload: Workload, recurrence: Design, weights: int
 ) -> Iterator[PeakCandidate]:
     """The moments of a pass or a step at which its memory may peak."""
-    if isinstance(model, LayeredSpec):
+    if isinstance(model, LayeredSpec) and not known_to_the_byte(model, workload, recurrence):
         if isinstance(recurrence, Method):
             raise BadInput(
                 f"method {recurrence.name!r}: its memory is known on "
-                f"{quoted_list(KINDS)}, not on {model.kind!r}"
+                f"{quoted_list(KINDS)} and what is written like them, not on {model.kind!r}"
             )
         return layered_peaks(model, workload, recurrence, weights)
     step: Step

@@ -18,14 +18,14 @@ from rmtscale.costs.activations import (
 )
 from rmtscale.costs.parameters import block_matrix_weights
 from rmtscale.costs.working_set import (
-    EMBEDDINGS_HELD,
     HeadWork,
     LayerWork,
     head_work,
     layer_work,
     mask_bytes,
 )
-from rmtscale.specs.model import ModelSpec, of_kind
+from rmtscale.costs.written import how_written
+from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 
 OPTIMIZER_STATE = {"adamw": 2, "adamw-fused": 2, "sgd": 0, "none": 0}
@@ -98,7 +98,7 @@ class Step:
         batch, w = workload.batch_size, workload.dtype_bytes
         return Segment(
             batch * size * model.width * w,
-            mask_bytes(model, workload, size),
+            mask_bytes(model, workload, size, used_only=True),
             batch * size * model.embedding_width * w,
             batch * size * rates.embedding_token,
             batch * size * rates.final_token,
@@ -110,7 +110,7 @@ class Step:
 
     def _held(self) -> int:
         """Tensors of model width that are held through all layers."""
-        return of_kind(EMBEDDINGS_HELD, self.model.kind, "its working set is")
+        return how_written(self.model).held
 
     def forward(self) -> Iterator[PeakCandidate]:
         """Inference: one layer at a time, then the logits, of all tokens or the last."""

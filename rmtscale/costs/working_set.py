@@ -17,7 +17,9 @@ from rmtscale.costs.activations import (
     eager_attention,
     softmax_bytes,
 )
-from rmtscale.specs.model import ModelSpec, of_kind
+from rmtscale.costs.written import how_written
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 
 FEED_FORWARD_FORWARD = {"relu": 2, "gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2, "gelu_new": 4}
@@ -26,10 +28,6 @@ FEED_FORWARD_BACKWARD = {"relu": 2, "gelu": 1, "gelu_pytorch_tanh": 1, "silu": 1
 """Gradients of feed-forward width alive at once, less what was saved and is freed by then."""
 GATED = {"forward": 3, "backward": 2}
 """Numbers with a gate: activation, up-projection and product; and their two gradients."""
-EMBEDDINGS_HELD = {"gpt2": 2, "gpt_neo": 2, "opt": 2, "gpt_neox": 1, "llama": 1, "bert": 1}
-"""Tensors of model width the module's forward holds through all layers: embeddings, positions."""
-BLOCK_HELD = {"gpt2": 4, "gpt_neo": 4, "opt": 2, "gpt_neox": 3, "llama": 3, "bert": 2}
-"""And through a feed-forward: the block's input, the residual, attention's output, the norm's."""
 SCORES = 2
 """Squares of attention alive at once: one operator's input and its output."""
 
@@ -45,11 +43,17 @@ class LayerWork(NamedTuple):
     """Backward, in the attention, less what the feed-forward block and its norm have freed."""
 
 
-def mask_bytes(model: ModelSpec, workload: Workload, size: int) -> int:
-    """The additive mask of eager attention; fused kernels and encoders need none."""
+def mask_bytes(model: ModelSpec, workload: Workload, size: int, *, used_only: bool = False) -> int:
+    """The additive masks of eager attention; fused kernels and encoders need none.
+
+    ``used_only`` leaves out one that is made and given to no layer.
+    """
     if not (model.decoder and eager_attention(model, workload)):
         return 0
-    return workload.batch_size * size * size * workload.dtype_bytes
+    windows = model.windows if isinstance(model, LayeredSpec) else frozenset({0})
+    kinds = len({bool(window) for window in windows})
+    masks = kinds if used_only or how_written(model).one_mask else 1 + any(windows)
+    return masks * workload.batch_size * size * size * workload.dtype_bytes
 
 
 def layer_work(
@@ -57,18 +61,20 @@ def layer_work(
 ) -> LayerWork:
     """Largest temporaries of one layer over the workload's batch of ``size`` tokens each.
 
-    ``held`` tensors of model width are there through all layers (``EMBEDDINGS_HELD``).
+    ``held`` tensors of model width are there through all layers (``Written.held``).
     """
     w, batch = workload.dtype_bytes, workload.batch_size
     tokens, square = batch * size, batch * size * size
     width, query, kv, inner = model.width, model.query_width, model.kv_width, model.mlp_width
     forward, backward = FEED_FORWARD_FORWARD, FEED_FORWARD_BACKWARD
+    written = how_written(model)
     up = GATED["forward"] if model.gated_mlp else forward[model.activation]
+    up += written.joint_gate  # the gate cannot go before the up-projection does
     down = GATED["backward"] if model.gated_mlp else backward[model.activation]
     # Behind a post-norm, what attention reads is the block's input and its residual as well.
     around = (held + 2 * (not model.post_norm)) * width
     in_attention = tokens * w * (around + 2 * query + 2 * kv)
-    block_held = held + of_kind(BLOCK_HELD, model.kind, "its working set is")
+    block_held = held + written.block_held
     in_feed_forward = tokens * w * (block_held * width + up * inner)
     if not rates.fused:
         probabilities = square * model.heads * w
@@ -77,7 +83,7 @@ def layer_work(
         if eager_attention(model, workload):
             mask = mask_bytes(model, workload, size)
             in_attention += mask
-            if score != w or model.kind == "gpt_neo":
+            if score != w or written.fp32_query_key:
                 # The scores in the dtype beside the fp32 softmax; GPT-Neo: the layer's before.
                 in_attention += probabilities
             in_feed_forward += probabilities + mask  # the block holds what its attention returned

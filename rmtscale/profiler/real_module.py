@@ -129,8 +129,21 @@ def _modeling(made: Any) -> Any:
     return importlib.import_module(type(made).__module__.replace("configuration", "modeling"))
 
 
-def real_module(config: Mapping[str, Any], class_name: str, name: str) -> nn.Module:
-    """Returns the module of ``class_name`` for ``config``, on ``meta``, with eager attention.
+def real_module(
+    config: Mapping[str, Any],
+    class_name: str,
+    name: str,
+    *,
+    attention: str = "eager",
+    experts_by: str = "batched_mm",
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Returns the module of ``class_name`` for ``config``, on ``meta``.
+
+    Args:
+        attention: what Transformers calls the way it is computed: ``eager``, ``sdpa``.
+        experts_by: and that of a mixture of experts.
+        dtype: of the weights; None is torch's default.
 
     Raises:
         BadInput: no such type or class, or a module that cannot be built.
@@ -140,12 +153,14 @@ def real_module(config: Mapping[str, Any], class_name: str, name: str) -> nn.Mod
     if kind is None:
         raise BadInput(f"model {name!r}: Transformers has no class {class_name!r} of its type")
     # Experts one by one ask which tokens are theirs, and a meta tensor has no values.
-    for experts in ("batched_mm", None):
-        options = {} if experts is None else {"experts_implementation": experts}
+    for experts in (experts_by, None):
+        options: dict[str, Any] = {} if experts is None else {"experts_implementation": experts}
+        options |= {} if dtype is None else {"dtype": dtype}
+        made = real_config(config, name)  # an attempt notes down in it what was asked for
         try:
             with warnings.catch_warnings(), torch.device("meta"):
                 warnings.simplefilter("ignore")
-                built: nn.Module = kind._from_config(made, attn_implementation="eager", **options)
+                built: nn.Module = kind._from_config(made, attn_implementation=attention, **options)
             return built.eval()
         except Exception as error:
             if experts is None:

@@ -56,6 +56,8 @@ class LayeredSpec(ModelSpec):
     causal: bool = True
     cached: bool = True
     """Text is written with a cache of keys and values, or a state."""
+    written_like: str = ""
+    """Family whose modules these are but for the shape: memory is then known to the byte."""
 
     def __post_init__(self) -> None:
         require_sizes(self)
@@ -71,6 +73,12 @@ class LayeredSpec(ModelSpec):
     @property
     def all_groups(self) -> Groups:
         return (*self.encoder_groups, *self.groups)
+
+    @property
+    def windows(self) -> frozenset[int]:
+        """How far back its attention looks, by layer; 0 is to the start."""
+        mixers = (layer.mixer for layer, _ in self.groups)
+        return frozenset(item.window for item in mixers if isinstance(item, Attention))
 
 
 def plain_attention(model: ModelSpec) -> bool:

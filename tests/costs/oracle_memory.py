@@ -301,15 +301,18 @@ def saved_bytes(run: Callable[[], Any], model: torch.nn.Module) -> int:
 
 
 def measure_step(
-    spec: ModelSpec, workload: Workload, recurrence: Recurrence | None = None
+    spec: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None = None,
+    built: Callable[[ModelSpec, Workload], torch.nn.Module] = build,
 ) -> LiveBytes:
     """Peak of one step in the steady state: with an optimizer, that of the second step."""
     live = LiveBytes()
     with as_on_the_gpu(), live, torch.device("meta"):
         if recurrence is None:
-            model = build(spec, workload)
+            model = built(spec, workload)
         else:  # positions restart in every segment: the table is the model's own
-            model = build(spec, replace(workload, tokens=recurrence.segment_size))
+            model = built(spec, replace(workload, tokens=recurrence.segment_size))
             model = wrap(model, workload, recurrence)
         for name, part in (*model.named_parameters(), *model.named_buffers()):
             live.track(part, name)

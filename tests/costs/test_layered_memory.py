@@ -1,25 +1,36 @@
-"""The upper bound of memory holds on the real modules, and is not beyond all measure.
+"""Memory of types with a row: known to the byte where a test says so, else an upper bound.
 
-The yardstick is ``oracle_memory``: the module on ``meta``, with every live storage counted.
+The yardstick is ``oracle_memory``: the module on ``meta``, with every live storage counted. A bound
+holds on the real modules, and is not beyond all measure.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from rmtscale.costs.memory import estimate_memory
-from rmtscale.profiler.real_module import module_inputs, real_module, values_of_meta
+from rmtscale.profiler.real_module import (
+    module_inputs,
+    real_module,
+    values_of_meta,
+    without_dropout,
+)
+from rmtscale.specs.huggingface import read_mapping
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Workload
-from tests.costs.oracle_memory import LiveBytes
+from tests.costs.oracle_memory import DTYPES, LiveBytes, measure_step
 from tests.meta_shapes import RememberedShapes
-from tests.specs.test_rows import class_name
+from tests.specs.test_rows import NO_HEAD, class_name
 from tests.specs.tiny_configs import TINY
 
 THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
@@ -65,6 +76,7 @@ def gathered(spec: Any) -> int:
 @pytest.mark.parametrize("kind", ROWS if THOROUGH else SOME)
 def test_no_module_takes_more(kind: str, train: bool) -> None:
     spec = read(TINY[kind], "tiny", class_name(kind)).spec
+    assert isinstance(spec, LayeredSpec)
     work = Workload(
         tokens=TOKENS,
         batch_size=2,
@@ -73,7 +85,7 @@ def test_no_module_takes_more(kind: str, train: bool) -> None:
         optimizer="none",
         logits="all",
     )
-    bound = estimate_memory(spec, work)
+    bound = estimate_memory(replace(spec, written_like=""), work)
     assert not bound.confirmed
     peak = measured(kind, train=train)
     assert peak <= bound.total + gathered(spec)
@@ -88,3 +100,98 @@ def test_checkpoints_and_segments_lower_it() -> None:
     segments = Workload(tokens=4096, mode="train", checkpoint_segments=True)
     assert layers.total < plain
     assert estimate_memory(spec, segments, Recurrence(128, 4)).total < layers.total
+
+
+TOLERANCE = 0.03
+KNOWN = sorted(kind for kind, row in ROWS.items() if row.written_like)
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 208,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_hidden_layers": 4,
+}
+STEPS: list[dict[str, Any]] = [
+    {"mode": "forward"},
+    {"mode": "train"},
+    {"mode": "train", "checkpoint_layers": True, "optimizer": "sgd"},
+]
+KERNELS = [("eager", "fp32"), ("sdpa", "bf16"), ("sdpa", "fp32"), ("eager", "bf16")]
+SIZES = [(64, 4000), (512, 100)]
+"""Tokens and vocabulary: so that each moment of a step is the peak somewhere."""
+
+
+def small(kind: str, **changes: Any) -> tuple[dict[str, Any], str]:
+    """A small config of a type, and the class that it is built with."""
+    config = {**TINY[kind], **SHAPE, **changes}
+    config.pop("layer_types", None)
+    name = f"{ROWS[kind].prefix}ForCausalLM"
+    return config, name if kind not in NO_HEAD else class_name(kind)
+
+
+def step_of(config: dict[str, Any], name: str, work: Workload) -> tuple[LayeredSpec, int]:
+    """The shape of a config, and the bytes that a step of its real module has at its peak."""
+
+    def built(spec: ModelSpec, workload: Workload) -> nn.Module:
+        del spec
+        module: Any = real_module(
+            config,
+            name,
+            "small",
+            attention=workload.attention,
+            experts_by="grouped_mm",
+            dtype=DTYPES[workload.dtype],
+        )
+        if workload.checkpoint_layers:
+            module.gradient_checkpointing_enable({"use_reentrant": False})
+        module.train(workload.train)
+        without_dropout(module)
+        made: nn.Module = module
+        return made
+
+    spec = read_mapping(config, "small").spec
+    assert isinstance(spec, LayeredSpec)
+    with RememberedShapes(), values_of_meta():
+        return spec, measure_step(spec, work, built=built).peak
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "kernel", "size"),
+    [
+        (kind, step, kernel, size)
+        for kind in KNOWN
+        if kind not in NO_HEAD
+        for at, step in enumerate(STEPS)
+        for column, kernel in enumerate(KERNELS)
+        for row, size in enumerate(SIZES)
+        if THOROUGH or (kind in ("qwen3", "phi3", "mistral") and (at + column + row) % 4 == 0)
+    ],
+)
+def test_known_types_take_what_is_said(
+    kind: str, step: dict[str, Any], kernel: tuple[str, str], size: tuple[int, int]
+) -> None:
+    attention, dtype = kernel
+    tokens, vocabulary = size
+    config, name = small(kind, vocab_size=vocabulary)
+    if "sliding_window" in config:
+        config["sliding_window"] = 600
+    work = Workload(
+        tokens=tokens, batch_size=2, attention=attention, dtype=dtype, dropout=False, **step
+    )
+    spec, peak = step_of(config, name, work)
+    predicted = estimate_memory(spec, work)
+    assert predicted.confirmed
+    assert predicted.total == pytest.approx(peak, rel=TOLERANCE), predicted.by_name()
+
+
+def test_a_mask_is_not_known() -> None:
+    """A fused kernel that is given a mask for its window has a bound."""
+    config, _ = small("mistral", sliding_window=100)
+    spec = read_mapping(config, "small").spec
+    for tokens, attention, known in ((100, "sdpa", 1), (101, "sdpa", 0), (500, "eager", 1)):
+        work = Workload(tokens=tokens, attention=attention)
+        assert estimate_memory(spec, work).confirmed == known
+    long = Workload(tokens=5000)
+    assert estimate_memory(spec, long, Recurrence(100, 4)).confirmed
+    assert not estimate_memory(spec, long, Recurrence(128, 4)).confirmed

@@ -140,39 +140,46 @@ ROWS = {
     ),
     "mistral": Row(
         prefix="Mistral",
+        written_like="mistral",
         defaults=sizes(32000, 4096, 14336, 32, 32, 8) | {"sliding_window": 4096},
         window=windows.every_layer,
     ),
     "ministral3": Row(
         prefix="Ministral3",
+        written_like="llama",
         defaults=sizes(131072, 4096, 14336, 34, 32, 8) | {"head_dim": 128},
         window=windows.every_layer,
     ),
     "ministral": Row(
         prefix="Ministral",
+        written_like="llama",
         defaults=sizes(32000, 4096, 14336, 32, 32, 8) | {"sliding_window": 4096},
         window=windows.every_layer,
     ),
     "qwen2": Row(
         prefix="Qwen2",
+        written_like="llama",
         defaults=sizes(151936, 4096, 22016, 32, 32) | {"max_window_layers": 28},
         qkv_bias=True,
         window=windows.late_layers,
     ),
     "qwen2_vl_text": Row(
         prefix="Qwen2VL",
+        written_like="llama",
         defaults=sizes(152064, 8192, 29568, 80, 64, 8) | {"max_window_layers": 80},
         qkv_bias=True,
         window=windows.late_layers,
     ),
     "qwen2_5_vl_text": Row(
         prefix="Qwen2_5_VL",
+        written_like="llama",
         defaults=sizes(152064, 8192, 29568, 80, 64, 8) | {"max_window_layers": 80},
         qkv_bias=True,
         window=windows.late_layers,
     ),
     "qwen3": Row(
         prefix="Qwen3",
+        written_like="llama",
         defaults=sizes(151936, 4096, 22016, 32, 32)
         | {"head_dim": 128, "attention_bias": False, "max_window_layers": 28},
         qkv_bias="attention_bias",
@@ -182,6 +189,7 @@ ROWS = {
     ),
     "qwen3_vl_text": Row(
         prefix="Qwen3VL",
+        written_like="llama",
         defaults=sizes(151936, 4096, 22016, 32, 32) | {"head_dim": 128, "attention_bias": False},
         qkv_bias="attention_bias",
         output_bias="attention_bias",
@@ -222,6 +230,7 @@ ROWS = {
     ),
     "phi3": Row(
         prefix="Phi3",
+        written_like="phi3",
         defaults=sizes(32064, 3072, 8192, 32, 32),
         window=windows.every_layer,
     ),
@@ -329,6 +338,7 @@ ROWS = {
     ),
     "smollm3": Row(
         prefix="SmolLM3",
+        written_like="llama",
         defaults=sizes(128256, 2048, 11008, 36, 16, 4)
         | {"attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True},
         qkv_bias="attention_bias",

@@ -103,4 +103,5 @@ def headed(
         head=classical,  # type: ignore[arg-type]
         labels=labels_of(fields) if once else 0,
         tied_head=tied,
+        written_like=spec.written_like if name in _LANGUAGE else "",
     )
