@@ -176,7 +176,7 @@ def _nemotron_kinds(fields: Fields) -> list[str]:
         given = ["linear_attention", "moe", "full_attention", "mlp"]
     if not isinstance(given, list | tuple):
         raise fields.wrong("layer_types", given, "a list of names")
-    kinds: list[str] = [_NEMOTRON_OLD.get(kind, kind) for kind in given]
+    kinds = [_NEMOTRON_OLD.get(str(kind), str(kind)) for kind in given]
     for kind in kinds:
         if kind not in _NEMOTRON.values():
             raise fields.wrong("layers_block_type", kind, "linear_attention, moe, mlp, ...")
