@@ -63,6 +63,19 @@ def test_a_type_is_its_real_module(kind: str) -> None:
     assert predicted(config, name, "train")[1] == real_flops(module, TOKENS, train=True)
 
 
+@pytest.mark.parametrize("kind", ROWS)
+def test_defaults_are_the_class_s(kind: str) -> None:
+    """What a config leaves out is what its class in Transformers fills in, field by field."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    written = CONFIG_MAPPING[kind]().to_dict()
+    defaults = ROWS[kind].defaults
+    ours = {key: value for key, value in defaults.items() if value not in (None, "auto")}
+    known = set(ours) & set(written)
+    assert {key: ours[key] for key in known} == {key: written[key] for key in known}
+    assert len(ours) - len(known) <= 3  # a few have a name of their own, or are worked out
+
+
 # A class whose input a tensor without values cannot be: it looks for the end of the text.
 _UNCOUNTED = frozenset(f"{prefix}ForSequenceClassification" for prefix in ("T5", "MT5", "Bart"))
 SOME_HEADS = ("bert", "roberta", "llama", "gpt2", "t5", "modernbert", "electra", "distilbert")
