@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+SEED ?= 1
 H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt2-inference \
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light lowest verify figures calibration configs peers docs clean
+.PHONY: help demo test lint unit bench light lowest mutants verify figures calibration configs \
+	peers docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +62,10 @@ lowest: $(VENV)/installed  ## The light installation on the lowest versions that
 	$(BIN)/python -m pip --python .venv-lowest/bin/python install --quiet --no-compile \
 		--disable-pip-version-check -c build/lowest.txt -e .
 	.venv-lowest/bin/python tests/light_install.py
+
+mutants: $(VENV)/installed  ## 100 random changes of the closed forms: the tests must find 95
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutation]"
+	$(BIN)/python -W ignore -m tests.mutants --seed $(SEED)
 
 verify: $(VENV)/installed  ## Every preset against its real module, three lengths (20 minutes)
 	RMTSCALE_THOROUGH=1 $(BIN)/pytest -q tests/costs/test_memory_peak.py \
