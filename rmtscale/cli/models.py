@@ -154,7 +154,7 @@ def _write_model(name: str, output_format: str) -> None:
 
 def model_row(reading: Reading) -> Row:
     """Returns one model as plain numbers."""
-    from rmtscale.costs.generation import cache_numbers, recurrent_state_numbers
+    from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
     from rmtscale.specs.layered import LayeredSpec
     from rmtscale.specs.uniform import uniform_groups
 

@@ -37,6 +37,12 @@ SegmentSize = Annotated[
     str,
     typer.Option(help="What the backbone sees per recurrent step, memory tokens included."),
 ]
+ChosenSegmentSize = Annotated[
+    str,
+    typer.Option(
+        help="What the backbone sees per recurrent step, memory tokens included; auto recommends."
+    ),
+]
 MemoryTokens = Annotated[int, typer.Option(help="Length of the recurrent state; 0 is allowed.")]
 Method = Annotated[
     str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,29 +14,43 @@ from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.plan import Plan, make_plan
+from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.report.calibration import read_calibration
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import MODES, Workload
+from rmtscale.specs.workload import Workload
 from rmtscale.units import format_count, format_tokens, parse_size, require_one_of
 
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
 
-_OTHER_SIZES = (128, 256, 512, 1024, 2048, 4096)
-_TITLES = {"forward": "inference", "train": "training"}
+_TITLES = {"prefill": "prefill", "train": "training", "forward": "one pass"}
+_LIMITS = (
+    "full_longest_tokens",
+    "full_checkpointed_longest_tokens",
+    "longest_tokens",
+    "checkpointed_longest_tokens",
+)
+_REFERENCE_TOKENS = 65_536
+"""The length at which a segment size is recommended: a plan is about all lengths."""
 Plans = dict[str, Plan]
 
 
 def command(
     model: options.Model,
     device: options.Device,
-    segment_size: options.SegmentSize = "512",
+    segment_size: options.ChosenSegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
     method: options.Method = "rmt",
-    mode: Annotated[str, typer.Option(help="forward, train or both.")] = "both",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="prefill (keys and values are kept), train, forward (one pass that keeps "
+            "nothing) or all."
+        ),
+    ] = "all",
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "fp32",
     attention: options.Attention = "sdpa",
@@ -61,41 +75,45 @@ def command(
     Example: rmtscale plan --model gpt2 --device a100-80gb
     """
     require_format(output_format)
-    require_one_of("mode", mode, (*MODES, "both"))
+    require_one_of("mode", mode, (*_TITLES, "all", "both"))
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = options.chosen_model(model), options.chosen_device(device, reserve)
     calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
-    chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+    modes = _modes(spec, mode)
+
+    def work(mode: str) -> Workload:
+        return Workload(
+            tokens=_REFERENCE_TOKENS,
+            batch_size=batch_size,
+            mode="train" if mode == "train" else "forward",
+            cache=mode == "prefill",
+            dtype=dtype,
+            attention=attention,
+            optimizer=optimizer,
+            dropout=None if dropout else False,
+            bptt_segments=bptt_segments if mode == "train" else None,
+        )
+
+    reason = ""
+    if segment_size == AUTO:
+        asked = work("train" if "train" in modes else modes[0])
+        chosen, reason = recommend_segment(spec, asked, memory_tokens, gpu)
+    else:
+        chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, chosen)
     segmented = design is chosen
     if segmented:
         chosen.segment_tokens(spec)
-    modes = MODES if mode == "both" else (mode,)
 
     def plans(design: Recurrence | CostMethod) -> Plans:
         return {
-            name: make_plan(
-                spec,
-                Workload(
-                    tokens=1,
-                    batch_size=batch_size,
-                    mode=name,  # type: ignore[arg-type]
-                    dtype=dtype,
-                    attention=attention,
-                    optimizer=optimizer,
-                    dropout=None if dropout else False,
-                    bptt_segments=bptt_segments,
-                ),
-                design,
-                gpu,
-                convention,
-                calibrated,
-            )
-            for name in modes
+            name: make_plan(spec, work(name), design, gpu, convention, calibrated) for name in modes
         }
 
-    sizes = _possible_sizes(spec, chosen) if segmented else [chosen.segment_size]
+    sizes = [chosen.segment_size]
+    if segmented:
+        sizes = sorted({*possible_segment_sizes(spec, memory_tokens), *sizes})
     by_size = {
         size: plans(Recurrence(size, memory_tokens) if segmented else design) for size in sizes
     }
@@ -105,7 +123,7 @@ def command(
                 {"model": spec.name, "method": method, "device": gpu.name, "mode": name}
                 | {"dtype": dtype, "memory_tokens": memory_tokens if segmented else None}
                 | {"convention": convention, "time": _time_by(calibrated)}
-                | asdict(plan)
+                | _open_ended(asdict(plan))
                 for size_plans in by_size.values()
                 for name, plan in size_plans.items()
             ],
@@ -123,17 +141,23 @@ def command(
     else:
         write_line(settings)
         write_text(options.described(title, design, spec))
+    if reason:
+        write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
     short = title if segmented else method
-    _write_answers(mine, convention, short, _time_by(calibrated))
-    _write_words(spec, mine, short)
+    _write_answers(mine, convention, short, calibrated, timed=gpu.timed)
+    _write_words(spec, mine, short, calibrated, timed=gpu.timed)
     if len(sizes) > 1:
-        _write_sizes(by_size, chosen.segment_size)
+        _write_sizes(by_size, chosen.segment_size, calibrated, timed=gpu.timed)
+    if "forward" in modes and "prefill" in modes:
+        write_text("One pass keeps nothing of the text: nothing can be written behind it.")
     time = (
-        "a roofline: the host, which slows short segments down, and the efficiency of kernels are "
-        "not in it"
+        "a roofline: without the host, which slows short segments down, and the efficiency of "
+        "kernels, so RMT may be faster only later than it says, or never"
         if calibrated is None
         else "calibrated by measured records; an RMT's inference runs captured"
     )
+    if not gpu.timed:
+        time = f"not known on {gpu.name}"
     memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
     write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
     if isinstance(spec, LayeredSpec) and not spec.written_like:
@@ -142,15 +166,20 @@ def command(
         )
 
 
-def _possible_sizes(spec: ModelSpec, chosen: Recurrence) -> list[int]:
-    """Segment sizes worth comparing: those the model can have, the chosen one among them."""
-    overhead = chosen.overhead(spec)
-    sizes = {
-        size
-        for size in _OTHER_SIZES
-        if size >= 4 * overhead and (spec.positions is None or size <= spec.positions)
-    }
-    return sorted(sizes | {chosen.segment_size})
+def _modes(spec: ModelSpec, mode: str) -> tuple[str, ...]:
+    """The modes to plan: what has an encoder has no prefill."""
+    keeps = spec.decoder and not (isinstance(spec, LayeredSpec) and spec.encoder_groups)
+    if mode == "prefill" and not keeps:
+        raise BadInput(f"mode 'prefill': {spec.name} writes no text, expected forward or train")
+    if mode not in ("all", "both"):
+        return (mode,)
+    return tuple(_TITLES) if keeps else ("forward", "train")
+
+
+def _open_ended(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in which a search that ended before the length did is null and marked so."""
+    ended = {f"{name}_search_ended": row[name] == LONGEST_TOKENS for name in _LIMITS}
+    return row | {name: None for name in _LIMITS if row[name] == LONGEST_TOKENS} | ended
 
 
 def _time_by(calibrated: Calibration | None) -> str:
@@ -167,22 +196,26 @@ def _calibration_of(path: Path, device: str, dtype: str) -> Calibration:
     return fitted
 
 
-def _write_answers(plans: Plans, convention: str, title: str, time: str) -> None:
+def _write_answers(
+    plans: Plans, convention: str, title: str, calibrated: Calibration | None, *, timed: bool
+) -> None:
+    time = "(calibrated) from" if calibrated else "not before"
     questions = {
         f"{title} needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
         f"{title} needs less memory from": "less_memory_tokens",
-        "  with one checkpoint per segment from": "less_memory_checkpointed_tokens",
-        f"{title} needs less time ({time}) from": "less_time_tokens",
+        "  both with activation checkpoints": "less_memory_checkpointed_tokens",
+        **({f"{title} needs less time {time}": "less_time_tokens"} if timed else {}),
         "full attention fits up to": "full_longest_tokens",
+        "  with one checkpoint per layer up to": "full_checkpointed_longest_tokens",
         f"{title} fits up to": "longest_tokens",
         "  with one checkpoint per segment up to": "checkpointed_longest_tokens",
     }
     rows = []
     for question, field in questions.items():
-        show = _limit if field.endswith("longest_tokens") else _start
+        show = _limit if field in _LIMITS else _start
         cells = [
             ""
-            if "checkpointed" in field and (mode == "forward" or plan.segment_size is None)
+            if "checkpointed" in field and (mode != "train" or plan.segment_size is None)
             else show(getattr(plan, field))
             for mode, plan in plans.items()
         ]
@@ -191,61 +224,74 @@ def _write_answers(plans: Plans, convention: str, title: str, time: str) -> None
     write_table(["tokens", *(_TITLES[mode] for mode in plans)], rows, text_columns=1)
 
 
-def _write_words(spec: ModelSpec, plans: Plans, title: str) -> None:
-    """The answer in a sentence or two for each mode; where full attention wins comes first."""
+def _write_words(
+    spec: ModelSpec, plans: Plans, title: str, calibrated: Calibration | None, *, timed: bool
+) -> None:
+    """The answer in a sentence for each mode: where RMT needs less, and where each one ends."""
     for mode, plan in plans.items():
-        starts = {
-            "FLOPs": plan.fewer_flops_tokens,
-            "memory": plan.less_memory_tokens,
-            "time": plan.less_time_tokens,
-        }
-        known = [start for start in starts.values() if start is not None]
-        never = [name for name, start in starts.items() if start is None]
-        parts = []
-        if len(known) == len(starts):
-            parts.append(
-                f"full attention wins on everything below {format_tokens(min(known))} tokens; "
-                f"{title} wins on everything from {format_tokens(max(known))} on"
+        if mode == "forward" and "prefill" in plans:
+            continue
+        parts = [
+            f"{title} needs {_from('fewer FLOPs', plan.fewer_flops_tokens)}, "
+            f"{_from('less memory', plan.less_memory_tokens)}"
+        ]
+        if timed and calibrated is not None:
+            start = _from("less time", plan.less_time_tokens)
+            parts[0] += f", and {start}, as the calibration predicts"
+        elif timed:
+            start = _start(plan.less_time_tokens)
+            parts[0] += (
+                f", and less time not before {start}"
+                if plan.less_time_tokens
+                else (", and no less time at any length")
             )
-        elif known:
-            parts.append(
-                f"full attention wins on everything below {format_tokens(min(known))} tokens, and "
-                f"on {' and '.join(never)} at any length"
-            )
-        else:
-            parts.append("full attention wins at any length")
         if plan.full_longest_tokens is None:
             parts.append(f"not one token of {spec.name} fits with full attention")
         else:
-            parts.append(f"full attention ends at {format_tokens(plan.full_longest_tokens)}")
-        longest = plan.longest_tokens
-        if mode == "train":
-            parts.append(f"{title} {_reach(longest)}")
-            checkpointed = plan.checkpointed_longest_tokens
-            if longest is not None and checkpointed is not None and checkpointed > longest:
-                parts.append(f"and with one checkpoint per segment {_reach(checkpointed)}")
-        else:
-            parts.append(f"{title} {_reach(longest)}")
+            parts.append(f"full attention {_reach(plan.full_longest_tokens)}")
+        parts += _further(plan.full_longest_tokens, plan.full_checkpointed_longest_tokens, "layer")
+        parts.append(f"{title} {_reach(plan.longest_tokens)}")
+        parts += _further(plan.longest_tokens, plan.checkpointed_longest_tokens, "segment")
         write_text(f"{_TITLES[mode].capitalize()}: {'; '.join(parts)}.")
 
 
-def _write_sizes(by_size: dict[int, Plans], chosen: int) -> None:
+def _from(what: str, tokens: int | None) -> str:
+    if tokens is None:
+        return f"no {what} at any length"
+    return f"{what} from {format_tokens(tokens)} tokens on"
+
+
+def _further(longest: int | None, checkpointed: int | None, each: str) -> list[str]:
+    """How much further activation checkpoints reach, where they do."""
+    if checkpointed is None or (longest is not None and checkpointed <= longest):
+        return []
+    return [f"with one checkpoint per {each} it {_reach(checkpointed)}"]
+
+
+def _write_sizes(
+    by_size: dict[int, Plans], chosen: int, calibrated: Calibration | None, *, timed: bool
+) -> None:
     write_line()
     write_line("Another segment size (RMT needs less from ..., and fits up to ...)")
     rows = []
     for size, plans in by_size.items():
         for mode, plan in plans.items():
+            if mode == "forward" and "prefill" in plans:
+                continue
             rows.append(
                 [
                     f"{size}{' *' if size == chosen else ''}",
                     _TITLES[mode],
                     _start(plan.fewer_flops_tokens),
                     _start(plan.less_memory_tokens),
-                    _start(plan.less_time_tokens),
+                    *([_start(plan.less_time_tokens)] if timed else []),
                     _limit(plan.longest_tokens),
+                    _limit(plan.checkpointed_longest_tokens) if mode == "train" else "",
                 ]
             )
-    write_table(["segment", "", "FLOPs", "memory", "time", "fits up to"], rows, text_columns=2)
+    time = ["time" if calibrated else "time, not before"] if timed else []
+    columns = ["segment", "", "FLOPs", "memory", *time, "fits up to", "checkpointed"]
+    write_table(columns, rows, text_columns=2)
 
 
 def _start(tokens: int | None) -> str:

@@ -67,7 +67,7 @@ def command(
         bool | None, typer.Option("--checkpoint-layers", help="Recompute each layer.")
     ] = None,
     logits: Annotated[
-        str | None, typer.Option(help="Full attention, forward: all or last.  (default: all)")
+        str | None, typer.Option(help="Full attention, forward: all or last.  (default: last)")
     ] = None,
     cuda_graph: Annotated[
         bool | None,

@@ -128,7 +128,9 @@ def step_work(
 def _other_traffic_bytes(
     model: ModelSpec, workload: Workload, recurrence: Recurrence | None, *, last: bool
 ) -> int:
-    kept = replace(workload, mode="train", checkpoint_segments=False, checkpoint_layers=False)
+    kept = replace(
+        workload, mode="train", cache=False, checkpoint_segments=False, checkpoint_layers=False
+    )
     if not workload.train:
         kept = replace(kept, dropout=False)
     batch = workload.batch_size

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.conventions import matmul_terms
-from rmtscale.costs.layered import cached_numbers, state_numbers
+from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters, memory_parameters
 from rmtscale.costs.roofline import moved_elements
-from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, PassTerm
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, MemoryTerm, PassTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
@@ -156,7 +156,7 @@ def estimate_generation(
     steps = generation.batch_size * (generation.new_tokens - 1)
 
     def peak(batch: int) -> int:
-        return _peak_bytes(model, generation, recurrence, batch)
+        return _peak_bytes(model, generation, device, recurrence, batch)
 
     tokens = _cached_tokens(model, generation, recurrence)
     return GenerationCost(
@@ -323,18 +323,6 @@ def _cached_tokens(model: ModelSpec, generation: Generation, recurrence: Recurre
     return memory + tokens - (tokens - 1) // text * text
 
 
-def cache_numbers(model: ModelSpec, tokens: int) -> int:
-    """Numbers of the keys and values that are kept of so many tokens, all layers."""
-    if isinstance(model, LayeredSpec):
-        return int(cached_numbers(model, tokens))
-    return tokens * 2 * model.layers * model.kv_width
-
-
-def recurrent_state_numbers(model: ModelSpec) -> int:
-    """Numbers of the recurrent states of one sequence, all layers."""
-    return state_numbers(model) if isinstance(model, LayeredSpec) else 0
-
-
 def _cache_bytes(model: ModelSpec, generation: Generation, tokens: int, batch: int) -> int:
     return batch * cache_numbers(model, tokens) * generation.kv_bytes
 
@@ -357,22 +345,27 @@ def _weight_bytes(model: ModelSpec, generation: Generation, recurrence: Recurren
 
 
 def _peak_bytes(
-    model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
+    model: ModelSpec,
+    generation: Generation,
+    device: DeviceSpec,
+    recurrence: Recurrence | None,
+    batch: int,
 ) -> int:
     """The larger of reading the last piece of the prompt and writing the last token."""
     context = generation.context_tokens
     piece = context
     if recurrence is None and generation.prefill_chunk:
         piece = min(context, generation.prefill_chunk)
-    work = Workload(tokens=piece, batch_size=batch, dtype=generation.dtype, logits="last")
+    work = Workload(tokens=piece, batch_size=batch, dtype=generation.dtype)
     read = replace(generation, new_tokens=1)
     kept = _cached_tokens(model, read, recurrence)
-    reading = estimate_memory(model, work, recurrence).total
-    reading += _cache_bytes(model, generation, kept, batch)
+    pass_over_piece = estimate_memory(model, work, recurrence, device)
+    reading = pass_over_piece.total + _cache_bytes(model, generation, kept, batch)
     writing = (
         _weight_bytes(model, generation, recurrence)
         + _state_bytes(model, generation, recurrence, batch)
         + _cache_bytes(model, generation, _cached_tokens(model, generation, recurrence), batch)
         + batch * model.vocabulary * generation.dtype_bytes
+        + pass_over_piece.by_name().get(f"persistent.{MemoryTerm.LIBRARY_WORKSPACE}", 0)
     )
     return max(reading, writing)

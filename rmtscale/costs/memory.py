@@ -29,6 +29,7 @@ from functools import lru_cache
 from rmtscale.costs.activations import ID_BYTES, KEPT_BY_ACTIVATION
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.design import Design, resolve_design
+from rmtscale.costs.kept import prefill_cache_bytes
 from rmtscale.costs.layered_memory import layered_peaks
 from rmtscale.costs.method_memory import MethodStep, method_weights
 from rmtscale.costs.methods.method import Method
@@ -71,16 +72,18 @@ def estimate_memory(
     recurrence: Design = None,
     device: DeviceSpec | None = None,
     *,
-    cuda_graph: bool = False,
+    cuda_graph: bool | None = None,
 ) -> PeakMemory:
     """Peak allocated bytes of ``workload``: full attention in one pass, RMT with ``recurrence``,
     or another method, whose mixing's part is a closed form that no device has confirmed.
 
     With a ``device`` whose library workspace is known, that is counted too: one for the thread
-    that runs forward, one for autograd's, two for the streams of a captured graph.
+    that runs forward, one for autograd's, two for the streams of a captured graph. Unless
+    ``cuda_graph`` says otherwise, a decoder's RMT runs inference as ``infer`` does, captured.
 
-    Terms of phase ``persistent`` (weights, buffers, optimizer state, token ids, workspaces) are
-    there before, at and after the peak; those of phase ``transient`` are alive at the peak only.
+    Terms of phase ``persistent`` (weights, buffers, optimizer state, token ids, workspaces, keys
+    and values that are kept) are there at and after the peak; those of phase ``transient`` are
+    alive at the peak only.
 
     Raises:
         BadInput: a segment that has no room for text or is longer than the position table, or an
@@ -103,7 +106,11 @@ def estimate_memory(
         MemoryTerm.OPTIMIZER_STATE: optimizer,
         MemoryTerm.TOKEN_IDS: workload.batch_size * workload.tokens * ID_BYTES,
     }
+    if workload.cache:
+        persistent[MemoryTerm.KEYS_AND_VALUES] = prefill_cache_bytes(model, workload, recurrence)
     if device is not None:
+        if cuda_graph is None:
+            cuda_graph = runs_captured(model, workload, recurrence)
         count = 1 + workload.train + 2 * cuda_graph
         persistent[MemoryTerm.LIBRARY_WORKSPACE] = count * device.library_workspace_bytes
     terms = [Term("persistent", name, amount) for name, amount in persistent.items()]
@@ -131,6 +138,11 @@ def known_to_the_byte(model: ModelSpec, workload: Workload, recurrence: Design) 
         size = min(size + recurrence.overhead(model), recurrence.segment_size)
     masked = any(0 < window < size for window in model.windows)
     return workload.attention == "eager" or not masked
+
+
+def runs_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
+    """Whether a step is captured in a CUDA graph: the inference of a decoder's RMT is."""
+    return model.decoder and not workload.train and isinstance(design, Recurrence)
 
 
 def _candidates(

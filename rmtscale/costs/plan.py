@@ -8,7 +8,7 @@ from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
 from rmtscale.costs.calibration import Calibration, step_work
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.memory import estimate_memory, runs_captured
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.errors import BadInput
@@ -32,15 +32,19 @@ class Plan:
     less_memory_tokens: int | None
     """From here on RMT needs less memory."""
     less_memory_checkpointed_tokens: int | None
-    """RMT's limit with one activation checkpoint per segment (training)."""
+    """RMT is below with activation checkpoints in both (training): one per segment, and one per
+    layer of full attention."""
     less_time_tokens: int | None
-    """From here on RMT needs less time, by the roofline or a calibration."""
+    """From here on RMT needs less time by a calibration, which predicts it; by the roofline, which
+    leaves out what slows short segments down, it does not do so before."""
     full_longest_tokens: int | None
     """The longest input that fits with full attention; None if not even one token does."""
+    full_checkpointed_longest_tokens: int | None
+    """Its limit with one activation checkpoint per layer (training)."""
     longest_tokens: int | None
     """The limit of RMT."""
     checkpointed_longest_tokens: int | None
-    """With one activation checkpoint per segment (training)."""
+    """Its limit with one activation checkpoint per segment (training)."""
 
 
 def make_plan(
@@ -59,8 +63,6 @@ def make_plan(
             blocks may be a block off.
         calibration: of this device, for an RMT; time is then what it says.
 
-    A decoder's RMT runs inference as ``infer`` does, captured in a CUDA graph.
-
     Raises:
         BadInput: the device has no peak for the dtype, a segment cannot be, or the backbone
             cannot have the method; a calibration with a method that was never measured.
@@ -68,26 +70,29 @@ def make_plan(
     recurrence = resolve_design(model, workload, recurrence)
     if calibration is not None and isinstance(recurrence, Method):
         raise BadInput(f"method {recurrence.name!r}: a calibration is of full attention and rmt")
-    segmented = isinstance(recurrence, Recurrence)
+    checkpoints = workload.train and isinstance(recurrence, Recurrence)
 
     def at(tokens: int) -> Workload:
         # The last logits for both: it is all that an RMT forms, so nothing else compares.
         return replace(workload, tokens=tokens, logits="last")
 
-    def captured(with_memory: Design) -> bool:
-        return model.decoder and not workload.train and isinstance(with_memory, Recurrence)
-
     def peak_bytes(tokens: int, with_memory: Design, *, checkpoint: bool = False) -> int:
         work = at(tokens)
         if checkpoint:
-            work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
-        graph = captured(with_memory)
-        return estimate_memory(model, work, with_memory, device, cuda_graph=graph).total
+            segments = isinstance(with_memory, Recurrence)
+            work = replace(work, checkpoint_segments=segments, checkpoint_layers=not segments)
+        return estimate_memory(model, work, with_memory, device).total
+
+    def longest(with_memory: Design, *, checkpoint: bool = False) -> int | None:
+        return longest_fitting_tokens(
+            lambda tokens: peak_bytes(tokens, with_memory, checkpoint=checkpoint),
+            device.usable_memory_bytes,
+        )
 
     def seconds(tokens: int, with_memory: Design) -> float:
         if calibration is None or isinstance(with_memory, Method):  # refused above
             return estimate_time(model, at(tokens), device, with_memory).seconds
-        graph = captured(with_memory)
+        graph = runs_captured(model, workload, with_memory)
         work = step_work(model, at(tokens), device, with_memory, cuda_graph=graph)
         return calibration.seconds(work)
 
@@ -105,11 +110,11 @@ def make_plan(
             text,
         ),
         less_memory_checkpointed_tokens=break_even_tokens(
-            lambda tokens: peak_bytes(tokens, None),
+            lambda tokens: peak_bytes(tokens, None, checkpoint=True),
             lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True),
             text,
         )
-        if segmented
+        if checkpoints
         else None,
         less_time_tokens=break_even_tokens(
             lambda tokens: seconds(tokens, None),
@@ -118,16 +123,8 @@ def make_plan(
         )
         if device.timed
         else None,
-        full_longest_tokens=longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, None), device.usable_memory_bytes
-        ),
-        longest_tokens=longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, recurrence), device.usable_memory_bytes
-        ),
-        checkpointed_longest_tokens=longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True),
-            device.usable_memory_bytes,
-        )
-        if segmented
-        else None,
+        full_longest_tokens=longest(None),
+        full_checkpointed_longest_tokens=longest(None, checkpoint=True) if checkpoints else None,
+        longest_tokens=longest(recurrence),
+        checkpointed_longest_tokens=longest(recurrence, checkpoint=True) if checkpoints else None,
     )

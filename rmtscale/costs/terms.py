@@ -59,6 +59,7 @@ class MemoryTerm(StrEnum):
     OPTIMIZER_STATE = "optimizer_state"
     TOKEN_IDS = "token_ids"
     LIBRARY_WORKSPACE = "library_workspace"
+    KEYS_AND_VALUES = "keys_and_values"
     GRADIENTS = "gradients"
     SAVED_ATTENTION = "saved_attention"
     SAVED_ACTIVATIONS = "saved_activations"

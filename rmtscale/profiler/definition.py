@@ -56,7 +56,7 @@ DEFAULTS: Grid = {
     "bptt_segments": ALL_SEGMENTS,
     "checkpoint_segments": False,
     "checkpoint_layers": False,
-    "logits": "all",
+    "logits": "last",
     "cuda_graph": True,
     "compile_step": False,
     "checkpoint": "",

@@ -95,7 +95,7 @@ class Point:
             attention=self.attention,
             optimizer=self.optimizer or "none",
             dropout=None if self.dropout else False,
-            logits=self.logits or "all",
+            logits=self.logits or "last",
             bptt_segments=self.bptt_segments,
             checkpoint_segments=self.checkpoint_segments,
             checkpoint_layers=self.checkpoint_layers,
@@ -152,8 +152,8 @@ class Point:
             words.append("one checkpoint per segment")
         if self.checkpoint_layers:
             words.append("one checkpoint per layer")
-        if self.method == "full" and self.logits == "last":
-            words.append("last logits only")
+        if self.logits == "all":
+            words.append("logits of every token")
         words += ["CUDA graph"] * self.cuda_graph + ["compiled"] * self.compile_step
         method = "full attention"
         if self.segment_size is not None:

@@ -24,6 +24,7 @@ from rmtscale.report.tables import (
     exponents_table,
     points_table,
     provenance_table,
+    unequal_table,
     verdict_table,
 )
 from rmtscale.report.verdict import Verdict, judge
@@ -126,6 +127,7 @@ def make_document(
     comparison = None
     tables = [
         verdict_table(verdicts),
+        unequal_table(verdicts),
         ends_table(verdicts),
         points_table(groups),
         exponents_table(groups),

@@ -77,6 +77,11 @@ class Series:
     method: str
     records: tuple[Record, ...]
 
+    @property
+    def point(self) -> Point:
+        """One of its points: they differ in their length only."""
+        return self.records[0].point
+
     def values(self, quantity: Quantity) -> dict[int, float]:
         """Returns the known values by length."""
         values = {record.point.tokens: quantity.read(record) for record in self.records}
@@ -180,9 +185,7 @@ def group_runs(runs: Mapping[str, Sequence[Record]]) -> list[Group]:
         replace(
             part,
             name=names[part.setting],
-            series=tuple(
-                replace(each, label=labels[each.records[0].point.series]) for each in part.series
-            ),
+            series=tuple(replace(each, label=labels[each.point.series]) for each in part.series),
         )
         for group in groups
         for part in group
@@ -213,7 +216,7 @@ def group_records(records: Iterable[Record], run: str = "") -> list[Group]:
             )
             for key, members in by_series.items()
         ]
-        series.sort(key=lambda each: _order(each.records[0].point))
+        series.sort(key=lambda each: _order(each.point))
         groups.append(Group(setting, tuple(series), names[setting], noise(setting)))
     return sorted(groups, key=_points)
 

@@ -80,8 +80,34 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
         "memory, full / RMT",
         "time, full / RMT",
     )
-    note = "Against the best full attention of the setting, at the longest length that both ran."
+    note = (
+        "Against the best full attention of the setting that does equal work, at the longest "
+        "length that both ran."
+    )
     return Table("wins", "Where RMT wins", columns, tuple(rows), note)
+
+
+def unequal_table(verdicts: Sequence[Verdict]) -> Table:
+    """Makes the table of pairs of unequal work, which no sentence compares."""
+    rows = [
+        (
+            Cell(verdict.group.name),
+            Cell(memory.rmt.label),
+            Cell(memory.difference),
+            *(
+                Cell(
+                    contest.ratio_words(),
+                    contest.ratios[contest.longest] if contest.longest else None,
+                )
+                for contest in (memory, time)
+            ),
+        )
+        for verdict in verdicts
+        for memory, time in verdict.unequal
+    ]
+    columns = ("setting", "RMT", "full attention", "memory, full / RMT", "time, full / RMT")
+    note = "A part of each ratio is the other work, not the recurrence."
+    return Table("unequal", "Pairs of unequal work", columns, tuple(rows), note)
 
 
 def ends_table(verdicts: Sequence[Verdict]) -> Table:

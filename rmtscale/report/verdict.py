@@ -1,7 +1,9 @@
 """The answer in words: from which length on RMT is smaller and faster, and where each one ends.
 
 RMT is held against the best full attention that was measured at the same length in the same
-setting; a length that one of several passed over is left out. "From 4,000 tokens on" is the
+setting doing equal work: the same logits kept, and checkpoints where RMT has them. Pairs of unequal
+work stand in a table of their own and in no sentence. A length that one of several passed over is
+left out. "From 4,000 tokens on" is the
 shortest measured length from which on it wins at every length compared; nothing is read between
 the points. A point that ran out of memory has lost; a difference in time whose quartiles overlap,
 or that is smaller than that of an A/A pair, is none.
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.report.noise import overlap
 from rmtscale.report.quantities import MEMORY, TIME, Quantity
@@ -39,8 +42,9 @@ class Duel:
     """The winner by length, also where only one of the two ran to its end."""
     losses: frozenset[int] = frozenset()
     """Lengths at which full attention needs less, by more than the noise."""
-    all_logits: bool = False
-    """Full attention formed the logits of every token, RMT those of the last."""
+    difference: str = ""
+    """Work that full attention does otherwise (``forms the logits of every token``); empty for
+    equal work."""
 
     @property
     def better_from(self) -> int | None:
@@ -97,27 +101,39 @@ class Verdict:
     group: Group
     sentences: tuple[str, ...]
     duels: tuple[tuple[Duel, Duel], ...]
-    """``(memory, time)`` of each RMT series."""
+    """``(memory, time)`` of each RMT series, against full attention of equal work."""
     ends: tuple[End, ...]
+    unequal: tuple[tuple[Duel, Duel], ...] = ()
+    """Pairs with full attention of other work, one for each difference."""
 
     def headline(self) -> str:
         return self.sentences[0]
 
 
-def best_full(group: Group, quantity: Quantity) -> dict[int, Record]:
-    """Returns the full attention that needs the least, by length.
+def work_difference(full: Point, rmt: Point) -> str:
+    """Returns what full attention does that this RMT does not; empty: equal work."""
+    if (full.logits, rmt.logits) == ("all", "last"):
+        return "forms the logits of every token"
+    recomputes = rmt.checkpoint_segments or rmt.checkpoint_layers
+    if full.checkpoint_layers != recomputes:
+        return "keeps what RMT recomputes" if recomputes else "recomputes what RMT keeps"
+    return ""
+
+
+def best_full(rivals: Sequence[Series], group: Group, quantity: Quantity) -> dict[int, Record]:
+    """Returns the one of some series of full attention that needs the least, by length.
 
     Without the lengths that one of them passed over: the best there may be the one not tried.
     """
     best: dict[int, Record] = {}
     passed_over = {
         tokens
-        for series in group.of("full")
+        for series in rivals
         for tokens in group.lengths()
         if min(series.outcomes()) < tokens < max(series.outcomes())
         and tokens not in series.outcomes()
     }
-    for series in group.of("full"):
+    for series in rivals:
         for tokens, value in series.values(quantity).items():
             there = quantity.read(best[tokens]) if tokens in best else None
             if tokens not in passed_over and (there is None or value < there):
@@ -125,11 +141,18 @@ def best_full(group: Group, quantity: Quantity) -> dict[int, Record]:
     return best
 
 
-def duel(group: Group, rmt: Series, quantity: Quantity) -> Duel:
-    """Compares one RMT series with the best full attention of its group."""
-    best = best_full(group, quantity)
+def duel(group: Group, rmt: Series, quantity: Quantity, difference: str = "") -> Duel:
+    """Compares one RMT series with the best full attention of its group.
+
+    Args:
+        difference: of the work of the full attention that is compared; empty for equal work.
+    """
+    rivals = [
+        full for full in group.of("full") if work_difference(full.point, rmt.point) == difference
+    ]
+    best = best_full(rivals, group, quantity)
     mine = rmt.values(quantity)
-    failed = _out_of_memory(group.of("full")) - set(best)
+    failed = _out_of_memory(rivals) - set(best)
     ratios: dict[int, float] = {}
     wins: dict[int, bool] = {}
     losses = set()
@@ -146,11 +169,7 @@ def duel(group: Group, rmt: Series, quantity: Quantity) -> Duel:
             wins[tokens] = True
         elif theirs is not None and outcome in ("oom", "skipped"):
             wins[tokens] = False
-    unequal = any(
-        (best[tokens].point.logits, rmt.at(tokens).point.logits) == ("all", "last")
-        for tokens in ratios
-    )
-    return Duel(rmt, quantity, ratios, wins, frozenset(losses), unequal)
+    return Duel(rmt, quantity, ratios, wins, frozenset(losses), difference)
 
 
 def end_of(series: Series) -> End:
@@ -165,17 +184,30 @@ def end_of(series: Series) -> End:
 def judge(group: Group) -> Verdict:
     """Returns the verdict of one group."""
     duels = tuple((duel(group, rmt, MEMORY), duel(group, rmt, TIME)) for rmt in group.of("rmt"))
+    unequal = tuple(
+        (duel(group, rmt, MEMORY, difference), duel(group, rmt, TIME, difference))
+        for rmt in group.of("rmt")
+        for difference in _differences(group, rmt)
+    )
     ends = tuple(end_of(series) for series in group.series)
-    sentences = [_opening(group, duels), *(_wins(*pair) for pair in _best(duels))]
+    sentences = [_opening(group, duels, unequal), *(_wins(*pair) for pair in _best(duels))]
     sentences += _lost(duels)
     sentences += [text for method in ("full", "rmt") if (text := _ending(group, ends, method))]
     shown = [text for text in sentences if text]
     if not sentences[0]:
         shown[0] = f"{group.where()}: {shown[0]}"
-    return Verdict(group, tuple(shown), duels, ends)
+    return Verdict(group, tuple(shown), duels, ends, unequal)
 
 
-def _opening(group: Group, duels: Sequence[tuple[Duel, Duel]]) -> str:
+def _differences(group: Group, rmt: Series) -> list[str]:
+    """The ways in which full attention of the group does other work than this RMT."""
+    named = (work_difference(full.point, rmt.point) for full in group.of("full"))
+    return list(dict.fromkeys(filter(None, named)))
+
+
+def _opening(
+    group: Group, duels: Sequence[tuple[Duel, Duel]], unequal: Sequence[tuple[Duel, Duel]]
+) -> str:
     """Names missing measurements, if any."""
     where = group.where()
     if not group.measured():
@@ -187,6 +219,12 @@ def _opening(group: Group, duels: Sequence[tuple[Duel, Duel]]) -> str:
     if full and rmt:
         if any(contest.wins for pair in duels for contest in pair):
             return ""
+        others = dict.fromkeys(pair[0].difference for pair in unequal if pair[0].wins)
+        if others:
+            return (
+                f"{where}: RMT against full attention of equal work is {NOT_MEASURED}; full "
+                f"attention {' or '.join(others)} here, which the tables show."
+            )
         return (
             f"{where}: RMT against full attention is {NOT_MEASURED}, they have no length in common."
         )
@@ -232,10 +270,9 @@ def _wins(memory: Duel, time: Duel) -> str:
             memory.quantity.better, f"{memory.quantity.better} and {time.quantity.better}"
         )
     if memory.longest is not None and memory.longest == time.longest:
-        which = ", which forms the logits of every token here," if memory.all_logits else ""
         text += (
-            f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention"
-            f"{which} takes {format_ratio(memory.ratios[memory.longest])} the memory and "
+            f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention "
+            f"takes {format_ratio(memory.ratios[memory.longest])} the memory and "
             f"{format_ratio(time.ratios[memory.longest])} the time"
         )
     return f"{text}."

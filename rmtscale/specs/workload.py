@@ -39,10 +39,13 @@ class Workload:
     """``adamw`` is torch's default (foreach): one more copy of the weights while it steps."""
     dropout: bool | None = None
     """None: as the model's released config has it. False: off. Matters in ``train`` only."""
-    logits: str = "all"
-    """``forward`` of a language model with full attention: logits of ``all`` tokens, as Hugging
-    Face's modules give them unasked, or of the ``last``. An RMT gives those of the last. Matters
-    for memory; FLOPs count the head on all text."""
+    logits: str = "last"
+    """``forward`` of a language model with full attention: logits of the ``last`` token, as an RMT
+    and ``generate`` give them, or of ``all``, as Hugging Face's modules do unasked. Matters for
+    memory; FLOPs count the head on all text."""
+    cache: bool = False
+    """``forward`` of a decoder: keys and values of what was read are kept, to write text behind it
+    (a prefill); else nothing is. Matters for memory."""
     bptt_segments: int | None = None
     """RMT: segments a gradient flows back through; None is all of them (the paper's choice)."""
     checkpoint_segments: bool = False
@@ -60,6 +63,8 @@ class Workload:
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.bptt_segments is not None:
             require_positive("bptt segments", self.bptt_segments)
+        if self.cache and self.mode == "train":
+            raise BadInput("cache True: expected only in a forward pass, a training keeps none")
         if self.checkpoint_segments and self.checkpoint_layers:
             raise BadInput("checkpoint: expected one per segment or one per layer, not both")
 

@@ -103,13 +103,35 @@ def test_memory_table(rmtscale: Command) -> None:
 def test_plan_says_where_full_attention_wins(rmtscale: Command) -> None:
     done = rmtscale(*["plan", "-m", "gpt2", "-d", "a100-80gb"])
     words = " ".join(done.out.split())
-    assert "Inference: full attention wins on everything below" in words
-    assert "RMT wins on everything from" in words
+    assert "Prefill: RMT needs fewer FLOPs from 1,025 tokens on, less memory from" in words
+    assert "and less time not before 1,041" in words
+    assert "wins" not in words
     rows = json.loads(rmtscale(*["plan", "-m", "gpt2", "-d", "a100-80gb", "--format", "json"]).out)[
         "rows"
     ]
     assert {row["segment_size"] for row in rows} == {128, 256, 512, 1024}
+    assert {row["mode"] for row in rows} == {"prefill", "forward", "train"}
+    for row in rows:
+        assert row["longest_tokens_search_ended"] == (row["mode"] != "train")
+        assert (row["longest_tokens"] is None) == (row["mode"] != "train")
+
+
+def test_plan_recommends_a_segment_size(rmtscale: Command) -> None:
+    line = ["plan", "-m", "llama-3-8b", "-d", "h100", "--dtype", "bf16", "--mode", "prefill"]
+    done = rmtscale(*line, "--segment-size", "auto")
+    assert "Segment size 4096 is recommended: the longest from 128 to 4096" in done.out
+    assert "4096 *" in done.out
+
+
+def test_an_encoder_has_no_prefill(rmtscale: Command) -> None:
+    line = ["plan", "-m", "bert-base-cased", "-d", "l4", "--format", "json"]
+    rows = json.loads(rmtscale(*line).out)["rows"]
     assert {row["mode"] for row in rows} == {"forward", "train"}
+    refused = rmtscale(*line, "--mode", "prefill")
+    assert refused.code == 2
+    assert (
+        "mode 'prefill': bert-base-cased writes no text, expected forward or train" in refused.err
+    )
 
 
 def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ CASES = [
     ("memory -m gpt2 --optimizer lion", "optimizer 'lion': expected one of adamw"),
     ("memory -m gpt2 --bptt-segments 0", "bptt segments 0: expected a whole number"),
     ("memory -m gpt2 --checkpoint-segments --checkpoint-layers", "not both"),
-    ("plan -m gpt2 -d a100", "device 'a100'"),
+    ("plan -m gpt2 -d a10080", "device 'a10080'"),
     ("plan -m gpt2 -d v100-16gb --dtype bf16", "dtype 'bf16': v100-16gb"),
     ("plan -m gpt2 -d h200 --mode sometimes", "mode 'sometimes': expected one of"),
     ("verify -m gpt2 --tokens 2k --segment-size 128", "tokens 2000: expected 1024 or less"),

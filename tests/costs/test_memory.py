@@ -134,7 +134,7 @@ def test_where_the_peak_is_follows_the_length() -> None:
     assert peak_at(64) == "in the optimizer step"
     assert peak_at(1024) == "where the loss is differentiated"
     assert peak_at(16_000, attention="eager") == "in the last layer's attention, backward"
-    assert estimate_memory(GPT2, Workload(tokens=1024)).peak_at == "at the logits"
+    assert estimate_memory(GPT2, Workload(tokens=1024, logits="all")).peak_at == "at the logits"
 
 
 def test_foreach_adamw_takes_one_copy_of_the_weights_more_than_fused() -> None:

@@ -34,7 +34,7 @@ def test_what_does_not_concern_a_point_is_left_out() -> None:
     full, rmt = points(tokens=1000, checkpoint_segments=True, bptt_segments=4)
     assert (full.segment_size, full.memory_tokens, full.bptt_segments) == (None, None, None)
     assert (full.optimizer, full.dropout, full.checkpoint_segments) == (None, False, False)
-    assert (full.logits, rmt.logits) == ("all", "last")
+    assert (full.logits, rmt.logits) == ("last", "last")
     assert (full.cuda_graph, rmt.cuda_graph) == (False, True)
     (train,) = points(tokens=1000, method="rmt", mode="train", bptt_segments=4)
     assert (train.optimizer, train.dropout, train.bptt_segments) == ("adamw", True, 4)

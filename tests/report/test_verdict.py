@@ -9,6 +9,7 @@ import pytest
 from rmtscale.records.measurement import Memory
 from rmtscale.report.quantities import MEMORY, TIME
 from rmtscale.report.series import group_records
+from rmtscale.report.tables import unequal_table
 from rmtscale.report.verdict import duel, end_of, judge
 from tests.synthetic.records import figure_10, point, record
 
@@ -124,17 +125,62 @@ def test_one_common_length_is_said_to_be_the_only_one() -> None:
     assert "at every length measured" not in said
 
 
-def test_unequal_logits_are_said() -> None:
-    forward = {"mode": "forward", "optimizer": None, "dropout": False}
+FORWARD = {"mode": "forward", "optimizer": None, "dropout": False}
+SEGMENTS = {"method": "rmt", "segment_size": 500, "memory_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("full", "rmt", "difference"),
+    [
+        (FORWARD | {"logits": "all"}, FORWARD | {"logits": "last"}, "forms the logits of every"),
+        ({}, {"checkpoint_segments": True}, "keeps what RMT recomputes"),
+        ({"checkpoint_layers": True}, {}, "recomputes what RMT keeps"),
+        (FORWARD | {"logits": "last"}, FORWARD | {"logits": "last"}, ""),
+        ({"checkpoint_layers": True}, {"checkpoint_segments": True}, ""),
+        ({}, {"bptt_segments": 2}, ""),
+    ],
+)
+def test_only_equal_work_is_compared_in_words(
+    full: dict[str, Any], rmt: dict[str, Any], difference: str
+) -> None:
+    """Other pairs have their ratios in a table of their own, and are in no sentence."""
     records = [
-        record(point(tokens=tokens, method=method, logits=logits, **forward, **more))
+        record(point(tokens=tokens, **more))
         for tokens in (1000, 2000)
-        for method, logits, more in (
-            ("full", "all", {}),
-            ("rmt", "last", {"segment_size": 500, "memory_tokens": 2}),
+        for more in (full, SEGMENTS | rmt)
+    ]
+    (group,) = group_records(records)
+    verdict = judge(group)
+    (equal,) = verdict.duels
+    words = " ".join(verdict.sentences)
+    assert bool(equal[0].ratios) == (not difference)
+    assert ("of equal work is not measured" in words) == bool(difference)
+    table = unequal_table([verdict])
+    assert [row[2].text[:25] for row in table.rows] == ([difference[:25]] if difference else [])
+    if difference:
+        assert difference in words
+        ((memory, time),) = verdict.unequal
+        assert [cell.number for cell in table.rows[0][3:]] == [
+            memory.ratios[2000],
+            time.ratios[2000],
+        ]
+        assert "x" not in words.replace("x1000", "")
+
+
+def test_equal_work_is_found_beside_unequal() -> None:
+    """With both kinds of full attention measured, the sentences speak of the equal one only."""
+    records = [
+        record(point(tokens=tokens, **more))
+        for tokens in (1000, 2000)
+        for more in (
+            FORWARD | {"logits": "all"},
+            FORWARD | {"logits": "last"},
+            FORWARD | SEGMENTS | {"logits": "last"},
         )
     ]
     (group,) = group_records(records)
-    assert "full attention, which forms the logits of every token here," in " ".join(
-        judge(group).sentences
-    )
+    ((memory, _),) = (verdict := judge(group)).duels
+    full = next(series for series in group.of("full") if series.point.logits == "last")
+    rmt = group.of("rmt")[0]
+    assert memory.ratios[2000] == full.values(MEMORY)[2000] / rmt.values(MEMORY)[2000]
+    assert len(verdict.unequal) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.generation import cache_numbers
+from rmtscale.costs.kept import cache_numbers
 from rmtscale.costs.parameters import active_parameters, count_parameters
 from rmtscale.specs.catalog import PRESETS as PLAIN
 from rmtscale.specs.current import PRESETS, current_name

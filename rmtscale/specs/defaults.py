@@ -1,0 +1,47 @@
+"""Defaults of every command, function and sweep: one table for all.
+
+Two ways of asking the same question without an option have to give the same answer. A test walks
+the options of every command, the fields of ``Workload``, ``Generation``, ``Recurrence`` and sweeps,
+and the arguments of the public functions, and holds their defaults against this table.
+"""
+
+from __future__ import annotations
+
+DEFAULTS: dict[str, object] = {
+    "segment_size": 512,
+    "memory_tokens": 10,
+    "method": "rmt",
+    "mode": "forward",
+    "batch_size": 1,
+    "dtype": "fp32",
+    "kv_dtype": None,
+    "attention": "sdpa",
+    "optimizer": "adamw",
+    "dropout": True,
+    "logits": "last",
+    "cache": False,
+    "bptt_segments": None,
+    "checkpoint_segments": False,
+    "checkpoint_layers": False,
+    "convention": "hoffmann",
+    "calibration": None,
+    "prefill_chunk": None,
+    "reserve": None,
+}
+"""Defaults by the name of the option; None: not given."""
+
+EXCEPTIONS: dict[tuple[str, str], tuple[object, str]] = {
+    ("verify", "segment_size"): (128, "several segments in the 512 tokens that it builds"),
+    ("verify", "memory_tokens"): (4, "as above"),
+    ("verify", "mode"): ("train", "counts the backward pass too"),
+    ("plan", "mode"): ("all", "a column each"),
+    ("generate-cost", "dtype"): ("bf16", "writing text is hardly done in fp32"),
+    ("compare", "dtype"): ("bf16", "a cache is hardly kept in fp32"),
+    ("estimate_method", "dtype"): ("bf16", "a cache is hardly kept in fp32"),
+    ("compare_methods", "dtype"): ("bf16", "a cache is hardly kept in fp32"),
+    ("Generation", "dtype"): ("bf16", "writing text is hardly done in fp32"),
+    ("Workload", "dropout"): (None, "as the model's config has it, which True stands for"),
+    ("sweep", "method"): (["full", "rmt"], "both are measured"),
+    ("sweep", "bptt_segments"): ("all", "how a file says None"),
+}
+"""Where one place differs: the default there, and why."""
