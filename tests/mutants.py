@@ -41,9 +41,15 @@ TESTS = {
         *("tests/specs/test_shapes.py", "tests/specs/test_reading.py", "tests/specs/test_rows.py"),
         "tests/test_model_types.py",
     ),
-    "rmtscale/specs": ("tests/specs", "tests/costs/test_flops.py", "tests/test_extending.py"),
+    "rmtscale/specs": (
+        *("tests/specs/test_shapes.py", "tests/specs/test_current.py", "tests/specs"),
+        *("tests/costs/test_flops.py", "tests/test_extending.py"),
+    ),
     "rmtscale/costs/methods": ("tests/costs/methods", "tests/costs/test_memory.py", "tests/paper"),
-    "rmtscale/costs": ("tests/costs", "tests/cli/test_generate_cost.py", "tests/test_measured.py"),
+    "rmtscale/costs": (
+        *("tests/costs/test_memory_exact.py", "tests/specs/test_shapes.py", "tests/costs"),
+        *("tests/cli/test_generate_cost.py", "tests/test_measured.py"),
+    ),
 }
 """Tests that ask a folder's modules for numbers; of the first folder that a file is in."""
 OPTIONS = (
@@ -185,11 +191,11 @@ def draw(count: int, seed: int) -> Iterator[Mutant]:
 def runs_for(mutant: Mutant) -> list[list[str]]:
     """Runs of pytest, in order: of the changed row; named like the module; importing it; others."""
     folder = next(folder for folder in TESTS if mutant.file.startswith(f"{folder}/"))
-    files = [
-        file.relative_to(ROOT).as_posix()
+    files = {  # in the order in which they are first named
+        file.relative_to(ROOT).as_posix(): None
         for test in TESTS[folder]
         for file in (sorted((ROOT / test).rglob("test_*.py")) or [ROOT / test])
-    ]
+    }
     name = Path(mutant.file).stem
     imported = f"from {module_of(mutant)} import"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
 
@@ -236,3 +238,15 @@ def test_a_driver_s_name_finds_its_device_and_no_other(name: str) -> None:
 
 def test_most_devices_are_known_to_their_driver() -> None:
     assert sum(bool(device.driver_names) for device in DEVICES.values()) >= 21
+
+
+def test_no_number_changes_unseen() -> None:
+    """Every number of the table a second time (``devices.csv``): a slip of the pen needs two."""
+    text = Path(__file__).with_name("devices.csv").read_text(encoding="utf-8")
+    written = list(csv.DictReader(text.splitlines()))
+    assert [row["name"] for row in written] == list(DEVICES)
+    for row in written:
+        device = DEVICES[row.pop("name")]
+        assert row == {name: str(getattr(device, name) or "") for name in row} | {
+            "library_workspace_bytes": str(device.library_workspace_bytes)
+        }
