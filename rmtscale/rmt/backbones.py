@@ -37,53 +37,6 @@ LEARNED_POSITIONS = ("bert", "gpt2", "gpt_neo", "opt")
 """Kinds with a position table, which a segment has to fit in; the others are rotary."""
 
 
-def unwrap(backbone: nn.Module) -> tuple[PreTrainedModel, dict[str, dict[str, Any]]]:
-    """Returns the model inside a ``peft`` wrapper, and the adapters' configurations by name.
-
-    ``peft`` puts LoRA layers *into* the model it wraps, so the inner model has them; the wrapper
-    stays valid in the caller's hands (merging, switching adapters off).
-
-    Raises:
-        BadInput: a peft method that changes the input instead of the layers (prompt tuning).
-    """
-    adapters = dict(getattr(backbone, "peft_config", None) or {})
-    for config in adapters.values():
-        if config.is_prompt_learning:
-            raise BadInput(
-                f"peft method {config.peft_type.value}: expected one that lives in the layers, "
-                "such as LORA"
-            )
-    inner: Any = backbone
-    if adapters and hasattr(inner, "get_base_model"):
-        inner = inner.get_base_model()
-    return inner, {name: _plain(config.to_dict()) for name, config in adapters.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Returns the value as JSON has it: sets sorted, enumerations as their value."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(_plain(item) for item in value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return getattr(value, "value", value)
-
-
-def with_peft(backbone: PreTrainedModel, adapters: dict[str, dict[str, Any]]) -> PreTrainedModel:
-    """Puts the layers of saved ``peft`` adapters back into a freshly built backbone."""
-    import peft
-
-    wrapped = None
-    for name, values in adapters.items():
-        config = peft.PeftConfig.from_peft_type(**values)
-        if wrapped is None:
-            wrapped = peft.get_peft_model(backbone, config, adapter_name=name)
-        else:
-            wrapped.add_adapter(name, config)
-    return backbone if wrapped is None else wrapped.get_base_model()
-
-
 def require_kind(backbone: object, accepted: dict[str, str]) -> str:
     """Returns the kind of a backbone.
 

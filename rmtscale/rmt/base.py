@@ -6,14 +6,11 @@ Shape legend: B batch, M memory, E embedding width.
 from __future__ import annotations
 
 import copy
-import json
 import os
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -23,14 +20,12 @@ from rmtscale.rmt.backbones import (
     embedding_std,
     require_kind,
     require_positions,
-    unwrap,
-    with_peft,
 )
+from rmtscale.rmt.checkpoint import load, loaded_weights, save
 from rmtscale.rmt.config import RMTConfig, require_dead_band
+from rmtscale.rmt.description import build, require_describable
 from rmtscale.rmt.memory import Memory, apply_dead_band
-
-_INDEX = "model.safetensors.index.json"
-_WEIGHTS = "model.safetensors"
+from rmtscale.rmt.peft_layers import added_by_peft, put_back, unwrap
 
 
 class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
@@ -53,28 +48,30 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
             BadInput: a backbone kind that is not supported, or a segment size that leaves no room
                 for text or does not fit in the position table.
         """
-        adapters: dict[str, dict[str, Any]] = {}
         if isinstance(backbone, RMTConfig):
             config, backbone = backbone, None  # type: ignore[assignment]
         if not isinstance(config, RMTConfig):
             raise BadInput(f"config {type(config).__name__}: expected RMTConfig")
         config = copy.deepcopy(config)
-        model: PreTrainedModel
+        model: Any = None
         if backbone is not None:
-            model, adapters = unwrap(backbone)
+            model = unwrap(backbone)
             require_kind(model, self._accepted)
-            config.backbone_config = copy.deepcopy(model.config)
-            config.backbone_peft = adapters or None
+            config.backbone_config = model.config
         elif config.backbone_config is None:
             raise BadInput("RMTConfig without backbone_config: expected a backbone as well")
         # Before the backbone is built, because building is work.
         require_positions(config.backbone_config, config.segment_size)
         self._segment_tokens_of(config)
-        super().__init__(config)
-        if backbone is None:
-            model = self._auto.from_config(config.backbone_config)
+        if model is None:
+            model = build(
+                self._auto, config.backbone_config, config.backbone_peft, fill=loaded_weights()
+            )
             require_kind(model, self._accepted)
-            model = with_peft(model, config.backbone_peft or {})
+            config.backbone_config = model.config
+        else:
+            require_describable(self._auto, model)
+        super().__init__(config)
         self.backbone = model
         weight = model.get_input_embeddings().weight
         self.memory = Memory(config.memory_tokens, weight.shape[1], weight.dtype)
@@ -86,6 +83,7 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         self.segment_steps: dict[Any, Any] = {}
         """Captured steps, which ``infer`` keeps for its next call, by batch size and switches."""
         self.post_init()
+        put_back(self, self.config.peft)
 
     def __getstate__(self) -> dict[str, Any]:
         # A captured CUDA graph can be neither copied nor pickled; it is made again where needed.
@@ -141,19 +139,60 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
     def init_weights(self) -> None:
         # The backbone comes with its weights, or drew them when it was built; Transformers' own
         # walk over all modules would draw them anew.
-        if self.memory.initial_ME is not None and not self.memory.initial_ME.is_meta:
+        if loaded_weights() is None and not self.embedding_VE.is_meta:
             self.memory.reset(embedding_std(self.backbone))
+
+    def tie_weights(self, *_: Any, **__: Any) -> None:
+        """Leaves everything as it is: the backbone has tied what it ties.
+
+        Transformers' own goes by the configuration, and would tie a head to a trained copy of the
+        embeddings that stands in their place.
+        """
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Gives the backbone more or fewer tokens, as Transformers does.
+
+        Raises:
+            BadInput: the backbone then is not what its configuration says (adapters in the way).
+        """
+        embedding: nn.Module = self.backbone.resize_token_embeddings(*args, **kwargs)
+        require_describable(self._auto, self.backbone)
+        return embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.set_input_embeddings(value)
+
+    def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
+        """Sets which attention the backbone runs.
+
+        Raises:
+            BadInput: the backbone has no such attention.
+        """
+        try:
+            self.backbone.set_attn_implementation(attn_implementation, *args, **kwargs)
+        except (ValueError, ImportError) as error:
+            raise BadInput(f"attention {attn_implementation!r}: {error}") from error
+        runs = self.config._attn_implementation
+        if isinstance(attn_implementation, str) and runs != attn_implementation:
+            raise BadInput(
+                f"attention {attn_implementation!r}: expected {runs!r}, which "
+                f"{type(self.backbone).__name__} cannot be switched from"
+            )
 
     def get_input_embeddings(self) -> nn.Module:
         embedding: nn.Module = self.backbone.get_input_embeddings()
         return embedding
 
     def freeze_backbone(self) -> None:
-        """Trains only what was added: memory, adapters, and ``peft`` layers in the backbone."""
+        """Trains only what was added: memory, adapters, and what ``peft`` trains in the backbone.
+
+        What ``peft`` has put there, and the biases it trains beside, are left as it has set them.
+        """
         added = {id(p) for p in (*self.memory.parameters(), *self.adapters.parameters())}
-        for name, parameter in self.named_parameters():
-            lora = "lora_" in name or "modules_to_save" in name
-            parameter.requires_grad_(id(parameter) in added or lora)
+        of_peft = {id(p) for p in (*added_by_peft(self), *added_by_peft(self.backbone))}
+        for parameter in self.parameters():
+            if id(parameter) not in of_peft:
+                parameter.requires_grad_(id(parameter) in added)
 
     def activation_checkpointing_enable(self, *_: Any, **__: Any) -> None:
         """Sets one checkpoint per segment (``Trainer`` calls this for ``gradient_checkpointing``).
@@ -177,90 +216,31 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Writes ``config.json`` and safetensors, the backbone with them, in one folder.
 
+        The configuration says what the model is now: its adapters, its vocabulary, its labels,
+        which parameters share storage.
+
         Raises:
-            BadInput: asked for anything but safetensors.
+            BadInput: asked for anything but safetensors, or a backbone that was changed into what
+                no configuration describes.
         """
-        if not kwargs.pop("safe_serialization", True):
-            raise BadInput("safe_serialization False: expected True, weights are safetensors only")
-        try:
-            super().save_pretrained(save_directory, **kwargs)
-        except RuntimeError as error:
-            if "shared tensors" not in str(error):
-                raise
-            raise BadInput(
-                "adapters around a head that is tied to the embeddings: expected them merged, or "
-                "the head untied, before saving"
-            ) from error
-        generation = getattr(self.backbone, "generation_config", None)
-        if generation is not None and kwargs.get("is_main_process", True):
-            generation.save_pretrained(save_directory)
+        save(self, super().save_pretrained, save_directory, **kwargs)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """Reads back what ``save_pretrained`` wrote.
 
+        Args:
+            folder: the checkpoint.
+            args: none.
+            kwargs: ``dtype`` (that of each weight as saved, by default), ``device_map`` (one
+                device), ``attn_implementation``, ``output_loading_info``, ``config``, and options
+                of ``RMTConfig`` to change.
+
         Raises:
-            BadInput: not such a folder, another format version, or weights that are truncated,
-                missing, too many or of another shape.
+            BadInput: not such a folder, another format version, weights that are truncated,
+                missing, too many or of another shape, or an argument that is not known.
         """
-        path = Path(folder)
-        if not (path / "config.json").is_file():
-            raise BadInput(f"checkpoint {str(folder)!r}: expected a folder with config.json")
-        _require_config(path)
-        _require_weights(path)
-        wants_info = kwargs.pop("output_loading_info", False)
-        kwargs["use_safetensors"] = True
-        try:
-            model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
-        except RuntimeError as error:
-            if "size mismatch" not in str(error) and "mismatched" not in str(error):
-                raise
-            raise BadInput(f"checkpoint {str(folder)!r}: weights of another shape") from error
-        for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if info.get(what):
-                names = sorted(str(name) for name in info[what])
-                raise BadInput(
-                    f"checkpoint {str(folder)!r} has {len(names)} {what.replace('_', ' ')}, "
-                    f"first {names[0]}: expected the weights of a {cls.__name__}"
-                )
-        if (path / "generation_config.json").is_file() and hasattr(
-            model.backbone, "generation_config"
-        ):
-            model.backbone.generation_config = type(
-                model.backbone.generation_config
-            ).from_pretrained(path)
-        return (model, info) if wants_info else model
-
-
-def _require_config(path: Path) -> None:
-    try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"checkpoint {str(path)!r}: config.json is not JSON: {error}") from error
-    kind = values.get("model_type") if isinstance(values, dict) else None
-    if kind != RMTConfig.model_type:
-        raise BadInput(
-            f"checkpoint {str(path)!r} is of model_type {kind!r}: expected {RMTConfig.model_type!r}"
-        )
-
-
-def _require_weights(path: Path) -> None:
-    """Opens every weight file: a truncated one has a header that promises more than is there."""
-    names = [_WEIGHTS]
-    if (path / _INDEX).is_file():
-        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        names = sorted(set(index["weight_map"].values()))
-    for name in names:
-        file = path / Path(name).name
-        if not file.is_file():
-            raise BadInput(f"checkpoint {str(path)!r}: expected {name}")
-        try:
-            with safe_open(file, framework="pt") as opened:
-                opened.keys()
-        except (SafetensorError, OSError) as error:
-            raise BadInput(
-                f"checkpoint {str(path)!r}: {name} is truncated or damaged: {error}"
-            ) from error
+        return load(cls, folder, *args, **kwargs)
 
 
 def no_grad_unless(wanted: bool) -> torch.autograd.grad_mode.set_grad_enabled:

@@ -1,10 +1,15 @@
 """RMTConfig: what turns a backbone into an RMT, saved as ``config.json`` with the backbone's own.
 
+Of an RMT that is there, ``backbone_config`` is the backbone's own object and not a copy, and what
+the backbone has a say in (labels, special tokens, sizes, which attention runs) is asked of it.
+
 Shape legend: M memory, L segment tokens, T = L plus memory (and special tokens), E embedding width.
 """
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -18,6 +23,47 @@ FORMAT_VERSION = 1
 """The version of ``config.json`` and of the weights' names. Any other is refused."""
 LOSSES = ("all", "last")
 KEPT_LOGITS = ("none", "last", "all")
+_OF_THE_BACKBONE = frozenset(
+    {
+        "id2label",
+        "label2id",
+        "num_labels",
+        "problem_type",
+        "pad_token_id",
+        "bos_token_id",
+        "eos_token_id",
+        "tie_word_embeddings",
+        "is_encoder_decoder",
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "_experts_implementation",
+        "_experts_implementation_internal",
+    }
+)
+"""Names that every configuration of Transformers has, and that only the backbone can answer."""
+_WRITTEN_BY_TRANSFORMERS = frozenset(
+    {
+        "_name_or_path",
+        "_attn_implementation_autoset",
+        "architectures",
+        "attn_implementation",
+        "auto_map",
+        "chunk_size_feed_forward",
+        "dtype",
+        "experts_implementation",
+        "id2label",
+        "label2id",
+        "model_type",
+        "name_or_path",
+        "output_attentions",
+        "output_hidden_states",
+        "problem_type",
+        "return_dict",
+        "torch_dtype",
+        "transformers_version",
+    }
+)
+"""Names in a ``config.json`` beside our own."""
 
 
 class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -37,13 +83,16 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         cls_token_id, sep_token_id: encoders only; from the backbone's own config where it has them.
         adapter_width, adapter_scale: inner width and scale of a parallel adapter beside every
             feed-forward block (He et al. 2022, arXiv 2110.04366); None is no adapter.
-        backbone_config, backbone_peft, format_version: written by the model, read back by it.
+        backbone_config, backbone_peft, peft, peft_switches, shared_weights, format_version: written
+            by the model, read back by it.
 
     Raises:
-        BadInput: any value outside what is said here, or a format version that is not known.
+        BadInput: any value outside what is said here, a name that is not said here, or a format
+            version that is not known.
     """
 
     model_type = "rmt"
+    sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["memory"]
 
     def __init__(
@@ -63,6 +112,9 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         adapter_scale: float = 4.0,
         backbone_config: PreTrainedConfig | dict[str, Any] | None = None,
         backbone_peft: dict[str, dict[str, Any]] | None = None,
+        peft: dict[str, dict[str, Any]] | None = None,
+        peft_switches: dict[str, Any] | None = None,
+        shared_weights: list[list[str]] | None = None,
         format_version: int = FORMAT_VERSION,
         **kwargs: Any,
     ) -> None:
@@ -71,6 +123,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
                 f"format version {format_version!r} of an RMT: expected {FORMAT_VERSION}, the only "
                 "one this release reads"
             )
+        _require_known(kwargs)
         Recurrence(segment_size, memory_tokens)
         require_one_of("alignment", alignment, ALIGNMENTS)
         require_one_of("loss_on", loss_on, LOSSES)
@@ -80,6 +133,14 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
             require_positive("bptt_segments", bptt_segments)
         if adapter_width is not None:
             require_positive("adapter_width", adapter_width)
+        if isinstance(backbone_config, dict):
+            values = dict(backbone_config)
+            kind = values.pop("model_type", None)
+            if kind is None:
+                raise BadInput("backbone_config of an RMT has no model_type")
+            backbone_config = AutoConfig.for_model(kind, **values)
+        attention = kwargs.pop("attn_implementation", None)
+        super().__init__(**kwargs)
         self.format_version = format_version
         self.segment_size = segment_size
         self.memory_tokens = memory_tokens
@@ -93,15 +154,62 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.sep_token_id = sep_token_id
         self.adapter_width = adapter_width
         self.adapter_scale = adapter_scale
-        if isinstance(backbone_config, dict):
-            values = dict(backbone_config)
-            kind = values.pop("model_type", None)
-            if kind is None:
-                raise BadInput("backbone_config of an RMT has no model_type")
-            backbone_config = AutoConfig.for_model(kind, **values)
-        self.backbone_config = backbone_config
         self.backbone_peft = backbone_peft
-        super().__init__(**kwargs)
+        self.peft = peft
+        self.peft_switches = peft_switches
+        self.shared_weights = shared_weights
+        self.backbone_config = backbone_config
+        if attention is not None:
+            self.update({"_attn_implementation": attention})
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _OF_THE_BACKBONE:
+            inner = vars(self).get("backbone_config")
+            if inner is not None:
+                return getattr(inner, name, None)
+        return super().__getattribute__(name)
+
+    def __getattr__(self, name: str) -> Any:
+        # What is neither here nor in the base class: sizes, special tokens, rotary settings.
+        inner = None if name.startswith("__") else vars(self).get("backbone_config")
+        if inner is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        inner = vars(self).get("backbone_config")
+        known = name in vars(self) or hasattr(type(self), name)
+        if inner is not None and (name in _OF_THE_BACKBONE or (not known and hasattr(inner, name))):
+            setattr(inner, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what ``config.json`` holds; what the backbone says is in its own part only."""
+        values: dict[str, Any] = super().to_dict()
+        if self.backbone_config is not None:
+            for name in _OF_THE_BACKBONE:
+                values.pop(name, None)
+        return values
+
+
+OPTIONS = tuple(
+    name
+    for name, parameter in inspect.signature(RMTConfig.__init__).parameters.items()
+    if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+)
+"""The names that ``RMTConfig`` takes."""
+
+
+def _require_known(kwargs: dict[str, Any]) -> None:
+    for name in kwargs:
+        if name not in _WRITTEN_BY_TRANSFORMERS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            meant = f"{near[0]}, or " if near else ""
+            raise BadInput(
+                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(OPTIONS[:13])}; "
+                "what the backbone is belongs into the backbone's own config"
+            )
 
 
 def require_dead_band(dead_band: float, memory_tokens: int) -> None:

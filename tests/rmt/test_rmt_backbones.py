@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import peft
 import pytest
 import torch
@@ -11,7 +9,8 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2Model
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
-from rmtscale.rmt.backbones import decoder_hidden, unwrap
+from rmtscale.rmt.backbones import decoder_hidden
+from rmtscale.rmt.peft_layers import unwrap
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 TARGETS = {
@@ -109,15 +108,6 @@ def test_lora_on_encoders(kind: str) -> None:
     model = RMTForSequenceClassification(wrapped, config)
     model(tokens(2, 12), labels=torch.tensor([0, 1])).loss.backward()
     assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
-
-
-def test_adapters_around_a_tied_head_say_so_when_saved(tmp_path: Path) -> None:
-    inner = backbone("gpt2", torch.float32)
-    assert inner.config.tie_word_embeddings
-    wrapped = peft.get_peft_model(inner, peft.LoraConfig(r=2, target_modules=["lm_head"]))
-    model = RMTForCausalLM(wrapped, RMTConfig(8, 2))
-    with pytest.raises(BadInput, match="adapters around a head that is tied"):
-        model.save_pretrained(tmp_path)
 
 
 def test_peft_methods_that_change_the_input_are_refused() -> None:
