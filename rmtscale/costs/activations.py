@@ -15,6 +15,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from rmtscale.costs.grouped_experts import experts_of, kept_token
 from rmtscale.costs.written import how_written
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.layered import LayeredSpec
@@ -194,6 +195,9 @@ def _norm_input(model: ModelSpec, w: int, width: int) -> int:
 
 
 def _feed_forward_token(model: ModelSpec, w: int) -> int:
+    experts = experts_of(model)
+    if experts is not None:
+        return kept_token(model, experts, w)
     gate = 2 if model.gated_mlp else 0  # the up-projection and the product
     return (kept_by_activation(model) + 1 + gate) * model.mlp_width * w
 

@@ -77,10 +77,10 @@ def layered_parameters(model: LayeredSpec, *, active: bool = False) -> dict[str,
 
 
 @lru_cache(maxsize=1024)
-def layered_matrix_weights(model: LayeredSpec) -> int:
-    """Weights of the matrices a token passes through inside the blocks; no biases."""
+def layered_matrix_weights(model: LayeredSpec, *, every: bool = False) -> int:
+    """Weights of the matrices a token passes through inside the blocks, or of all; no biases."""
     return sum(
-        count * item.active * item.inner * item.outer
+        count * (item.copies if every else item.active) * item.inner * item.outer
         for layer, count in model.all_groups
         for part in layer.parts
         for item in part.matrices(model.width)

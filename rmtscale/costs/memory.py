@@ -131,7 +131,7 @@ def known_to_the_byte(model: ModelSpec, workload: Workload, recurrence: Design) 
     """
     if not isinstance(model, LayeredSpec):
         return True
-    if not model.written_like or model.activation not in KEPT_BY_ACTIVATION:
+    if not (model.written_like and model.activation in KEPT_BY_ACTIVATION and model.alike):
         return False
     size = workload.tokens
     if isinstance(recurrence, Recurrence):

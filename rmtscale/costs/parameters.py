@@ -52,13 +52,14 @@ def memory_parameters(model: ModelSpec, recurrence: Recurrence) -> int:
 
 
 @lru_cache(maxsize=1024)
-def block_matrix_weights(model: ModelSpec) -> int:
+def block_matrix_weights(model: ModelSpec, *, every: bool = False) -> int:
     """Weights of the matrices inside the blocks: N of Kaplan et al. 2020, equation 2.1.
 
-    No embeddings, no head, no biases or norms.
+    No embeddings, no head, no biases or norms. Of experts those that a token passes through, or
+    ``every`` one.
     """
     if isinstance(model, LayeredSpec):
-        return layered_matrix_weights(model)
+        return layered_matrix_weights(model, every=every)
     attention = 2 * model.width * (model.query_width + model.kv_width)
     return model.layers * (attention + (2 + model.gated_mlp) * model.width * model.mlp_width)
 

@@ -16,6 +16,7 @@ from rmtscale.costs.activations import (
     backbone_activations,
     layer_activations,
 )
+from rmtscale.costs.grouped_experts import experts_of
 from rmtscale.costs.parameters import block_matrix_weights
 from rmtscale.costs.working_set import (
     HeadWork,
@@ -178,7 +179,9 @@ class Step:
     ) -> tuple[PeakCandidate, PeakCandidate]:
         """The two candidates of one layer; its new gradients are counted with the others."""
         _, gradients, attention, activations, held, state, _ = now
+        experts = experts_of(self.model)
         matrix = self.model.width * self.model.mlp_width * self.workload.dtype_bytes
+        matrix *= experts.experts if experts is not None else 1
         block = (2 + self.model.gated_mlp) * matrix * new
         first = f"in the {which} layer's feed-forward, backward"
         second = f"in the {which} layer's attention, backward"
@@ -194,6 +197,7 @@ class Step:
     def _late_gradients(self) -> int:
         """Bytes of the gradients that come with the first layer and the embedding."""
         model = self.model
-        late = block_matrix_weights(model) // model.layers + model.position_rows * model.width
+        late = block_matrix_weights(model, every=True) // model.layers
+        late += model.position_rows * model.width
         late *= self.workload.dtype_bytes
         return late if self.tied else late + self.embedding

@@ -17,6 +17,7 @@ from rmtscale.costs.activations import (
     eager_attention,
     softmax_bytes,
 )
+from rmtscale.costs.grouped_experts import backward_token, experts_of, forward_token
 from rmtscale.costs.written import how_written
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
@@ -76,6 +77,14 @@ def layer_work(
     in_attention = tokens * w * (around + 2 * query + 2 * kv)
     block_held = held + written.block_held
     in_feed_forward = tokens * w * (block_held * width + up * inner)
+    in_backward = tokens * (w * (width + down * inner))
+    experts, at_first_matmul = experts_of(model), None
+    if experts is not None:
+        in_feed_forward = tokens * (w * block_held * width + forward_token(model, experts, w))
+        weighted, product, first = backward_token(model, experts, w)
+        # The gradient of the down-projections is counted with both, and is not there at first.
+        in_backward = max(tokens * weighted - experts.experts * inner * width * w, tokens * product)
+        at_first_matmul = tokens * first
     if not rates.fused:
         probabilities = square * model.heads * w
         score = softmax_bytes(model, w)
@@ -97,10 +106,11 @@ def layer_work(
     freed = rates.feed_forward_token + rates.norms_token // 2 + norm_freed + query * w
     # A fused kernel makes all three at once; in the softmax only the values have theirs.
     gradients = width + (2 * (query + kv) if rates.fused else kv)
+    at_attention = tokens * (w * gradients - freed) + square * rates.pair_work
+    if at_first_matmul is not None:  # by then all gradients of the block are there, too
+        at_attention = max(at_attention, at_first_matmul)
     return LayerWork(
-        max(in_feed_forward, in_attention),
-        tokens * (w * (width + down * inner) - norm_freed),
-        tokens * (w * gradients - freed) + square * rates.pair_work,
+        max(in_feed_forward, in_attention), in_backward - tokens * norm_freed, at_attention
     )
 
 

@@ -31,6 +31,8 @@ class Written(NamedTuple):
     """One matrix makes query, key and value: a view of the value keeps all three alive."""
     joint_gate: bool = False
     """One matrix makes gate and up-projection."""
+    fp32_scores: bool = False
+    """What experts give is weighted in fp32 whatever the dtype."""
     one_mask: bool = False
     """All layers have the same mask; else one with a window stands beside the one without."""
     positions_of_mask: bool = False
@@ -47,7 +49,7 @@ _WRITTEN = {
     "opt": Written(held=2, block_held=2, fp32_softmax=True, positions_of_mask=True),
     "bert": Written(held=1, block_held=2),
     "llama": _LLAMA,
-    "mistral": _LLAMA._replace(one_mask=True),
+    "mistral": _LLAMA._replace(one_mask=True, fp32_scores=True),
     "phi3": _LLAMA._replace(one_mask=True, joint_qkv=True, joint_gate=True),
 }
 

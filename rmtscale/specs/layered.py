@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rmtscale.errors import BadInput
-from rmtscale.specs.layers import Attention, Groups, Irregular, Matrix
+from rmtscale.specs.layers import Attention, Groups, Irregular, Layer, Matrix
 from rmtscale.specs.model import ModelSpec, require_sizes
 
 
@@ -75,10 +75,24 @@ class LayeredSpec(ModelSpec):
         return (*self.encoder_groups, *self.groups)
 
     @property
+    def alike(self) -> bool:
+        """Whether its layers differ in their windows at most."""
+        first = self.groups[0][0]
+        return not self.encoder_groups and all(
+            layer == first or _without_window(layer) == _without_window(first)
+            for layer, _ in self.groups
+        )
+
+    @property
     def windows(self) -> frozenset[int]:
         """How far back its attention looks, by layer; 0 is to the start."""
         mixers = (layer.mixer for layer, _ in self.groups)
         return frozenset(item.window for item in mixers if isinstance(item, Attention))
+
+
+def _without_window(layer: Layer) -> Layer:
+    mixer = layer.mixer
+    return layer._replace(mixer=replace(mixer, window=0) if isinstance(mixer, Attention) else mixer)
 
 
 def plain_attention(model: ModelSpec) -> bool:

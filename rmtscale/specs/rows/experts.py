@@ -258,6 +258,7 @@ _QWEN3_MOE = sizes(151936, 2048, 6144, 24, 32, 4) | {
 ROWS = {
     "mixtral": Row(
         prefix="Mixtral",
+        written_like="mistral",
         defaults=sizes(32000, 4096, 14336, 32, 32, 8)
         | {"num_experts_per_tok": 2, "num_local_experts": 8},
         synonyms=_LOCAL,
@@ -294,6 +295,7 @@ ROWS = {
     ),
     "qwen3_moe": Row(
         prefix="Qwen3Moe",
+        written_like="llama",
         defaults=_QWEN3_MOE,
         synonyms=_NAMED,
         qkv_bias="attention_bias",
