@@ -11,6 +11,7 @@ import pytest
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.rows.row import Experts, Row
 from tests.command_line import Command
+from tests.specs.test_rows import NO_HEAD, THOROUGH, class_name
 from tests.specs.tiny_configs import TINY
 
 SIZES: dict[str, Any] = {
@@ -76,20 +77,42 @@ def test_or_refused_in_one_line(fake: str, rmtscale: Command, line: str) -> None
     assert len(errors) == 1
 
 
-# Not one plain attention: nothing else can be put in its place.
-ODD = ("mamba2", "jamba", "deepseek_v3", "gemma4_text", "t5", "whisper", "modernbert", "qwen3_next")
+SLOW = "plan -m MODEL -d h100-sxm --dtype bf16"
+MORE = "memory -m MODEL --tokens 512 --mode train --method sliding-window"
 
 
-@pytest.mark.parametrize("kind", ODD)
-def test_odd_types_are_taken_or_refused(kind: str, rmtscale: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ROWS)
+def test_every_type_is_taken_or_refused(kind: str, rmtscale: Command, tmp_path: Path) -> None:
+    """By every command, in one line; all commands of all types in ``make verify``."""
     path = tmp_path / f"{kind}.json"
     path.write_text(json.dumps(TINY[kind]), encoding="utf-8")
-    for line in TAKEN:
+    turn = list(ROWS).index(kind)
+    lines = [line for line in (*TAKEN, MORE) if line != SLOW]
+    few = [lines[(3 * turn + step) % len(lines)] for step in range(3)]
+    for line in (*lines, SLOW) if THOROUGH else few:
         done = rmtscale(*line.replace("MODEL", str(path)).split())
         errors = [text for text in done.err.splitlines() if text.startswith("error: ")]
         assert (done.code, len(errors)) in ((0, 0), (2, 1)), (line, done.err)
-        if not line.startswith(("compare", "generate-cost", "plan")):
+        if line.startswith("models"):
             assert done.code == 0, (line, done.err)
+
+
+VERIFIED = ROWS if THOROUGH else ("qwen3", "mamba", "t5", "gemma4_text", "albert", "gpt_oss")
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+@pytest.mark.parametrize("kind", VERIFIED)
+def test_every_type_is_verified(kind: str, mode: str, rmtscale: Command, tmp_path: Path) -> None:
+    """The command, from the file; with an RMT where one can be put around the module."""
+    path = tmp_path / f"{kind}.json"
+    config = TINY[kind]
+    if kind in NO_HEAD:
+        config = {**config, "architectures": [class_name(kind)]}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    sizes = ["--tokens", "40,90", "--segment-size", "32", "--memory-tokens", "2"]
+    done = rmtscale("verify", "-m", str(path), "--mode", mode, *sizes)
+    assert done.code == 0, (done.out, done.err)
+    assert "built from the file" in done.out
 
 
 def test_one_model_in_numbers(rmtscale: Command, fake: str) -> None:

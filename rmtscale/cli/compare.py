@@ -10,6 +10,7 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
+from rmtscale.costs.methods.catalog import methods_for
 from rmtscale.files import require_writable, write_all
 from rmtscale.report.field import reported, reuse, verdict
 from rmtscale.specs.recurrence import Recurrence
@@ -55,7 +56,10 @@ def command(
     """
     require_format(output_format)
     spec = options.chosen_model(model)
-    methods = methods or _DEFAULT[spec.decoder]
+    if not methods:
+        possible = {method.name for method in methods_for(spec)}
+        usual = _DEFAULT[spec.decoder].split(",")
+        methods = ",".join(name for name in usual if name in possible)
     lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     chosen = select_methods(methods, spec, recurrence)

@@ -16,6 +16,7 @@ from rmtscale.costs.generation import (
     estimate_generation,
 )
 from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
@@ -62,10 +63,10 @@ def command(
         kv_dtype=kv_dtype or None,
         prefill_chunk=parse_size(prefill_chunk, "prefill chunk") if prefill_chunk else None,
     )
-    costs = {
-        "full": estimate_generation(spec, generation, gpu),
-        "rmt": estimate_generation(spec, generation, gpu, recurrence),
-    }
+    costs = {"full": estimate_generation(spec, generation, gpu)}
+    alone = isinstance(spec, LayeredSpec) and bool(spec.encoder_groups)
+    if not alone:
+        costs["rmt"] = estimate_generation(spec, generation, gpu, recurrence)
     if output_format != "table":
         head: Row = {"model": spec.name, "device": gpu.name}
         rows = []
@@ -82,7 +83,12 @@ def command(
         f"{format_tokens(generation.context_tokens)} tokens read and "
         f"{format_tokens(generation.new_tokens)} written by each of {batch_size}; {dtype}{cache}"
     )
-    write_text(options.described("RMT", recurrence, spec))
+    if alone:
+        write_text(
+            "The encoder reads once, and the decoder writes behind it; no RMT is counted there."
+        )
+    else:
+        write_text(options.described("RMT", recurrence, spec))
     _write_costs(costs)
     _write_words(costs, gpu, generation)
 
@@ -99,7 +105,7 @@ def _write_costs(costs: Costs) -> None:
             ("time, slower of both", "seconds", format_seconds),
         ):
             values = [getattr(side, field) for side in sides]
-            rows.append([phase, name, *map(show, values), _ratio(*values)])
+            rows.append([phase, name, *map(show, values), *_ratio(values)])
     held = {
         "weights": "weight_bytes",
         "keys and values": "cache_bytes",
@@ -108,15 +114,28 @@ def _write_costs(costs: Costs) -> None:
     }
     for name, field in held.items():
         values = [getattr(cost, field) for cost in costs.values()]
-        rows.append(["held", name, *(format_bytes(value) for value in values), _ratio(*values)])
-    write_table(["", "", "full attention", "RMT", "full / RMT"], rows, text_columns=2)
+        rows.append(["held", name, *(format_bytes(value) for value in values), *_ratio(values)])
+    titles = ["", "", "full attention", "RMT", "full / RMT"]
+    write_table(titles[: len(rows[0])], rows, text_columns=2)
 
 
-def _ratio(full: float, rmt: float) -> str:
-    return format_ratio(full / rmt) if full and rmt else ""
+def _ratio(values: list[float]) -> list[str]:
+    """Full attention's by RMT's, where there are both."""
+    if len(values) == 1:
+        return []
+    full, rmt = values
+    return [format_ratio(full / rmt) if full and rmt else ""]
 
 
 def _write_words(costs: Costs, gpu: DeviceSpec, generation: Generation) -> None:
+    if len(costs) == 1:
+        (full,) = costs.values()
+        write_text(
+            f"Decoding: {full.tokens_per_second:,.0f} tokens per second, all sequences together. "
+            f"On {gpu.name} fit {_batch(full)}; here {_fits('it', full, gpu)}. Predicted: a "
+            "roofline without the host."
+        )
+        return
     full, rmt = costs.values()
     if generation.new_tokens > 1:
         write_text(

@@ -15,12 +15,13 @@ values; inputs and results of every matmul. Time is a roofline of each operation
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.conventions import matmul_terms
+from rmtscale.costs.encoded_prompt import cached_of_output, cached_of_text, read_tokens, split
 from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters, memory_parameters
@@ -139,36 +140,62 @@ def estimate_generation(
 ) -> GenerationCost:
     """Prefill and decode on ``device``, by full attention or by an RMT with ``recurrence``.
 
+    Behind an encoder, the context is what that reads, and the decoder begins with one token.
+
     Raises:
-        BadInput: an encoder, a device without a peak for the dtype, or a segment that cannot be.
+        BadInput: an encoder alone, an RMT behind one, a device without a peak for the dtype, or a
+            segment that cannot be.
     """
     if not model.decoder:
         raise BadInput(f"model {model.name!r}: expected a decoder, an encoder writes no text")
     if isinstance(model, LayeredSpec) and model.encoder_groups:
-        raise BadInput(
-            f"model {model.name!r}: expected a decoder alone, writing behind an encoder is not "
-            "counted"
+        if recurrence is not None:
+            raise BadInput(f"model {model.name!r}: it has an encoder, expected full attention")
+        prefill, decode = _encoded_phases(model, generation, device)
+    else:
+        prefill, decode = (
+            _phase(model, generation, device, runs)
+            for runs in generation_runs(model, generation, recurrence)
         )
-    prefill, decode = (
-        _phase(model, generation, device, runs)
-        for runs in generation_runs(model, generation, recurrence)
-    )
     steps = generation.batch_size * (generation.new_tokens - 1)
 
     def peak(batch: int) -> int:
         return _peak_bytes(model, generation, device, recurrence, batch)
 
-    tokens = _cached_tokens(model, generation, recurrence)
     return GenerationCost(
         prefill,
         decode,
         _weight_bytes(model, generation, recurrence),
-        _cache_bytes(model, generation, tokens, generation.batch_size),
+        _kept_bytes(model, generation, recurrence, generation.batch_size),
         _state_bytes(model, generation, recurrence, generation.batch_size),
         peak(generation.batch_size),
         longest_fitting_tokens(peak, device.usable_memory_bytes, LARGEST_BATCH),
         steps / decode.seconds if steps else 0.0,
     )
+
+
+def _encoded_phases(
+    model: LayeredSpec, generation: Generation, device: DeviceSpec
+) -> tuple[Phase, Phase]:
+    """Encoder, its keys and values, and the decoder's first token; then the other tokens."""
+    parts = split(model)
+    tokens = read_tokens(model, generation.context_tokens)
+    batch, w = generation.batch_size, generation.dtype_bytes
+    made = tuple(
+        _Operation(
+            item.name,
+            2 * batch * tokens * item.multiply_adds,
+            (item.inner * item.outer + batch * tokens * (item.inner + item.outer)) * w,
+        )
+        for item in parts.keys_and_values
+    )
+    encoded = [Run(tokens, tokens, 0, cached=False)]
+    reading = _phase(parts.encoder, generation, device, encoded, made)
+    first = _phase(parts.decoder, generation, device, [Run(1, 1, 1)])
+    sums = (one + more for one, more in zip(astuple(reading), astuple(first), strict=True))
+    seen = range(2, generation.new_tokens + 1)
+    writing = _phase(parts.decoder, generation, device, (Run(1, keys, 1) for keys in seen))
+    return Phase(*sums), writing
 
 
 def generation_runs(
@@ -276,10 +303,12 @@ def _layered_attention(
             if not isinstance(part, Attention) or part.idle:
                 continue
             keys = run.keys
-            visible = run.rows * keys - run.rows * (run.rows - 1) // 2
-            if part.reads_encoder:  # as many tokens as were read, or Whisper's frames
-                keys = model.encoder_tokens or generation.context_tokens
+            visible = run.rows * keys - run.rows * (run.rows - 1) // 2 * model.causal
+            kept = part
+            if part.reads_encoder:
+                keys = read_tokens(model, generation.context_tokens)
                 visible = run.rows * keys
+                kept = replace(part, reuses_keys=False)
             elif part.window and part.window < keys:
                 keys = min(keys, part.window + run.rows - 1)
                 visible = min(visible, run.rows * part.window)
@@ -288,17 +317,23 @@ def _layered_attention(
             seen += count * pair * visible
             query = part.heads * (part.head_width + part.value)
             moved += count * run.rows * query * generation.dtype_bytes
-            moved += count * w * (part.cached(keys) + run.cached * part.cached(run.rows))
+            moved += count * w * (kept.cached(keys) + run.cached * part.cached(run.rows))
     return _Operation("attention", batch * flops, batch * moved), batch * seen
 
 
 def _phase(
-    model: ModelSpec, generation: Generation, device: DeviceSpec, runs: Iterable[Run]
+    model: ModelSpec,
+    generation: Generation,
+    device: DeviceSpec,
+    runs: Iterable[Run],
+    others: tuple[_Operation, ...] = (),
 ) -> Phase:
+    """Sums up the passes of a phase, and other operations that it has once."""
     peak = device.flops_per_second(generation.dtype)
     bandwidth = device.bandwidth_bytes_per_second
-    flops = moved = seen_flops = 0
-    seconds = 0.0
+    flops = seen_flops = sum(item.flops for item in others)
+    moved = sum(item.moved_bytes for item in others)
+    seconds = sum(max(item.flops / peak, item.moved_bytes / bandwidth) for item in others)
     for run in runs:
         linear = _linear(model, run.rows, run.logits, generation.batch_size, generation.dtype_bytes)
         attention, seen = _attention(model, generation, run)
@@ -321,6 +356,18 @@ def _cached_tokens(model: ModelSpec, generation: Generation, recurrence: Recurre
     if (tokens - 1) // text > (generation.context_tokens - 1) // text:
         return recurrence.segment_size  # one was closed, its memory read at its end
     return memory + tokens - (tokens - 1) // text * text
+
+
+def _kept_bytes(
+    model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
+) -> int:
+    """Keys and values at their most, those of an encoder's output among them."""
+    if isinstance(model, LayeredSpec) and model.encoder_groups:
+        read = read_tokens(model, generation.context_tokens)
+        numbers = cached_of_output(model, read) + cached_of_text(model, generation.new_tokens)
+        return batch * numbers * generation.kv_bytes
+    tokens = _cached_tokens(model, generation, recurrence)
+    return _cache_bytes(model, generation, tokens, batch)
 
 
 def _cache_bytes(model: ModelSpec, generation: Generation, tokens: int, batch: int) -> int:
@@ -356,15 +403,20 @@ def _peak_bytes(
     piece = context
     if recurrence is None and generation.prefill_chunk:
         piece = min(context, generation.prefill_chunk)
+    reads, others = model, 0
+    if isinstance(model, LayeredSpec) and model.encoder_groups:
+        # The encoder works alone; the decoder's weights are there.
+        reads, piece = split(model).encoder, read_tokens(model, context)
+        others = count_parameters(model).total - count_parameters(reads).total
     work = Workload(tokens=piece, batch_size=batch, dtype=generation.dtype)
     read = replace(generation, new_tokens=1)
-    kept = _cached_tokens(model, read, recurrence)
-    pass_over_piece = estimate_memory(model, work, recurrence, device)
-    reading = pass_over_piece.total + _cache_bytes(model, generation, kept, batch)
+    pass_over_piece = estimate_memory(reads, work, recurrence, device)
+    reading = pass_over_piece.total + others * generation.dtype_bytes
+    reading += _kept_bytes(model, read, recurrence, batch)
     writing = (
         _weight_bytes(model, generation, recurrence)
         + _state_bytes(model, generation, recurrence, batch)
-        + _cache_bytes(model, generation, _cached_tokens(model, generation, recurrence), batch)
+        + _kept_bytes(model, generation, recurrence, batch)
         + batch * model.vocabulary * generation.dtype_bytes
         + pass_over_piece.by_name().get(f"persistent.{MemoryTerm.LIBRARY_WORKSPACE}", 0)
     )

@@ -32,7 +32,7 @@ class Written(NamedTuple):
     joint_gate: bool = False
     """One matrix makes gate and up-projection."""
     fp32_scores: bool = False
-    """What experts give is weighted in fp32 whatever the dtype."""
+    """The output of experts is weighted in fp32 whatever the dtype."""
     one_mask: bool = False
     """All layers have the same mask; else one with a window stands beside the one without."""
     positions_of_mask: bool = False

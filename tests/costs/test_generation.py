@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import DynamicCache
+from transformers import DynamicCache, EncoderDecoderCache
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.generation import (
@@ -27,16 +27,25 @@ from rmtscale.costs.generation import (
 )
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
-from rmtscale.profiler.real_module import matmul_flops
+from rmtscale.profiler.real_module import (
+    matmul_flops,
+    module_inputs,
+    real_module,
+    values_of_meta,
+)
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.build import build_backbone
 from rmtscale.rmt.generation import OpenSegment
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
+from rmtscale.specs.huggingface import read_mapping
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Workload
 from tests.meta_shapes import RememberedShapes
+from tests.specs.tiny_configs import TINY
 
 H100 = find_device("h100-sxm")
 KINDS = ["gpt2", "opt-125m", "opt-350m", "pythia-14m", "gpt-neo-125m", "llama-3-8b"]
@@ -252,3 +261,47 @@ def test_refusals() -> None:
         estimate_generation(PRESETS["bert-base-cased"], Generation(**ok), H100)
     with pytest.raises(BadInput, match="segment size 20: expected more than 20"):
         estimate_generation(PRESETS["gpt2"], Generation(**ok), H100, Recurrence(20, 10))
+
+
+WRITERS = ["t5", "mt5", "bart", "whisper"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_writing_behind_an_encoder(kind: str) -> None:
+    """The encoder once, then the decoder step by step, with both caches of the real module."""
+    config, row = TINY[kind], ROWS[kind]
+    name = f"{row.prefix}{row.default_class}"
+    module: Any = real_module(config, name, "tiny")
+    spec = read_mapping(config, "tiny").spec
+    assert isinstance(spec, LayeredSpec)
+    generation = Generation(context_tokens=21, new_tokens=6, batch_size=2, dtype="fp32")
+    inputs = module_inputs(module, 2, 21)
+    del inputs["decoder_input_ids"], inputs["use_cache"]
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    encoded: Any = None
+
+    def read() -> None:
+        nonlocal encoded
+        with values_of_meta():
+            encoded = module.get_encoder()(**inputs)
+        write()
+
+    def write() -> None:
+        with values_of_meta():
+            module(
+                encoder_outputs=encoded,
+                decoder_input_ids=meta_ids(2, 1),
+                past_key_values=cache,
+                use_cache=True,
+            )
+
+    cost = estimate_generation(spec, generation, H100)
+    assert cost.prefill.flops == counted(read)
+    assert cost.decode.flops == sum(counted(write) for _ in range(5))
+    held = held_bytes(cache.self_attention_cache) + held_bytes(cache.cross_attention_cache)
+    assert cost.cache_bytes == held
+    weights = {id(item): item.nbytes for item in module.parameters()}
+    assert cost.weight_bytes == sum(weights.values())
+    assert cost.peak_bytes > cost.weight_bytes + cost.cache_bytes
+    with pytest.raises(BadInput, match="it has an encoder, expected full attention"):
+        estimate_generation(spec, generation, H100, Recurrence(16, 2))

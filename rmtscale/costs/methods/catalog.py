@@ -19,7 +19,7 @@ from rmtscale.costs.methods.longt5 import LongT5
 from rmtscale.costs.methods.mamba import Mamba
 from rmtscale.costs.methods.mamba2 import Mamba2
 from rmtscale.costs.methods.memorizing import Memorizing
-from rmtscale.costs.methods.method import Method, kind_of
+from rmtscale.costs.methods.method import Method
 from rmtscale.costs.methods.retnet import RetNet
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.costs.methods.rwkv import Rwkv
@@ -28,7 +28,6 @@ from rmtscale.costs.methods.sliding_window import SlidingWindow
 from rmtscale.costs.methods.transformer_xl import TransformerXL
 from rmtscale.costs.methods.unlimiformer import Unlimiformer
 from rmtscale.errors import BadInput
-from rmtscale.specs.layered import plain_attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 
@@ -83,6 +82,5 @@ def with_segments(method: Method, recurrence: Recurrence) -> Method:
 
 
 def methods_for(model: ModelSpec) -> list[Method]:
-    """The methods that a backbone of the kind of ``model`` can have."""
-    possible = [method for method in METHODS.values() if kind_of(model) in method.kinds]
-    return possible if plain_attention(model) else [METHODS["full"]]
+    """The methods that a backbone can have."""
+    return [method for method in METHODS.values() if method.refusal(model) is None]

@@ -29,7 +29,14 @@ class Full(Attention):
     source = "Vaswani et al. 2017"
     kinds = (DECODERS, ENCODERS)
     pretrained = True
+    any_layers = True
     growth = Growth("quadratic", "linear", "linear")
+
+    def growth_on(self, model: ModelSpec) -> Growth:
+        """Tells a model of recurrences alone, of which nothing is quadratic, and no state grows."""
+        if isinstance(model, LayeredSpec) and not model.windows:
+            return Growth("linear", "constant", "linear")
+        return Attention.growth_on(self, model)
 
     def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         if not isinstance(model, LayeredSpec):
@@ -43,10 +50,6 @@ class Full(Attention):
             return Attention.state_bytes(self, model, tokens, dtype_bytes)
         numbers = cached_numbers(model, tokens) + state_numbers(model)
         return (0 * tokens + numbers) * dtype_bytes
-
-    def require_backbone(self, model: ModelSpec) -> None:
-        """Every model has its own."""
-        del model
 
     def pairs(self, model: ModelSpec, positions: Count) -> Count:
         del model

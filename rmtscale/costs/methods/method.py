@@ -53,6 +53,9 @@ class Method(ABC):
     """The backbones that can have it: ``decoder`` (causal), ``encoder``, or both."""
     pretrained: ClassVar[bool]
     """Whether weights of a pretrained transformer can be taken over."""
+    any_layers: ClassVar[bool] = False
+    """Its cost is a sum over whatever layers a backbone has; else they have to be plain
+    attention."""
     growth: ClassVar[Growth]
     reported: ClassVar[Reported | None] = None
     """None where the paper reports no such length, or where we are not sure of it."""
@@ -100,22 +103,29 @@ class Method(ABC):
         return sum(term.weights for term in self.mixing(model, 1))
 
     def require_backbone(self, model: ModelSpec) -> None:
-        """Refuses a backbone of a kind that cannot have this method.
+        """Refuses a backbone that cannot have this method.
 
         Raises:
-            BadInput: names the kind of backbone that can.
+            BadInput: names the kind of backbone that can, or the methods that this one can have.
         """
+        reason = self.refusal(model)
+        if reason is not None:
+            raise BadInput(f"method {self.name!r}: {reason}")
+
+    def refusal(self, model: ModelSpec) -> str | None:
+        """Says why a backbone cannot have this method; None if it can."""
         kind = kind_of(model)
         if kind not in self.kinds:
-            raise BadInput(
-                f"method {self.name!r}: {model.name} is {_an(kind)}, "
-                f"expected {_an(self.kinds[0])} such as {_EXAMPLES[self.kinds[0]]}"
+            return (
+                f"{model.name} is {_an(kind)}, expected {_an(self.kinds[0])} such as "
+                f"{_EXAMPLES[self.kinds[0]]}"
             )
-        if not plain_attention(model):
-            raise BadInput(
-                f"method {self.name!r}: the layers of {model.name} are not all one plain "
-                "attention that it could stand in for, expected method full"
+        if not (self.any_layers or plain_attention(model)):
+            return (
+                f"the layers of {model.name} are not all one plain attention that it could stand "
+                "in for, expected full, rmt or sliding-window"
             )
+        return None
 
 
 _EXAMPLES = {DECODERS: "gpt2 or opt-1.3b", ENCODERS: "bert-base-cased"}

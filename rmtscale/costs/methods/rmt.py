@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rmtscale.costs.layered import cached_numbers, layered_terms, state_numbers
 from rmtscale.costs.methods.matmuls import Attention, cache_bytes
 from rmtscale.costs.methods.method import DECODERS, ENCODERS, Growth, Reported, ceil_div, smaller
-from rmtscale.costs.terms import Count
+from rmtscale.costs.terms import MIXING_TERMS, Count, PassTerm
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 
@@ -27,6 +29,7 @@ class Rmt(Attention):
     source = "Bulatov et al. 2022"
     kinds: ClassVar[tuple[str, ...]] = (DECODERS, ENCODERS)
     pretrained = True
+    any_layers = True
     growth = Growth("linear", "constant", "linear")
     reported = Reported(2_043_904, "Bulatov et al. 2024, Figure 5")
 
@@ -63,9 +66,43 @@ class Rmt(Attention):
         full, rest = positions // text, positions % text
         return full * self.segment_size**2 + (rest + overhead) * (rest + overhead) * (rest > 0)
 
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
+        if not isinstance(model, LayeredSpec):
+            return Attention.mixing(self, model, tokens)
+        return tuple(term for term in self._passes(model, tokens) if term.name in MIXING_TERMS)
+
+    def outside(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
+        if not isinstance(model, LayeredSpec):
+            return Attention.outside(self, model, tokens)
+        return tuple(term for term in self._passes(model, tokens) if term.name not in MIXING_TERMS)
+
+    def _passes(self, model: LayeredSpec, tokens: Count) -> list[PassTerm]:
+        """Whatever the layers are: full segments, and the one that is shorter."""
+        text, overhead = self.segment_tokens(model), self.overhead(model)
+        full, rest = tokens // text, tokens % text
+        terms = []
+        for one, last in zip(
+            layered_terms(model, self.segment_size, text),
+            layered_terms(model, rest + overhead, rest),
+            strict=True,
+        ):
+            # What is done once a sample stands behind the last segment.
+            times, more = (1, 0 * rest) if one.once else (full, rest > 0)
+            terms.append(
+                one._replace(
+                    flops=times * one.flops + more * last.flops,
+                    elements=times * one.elements + more * last.elements,
+                    square=times * one.square + more * last.square,
+                )
+            )
+        return terms
+
     def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:
         memory = self.memory_tokens * model.embedding_width * dtype_bytes
         if not model.decoder:
             return memory + 0 * tokens
         opened = smaller(tokens, self.segment_tokens(model)) + self.overhead(model)
+        if isinstance(model, LayeredSpec):
+            numbers = cached_numbers(model, opened) + state_numbers(model)
+            return memory + (0 * tokens + numbers) * dtype_bytes
         return memory + cache_bytes(model, opened, dtype_bytes)

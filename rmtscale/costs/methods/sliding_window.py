@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rmtscale.costs.conventions import matmul_terms
+from rmtscale.costs.layered import cached_numbers, state_numbers
 from rmtscale.costs.methods.matmuls import Attention, band_pairs
 from rmtscale.costs.methods.method import DECODERS, ENCODERS, Growth, Reported, smaller
-from rmtscale.costs.terms import Count
+from rmtscale.costs.terms import ATTENTION_TERMS, MIXING_TERMS, Count, PassTerm
+from rmtscale.specs.layered import LayeredSpec, plain_attention
 from rmtscale.specs.model import ModelSpec
 
 
@@ -28,6 +31,7 @@ class SlidingWindow(Attention):
     source = "Jiang et al. 2023"
     kinds = (DECODERS, ENCODERS)
     pretrained = True
+    any_layers = True
     growth = Growth("linear", "constant", "linear")
     reported = Reported(8_192, "Jiang et al. 2023, Table 1")
 
@@ -39,3 +43,31 @@ class SlidingWindow(Attention):
 
     def cached_tokens(self, tokens: Count) -> Count:
         return smaller(tokens, self.window)
+
+    def refusal(self, model: ModelSpec) -> str | None:
+        """Takes a model that is attention in part; behind an encoder there are two kinds of it."""
+        if isinstance(model, LayeredSpec) and (model.encoder_groups or not model.windows):
+            return (
+                f"{model.name} has no attention of one kind that it could stand in for, expected "
+                "full or rmt"
+            )
+        return Attention.refusal(self, model)
+
+    def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
+        if plain_attention(model):
+            return Attention.mixing(self, model, tokens)
+        seen = smaller(tokens, self.window)
+        return tuple(
+            # The square of attention is a multiple of the length twice.
+            term._replace(flops=term.flops // tokens * seen, square=term.square // tokens * seen)
+            if term.name in ATTENTION_TERMS
+            else term
+            for term in matmul_terms(model, tokens, tokens)
+            if term.name in MIXING_TERMS
+        )
+
+    def state_bytes(self, model: ModelSpec, tokens: Count, dtype_bytes: int) -> Count:
+        if not isinstance(model, LayeredSpec) or not model.decoder:
+            return Attention.state_bytes(self, model, tokens, dtype_bytes)
+        numbers = cached_numbers(model, self.cached_tokens(tokens)) + state_numbers(model)
+        return (0 * tokens + numbers) * dtype_bytes
