@@ -28,6 +28,7 @@ def command(
         typer.Option(help="Noise, its training part.  (default: as trained, else python)"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    backbone: options.Backbone = None,
     device: Annotated[
         str | None, typer.Option(help="cuda or cpu.  (default: the GPU if there is one)")
     ] = None,
@@ -52,7 +53,7 @@ def command(
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
 
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, backbone=backbone)
     loaded.answerer.rmt.set_dead_band(0)
     reader = Reader(loaded.answerer, find_device(device))
     segment_tokens = loaded.answerer.segment_tokens

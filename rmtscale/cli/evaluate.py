@@ -71,6 +71,7 @@ def command(
             help="Memory tasks, also: each story with two noises: do both readings lose it?",
         ),
     ] = False,
+    backbone: options.Backbone = None,
     text: Annotated[
         str | None,
         typer.Option(help="Language: its validation part is scored.  (default: as trained)"),
@@ -131,6 +132,7 @@ def command(
         "seed": seed,
         "probe": probe or None,
         "paired-noise": paired_noise or None,
+        "backbone": backbone,
         "text": text,
         "history": history,
         "cache": cache,

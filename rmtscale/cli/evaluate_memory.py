@@ -38,13 +38,14 @@ def evaluate_checkpoint(
     seed: int = 0,
     probe: bool = False,
     paired_noise: bool = False,
+    backbone: str | None = None,
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
     from rmtscale.study.training.device import find_device
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(asked.checkpoint, asked.task)
+    loaded = load_checkpoint(asked.checkpoint, asked.task, backbone)
     if asked.dead_band is not None:
         loaded.answerer.rmt.set_dead_band(asked.dead_band)
     device = find_device(asked.device)

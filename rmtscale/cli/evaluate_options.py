@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from rmtscale.study.training.settings import LoopSettings
 
 OPTIONS = {
-    "memory": ("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
+    "memory": (
+        *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
+        "backbone",
+    ),
     "language": ("text", "history", "cache"),
 }
 """Options that only one kind of task has."""

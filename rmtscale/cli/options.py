@@ -149,6 +149,14 @@ _SEGMENTS = (512, 10)
 """The defaults of the commands."""
 
 
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory tasks: folder of the pretrained weights that a checkpoint with LoRA stands on."
+    ),
+]
+
+
 def chosen_design(
     method: str, model: ModelSpec, recurrence: Recurrence
 ) -> tuple[str, Recurrence | CostMethod]:

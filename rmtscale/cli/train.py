@@ -100,7 +100,7 @@ def command(
         typer.Option("--mixing/--fixed", help="Language: draw the number of segments of a batch."),
     ] = None,
     lora_rank: Annotated[
-        int | None, typer.Option(help="Language: LoRA of this rank, the backbone frozen.")
+        int | None, typer.Option(help="LoRA of this rank, the backbone frozen.")
     ] = None,
     adapter_width: Annotated[
         int | None, typer.Option(help="Language: a parallel adapter, the backbone frozen.")

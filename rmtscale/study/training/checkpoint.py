@@ -19,16 +19,20 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from rmtscale.errors import BadInput
 from rmtscale.files import write_whole
 from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.study.records.old_names import renamed
+from rmtscale.study.training.lora import frozen_digest, trained_part
 from rmtscale.study.training.settings import LoopSettings
 
 FORMAT_VERSION = 1
 TASK_FILE = "task.json"
+TRAINED_PART = "trained.safetensors"
+"""File of what LoRA trained; its name is not that of a whole model, which it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +67,17 @@ def _environment(device: torch.device) -> Environment:
     return replace(here, cuda=torch.version.cuda, gpu=torch.cuda.get_device_name(device))
 
 
-def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str, Any], *, base: str | None = None
+) -> None:
     """Weights in half precision and ``task.json``, the folder whole or not at all.
+
+    Args:
+        folder: of the checkpoint.
+        rmt: what is written.
+        meaning: what goes into ``task.json``.
+        base: with LoRA, name of the pretrained backbone. What was trained is all that is kept
+            then, and ``task.json`` says what it stands on.
 
     Raises:
         BadInput: it cannot be written.
@@ -74,6 +87,8 @@ def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str
         **meaning,
         "environment": asdict(_environment(rmt.device)),
     }
+    if base is not None:
+        whole["base"] = {"name": source_name(base), "digest": frozen_digest(rmt)}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -81,7 +96,12 @@ def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str
         # A copy of the module, not of its tensors: what is tied has to be saved once.
         half = copy.deepcopy(rmt).to("cpu", torch.float16)
         with quiet():
-            half.save_pretrained(part)
+            if base is None:
+                half.save_pretrained(part)
+            else:
+                half.config.save_pretrained(part)
+                kept = {name: x.contiguous() for name, x in trained_part(half).items()}
+                save_file(kept, part / TRAINED_PART, metadata={"format": "pt"})
         for file in part.iterdir():
             file.chmod(0o644)  # libraries make them for their owner only
         write_whole(part / TASK_FILE, json.dumps(whole, indent=1, sort_keys=True) + "\n")
@@ -98,6 +118,34 @@ def write_checkpoint(folder: Path, rmt: RMTPreTrainedModel, meaning: Mapping[str
 
 
 Settings = TypeVar("Settings", bound=LoopSettings)
+
+
+def load_trained_part(
+    folder: Path, rmt: RMTPreTrainedModel, base: Mapping[str, Any], backbone: str
+) -> None:
+    """Puts what was trained back into an RMT built on the same pretrained backbone.
+
+    Raises:
+        BadInput: the backbone has other weights, or the file is damaged or of another shape.
+    """
+    digest = frozen_digest(rmt)
+    if digest != base.get("digest"):
+        raise BadInput(
+            f"backbone {backbone!r} has weights of digest {digest}: expected "
+            f"{base.get('digest')}, those of {base.get('name')!r} that checkpoint "
+            f"{str(folder)!r} stands on"
+        )
+    try:
+        kept = load_file(folder / TRAINED_PART)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"checkpoint {str(folder)!r}: {TRAINED_PART}: {error}") from error
+    expected = {name: x.shape for name, x in trained_part(rmt).items()}
+    if {name: x.shape for name, x in kept.items()} != expected:
+        raise BadInput(
+            f"checkpoint {str(folder)!r}: {TRAINED_PART} has other weights, expected the "
+            f"{len(expected)} that its settings train"
+        )
+    rmt.load_state_dict(kept, strict=False)
 
 
 def weights_digest(folder: Path) -> str:

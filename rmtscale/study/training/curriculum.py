@@ -44,6 +44,8 @@ class Draw:
     burn_in_segments: int
     tokens: int
     """Text tokens of a sample, those of the burn-in with them."""
+    contrast: bool = False
+    """Whether its stories are contrasts, whatever the stage has."""
 
 
 def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:

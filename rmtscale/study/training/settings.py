@@ -47,6 +47,9 @@ class LoopSettings:
     precision: str = "bf16"
     seed: int = 0
 
+    lora_rank: int | None = None
+    """LoRA of this rank in a frozen backbone. A checkpoint of a pretrained one then keeps only what
+    was trained, and names the weights it stands on."""
     checkpoint_segments: bool = False
     """One activation checkpoint per segment: less memory, a third more time."""
     compile_step: bool = False
@@ -80,6 +83,8 @@ class LoopSettings:
             "validation_samples",
         ):
             require_positive(name.replace("_", " "), getattr(self, name))
+        if self.lora_rank is not None:
+            require_positive("lora rank", self.lora_rank)
         if not 0 <= self.seed < 2**31:
             raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
         if self.warmup_steps < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rmtscale.errors import BadInput
 from rmtscale.study.training.curriculum import Progress, learning_rate
 from rmtscale.study.training.memory_tasks.curriculum import advance, draw, plan_stages
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 SMALL = MemoryTaskSettings(
@@ -128,3 +130,20 @@ def test_learning_rate() -> None:
     assert learning_rate(settings, third, 50) == 0.25
     assert learning_rate(settings, first, 80) == pytest.approx(0.5)
     assert learning_rate(settings, first, 99) == pytest.approx(1 / 40)
+
+
+def test_a_share_of_the_batches_has_contrasts_and_nothing_else_changes() -> None:
+    stages = plan_stages(SMALL, 44, 10)
+    asked = MemoryTaskSettings(**{**_values(SMALL), "contrast_share": 0.3})
+    plain, drawn = (
+        [draw(one, stages, 6, step, 44) for step in range(4000)] for one in (SMALL, asked)
+    )
+    assert not any(one.contrast for one in plain)
+    assert 0.27 < sum(one.contrast for one in drawn) / 4000 < 0.33
+    assert [replace(one, contrast=False) for one in drawn] == plain
+
+
+def test_contrasts_are_asked_of_a_task_that_has_some() -> None:
+    settings = MemoryTaskSettings(task="memorize", backbone="gpt-neox-tiny", contrast_share=0.5)
+    with pytest.raises(BadInput, match=r"contrast share 0.5 of task 'memorize': expected 0"):
+        MemoryObjective(settings)

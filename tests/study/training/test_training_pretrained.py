@@ -18,6 +18,7 @@ from transformers import (
 from rmtscale.errors import BadInput
 from rmtscale.study.training.layout import BEST, LAST, METRICS
 from rmtscale.study.training.loop import train
+from rmtscale.study.training.lora import trained_part
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
@@ -160,3 +161,38 @@ def test_a_position_table_that_is_too_short(background: Path, tmp_path: Path) ->
     settings = tiny_settings(background, backbone=str(tmp_path / "bert"), segment_size=65)
     with pytest.raises(BadInput, match="segment size 65: expected 64 or less"):
         build_rmt(settings, 10, 6)
+
+
+def test_lora_keeps_what_it_trained_beside_the_name_of_what_it_stands_on(
+    rmtscale: Command, background: Path, tmp_path: Path
+) -> None:
+    """The checkpoint is small, gives back the same answers, and refuses other weights."""
+    torch.manual_seed(0)
+    for name in ("bert", "other"):
+        save_model(tmp_path / name, "bert")
+    settings = tiny_settings(
+        background, backbone=str(tmp_path / "bert"), lora_rank=4, steps=8, segments=1, burn_in=()
+    )
+    before = MemoryObjective(settings).learner.state_dict()
+    assert train(settings, tmp_path / "run", device="cpu").finished
+    folder = tmp_path / "run" / LAST
+    checkpoint = load_checkpoint(folder, backbone=str(tmp_path / "bert"))
+    after = checkpoint.answerer.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    trained = {f"rmt.{name}" for name in trained_part(checkpoint.answerer.rmt)}
+    assert changed <= trained
+    assert any("lora_B" in name for name in changed)
+    assert "rmt.memory.initial_ME" in changed
+    assert any("classifier.modules_to_save" in name for name in changed)
+    assert not (folder / "model.safetensors").exists()
+    assert checkpoint.trained.trainable_parameters == sum(
+        x.numel() for x in trained_part(checkpoint.answerer.rmt).values()
+    )
+    asked = ["evaluate", str(folder), "--samples", "2", "--segments", "1", "--device", "cpu"]
+    asked += ["--background", str(background)]
+    missing = rmtscale(*asked)
+    assert (missing.code, "expected --backbone" in missing.err) == (2, True)
+    other = rmtscale(*asked, "--backbone", str(tmp_path / "other"))
+    assert (other.code, "weights of digest" in other.err) == (2, True)
+    assert rmtscale(*asked, "--backbone", str(tmp_path / "bert")).code == 0

@@ -93,7 +93,7 @@ def evaluate_all(
             precision="fp32" if device.type == "cpu" else settings.precision,
         )
         records += evaluate(
-            load_checkpoint(folder, settings.task),
+            load_checkpoint(folder, settings.task, settings.backbone),
             asked,
             store,
             device=device,

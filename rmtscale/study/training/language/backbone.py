@@ -12,22 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rmtscale.errors import BadInput
 from rmtscale.study.training.backbone import SIZES, from_config, pretrained, small_config
 from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.training.lora import with_lora
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rmtscale.rmt import RMTForCausalLM
     from rmtscale.study.tasks.tokenizer import TextTokenizer
-
-_LORA_TARGETS = {
-    "gpt2": ("c_attn",),
-    "gpt_neo": ("q_proj", "v_proj"),
-    "gpt_neox": ("query_key_value",),
-    "llama": ("q_proj", "v_proj"),
-    "opt": ("q_proj", "v_proj"),
-}
-"""Query and value projections (Hu et al. 2022, section 4.2), with the key where all are one."""
-_LORA_SCALE = 2
 
 
 def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTForCausalLM:
@@ -53,7 +44,7 @@ def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTF
         if settings.init_from is not None:
             trained = _take_backbone(backbone, settings, tokenizer)
         if settings.lora_rank is not None:
-            backbone = _with_lora(backbone, settings.lora_rank)
+            backbone = with_lora(backbone, settings.lora_rank)
         rmt = RMTForCausalLM(backbone, config)
     if settings.init_from is not None:
         _take_memory(rmt, trained)
@@ -131,18 +122,3 @@ def _take_memory(rmt: RMTForCausalLM, trained: RMTForCausalLM) -> None:
         name: x.shape for name, x in trained_memory.items()
     }:
         rmt.memory.load_state_dict(trained_memory)
-
-
-def _with_lora(backbone: nn.Module, rank: int) -> nn.Module:
-    import peft
-
-    inner: Any = backbone
-    kind = inner.config.model_type
-    lora = peft.LoraConfig(
-        r=rank,
-        lora_alpha=_LORA_SCALE * rank,
-        target_modules=list(_LORA_TARGETS[kind]),
-        fan_in_fan_out=kind == "gpt2",
-    )
-    wrapped: nn.Module = peft.get_peft_model(inner, lora)
-    return wrapped

@@ -53,8 +53,6 @@ class LanguageSettings(LoopSettings):
     stage_steps: int = 200
     """Steps of each stage but the last, which has the rest."""
 
-    lora_rank: int | None = None
-    """LoRA in every attention projection; the backbone is frozen."""
     adapter_width: int | None = None
     """A parallel adapter beside every feed-forward block; the backbone is frozen."""
 
@@ -70,7 +68,7 @@ class LanguageSettings(LoopSettings):
         require_one_of("task", self.task, LANGUAGE_TASKS)
         for name in ("vocabulary_size", "stage_steps", "start_segments"):
             require_positive(name.replace("_", " "), getattr(self, name))
-        for name in ("block_tokens", "lora_rank", "adapter_width"):
+        for name in ("block_tokens", "adapter_width"):
             value = getattr(self, name)
             if value is not None:
                 require_positive(name.replace("_", " "), value)

@@ -12,6 +12,7 @@ from rmtscale.study.training.backbone import (
     pretrained,
     small_config,
 )
+from rmtscale.study.training.lora import with_lora
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 if TYPE_CHECKING:
@@ -58,7 +59,14 @@ def build_rmt(
             backbone = from_config(backbone_config, encoder=encoder)
         else:
             backbone, encoder = pretrained(settings.backbone, classes)
+        if settings.lora_rank is not None:
+            backbone = with_lora(backbone, settings.lora_rank)
+        rmt: RMTPreTrainedModel
         if encoder:
             config.cls_token_id, config.sep_token_id = edges
-            return RMTForSequenceClassification(backbone, config)
-        return RMTForCausalLM(backbone, config)
+            rmt = RMTForSequenceClassification(backbone, config)
+        else:
+            rmt = RMTForCausalLM(backbone, config)
+    if settings.lora_rank is not None:
+        rmt.freeze_backbone()
+    return rmt

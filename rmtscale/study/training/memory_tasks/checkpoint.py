@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,19 @@ from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.backbones import ENCODERS
+from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.study.tasks.catalog import TASKS
+from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import (
     TASK_FILE,
     Trained,
+    load_trained_part,
     portable,
     quiet,
     read_meaning,
     write_checkpoint,
 )
+from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
@@ -63,15 +67,21 @@ def export_checkpoint(
         "settings": to_mapping(portable(settings)),
         "trained": to_mapping(trained),
     }
-    write_checkpoint(folder, answerer.rmt, meaning)
+    stands_on = settings.lora_rank is not None and settings.backbone not in SIZES
+    base = settings.backbone if stands_on else None
+    write_checkpoint(folder, answerer.rmt, meaning, base=base)
 
 
-def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    folder: Path, task: str | None = None, backbone: str | None = None
+) -> Checkpoint:
     """Loads a checkpoint in fp32, on the CPU, in evaluation mode.
 
     Args:
         folder: of the checkpoint.
         task: what it has to be trained on; None takes any memory task.
+        backbone: the pretrained weights that a checkpoint with LoRA stands on; any other has all of
+            its own.
 
     Raises:
         BadInput: not a checkpoint, damaged, of another version or task.
@@ -95,12 +105,41 @@ def load_checkpoint(folder: Path, task: str | None = None) -> Checkpoint:
             f"checkpoint {str(folder)!r} answers {', '.join(map(str, classes))}: expected "
             f"{', '.join(data.task.classes)}, the answers of {settings.task}"
         )
-    kind = _kind(folder)
-    auto: Any = RMTForSequenceClassification if kind in ENCODERS else RMTForCausalLM
-    with quiet():
-        rmt = auto.from_pretrained(folder, dtype=torch.float32)
+    base = meaning.get("base")
+    if base is None:
+        kind = _kind(folder)
+        auto: Any = RMTForSequenceClassification if kind in ENCODERS else RMTForCausalLM
+        with quiet():
+            rmt = auto.from_pretrained(folder, dtype=torch.float32)
+    else:
+        rmt = _on_backbone(folder, settings, data, base, backbone)
     answerer = Answerer(rmt, class_ids(data))
     return Checkpoint(folder, answerer.eval(), settings, data, trained)
+
+
+def _on_backbone(
+    folder: Path,
+    settings: MemoryTaskSettings,
+    data: TaskData,
+    base: dict[str, Any],
+    backbone: str | None,
+) -> RMTPreTrainedModel:
+    """Builds the RMT as for its training, and puts in what was trained."""
+    if backbone is None:
+        raise BadInput(
+            f"checkpoint {str(folder)!r} has only what LoRA trained: expected --backbone with the "
+            f"weights of {base.get('name')!r} that it stands on"
+        )
+    words = data.vocabulary
+    with quiet():
+        rmt = build_rmt(
+            replace(settings, backbone=backbone),
+            len(words),
+            len(data.task.classes),
+            (words.cls_id, words.sep_id),
+        )
+    load_trained_part(folder, rmt, base, backbone)
+    return rmt
 
 
 def _kind(folder: Path) -> object:

@@ -80,7 +80,7 @@ def draw(
     import numpy as np
 
     random = np.random.default_rng((_TAG, settings.seed, step))
-    chosen, earlier, burns_in, length = random.random(4)
+    chosen, earlier, burns_in, length, contrasts = random.random(5)
     index = (
         current if chosen < settings.current_stage_share or not current else int(earlier * current)
     )
@@ -89,7 +89,7 @@ def draw(
     if stage.burn_in_segments and burns_in < settings.burn_in_share:
         burn_in_segments = int(math.exp(length * math.log(stage.burn_in_segments + 1)))
     tokens = stage.tokens + burn_in_segments * segment_tokens
-    return Draw(index, burn_in_segments, tokens)
+    return Draw(index, burn_in_segments, tokens, contrasts < settings.contrast_share)
 
 
 def advance(

@@ -45,6 +45,11 @@ class MemoryObjective(Objective):
             self.data.shortest_tokens(),
             contrasts=self.data.task.contrasts() is not None,
         )
+        if settings.contrast_share and self.data.task.contrasts() is None:
+            raise BadInput(
+                f"contrast share {settings.contrast_share} of task {settings.task!r}: expected 0, "
+                "it has no contrasts"
+            )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
@@ -61,7 +66,7 @@ class MemoryObjective(Objective):
         batches = self.data.batches(
             drawn.tokens,
             segment_tokens,
-            contrast=self.stages[drawn.stage].contrast,
+            contrast=drawn.contrast or self.stages[drawn.stage].contrast,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         samples = batches.batch(step * ranks + rank)
@@ -131,7 +136,7 @@ class MemoryObjective(Objective):
 def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> None:
     """Begins with the weights of a checkpoint."""
     assert settings.init_from is not None, "asked for"
-    checkpoint = load_checkpoint(Path(settings.init_from), settings.task)
+    checkpoint = load_checkpoint(Path(settings.init_from), settings.task, settings.backbone)
     weights, trained_weights = answerer.rmt.state_dict(), checkpoint.answerer.rmt.state_dict()
     if {name: x.shape for name, x in weights.items()} != {
         name: x.shape for name, x in trained_weights.items()

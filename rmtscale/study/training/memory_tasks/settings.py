@@ -43,6 +43,10 @@ class MemoryTaskSettings(LoopSettings):
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
     stories a model guesses at these, and stays at 87.5 % for thousands of steps."""
+    contrast_share: float = 0.0
+    """Share of the batches, in every stage, that have such stories only. Of all stories they are a
+    quarter, and where both facts stand in one segment that is not the last, nothing else is lost:
+    an encoder wrote both places and not which was where."""
     threshold: float = 0.985
     """Accuracy on the current stage, over one interval, that ends it."""
     stage_min_steps: int = 100
@@ -74,7 +78,13 @@ class MemoryTaskSettings(LoopSettings):
         for name in ("start_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value)
-        for name in ("threshold", "current_stage_share", "burn_in_share", "fact_fragments"):
+        for name in (
+            "threshold",
+            "current_stage_share",
+            "burn_in_share",
+            "fact_fragments",
+            "contrast_share",
+        ):
             require_share(name, getattr(self, name))
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
