@@ -172,17 +172,22 @@ def test_runs_are_those_of_a_loop(context: int, new: int, text: int, memory: int
             expected[rows, keys, logits] = expected.get((rows, keys, logits), 0) + 1
 
     filled = (context - 1) % text + 1
+    most = memory + filled
     for _ in range(new - 1):
         start = 0
         if filled == text:
             add(memory, text + 2 * memory, 0)
+            most = max(most, text + 2 * memory)
             filled, start = 0, memory
         filled += 1
         add(1 + start, memory + filled, 1)
+        most = max(most, memory + filled)
     found: dict[tuple[int, int, int], int] = {}
     for run in generation_runs(model, generation, recurrence)[1]:
         found[run[:3]] = found.get(run[:3], 0) + run.times
     assert found == expected
+    cached = estimate_generation(model, generation, H100, recurrence).cache_bytes
+    assert cached == most * 2 * model.layers * model.kv_width * 2  # keys and values in bf16
 
 
 @given(tokens=st.integers(1, 5000), batch=st.integers(1, 9))
