@@ -73,6 +73,51 @@ def test_logits_that_are_not_formed_take_no_time() -> None:
     assert last.traffic_seconds < every.traffic_seconds
 
 
+@pytest.mark.parametrize(
+    ("fields", "times", "logits"),
+    [
+        ({"logits": "all"}, 1, 1),
+        ({"logits": "last"}, 1, 0),
+        ({"mode": "train"}, 3, 6),
+        ({"mode": "train", "checkpoint_layers": True}, 4, 6),
+        ({"mode": "train", "checkpoint_segments": True}, 3, 6),  # full attention has no segments
+    ],
+)
+@pytest.mark.parametrize("name", ["gpt2", "bert-base-cased"])
+def test_traffic_is_what_autograd_keeps(
+    name: str, fields: dict[str, Any], times: int, logits: int
+) -> None:
+    """Written, and in training read and answered by a gradient; logits in fp32 beside it."""
+    pytest.importorskip("transformers")
+    from tests.costs import oracle_memory as oracle
+
+    spec = oracle.shrink(PRESETS[name], 2)
+    one = Workload(tokens=40, batch_size=2, optimizer="none", **fields)
+    kept = Workload(tokens=40, batch_size=2, mode="train", dropout=None if one.train else False)
+    saved = oracle.saved_by_backbone(spec, kept) - 8 * 40 * 2  # token ids are a term of their own
+    moved = times * saved + logits * spec.decoder * 2 * 40 * spec.vocabulary * 4
+    found = step_work(spec, one, H200).traffic_seconds * H200.bandwidth_bytes_per_second
+    assert found == pytest.approx(moved, rel=1e-12)
+
+
+def test_traffic_of_segments_adds_up() -> None:
+    """Three segments and a shorter one, as four passes; recomputed, once more each."""
+
+    def moved(tokens: int, recurrence: Recurrence | None = None, **fields: Any) -> float:
+        one = Workload(tokens=tokens, optimizer="none", **fields)
+        seconds = step_work(GPT2, one, H200, recurrence).traffic_seconds
+        logits = (6 if one.train else 0) * tokens * GPT2.vocabulary * 4
+        return seconds * H200.bandwidth_bytes_per_second - logits
+
+    tokens, segments = 3 * 996 + 10, (1000, 1000, 1000, 14)
+    forward = sum(moved(size, logits="last") for size in segments)
+    trained = sum(moved(size, mode="train") for size in segments)
+    assert moved(tokens, RMT) == pytest.approx(forward, rel=1e-12)
+    assert moved(tokens, RMT, mode="train") == pytest.approx(trained, rel=1e-12)
+    again = moved(tokens, RMT, mode="train", checkpoint_segments=True)
+    assert again == pytest.approx(trained * 4 / 3, rel=1e-12)
+
+
 def points() -> list[Work]:
     found = []
     for dtype in ("fp32", "bf16"):
