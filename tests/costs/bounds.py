@@ -70,14 +70,13 @@ def lines() -> Iterator[Line]:
     """Every type, three times."""
     chance = random.Random(1)
     for kind in ROWS:
-        plain = {"tokens": 60, "batch_size": 2, "attention": "eager", "optimizer": "none"}
+        every = {"attention": "eager", "optimizer": "none", "logits": "all"}
+        plain = every | {"tokens": 60, "batch_size": 2}
         yield {"type": kind, "work": plain | {"mode": "forward"}}
         yield {"type": kind, "work": plain | {"mode": "train"}}
-        other = {
+        other = every | {
             "tokens": chance.choice((7, 130, 300)),
             "batch_size": chance.choice((1, 3)),
-            "attention": "eager",
-            "optimizer": "none",
             "dtype": "bf16",
             "mode": chance.choice(("forward", "train")),
         }

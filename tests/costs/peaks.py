@@ -122,8 +122,8 @@ def drawn_work(
         text = segments[0] - overhead
         work["tokens"] = chance.choice((1, 2, 3, 5)) * text - chance.choice((0, text // 3))
     if work["mode"] == "forward":
-        if segments is None and preset.decoder and chance.random() < 0.3:
-            work["logits"] = "last"
+        last = segments is None and preset.decoder and chance.random() < 0.3
+        work["logits"] = "last" if last else "all"
         return work, segments
     work["optimizer"] = chance.choice(("adamw", "sgd", "none", "none", "none"))
     match chance.randrange(4 if segments else 2):
