@@ -1,7 +1,8 @@
 """Presets of what people run now: the fields of their published configs that matter.
 
 Each is read by its type's row, as a config.json of the same fields would be. Tests fix the total of
-each. Where a published file of the model was at hand, its real module has the same total.
+each, and ``make verify`` builds the real module of each, which has the same. MiniLM is what its
+checkpoint is: a ``BertModel`` with a pooler and no head, 22,713,216 parameters.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.method_estimates import estimate_method
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
@@ -71,3 +72,22 @@ def test_a_hundred_thousand_estimates_as_an_array(benchmark: Any, method: str) -
     before = counting_slowness()
     assert benchmark.pedantic(run, rounds=3) == estimate_method(model, 2_000_492, method).flops
     assert benchmark.stats.stats.median < 1.0 * max(before, counting_slowness())
+
+
+def test_a_thousand_memory_estimates(benchmark: Any) -> None:
+    """1,000 training steps of an RMT in under 0.1 s: a plan asks for hundreds of lengths."""
+    recurrence = Recurrence(512, 10)
+    offset = iter(range(10**6))
+
+    def run() -> int:
+        first = 32_000 + next(offset) * 1_000
+        return sum(
+            estimate_memory(
+                PRESETS["gpt2"], Workload(tokens=tokens, mode="train"), recurrence
+            ).total
+            for tokens in range(first, first + 1_000)
+        )
+
+    before = counting_slowness()
+    benchmark.pedantic(run, rounds=3)
+    assert benchmark.stats.stats.median < 0.1 * max(before, counting_slowness())
