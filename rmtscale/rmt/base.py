@@ -22,6 +22,7 @@ from rmtscale.rmt.backbones import (
     require_positions,
 )
 from rmtscale.rmt.checkpoint import load, loaded_weights, save
+from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.config import RMTConfig, require_dead_band
 from rmtscale.rmt.description import build, require_describable
 from rmtscale.rmt.memory import Memory, apply_dead_band
@@ -100,11 +101,13 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         return self._segment_tokens_of(self.config)
 
     @property
+    @never_compiled
     def vocabulary(self) -> int:
         """Token ids the backbone knows."""
         return int(self.embedding_VE.shape[0])
 
     @property
+    @never_compiled
     def embedding_VE(self) -> Tensor:
         """The token embeddings, detached: memory has their width, dtype and device."""
         weight_VE: Tensor = self.backbone.get_input_embeddings().weight.detach()
@@ -243,6 +246,7 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         return load(cls, folder, *args, **kwargs)
 
 
+@never_compiled
 def no_grad_unless(wanted: bool) -> torch.autograd.grad_mode.set_grad_enabled:
     """Gradients as they are, or off."""
     return torch.set_grad_enabled(wanted and torch.is_grad_enabled())

@@ -21,14 +21,23 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rmtscale.rmt.backbones import DECODERS, decoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
+from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
 from rmtscale.rmt.decoder_call import Call, check_call
 from rmtscale.rmt.generation import generate
-from rmtscale.rmt.graph import SegmentStep
+from rmtscale.rmt.graph import SegmentStep, require_evaluation
 from rmtscale.rmt.loss import SegmentLosses, summed_cross_entropy
 from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
 from rmtscale.rmt.outputs import RMTCausalLMOutput
-from rmtscale.rmt.recurrence import Piece, collect, cut_gradient, join, pieces, recur
+from rmtscale.rmt.recurrence import (
+    Piece,
+    all_take_part,
+    collect,
+    cut_gradient,
+    join,
+    pieces,
+    recur,
+)
 from rmtscale.rmt.segmenting import cut
 from rmtscale.rmt.validation import require_ids, require_memory, require_vocabulary
 from rmtscale.units import require_one_of
@@ -68,6 +77,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
     def get_output_embeddings(self) -> Any:
         return self.backbone.get_output_embeddings()
 
+    @run_plainly
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -123,14 +133,16 @@ class RMTForCausalLM(RMTPreTrainedModel):
             if memory is not None and memory.requires_grad:
                 given.append(memory)
             ran: list[_Window] = []
-            loss = collect(self._losses(call, ran), given)
+            loss: Tensor | None = collect(self._losses(call, ran, collected=True), given)
             # Their graph is gone, as that of the loss.
             kept = [(piece, logits.detach()) for piece, logits in ran[0].kept]
             state_BME = ran[0].state_BME.detach()
         else:
             all_ran = list(self._run(call))
             losses = [window.loss for window in all_ran if window.loss is not None]
-            loss = None if call.scored is None else torch.stack(losses).sum() / call.scored  # type: ignore[assignment]
+            loss = None
+            if call.scored is not None:
+                loss = self._with_all(torch.stack(losses).sum() / call.scored)
             state_BME = all_ran[-1].state_BME
             kept = [pair for window in all_ran for pair in window.kept]
         logits = None
@@ -176,6 +188,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             require_memory(memory, batch, self.config.memory_tokens, weight)
         require_vocabulary(ids_BN, self.vocabulary)
         key = (batch, compile_step, cuda_graph)
+        require_evaluation(self)
         step = self.segment_steps.get(key)
         if step is None or not step.fits():
             step = self.segment_steps[key] = SegmentStep(
@@ -267,16 +280,30 @@ class RMTForCausalLM(RMTPreTrainedModel):
         )
         return self._losses(call, [])
 
-    def _losses(self, call: Call, last: list[_Window]) -> Iterator[Tensor]:
-        """Losses window by window; ``last`` holds the newest window, without its graph's loss."""
+    @run_plainly
+    def _losses(
+        self, call: Call, last: list[_Window], *, collected: bool = False
+    ) -> Iterator[Tensor]:
+        """Losses window by window; ``last`` holds the newest window, without its graph's loss.
+
+        In the last of them every parameter takes part, unless ``collect`` sees to that.
+        """
         assert call.scored is not None, "labels were given"
+        left = len(call.windows)
         for window in self._run(call):
             loss, window.loss = window.loss, None
             last[:] = [window]
+            left -= 1
             if loss is not None:
-                yield loss / call.scored
+                loss = loss / call.scored
+                yield loss if left or collected else self._with_all(loss)
                 del loss
 
+    def _with_all(self, loss: Tensor) -> Tensor:
+        """The loss, in which every parameter that is trained takes part."""
+        return all_take_part(loss, self.parameters()) if torch.is_grad_enabled() else loss
+
+    @run_plainly
     def _collects(self, call: Call) -> bool:
         """Whether gradients are worked out window by window, inside ``forward``."""
         return (
@@ -284,9 +311,9 @@ class RMTForCausalLM(RMTPreTrainedModel):
             and call.scored is not None
             and self.config.loss_on == "all"
             and call.keep != "all"
-            and not torch.compiler.is_compiling()
         )
 
+    @run_plainly
     def _run(self, call: Call) -> Iterator[_Window]:
         inputs = pieces(call.steps, call.input_ids_BN, call.targets_BN)
         state_BME = call.state_BME
@@ -303,6 +330,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             state_BME = result.state_BME
             yield result
 
+    @run_plainly
     def _window(self, call: Call, inputs: Iterator[Piece], state_BME: Tensor) -> _Window:
         recompute = bool(self.config.checkpoint_segments) and self.training
         losses = SegmentLosses(self.get_output_embeddings())
@@ -310,6 +338,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         last_only = self.config.loss_on == "last"
         kept: list[tuple[Piece, Tensor]] = []
 
+        @run_plainly
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Any, ...]:
             scored = scores and (piece.last or not last_only)
             keep = call.keep if call.keep != "last" or piece.last else "none"
@@ -328,16 +357,25 @@ class RMTForCausalLM(RMTPreTrainedModel):
             del loss, hidden_BLE, logits  # not held while the next segment runs
         return _Window(state_BME, losses.result() if losses.total is not None else None, kept)
 
+    @run_plainly
     def _segment(
         self, state_BME: Tensor, piece: Piece, scored: bool, keep: str
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """One recurrent step: new state, its loss or what to score, and logits to keep."""
-        new_BME, text_BLE = self.step(state_BME, piece.ids_BL, piece.lengths_B)
+        ids_BL = of_any_length(piece.ids_BL)
+        new_BME, text_BLE = self.step(state_BME, ids_BL, piece.lengths_B)
+        return new_BME, *self._results(text_BLE, piece, scored, keep)
+
+    @never_compiled
+    def _results(
+        self, text_BLE: Tensor, piece: Piece, scored: bool, keep: str
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The loss of a segment or the hidden states to score, and its logits to keep."""
         targets_BL = piece.targets_BL
         if keep == "last" and not scored:
-            return new_BME, None, None, self._head(last_text(text_BLE, piece.lengths_B))
+            return None, None, self._head(last_text(text_BLE, piece.lengths_B))
         if keep == "none":
-            return new_BME, None, text_BLE if scored else None, None
+            return None, text_BLE if scored else None, None
         logits_BLV = self._head(text_BLE)
         loss = None
         if scored:
@@ -345,8 +383,8 @@ class RMTForCausalLM(RMTPreTrainedModel):
             loss = summed_cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten())
         if keep == "last":
             # A copy, so that the logits of the whole segment are not kept alive by a view.
-            return new_BME, loss, None, last_text(logits_BLV, piece.lengths_B).clone()
-        return new_BME, loss, None, logits_BLV
+            return loss, None, last_text(logits_BLV, piece.lengths_B).clone()
+        return loss, None, logits_BLV
 
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None

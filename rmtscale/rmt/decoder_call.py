@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.config import KEPT_LOGITS
 from rmtscale.rmt.loss import IGNORED, next_token_targets
 from rmtscale.rmt.recurrence import limit_to_last
@@ -46,6 +47,7 @@ class Call:
     """How many labels are scored, at least 1; None without labels."""
 
 
+@never_compiled
 def check_call(
     model: RMTPreTrainedModel,
     input_ids: Tensor | None,

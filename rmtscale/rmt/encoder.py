@@ -20,11 +20,12 @@ from transformers import AutoModelForSequenceClassification
 from rmtscale.errors import BadInput
 from rmtscale.rmt.backbones import ENCODERS, classify, encoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
+from rmtscale.rmt.compiling import of_any_length, run_plainly
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
 from rmtscale.rmt.loss import classification_loss
 from rmtscale.rmt.memory import encoder_layout, encoder_state
 from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
-from rmtscale.rmt.recurrence import Piece, cut_gradient, pieces, recur
+from rmtscale.rmt.recurrence import Piece, all_take_part, cut_gradient, pieces, recur
 from rmtscale.rmt.segmenting import plan, windows
 from rmtscale.rmt.validation import (
     require_class_labels,
@@ -71,6 +72,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
     def _segment_tokens_of(config: RMTConfig) -> int:
         return encoder_segment_tokens(config)
 
+    @run_plainly
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -132,15 +134,21 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
                     state_BME, hidden_BTE, mask_BT = state, last_BTE, last_mask_BT
         assert hidden_BTE is not None, "every sample ends in the last step"
         logits_BC = classify(self.backbone, hidden_BTE, mask_BT)
-        loss = None if labels is None else classification_loss(logits_BC, labels, problem)
+        loss = None
+        if labels is not None:
+            loss = classification_loss(logits_BC, labels, problem)
+            if torch.is_grad_enabled():
+                loss = all_take_part(loss, self.parameters())
         output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
         return output.to_tuple() if return_dict is False else output
 
+    @run_plainly
     def _segment(
         self, state_BME: Tensor, piece: Piece
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """One recurrent step: new state and, in the last one, hidden states and their mask."""
-        new_BME, hidden_BTE, mask_BT = self.step(state_BME, piece.ids_BL, piece.lengths_B)
+        ids_BL = of_any_length(piece.ids_BL)
+        new_BME, hidden_BTE, mask_BT = self.step(state_BME, ids_BL, piece.lengths_B)
         return (new_BME, hidden_BTE, mask_BT) if piece.last else (new_BME, None, None)
 
     def step(
@@ -167,6 +175,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         new_BME = self.hand_over(state_BME, encoder_state(hidden_BTE, state_BME.shape[1]))
         return new_BME, hidden_BTE, mask_BT
 
+    @run_plainly
     def _problem(self, labels: Tensor | None) -> str:
         """The problem type: the backbone's, or chosen as Transformers chooses it."""
         inner: Any = self.backbone.config

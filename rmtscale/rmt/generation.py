@@ -29,6 +29,7 @@ from transformers.generation.logits_process import (
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.backbones import decoder_hidden
+from rmtscale.rmt.graph import require_evaluation
 from rmtscale.rmt.validation import (
     require_ids,
     require_memory,
@@ -236,8 +237,7 @@ def generate(
     **given: Any,
 ) -> Tensor:
     """See ``RMTForCausalLM.generate``."""
-    if model.training:
-        raise BadInput("model in training mode: expected model.eval() before inference")
+    require_evaluation(model)
     ids_BN = require_ids(input_ids)
     batch, columns = ids_BN.shape
     weight = model.embedding_VE

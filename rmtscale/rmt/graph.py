@@ -40,6 +40,12 @@ class StepModel(Protocol):
     ) -> tuple[Any, ...]: ...
 
 
+def require_evaluation(model: StepModel) -> None:
+    """Raises ``BadInput`` where dropout is on, in the RMT or in the backbone alone."""
+    if model.training or model.backbone.training:
+        raise BadInput("model in training mode: expected model.eval() before inference")
+
+
 class SegmentStep:
     """``state, ids -> state`` on fixed buffers.
 
@@ -67,17 +73,18 @@ class SegmentStep:
         kept_tokens: int = 1,
         backend: str = "inductor",
     ) -> None:
-        if model.training:
-            raise BadInput("model in training mode: expected model.eval() before inference")
+        require_evaluation(model)
         self.model = model
         weight = model.embedding_VE
-        self.ids_BL = torch.zeros(
-            batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
-        )
-        self.state_BME = model.memory(weight, batch_size).detach().clone()
         kind = model.config.backbone_config.model_type
         kept = model.config.segment_size if kind in ENCODERS else kept_tokens
-        self.kept_BKE = weight.new_zeros(batch_size, kept, weight.shape[1])
+        # Written to again and again: what is made under inference_mode could not be outside.
+        with torch.inference_mode(False), torch.no_grad():
+            self.ids_BL = torch.zeros(
+                batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
+            )
+            self.state_BME = model.memory(weight, batch_size).detach().clone()
+            self.kept_BKE = weight.new_zeros(batch_size, kept, weight.shape[1])
         self._run = (
             torch.compile(self._pure, dynamic=False, backend=backend)
             if compile_step
@@ -86,21 +93,23 @@ class SegmentStep:
         capturable = compile_step or kind not in NOT_CAPTURABLE
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._weights, self._dead_band = self._pointers(), model.config.dead_band
+        self._made_with = self._facts()
 
     @property
     def last_B1E(self) -> Tensor:
         """Hidden states of a decoder's last text token: a view, which may be written to."""
         return self.kept_BKE[:, -1:]
 
-    def _pointers(self) -> tuple[int, ...]:
+    def _facts(self) -> tuple[Any, ...]:
+        """The things that a captured step has in it for good."""
         model: Any = self.model
-        return tuple(parameter.data_ptr() for parameter in model.parameters())
+        config = model.config
+        pointers = tuple(parameter.data_ptr() for parameter in model.parameters())
+        return config.dead_band, config.backbone_config._attn_implementation, pointers
 
     def fits(self) -> bool:
-        """Whether weights and dead band are still those this was made with."""
-        same = self._dead_band == self.model.config.dead_band
-        return same and self._weights == self._pointers() and not self.model.training
+        """Whether weights, attention and dead band are still those this was made with."""
+        return self._made_with == self._facts()
 
     def _pure(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         new_BME, hidden, *_ = self.model.step(state_BME, ids_BL)
@@ -132,7 +141,12 @@ class SegmentStep:
 
     @torch.no_grad()
     def __call__(self, ids_BL: Tensor) -> None:
-        """Runs one full segment: updates ``state_BME`` and ``kept_BKE`` in place."""
+        """Runs one full segment: updates ``state_BME`` and ``kept_BKE`` in place.
+
+        Raises:
+            BadInput: a model that was set to training mode since.
+        """
+        require_evaluation(self.model)
         if self.uses_graph and self._graph is None:
             with torch.cuda.device(self.state_BME.device):
                 self._capture()

@@ -20,8 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rmtscale.rmt.compiling import never_compiled
+
 IGNORED = -100
 """A label that is not scored, as everywhere in Transformers."""
+_HALF_ROOM = 2.0**15
+"""Half of what fp16 can hold: the largest sum that is aimed at."""
 
 
 def next_token_targets(
@@ -81,7 +85,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 def summed_cross_entropy(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
     """Sums the loss over the scored rows, in fp32 or wider."""
-    if logits_RV.requires_grad and not torch.compiler.is_compiling():
+    if logits_RV.requires_grad:
         loss: Tensor = _CrossEntropy.apply(logits_RV, targets_R)  # type: ignore[no-untyped-call]
         return loss
     exact = torch.promote_types(logits_RV.dtype, torch.float32)
@@ -99,18 +103,36 @@ class _WeightGradients:
             head.bias is not None and head.bias.requires_grad,
         )
 
-    def add(self, error_RV: Tensor, hidden_RE: Tensor) -> None:
+    def add(self, error_RV: Tensor, hidden_RE: Tensor, scale: Tensor | None) -> None:
         # A sum of many segments: in fp32 or wider whatever the matmul ran in.
         exact = torch.promote_types(error_RV.dtype, torch.float32)
         if self.wanted[0]:
             weight_VE = torch.mm(error_RV.t(), hidden_RE)
+            if scale is not None:
+                weight_VE = weight_VE.to(exact).div_(scale)
             if self.weight_VE is None:
                 self.weight_VE = weight_VE.to(exact)
             else:
                 self.weight_VE.add_(weight_VE)
         if self.wanted[1]:
             bias_V = error_RV.sum(0, dtype=exact)
+            if scale is not None:
+                bias_V.div_(scale)
             self.bias_V = bias_V if self.bias_V is None else self.bias_V.add_(bias_V)
+
+
+def _half_scale(error_RV: Tensor, hidden_RE: Tensor, weight_VE: Tensor) -> Tensor:
+    """Returns the power of two with which both products of the error fit into fp16.
+
+    The loss scale of a mixed-precision training comes later, with the backward pass, so that a sum
+    over many rows that overflows here would overflow under any scale; and the error of most words
+    is so small that fp16 would round it to zero.
+    """
+    column = torch.linalg.vector_norm(error_RV, ord=1, dim=0).amax()
+    by_weight = column * hidden_RE.abs().amax().float()
+    by_hidden = 2 * weight_VE.abs().amax().float()  # an error adds up to at most 2 in a row
+    bound = torch.maximum(torch.maximum(by_weight, by_hidden), column.new_tensor(1.0))
+    return torch.exp2(torch.floor(torch.log2(_HALF_ROOM / bound)))
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -131,11 +153,16 @@ class _HeadLoss(torch.autograd.Function):
         loss = (sum_R.log() - target_R).masked_fill(~scored_R, 0).sum()
         # d loss / d logits = softmax - onehot in scored rows, 0 in the others.
         error_RV = _to_gradient(error_RV, scored_R / sum_R, scored_R.to(sum_R), targets_R)
+        scale = None
+        if compute == torch.half:
+            scale = _half_scale(error_RV, hidden_RE, head.weight)
+            error_RV.mul_(scale)
         error_RV = error_RV.to(compute)
-        sums.add(error_RV, hidden_RE.to(compute))
+        sums.add(error_RV, hidden_RE.to(compute), scale)
         if ctx.needs_input_grad[0]:
             grad_RE = torch.mm(error_RV, head.weight.to(compute)).to(hidden_RE.dtype)
-            ctx.save_for_backward(grad_RE)  # and not an attribute, which outlives its use
+            # And not attributes, which outlive their use.
+            ctx.save_for_backward(grad_RE, scale)
         return loss
 
     @staticmethod
@@ -143,7 +170,9 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
         if not ctx.needs_input_grad[0]:
             return None, None, None, None
-        (grad_RE,) = ctx.saved_tensors
+        grad_RE, scale = ctx.saved_tensors
+        if scale is not None:
+            return (grad_RE.float() * (grad / scale)).to(grad_RE.dtype), None, None, None
         return grad_RE * grad.to(grad_RE.dtype), None, None, None
 
 
@@ -178,7 +207,6 @@ def can_fuse(head: nn.Module) -> bool:
         and not head._forward_hooks
         and not head._forward_pre_hooks
         and "forward" not in vars(head)
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -194,10 +222,12 @@ class SegmentLosses:
         self.sums = _WeightGradients(head) if self.fused else None  # type: ignore[arg-type]
         self.total: Tensor | None = None
 
+    @never_compiled
     def add(self, loss: Tensor) -> None:
         """Adds a segment whose loss was worked out elsewhere (logits are kept, or recomputed)."""
         self.total = loss if self.total is None else self.total + loss
 
+    @never_compiled
     def score(self, hidden_BLE: Tensor, targets_BL: Tensor) -> None:
         """Scores a segment of which only the loss is wanted."""
         hidden_RE, targets_R = hidden_BLE.flatten(0, 1), targets_BL.flatten()
@@ -206,7 +236,7 @@ class SegmentLosses:
                 hidden_RE, targets_R, self.head, self.sums
             )
             self.add(loss)
-        elif torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        elif torch.is_grad_enabled():
             # A head with LoRA or the like has a backward pass of its own; recomputing it is what
             # keeps the log-probabilities of only one segment alive.
             self.add(checkpoint(self._plain, hidden_RE, targets_R, use_reentrant=False))
@@ -216,6 +246,7 @@ class SegmentLosses:
     def _plain(self, hidden_RE: Tensor, targets_R: Tensor) -> Tensor:
         return summed_cross_entropy(self.head(hidden_RE), targets_R)
 
+    @never_compiled
     def result(self) -> Tensor:
         """Returns the sum over everything that was added."""
         assert self.total is not None, "nothing was scored"
@@ -227,6 +258,7 @@ class SegmentLosses:
         return total
 
 
+@never_compiled
 def classification_loss(logits_BC: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
     """Returns the mean loss of a classification head, chosen as Transformers chooses it.
 

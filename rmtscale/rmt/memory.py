@@ -17,6 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rmtscale.rmt.compiling import never_compiled
+
 
 class Memory(nn.Module):
     """The state before the first segment, trained; a row for each of the M memory tokens."""
@@ -35,6 +37,7 @@ class Memory(nn.Module):
         if self.initial_ME is not None:
             self.initial_ME.normal_(std=std)
 
+    @never_compiled
     def forward(self, like: Tensor, batch: int) -> Tensor:
         """The initial state, (B, M, E), on the device and in the dtype of ``like``."""
         if self.initial_ME is None:

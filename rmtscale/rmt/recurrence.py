@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
+from rmtscale.rmt.compiling import never_compiled, run_plainly
 from rmtscale.rmt.loss import IGNORED
 from rmtscale.rmt.segmenting import Step
 
@@ -39,6 +40,7 @@ class Piece:
     """Whether this is the last step, in which every sample ends."""
 
 
+@run_plainly
 def pieces(
     steps: Sequence[Step], input_ids_BN: Tensor, targets_BN: Tensor | None = None
 ) -> Iterator[Piece]:
@@ -84,6 +86,7 @@ def pieces(
         )
 
 
+@never_compiled
 def join(kept: Sequence[tuple[Piece, Tensor]], batch: int, columns: int) -> Tensor:
     """Puts values of pieces back into the columns of the input: the inverse of ``pieces``.
 
@@ -116,6 +119,7 @@ def join(kept: Sequence[tuple[Piece, Tensor]], batch: int, columns: int) -> Tens
     return joined
 
 
+@never_compiled
 def limit_to_last(targets_BN: Tensor, step: Step) -> Tensor:
     """Targets of the last step's text only; the others are not scored."""
     starts_B1 = torch.tensor(step.starts, device=targets_BN.device)[:, None]
@@ -123,6 +127,7 @@ def limit_to_last(targets_BN: Tensor, step: Step) -> Tensor:
     return targets_BN.masked_fill(columns_1N < starts_B1, IGNORED)
 
 
+@never_compiled
 def cut_gradient(state_BME: Tensor, initial_BME: Tensor, before: Step) -> Tensor:
     """Detaches the state that enters a new window, but for samples that have not begun yet.
 
@@ -145,6 +150,7 @@ Segment = Callable[[Tensor, Piece], tuple[Any, ...]]
 """``(state_BME, piece)`` to ``(new state, anything else)``."""
 
 
+@run_plainly
 def recur(
     segment: Segment,
     inputs: Iterable[Piece],
@@ -188,7 +194,7 @@ class _Given(torch.autograd.Function):
     """A value whose gradients have already been worked out."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, grads: list[Tensor | None], *_inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, grads: list[Tensor], *_inputs: Tensor) -> Tensor:
         ctx.grads = grads
         return value.clone()
 
@@ -198,15 +204,105 @@ class _Given(torch.autograd.Function):
         if ctx.grads is None:
             raise RuntimeError("the gradients of a truncated BPTT loss are handed out only once")
         grads, ctx.grads = ctx.grads, None
-        return (None, None, *(None if x is None else x.mul_(grad.to(x.dtype)) for x in grads))
+        return (None, None, *(x.mul_(grad.to(x.dtype)) for x in grads))
 
 
+@never_compiled
+def _given(value: Tensor, grads: list[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    result: Tensor = _Given.apply(value, grads, *inputs)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Zeros(torch.autograd.Function):
+    """A value, and gradients of zero for what it does not depend on."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.like = [(x.shape, x.dtype, x.device) for x in inputs]
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        zeros = (
+            torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in ctx.like
+        )
+        return (grad, *zeros)
+
+
+@never_compiled
+def all_take_part(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """Returns ``loss`` with a gradient, if only of zero, for every parameter that is trained.
+
+    A loss on the last segment alone, with truncated BPTT, does not depend on the initial memory.
+    Under DDP a parameter without a gradient stops the second step.
+
+    Args:
+        loss: a scalar.
+        parameters: leaves of the graph; those that are frozen are left out.
+    """
+    left = {id(x): x for x in parameters if x.requires_grad}
+    stack = [] if loss.grad_fn is None else [loss.grad_fn]
+    seen = set(stack)
+    while stack and left:
+        node = stack.pop()
+        left.pop(id(getattr(node, "variable", None)), None)
+        for other, _ in node.next_functions:
+            if other is not None and other not in seen:
+                seen.add(other)
+                stack.append(other)
+    if not left:
+        return loss
+    result: Tensor = _Zeros.apply(loss, *left.values())  # type: ignore[no-untyped-call]
+    return result
+
+
+LOSS_SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
+"""Factors of a loss in fp16, tried until every gradient is finite."""
+
+
+@never_compiled
+def runs_in_half(inputs: Sequence[Tensor]) -> bool:
+    """Whether gradients pass through fp16, by the dtype of a parameter or by autocast."""
+    kind = inputs[0].device.type if inputs else "cpu"
+    by_autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    in_half = by_autocast and torch.get_autocast_dtype(kind) == torch.half
+    return in_half or any(x.dtype == torch.half for x in inputs)
+
+
+def _scaled_gradients(loss: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients in fp32 that were worked out under a loss scale.
+
+    The caller's scale comes with ``backward``, when this graph is gone; without one, fp16 rounds
+    most gradients of a mean over many tokens to zero.
+    """
+    grads: list[Tensor | None] = []
+    for scale in LOSS_SCALES:
+        keep = scale != LOSS_SCALES[-1]
+        found = torch.autograd.grad(loss * scale, inputs, allow_unused=True, retain_graph=keep)
+        grads = [None if grad is None else grad.float() / scale for grad in found]
+        largest = [grad.abs().amax() for grad in grads if grad is not None and grad.numel()]
+        if not largest or bool(torch.stack(largest).isfinite().all()):
+            break
+    return grads
+
+
+@never_compiled
+def _gradients(loss: Tensor, inputs: Sequence[Tensor], half: bool) -> Sequence[Tensor | None]:
+    if half:
+        return _scaled_gradients(loss, inputs)
+    found: Sequence[Tensor | None] = torch.autograd.grad(loss, inputs, allow_unused=True)
+    return found
+
+
+@run_plainly
 def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """Returns the sum of ``losses``, each differentiated as soon as it is there.
 
     When the next loss is worked out, the graph of the one before is gone; that is what makes
     truncated BPTT save memory under a caller who knows only ``loss.backward()`` (Trainer,
-    accelerate). Costs one buffer of the size of the gradients. ``backward`` works once.
+    accelerate). Costs one buffer of the size of the gradients. ``backward`` works once. An input
+    that no loss depends on has a gradient of zero.
 
     Args:
         losses: scalars, made one after another (a generator).
@@ -214,11 +310,12 @@ def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """
     total: Tensor | None = None
     grads: list[Tensor | None] = [None] * len(inputs)
+    half = runs_in_half(inputs)
     for loss in losses:
         total = loss.detach() if total is None else total + loss.detach()
         if not loss.requires_grad:
             continue
-        for index, grad in enumerate(torch.autograd.grad(loss, inputs, allow_unused=True)):
+        for index, grad in enumerate(_gradients(loss, inputs, half)):
             known = grads[index]
             if known is None:
                 # Not in place later: autograd may hand out a tensor that something else shares.
@@ -226,5 +323,5 @@ def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
             elif grad is not None:
                 known.add_(grad)
     assert total is not None, "at least one window"
-    result: Tensor = _Given.apply(total, grads, *inputs)  # type: ignore[no-untyped-call]
-    return result
+    every = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, inputs, strict=True)]
+    return _given(total, every, inputs)

@@ -10,6 +10,7 @@ tokens are chunked, the result is that of one call with ``alignment="left"``.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.graph import SegmentStep
+from rmtscale.rmt.graph import SegmentStep, require_evaluation
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from rmtscale.rmt.validation import (
     require_ids,
@@ -62,9 +63,10 @@ class Stream:
         cuda_graph: bool | None = None,
     ) -> None:
         self.model = model
-        self._step = SegmentStep(
-            model, batch_size, compile_step=compile_step, cuda_graph=cuda_graph
+        self._make_step = partial(
+            SegmentStep, model, batch_size, compile_step=compile_step, cuda_graph=cuda_graph
         )
+        self._step = self._make_step()
         if memory is not None:
             self._require_memory(memory)
             self._step.start(memory)
@@ -77,6 +79,19 @@ class Stream:
         require_memory(
             memory_BME, self._step.ids_BL.shape[0], self.model.config.memory_tokens, weight
         )
+
+    def _refit(self) -> None:
+        """Makes the step anew, with the state it has, where weights have moved since.
+
+        Raises:
+            BadInput: a model that was set to training mode since.
+        """
+        require_evaluation(self.model)
+        if not self._step.fits():
+            old, self._step = self._step, self._make_step()
+            self._step.start(old.state_BME)
+            self._step.last_B1E.copy_(old.last_B1E)
+            self._pending_BK = self._pending_BK.to(self._step.ids_BL.device)
 
     @property
     def memory(self) -> Tensor:
@@ -94,7 +109,8 @@ class Stream:
         """Reads (B, K) tokens; every segment that becomes full is run.
 
         Raises:
-            BadInput: another batch size, or ids outside the vocabulary; nothing is read then.
+            BadInput: another batch size, ids outside the vocabulary, or a model that was set to
+                training mode; nothing is read then.
         """
         ids_BK = require_ids(input_ids)
         if ids_BK.shape[0] != self._step.ids_BL.shape[0]:
@@ -103,6 +119,7 @@ class Stream:
                 f"{self._step.ids_BL.shape[0]}, as the stream was made for"
             )
         require_vocabulary(ids_BK, self.model.vocabulary)
+        self._refit()
         self.tokens += ids_BK.shape[1]
         size, at = self.model.segment_tokens, 0
         device = self._step.ids_BL.device
@@ -123,6 +140,7 @@ class Stream:
     def _require_started(self) -> None:
         if not self.tokens:
             raise BadInput("stream of 0 tokens: expected feed() before")
+        self._refit()
 
     @torch.no_grad()
     def logits(self) -> Tensor:

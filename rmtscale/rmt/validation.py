@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.loss import IGNORED
 
 _INTEGERS = (torch.int64, torch.int32)
@@ -32,6 +33,7 @@ def shape_text(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
 
 
+@never_compiled
 def require_ids(input_ids: Tensor | None) -> Tensor:
     """Raises ``BadInput`` unless these are token ids of shape (B, N) with at least one column."""
     if not isinstance(input_ids, Tensor):
@@ -45,6 +47,7 @@ def require_ids(input_ids: Tensor | None) -> Tensor:
     return input_ids
 
 
+@never_compiled
 def require_same_shape(
     name: str, tensor: object, input_ids: Tensor, dtypes: tuple[torch.dtype, ...] = ()
 ) -> None:
@@ -64,6 +67,7 @@ def require_same_shape(
         )
 
 
+@never_compiled
 def require_memory(memory_BME: Tensor, batch: int, memory_tokens: int, like: Tensor) -> None:
     """Raises ``BadInput`` unless this is a state of this model, in its dtype, on its device."""
     if not isinstance(memory_BME, Tensor):
@@ -87,6 +91,7 @@ class Spans:
     """None when every column of every sample is text: then no mask is needed anywhere."""
 
 
+@never_compiled
 def text_spans(input_ids: Tensor, attention_mask: Tensor | None) -> Spans:
     """Returns the text of each sample: one run of ones in its row of the mask.
 
@@ -123,6 +128,7 @@ def text_spans(input_ids: Tensor, attention_mask: Tensor | None) -> Spans:
     return Spans(tuple(first), tuple(lengths), mask_BN)
 
 
+@never_compiled
 def require_vocabulary(input_ids: Tensor, vocabulary: int) -> None:
     """Raises ``BadInput`` that names an id outside the vocabulary."""
     if has_values(input_ids):
@@ -157,6 +163,7 @@ def require_token_labels(
         )
 
 
+@never_compiled
 def require_class_labels(labels: Tensor, batch: int, classes: int, problem_type: str) -> None:
     """Raises ``BadInput`` unless these labels fit a classification head of ``classes`` outputs."""
     if problem_type == "single_label_classification":

@@ -120,12 +120,13 @@ def test_torch_compile_of_the_whole_model(train: bool) -> None:
         assert (ours[name] - parameter.grad).abs().max() < 1e-5, name
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("checkpoint", [False, True])
 @pytest.mark.parametrize("kind", DECODERS)
-def test_autocast(kind: str, checkpoint: bool) -> None:
+def test_autocast(kind: str, checkpoint: bool, dtype: torch.dtype) -> None:
     model, ids = model_of(kind, checkpoint_segments=checkpoint), tokens(2, 13)
     exact = model(ids, labels=ids).loss
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
         out = model(ids, labels=ids)
     out.loss.backward()
     assert abs(float(out.loss - exact)) < 0.05 * float(exact)

@@ -93,7 +93,7 @@ def test_the_fused_loss_equals_the_plain_one(bias: bool, frozen: str) -> None:
         assert (mine - other).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_low_precision_is_within_its_rounding(dtype: torch.dtype) -> None:
     model = RMTForCausalLM(backbone("gpt2", dtype), RMTConfig(8, 2))
     exact = RMTForCausalLM(backbone("gpt2", torch.float64), RMTConfig(8, 2))
