@@ -38,6 +38,9 @@ class Matrix(NamedTuple):
     """How many a token is multiplied with in the released module, if more than ``active``."""
     tied: bool = False
     """Its weights are those of another, and are counted there; a bias is its own."""
+    roles: tuple[tuple[str, int], ...] = ()
+    """What it consists of in one layer of the released model, each with its outputs:
+    ``(("gate", 14336), ("up", 14336))``. ``rows/modules`` has the module's name for each."""
 
     @property
     def operator(self) -> str:
@@ -217,30 +220,28 @@ class Attention(Stateless):
         bias = self.qkv_bias
         key_bias = bias if self.key_bias is None else self.key_bias
         made: list[Matrix] = []
+
+        def add(role: str, name: str, inner: int, outer: int, bias: bool = False) -> None:
+            rows = over if role in ("k", "v") else "tokens"
+            made.append(Matrix(name, inner, outer, bias, rows=rows, roles=((role, outer),)))
+
         if self.query_rank:
-            made += [
-                Matrix("qkv", width, self.query_rank, self.latent_bias),
-                Matrix("qkv", self.query_rank, h * k),
-            ]
+            add("q_a", "qkv", width, self.query_rank, self.latent_bias)
+            add("q_b", "qkv", self.query_rank, h * k)
         else:
-            made.append(Matrix("qkv", width, h * k * (1 + self.output_gate), bias))
+            add("q", "qkv", width, h * k * (1 + self.output_gate), bias)
         if self.kv_rank:
-            made += [
-                Matrix("qkv", width, self.kv_rank + self.rope_width, self.latent_bias),
-                Matrix("qkv", self.kv_rank, h * (k - self.rope_width + v)),
-            ]
+            add("kv_a", "qkv", width, self.kv_rank + self.rope_width, self.latent_bias)
+            add("kv_b", "qkv", self.kv_rank, h * (k - self.rope_width + v))
         elif not self.reuses_keys:
-            made.append(Matrix("qkv", width, g * k, key_bias, rows=over))
+            add("k", "qkv", width, g * k, key_bias)
             if not self.keys_are_values:
-                made.append(Matrix("qkv", width, g * v, bias, rows=over))
+                add("v", "qkv", width, g * v, bias)
         if self.index_heads:
-            source = self.query_rank or width
-            made += [
-                Matrix("index", source, self.index_heads * self.index_width),
-                Matrix("index", width, self.index_width),
-                Matrix("index", width, self.index_heads),
-            ]
-        made.append(Matrix("output", h * v, width, self.output_bias))
+            add("index_q", "index", self.query_rank or width, self.index_heads * self.index_width)
+            add("index_k", "index", width, self.index_width)
+            add("index_weight", "index", width, self.index_heads)
+        add("o", "output", h * v, width, self.output_bias)
         if self.idle:
             made = [item._replace(rows="never") for item in made]
         if self.bias_apart:
@@ -337,37 +338,59 @@ class FeedForward(Stateless):
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         ups = 1 + self.gated
 
+        def roles(prefix: str, inner: int) -> tuple[tuple[str, int], ...]:
+            names = ("gate", "up") if self.gated else ("up",)
+            return tuple((prefix + name, inner) for name in names)
+
         def block(name: str, inner: int, bias: bool) -> tuple[Matrix, ...]:
             called = "mm" if self.bias_apart else None
-            up = Matrix(f"{name}_up", width, inner, bias, ups, ups, called=called)
-            return up, Matrix(f"{name}_down", inner, width, bias, called=called)
+            prefix = "" if name == "dense" else f"{name}_"
+            up = Matrix(
+                f"{name}_up", width, inner, bias, ups, ups, called=called, roles=roles(prefix, inner)
+            )
+            down = ((f"{prefix}down", width),)
+            return up, Matrix(f"{name}_down", inner, width, bias, called=called, roles=down)
 
         if not self.inner:
             return ()
         side: tuple[Matrix, ...] = ()
         if self.receptance:
-            side = (Matrix("dense_gate", width, width),)
+            side = (Matrix("dense_gate", width, width, roles=(("receptance", width),)),)
         if self.side:
-            side = Matrix("side", width, self.side), Matrix("side", self.side, width)
+            side = (
+                Matrix("side", width, self.side, roles=(("side_in", self.side),)),
+                Matrix("side", self.side, width, roles=(("side_out", width),)),
+            )
         if not self.experts:
             return *block("dense", self.inner, self.bias), *side
         made = [Matrix("router", width, self.experts, self.router_bias)]
         seen = self.latent or width
         if self.latent:
-            made.append(Matrix("latent", width, seen, self.shared_bias))
-            made.append(Matrix("latent", seen, width, self.shared_bias))
-        many = {"copies": self.experts, "active": self.active, "called": "bmm"}
-        many["multiplied"] = self.experts * self.all_multiplied
-        made += [
-            Matrix("expert_up", seen, ups * self.inner, self.bias, **many),  # type: ignore[arg-type]
-            Matrix("expert_down", self.inner, seen, self.bias, **many),  # type: ignore[arg-type]
-        ]
+            into, back = (("latent_in", seen),), (("latent_out", width),)
+            made.append(Matrix("latent", width, seen, self.shared_bias, roles=into))
+            made.append(Matrix("latent", seen, width, self.shared_bias, roles=back))
+
+        def of_experts(name: str, inner: int, roles: tuple[tuple[str, int], ...]) -> Matrix:
+            return Matrix(
+                name,
+                inner,
+                sum(outer for _, outer in roles),
+                self.bias,
+                self.experts,
+                self.active,
+                called="bmm",
+                multiplied=self.experts * self.all_multiplied,
+                roles=roles,
+            )
+
+        made.append(of_experts("expert_up", seen, roles("expert_", self.inner)))
+        made.append(of_experts("expert_down", self.inner, (("expert_down", seen),)))
         if self.dense_beside:
             made += block("dense", self.dense_beside, self.bias)
         if self.shared:
             made += block("shared", self.shared, self.bias or self.shared_bias)
             if self.shared_gate:
-                made.append(Matrix("shared_gate", width, 1))
+                made.append(Matrix("shared_gate", width, 1, roles=(("shared_switch", 1),)))
         return (*made, *side)
 
     def vectors(self, width: int) -> int:

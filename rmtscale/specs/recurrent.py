@@ -18,6 +18,14 @@ def _convolution(channels: int, kernel: int, tokens: int) -> Irregular:
     return Irregular("convolution", (tokens + kernel - 1) * channels * kernel, "convolution")
 
 
+def _matrix(
+    role: str, inner: int, outer: int, bias: bool = False, *, turned: bool = False
+) -> Matrix:
+    """A matrix that is one module; what selects (``x``) and its step are one term of the cost."""
+    name = "recurrent_step" if role == "recurrent_x" else role
+    return Matrix(name, inner, outer, bias, turned=turned, roles=((role, outer),))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mamba(Stateless):
     """A selective state space (Gu and Dao 2023)."""
@@ -39,11 +47,11 @@ class Mamba(Stateless):
 
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         return (
-            Matrix("recurrent_in", width, 2 * self.inner, self.bias),
+            _matrix("recurrent_in", width, 2 * self.inner, self.bias),
             # Channels come first from here on; the step's bias is added apart.
-            Matrix("recurrent_step", self.inner, self.rank + 2 * self.states, turned=True),
-            Matrix("recurrent_step", self.rank, self.inner, turned=True),
-            Matrix("recurrent_out", self.inner, width, self.bias, turned=True),
+            _matrix("recurrent_x", self.inner, self.rank + 2 * self.states, turned=True),
+            _matrix("recurrent_step", self.rank, self.inner, turned=True),
+            _matrix("recurrent_out", self.inner, width, self.bias, turned=True),
         )
 
     def vectors(self, width: int) -> int:
@@ -93,8 +101,8 @@ class Mamba2(Stateless):
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         projected = self.inner + self.channels + self.heads
         return (
-            Matrix("recurrent_in", width, projected, self.bias),
-            Matrix("recurrent_out", self.inner, width, self.bias),
+            _matrix("recurrent_in", width, projected, self.bias),
+            _matrix("recurrent_out", self.inner, width, self.bias),
         )
 
     def vectors(self, width: int) -> int:
@@ -147,8 +155,13 @@ class DeltaRule(Stateless):
 
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         value = self.value_heads * self.value_width
-        projected = self.channels + value + 2 * self.value_heads
-        return Matrix("recurrent_in", width, projected), Matrix("recurrent_out", value, width)
+        heads = self.value_heads
+        roles = ("delta_qkv", self.channels), ("delta_z", value), ("delta_b", heads), ("delta_a", heads)
+        projected = sum(outer for _, outer in roles)
+        return (
+            Matrix("recurrent_in", width, projected, roles=roles),
+            _matrix("recurrent_out", value, width),
+        )
 
     def vectors(self, width: int) -> int:
         del width
@@ -194,9 +207,17 @@ class LinearRecurrence(Stateless):
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         block, gates = self.inner // self.heads, 2 * self.heads
         return (
-            Matrix("recurrent_in", width, self.inner, True, 2, 2),
+            Matrix(
+                "recurrent_in",
+                width,
+                self.inner,
+                True,
+                2,
+                2,
+                roles=(("recurrent_y", self.inner), ("recurrent_x", self.inner)),
+            ),
             Matrix("recurrent_gate", block, block, True, gates, gates, called="baddbmm"),
-            Matrix("recurrent_out", self.inner, width, True, turned=True),
+            _matrix("recurrent_out", self.inner, width, True, turned=True),
         )
 
     def vectors(self, width: int) -> int:
@@ -227,8 +248,15 @@ class Rwkv(Stateless):
 
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         return (
-            Matrix("recurrent_in", width, self.inner, False, 3, 3),
-            Matrix("recurrent_out", self.inner, width),
+            Matrix(
+                "recurrent_in",
+                width,
+                self.inner,
+                copies=3,
+                active=3,
+                roles=tuple((role, self.inner) for role in ("k", "v", "recurrent_gate")),
+            ),
+            _matrix("recurrent_out", self.inner, width),
         )
 
     def vectors(self, width: int) -> int:
@@ -255,8 +283,8 @@ class ShortConvolution(Stateless):
 
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         return (
-            Matrix("recurrent_in", width, 3 * width, self.bias),
-            Matrix("recurrent_out", width, width, self.bias),
+            _matrix("recurrent_in", width, 3 * width, self.bias),
+            _matrix("recurrent_out", width, width, self.bias),
         )
 
     def vectors(self, width: int) -> int:

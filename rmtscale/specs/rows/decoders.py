@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.rows import windows
+from rmtscale.specs.rows import modules, windows
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.row import Row
 
@@ -90,7 +90,8 @@ def _opt(fields: Fields, spec: LayeredSpec) -> LayeredSpec:
     final = pre_norm and not fields.flag("_remove_final_layer_norm")
     # The projection goes in and out again.
     outer = spec.outer + tuple(
-        item._replace(inner=item.outer, outer=item.inner) for item in spec.outer
+        item._replace(inner=item.outer, outer=item.inner, roles=(("project_out", item.inner),))
+        for item in spec.outer
     )
     parts = 2 * affine
     return replace(spec, outer=outer, norm_parts=parts, outer_vectors=parts * spec.width * final)
@@ -233,6 +234,7 @@ ROWS = {
         written_like="phi3",
         defaults=sizes(32064, 3072, 8192, 32, 32),
         window=windows.every_layer,
+        modules=modules.FUSED | modules.GATE_AND_UP,
     ),
     "phi": Row(
         prefix="Phi",
@@ -245,6 +247,7 @@ ROWS = {
         qk_norm=lambda fields: "head" if fields.flag("qk_layernorm") else "none",
         qk_norm_parts=2,
         harmless="partial_rotary_factor",
+        modules=modules.PHI,
     ),
     "olmo": Row(
         prefix="Olmo",
@@ -275,6 +278,7 @@ ROWS = {
         defaults=sizes(151552, 4096, 13696, 40, 32, 2) | {"attention_bias": True, "head_dim": 128},
         qkv_bias="attention_bias",
         harmless="partial_rotary_factor",
+        modules=modules.LLAMA | modules.GATE_AND_UP,
     ),
     "glm4": Row(
         prefix="Glm4",
@@ -282,6 +286,7 @@ ROWS = {
         qkv_bias="attention_bias",
         norms=4,
         harmless="partial_rotary_factor",
+        modules=modules.LLAMA | modules.GATE_AND_UP,
     ),
     "starcoder2": Row(
         prefix="Starcoder2",
@@ -294,6 +299,7 @@ ROWS = {
         mlp_bias="use_bias",
         window=windows.every_layer,
         harmless="mlp_type norm_type residual_dropout",
+        modules=modules.LLAMA | modules.C_FC,
     ),
     "stablelm": Row(
         prefix="StableLm",
@@ -385,6 +391,7 @@ ROWS = {
         qk_norm=lambda fields: "head" if fields.flag("qk_layernorm") else "none",
         qk_norm_parts=2,
         harmless="head_dim num_key_value_heads partial_rotary_factor",
+        modules=modules.PERSIMMON,
     ),
     "arcee": Row(
         prefix="Arcee",
@@ -416,6 +423,7 @@ ROWS = {
         head_bias=True,
         harmless="n_ctx n_positions rotary_dim summary_activation summary_first_dropout "
         "summary_proj_to_labels summary_type summary_use_proj tokenizer_class",
+        modules=modules.GPTJ,
     ),
     "codegen": Row(
         prefix="CodeGen",
@@ -431,6 +439,7 @@ ROWS = {
         head_bias=True,
         harmless="n_ctx n_positions rotary_dim summary_activation summary_first_dropout "
         "summary_proj_to_labels summary_type summary_use_proj tokenizer_class",
+        modules=modules.CODEGEN,
     ),
     "gpt2": Row(
         prefix="GPT2",
@@ -449,6 +458,7 @@ ROWS = {
         default_class="LMHeadModel",
         harmless="reorder_and_upcast_attn scale_attn_by_inverse_layer_idx summary_activation "
         "summary_first_dropout summary_proj_to_labels summary_type summary_use_proj",
+        modules=modules.GPT2,
     ),
     "gpt_neo": Row(
         prefix="GPTNeo",
@@ -466,6 +476,7 @@ ROWS = {
         window=neo_window,
         harmless="attention_layers summary_activation summary_first_dropout "
         "summary_proj_to_labels summary_type summary_use_proj",
+        modules=modules.GPT_NEO,
     ),
     "gpt_neox": Row(
         prefix="GPTNeoX",
@@ -476,6 +487,7 @@ ROWS = {
         kv_heads=_all_heads,
         head_width=_own_head,
         harmless="head_dim num_key_value_heads rotary_pct use_parallel_residual",
+        modules=modules.GPT_NEOX,
     ),
     "opt": Row(
         prefix="OPT",
@@ -493,6 +505,7 @@ ROWS = {
         head_width=_own_head,
         embedding_width=lambda fields, width: fields.size("word_embed_proj_dim", width),
         adjust=lambda fields, spec: _opt_positions(fields, _opt(fields, spec)),
+        modules=modules.OPT,
     ),
     "gpt_bigcode": Row(
         prefix="GPTBigCode",
@@ -512,6 +525,7 @@ ROWS = {
         "max_sequence_length num_key_value_heads pad_key_length pre_allocate_kv_cache "
         "scale_attention_softmax_in_fp32 summary_activation summary_first_dropout "
         "summary_proj_to_labels summary_type summary_use_proj validate_runner_input",
+        modules=modules.GPT2,
     ),
     "bloom": Row(
         prefix="Bloom",
@@ -534,6 +548,7 @@ ROWS = {
         harmless="apply_residual_connection_post_layernorm attention_softmax_in_fp32 "
         "bias_dropout_fusion masked_softmax_fusion n_inner offset_alibi skip_bias_add "
         "skip_bias_add_qkv slow_but_exact unk_token_id",
+        modules=modules.BLOOM,
     ),
     "falcon": Row(
         prefix="Falcon",
@@ -555,6 +570,7 @@ ROWS = {
         | {"n_layer": "num_hidden_layers"},
         harmless="activation alibi apply_residual_connection_post_layernorm multi_query n_head "
         "n_head_kv n_layer num_key_value_heads",
+        modules=None,
     ),
     "mpt": Row(
         prefix="Mpt",
@@ -571,6 +587,7 @@ ROWS = {
         harmless="attn_config emb_pdrop embedding_fraction expansion_ratio fc_type ffn_config "
         "init_config init_device learned_pos_emb logit_scale max_seq_len norm_type "
         "tokenizer_name verbose",
+        modules=modules.MPT,
     ),
     "xglm": Row(
         prefix="XGLM",
@@ -586,5 +603,6 @@ ROWS = {
         kv_heads=_all_heads,
         head_width=_own_head,
         positions=_no_rows,
+        modules=modules.XGLM,
     ),
 }

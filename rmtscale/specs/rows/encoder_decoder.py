@@ -252,6 +252,7 @@ def _t5_row(prefix: str, **defaults: object) -> Row:
         read=_t5,
         variant=_t5_variant,
         harmless=_T5_HARMLESS,
+        modules=None,
     )
 
 
@@ -284,6 +285,7 @@ ROWS = {
         read=_bart,
         variant=_bart_variant,
         harmless=_BART_HARMLESS,
+        modules=None,
     ),
     "whisper": Row(
         prefix="Whisper",
@@ -306,5 +308,6 @@ ROWS = {
         "encoder_layerdrop forced_decoder_ids mask_feature_length "
         "mask_feature_min_masks mask_feature_prob mask_time_length mask_time_min_masks "
         "mask_time_prob median_filter_width use_weighted_layer_sum",
+        modules=None,
     ),
 }

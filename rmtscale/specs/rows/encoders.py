@@ -143,6 +143,7 @@ _BERT: dict[str, Any] = {
     "positions": _rows_and_types,
     "default_class": "ForSequenceClassification",
     "heads_table": ROBERTA_HEADS,
+    "modules": None,
     "harmless": "classifier_dropout directionality pooler_fc_size pooler_num_attention_heads "
     "pooler_num_fc_layers pooler_size_per_head pooler_type summary_activation "
     "summary_last_dropout summary_type summary_use_proj classifier_dropout_prob "
@@ -290,5 +291,6 @@ ROWS = {
         "global_rope_theta layer_norm_eps local_rope_theta mlp_dropout "
         "reference_compile repad_logits_with_grad sparse_pred_ignore_index "
         "sparse_prediction",
+        modules=None,
     ),
 }

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention, FeedForward, Layer, Matrix
-from rmtscale.specs.rows import windows
+from rmtscale.specs.rows import modules, windows
 from rmtscale.specs.rows.decoders import sizes
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.row import (
@@ -220,10 +220,11 @@ def _gemma4(fields: Fields, spec: LayeredSpec) -> LayeredSpec:
     rows = fields.count("vocab_size_per_layer_input")
     if not side:
         return spec
+    roles = (("project_sides", spec.layers * side),)
     return replace(
         spec,
         tables=rows * spec.layers * side,
-        outer=(Matrix("projection", spec.width, spec.layers * side),),
+        outer=(Matrix("projection", spec.width, spec.layers * side, roles=roles),),
         outer_vectors=spec.outer_vectors + side,
     )
 
@@ -265,6 +266,7 @@ ROWS = {
         experts=Experts(experts="num_local_experts", inner="intermediate_size"),
         window=windows.every_layer,
         harmless="router_jitter_noise",
+        modules=modules.MIXTRAL,
     ),
     "phimoe": Row(
         prefix="Phimoe",
@@ -279,6 +281,7 @@ ROWS = {
         window=windows.every_layer,
         adjust=_two_experts,
         harmless="input_jitter_noise router_jitter_noise",
+        modules=modules.MIXTRAL,
     ),
     "qwen2_moe": Row(
         prefix="Qwen2Moe",
@@ -292,6 +295,7 @@ ROWS = {
         ),
         window=windows.late_layers,
         harmless=_ROUTING,
+        modules=modules.SHARED_EXPERT,
     ),
     "qwen3_moe": Row(
         prefix="Qwen3Moe",
@@ -338,6 +342,7 @@ ROWS = {
         output_bias="attention_bias",
         experts=Experts(experts="num_local_experts", inner="intermediate_size"),
         harmless="attention_multiplier embedding_multiplier logits_scaling residual_multiplier",
+        modules=modules.GRANITE_MOE,
     ),
     "minimax_m2": Row(
         prefix="MiniMaxM2",
@@ -352,6 +357,7 @@ ROWS = {
         "max_model_len mtp_transformer_layers num_mtp_modules partial_rotary_factor "
         "qk_norm_type rotary_dim router_jitter_noise shared_intermediate_size "
         "sliding_window swa_rope_theta use_mtp use_qk_norm use_routing_bias",
+        modules=modules.MIXTRAL,
     ),
     "gpt_oss": Row(
         prefix="GptOss",
@@ -370,6 +376,7 @@ ROWS = {
         ),
         window=windows.alternating,
         harmless="experts_per_token initial_context_length swiglu_alpha swiglu_limit",
+        modules=modules.GPT_OSS,
     ),
     "glm4_moe": Row(
         prefix="Glm4Moe",
@@ -459,6 +466,7 @@ ROWS = {
         window=_llama4_window,
         harmless="attn_scale attn_temperature_tuning floor_scale for_llm_compressor "
         "router_jitter_noise use_qk_norm",
+        modules=modules.LLAMA4,
     ),
     "mimo_v2_flash": Row(
         prefix="MiMoV2Flash",
@@ -480,5 +488,6 @@ ROWS = {
         adjust=_gemma4,
         harmless="expert_intermediate_size final_logit_softcapping moe_intermediate_size "
         "num_experts top_k_experts use_bidirectional_attention use_double_wide_mlp",
+        modules=modules.GEMMA4,
     ),
 }

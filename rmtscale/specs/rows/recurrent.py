@@ -14,6 +14,7 @@ from rmtscale.specs.recurrent import (
     Rwkv,
     ShortConvolution,
 )
+from rmtscale.specs.rows import modules
 from rmtscale.specs.rows.decoders import sizes
 from rmtscale.specs.rows.experts import sparse_every
 from rmtscale.specs.rows.fields import Fields
@@ -282,6 +283,7 @@ ROWS = {
         | {"use_conv_bias": True, "tie_word_embeddings": True},
         layers=_mamba_layers,
         harmless=f"{_STEPS} d_inner d_model expand n_layer",
+        modules=modules.MAMBA,
     ),
     "falcon_mamba": Row(
         prefix="FalconMamba",
@@ -290,6 +292,7 @@ ROWS = {
         | {"use_conv_bias": True, "tie_word_embeddings": True},
         layers=_mamba_layers,
         harmless=f"{_STEPS} mixer_rms_eps",
+        modules=modules.MAMBA,
     ),
     "mamba2": Row(
         prefix="Mamba2",
@@ -299,6 +302,7 @@ ROWS = {
         | {"head_dim": 64, "n_groups": 8, "chunk_size": 256},
         layers=_mamba2_layers,
         harmless=f"{_STEPS} time_step_rank",
+        modules=modules.MAMBA,
     ),
     "rwkv": Row(
         prefix="Rwkv",
@@ -307,6 +311,7 @@ ROWS = {
         norm_parts=2,
         layers=_rwkv_layers,
         harmless="context_length rescale_every",
+        modules=modules.RWKV,
     ),
     "qwen3_next": Row(
         prefix="Qwen3Next",
@@ -321,6 +326,7 @@ ROWS = {
         experts=replace(_EXPERTS, dense=sparse_every),
         layers=_delta_layers,
         harmless=_QWEN_HARMLESS,
+        modules=modules.QWEN3_NEXT,
     ),
     "qwen3_5_text": Row(
         prefix="Qwen3_5",
@@ -331,6 +337,7 @@ ROWS = {
         qk_norm="head",
         layers=_delta_layers,
         harmless=_QWEN_HARMLESS,
+        modules=modules.QWEN3_5,
     ),
     "qwen3_5_moe_text": Row(
         prefix="Qwen3_5Moe",
@@ -345,6 +352,7 @@ ROWS = {
         experts=_EXPERTS,
         layers=_delta_layers,
         harmless=f"{_QWEN_HARMLESS} intermediate_size",
+        modules=modules.QWEN3_5,
     ),
     "recurrent_gemma": Row(
         prefix="RecurrentGemma",
@@ -358,6 +366,7 @@ ROWS = {
         layers=_griffin_layers,
         harmless="embeddings_scale_by_sqrt_dim final_w_init_variance_scale "
         "logits_soft_cap partial_rotary_factor w_init_variance_scale",
+        modules=modules.RECURRENT_GEMMA,
     ),
     "jamba": Row(
         prefix="Jamba",
@@ -369,6 +378,7 @@ ROWS = {
         layers=_jamba_layers,
         harmless=f"{_STEPS} calc_logits_for_entire_prompt mamba_inner_layernorms n_ctx "
         "num_logits_to_keep sliding_window",
+        modules=modules.JAMBA,
     ),
     "nemotron_h": Row(
         prefix="NemotronH",
@@ -389,6 +399,7 @@ ROWS = {
         "num_hidden_layers num_logits_to_keep num_nextn_predict_layers num_query_groups "
         "partial_rotary_factor routed_scaling_factor router_aux_loss_coef "
         "sliding_window time_step_rank topk_group",
+        modules=modules.NEMOTRON_H,
     ),
     "lfm2": Row(
         prefix="Lfm2",
@@ -402,5 +413,6 @@ ROWS = {
         harmless="block_dim block_mlp_init_scale block_norm_eps block_out_init_scale "
         "block_use_swiglu block_use_xavier_init conv_dim conv_dim_out "
         "conv_use_xavier_init num_attention_heads num_heads use_pos_enc",
+        modules=modules.LFM2,
     ),
 }

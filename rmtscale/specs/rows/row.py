@@ -14,6 +14,7 @@ from rmtscale.errors import BadInput
 from rmtscale.specs.layered import HeadShape, LayeredSpec
 from rmtscale.specs.layers import Attention, FeedForward, Layer, Matrix, Part, grouped
 from rmtscale.specs.rows.fields import Fields
+from rmtscale.specs.rows.modules import LLAMA, Modules
 
 Switch = bool | str | Callable[[Fields], bool]
 """A constant, the name of a field that is true or false, or a function."""
@@ -112,6 +113,8 @@ class Row:
     """Finds whatever else is odd."""
     variant: Callable[[str, Fields, LayeredSpec], LayeredSpec] = lambda name, fields, spec: spec
     """Parts that one of its classes has in place of the whole, by what stands behind the prefix."""
+    modules: Modules | None = field(default_factory=lambda: LLAMA)
+    """Names of its linear layers, for what a quantisation leaves out; None: not known."""
     read: Callable[[Fields, Row], LayeredSpec] | None = None
     """A whole model that is no stack of layers (an encoder and a decoder)."""
 
@@ -139,7 +142,8 @@ def read_row(row: Row, fields: Fields) -> LayeredSpec:
     embedding = row.embedding_width(fields, width)
     outer: tuple[Matrix, ...] = ()
     if embedding != width:
-        outer = (Matrix("projection", embedding, width, row.embedding_bias),)
+        roles = (("project_in", width),)
+        outer = (Matrix("projection", embedding, width, row.embedding_bias, roles=roles),)
     spec = layered(
         fields.name,
         width=width,
