@@ -39,6 +39,7 @@ def command(
     memory_tokens: options.MemoryTokens = 10,
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "bf16",
+    weights: options.Weights = "",
     kv_dtype: Annotated[
         str, typer.Option(help="Of the cache: fp32, bf16, fp16, fp8 or int8. (default: --dtype)")
     ] = "",
@@ -53,7 +54,7 @@ def command(
     Example: rmtscale generate-cost -m llama-3-8b -d h100-sxm --context 128k --batch-size 8
     """
     require_format(output_format)
-    spec, gpu = options.chosen_model(model), options.chosen_device(device, reserve)
+    spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     generation = Generation(
         context_tokens=parse_size(context, "context"),
@@ -83,6 +84,8 @@ def command(
         f"{format_tokens(generation.context_tokens)} tokens read and "
         f"{format_tokens(generation.new_tokens)} written by each of {batch_size}; {dtype}{cache}"
     )
+    if spec.quantization is not None:
+        write_text(f"Weights {spec.quantization.title}")
     if alone:
         write_text(
             "The encoder reads once, and the decoder writes behind it; no RMT is counted there."

@@ -19,6 +19,7 @@ from rmtscale.cli.output import (
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.terms import MemoryTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -32,6 +33,8 @@ from rmtscale.units import (
     parse_sizes,
 )
 
+_WEIGHTS = f"persistent.{MemoryTerm.WEIGHTS}"
+
 
 def command(
     model: options.Model,
@@ -42,6 +45,7 @@ def command(
     mode: options.Mode = "forward",
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "fp32",
+    weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
     dropout: options.Dropout = True,
@@ -62,7 +66,9 @@ def command(
     Example: rmtscale memory --model gpt2 --mode train --tokens 1k,4k,16k --breakdown
     """
     require_format(output_format)
-    spec = options.chosen_model(model)
+    spec = options.chosen_model(model, weights)
+    if mode == "train" and not weights:
+        spec = options.trained(spec)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     gpu = options.chosen_device(device, reserve) if device else None
@@ -113,6 +119,7 @@ def command(
                 "device": None if gpu is None else gpu.name,
                 "optimizer": optimizer if mode == "train" else None,
                 "logits": (logits if side == "full" else "last") if mode == "forward" else None,
+                "weight_bytes": peak.by_name()[_WEIGHTS],
                 "peak_bytes": peak.total,
                 "fits": None if gpu is None else fitting[length, side],
                 "confirmed": peak.confirmed,
@@ -125,6 +132,9 @@ def command(
         f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; {mode}, {dtype}, "
         f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
     )
+    if spec.quantization is not None:
+        stored = peaks[lengths[0], "full"].by_name()[_WEIGHTS]
+        write_text(f"Weights {spec.quantization.title}: {format_bytes(stored)}")
     write_text(options.described(title, design, spec))
     if gpu is not None:
         where = {
@@ -171,7 +181,8 @@ def command(
         + "; the CUDA context and fragmentation come on top. Predicted, not measured."
     )
     if not all(peak.confirmed for peak in peaks.values()):
-        write_text(f"Upper bound, not confirmed: no device has measured a {spec.kind}.")
+        of = "quantised weights" if spec.quantization else f"a {spec.kind}"
+        write_text(f"Upper bound, not confirmed: no device has measured {of}.")
 
 
 def _which(fitting: list[int], asked: list[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,27 +81,52 @@ Device = Annotated[
 Reserve = Annotated[
     str, typer.Option(help="Memory left to what else lives on the device, such as 2GiB.")
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="Inference: int8, fp8, nf4, nf4-double or int4[:group]. (default: as the config says)"
+    ),
+]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
 
 
-def chosen_model(name: str) -> ModelSpec:
+def chosen_model(name: str, weights: str = "") -> ModelSpec:
     """Returns the shape of ``--model``; notes on what is left out go to standard error.
 
+    Args:
+        name: preset, config, folder or hub name.
+        weights: how ``--weights`` stores them; as the model's config says where it is empty.
+
     Raises:
-        BadInput: nothing of that name, or a config that cannot be used.
+        BadInput: nothing of that name, a config that cannot be used, or weights that the model
+            cannot have.
     """
     from rmtscale.specs.catalog import find_preset
     from rmtscale.specs.huggingface import read_model
 
-    preset = find_preset(name)
-    if preset is not None:
-        return preset
-    reading = read_model(name)
-    sys.stderr.write(f"note: {reading.class_name}, head: {reading.head}\n")
-    for note in reading.not_counted:
-        sys.stderr.write(f"note: {note}\n")
-    return reading.spec
+    spec = find_preset(name)
+    if spec is None:
+        reading = read_model(name)
+        spec = reading.spec
+        notes = [f"{reading.class_name}, head: {reading.head}", *reading.not_counted]
+        if spec.quantization is not None:
+            notes.append(f"weights {spec.quantization.title}")
+        for note in notes:
+            sys.stderr.write(f"note: {note}\n")
+    if weights:
+        from rmtscale.specs.quantization.reading import quantize
+
+        spec = quantize(spec, weights)
+    return spec
+
+
+def trained(model: ModelSpec) -> ModelSpec:
+    """Returns the model with plain weights, as it is trained, and says so where they were not."""
+    if model.quantization is None:
+        return model
+    sys.stderr.write(f"note: training takes plain weights, not {model.quantization.title}\n")
+    return replace(model, quantization=None)
 
 
 def chosen_device(name: str, reserve: str) -> DeviceSpec:

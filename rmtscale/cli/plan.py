@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,13 +16,14 @@ from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
+from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.report.calibration import read_calibration
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import Workload
-from rmtscale.units import format_count, format_tokens, parse_size, require_one_of
+from rmtscale.specs.workload import DTYPE_BYTES, Workload
+from rmtscale.units import format_bytes, format_count, format_tokens, parse_size, require_one_of
 
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
@@ -53,6 +55,7 @@ def command(
     ] = "all",
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "fp32",
+    weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
     dropout: options.Dropout = True,
@@ -78,9 +81,10 @@ def command(
     require_one_of("mode", mode, (*_TITLES, "all", "both"))
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
-    spec, gpu = options.chosen_model(model), options.chosen_device(device, reserve)
+    spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
     modes = _modes(spec, mode)
+    by_mode = _by_mode(spec, modes, asked=bool(weights))
 
     def work(mode: str) -> Workload:
         return Workload(
@@ -98,7 +102,7 @@ def command(
     reason = ""
     if segment_size == AUTO:
         asked = work("train" if "train" in modes else modes[0])
-        chosen, reason = recommend_segment(spec, asked, memory_tokens, gpu)
+        chosen, reason = recommend_segment(by_mode.get("train", spec), asked, memory_tokens, gpu)
     else:
         chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, chosen)
@@ -108,7 +112,8 @@ def command(
 
     def plans(design: Recurrence | CostMethod) -> Plans:
         return {
-            name: make_plan(spec, work(name), design, gpu, convention, calibrated) for name in modes
+            name: make_plan(by_mode[name], work(name), design, gpu, convention, calibrated)
+            for name in modes
         }
 
     sizes = [chosen.segment_size]
@@ -123,6 +128,7 @@ def command(
                 {"model": spec.name, "method": method, "device": gpu.name, "mode": name}
                 | {"dtype": dtype, "memory_tokens": memory_tokens if segmented else None}
                 | {"convention": convention, "time": _time_by(calibrated)}
+                | {"weight_bytes": weight_bytes(by_mode[name], DTYPE_BYTES[dtype])}
                 | _open_ended(asdict(plan))
                 for size_plans in by_size.values()
                 for name, plan in size_plans.items()
@@ -131,7 +137,7 @@ def command(
         )
         return
     mine = by_size[chosen.segment_size]
-    write_line(f"{spec.name} on {options.room(gpu)}")
+    write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, dtype)}")
     settings = f"{dtype}, {attention}, batch size {batch_size}, {optimizer}"
     if segmented:
         write_line(
@@ -143,9 +149,8 @@ def command(
         write_text(options.described(title, design, spec))
     if reason:
         write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
-    short = title if segmented else method
-    _write_answers(mine, convention, short, calibrated, timed=gpu.timed)
-    _write_words(spec, mine, short, calibrated, timed=gpu.timed)
+    _write_answers(mine, convention, title if segmented else method, calibrated, timed=gpu.timed)
+    _write_words(spec, mine, title if segmented else method, calibrated, timed=gpu.timed)
     if len(sizes) > 1:
         _write_sizes(by_size, chosen.segment_size, calibrated, timed=gpu.timed)
     if "forward" in modes and "prefill" in modes:
@@ -164,6 +169,25 @@ def command(
         write_text(
             f"Memory is an upper bound, not confirmed: no device has measured a {spec.kind}."
         )
+
+
+def _by_mode(spec: ModelSpec, modes: Sequence[str], *, asked: bool) -> dict[str, ModelSpec]:
+    """Returns the model of each mode: what is trained has plain weights.
+
+    Raises:
+        BadInput: quantised weights that were asked for, of training alone.
+    """
+    if asked and list(modes) == ["train"]:
+        require_weights(spec, None, train=True)
+    return {name: options.trained(spec) if name == "train" else spec for name in modes}
+
+
+def _stored(spec: ModelSpec, dtype: str) -> str:
+    """Says on a line of its own how the weights are stored, where they are quantised."""
+    if spec.quantization is None:
+        return ""
+    stored = format_bytes(weight_bytes(spec, DTYPE_BYTES[dtype]))
+    return f"\nweights {stored} in inference: {spec.quantization.title}"
 
 
 def _modes(spec: ModelSpec, mode: str) -> tuple[str, ...]:

@@ -25,8 +25,9 @@ from rmtscale.costs.encoded_prompt import cached_of_output, cached_of_text, read
 from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters, memory_parameters
-from rmtscale.costs.roofline import moved_elements
+from rmtscale.costs.roofline import moved_bytes
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, MemoryTerm, PassTerm
+from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
@@ -148,6 +149,7 @@ def estimate_generation(
     """
     if not model.decoder:
         raise BadInput(f"model {model.name!r}: expected a decoder, an encoder writes no text")
+    require_weights(model, device, train=False)
     if isinstance(model, LayeredSpec) and model.encoder_groups:
         if recurrence is not None:
             raise BadInput(f"model {model.name!r}: it has an encoder, expected full attention")
@@ -258,7 +260,7 @@ def _linear(
         _Operation(
             term.name,
             term.flops * batch,
-            moved_elements(term, batch, fused=True) * dtype_bytes,
+            moved_bytes(model, term, batch, dtype_bytes, fused=True),
         )
         for term in _pass(model, rows, logits)
         if term.flops and term.name not in ATTENTION_TERMS
@@ -385,7 +387,7 @@ def _state_bytes(
 
 
 def _weight_bytes(model: ModelSpec, generation: Generation, recurrence: Recurrence | None) -> int:
-    weights = count_parameters(model).total * generation.dtype_bytes
+    weights = weight_bytes(model, generation.dtype_bytes)
     if recurrence is not None:  # the first memory is a weight
         weights += memory_parameters(model, recurrence) * generation.dtype_bytes
     return weights

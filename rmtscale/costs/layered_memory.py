@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, MASK_BYTES
-from rmtscale.costs.peak_candidates import OPTIMIZER_WORK, PeakCandidate
+from rmtscale.costs.peak_candidates import AT_THE_LOGITS, OPTIMIZER_WORK, PeakCandidate
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention, Groups, Layer
 from rmtscale.specs.recurrence import Recurrence
@@ -92,7 +92,7 @@ def layered_peaks(
         rows = 1 if recurrence is not None or workload.logits == "last" else text
         # Scaled or capped, logits stand twice for a moment.
         head = 2 * _head_bytes(model, workload, rows)
-        yield PeakCandidate("at the logits", head=head, work=2 * hidden, state=2 * state)
+        yield PeakCandidate(AT_THE_LOGITS, head=head, work=2 * hidden, state=2 * state)
         return
     segments = sum(count for _, count in sizes)
     window = min(workload.bptt_segments or segments, segments)

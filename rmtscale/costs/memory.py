@@ -15,6 +15,8 @@ What a measured step must honour for the comparison to be fair:
   differentiated segment by segment, and only the gradient by the text's hidden states waits.
   In a forward pass ``keep_logits="last"``, or ``infer`` without a CUDA graph.
 * ``checkpoint_segments`` recomputes a whole segment but for its head; one is alive at a time.
+* Quantised weights are multiplied as they are, or (bitsandbytes' 4 bits) as a copy of one matrix
+  at a time: the largest such copy is there inside a layer. They are there in a forward pass only.
 * ``bptt_segments=k`` is ``window_losses`` with ``backward`` after each window: at most k segments
   are kept. ``loss.backward()`` on the output of ``forward`` takes one more copy of the gradients.
   Of an encoder, which answers from its last segment, only the last window has a graph.
@@ -33,10 +35,16 @@ from rmtscale.costs.kept import prefill_cache_bytes
 from rmtscale.costs.layered_memory import layered_peaks
 from rmtscale.costs.method_memory import MethodStep, method_weights
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.parameters import count_parameters, memory_parameters
-from rmtscale.costs.peak_candidates import OPTIMIZER_STATE, PeakCandidate, Step
+from rmtscale.costs.parameters import memory_parameters
+from rmtscale.costs.peak_candidates import (
+    AT_THE_LOGITS,
+    OPTIMIZER_STATE,
+    PeakCandidate,
+    Step,
+)
 from rmtscale.costs.recurrent_peak_candidates import RecurrentStep
 from rmtscale.costs.terms import MemoryTerm
+from rmtscale.costs.weights import dequantized_bytes, require_weights, weight_bytes
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
@@ -52,7 +60,8 @@ class PeakMemory(Breakdown):
     peak_at: str
     """When it is, to be read after "the peak is": ``in the optimizer step``, ``at the logits``."""
     confirmed: bool = True
-    """Known operator by operator; False: an upper bound, of a type that no device confirmed."""
+    """Known operator by operator; False: an upper bound, of a type that no device confirmed, or of
+    quantised weights, of which kernels may need more or less besides."""
 
 
 TRANSIENT_TERMS = (
@@ -91,15 +100,27 @@ def estimate_memory(
             have the method.
     """
     recurrence = resolve_design(model, workload, recurrence)
+    require_weights(model, device, train=workload.train)
     w = workload.dtype_bytes
-    weights = count_parameters(model).total
+    weights = weight_bytes(model, w)
     if isinstance(recurrence, Method):
-        weights += method_weights(model, recurrence)
+        if model.quantization is not None:
+            raise BadInput(
+                f"method {recurrence.name!r}: is known on plain weights, {model.name} is stored as "
+                f"{model.quantization.title}"
+            )
+        weights += w * method_weights(model, recurrence)
     elif recurrence is not None:
-        weights += memory_parameters(model, recurrence)
-    weights *= w
+        weights += w * memory_parameters(model, recurrence)
     optimizer = OPTIMIZER_STATE[workload.optimizer] * weights if workload.train else 0
-    peak = max(_candidates(model, workload, recurrence, weights), key=PeakCandidate.total)
+    copied = dequantized_bytes(model, w)
+    peak = max(
+        (
+            candidate._replace(work=candidate.work + copied * (candidate.name != AT_THE_LOGITS))
+            for candidate in _candidates(model, workload, recurrence, weights)
+        ),
+        key=PeakCandidate.total,
+    )
     persistent = {
         MemoryTerm.WEIGHTS: weights,
         MemoryTerm.BUFFERS: buffer_bytes(model),
@@ -119,7 +140,7 @@ def estimate_memory(
     freed = min(peak.work, 0)
     peak = peak._replace(work=peak.work - freed, activations=peak.activations + freed)
     terms += [Term("transient", *pair) for pair in zip(TRANSIENT_TERMS, peak[1:], strict=True)]
-    confirmed = known_to_the_byte(model, workload, recurrence)
+    confirmed = known_to_the_byte(model, workload, recurrence) and model.quantization is None
     return PeakMemory(tuple(term for term in terms if term.amount), peak.name, confirmed)
 
 

@@ -35,6 +35,10 @@ OPTIMIZER_WORK = {"adamw": 1, "adamw-fused": 0, "sgd": 0, "none": 0}
 """Further copies while it steps: AdamW's foreach form holds the denominators of all weights."""
 
 
+AT_THE_LOGITS = "at the logits"
+"""Where the layers are over in a forward pass."""
+
+
 class PeakCandidate(NamedTuple):
     """Bytes alive at one point of a step, besides what is always there."""
 
@@ -120,7 +124,7 @@ class Step:
         head = segment.head.forward
         if self.model.decoder and self.workload.logits == "last":
             head = last_logits_bytes(self.model, self.workload)
-        yield PeakCandidate("at the logits", head=head, work=segment.hidden)
+        yield PeakCandidate(AT_THE_LOGITS, head=head, work=segment.hidden)
 
     def train(self) -> Iterator[PeakCandidate]:
         """Training: forward, backward, then the optimizer."""

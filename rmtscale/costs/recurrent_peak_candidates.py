@@ -12,7 +12,13 @@ from collections.abc import Iterator
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, Saved
 from rmtscale.costs.parameters import memory_parameters
-from rmtscale.costs.peak_candidates import PeakCandidate, Segment, Step, last_logits_bytes
+from rmtscale.costs.peak_candidates import (
+    AT_THE_LOGITS,
+    PeakCandidate,
+    Segment,
+    Step,
+    last_logits_bytes,
+)
 from rmtscale.costs.working_set import fused_head_work
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -53,7 +59,7 @@ class RecurrentStep(Step):
         head = segment.head.forward
         if model.decoder:
             head = last_logits_bytes(model, self.workload)
-        yield PeakCandidate("at the logits", head=head, state=2 * self.state, work=segment.output)
+        yield PeakCandidate(AT_THE_LOGITS, head=head, state=2 * self.state, work=segment.output)
 
     def train(self) -> Iterator[PeakCandidate]:
         """Training: windows of segments forward and backward, then the optimizer.

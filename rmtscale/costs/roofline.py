@@ -20,6 +20,7 @@ from rmtscale.costs.methods.method import Method
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.passes import Pass, plan_passes
 from rmtscale.costs.terms import PassTerm
+from rmtscale.costs.weights import require_weights, saved_traffic_bytes
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
@@ -83,6 +84,7 @@ def estimate_time(
             cannot have the method.
     """
     recurrence = resolve_design(model, workload, recurrence)
+    require_weights(model, device, train=workload.train)
     terms: dict[str, float] = {}
     arithmetic_seconds = 0.0
     for run, term, roof in _roofs(model, workload, device, recurrence):
@@ -142,8 +144,8 @@ def _roof(
         if term.window and term.window < tokens:
             flops *= seen_pairs(tokens, term.window) / seen_pairs(tokens)
     peak = device.flops_per_second(workload.dtype if term.operator else "fp32")
-    moved_bytes = workload.dtype_bytes * moved_elements(term, workload.batch_size, fused=fused)
-    arithmetic, traffic = flops / peak, moved_bytes / device.bandwidth_bytes_per_second
+    moved = moved_bytes(model, term, workload.batch_size, workload.dtype_bytes, fused=fused)
+    arithmetic, traffic = flops / peak, moved / device.bandwidth_bytes_per_second
     return _Roof(max(arithmetic, traffic), arithmetic >= traffic)
 
 
@@ -153,10 +155,23 @@ def seen_pairs(tokens: int, window: int = 0) -> int:
     return near * (near + 1) // 2 + (tokens - near) * near
 
 
+def moved_bytes(
+    model: ModelSpec, term: PassTerm, batch_size: int, dtype_bytes: int, *, fused: bool
+) -> int:
+    """Returns the bytes of ``moved_elements``; quantised weights are read as they are stored."""
+    moved = moved_elements(term, batch_size, fused=fused) * dtype_bytes
+    return moved - saved_traffic_bytes(model, term, _read_weights(term, batch_size), dtype_bytes)
+
+
 def moved_elements(term: PassTerm, batch_size: int, *, fused: bool) -> int:
     """Returns the numbers an operation has to read and write once: its operands and its result."""
     each = term.elements + (0 if fused else term.square)
+    return int(batch_size * each + _read_weights(term, batch_size))
+
+
+def _read_weights(term: PassTerm, batch_size: int) -> int:
+    """Counts the weights that are read: of a mixture, those of the experts that are used."""
     weights = term.weights
     if term.all_weights:
         weights = min(batch_size * weights, term.all_weights)
-    return int(batch_size * each + weights)
+    return int(weights)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -135,7 +135,8 @@ def _points(grid: object, on_top: Grid) -> Iterator[Point]:
 
 def _point(value: Grid) -> Point:
     """Keeps of one combination what concerns the point."""
-    model = resolve_model(value["model"])
+    # What is built and measured has plain weights, whatever the config says.
+    model = replace(resolve_model(value["model"]), quantization=None)
     rmt, train = value["method"] == "rmt", value["mode"] == "train"
     require_one_of("optimizer", value["optimizer"], OPTIMIZERS)
     inferred = rmt and not train and model.decoder

@@ -64,6 +64,8 @@ class DeviceSpec:
     library_workspace_bytes: int = 0
     """Bytes that torch's cuBLAS allocates once per thread and stream that multiplies;
     0: not known, and not counted. 32 MiB on Hopper, as measured records show."""
+    compute_capability: tuple[int, int] | None = None
+    """CUDA's, from NVIDIA's table of GPUs; None: no CUDA device."""
     source: str
     """Vendor document, its table and date; what was halved or divided is said here."""
 

@@ -130,6 +130,13 @@ def read_mapping(config: Mapping[str, Any], name: str, built: str | None = None)
     Raises:
         BadInput: a field missing or of a wrong type, or a ``model_type`` that is not supported.
     """
+    from rmtscale.specs.reading import with_quantization
+
+    return with_quantization(_read_shape(config, name, built))
+
+
+def _read_shape(config: Mapping[str, Any], name: str, built: str | None) -> Reading:
+    """Reads a model as if its weights were plain."""
     from rmtscale.specs.reading import read, text_part
     from rmtscale.specs.rows.catalog import ROWS
 

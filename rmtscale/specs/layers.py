@@ -39,7 +39,7 @@ class Matrix(NamedTuple):
     tied: bool = False
     """Its weights are those of another, and are counted there; a bias is its own."""
     roles: tuple[tuple[str, int], ...] = ()
-    """What it consists of in one layer of the released model, each with its outputs:
+    """Parts that it consists of in one layer of the released model, each with its outputs:
     ``(("gate", 14336), ("up", 14336))``. ``rows/modules`` has the module's name for each."""
 
     @property
@@ -346,7 +346,14 @@ class FeedForward(Stateless):
             called = "mm" if self.bias_apart else None
             prefix = "" if name == "dense" else f"{name}_"
             up = Matrix(
-                f"{name}_up", width, inner, bias, ups, ups, called=called, roles=roles(prefix, inner)
+                f"{name}_up",
+                width,
+                inner,
+                bias,
+                ups,
+                ups,
+                called=called,
+                roles=roles(prefix, inner),
             )
             down = ((f"{prefix}down", width),)
             return up, Matrix(f"{name}_down", inner, width, bias, called=called, roles=down)

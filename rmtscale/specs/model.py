@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from rmtscale.errors import BadInput
+from rmtscale.specs.quantization.formats import Quantization
 from rmtscale.units import require_one_of, require_positive
 
 Head = Literal["language-model", "classification"]
@@ -91,6 +92,8 @@ class ModelSpec:
     """Name on the Hugging Face hub, where there is one."""
     source: str = ""
     """Where the shape comes from: paper, table."""
+    quantization: Quantization | None = None
+    """Which weights are stored in fewer bits; None: all in the dtype of the workload."""
 
     def __post_init__(self) -> None:
         require_one_of("model kind", self.kind, KINDS)

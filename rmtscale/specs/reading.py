@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rmtscale.errors import BadInput
@@ -51,9 +51,10 @@ class Reading:
 def quantization_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The ``quantization_config`` of a model, or that of its language model."""
     for place in (config, text_part(config)):
-        found = place.get("quantization_config")
-        if isinstance(found, Mapping) and found:
-            return found
+        for key in ("quantization_config", "compression_config"):
+            found = place.get(key)
+            if isinstance(found, Mapping) and found:
+                return found
     return None
 
 
@@ -103,6 +104,17 @@ def read(config: Mapping[str, Any], name: str, built: str | None = None) -> Read
     return Reading(spec, config, name_of_class, notes)
 
 
+def with_quantization(reading: Reading) -> Reading:
+    """The reading with the weights stored as its ``quantization_config`` says, if it has one."""
+    if reading.quantization is None:
+        return reading
+    from rmtscale.specs.quantization.reading import read_quantization
+
+    quantization, notes = read_quantization(reading.quantization, reading.spec)
+    spec = replace(reading.spec, quantization=quantization)
+    return replace(reading, spec=spec, not_counted=(*reading.not_counted, *notes))
+
+
 def _notes(
     config: Mapping[str, Any], text: Mapping[str, Any], kind: str, nested: bool, unread: list[str]
 ) -> tuple[str, ...]:
@@ -117,10 +129,6 @@ def _notes(
         notes.append(f"{what}: left out, the text model alone is counted")
     if unread:
         notes.append(f"fields that {kind} does not know: {', '.join(unread)}")
-    quantization = quantization_of(config)
-    if quantization is not None:
-        method = quantization.get("quant_method") or quantization.get("quant_algo") or "unnamed"
-        notes.append(f"quantization {method}: weights are taken in the dtype asked for")
     for key in ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"):
         if text.get(key):
             notes.append(f"{key} {text[key]}: layers that predict further tokens are left out")

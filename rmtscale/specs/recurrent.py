@@ -156,7 +156,12 @@ class DeltaRule(Stateless):
     def matrices(self, width: int) -> tuple[Matrix, ...]:
         value = self.value_heads * self.value_width
         heads = self.value_heads
-        roles = ("delta_qkv", self.channels), ("delta_z", value), ("delta_b", heads), ("delta_a", heads)
+        roles = (
+            ("delta_qkv", self.channels),
+            ("delta_z", value),
+            ("delta_b", heads),
+            ("delta_a", heads),
+        )
         projected = sum(outer for _, outer in roles)
         return (
             Matrix("recurrent_in", width, projected, roles=roles),

@@ -21,5 +21,5 @@ def uniform_groups(model: ModelSpec) -> Groups:
         block = FeedForward(inner=model.mlp_width, gated=model.gated_mlp, bias=model.mlp_bias)
         return Layer(attention, block)
 
-    counts = {0: model.layers - model.local_layers, model.local_window: model.local_layers}
-    return tuple((layer(window), count) for window, count in counts.items() if count)
+    counts = ((0, model.layers - model.local_layers), (model.local_window, model.local_layers))
+    return tuple((layer(window), count) for window, count in counts if count)

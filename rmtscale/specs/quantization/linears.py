@@ -38,9 +38,7 @@ class Linear(NamedTuple):
 
     def named(self, layer: int, expert: int = 0) -> tuple[str, ...]:
         """Its names in one layer, and of one expert."""
-        return tuple(
-            name.replace("#", str(layer)).replace("*", str(expert)) for name in self.names
-        )
+        return tuple(name.replace("#", str(layer)).replace("*", str(expert)) for name in self.names)
 
 
 class NoNames(BadInput):
@@ -72,8 +70,9 @@ def linears(model: ModelSpec) -> Iterator[tuple[int, Linear]]:
                 names = _spelled(modules[role])
                 yield -1, Linear("projection", item.inner, outer, 1, names)
     if _has_head(model):
-        yield -1, Linear(
-            HEAD, model.embedding_width, model.vocabulary, 1, _spelled(modules["head"])
+        yield (
+            -1,
+            Linear(HEAD, model.embedding_width, model.vocabulary, 1, _spelled(modules["head"])),
         )
 
 
@@ -98,9 +97,7 @@ def _has_head(model: ModelSpec) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _of_layer(
-    layer: Layer, width: int, modules: tuple[tuple[str, str], ...]
-) -> tuple[Linear, ...]:
+def _of_layer(layer: Layer, width: int, modules: tuple[tuple[str, str], ...]) -> tuple[Linear, ...]:
     """The linear layers of one layer; roles of one name are one module."""
     names: Modules = dict(modules)
     made: dict[tuple[str, int], Linear] = {}

@@ -17,6 +17,7 @@ IGNORED = frozenset(
     activation_function add_bos_token add_prefix_space architectures attention_dropout
     attention_probs_dropout_prob attn_implementation attn_pdrop auto_map bad_words_ids
     begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward
+    compression_config
     classifier_dropout cls_token_id context_window_size cross_attention_hidden_size
     decoder_start_token_id diversity_penalty do_sample dropout dropout_rate dtype early_stopping
     embd_pdrop embed_dropout embedding_dropout encoder_no_repeat_ngram_size eos_token_id

@@ -55,7 +55,7 @@ PERSIMMON = (
     | named("mlp", up="dense_h_to_4h", down="dense_4h_to_h")
 )
 GPT_NEOX = (
-    layers("gpt_neox.layers", "embed_out|lm_head")
+    layers("gpt_neox.layers", "lm_head|embed_out")
     | named("attention", q="query_key_value", k="query_key_value", v="query_key_value", o="dense")
     | named("mlp", up="dense_h_to_4h", down="dense_4h_to_h")
 )
@@ -84,9 +84,11 @@ MIXTRAL = LLAMA | {
     role: f"{name}|{_experts('block_sparse_moe', _MIXTRAL)[role]}"
     for role, name in _experts().items()
 }
-GRANITE_MOE = LLAMA | named(
-    "block_sparse_moe", expert_gate="input_linear", expert_up="input_linear"
-) | named("block_sparse_moe", expert_down="output_linear")
+GRANITE_MOE = (
+    LLAMA
+    | named("block_sparse_moe", expert_gate="input_linear", expert_up="input_linear")
+    | named("block_sparse_moe", expert_down="output_linear")
+)
 GPT_OSS = LLAMA | named(
     "mlp.experts", expert_gate="gate_up_proj", expert_up="gate_up_proj", expert_down="down_proj"
 )
