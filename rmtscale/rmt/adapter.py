@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rmtscale.rmt.backbones import layers
+from rmtscale.rmt.body import Body
 
 
 class ParallelAdapter(nn.Module):
@@ -61,12 +61,12 @@ class ParallelAdapter(nn.Module):
         return output + added_BTD
 
 
-def attach(backbone: PreTrainedModel, inner_width: int, scale: float) -> nn.ModuleList:
+def attach(backbone: PreTrainedModel, body: Body, inner_width: int, scale: float) -> nn.ModuleList:
     """Makes one adapter per block, hooked into ``backbone`` and owned by the caller."""
-    width = backbone.config.hidden_size
+    width = backbone.config.get_text_config(decoder=True).hidden_size
     dtype = backbone.get_input_embeddings().weight.dtype
     adapters = nn.ModuleList()
-    for layer in layers(backbone):
+    for layer in body.blocks(backbone):
         adapter = ParallelAdapter(width, inner_width, scale, dtype)
         adapters.append(adapter)
         kind = backbone.config.model_type

@@ -16,15 +16,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.adapter import attach
-from rmtscale.rmt.backbones import (
-    embedding_std,
-    require_kind,
-    require_positions,
-)
+from rmtscale.rmt.backbones import body_of, embedding_std
 from rmtscale.rmt.checkpoint import load, loaded_weights, save
 from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.config import RMTConfig, require_dead_band
 from rmtscale.rmt.description import build, require_describable
+from rmtscale.rmt.families import require_positions
 from rmtscale.rmt.memory import Memory, apply_dead_band
 from rmtscale.rmt.peft_layers import added_by_peft, put_back, unwrap
 
@@ -39,15 +36,16 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
-    _accepted: ClassVar[dict[str, str]] = {}
+    causal: ClassVar[bool]
+    """Whether the backbone is a decoder."""
     _auto: ClassVar[Any] = AutoModelForCausalLM
 
     def __init__(self, backbone: nn.Module | RMTConfig, config: RMTConfig | None = None) -> None:
         """Wraps ``backbone``; with a config alone, builds one as ``config.backbone_config`` says.
 
         Raises:
-            BadInput: a backbone kind that is not supported, or a segment size that leaves no room
-                for text or does not fit in the position table.
+            BadInput: a backbone that fails a check of ``checks.py`` (which one is said), or a
+                segment size that leaves no room for text or does not fit in the position table.
         """
         if isinstance(backbone, RMTConfig):
             config, backbone = backbone, None  # type: ignore[assignment]
@@ -57,7 +55,7 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         model: Any = None
         if backbone is not None:
             model = unwrap(backbone)
-            require_kind(model, self._accepted)
+            body = body_of(model, config.segment_size, causal=self.causal)
             config.backbone_config = model.config
         elif config.backbone_config is None:
             raise BadInput("RMTConfig without backbone_config: expected a backbone as well")
@@ -68,17 +66,18 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
             model = build(
                 self._auto, config.backbone_config, config.backbone_peft, fill=loaded_weights()
             )
-            require_kind(model, self._accepted)
+            body = body_of(model, config.segment_size, causal=self.causal)
             config.backbone_config = model.config
         else:
             require_describable(self._auto, model)
         super().__init__(config)
         self.backbone = model
+        self.body = body
         weight = model.get_input_embeddings().weight
         self.memory = Memory(config.memory_tokens, weight.shape[1], weight.dtype)
         self.adapters = nn.ModuleList()
         if config.adapter_width is not None:
-            self.adapters = attach(model, config.adapter_width, config.adapter_scale)
+            self.adapters = attach(model, body, config.adapter_width, config.adapter_scale)
         self.memory.to(weight.device)
         self.adapters.to(weight.device)
         self.segment_steps: dict[Any, Any] = {}

@@ -19,16 +19,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from rmtscale.rmt.backbones import DECODERS, decoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
 from rmtscale.rmt.decoder_call import Call, check_call
+from rmtscale.rmt.families import FamilyBody
 from rmtscale.rmt.generation import generate
 from rmtscale.rmt.graph import SegmentStep, require_evaluation
 from rmtscale.rmt.loss import SegmentLosses, summed_cross_entropy
 from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
 from rmtscale.rmt.outputs import RMTCausalLMOutput
+from rmtscale.rmt.own_head import OwnHead
 from rmtscale.rmt.recurrence import (
     Piece,
     all_take_part,
@@ -53,7 +54,7 @@ class _Window:
 
 
 class RMTForCausalLM(RMTPreTrainedModel):
-    """A recurrent memory around a causal backbone (GPT-2, OPT, GPT-Neo, GPT-NeoX, Llama).
+    """A recurrent memory around any causal language model of Transformers.
 
     Example::
 
@@ -67,7 +68,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         BadInput: see ``RMTPreTrainedModel``.
     """
 
-    _accepted = DECODERS
+    causal = True
     _auto = AutoModelForCausalLM
 
     @staticmethod
@@ -76,6 +77,13 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
     def get_output_embeddings(self) -> Any:
         return self.backbone.get_output_embeddings()
+
+    @property
+    def head(self) -> Any:
+        """Hidden states of any number of rows to logits, as the backbone makes them."""
+        if isinstance(self.body, FamilyBody):
+            return self.get_output_embeddings()
+        return OwnHead(self.body, self.backbone)
 
     @run_plainly
     def forward(
@@ -333,7 +341,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
     @run_plainly
     def _window(self, call: Call, inputs: Iterator[Piece], state_BME: Tensor) -> _Window:
         recompute = bool(self.config.checkpoint_segments) and self.training
-        losses = SegmentLosses(self.get_output_embeddings())
+        losses = SegmentLosses(self.head)
         scores = call.scored is not None
         last_only = self.config.loss_on == "last"
         kept: list[tuple[Piece, Tensor]] = []
@@ -400,7 +408,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             The state after it, (B, M, E), and the hidden states of the text, (B, L, E).
         """
         embed = self.get_input_embeddings()
-        hidden_BTE = decoder_hidden(
+        hidden_BTE = self.body.hidden(
             self.backbone, decoder_layout(state_BME, embed(ids_BL), lengths_B)
         )
         memory = state_BME.shape[1]
@@ -411,5 +419,5 @@ class RMTForCausalLM(RMTPreTrainedModel):
         """Logits, (B, L, V). One matrix product: of the three dimensions of a slice torch makes a
         batch of them, each with a copy of the weights."""
         text_RE = text_BLE.flatten(0, 1)
-        logits_BLV: Tensor = self.get_output_embeddings()(text_RE).unflatten(0, text_BLE.shape[:2])
+        logits_BLV: Tensor = self.head(text_RE).unflatten(0, text_BLE.shape[:2])
         return logits_BLV

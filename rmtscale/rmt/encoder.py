@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.backbones import ENCODERS, classify, encoder_hidden
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.compiling import of_any_length, run_plainly
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
@@ -37,7 +36,7 @@ from rmtscale.rmt.validation import (
 
 
 class RMTForSequenceClassification(RMTPreTrainedModel):
-    """A recurrent memory around an encoder with a classification head (BERT, ModernBERT).
+    """A recurrent memory around any encoder of Transformers with a classification head.
 
     The text is given without special tokens; ``[CLS]`` and ``[SEP]`` are put in for every segment.
 
@@ -52,7 +51,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         BadInput: see ``RMTPreTrainedModel``; also when no ``[CLS]`` or ``[SEP]`` is known.
     """
 
-    _accepted = ENCODERS
+    causal = False
     _auto = AutoModelForSequenceClassification
 
     def __init__(self, backbone: nn.Module | RMTConfig, config: RMTConfig | None = None) -> None:
@@ -133,7 +132,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
                 ):
                     state_BME, hidden_BTE, mask_BT = state, last_BTE, last_mask_BT
         assert hidden_BTE is not None, "every sample ends in the last step"
-        logits_BC = classify(self.backbone, hidden_BTE, mask_BT)
+        logits_BC = self.body.logits(self.backbone, hidden_BTE, mask_BT)
         loss = None
         if labels is not None:
             loss = classification_loss(logits_BC, labels, problem)
@@ -171,7 +170,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             state_BME, edge_and_text_BLE[:, :3], edge_and_text_BLE[:, 3:], lengths_B
         )
         del edge_and_text_BLE
-        hidden_BTE = encoder_hidden(self.backbone, embeds_BTE, mask_BT)
+        hidden_BTE = self.body.hidden(self.backbone, embeds_BTE, mask_BT)
         new_BME = self.hand_over(state_BME, encoder_state(hidden_BTE, state_BME.shape[1]))
         return new_BME, hidden_BTE, mask_BT
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
-from transformers.cache_utils import DynamicCache
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -28,8 +27,8 @@ from transformers.generation.logits_process import (
 )
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.backbones import decoder_hidden
 from rmtscale.rmt.graph import require_evaluation
+from rmtscale.rmt.open_segment import OpenSegment
 from rmtscale.rmt.validation import (
     require_ids,
     require_memory,
@@ -147,34 +146,6 @@ def new_tokens(config: GenerationConfig, prompt: int) -> int:
             f"of {prompt}"
         )
     return count
-
-
-class OpenSegment:
-    """A segment that is being filled, with its key-value cache."""
-
-    def __init__(self, model: Any, state_GME: Tensor) -> None:
-        self.model = model
-        self.state_GME = state_GME
-        self.tokens = 0
-        self.past = DynamicCache()
-
-    def read(self, ids_GL: Tensor) -> Tensor:
-        """Reads text into it; logits after the last token, (G, V)."""
-        embeds_GLE = self.model.get_input_embeddings()(ids_GL)
-        if not self.tokens:
-            embeds_GLE = torch.cat([self.state_GME.to(embeds_GLE.dtype), embeds_GLE], dim=1)
-        self.tokens += ids_GL.shape[1]
-        hidden_GLE = decoder_hidden(self.model.backbone, embeds_GLE, self.past)
-        logits_GV: Tensor = self.model.get_output_embeddings()(hidden_GLE[:, -1])
-        return logits_GV
-
-    def close(self) -> Tensor:
-        """Reads the write memory at its end; the state after it, (G, M, E)."""
-        if not self.state_GME.shape[1]:
-            return self.state_GME
-        new_GME = decoder_hidden(self.model.backbone, self.state_GME, self.past)
-        handed_GME: Tensor = self.model.hand_over(self.state_GME, new_GME)
-        return handed_GME.to(self.state_GME.dtype)
 
 
 def _generate_group(

@@ -17,12 +17,9 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.backbones import ENCODERS
+from rmtscale.rmt.families import NOT_CAPTURABLE
 
 _WARM_UP = 3
-NOT_CAPTURABLE = ("gpt_neo",)
-"""Kinds whose eager code copies a host scalar to the device in every layer, which a graph cannot
-hold; compiled, the scalar is a constant and the step can be captured."""
 
 
 class StepModel(Protocol):
@@ -33,6 +30,7 @@ class StepModel(Protocol):
     backbone: Any
     memory: Any
     segment_tokens: int
+    causal: bool
     embedding_VE: Tensor
 
     def step(
@@ -77,7 +75,7 @@ class SegmentStep:
         self.model = model
         weight = model.embedding_VE
         kind = model.config.backbone_config.model_type
-        kept = model.config.segment_size if kind in ENCODERS else kept_tokens
+        kept = kept_tokens if model.causal else model.config.segment_size
         # Written to again and again: what is made under inference_mode could not be outside.
         with torch.inference_mode(False), torch.no_grad():
             self.ids_BL = torch.zeros(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rmtscale.rmt.compiling import never_compiled
+from rmtscale.rmt.own_head import HeadGradients, OwnHead, hand_out, segment_loss
 
 IGNORED = -100
 """A label that is not scored, as everywhere in Transformers."""
@@ -199,7 +200,7 @@ class _Total(torch.autograd.Function):
         )
 
 
-def can_fuse(head: nn.Module) -> bool:
+def can_fuse(head: nn.Module | OwnHead) -> bool:
     """Whether a head is a plain linear layer that nobody has hooked or replaced (LoRA, offload)."""
     return (
         type(head) is nn.Linear
@@ -216,8 +217,10 @@ class SegmentLosses:
     Use one object per ``backward``: the gradients of the head's weight are summed in it.
     """
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: nn.Module | OwnHead) -> None:
         self.head = head
+        own = isinstance(head, OwnHead) and torch.is_grad_enabled()
+        self.own = HeadGradients(head) if own else None  # type: ignore[arg-type]
         self.fused = can_fuse(head) and torch.is_grad_enabled()
         self.sums = _WeightGradients(head) if self.fused else None  # type: ignore[arg-type]
         self.total: Tensor | None = None
@@ -236,6 +239,8 @@ class SegmentLosses:
                 hidden_RE, targets_R, self.head, self.sums
             )
             self.add(loss)
+        elif self.own is not None:
+            self.add(segment_loss(hidden_RE, self.own, lambda x: self._plain(x, targets_R)))
         elif torch.is_grad_enabled():
             # A head with LoRA or the like has a backward pass of its own; recomputing it is what
             # keeps the log-probabilities of only one segment alive.
@@ -250,10 +255,13 @@ class SegmentLosses:
     def result(self) -> Tensor:
         """Returns the sum over everything that was added."""
         assert self.total is not None, "nothing was scored"
+        if self.own is not None:
+            return hand_out(self.total, self.own)
         if self.sums is None or not (self.total.requires_grad or any(self.sums.wanted)):
             return self.total
+        head: Any = self.head
         total: Tensor = _Total.apply(  # type: ignore[no-untyped-call]
-            self.total, self.head.weight, self.head.bias, self.sums
+            self.total, head.weight, head.bias, self.sums
         )
         return total
 

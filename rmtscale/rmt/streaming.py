@@ -153,7 +153,7 @@ class Stream:
         last_B1E = self._step.last_B1E
         if self.pending:
             last_B1E = self.model.step(self._step.state_BME, self._pending_BK)[1][:, -1:]
-        logits_B1V: Tensor = self.model.get_output_embeddings()(last_B1E)
+        logits_B1V: Tensor = self.model.head(last_B1E)
         return logits_B1V
 
     @torch.no_grad()
@@ -172,7 +172,7 @@ class Stream:
             self._step.start(new_BME)
             self._step.last_B1E.copy_(text_BLE[:, -1:])
             self._pending_BK = self._pending_BK[:, :0]
-        logits_B1V = self.model.get_output_embeddings()(self._step.last_B1E)
+        logits_B1V = self.model.head(self._step.last_B1E)
         return RMTCausalLMOutput(logits=logits_B1V, memory=self.memory)
 
     def save(self, path: str | os.PathLike[str]) -> None:

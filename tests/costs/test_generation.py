@@ -35,7 +35,7 @@ from rmtscale.profiler.real_module import (
 )
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.build import build_backbone
-from rmtscale.rmt.generation import OpenSegment
+from rmtscale.rmt.open_segment import OpenSegment
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.huggingface import read_mapping
@@ -121,14 +121,18 @@ def test_an_rmt_that_rolls_over(tiny: Any, name: str, memory: int, context: int)
         segment.read(meta_ids(2, (context - 1) % 8 + 1))
         return segment
 
+    def past(segment: OpenSegment) -> Any:
+        reader: Any = segment.reader
+        return reader.past
+
     def step() -> None:
         nonlocal segment, most
         if segment.tokens == 8:
             closed = segment
             segment = OpenSegment(rmt, closed.close())
-            most = max(most, held_bytes(closed.past))
+            most = max(most, held_bytes(past(closed)))
         segment.read(meta_ids(2, 1))
-        most = max(most, held_bytes(segment.past))
+        most = max(most, held_bytes(past(segment)))
 
     cost = estimate_generation(model, generation, H100, recurrence)
     segment = prefill()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
-from rmtscale.rmt.backbones import layers
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
@@ -57,7 +56,7 @@ def test_the_formula() -> None:
     """h = FFN(x) + scale * up(relu(down(x)))."""
     model = make("gpt2", adapter_width=3, adapter_scale=2.5)
     wake(model)
-    layer: Any = next(iter(layers(model.backbone)))
+    layer: Any = next(iter(model.body.blocks(model.backbone)))
     adapter: Any = model.adapters[0]
     x = torch.randn(1, 4, 8, dtype=torch.float64)
     down = x @ adapter.down.weight.T + adapter.down.bias

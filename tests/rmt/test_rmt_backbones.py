@@ -5,11 +5,11 @@ from __future__ import annotations
 import peft
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2Model
+from transformers import GPT2Config, GPT2Model, T5Config, T5ForConditionalGeneration
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
-from rmtscale.rmt.backbones import decoder_hidden
+from rmtscale.rmt.families import decoder_hidden
 from rmtscale.rmt.peft_layers import unwrap
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
@@ -23,17 +23,21 @@ TARGETS = {
 }
 
 
-def test_a_kind_that_is_not_supported_is_refused_by_name() -> None:
-    bloom = BloomForCausalLM(BloomConfig(vocab_size=9, hidden_size=8, n_layer=1, n_head=2))
-    with pytest.raises(BadInput, match=r"BloomForCausalLM \(model_type 'bloom'\): expected GPT2LM"):
-        RMTForCausalLM(bloom, RMTConfig(8, 2))
+def test_what_is_no_model_with_the_right_head_is_refused_by_name() -> None:
     headless = GPT2Model(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2))
-    with pytest.raises(BadInput, match="backbone GPT2Model"):
+    with pytest.raises(
+        BadInput, match=r"backbone GPT2Model \(model_type 'gpt2'\): expected a model"
+    ):
         RMTForCausalLM(headless, RMTConfig(8, 2))
-    with pytest.raises(BadInput, match=r"backbone GPT2LMHeadModel.*BertForSequenceClassification"):
+    with pytest.raises(
+        BadInput, match=r"backbone GPT2LMHeadModel .*: expected one row of class logits"
+    ):
         RMTForSequenceClassification(backbone("gpt2"), RMTConfig(8, 2))
     with pytest.raises(BadInput, match="backbone Linear"):
         RMTForCausalLM(torch.nn.Linear(2, 2), RMTConfig(8, 2))
+    t5 = T5ForConditionalGeneration(T5Config(vocab_size=9, d_model=8, num_layers=1, num_heads=2))
+    with pytest.raises(BadInput, match=r"T5ForConditionalGeneration .* an encoder-decoder; expect"):
+        RMTForCausalLM(t5, RMTConfig(8, 2))
     with pytest.raises(BadInput, match="config NoneType: expected RMTConfig"):
         RMTForCausalLM(backbone("gpt2"))
     with pytest.raises(BadInput, match="without backbone_config"):

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification, SegmentStep
-from rmtscale.rmt.backbones import classify
+from rmtscale.rmt.families import classify
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from tests.rmt.comparing import equal
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens

@@ -142,7 +142,7 @@ def pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
         AutoModelForSequenceClassification,
     )
 
-    from rmtscale.rmt.backbones import DECODERS, ENCODERS
+    from rmtscale.rmt.families import DECODERS, ENCODERS
 
     looks_local = Path(name).is_dir() or name.startswith((".", "/"))
     try:

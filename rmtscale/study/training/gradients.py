@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rmtscale.rmt.graph import NOT_CAPTURABLE
+from rmtscale.rmt.families import NOT_CAPTURABLE
 from rmtscale.study.training.segment_reader import SegmentReader
 
 _WARM_UP = 2

@@ -65,7 +65,7 @@ def _backbone(settings: LanguageSettings, tokenizer: TextTokenizer) -> nn.Module
                 f"{tokenizer.vocabulary_size} or more, those of the tokenizer"
             )
     else:
-        from rmtscale.rmt.backbones import ENCODERS
+        from rmtscale.rmt.families import ENCODERS
 
         encoder = size.kind in ENCODERS
         if not encoder:

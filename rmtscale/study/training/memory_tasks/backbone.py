@@ -42,7 +42,7 @@ def build_rmt(
     import torch
 
     from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
-    from rmtscale.rmt.backbones import ENCODERS
+    from rmtscale.rmt.families import ENCODERS
 
     config = RMTConfig(
         segment_size=settings.segment_size,

@@ -12,8 +12,8 @@ import torch
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
-from rmtscale.rmt.backbones import ENCODERS
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.families import ENCODERS
 from rmtscale.study.tasks.catalog import TASKS
 from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import (

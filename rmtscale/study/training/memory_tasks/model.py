@@ -19,8 +19,8 @@ from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTForCausalLM
-from rmtscale.rmt.backbones import classify
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.families import classify
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.training.segment_reader import SegmentReader, slices
