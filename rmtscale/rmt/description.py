@@ -84,6 +84,11 @@ def require_describable(auto: Any, backbone: Any) -> None:
         built = _built_shapes(auto, config_json, json.dumps(None))
         live = {without_adapters(name): shape for name, shape in live.items()}
         live = {name: shape for name, shape in live.items() if name in built}
+    except (ValueError, KeyError) as error:
+        raise BadInput(
+            f"backbone {type(backbone).__name__}: cannot be built again from its config by "
+            f"{auto.__name__} ({str(error).splitlines()[0][:80]})"
+        ) from error
     for name in sorted(live.keys() | built.keys()):
         if live.get(name) != built.get(name):
             raise BadInput(

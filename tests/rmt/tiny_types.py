@@ -133,7 +133,10 @@ def tiny_values(kind: type[PreTrainedConfig], given: dict[str, Any]) -> dict[str
     for field, part in kind.sub_configs.items():
         if field in fields and isinstance(part, type):
             own = fields[field] if isinstance(fields[field], dict) else {}
-            inner: Any = CONFIG_MAPPING.get(own.get("model_type")) if part is AutoConfig else part
+            inner: Any = part
+            if part is AutoConfig:
+                named = own.get("model_type")
+                inner = CONFIG_MAPPING[named] if named in CONFIG_MAPPING else None
             if inner is not None:
                 small[field] = tiny_values(inner, given.pop(field, {}))
                 small[field].setdefault("model_type", inner.model_type)
