@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from rmtscale.rmt.body import Body
 
-
 _HALF_ROOM = 2.0**15
 """Half of what fp16 can hold: the largest sum that is aimed at."""
 

@@ -136,7 +136,8 @@ def tiny_values(kind: type[PreTrainedConfig], given: dict[str, Any]) -> dict[str
             inner: Any = part
             if part is AutoConfig:
                 named = own.get("model_type")
-                inner = CONFIG_MAPPING[named] if named in CONFIG_MAPPING else None
+                # Its own get looks at what is loaded only.
+                inner = CONFIG_MAPPING[named] if named in CONFIG_MAPPING else None  # noqa: SIM401
             if inner is not None:
                 small[field] = tiny_values(inner, given.pop(field, {}))
                 small[field].setdefault("model_type", inner.model_type)
