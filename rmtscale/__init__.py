@@ -1,10 +1,8 @@
 """rmtscale: what a long input costs a transformer, and what segment recurrence (RMT) buys.
 
 >>> import rmtscale
->>> opt = rmtscale.resolve_model("opt-175b")
->>> work = rmtscale.Workload(tokens=2_048_000)
->>> full = rmtscale.estimate_flops(opt, work, convention="paper")
->>> rmt = rmtscale.estimate_flops(opt, work, rmtscale.Recurrence(512, 10), convention="paper")
+>>> full = rmtscale.estimate_flops("opt-175b", "2048k", convention="paper")
+>>> rmt = rmtscale.estimate_flops("opt-175b", "2048k", 512, convention="paper")
 >>> round(full.total / rmt.total, 2)
 29.02
 """
@@ -15,18 +13,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rmtscale.api import (
+        compare_methods,
+        count_parameters,
+        estimate,
+        estimate_flops,
+        estimate_generation,
+        estimate_memory,
+        estimate_method,
+        estimate_time,
+        make_plan,
+    )
     from rmtscale.costs.breakdown import Breakdown, Term
-    from rmtscale.costs.comparison import Comparison, compare_methods
+    from rmtscale.costs.comparison import Comparison
     from rmtscale.costs.conventions import CONVENTIONS
-    from rmtscale.costs.flops import estimate_flops
-    from rmtscale.costs.generation import Generation, GenerationCost, estimate_generation
-    from rmtscale.costs.memory import PeakMemory, estimate_memory
-    from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
+    from rmtscale.costs.estimate import Estimate
+    from rmtscale.costs.generation import Generation, GenerationCost
+    from rmtscale.costs.memory import PeakMemory
+    from rmtscale.costs.method_estimates import MethodEstimate
     from rmtscale.costs.methods.catalog import METHODS
     from rmtscale.costs.methods.method import Method
-    from rmtscale.costs.parameters import count_parameters
-    from rmtscale.costs.plan import Plan, make_plan
-    from rmtscale.costs.roofline import TimeEstimate, estimate_time
+    from rmtscale.costs.plan import Plan
+    from rmtscale.costs.roofline import TimeEstimate
     from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
     from rmtscale.records.store import RecordStore
     from rmtscale.specs.catalog import PRESETS
@@ -48,6 +56,7 @@ __all__ = [
     "CheckFailed",
     "Comparison",
     "DeviceSpec",
+    "Estimate",
     "Generation",
     "GenerationCost",
     "Method",
@@ -64,6 +73,7 @@ __all__ = [
     "Workload",
     "compare_methods",
     "count_parameters",
+    "estimate",
     "estimate_flops",
     "estimate_generation",
     "estimate_memory",
@@ -77,17 +87,27 @@ __all__ = [
 
 HOMES = {
     "costs.breakdown": ("Breakdown", "Term"),
-    "costs.comparison": ("Comparison", "compare_methods"),
+    "api": (
+        "compare_methods",
+        "count_parameters",
+        "estimate",
+        "estimate_flops",
+        "estimate_generation",
+        "estimate_memory",
+        "estimate_method",
+        "estimate_time",
+        "make_plan",
+    ),
+    "costs.comparison": ("Comparison",),
     "costs.conventions": ("CONVENTIONS",),
-    "costs.flops": ("estimate_flops",),
-    "costs.generation": ("Generation", "GenerationCost", "estimate_generation"),
-    "costs.memory": ("PeakMemory", "estimate_memory"),
-    "costs.method_estimates": ("MethodEstimate", "estimate_method"),
+    "costs.estimate": ("Estimate",),
+    "costs.generation": ("Generation", "GenerationCost"),
+    "costs.memory": ("PeakMemory",),
+    "costs.method_estimates": ("MethodEstimate",),
     "costs.methods.catalog": ("METHODS",),
     "costs.methods.method": ("Method",),
-    "costs.parameters": ("count_parameters",),
-    "costs.plan": ("Plan", "make_plan"),
-    "costs.roofline": ("TimeEstimate", "estimate_time"),
+    "costs.plan": ("Plan",),
+    "costs.roofline": ("TimeEstimate",),
     "errors": ("BadInput", "CheckFailed", "MissingDependency", "RmtscaleError"),
     "records.store": ("RecordStore",),
     "specs.catalog": ("PRESETS",),

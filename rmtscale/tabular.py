@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,41 @@ def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+class Printed:
+    """A result that prints as a small table, in a terminal and in a notebook."""
+
+    __slots__ = ()
+
+    def cells(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Returns the columns and the rows, as text; the first column is words."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        columns, rows = self.cells()
+        table = [list(columns), *(list(row) for row in rows)]
+        widths = [max(len(row[place]) for row in table) for place in range(len(columns))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if place == 0 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in table
+        ]
+        return "\n".join([lines[0], "-" * len(lines[0].ljust(sum(widths))), *lines[1:]])
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self) -> str:
+        """Returns the table as HTML, which a notebook shows."""
+        columns, rows = self.cells()
+        head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def to_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:

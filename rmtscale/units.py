@@ -72,6 +72,13 @@ def format_seconds(seconds: float, digits: int = 3) -> str:
     return f"{seconds / 1e-9:.0f} ns"
 
 
+def format_seconds_range(least: float, most: float) -> str:
+    """Formats a range of durations: ``1.2 to 6.4 s``, ``0.81 s to 2 h 5 min``."""
+    low, high = format_seconds(least, 2), format_seconds(most, 2)
+    number, _, unit = low.rpartition(" ")
+    return f"{number} to {high}" if high.endswith(f" {unit}") else f"{low} to {high}"
+
+
 def format_ratio(ratio: float) -> str:
     """Formats a ratio: ``x295.07``, three significant digits below one."""
     return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"

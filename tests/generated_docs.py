@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import notebook
+
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 """The pages that are written by hand, but for what ``fill`` puts into them."""
@@ -230,6 +232,7 @@ def main() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         page.write_text(fill_shown(fill_made(text), _run), encoding="utf-8")
+    notebook.fill()
 
 
 if __name__ == "__main__":

@@ -31,4 +31,4 @@ def test_homes_are_the_public_names() -> None:
 
 def test_the_example() -> None:
     assert doctest.testmod(rmtscale).failed == 0
-    assert doctest.testmod(rmtscale).attempted == 6
+    assert doctest.testmod(rmtscale).attempted == 4

@@ -26,6 +26,7 @@ LAYERS = {
     "specs": 1,
     "costs": 2,
     "records": 2,
+    "api": 2.25,
     "__init__": 2.5,
     "rmt": 3,
     "report": 3,

@@ -16,6 +16,7 @@ from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.errors import RmtscaleError
 
 COMMANDS = (
+    "estimate",
     "flops",
     "memory",
     "plan",

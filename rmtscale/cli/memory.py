@@ -31,6 +31,7 @@ from rmtscale.units import (
     format_tokens,
     parse_size,
     parse_sizes,
+    require_one_of,
 )
 
 _WEIGHTS = f"persistent.{MemoryTerm.WEIGHTS}"
@@ -42,7 +43,12 @@ def command(
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
     method: options.Method = "rmt",
-    mode: options.Mode = "forward",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="forward (one pass, nothing is kept), prefill (its cache is kept) or train."
+        ),
+    ] = "forward",
     batch_size: options.BatchSize = 1,
     dtype: options.Dtype = "fp32",
     weights: options.Weights = "",
@@ -66,6 +72,7 @@ def command(
     Example: rmtscale memory --model gpt2 --mode train --tokens 1k,4k,16k --breakdown
     """
     require_format(output_format)
+    require_one_of("mode", mode, ("forward", "prefill", "train"))
     spec = options.chosen_model(model, weights)
     if mode == "train" and not weights:
         spec = options.trained(spec)
@@ -81,7 +88,8 @@ def command(
         return Workload(
             tokens=length,
             batch_size=batch_size,
-            mode=mode,  # type: ignore[arg-type]
+            mode="train" if mode == "train" else "forward",
+            cache=mode == "prefill",
             dtype=dtype,
             attention=attention,
             optimizer=optimizer,
@@ -118,7 +126,7 @@ def command(
                 "attention": attention,
                 "device": None if gpu is None else gpu.name,
                 "optimizer": optimizer if mode == "train" else None,
-                "logits": (logits if side == "full" else "last") if mode == "forward" else None,
+                "logits": (logits if side == "full" else "last") if mode != "train" else None,
                 "weight_bytes": peak.by_name()[_WEIGHTS],
                 "peak_bytes": peak.total,
                 "fits": None if gpu is None else fitting[length, side],

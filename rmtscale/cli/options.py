@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 
 OLD_OPTIONS = {
     "roll-in": "burn-in",
@@ -18,6 +19,7 @@ OLD_OPTIONS = {
 """Names that options had in earlier releases: still taken by every command, not in its help."""
 
 if TYPE_CHECKING:
+    from rmtscale.costs.calibration import Calibration
     from rmtscale.costs.methods.method import Method as CostMethod
     from rmtscale.profiler.fallback import CountedModel
     from rmtscale.specs.device import DeviceSpec
@@ -87,6 +89,10 @@ Weights = Annotated[
         help="Inference: int8, fp8, nf4, nf4-double or int4[:group]. (default: as the config says)"
     ),
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="What 'rmtscale calibrate' wrote for this device."),
+]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
 
@@ -145,6 +151,25 @@ def chosen_device(name: str, reserve: str) -> DeviceSpec:
     else:
         device = find_device(name)
     return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
+
+
+def chosen_calibration(path: Path | None, device: DeviceSpec, dtype: str) -> Calibration | None:
+    """Returns what ``--calibration`` names, if anything.
+
+    Raises:
+        BadInput: no calibration, one of another device, or one that has nothing of the dtype.
+    """
+    if path is None:
+        return None
+    from rmtscale.report.calibration import read_calibration
+
+    fitted = read_calibration(path).calibration
+    if fitted.device != device.name:
+        raise BadInput(f"calibration {str(path)!r}: is of {fitted.device}, expected {device.name}")
+    if dtype not in fitted.matmul_efficiency:
+        known = quoted_list(fitted.matmul_efficiency)
+        raise BadInput(f"dtype {dtype!r}: calibration {str(path)!r} has {known}")
+    return fitted
 
 
 def room(device: DeviceSpec) -> str:

@@ -33,16 +33,22 @@ def write_line(text: str = "") -> None:
 
 
 def write_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 0
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text_columns: int = 0,
+    bars: Sequence[int] = (),
 ) -> None:
-    """Writes a table for people; the first ``text_columns`` are words, the others numbers."""
+    """Writes a table for people; the first ``text_columns`` are words, the others numbers.
+
+    ``bars`` are the places of columns of bars, which begin at the left.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
-        words = index < text_columns
+        words = index < text_columns or index in bars
         table.add_column(column, justify="left" if words else "right", no_wrap=words)
     for row in rows:
         table.add_row(*row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,8 +16,7 @@ from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
 from rmtscale.costs.weights import require_weights, weight_bytes
-from rmtscale.errors import BadInput, quoted_list
-from rmtscale.report.calibration import read_calibration
+from rmtscale.errors import BadInput
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -67,9 +65,7 @@ def command(
             "for methods other than rmt]"
         ),
     ] = "",
-    calibration: Annotated[
-        Path | None, typer.Option(help="What 'rmtscale calibrate' wrote for this device.")
-    ] = None,
+    calibration: options.CalibrationFile = None,
     reserve: options.Reserve = "",
     output_format: options.Format = "table",
 ) -> None:
@@ -82,7 +78,7 @@ def command(
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
-    calibrated = None if calibration is None else _calibration_of(calibration, gpu.name, dtype)
+    calibrated = options.chosen_calibration(calibration, gpu, dtype)
     modes = _modes(spec, mode)
     by_mode = _by_mode(spec, modes, asked=bool(weights))
 
@@ -208,16 +204,6 @@ def _open_ended(row: dict[str, Any]) -> dict[str, Any]:
 
 def _time_by(calibrated: Calibration | None) -> str:
     return "roofline" if calibrated is None else "calibrated"
-
-
-def _calibration_of(path: Path, device: str, dtype: str) -> Calibration:
-    fitted = read_calibration(path).calibration
-    if fitted.device != device:
-        raise BadInput(f"calibration {str(path)!r}: is of {fitted.device}, expected {device}")
-    if dtype not in fitted.matmul_efficiency:
-        known = quoted_list(fitted.matmul_efficiency)
-        raise BadInput(f"dtype {dtype!r}: calibration {str(path)!r} has {known}")
-    return fitted
 
 
 def _write_answers(

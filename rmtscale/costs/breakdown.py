@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.tabular import to_frame
+from rmtscale.tabular import Printed, to_frame
+from rmtscale.units import format_tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Breakdown:
+class Breakdown(Printed):
     """Terms of one cost; integers, and nothing but the terms is in the total."""
 
     terms: tuple[Term, ...]
@@ -40,6 +41,15 @@ class Breakdown:
             key = f"{term.phase}.{term.name}"
             amounts[key] = amounts.get(key, 0) + term.amount
         return amounts
+
+    def shown(self, amount: int) -> str:
+        """Returns an amount as it is printed."""
+        return format_tokens(amount)
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Returns the terms and their sum, as text."""
+        rows = [[name, self.shown(amount)] for name, amount in self.by_name().items()]
+        return ["term", "amount"], [*rows, ["sum", self.shown(self.total)]]
 
     def by_operator(self) -> dict[str, int]:
         """``{"addmm": 123, ...}``: what a FLOP counter has to find; operators of 0 left out."""

@@ -15,7 +15,8 @@ from rmtscale.costs.methods.method import Method
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.tabular import to_frame
+from rmtscale.tabular import Printed, to_frame
+from rmtscale.units import format_bytes, format_flops, format_tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ class Overtaking(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Printed):
     """Costs by method and length, in the order asked for."""
 
     model: ModelSpec
@@ -45,6 +46,20 @@ class Comparison:
     """Estimates by name of the method and length."""
     overtakings: tuple[Overtaking, ...]
     """Where one of any two methods stays below the other in the end; equal ones have none."""
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Returns a row for each method and length, as text."""
+        rows = [
+            [
+                method.name,
+                format_tokens(tokens),
+                format_flops(self.cost(method.name, tokens)),
+                format_bytes(self.cost(method.name, tokens, "state_bytes")),
+            ]
+            for method in self.methods
+            for tokens in self.tokens
+        ]
+        return ["method", "tokens", "FLOPs", "state"], rows
 
     def cost(self, method: str, tokens: int, quantity: str = "flops") -> int:
         return int(getattr(self.estimates[method, tokens], quantity))

@@ -19,11 +19,12 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from rmtscale.costs.breakdown import Term
 from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.conventions import matmul_terms
 from rmtscale.costs.encoded_prompt import cached_of_output, cached_of_text, read_tokens, split
 from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
-from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters, memory_parameters
 from rmtscale.costs.roofline import moved_bytes
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, MemoryTerm, PassTerm
@@ -35,8 +36,14 @@ from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import DTYPE_BYTES, Workload
-from rmtscale.tabular import to_frame
-from rmtscale.units import require_one_of, require_positive
+from rmtscale.tabular import Printed, to_frame
+from rmtscale.units import (
+    format_bytes,
+    format_flops,
+    format_seconds,
+    require_one_of,
+    require_positive,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +117,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationCost:
+class GenerationCost(Printed):
     """Holds the cost of one batch of generated text."""
 
     prefill: Phase
@@ -126,6 +133,17 @@ class GenerationCost:
     """Sequences that fit on the device; None if not one does."""
     tokens_per_second: float
     """While decoding, all sequences together; 0 where only one token is written."""
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Returns the phases, and what is held, as text."""
+        phases = (("prefill", self.prefill), ("decode", self.decode))
+        rows = [
+            [name, format_flops(phase.flops), format_seconds(phase.seconds), ""]
+            for name, phase in phases
+        ]
+        held = {"keys and values": self.cache_bytes, "peak": self.peak_bytes}
+        rows += [[name, "", "", format_bytes(size)] for name, size in held.items()]
+        return ["", "FLOPs", "at least", "bytes"], rows
 
     def to_frame(self) -> pd.DataFrame:
         """Returns the phases as a frame: ``phase`` (prefill, decode), FLOPs, bytes, seconds."""
@@ -162,7 +180,8 @@ def estimate_generation(
     steps = generation.batch_size * (generation.new_tokens - 1)
 
     def peak(batch: int) -> int:
-        return _peak_bytes(model, generation, device, recurrence, batch)
+        work = replace(generation, batch_size=batch)
+        return generation_peak(model, work, device, recurrence).total
 
     return GenerationCost(
         prefill,
@@ -393,15 +412,14 @@ def _weight_bytes(model: ModelSpec, generation: Generation, recurrence: Recurren
     return weights
 
 
-def _peak_bytes(
+def generation_peak(
     model: ModelSpec,
     generation: Generation,
     device: DeviceSpec,
-    recurrence: Recurrence | None,
-    batch: int,
-) -> int:
+    recurrence: Recurrence | None = None,
+) -> PeakMemory:
     """The larger of reading the last piece of the prompt and writing the last token."""
-    context = generation.context_tokens
+    context, batch = generation.context_tokens, generation.batch_size
     piece = context
     if recurrence is None and generation.prefill_chunk:
         piece = min(context, generation.prefill_chunk)
@@ -412,14 +430,24 @@ def _peak_bytes(
         others = count_parameters(model).total - count_parameters(reads).total
     work = Workload(tokens=piece, batch_size=batch, dtype=generation.dtype)
     read = replace(generation, new_tokens=1)
-    pass_over_piece = estimate_memory(reads, work, recurrence, device)
-    reading = pass_over_piece.total + others * generation.dtype_bytes
-    reading += _kept_bytes(model, read, recurrence, batch)
-    writing = (
-        _weight_bytes(model, generation, recurrence)
-        + _state_bytes(model, generation, recurrence, batch)
-        + _kept_bytes(model, generation, recurrence, batch)
-        + batch * model.vocabulary * generation.dtype_bytes
-        + pass_over_piece.by_name().get(f"persistent.{MemoryTerm.LIBRARY_WORKSPACE}", 0)
+    one_pass = estimate_memory(reads, work, recurrence, device)
+    cache = Term(
+        "persistent", MemoryTerm.KEYS_AND_VALUES, _kept_bytes(model, read, recurrence, batch)
     )
-    return max(reading, writing)
+    idle = Term("persistent", MemoryTerm.WEIGHTS, others * generation.dtype_bytes)
+    added = tuple(term for term in (idle, cache) if term.amount)
+    reading = PeakMemory((*one_pass.terms, *added), "while the prompt is read", one_pass.confirmed)
+    workspace = one_pass.by_name().get(f"persistent.{MemoryTerm.LIBRARY_WORKSPACE}", 0)
+    amounts = {
+        MemoryTerm.WEIGHTS: _weight_bytes(model, generation, recurrence),
+        MemoryTerm.LIBRARY_WORKSPACE: workspace,
+        MemoryTerm.KEYS_AND_VALUES: _kept_bytes(model, generation, recurrence, batch),
+        MemoryTerm.RECURRENT_STATE: _state_bytes(model, generation, recurrence, batch),
+        MemoryTerm.LOGITS_AND_LOSS: batch * model.vocabulary * generation.dtype_bytes,
+    }
+    writing = PeakMemory(
+        tuple(Term("persistent", name, amount) for name, amount in amounts.items() if amount),
+        "at the last token",
+        one_pass.confirmed,
+    )
+    return max(reading, writing, key=lambda peak: peak.total)

@@ -51,6 +51,7 @@ from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import KINDS, ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from rmtscale.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,10 @@ class PeakMemory(Breakdown):
     confirmed: bool = True
     """Known operator by operator; False: an upper bound, of a type that no device confirmed, or of
     quantised weights, of which kernels may need more or less besides."""
+
+    def shown(self, amount: int) -> str:
+        """Returns bytes as they are printed."""
+        return format_bytes(amount)
 
 
 TRANSIENT_TERMS = (

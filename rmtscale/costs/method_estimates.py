@@ -7,8 +7,8 @@ core still makes several hundred thousand estimates a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from rmtscale.costs.methods.catalog import find_method
 from rmtscale.costs.methods.method import Method
@@ -16,11 +16,15 @@ from rmtscale.costs.terms import Count
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import DTYPE_BYTES
-from rmtscale.units import require_one_of, require_positive
+from rmtscale.tabular import Printed, to_frame
+from rmtscale.units import format_bytes, format_flops, require_one_of, require_positive
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
-class MethodEstimate:
+class MethodEstimate(Printed):
     """Costs of one sequence; an ``int`` each, or arrays of them with one entry a length."""
 
     flops: Count
@@ -29,6 +33,33 @@ class MethodEstimate:
     """Bytes to be kept to read or write one more token; an encoder's output."""
     activation_bytes: Count
     """Bytes that the mixing of all layers keeps for the backward pass of a training step."""
+
+    def rows(self) -> list[dict[str, int]]:
+        """Returns a row for each length, in the order they were given."""
+        names = [field.name for field in fields(self)]
+        values = [getattr(self, name) for name in names]
+        if isinstance(self.flops, int):
+            return [dict(zip(names, values, strict=True))]
+        columns = [
+            value if hasattr(value, "__len__") else [value] * len(values[0]) for value in values
+        ]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Returns the costs, as text."""
+        rows = [
+            [
+                format_flops(row["flops"]),
+                format_bytes(row["state_bytes"]),
+                format_bytes(row["activation_bytes"]),
+            ]
+            for row in self.rows()
+        ]
+        return ["FLOPs", "state", "activations"], rows
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns ``rows`` as a frame."""
+        return to_frame(self.rows())
 
 
 def estimate_method(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
 from rmtscale.costs.calibration import Calibration, step_work
@@ -16,10 +17,15 @@ from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from rmtscale.tabular import Printed, to_frame
+from rmtscale.units import format_tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Printed):
     """Lengths, in tokens, at which the answer changes; None where it never does.
 
     "RMT" is the method that was compared with full attention, if it was another one.
@@ -45,6 +51,20 @@ class Plan:
     """The limit of RMT."""
     checkpointed_longest_tokens: int | None
     """Its limit with one activation checkpoint per segment (training)."""
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Returns every length, as text."""
+        rows = []
+        for field in fields(self)[1:]:
+            tokens = getattr(self, field.name)
+            rows.append(
+                [field.name.replace("_", " "), "-" if tokens is None else format_tokens(tokens)]
+            )
+        return ["", "tokens"], rows
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the lengths as a frame of one row."""
+        return to_frame([asdict(self)])
 
 
 def make_plan(

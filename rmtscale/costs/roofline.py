@@ -24,7 +24,8 @@ from rmtscale.costs.weights import require_weights, saved_traffic_bytes
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
-from rmtscale.tabular import to_frame
+from rmtscale.tabular import Printed, to_frame
+from rmtscale.units import format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ three of them back; SGD reads two and writes one."""
 
 
 @dataclass(frozen=True, slots=True)
-class TimeEstimate:
+class TimeEstimate(Printed):
     """A lower bound in seconds, and what it is made of."""
 
     terms: dict[str, float]
@@ -51,6 +52,11 @@ class TimeEstimate:
     def bound(self) -> str:
         """Names what limits most of the time: ``arithmetic`` or ``bandwidth``."""
         return "arithmetic" if 2 * self.arithmetic_seconds >= self.seconds else "bandwidth"
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Returns the terms and their sum, as text."""
+        rows = [[name, format_seconds(seconds)] for name, seconds in self.terms.items()]
+        return ["term", "at least"], [*rows, ["sum", format_seconds(self.seconds)]]
 
     def to_frame(self) -> pd.DataFrame:
         """Returns the terms as a frame: columns ``phase``, ``name``, ``seconds``."""

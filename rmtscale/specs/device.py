@@ -104,6 +104,11 @@ class DeviceSpec:
         return replace(self, reserved_bytes=reserved_bytes)
 
     @property
+    def usual_dtype(self) -> str:
+        """The dtype in which models are run on it: bf16, or fp16 where there is no bf16."""
+        return "fp16" if self.timed and self.bf16_flops_per_second is None else "bf16"
+
+    @property
     def timed(self) -> bool:
         """Whether times can be predicted: False where no peak of its arithmetic is known."""
         return bool(self.dtypes)

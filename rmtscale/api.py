@@ -1,0 +1,280 @@
+"""The public functions, which take what the command line takes: names and sizes as text.
+
+>>> from rmtscale import api
+>>> api.estimate_flops("gpt2", tokens="16k").total == api.estimate_flops("gpt2", 16_000).total
+True
+
+A model may be a name, a config file or a ``ModelSpec``; a device a name or a ``DeviceSpec``; a
+workload its tokens (``16_000``, ``"16k"``) or a ``Workload``, with any of its fields as arguments
+beside it; a recurrence a segment size, the name of a method, or a ``Recurrence`` or ``Method``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, TypeAlias
+
+from rmtscale.costs import comparison as comparisons
+from rmtscale.costs import flops, generation, memory, method_estimates, parameters, plan, roofline
+from rmtscale.costs.breakdown import Breakdown
+from rmtscale.costs.calibration import Calibration
+from rmtscale.costs.comparison import Comparison, select_methods
+from rmtscale.costs.conventions import DEFAULT_CONVENTION
+from rmtscale.costs.design import Design
+from rmtscale.costs.estimate import Estimate, answer
+from rmtscale.costs.generation import Generation, GenerationCost
+from rmtscale.costs.memory import PeakMemory
+from rmtscale.costs.method_estimates import MethodEstimate
+from rmtscale.costs.methods.catalog import find_method, with_segments
+from rmtscale.costs.methods.method import Method
+from rmtscale.costs.plan import Plan
+from rmtscale.costs.question import Question
+from rmtscale.costs.roofline import TimeEstimate
+from rmtscale.costs.segment_choice import AUTO
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.devices import find_device
+from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.quantization.reading import quantize
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import parse_bytes, parse_size
+
+Size: TypeAlias = int | str
+"""A number of tokens: ``16_000`` or ``"16k"``."""
+AnyModel: TypeAlias = ModelSpec | str
+AnyDevice: TypeAlias = DeviceSpec | str
+AnyWorkload: TypeAlias = Workload | int | str | None
+AnyDesign: TypeAlias = Design | int | str
+
+
+def estimate(
+    model: AnyModel,
+    device: AnyDevice,
+    workload: AnyWorkload = None,
+    *,
+    mode: str = "prefill",
+    new_tokens: Size = 1000,
+    segment_size: Size = AUTO,
+    memory_tokens: int = 10,
+    weights: str = "",
+    reserve: Size | None = None,
+    calibration: Calibration | None = None,
+    **settings: Any,
+) -> Estimate:
+    """Does it fit, how long does it take, and what would change that? As ``rmtscale estimate``.
+
+    Without a dtype it is that in which models are run there: bf16, or fp16 where there is no bf16.
+
+    Raises:
+        BadInput: a value that is not known or cannot be; the message names it and those accepted.
+    """
+    spec, gpu = _model(model), _device(device)
+    if weights:
+        spec = quantize(spec, weights)
+    if not isinstance(workload, Workload):
+        settings.setdefault("dtype", gpu.usual_dtype)
+    if reserve:
+        held = parse_bytes(reserve, "reserve") if isinstance(reserve, str) else reserve
+        gpu = gpu.reserving(held)
+    return answer(
+        Question(
+            model=spec,
+            device=gpu,
+            workload=_workload(workload, settings),
+            mode=mode,
+            new_tokens=_size(new_tokens, "new tokens"),
+            segment_size=None if segment_size == AUTO else _size(segment_size, "segment size"),
+            memory_tokens=memory_tokens,
+            calibration=calibration,
+        )
+    )
+
+
+def estimate_flops(
+    model: AnyModel,
+    workload: AnyWorkload = None,
+    recurrence: AnyDesign = None,
+    convention: str = DEFAULT_CONVENTION,
+    **settings: Any,
+) -> Breakdown:
+    """FLOPs of one workload, as terms that sum to the total.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    spec, work = _model(model), _workload(workload, settings)
+    return flops.estimate_flops(spec, work, _design(recurrence, spec), convention)
+
+
+def estimate_memory(
+    model: AnyModel,
+    workload: AnyWorkload = None,
+    recurrence: AnyDesign = None,
+    device: AnyDevice | None = None,
+    *,
+    cuda_graph: bool | None = None,
+    **settings: Any,
+) -> PeakMemory:
+    """Peak allocated bytes of one workload, as terms that sum to the peak.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    spec, work = _model(model), _workload(workload, settings)
+    gpu = None if device is None else _device(device)
+    design = _design(recurrence, spec)
+    return memory.estimate_memory(spec, work, design, gpu, cuda_graph=cuda_graph)
+
+
+def estimate_time(
+    model: AnyModel,
+    workload: AnyWorkload = None,
+    device: AnyDevice = "",
+    recurrence: AnyDesign = None,
+    **settings: Any,
+) -> TimeEstimate:
+    """A lower bound of the seconds that one workload takes on a device, by the roofline.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    spec, work = _model(model), _workload(workload, settings)
+    return roofline.estimate_time(spec, work, _device(device), _design(recurrence, spec))
+
+
+def estimate_generation(
+    model: AnyModel,
+    generation_: Generation | Size,
+    device: AnyDevice,
+    recurrence: Recurrence | int | None = None,
+    **settings: Any,
+) -> GenerationCost:
+    """Prefill and decode: FLOPs, bytes, seconds, what is held, and the batch that fits.
+
+    Args:
+        model: the model.
+        generation_: a ``Generation``, or the tokens of its prompt with other fields beside it
+            (``new_tokens`` is 1,000 unless given).
+        device: the device.
+        recurrence: an RMT, or its segment size; None is full attention.
+        settings: fields of ``Generation``.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    spec = _model(model)
+    if isinstance(generation_, Generation):
+        work = replace(generation_, **_known(Generation, settings))
+    else:
+        given = {"new_tokens": 1000} | _known(Generation, settings)
+        work = Generation(context_tokens=_size(generation_, "context"), **given)
+    design = Recurrence(recurrence) if isinstance(recurrence, int) else recurrence
+    return generation.estimate_generation(spec, work, _device(device), design)
+
+
+def make_plan(
+    model: AnyModel,
+    workload: AnyWorkload = 1,
+    recurrence: AnyDesign = 512,
+    device: AnyDevice = "",
+    convention: str = DEFAULT_CONVENTION,
+    calibration: Calibration | None = None,
+    **settings: Any,
+) -> Plan:
+    """The lengths at which RMT and full attention change places on a device.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    spec, work = _model(model), _workload(workload, settings)
+    design = _design(recurrence, spec)
+    return plan.make_plan(spec, work, design, _device(device), convention, calibration)
+
+
+def count_parameters(model: AnyModel) -> Breakdown:
+    """Parameters by where they are, as terms that sum to the total.
+
+    Raises:
+        BadInput: no such model.
+    """
+    return parameters.count_parameters(_model(model))
+
+
+def estimate_method(
+    model: AnyModel, tokens: Any, method: Method | str, dtype: str = "bf16"
+) -> MethodEstimate:
+    """FLOPs, state and activations of a method at one length, or at many at once.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    lengths = _size(tokens, "tokens") if isinstance(tokens, str) else tokens
+    return method_estimates.estimate_method(_model(model), lengths, method, dtype)
+
+
+def compare_methods(
+    model: AnyModel,
+    methods: Sequence[Method] | str,
+    tokens: Sequence[Size] | Size,
+    dtype: str = "bf16",
+) -> Comparison:
+    """Every method at every length, and where any two of them change places.
+
+    Raises:
+        BadInput: a value that is not known or cannot be.
+    """
+    spec = _model(model)
+    chosen = select_methods(methods, spec, Recurrence()) if isinstance(methods, str) else methods
+    lengths = [tokens] if isinstance(tokens, int | str) else tokens
+    sizes = [_size(length, "tokens") for length in lengths]
+    return comparisons.compare_methods(spec, chosen, sizes, dtype)
+
+
+def _model(model: AnyModel) -> ModelSpec:
+    return resolve_model(model) if isinstance(model, str) else model
+
+
+def _device(device: AnyDevice) -> DeviceSpec:
+    return find_device(device) if isinstance(device, str) else device
+
+
+def _size(size: Size, name: str) -> int:
+    return parse_size(size, name) if isinstance(size, str) else size
+
+
+def _known(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, all of which are fields of a dataclass; sizes may be text."""
+    names = [field.name for field in fields(kind)]
+    for name in settings:
+        if name not in names:
+            raise BadInput(f"setting {name!r}: expected {quoted_list(names)}")
+    sizes = ("tokens", "context_tokens", "new_tokens", "prefill_chunk")
+    return {
+        name: _size(value, name.replace("_", " ")) if name in sizes else value
+        for name, value in settings.items()
+    }
+
+
+def _workload(workload: AnyWorkload, settings: dict[str, Any]) -> Workload:
+    known = _known(Workload, settings)
+    if isinstance(workload, Workload):
+        return replace(workload, **known)
+    if workload is not None:
+        known["tokens"] = _size(workload, "tokens")
+    if "tokens" not in known:
+        raise BadInput("tokens: expected a length such as 16_000 or '16k'")
+    return Workload(**known)
+
+
+def _design(design: AnyDesign, model: ModelSpec) -> Design:
+    """The design of a segment size, or of a name; ``full`` is None."""
+    if isinstance(design, bool) or (isinstance(design, str) and design.isdigit()):
+        design = int(design)
+    if isinstance(design, int):
+        return Recurrence(design)
+    if isinstance(design, str):
+        return with_segments(find_method(design, model), Recurrence())
+    return design

@@ -1,0 +1,180 @@
+"""``rmtscale estimate``: one model, one device, one length; the verdict first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rmtscale.cli import options
+from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
+from rmtscale.costs.estimate import Estimate, Way, answer
+from rmtscale.costs.question import Question
+from rmtscale.costs.segment_choice import AUTO
+from rmtscale.costs.time_range import SLOW_SHARE
+from rmtscale.specs.workload import Workload
+from rmtscale.units import (
+    format_bytes,
+    format_percent,
+    format_tokens,
+    parse_size,
+)
+
+_BAR = 12
+"""Characters of the longest bar."""
+
+
+def command(
+    model: options.Model,
+    device: options.Device,
+    tokens: Annotated[str, typer.Option(help="Text tokens of the input: 512, 128k, 32Ki.")],
+    mode: Annotated[
+        str,
+        typer.Option(help="train, prefill (reading, its cache kept) or generate (writing too)."),
+    ] = "prefill",
+    new_tokens: Annotated[str, typer.Option(help="generate: tokens to write.")] = "1k",
+    segment_size: options.ChosenSegmentSize = AUTO,
+    memory_tokens: options.MemoryTokens = 10,
+    batch_size: options.BatchSize = 1,
+    dtype: Annotated[
+        str, typer.Option(help="fp32, bf16 or fp16.  [default: bf16; fp16 on a GPU without it]")
+    ] = "",
+    attention: options.Attention = "sdpa",
+    optimizer: options.Optimizer = "adamw",
+    dropout: options.Dropout = True,
+    weights: options.Weights = "",
+    reserve: options.Reserve = "",
+    calibration: options.CalibrationFile = None,
+    output_format: options.Format = "table",
+) -> None:
+    """Does it fit, how long does it take, and what would change that?
+
+    Example: rmtscale estimate -m qwen3-8b -d h100 --tokens 128k --mode train
+    """
+    require_format(output_format)
+    spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
+    if mode == "train" and not weights:
+        spec = options.trained(spec)
+    dtype = dtype or gpu.usual_dtype
+    calibrated = options.chosen_calibration(calibration, gpu, dtype)
+    found = answer(
+        Question(
+            model=spec,
+            device=gpu,
+            workload=Workload(
+                tokens=parse_size(tokens),
+                batch_size=batch_size,
+                dtype=dtype,
+                attention=attention,
+                optimizer=optimizer,
+                dropout=None if dropout else False,
+            ),
+            mode=mode,
+            new_tokens=parse_size(new_tokens, "new tokens"),
+            segment_size=None if segment_size == AUTO else parse_size(segment_size, "segment size"),
+            memory_tokens=memory_tokens,
+            calibration=calibrated,
+        )
+    )
+    if output_format != "table":
+        change = None if found.change is None else found.change.words
+        write_rows([row | {"cheapest_change": change} for row in found.rows()], output_format)
+        return
+    write_text(found.verdict)
+    _write_question(found)
+    _write_ways(found)
+    _write_terms(found)
+    _write_next(found)
+
+
+def _write_question(found: Estimate) -> None:
+    question, work = found.question, found.question.work
+    what = {"train": "a training step", "prefill": "a prompt read, its cache kept"}.get(
+        question.mode,
+        f"a prompt read and {format_tokens(question.new_tokens)} tokens written",
+    )
+    if question.mode == "prefill" and not work.cache:
+        what = "one forward pass"
+    optimizer = f", {work.optimizer}" if work.train else ""
+    write_line()
+    write_text(
+        f"{question.model.name} on {options.room(question.device)}: {what}; "
+        f"{format_tokens(work.tokens)} tokens, batch size {work.batch_size}, {work.dtype}, "
+        f"{work.attention}{optimizer}"
+    )
+
+
+def _write_ways(found: Estimate) -> None:
+    columns, rows = found.cells()
+    write_table(columns, rows, text_columns=1)
+    if found.no_rmt:
+        write_text(f"No RMT: {found.no_rmt}.")
+    else:
+        write_text(
+            "RMT rows: an existing checkpoint has to be trained to use its memory; what they cost "
+            "says nothing of what it then remembers."
+        )
+    if found.segment_reason:
+        write_text(f"Segment size: {found.segment_reason}.")
+
+
+def _write_terms(found: Estimate) -> None:
+    """Memory by term as bars: of full attention, and of the last way, on one scale."""
+    shown = [found.full, *([found.ways[-1]] if len(found.ways) > 1 else [])]
+    amounts = [_by_term(way) for way in shown]
+    names = list(dict.fromkeys(name for terms in amounts for name in terms))
+    most = max(amount for terms in amounts for amount in terms.values())
+    rows = [
+        [name.replace("_", " "), *(cell for terms in amounts for cell in _bar(terms, name, most))]
+        for name in names
+    ]
+    columns = ["memory by term", *(cell for way in shown for cell in (way.title, ""))]
+    write_table(columns, rows, text_columns=1, bars=tuple(range(2, len(columns), 2)))
+
+
+def _by_term(way: Way) -> dict[str, int]:
+    terms: dict[str, int] = {}
+    for term in way.peak.terms:
+        if term.amount:
+            terms[term.name] = terms.get(term.name, 0) + term.amount
+    return terms
+
+
+def _bar(terms: dict[str, int], name: str, most: int) -> tuple[str, str]:
+    amount = terms.get(name, 0)
+    return (format_bytes(amount) if amount else "", "\u2588" * round(_BAR * amount / most))
+
+
+def _write_next(found: Estimate) -> None:
+    question = found.question
+    if found.others:
+        tries = "; ".join(
+            f"{change.words} ({format_bytes(change.peak_bytes)})" for change in found.others
+        )
+        write_text(f"It also fits with: {tries}.")
+    asked = f"-m {question.model.name} -d {question.device.name} --dtype {question.work.dtype}"
+    terms = "generate-cost" if question.mode == "generate" else f"memory --mode {question.mode}"
+    write_text(f"Next: rmtscale plan {asked} for all lengths; {terms} with the same for more.")
+    write_text(_about_time(found))
+
+
+def _about_time(found: Estimate) -> str:
+    ways = found.ways
+    unconfirmed = (
+        ""
+        if all(way.peak.confirmed for way in ways)
+        else (
+            f" Memory of a {found.question.model.kind} is an upper bound that no device confirmed."
+        )
+    )
+    if ways[0].time is None:
+        return f"Predicted, without times: {found.question.device.name} has no known peaks." + (
+            unconfirmed
+        )
+    if found.question.calibration is not None:
+        return f"Predicted; time: the calibration's, times or divided by 1.5.{unconfirmed}"
+    return (
+        f"Predicted. Time: from the roofline, which nothing beats, to "
+        f"{format_percent(SLOW_SHARE)} of the vendor's peaks and a slow host; where two ranges "
+        f"overlap, it is not known which way is faster.{unconfirmed}"
+    )

@@ -1,0 +1,162 @@
+"""Changes that make full attention fit, the least far-reaching first.
+
+First what changes nothing in the result (checkpoints, a prompt read in pieces, a smaller batch),
+then what changes precision, then another architecture, another device, a shorter input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import combinations, product
+from typing import NamedTuple
+
+from rmtscale.costs.breakeven import longest_fitting_tokens
+from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
+from rmtscale.costs.weights import require_weights
+from rmtscale.errors import BadInput
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.devices import DEVICES
+from rmtscale.specs.quantization.reading import quantize
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import format_tokens
+
+_MOST = 4
+"""Changes that are worth telling."""
+
+
+class Change(NamedTuple):
+    """Something that makes it fit, in words, and the peak it then has."""
+
+    words: str
+    peak_bytes: int
+
+
+class _Step(NamedTuple):
+    words: str
+    apply: Callable[[Workload], Workload]
+    piece_tokens: int | None = None
+    weights: str = ""
+    """Quantised in this way; empty: as they are."""
+
+
+def cheapest_change(question: Question, recurrence: Recurrence | None) -> list[Change]:
+    """The changes that make full attention fit, the least far-reaching first; at most four."""
+    room = question.device.usable_memory_bytes
+    found: list[Change] = []
+    steps = list(_steps(question))
+    for count in (1, 2, 3):
+        for chosen in combinations(steps, count):
+            work, pieces = question.work, None
+            try:
+                asked = question
+                for step in chosen:
+                    work = step.apply(work)
+                    pieces = step.piece_tokens or pieces
+                    if step.weights:
+                        model = quantize(asked.model, step.weights)
+                        asked = replace(asked, model=model)
+                peak = peak_of(asked, work, None, pieces).total
+            except BadInput:  # two that exclude each other, or a dtype that the device has not
+                continue
+            if peak <= room:
+                found.append(Change(" and ".join(step.words for step in chosen), peak))
+        if found:
+            break
+    found = found[: _MOST - 1]
+    found += _other_architecture(question, recurrence)
+    found += _other_device(question, recurrence)
+    found += _shorter(question)
+    return found[: _MOST + 1]
+
+
+def _steps(question: Question) -> Iterator[_Step]:
+    """Single changes, the least far-reaching first."""
+    yield from _saving(question)
+    work = question.work
+    if work.batch_size > 1:
+        yield _Step("batch size 1", lambda work: replace(work, batch_size=1))
+    if work.dtype == "fp32":
+        half = "bf16" if "bf16" in question.device.dtypes or not question.device.timed else "fp16"
+        yield _Step(f"{half} in place of fp32", lambda work: replace(work, dtype=half))
+    if question.mode != "train" and question.model.quantization is None:
+        for weights in ("int8", "nf4"):
+            yield _Step(f"weights in {weights}", lambda work: work, None, weights)
+    if question.mode == "train" and work.optimizer != "sgd":
+        yield _Step("plain SGD, which keeps no state,", lambda work: replace(work, optimizer="sgd"))
+
+
+def _saving(question: Question) -> Iterator[_Step]:
+    """Steps that save memory and change nothing in the result."""
+    work = question.work
+    if question.mode == "train" and not work.checkpoint_layers:
+        yield _Step(
+            "one activation checkpoint per layer",
+            lambda work: replace(work, checkpoint_layers=True, checkpoint_segments=False),
+        )
+    if question.mode != "train" and keeps_cache(question.model) and work.tokens > PIECE_TOKENS:
+        words = f"the prompt read in pieces of {format_tokens(PIECE_TOKENS)}"
+        yield _Step(words, lambda work: work, PIECE_TOKENS)
+
+
+def _other_architecture(question: Question, recurrence: Recurrence | None) -> Iterator[Change]:
+    if recurrence is None:
+        return
+    work = question.work
+    if question.mode == "train":
+        work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
+    peak = peak_of(question, work, recurrence).total
+    if peak <= question.device.usable_memory_bytes:
+        yield Change(_rmt_words(question, recurrence), peak)
+
+
+def _other_device(question: Question, recurrence: Recurrence | None) -> Iterator[Change]:
+    """The smallest known device that full attention fits on, or else an RMT."""
+    larger = [
+        device
+        for device in sorted(DEVICES.values(), key=lambda each: each.memory_bytes)
+        if device.usable_memory_bytes > question.device.usable_memory_bytes
+        and question.work.dtype in device.dtypes
+        and _takes_weights(question, device)
+    ]
+    ways = [_Step("", lambda work: work), *_saving(question)]
+    for device, way in product(larger, ways):
+        there = replace(question, device=device)
+        peak = peak_of(there, way.apply(question.work), None, way.piece_tokens).total
+        if peak <= device.usable_memory_bytes:
+            saved = f", and {way.words}" if way.words else ""
+            yield Change(f"a larger device, such as {device.name}{saved}", peak)
+            return
+    for device in larger if recurrence is not None else ():
+        there = replace(question, device=device)
+        for change in _other_architecture(there, recurrence):
+            yield Change(f"a larger device, such as {device.name}, and {change.words}", change[1])
+            return
+
+
+def _takes_weights(question: Question, device: DeviceSpec) -> bool:
+    """Whether the device has kernels for the model's weights as they are stored."""
+    try:
+        require_weights(question.model, device, train=question.mode == "train")
+    except BadInput:
+        return False
+    return True
+
+
+def _rmt_words(question: Question, recurrence: Recurrence) -> str:
+    kept = " with one checkpoint per segment" if question.mode == "train" else ""
+    return f"an RMT of segments of {recurrence.segment_size}{kept}, trained to use its memory"
+
+
+def _shorter(question: Question) -> Iterator[Change]:
+    """The longest input that fits as it is."""
+
+    def peak(tokens: int) -> int:
+        return peak_of(question, replace(question.work, tokens=tokens), None).total
+
+    longest = longest_fitting_tokens(
+        peak, question.device.usable_memory_bytes, question.work.tokens
+    )
+    if longest:
+        yield Change(f"at most {format_tokens(longest)} tokens", peak(longest))
