@@ -78,6 +78,8 @@ def command(
             rows.append(head | {"method": method} | segment | asdict(generation) | asdict(cost))
         write_rows(rows, output_format)
         return
+    titles = {"full": "Full attention", "rmt": "RMT"}
+    write_text(f"{'; '.join(_fits(titles[name], cost, gpu) for name, cost in costs.items())}.")
     write_line(f"{spec.name} on {options.room(gpu)}")
     cache = f", cache {kv_dtype}" if kv_dtype else ""
     write_line(
@@ -145,10 +147,7 @@ def _write_words(costs: Costs, gpu: DeviceSpec, generation: Generation) -> None:
             f"Decoding: full attention {full.tokens_per_second:,.0f} tokens per second, RMT "
             f"{rmt.tokens_per_second:,.0f}, all sequences together."
         )
-    write_text(
-        f"On {gpu.name} full attention fits {_batch(full)}, RMT {_batch(rmt)}; here "
-        f"{_fits('full attention', full, gpu)} and {_fits('RMT', rmt, gpu)}."
-    )
+    write_text(f"On {gpu.name} full attention fits {_batch(full)}, RMT {_batch(rmt)}.")
     if full.decode.seconds < rmt.decode.seconds or full.prefill.seconds < rmt.prefill.seconds:
         faster = [
             phase
@@ -172,4 +171,8 @@ def _batch(cost: GenerationCost) -> str:
 
 
 def _fits(title: str, cost: GenerationCost, gpu: DeviceSpec) -> str:
-    return f"{title} {'fits' if cost.peak_bytes <= gpu.usable_memory_bytes else 'does not fit'}"
+    verb = "fits" if cost.peak_bytes <= gpu.usable_memory_bytes else "does not fit"
+    return (
+        f"{title} {verb}: {format_bytes(cost.peak_bytes)} of "
+        f"{format_bytes(gpu.usable_memory_bytes)}"
+    )

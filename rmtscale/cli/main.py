@@ -6,12 +6,14 @@ command line would have been built.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
+from rmtscale.cli.help_pages import PanelCommand
 from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.errors import RmtscaleError
 
@@ -43,7 +45,6 @@ def build_app(only: str | None = None) -> typer.Typer:
     """The application with every command, or with the one called ``only``."""
     app = typer.Typer(
         name="rmtscale",
-        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={
@@ -62,7 +63,8 @@ def build_app(only: str | None = None) -> typer.Typer:
 
     for name in COMMANDS:
         if only is None or name == only:
-            app.command(name)(import_module(f"rmtscale.cli.{name.replace('-', '_')}").command)
+            module = import_module(f"rmtscale.cli.{name.replace('-', '_')}")
+            app.command(name, cls=PanelCommand)(module.command)
     return app
 
 
@@ -77,9 +79,11 @@ def _print_version(asked: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; always leaves through ``SystemExit``."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    only = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    words = _completed_words() or arguments
+    only = words[0] if words and words[0] in COMMANDS else None
     try:
         code = build_app(only)(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except RmtscaleError as error:
         sys.exit(_report(str(error), error.exit_code))
     except _UsageError as error:
@@ -87,12 +91,29 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_report("interrupted", _INTERRUPTED))
     except BrokenPipeError:
-        # The reader (head, less) has gone; nothing is left to say, nor anyone to say it to.
-        sys.stderr.close()
-        sys.exit(1)
+        _leave_quietly()
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # click and rich make it a failure
+            _leave_quietly()
+        raise
     if code == _INTERRUPTED:  # typer turns an interrupt into this code and says nothing
         sys.exit(_report("interrupted", _INTERRUPTED))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _completed_words() -> list[str]:
+    """The words behind ``rmtscale`` on a line that a shell wants completed; none otherwise."""
+    if "_RMTSCALE_COMPLETE" not in os.environ:
+        return []
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return line.split()[1:]
+
+
+def _leave_quietly() -> NoReturn:
+    """Ends well: the reader (head, less) has what it wanted and has gone."""
+    # What is still buffered is written at the very end, to nobody.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _report(message: str, code: int) -> int:

@@ -61,7 +61,12 @@ def command(
     checkpoint_layers: options.CheckpointLayers = False,
     device: Annotated[
         str,
-        typer.Option("--device", "-d", help="GPU to fit on; its library workspace is counted too."),
+        typer.Option(
+            "--device",
+            "-d",
+            help="GPU to fit on; its library workspace is counted too.",
+            autocompletion=options.complete_device,
+        ),
     ] = "",
     reserve: options.Reserve = "",
     breakdown: options.Breakdown = False,
@@ -136,14 +141,6 @@ def command(
             rows.append(row | ({"terms": peak.by_name()} if breakdown else {}))
         write_rows(rows, output_format)
         return
-    write_line(
-        f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; {mode}, {dtype}, "
-        f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
-    )
-    if spec.quantization is not None:
-        stored = peaks[lengths[0], "full"].by_name()[_WEIGHTS]
-        write_text(f"Weights {spec.quantization.title}: {format_bytes(stored)}")
-    write_text(options.described(title, design, spec))
     if gpu is not None:
         where = {
             side: _which([length for length in lengths if fitting[length, side]], lengths)
@@ -153,6 +150,14 @@ def command(
             f"On {options.room(gpu)} full attention fits {where['full']}; {title} fits "
             f"{where[method]}."
         )
+    write_line(
+        f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; {mode}, {dtype}, "
+        f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
+    )
+    if spec.quantization is not None:
+        stored = peaks[lengths[0], "full"].by_name()[_WEIGHTS]
+        write_text(f"Weights {spec.quantization.title}: {format_bytes(stored)}")
+    write_text(options.described(title, design, spec))
     columns = ["tokens", "full attention", title, *(["segments"] if segmented else [])]
     write_table(
         [*columns, f"full / {title if segmented else method}"],

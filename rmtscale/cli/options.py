@@ -26,10 +26,28 @@ if TYPE_CHECKING:
     from rmtscale.specs.model import ModelSpec
     from rmtscale.specs.recurrence import Recurrence
 
+
+def complete_model(incomplete: str) -> list[str]:
+    """Returns the presets that begin so; a shell asks for them."""
+    from rmtscale.specs import catalog, current
+
+    return [name for name in (*catalog.PRESETS, *current.PRESETS) if name.startswith(incomplete)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Returns the devices and aliases that begin so; a shell asks for them."""
+    from rmtscale.specs.devices import ALIASES, DEVICES
+
+    return [name for name in (*DEVICES, *ALIASES, "auto") if name.startswith(incomplete.lower())]
+
+
 Model = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="Preset (see 'rmtscale models'), config.json, folder or hub name."
+        "--model",
+        "-m",
+        help="Preset (see 'rmtscale models'), config.json, folder or hub name.",
+        autocompletion=complete_model,
     ),
 ]
 Tokens = Annotated[
@@ -78,7 +96,12 @@ Logits = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", "-d", help="GPU, see 'rmtscale devices'; auto: the one at hand."),
+    typer.Option(
+        "--device",
+        "-d",
+        help="GPU, see 'rmtscale devices'; auto: the one at hand.",
+        autocompletion=complete_device,
+    ),
 ]
 Reserve = Annotated[
     str, typer.Option(help="Memory left to what else lives on the device, such as 2GiB.")

@@ -1,0 +1,47 @@
+"""How the help of a command is laid out: many options in panels, arguments with their help."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_type_hints
+
+from typer.core import TyperCommand
+
+_MANY = 12
+"""Options from which on a command's help is in panels."""
+PANELS = {
+    "Model and input": "model tokens context new_tokens method methods mode batch_size checkpoint "
+    "task text tokenizer backbone background segments block_tokens init_from",
+    "RMT": "segment_size memory_tokens bptt_segments checkpoint_segments cuda_graph compile_step "
+    "burn_in mixing curriculum",
+    "Precision, training and memory": "dtype precision weights kv_dtype attention optimizer "
+    "dropout logits checkpoint_layers prefill_chunk accumulate adapter adapter_rank "
+    "adapter_targets adapter_width lora_rank offload_optimizer host_memory "
+    "learning_rate steps setting option",
+    "Device": "device reserve memory_limit predict_for calibration gpu_utilization",
+    "Measuring and resuming": "warmup_steps repeats timeout_seconds order seed retry max_seconds "
+    "finish_within cache preset recipe",
+    "Output": "out dry_run force output_format breakdown convention",
+}
+"""Panels, and the parameters in each; what is in none stays under "Options"."""
+_PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.split()}
+
+
+class PanelCommand(TyperCommand):
+    """A command whose help has panels where it has many options."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Lays the help out, only now that it is asked for, and writes it."""
+        function: Any = self.callback
+        hints = get_type_hints(inspect.unwrap(function), include_extras=True)
+        options = [param for param in self.params if param.param_type_name == "option"]
+        for param in self.params:
+            if param.param_type_name == "argument" and not getattr(param, "help", None):
+                # The newest click forgets what typer has told it before.
+                described = getattr(hints.get(param.name or ""), "__metadata__", ())
+                param.help = next((each.help for each in described), None)
+            elif len(options) >= _MANY and param.name in _PANEL_OF:
+                param.rich_help_panel = _PANEL_OF[param.name]  # type: ignore[attr-defined]
+        order = [*PANELS, None]
+        self.params.sort(key=lambda param: order.index(getattr(param, "rich_help_panel", None)))
+        super().format_help(ctx, formatter)
