@@ -16,7 +16,7 @@ from typing import NamedTuple
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, MASK_BYTES
 from rmtscale.costs.peak_candidates import AT_THE_LOGITS, OPTIMIZER_WORK, PeakCandidate
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention, Groups, Layer
+from rmtscale.specs.layers import Attention, Layer
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
@@ -29,6 +29,9 @@ _SQUARES = 4
 class _Layer(NamedTuple):
     """One layer, in bytes."""
 
+    cross: bool
+    """Whether it attends to an encoder's output."""
+
     token: int
     """Kept of one token."""
     pair: int
@@ -37,7 +40,6 @@ class _Layer(NamedTuple):
     """Numbers of its weights: the gradients it makes."""
 
 
-@lru_cache(maxsize=4096)
 def _layer(model: LayeredSpec, layer: Layer, w: int, squared: bool) -> _Layer:
     width = model.width
     norms = layer.norms * (width * (FP32_BYTES + 2 * w) + 2 * FP32_BYTES)
@@ -62,7 +64,19 @@ def _layer(model: LayeredSpec, layer: Layer, w: int, squared: bool) -> _Layer:
     experts = block.experts if block.all_multiplied else max(1, block.active)
     inner = experts * block.inner + block.shared + block.dense_beside
     token += _ACTIVATION * inner * w + block.experts * (2 * FP32_BYTES + ID_BYTES)
-    return _Layer(token, pair, weights)
+    return _Layer(layer.cross is not None, token, pair, weights)
+
+
+@lru_cache(maxsize=4096)
+def _layers(
+    model: LayeredSpec, w: int, squared: bool, encoder: bool
+) -> tuple[tuple[_Layer, int], ...]:
+    """Layers of one size, wherever they stand, and how many there are."""
+    counts: dict[_Layer, int] = {}
+    for layer, count in model.encoder_groups if encoder else model.groups:
+        sizes = _layer(model, layer, w, squared)
+        counts[sizes] = counts.get(sizes, 0) + count
+    return tuple(counts.items())
 
 
 def layered_peaks(
@@ -82,7 +96,11 @@ def layered_peaks(
         state = batch * recurrence.memory_tokens * model.embedding_width * w
     size = sizes[0][0]
     kept = _kept(model, workload, size)
-    largest = max((_of_layer(model, workload, layer, size) for layer, _ in model.all_groups))
+    largest = max(
+        _of_layer(model, workload, layer, size)
+        for encoder in (True, False)
+        for layer, _ in _layers_of(model, workload, encoder=encoder)
+    )
     hidden = batch * size * model.width * w
     text = size - overhead
     logits = _head_bytes(model, workload, text)
@@ -129,11 +147,12 @@ class _Kept(NamedTuple):
 def _kept(model: LayeredSpec, workload: Workload, size: int) -> _Kept:
     """Bytes that wait for the backward pass, of the whole batch."""
 
-    def groups(layers: Groups, tokens: int) -> int:
+    def side(tokens: int, *, encoder: bool) -> int:
+        layers = _layers_of(model, workload, encoder=encoder)
         return sum(count * _of_layer(model, workload, layer, tokens) for layer, count in layers)
 
     inner = model.encoder_tokens or size
-    layers = groups(model.encoder_groups, inner) + groups(model.groups, size)
+    layers = side(inner, encoder=True) + side(size, encoder=False)
     w, batch = workload.dtype_bytes, workload.batch_size
     token = 6 * (model.width + model.embedding_width) * (w + FP32_BYTES) + 4 * ID_BYTES
     token += sum((item.inner + item.outer) * w for item in model.outer)
@@ -142,12 +161,17 @@ def _kept(model: LayeredSpec, workload: Workload, size: int) -> _Kept:
     return _Kept(layers, outside + mask * (workload.attention == "eager"))
 
 
-def _of_layer(model: LayeredSpec, workload: Workload, layer: Layer, tokens: int) -> int:
+def _layers_of(
+    model: LayeredSpec, workload: Workload, *, encoder: bool
+) -> tuple[tuple[_Layer, int], ...]:
     # SDPA falls back to its form with a square in fp32, and wherever a mask is not causal.
     squared = workload.attention == "eager" or workload.dtype_bytes == FP32_BYTES
-    sizes = _layer(model, layer, workload.dtype_bytes, squared)
+    return _layers(model, workload.dtype_bytes, squared, encoder)
+
+
+def _of_layer(model: LayeredSpec, workload: Workload, sizes: _Layer, tokens: int) -> int:
     other = model.encoder_tokens or tokens
-    pairs = tokens * max(tokens, other if layer.cross else 0)
+    pairs = tokens * max(tokens, other if sizes.cross else 0)
     return workload.batch_size * (tokens * sizes.token + pairs * sizes.pair)
 
 

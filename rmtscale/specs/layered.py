@@ -65,6 +65,13 @@ class LayeredSpec(ModelSpec):
         if held != self.layers:
             raise BadInput(f"layers {self.layers}: expected {held}, which the groups hold")
 
+    def __hash__(self) -> int:
+        """Hashes what tells most models apart; hashing every layer takes longer than an estimate.
+
+        Models of one hash are still compared in every field.
+        """
+        return hash((self.name, self.kind, self.layers, self.width, self.heads, self.vocabulary))
+
     @property
     def decoder(self) -> bool:
         """Causal: a token sees only what stands before it."""

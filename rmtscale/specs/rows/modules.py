@@ -143,6 +143,14 @@ JAMBA = (
     | named("mamba", recurrent_in="in_proj", recurrent_x="x_proj")
     | named("mamba", recurrent_step="dt_proj", recurrent_out="out_proj")
 )
+_GRANITE_SHARED = {"gate": "input_linear", "up": "input_linear", "down": "output_linear"}
+GRANITE_HYBRID = (
+    LLAMA
+    | _experts("block_sparse_moe")
+    | named("shared_mlp", **_GRANITE_SHARED)
+    | named("shared_mlp", "shared_", **_GRANITE_SHARED)
+    | named("mamba", recurrent_in="in_proj", recurrent_out="out_proj")
+)
 LFM2 = (
     LLAMA
     | named("feed_forward", **_MIXTRAL)

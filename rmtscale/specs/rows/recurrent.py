@@ -230,6 +230,39 @@ def _nemotron_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
     return [made[kind] for kind in kinds]
 
 
+def _granite_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
+    """Mamba 2 and attention by turns; a shared block beside the experts, or alone (Granite 4)."""
+    inner, heads = fields.size("mamba_expand") * fields.size("hidden_size"), "mamba_n_heads"
+    if inner % fields.size(heads):
+        raise fields.wrong(heads, fields.size(heads), f"a divisor of {inner}")
+    mamba = Mamba2(
+        heads=fields.size(heads),
+        head_width=inner // fields.size(heads),
+        groups=fields.size("mamba_n_groups"),
+        states=fields.size("mamba_d_state"),
+        kernel=fields.size("mamba_d_conv"),
+        chunk=fields.size("mamba_chunk_size"),
+        inner=inner,
+        bias=fields.flag("mamba_proj_bias"),
+        convolution_bias=fields.flag("mamba_conv_bias"),
+    )
+    block = FeedForward(inner=fields.size("shared_intermediate_size"))
+    if fields.count("num_local_experts"):
+        block = FeedForward(
+            inner=fields.size("intermediate_size"),
+            experts=fields.size("num_local_experts"),
+            active=fields.size("num_experts_per_tok"),
+            shared=block.inner,
+        )
+    kinds = fields.words("layer_types", count) or ["mamba"] * count
+    mixers: dict[str, Part] = {"mamba": mamba, "linear_attention": mamba}
+    for kind in set(kinds) - set(mixers):
+        if kind not in ("attention", "full_attention"):
+            raise fields.wrong("layer_types", kind, "mamba or attention")
+        mixers[kind] = attention_of(fields, row, 0, count)
+    return [Layer(mixers[kind], block) for kind in kinds]
+
+
 def _lfm2_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
     width = fields.size("hidden_size")
     inner = _first(fields, "block_ff_dim", "intermediate_size")
@@ -400,6 +433,22 @@ ROWS = {
         "partial_rotary_factor routed_scaling_factor router_aux_loss_coef "
         "sliding_window time_step_rank topk_group",
         modules=modules.NEMOTRON_H,
+    ),
+    "granitemoehybrid": Row(
+        prefix="GraniteMoeHybrid",
+        defaults=sizes(32000, 4096, 11008, 32, 32)
+        | {"num_key_value_heads": None, "attention_bias": False, "num_local_experts": 8}
+        | {"num_experts_per_tok": 2, "shared_intermediate_size": 1024, "mamba_n_heads": 128}
+        | {"mamba_n_groups": 1, "mamba_d_state": 256, "mamba_d_conv": 4, "mamba_expand": 2}
+        | {"mamba_chunk_size": 256, "mamba_conv_bias": True, "mamba_proj_bias": False},
+        synonyms={"layers_block_type": "layer_types"},
+        qkv_bias="attention_bias",
+        output_bias="attention_bias",
+        layers=_granite_layers,
+        modules=modules.GRANITE_HYBRID,
+        harmless=f"{_STEPS} attention_multiplier embedding_multiplier logits_scaling "
+        "mamba_d_head normalization_function num_experts position_embedding_type "
+        "residual_multiplier init_method",
     ),
     "lfm2": Row(
         prefix="Lfm2",
