@@ -20,6 +20,7 @@ from rmtscale.costs.peak_candidates import (
     last_logits_bytes,
 )
 from rmtscale.costs.working_set import fused_head_work
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -49,7 +50,9 @@ class RecurrentStep(Step):
         self.later = model.decoder and self.window < self.segments
 
     def _held(self) -> int:
-        return 0 if self.model.decoder else super()._held()
+        # Of the families that are taken apart (``rmtscale.rmt.families``) nothing is held.
+        taken_apart = self.model.decoder and not isinstance(self.model, LayeredSpec)
+        return 0 if taken_apart else super()._held()
 
     def forward(self) -> Iterator[PeakCandidate]:
         """Inference: one layer of one segment at a time, then the logits of the last token."""

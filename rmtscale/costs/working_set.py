@@ -170,11 +170,15 @@ class FusedHeadWork(NamedTuple):
 
 
 def fused_head_work(model: ModelSpec, w: int, batch: int, text: int) -> FusedHeadWork:
-    """Head and cross-entropy of one segment with ``text`` tokens, and their gradients."""
+    """Head and cross-entropy of one segment with ``text`` tokens, and their gradients.
+
+    A head that is called as its own model has it keeps its logits while their gradient is made.
+    """
     logits = batch * text * model.vocabulary
     weights = model.vocabulary * model.embedding_width
+    held = w if isinstance(model, LayeredSpec) else 0
     return FusedHeadWork(
-        logits * (FP32_BYTES + (w if w < FP32_BYTES else 0)),
+        logits * (FP32_BYTES + (w if w < FP32_BYTES else 0) + held),
         logits * w,
         weights * FP32_BYTES,
         weights * (FP32_BYTES + (w if w < FP32_BYTES else 0)),

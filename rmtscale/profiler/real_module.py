@@ -135,14 +135,14 @@ def real_module(
     name: str,
     *,
     attention: str = "eager",
-    experts_by: str = "batched_mm",
+    experts_by: str | None = "batched_mm",
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """Returns the module of ``class_name`` for ``config``, on ``meta``.
 
     Args:
         attention: what Transformers calls the way it is computed: ``eager``, ``sdpa``.
-        experts_by: and that of a mixture of experts.
+        experts_by: and that of a mixture of experts; None is what it takes by itself.
         dtype: of the weights; None is torch's default.
 
     Raises:
@@ -153,7 +153,7 @@ def real_module(
     if kind is None:
         raise BadInput(f"model {name!r}: Transformers has no class {class_name!r} of its type")
     # Experts one by one ask which tokens are theirs, and a meta tensor has no values.
-    for experts in (experts_by, None):
+    for experts in dict.fromkeys((experts_by, None)):
         options: dict[str, Any] = {} if experts is None else {"experts_implementation": experts}
         options |= {} if dtype is None else {"dtype": dtype}
         made = real_config(config, name)  # an attempt notes down in it what was asked for

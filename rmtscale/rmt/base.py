@@ -36,6 +36,8 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
+    _can_set_experts_implementation_cached_value = True
+    """How experts are multiplied is the backbone's to know: a mixture brings its own with it."""
     causal: ClassVar[bool]
     """Whether the backbone is a decoder."""
     _auto: ClassVar[Any] = AutoModelForCausalLM

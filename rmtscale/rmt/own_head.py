@@ -79,8 +79,9 @@ def _half_scale(hidden_RE: Tensor) -> Tensor | None:
     The loss scale of a mixed-precision training comes later, with the backward pass, so that a sum
     that overflows here would overflow under any scale.
     """
-    autocast = torch.is_autocast_enabled(hidden_RE.device.type)
-    dtype = torch.get_autocast_dtype(hidden_RE.device.type) if autocast else hidden_RE.dtype
+    kind = hidden_RE.device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    dtype = torch.get_autocast_dtype(kind) if autocast else hidden_RE.dtype
     if dtype != torch.half:
         return None
     bound = (len(hidden_RE) * hidden_RE.abs().amax().float()).clamp(min=1.0)

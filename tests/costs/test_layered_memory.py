@@ -139,7 +139,9 @@ def _grouped(tokens: torch.Tensor, *_: Any) -> bool:
     return tokens.dtype == torch.bfloat16
 
 
-def step_of(config: dict[str, Any], name: str, work: Workload) -> tuple[LayeredSpec, int]:
+def step_of(
+    config: dict[str, Any], name: str, work: Workload, recurrence: Recurrence | None = None
+) -> tuple[LayeredSpec, int]:
     """The shape of a config, and the bytes that a step of its real module has at its peak."""
 
     def built(spec: ModelSpec, workload: Workload) -> nn.Module:
@@ -149,7 +151,7 @@ def step_of(config: dict[str, Any], name: str, work: Workload) -> tuple[LayeredS
             name,
             "small",
             attention=workload.attention,
-            experts_by="grouped_mm",
+            experts_by=None,
             dtype=DTYPES[workload.dtype],
         )
         if workload.checkpoint_layers:
@@ -162,7 +164,7 @@ def step_of(config: dict[str, Any], name: str, work: Workload) -> tuple[LayeredS
     spec = read_mapping(config, "small").spec
     assert isinstance(spec, LayeredSpec)
     with RememberedShapes(), values_of_meta(), patch.object(moe, "_can_use_grouped_mm", _grouped):
-        return spec, measure_step(spec, work, built=built).peak
+        return spec, measure_step(spec, work, recurrence, built=built).peak
 
 
 @pytest.mark.parametrize(
@@ -222,3 +224,38 @@ def test_a_mask_is_not_known() -> None:
     long = Workload(tokens=5000)
     assert estimate_memory(spec, long, Recurrence(100, 4)).confirmed
     assert not estimate_memory(spec, long, Recurrence(128, 4)).confirmed
+
+
+SEGMENTED: list[dict[str, Any]] = [
+    {"mode": "forward"},
+    {"mode": "train"},
+    {"mode": "train", "checkpoint_segments": True},
+    {"mode": "train", "checkpoint_layers": True},
+    {"mode": "train", "bptt_segments": 2},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "setting"),
+    [
+        (kind, step, setting)
+        for kind in QUICK
+        for at, step in enumerate(SEGMENTED)
+        for setting in range(2)
+        if THOROUGH or (at + setting + QUICK.index(kind)) % 3 == 0
+    ],
+)
+def test_an_rmt_around_known_types(kind: str, step: dict[str, Any], setting: int) -> None:
+    """The package's own RMT, from 380 and 800 tokens of text in segments of 122."""
+    tokens, vocabulary, attention = ((380, 2000, "sdpa"), (800, 300, "eager"))[setting]
+    config, name = small(kind, vocab_size=vocabulary, num_hidden_layers=2)
+    if "sliding_window" in config:
+        config["sliding_window"] = 600
+    work = Workload(
+        tokens=tokens, batch_size=2, attention=attention, dtype="bf16", dropout=False, **step
+    )
+    recurrence = Recurrence(128, 3)
+    spec, peak = step_of(config, name, work, recurrence)
+    predicted = estimate_memory(spec, work, recurrence)
+    assert predicted.confirmed
+    assert predicted.total == pytest.approx(peak, rel=TOLERANCE), predicted.by_name()
