@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method
     from rmtscale.costs.plan import Plan
     from rmtscale.costs.roofline import TimeEstimate
+    from rmtscale.costs.weights import weight_bytes
     from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
     from rmtscale.records.store import RecordStore
     from rmtscale.specs.catalog import PRESETS
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rmtscale.specs.devices import DEVICES, find_device
     from rmtscale.specs.huggingface import from_config, resolve_model
     from rmtscale.specs.model import ModelSpec
+    from rmtscale.specs.quantization.reading import quantize
     from rmtscale.specs.recurrence import Recurrence
     from rmtscale.specs.workload import Workload
 
@@ -82,7 +84,9 @@ __all__ = [
     "find_device",
     "from_config",
     "make_plan",
+    "quantize",
     "resolve_model",
+    "weight_bytes",
 ]
 
 HOMES = {
@@ -108,6 +112,7 @@ HOMES = {
     "costs.methods.method": ("Method",),
     "costs.plan": ("Plan",),
     "costs.roofline": ("TimeEstimate",),
+    "costs.weights": ("weight_bytes",),
     "errors": ("BadInput", "CheckFailed", "MissingDependency", "RmtscaleError"),
     "records.store": ("RecordStore",),
     "specs.catalog": ("PRESETS",),
@@ -115,6 +120,7 @@ HOMES = {
     "specs.devices": ("DEVICES", "find_device"),
     "specs.huggingface": ("from_config", "resolve_model"),
     "specs.model": ("ModelSpec",),
+    "specs.quantization.reading": ("quantize",),
     "specs.recurrence": ("Recurrence",),
     "specs.workload": ("Workload",),
 }

@@ -14,8 +14,10 @@ from typing import Any
 
 from rmtscale.cli import options
 from rmtscale.cli.output import Row, write_line, write_rows, write_table
+from rmtscale.cli.stored_weights import stored_dtype_bytes, stored_title
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.weights import weight_bytes
 from rmtscale.errors import BadInput
 from rmtscale.specs.huggingface import find_config, read_mapping
 from rmtscale.specs.reading import NoRow
@@ -71,6 +73,8 @@ def _row(path: Path, truth: Mapping[str, Any]) -> Row:
         "parameters": None,
         "true_parameters": truth.get("parameters"),
         "parameters_equal": None,
+        "weight_bytes": None,
+        "weights": None,
         "flops_lengths": len(truth.get("matmul_flops_forward", {})),
         "flops_equal": 0,
         "not_counted": "",
@@ -87,6 +91,8 @@ def _row(path: Path, truth: Mapping[str, Any]) -> Row:
                 "class": reading.class_name,
                 "counted": "closed form",
                 "parameters": count_parameters(spec).total,
+                "weight_bytes": weight_bytes(spec, stored_dtype_bytes(config)),
+                "weights": stored_title(spec, config),
                 "not_counted": "; ".join(reading.not_counted),
             }
             flops = {
@@ -98,6 +104,7 @@ def _row(path: Path, truth: Mapping[str, Any]) -> Row:
                 "class": counted.class_name,
                 "counted": "real module",
                 "parameters": counted.parameters,
+                "not_counted": "; ".join(counted.not_counted),
             }
             flops = {s: counted.flops(s) for s in lengths}
     except BadInput as refused:

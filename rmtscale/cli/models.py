@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,15 +17,14 @@ from rmtscale.cli.output import (
     write_table,
     write_text,
 )
+from rmtscale.cli.stored_weights import stored_dtype_bytes, stored_title
 from rmtscale.costs.parameters import active_parameters, count_parameters
 from rmtscale.costs.weights import weight_bytes
 from rmtscale.specs.catalog import FAMILIES
-from rmtscale.specs.workload import DTYPE_BYTES
 from rmtscale.units import format_bytes, format_count, format_tokens
 
 if TYPE_CHECKING:
     from rmtscale.specs.layers import Layer
-    from rmtscale.specs.model import ModelSpec
     from rmtscale.specs.reading import Reading
 
 _CACHE_BYTES = 2
@@ -157,28 +155,6 @@ def _write_model(name: str, output_format: str) -> None:
         )
     for note in row["not_counted"]:
         write_text(note)
-
-
-def stored_dtype_bytes(config: Mapping[str, Any] | None) -> int:
-    """Bytes of a plain weight as a config says it is stored; 16 bits where it says nothing."""
-    return DTYPE_BYTES[_stored_dtype(config)]
-
-
-def stored_title(spec: ModelSpec, config: Mapping[str, Any] | None) -> str:
-    """Says how the weights are stored: ``bf16``, or the quantisation and the dtype of the rest."""
-    dtype = _stored_dtype(config)
-    return dtype if spec.quantization is None else f"{spec.quantization.title}; the rest {dtype}"
-
-
-def _stored_dtype(config: Mapping[str, Any] | None) -> str:
-    from rmtscale.specs.reading import text_part
-
-    names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-    for place in () if config is None else (config, text_part(config)):
-        for key in ("dtype", "torch_dtype"):
-            if place.get(key) in names:
-                return names[place[key]]
-    return "bf16"
 
 
 def model_row(reading: Reading) -> Row:

@@ -25,7 +25,8 @@ from rmtscale.profiler.real_module import (
     real_module,
     real_parameters,
 )
-from rmtscale.specs.reading import text_part
+from rmtscale.specs.quantization.methods import method_of
+from rmtscale.specs.reading import quantization_of, text_part
 
 MARK = "counted on the real module, not a closed form"
 
@@ -39,6 +40,8 @@ class CountedModel:
     class_name: str
     parameters: int
     config: Mapping[str, Any]
+    not_counted: tuple[str, ...] = ()
+    """Notes on what its config has and the numbers do not, one line each."""
     _flops: dict[str, int] = field(default_factory=dict)
     _module: Any = None
 
@@ -66,7 +69,10 @@ class CountedModel:
             "parameters": self.parameters,
             "active_parameters": None,
             "counted": MARK,
-            "not_counted": [f"{MARK}: its layers, cache and memory are not known"],
+            "not_counted": [
+                f"{MARK}: its layers, cache and memory are not known",
+                *self.not_counted,
+            ],
         }
 
     def _keep(self) -> None:
@@ -84,11 +90,16 @@ def count_model(config: Mapping[str, Any], name: str) -> CountedModel:
     class_name = class_of_config(config, name)
     part = text if class_name != _named(config) else config
     kind = str(part.get("model_type"))
+    quantization = quantization_of(config)
+    notes: tuple[str, ...] = ()
+    if quantization is not None:
+        method = method_of(quantization)
+        notes = (f"quantization {method}: the bytes of the weights are not counted",)
     kept = _read(_place(part, class_name))
     if kept is not None:
-        return CountedModel(name, kind, class_name, kept["parameters"], part, kept["flops"])
+        return CountedModel(name, kind, class_name, kept["parameters"], part, notes, kept["flops"])
     module = real_module(part, class_name, name)
-    model = CountedModel(name, kind, class_name, real_parameters(module), part, {}, module)
+    model = CountedModel(name, kind, class_name, real_parameters(module), part, notes, {}, module)
     model._keep()
     return model
 

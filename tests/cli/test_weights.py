@@ -11,7 +11,9 @@ import pytest
 from rmtscale.costs.weights import weight_bytes
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.quantization.reading import quantize
+from rmtscale.specs.rows.catalog import ROWS
 from tests.command_line import Command
+from tests.specs.tiny_configs import TINY
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 
@@ -81,6 +83,27 @@ def test_training_takes_plain_weights(rmtscale: Command, quantised: str) -> None
     peaks = [json.loads(one.out)["rows"][0]["peak_bytes"] for one in (done, plain)]
     assert peaks[0] == peaks[1]
     assert note in rmtscale("plan", "-m", quantised, "-d", "h200").err
+
+
+def test_a_folder_has_the_bytes(rmtscale: Command, quantised: str) -> None:
+    folder = Path(quantised).parent / "folder"
+    folder.mkdir()
+    (folder / "one.json").write_bytes(Path(quantised).read_bytes())
+    (row,) = json.loads(rmtscale("models", str(folder), "-f", "json").out)["rows"]
+    assert row["weight_bytes"] == 5_727_854_592
+    assert row["weights"].startswith("awq: int4 in groups of 128")
+
+
+def test_a_type_without_a_row_names_its_quantisation(
+    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RMTSCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delitem(ROWS, "qwen3")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TINY["qwen3"] | {"quantization_config": AWQ}), encoding="utf-8")
+    for _ in ("counted", "remembered"):
+        (row,) = json.loads(rmtscale("models", str(path), "-f", "json").out)["rows"]
+        assert "quantization awq: the bytes of the weights are not counted" in row["not_counted"]
 
 
 REFUSED = {
