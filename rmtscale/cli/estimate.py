@@ -43,6 +43,9 @@ def command(
     optimizer: options.Optimizer = "adamw",
     dropout: options.Dropout = True,
     weights: options.Weights = "",
+    kv_dtype: Annotated[
+        str, typer.Option(help="Of the cache: fp32, bf16, fp16, fp8 or int8. (default: --dtype)")
+    ] = "",
     reserve: options.Reserve = "",
     calibration: options.CalibrationFile = None,
     output_format: options.Format = "table",
@@ -71,6 +74,7 @@ def command(
             ),
             mode=mode,
             new_tokens=parse_size(new_tokens, "new tokens"),
+            kv_dtype=kv_dtype or None,
             segment_size=None if segment_size == AUTO else parse_size(segment_size, "segment size"),
             memory_tokens=memory_tokens,
             calibration=calibrated,

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rmtscale.costs.breakeven import longest_fitting_tokens
-from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
+from rmtscale.costs.question import NARROW, PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.weights import require_weights
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import DEVICES
 from rmtscale.specs.quantization.reading import quantize
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import Workload
 from rmtscale.units import format_tokens
 
 _MOST = 4
@@ -35,29 +34,23 @@ class Change(NamedTuple):
 
 class _Step(NamedTuple):
     words: str
-    apply: Callable[[Workload], Workload]
+    change: Callable[[Question], Question]
     piece_tokens: int | None = None
-    weights: str = ""
-    """Quantised in this way; empty: as they are."""
 
 
 def cheapest_change(question: Question, recurrence: Recurrence | None) -> list[Change]:
-    """The changes that make full attention fit, the least far-reaching first; at most four."""
-    room = question.device.usable_memory_bytes
+    """The changes that make full attention fit, the least far-reaching first; at most five."""
+    room = (1 - NARROW) * question.device.usable_memory_bytes
     found: list[Change] = []
     steps = list(_steps(question))
     for count in (1, 2, 3):
         for chosen in combinations(steps, count):
-            work, pieces = question.work, None
+            asked, pieces = question, None
             try:
-                asked = question
                 for step in chosen:
-                    work = step.apply(work)
+                    asked = step.change(asked)
                     pieces = step.piece_tokens or pieces
-                    if step.weights:
-                        model = quantize(asked.model, step.weights)
-                        asked = replace(asked, model=model)
-                peak = peak_of(asked, work, None, pieces).total
+                peak = peak_of(asked, asked.work, None, pieces).total
             except BadInput:  # two that exclude each other, or a dtype that the device has not
                 continue
             if peak <= room:
@@ -76,28 +69,38 @@ def _steps(question: Question) -> Iterator[_Step]:
     yield from _saving(question)
     work = question.work
     if work.batch_size > 1:
-        yield _Step("batch size 1", lambda work: replace(work, batch_size=1))
+        yield _Step("batch size 1", _workload(batch_size=1))
     if work.dtype == "fp32":
-        half = "bf16" if "bf16" in question.device.dtypes or not question.device.timed else "fp16"
-        yield _Step(f"{half} in place of fp32", lambda work: replace(work, dtype=half))
-    if question.mode != "train" and question.model.quantization is None:
+        half = question.device.usual_dtype
+        yield _Step(f"{half} in place of fp32", _workload(dtype=half))
+    if question.mode == "train":
+        if work.optimizer != "sgd":
+            yield _Step("plain SGD, which keeps no state,", _workload(optimizer="sgd"))
+        return
+    if keeps_cache(question.model) and question.kv_dtype is None:
+        yield _Step("keys and values in fp8", lambda asked: replace(asked, kv_dtype="fp8"))
+    if question.model.quantization is None:
         for weights in ("int8", "nf4"):
-            yield _Step(f"weights in {weights}", lambda work: work, None, weights)
-    if question.mode == "train" and work.optimizer != "sgd":
-        yield _Step("plain SGD, which keeps no state,", lambda work: replace(work, optimizer="sgd"))
+            yield _Step(f"weights in {weights}", _quantized(weights))
+
+
+def _workload(**settings: Any) -> Callable[[Question], Question]:
+    return lambda asked: replace(asked, workload=replace(asked.workload, **settings))
+
+
+def _quantized(weights: str) -> Callable[[Question], Question]:
+    return lambda asked: replace(asked, model=quantize(asked.model, weights))
 
 
 def _saving(question: Question) -> Iterator[_Step]:
     """Steps that save memory and change nothing in the result."""
     work = question.work
     if question.mode == "train" and not work.checkpoint_layers:
-        yield _Step(
-            "one activation checkpoint per layer",
-            lambda work: replace(work, checkpoint_layers=True, checkpoint_segments=False),
-        )
+        settings = {"checkpoint_layers": True, "checkpoint_segments": False}
+        yield _Step("one activation checkpoint per layer", _workload(**settings))
     if question.mode != "train" and keeps_cache(question.model) and work.tokens > PIECE_TOKENS:
         words = f"the prompt read in pieces of {format_tokens(PIECE_TOKENS)}"
-        yield _Step(words, lambda work: work, PIECE_TOKENS)
+        yield _Step(words, lambda asked: asked, PIECE_TOKENS)
 
 
 def _other_architecture(question: Question, recurrence: Recurrence | None) -> Iterator[Change]:
@@ -107,7 +110,7 @@ def _other_architecture(question: Question, recurrence: Recurrence | None) -> It
     if question.mode == "train":
         work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
     peak = peak_of(question, work, recurrence).total
-    if peak <= question.device.usable_memory_bytes:
+    if peak <= (1 - NARROW) * question.device.usable_memory_bytes:
         yield Change(_rmt_words(question, recurrence), peak)
 
 
@@ -120,11 +123,11 @@ def _other_device(question: Question, recurrence: Recurrence | None) -> Iterator
         and question.work.dtype in device.dtypes
         and _takes_weights(question, device)
     ]
-    ways = [_Step("", lambda work: work), *_saving(question)]
+    ways = [_Step("", lambda asked: asked), *_saving(question)]
     for device, way in product(larger, ways):
-        there = replace(question, device=device)
-        peak = peak_of(there, way.apply(question.work), None, way.piece_tokens).total
-        if peak <= device.usable_memory_bytes:
+        there = way.change(replace(question, device=device))
+        peak = peak_of(there, there.work, None, way.piece_tokens).total
+        if peak <= (1 - NARROW) * device.usable_memory_bytes:
             saved = f", and {way.words}" if way.words else ""
             yield Change(f"a larger device, such as {device.name}{saved}", peak)
             return

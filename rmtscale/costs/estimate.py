@@ -16,7 +16,7 @@ from rmtscale.costs.changes import Change, cheapest_change
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.generation import estimate_generation
 from rmtscale.costs.memory import PeakMemory
-from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
+from rmtscale.costs.question import NARROW, PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.segment_choice import recommend_segment
 from rmtscale.costs.time_range import TimeRange, operators, slow_end, step_seconds
 from rmtscale.specs.layered import LayeredSpec
@@ -29,10 +29,6 @@ from rmtscale.units import format_bytes, format_flops, format_seconds_range
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-_NARROW = 0.03
-"""A margin below this share of the memory is said: context and fragmentation come on top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +73,7 @@ class Estimate(Printed):
         """One or two sentences: whether full attention fits, and what would make it."""
         room, needed = self.question.device.usable_memory_bytes, self.full.peak.total
         if self.full.fits:
-            narrow = room - needed < _NARROW * room
+            narrow = room - needed < NARROW * room
             but = ", hardly: the CUDA context and fragmentation come on top" if narrow else ""
             return f"Fits: needs {format_bytes(needed)} of {format_bytes(room)}{but}."
         text = f"Does not fit: needs {format_bytes(needed)} of {format_bytes(room)}."
@@ -144,14 +140,21 @@ class Estimate(Printed):
         )
 
 
+def attends(model: ModelSpec) -> bool:
+    """Whether any layer has attention: a recurrent model such as Mamba has none."""
+    if not isinstance(model, LayeredSpec):
+        return True
+    parts = [part for layer, _ in (*model.groups, *model.encoder_groups) for part in layer.parts]
+    return any(isinstance(part, Attention) and not part.idle for part in parts)
+
+
 def why_no_rmt(model: ModelSpec) -> str:
     """Says why no RMT is put around a model; empty where one is."""
     if not isinstance(model, LayeredSpec):
         return ""
     if model.encoder_groups:
         return f"{model.name} reads with an encoder of its own, which no RMT is put around"
-    parts = [part for layer, _ in model.groups for part in layer.parts]
-    if not any(isinstance(part, Attention) and not part.idle for part in parts):
+    if not attends(model):
         return f"{model.name} is recurrent itself: it has no attention that an RMT would cut"
     return ""
 
@@ -189,12 +192,13 @@ def answer(question: Question) -> Estimate:
 def _ways(question: Question, recurrence: Recurrence | None) -> Iterator[Way]:
     work = question.work
     train = question.mode == "train"
-    yield _way(question, work, None, "full attention")
+    short = "full" if attends(question.model) else "all"
+    yield _way(question, work, None, "full attention" if attends(question.model) else "all at once")
     if train:
         checkpointed = replace(work, checkpoint_layers=True, checkpoint_segments=False)
-        yield _way(question, checkpointed, None, "full, checkpoints")
+        yield _way(question, checkpointed, None, f"{short}, checkpoints")
     elif keeps_cache(question.model) and work.tokens > PIECE_TOKENS:
-        yield _way(question, work, None, "full, in pieces", PIECE_TOKENS)
+        yield _way(question, work, None, f"{short}, in pieces", PIECE_TOKENS)
     if recurrence is None:
         return
     title = f"RMT {recurrence.segment_size}"

@@ -16,6 +16,9 @@ from rmtscale.specs.workload import Workload
 from rmtscale.units import require_one_of
 
 MODES = ("train", "prefill", "generate")
+NARROW = 0.03
+"""A margin below this share of the memory is said, and no change is named that leaves less:
+context and fragmentation come on top."""
 PIECE_TOKENS = 8192
 """Tokens of a piece of the prompt where it is read in pieces."""
 
@@ -37,6 +40,8 @@ class Question:
     Of an encoder, which keeps no cache, ``prefill`` is one pass."""
     new_tokens: int = 1000
     """``generate``: tokens to write."""
+    kv_dtype: str | None = None
+    """Dtype of keys and values that are kept (``fp8``, ``int8``); None is that of all else."""
     segment_size: int | None = None
     """None: recommended."""
     memory_tokens: int = 10
@@ -48,6 +53,11 @@ class Question:
             raise BadInput(
                 f"mode 'generate': {self.model.name} writes no text by itself, expected train or "
                 "prefill"
+            )
+
+        if self.kv_dtype and (self.mode == "train" or not keeps_cache(self.model)):
+            raise BadInput(
+                f"kv dtype {self.kv_dtype!r}: expected only where a decoder keeps keys and values"
             )
 
     @property
@@ -64,6 +74,7 @@ class Question:
             new_tokens=self.new_tokens if self.mode == "generate" else 1,
             batch_size=workload.batch_size,
             dtype=workload.dtype,
+            kv_dtype=self.kv_dtype,
             prefill_chunk=piece,
         )
 
@@ -77,7 +88,8 @@ def peak_of(
     question: Question, work: Workload, recurrence: Recurrence | None, piece: int | None = None
 ) -> PeakMemory:
     """The peak of one way, which is held against the device; a ``piece`` of the prompt at once."""
-    if question.mode == "generate" or (piece and keeps_cache(question.model)):
+    pieces = piece is not None and keeps_cache(question.model)
+    if question.mode == "generate" or pieces or question.kv_dtype:
         generation = question.generation(work, piece)
         return generation_peak(question.model, generation, question.device, recurrence)
     return estimate_memory(question.model, work, recurrence, question.device)

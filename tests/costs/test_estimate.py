@@ -131,6 +131,24 @@ def test_a_device_known_for_its_memory_only_gives_no_times() -> None:
     )
 
 
+def test_keys_and_values_in_eight_bits_are_held_in_half() -> None:
+    def found(device: str, tokens: str, kv_dtype: str | None = None) -> rmtscale.Estimate:
+        return rmtscale.estimate(
+            "llama-3-8b", device, tokens, mode="generate", dtype="bf16", kv_dtype=kv_dtype
+        )
+
+    plain, small = found("h100", "64k"), found("h100", "64k", "fp8")
+    name = "persistent.keys_and_values"
+    held = [each.full.peak.by_name()[name] for each in (plain, small)]
+    assert held[0] == 2 * held[1]
+    change = found("l4", "128k").change
+    assert change is not None
+    assert "keys and values in fp8" in change.words
+    assert change.peak_bytes < 0.97 * find_device("l4").usable_memory_bytes
+    with pytest.raises(BadInput, match=r"^kv dtype 'fp8': expected only where a decoder keeps"):
+        rmtscale.estimate("gpt2", "t4", "1k", mode="train", kv_dtype="fp8")
+
+
 def test_an_encoder_writes_no_text() -> None:
     with pytest.raises(BadInput, match=r"^mode 'generate': bert-base-cased writes no text"):
         rmtscale.estimate("bert-base-cased", "l4", "1k", mode="generate")
