@@ -20,8 +20,15 @@ from rmtscale.rmt.families import FamilyBody, is_family
 from rmtscale.rmt.validation import has_values
 
 
-def body_of(backbone: object, segment_size: int, *, causal: bool) -> Body:
+def body_of(backbone: object, segment_size: int, *, causal: bool, check: bool = True) -> Body:
     """Returns how a backbone is run on embeddings, after the checks of one that no family is.
+
+    Args:
+        backbone: any object.
+        segment_size: of the RMT.
+        causal: whether it has to be a decoder.
+        check: False for one that was checked when it was wrapped and is loaded now: what was
+            trained is never refused.
 
     Raises:
         BadInput: not a model of Transformers with a head, an encoder-decoder, a check that fails
@@ -40,7 +47,7 @@ def body_of(backbone: object, segment_size: int, *, causal: bool) -> Body:
     if getattr(getattr(backbone.get_input_embeddings(), "weight", None), "ndim", None) != 2:
         raise BadInput(f"{named(backbone)}: expected one table of token embeddings")
     body = Body.of(backbone, causal)
-    longest = check_body(backbone, body, causal=causal)
+    longest = check_body(backbone, body, causal=causal) if check else None
     if longest is not None and segment_size > longest:
         raise BadInput(
             f"segment size {segment_size}: expected {longest} or less, the position table of "

@@ -68,7 +68,8 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
             model = build(
                 self._auto, config.backbone_config, config.backbone_peft, fill=loaded_weights()
             )
-            body = body_of(model, config.segment_size, causal=self.causal)
+            new = loaded_weights() is None
+            body = body_of(model, config.segment_size, causal=self.causal, check=new)
             config.backbone_config = model.config
         else:
             require_describable(self._auto, model)
@@ -182,6 +183,13 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
                 f"attention {attn_implementation!r}: expected {runs!r}, which "
                 f"{type(self.backbone).__name__} cannot be switched from"
             )
+
+    def embed(self, text_BL: Tensor) -> Tensor:
+        """Returns the embeddings of ids, (B, L), or what already are embeddings, (B, L, E)."""
+        if text_BL.is_floating_point():
+            return text_BL
+        embeds_BLE: Tensor = self.get_input_embeddings()(text_BL)
+        return embeds_BLE
 
     def get_input_embeddings(self) -> nn.Module:
         embedding: nn.Module = self.backbone.get_input_embeddings()

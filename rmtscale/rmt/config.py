@@ -36,8 +36,6 @@ _OF_THE_BACKBONE = frozenset(
         "is_encoder_decoder",
         "_attn_implementation",
         "_attn_implementation_internal",
-        "_experts_implementation",
-        "_experts_implementation_internal",
     }
 )
 """Names that every configuration of Transformers has, and that only the backbone can answer."""
@@ -140,6 +138,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
                 raise BadInput("backbone_config of an RMT has no model_type")
             backbone_config = AutoConfig.for_model(kind, **values)
         attention = kwargs.pop("attn_implementation", None)
+        experts = kwargs.pop("experts_implementation", None)
         super().__init__(**kwargs)
         self.format_version = format_version
         self.segment_size = segment_size
@@ -161,6 +160,9 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.backbone_config = backbone_config
         if attention is not None:
             self.update({"_attn_implementation": attention})
+        if experts is not None and self.backbone_config is not None:
+            # The backbone's alone: an RMT has no experts, and Transformers would refuse it.
+            self.backbone_config.update({"_experts_implementation": experts})
 
     def __getattribute__(self, name: str) -> Any:
         if name in _OF_THE_BACKBONE:

@@ -10,6 +10,7 @@ what comes out at the write positions, which see all of the segment (Bulatov et 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from rmtscale.errors import BadInput
+from rmtscale.rmt.arguments import require_known, require_text
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
@@ -40,8 +43,13 @@ from rmtscale.rmt.recurrence import (
     recur,
 )
 from rmtscale.rmt.segmenting import cut
-from rmtscale.rmt.validation import require_ids, require_memory, require_vocabulary
+from rmtscale.rmt.validation import require_memory, require_vocabulary
 from rmtscale.units import require_one_of
+
+ACCEPTED = (
+    "input_ids, inputs_embeds, attention_mask, labels, shift_labels, memory, keep_logits, "
+    "loss_mask, num_items_in_batch, return_dict"
+)
 
 
 @dataclass(slots=True)
@@ -75,6 +83,22 @@ class RMTForCausalLM(RMTPreTrainedModel):
     def _segment_tokens_of(config: RMTConfig) -> int:
         return decoder_segment_tokens(config)
 
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Says no to Transformers, whose own way of generating is not the one here."""
+        return False
+
+    @property
+    def generation_config(self) -> Any:
+        """The settings of ``generate``, which are the backbone's."""
+        return self.backbone.generation_config
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig | None) -> None:
+        # Transformers sets None before there is a backbone.
+        if config is not None:
+            self.backbone.generation_config = config
+
     def get_output_embeddings(self) -> Any:
         return self.backbone.get_output_embeddings()
 
@@ -93,9 +117,12 @@ class RMTForCausalLM(RMTPreTrainedModel):
         labels: Tensor | None = None,
         memory: Tensor | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         keep_logits: str | None = None,
         loss_mask: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         return_dict: bool | None = None,
+        **given: Any,
     ) -> RMTCausalLMOutput | tuple[Tensor, ...]:
         """Reads the whole input, segment by segment.
 
@@ -116,9 +143,18 @@ class RMTForCausalLM(RMTPreTrainedModel):
             attention_mask: (B, N), 1 at text; padding on the left or on the right of each row.
             labels: (B, N), not shifted.
             memory: state to go on from, (B, M, E); by default the trained initial one.
+            inputs_embeds: (B, N, E), instead of ``input_ids``.
             keep_logits: ``none``, ``last`` or ``all``; the config's by default. ``all`` needs
                 memory in proportion to the length.
             loss_mask: (B, N), True at labels that count.
+            num_items_in_batch: the number of labels of a whole step, of which this call sees a
+                part: the sum of the losses is divided by it, so that the losses of the parts add
+                up to that of the whole. Without labels all logits are kept, for a trainer that
+                works out the loss itself.
+            given: ``shift_labels``, (B, N), instead of ``labels``: what each column predicts (not
+                in the signature, where the trainer would take it for one more kind of labels);
+                what a tokenizer returns beside the ids, which changes nothing here; anything else
+                is refused.
             return_dict: False returns a tuple (loss, logits, memory) without what is None.
 
         Returns:
@@ -127,6 +163,9 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: anything of another shape, dtype or range; before any work.
         """
+        shift_labels = given.pop("shift_labels", None)
+        require_known("forward", given, ACCEPTED)
+        self._warn_of_frozen_memory()
         call = check_call(
             self,
             input_ids,
@@ -135,13 +174,17 @@ class RMTForCausalLM(RMTPreTrainedModel):
             memory,
             keep_logits=keep_logits,
             loss_mask=loss_mask,
+            inputs_embeds=inputs_embeds,
+            shift_labels=shift_labels,
+            num_items_in_batch=num_items_in_batch,
         )
         if self._collects(call):
-            given = [p for p in self.parameters() if p.requires_grad]
-            if memory is not None and memory.requires_grad:
-                given.append(memory)
+            trained = [p for p in self.parameters() if p.requires_grad]
+            for extra in (memory, inputs_embeds):
+                if extra is not None and extra.requires_grad:
+                    trained.append(extra)
             ran: list[_Window] = []
-            loss: Tensor | None = collect(self._losses(call, ran, collected=True), given)
+            loss: Tensor | None = collect(self._losses(call, ran, collected=True), trained)
             # Their graph is gone, as that of the loss.
             kept = [(piece, logits.detach()) for piece, logits in ran[0].kept]
             state_BME = ran[0].state_BME.detach()
@@ -157,19 +200,21 @@ class RMTForCausalLM(RMTPreTrainedModel):
         if call.keep == "last":
             logits = kept[-1][1]
         elif call.keep == "all":
-            logits = join(kept, *call.input_ids_BN.shape)
+            logits = join(kept, *call.text_BN.shape[:2])
         output = RMTCausalLMOutput(loss=loss, logits=logits, memory=state_BME)
         return output.to_tuple() if return_dict is False else output
 
     @torch.no_grad()
     def infer(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         memory: Tensor | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         keep_logits: str = "last",
         compile_step: bool = False,
         cuda_graph: bool | None = None,
+        **given: Any,
     ) -> RMTCausalLMOutput:
         """Reads an input of any length, in memory that does not depend on it.
 
@@ -179,9 +224,11 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Args:
             input_ids: (B, N), on any device.
             memory: state to go on from, (B, M, E).
+            inputs_embeds: (B, N, E), instead of ``input_ids``; read eagerly.
             keep_logits: ``none`` or ``last``.
             compile_step: compile the segment step; the first call takes long.
             cuda_graph: False never captures; None and True capture where that works.
+            given: as in ``forward``; an ``attention_mask`` has to be all ones.
 
         Returns:
             Logits (B, 1, V) of the last token, or None, and the memory after it.
@@ -189,9 +236,11 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: as ``forward``; also a model in training mode.
         """
+        require_known("infer", given, "input_ids, inputs_embeds, memory, keep_logits")
         require_one_of("keep_logits", keep_logits, KEPT_LOGITS[:2])
-        ids_BN = require_ids(input_ids)
-        batch, weight = ids_BN.shape[0], self.embedding_VE
+        weight = self.embedding_VE
+        ids_BN = require_text(input_ids, inputs_embeds, weight)
+        batch = ids_BN.shape[0]
         if memory is not None:
             require_memory(memory, batch, self.config.memory_tokens, weight)
         require_vocabulary(ids_BN, self.vocabulary)
@@ -204,7 +253,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             )
         step.start(self.memory(weight, batch) if memory is None else memory)
         for begin, end in cut(ids_BN.shape[1], self.segment_tokens, self.config.alignment):
-            if end - begin == self.segment_tokens:
+            if end - begin == self.segment_tokens and inputs_embeds is None:
                 step(ids_BN[:, begin:end])
             else:
                 ids_BL = ids_BN[:, begin:end].to(weight.device)
@@ -217,14 +266,15 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
     def generate(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         memory: Tensor | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
         **settings: Any,
-    ) -> Tensor:
+    ) -> Any:
         """Goes on with the text, for any length; a full segment is rolled over into a new one.
 
         Segments are filled from the left: each token is what ``forward`` with
@@ -234,13 +284,16 @@ class RMTForCausalLM(RMTPreTrainedModel):
             input_ids: (B, N) prompts.
             attention_mask: (B, N), 1 at text.
             memory: state to go on from, (B, M, E).
+            inputs_embeds: (B, N, E), instead of ``input_ids``.
             generation_config: Transformers' settings; the backbone's by default.
             generator: random numbers for sampling.
             settings: single settings on top: ``max_new_tokens``, ``do_sample``, ``temperature``,
-                ``top_k``, ``top_p``, ``eos_token_id``, ... What is None is off.
+                ``top_k``, ``top_p``, ``eos_token_id``, ... What is None is off; what is not
+                followed is refused. What a tokenizer returns beside the ids may stand here.
 
         Returns:
-            The input followed by the new tokens, (B, N + new); rows that ended are padded.
+            The input followed by the new tokens, (B, N + new); rows that ended are padded. With
+            ``return_dict_in_generate`` an ``RMTGenerateOutput``, which has the state as well.
 
         Raises:
             BadInput: as ``forward``; a setting that is not supported; a model in training mode.
@@ -250,6 +303,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             input_ids,
             attention_mask,
             memory,
+            inputs_embeds=inputs_embeds,
             generation_config=generation_config,
             generator=generator,
             **settings,
@@ -257,11 +311,16 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
     def window_losses(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         memory: Tensor | None = None,
         loss_mask: Tensor | None = None,
+        *,
+        inputs_embeds: Tensor | None = None,
+        shift_labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **given: Any,
     ) -> Iterator[Tensor]:
         """Yields the loss of each window of ``bptt_segments`` segments, to differentiate in turn.
 
@@ -277,6 +336,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: as ``forward``.
         """
+        require_known("window_losses", given, ACCEPTED)
         call = check_call(
             self,
             input_ids,
@@ -285,7 +345,12 @@ class RMTForCausalLM(RMTPreTrainedModel):
             memory,
             keep_logits="none",
             loss_mask=loss_mask,
+            inputs_embeds=inputs_embeds,
+            shift_labels=shift_labels,
+            num_items_in_batch=num_items_in_batch,
         )
+        if call.scored is None:
+            raise BadInput("inputs_embeds without labels: expected labels or shift_labels")
         return self._losses(call, [])
 
     @run_plainly
@@ -307,6 +372,23 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 yield loss if left or collected else self._with_all(loss)
                 del loss
 
+    def _warn_of_frozen_memory(self) -> None:
+        frozen = self.training and not any(p.requires_grad for p in self.memory.parameters())
+        if frozen and self.config.memory_tokens and vars(self).get("peft_config"):
+            warnings.warn(
+                "peft around an RMT freezes its initial memory: modules_to_save=['memory'] trains "
+                "it, and so does peft around the backbone, before it is wrapped",
+                stacklevel=3,
+            )
+
+    def prepare_inputs_for_generation(self, *_: Any, **__: Any) -> None:
+        """Has to be there for peft's causal models; never called by ``generate`` here.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput("prepare_inputs_for_generation of an RMT: expected model.generate")
+
     def _with_all(self, loss: Tensor) -> Tensor:
         """The loss, in which every parameter that is trained takes part."""
         return all_take_part(loss, self.parameters()) if torch.is_grad_enabled() else loss
@@ -323,7 +405,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
     @run_plainly
     def _run(self, call: Call) -> Iterator[_Window]:
-        inputs = pieces(call.steps, call.input_ids_BN, call.targets_BN)
+        inputs = pieces(call.steps, call.text_BN, call.targets_BN)
         state_BME = call.state_BME
         # Where only the last segment matters, nothing can flow back from an earlier window.
         everywhere = call.keep == "all" or (
@@ -401,15 +483,14 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
         Args:
             state_BME: the state before the segment, (B, M, E).
-            ids_BL: its text, (B, L).
+            ids_BL: its text, (B, L), or the embeddings of it, (B, L, E).
             lengths_B: text tokens of each row, where rows are padded on the right.
 
         Returns:
             The state after it, (B, M, E), and the hidden states of the text, (B, L, E).
         """
-        embed = self.get_input_embeddings()
         hidden_BTE = self.body.hidden(
-            self.backbone, decoder_layout(state_BME, embed(ids_BL), lengths_B)
+            self.backbone, decoder_layout(state_BME, self.embed(ids_BL), lengths_B)
         )
         memory = state_BME.shape[1]
         new_BME = self.hand_over(state_BME, decoder_state(hidden_BTE, memory, lengths_B))

@@ -47,6 +47,7 @@ def build(
     else:
         with no_init_weights():
             model = auto.from_config(config, **given)
+        model.tie_weights()
         fill(model)
     put_back(model, adapters)
     return model

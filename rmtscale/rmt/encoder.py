@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.arguments import require_known, require_text
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.compiling import of_any_length, run_plainly
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
@@ -28,10 +29,13 @@ from rmtscale.rmt.recurrence import Piece, all_take_part, cut_gradient, pieces, 
 from rmtscale.rmt.segmenting import plan, windows
 from rmtscale.rmt.validation import (
     require_class_labels,
-    require_ids,
     require_memory,
     require_vocabulary,
     text_spans,
+)
+
+ACCEPTED = (
+    "input_ids, inputs_embeds, attention_mask, labels, memory, num_items_in_batch, return_dict"
 )
 
 
@@ -79,6 +83,10 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         labels: Tensor | None = None,
         memory: Tensor | None = None,
         return_dict: bool | None = None,
+        *,
+        inputs_embeds: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **given: Any,
     ) -> RMTSequenceClassifierOutput | tuple[Tensor, ...]:
         """Reads the whole input, then answers from the last segment of each sample.
 
@@ -91,6 +99,10 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             labels: (B,) classes; floats of (B,) or (B, C) for the backbone's other problem types.
             memory: state to go on from, (B, M, E); by default the trained initial one.
             return_dict: False returns a tuple (loss, logits, memory) without what is None.
+            inputs_embeds: (B, N, E), instead of ``input_ids``.
+            num_items_in_batch: the number of labels of a whole step, as in ``RMTForCausalLM``.
+            given: what a tokenizer returns beside the ids, which changes nothing here; anything
+                else is refused.
 
         Returns:
             Loss, logits (B, C) and the memory after the last segment.
@@ -98,9 +110,10 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         Raises:
             BadInput: anything of another shape, dtype or range; before any work.
         """
-        ids_BN = require_ids(input_ids)
-        batch, inner = ids_BN.shape[0], self.backbone.config
+        require_known("forward", given, ACCEPTED)
         weight = self.embedding_VE
+        ids_BN = require_text(input_ids, inputs_embeds, weight)
+        batch, inner = ids_BN.shape[0], self.backbone.config
         if memory is not None:
             require_memory(memory, batch, self.config.memory_tokens, weight)
         problem = self._problem(labels)
@@ -135,7 +148,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         logits_BC = self.body.logits(self.backbone, hidden_BTE, mask_BT)
         loss = None
         if labels is not None:
-            loss = classification_loss(logits_BC, labels, problem)
+            loss = classification_loss(logits_BC, labels, problem, num_items_in_batch)
             if torch.is_grad_enabled():
                 loss = all_take_part(loss, self.parameters())
         output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
@@ -159,13 +172,17 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             The state after it, (B, M, E), all hidden states, (B, T, E), and, where rows are
             shorter than others, their mask, (B, T).
         """
-        embed = self.get_input_embeddings()
         cls, sep = self.config.cls_token_id, self.config.sep_token_id
+        rows, embedded = ids_BL.shape[0], ids_BL.is_floating_point()
+        like = torch.empty(0, dtype=torch.long, device=ids_BL.device) if embedded else ids_BL
         special_B3 = torch.cat(
-            [ids_BL.new_full((ids_BL.shape[0], 1), token) for token in (cls, sep, sep)], dim=1
+            [like.new_full((rows, 1), token) for token in (cls, sep, sep)], dim=1
         )
-        # One lookup: each has a gradient as large as the whole table.
-        edge_and_text_BLE = embed(torch.cat([special_B3, ids_BL], dim=1))
+        if embedded:
+            edge_and_text_BLE = torch.cat([self.embed(special_B3).to(ids_BL.dtype), ids_BL], dim=1)
+        else:
+            # One lookup: each has a gradient as large as the whole table.
+            edge_and_text_BLE = self.embed(torch.cat([special_B3, ids_BL], dim=1))
         embeds_BTE, mask_BT = encoder_layout(
             state_BME, edge_and_text_BLE[:, :3], edge_and_text_BLE[:, 3:], lengths_B
         )

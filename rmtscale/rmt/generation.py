@@ -10,236 +10,218 @@ write memory is read only when the segment is full, at its end.
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
-from rmtscale.errors import BadInput
+from rmtscale.rmt.arguments import FROM_A_TOKENIZER, require_known, require_text
+from rmtscale.rmt.generation_settings import (
+    limit,
+    new_tokens,
+    processors,
+    settings,
+    token_list,
+)
 from rmtscale.rmt.graph import require_evaluation
 from rmtscale.rmt.open_segment import OpenSegment
+from rmtscale.rmt.outputs import RMTGenerateOutput
 from rmtscale.rmt.validation import (
-    require_ids,
     require_memory,
     require_vocabulary,
     text_spans,
 )
 
-DEFAULT_NEW_TOKENS = 20
-"""The default of Transformers, when neither ``max_new_tokens`` nor ``max_length`` is set."""
-_USED = frozenset(
-    {
-        "max_length",
-        "max_new_tokens",
-        "min_new_tokens",
-        "do_sample",
-        "temperature",
-        "top_k",
-        "top_p",
-        "min_p",
-        "repetition_penalty",
-        "no_repeat_ngram_size",
-        "pad_token_id",
-        "bos_token_id",
-        "eos_token_id",
-    }
-)
-# Settings that change nothing here: bookkeeping, or a cache we have our own of.
-_HARMLESS = frozenset(
-    {
-        "transformers_version",
-        "use_cache",
-        "cache_implementation",
-        "cache_config",
-        "return_dict_in_generate",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "output_logits",
-        "max_cache_len",
-        "num_assistant_tokens",
-        "num_assistant_tokens_schedule",
-        "assistant_confidence_threshold",
-        "assistant_lookbehind",
-        "target_lookbehind",
-        "is_assistant",
-        "disable_compile",
-    }
-)
-_NEUTRAL = (None, False, 0, 0.0, 1, 1.0)
 
+@dataclass(slots=True)
+class _Made:
+    """The new tokens of rows with prompts of one length, G of them, and what was asked for beside.
 
-def settings(base: GenerationConfig | None, given: dict[str, Any]) -> GenerationConfig:
-    """Merges the caller's settings into Transformers'.
-
-    Raises:
-        BadInput: a name Transformers does not know, or a setting that is not supported (beams).
+    Scores and logits have one entry for each new token.
     """
-    config = copy.deepcopy(base) if base is not None else GenerationConfig()
-    try:
-        unknown = config.update(**given)
-        processors(config)
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"generation settings: {str(error).splitlines()[0]}") from error
-    if unknown:
-        raise BadInput(f"generation setting {sorted(unknown)[0]!r}: not one of GenerationConfig")
-    for name, value in config.to_dict().items():
-        if name in _USED or name in _HARMLESS or name.startswith("_"):
-            continue
-        if not isinstance(value, int | float | bool | None) or value not in _NEUTRAL:
-            raise BadInput(
-                f"generation setting {name} {value!r}: not supported; expected "
-                f"{', '.join(sorted(_USED))}"
-            )
-    return config
+
+    tokens_GK: Tensor
+    scores: list[Tensor]
+    logits: list[Tensor]
+    state_GME: Tensor | None
 
 
-def processors(config: GenerationConfig) -> LogitsProcessorList:
-    """Returns Transformers' own processors for the settings, in its order. What is None is off."""
-    chosen = LogitsProcessorList()
-    if config.repetition_penalty not in (None, 1.0):
-        chosen.append(RepetitionPenaltyLogitsProcessor(penalty=config.repetition_penalty))
-    if config.no_repeat_ngram_size:
-        chosen.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
-    if config.do_sample:
-        if config.temperature not in (None, 1.0):
-            chosen.append(TemperatureLogitsWarper(config.temperature))
-        if config.top_k:
-            chosen.append(TopKLogitsWarper(top_k=config.top_k))
-        if config.top_p is not None and config.top_p < 1.0:
-            chosen.append(TopPLogitsWarper(top_p=config.top_p))
-        if config.min_p is not None:
-            chosen.append(MinPLogitsWarper(min_p=config.min_p))
-    return chosen
+class _Rows:
+    """Where each row's last segment began, and in which state, to close it when all is made."""
+
+    def __init__(self, text_GN: Tensor, state_GME: Tensor, begin: int) -> None:
+        self.text = [text_GN]
+        self.state_GME = state_GME
+        rows = len(text_GN)
+        self.begin_G = torch.full((rows,), begin, device=state_GME.device)
+        self.end_G = torch.full((rows,), text_GN.shape[1], device=state_GME.device)
+
+    def add(self, next_G: Tensor, done_G: Tensor, embed: Any) -> None:
+        """Appends a token to the rows that had not ended before."""
+        text_G1 = next_G[:, None]
+        self.text.append(embed(text_G1) if self.text[0].is_floating_point() else text_G1)
+        self.end_G = self.end_G + (~done_G).long()
+
+    def roll(self, state_GME: Tensor, done_G: Tensor) -> None:
+        """Begins a new segment with the newest token, in rows that had not ended before it."""
+        self.state_GME = torch.where(done_G[:, None, None], self.state_GME, state_GME)
+        self.begin_G = torch.where(done_G, self.begin_G, self.end_G - 1)
+
+    def close(self, model: Any) -> Tensor:
+        """Reads what each row has in its last segment; the state after it, (G, M, E)."""
+        text_GN = torch.cat(self.text, dim=1)
+        lengths_G = self.end_G - self.begin_G
+        longest = int(lengths_G.max())
+        column_GL = self.begin_G[:, None] + torch.arange(longest, device=text_GN.device)
+        column_GL = column_GL.clamp(max=text_GN.shape[1] - 1)
+        own_GL = text_GN[torch.arange(len(text_GN), device=text_GN.device)[:, None], column_GL]
+        even = bool((lengths_G == longest).all())
+        state_GME: Tensor = model.step(self.state_GME, own_GL, None if even else lengths_G)[0]
+        return state_GME.to(self.state_GME.dtype)
 
 
-def new_tokens(config: GenerationConfig, prompt: int) -> int:
-    """Returns the largest number of tokens to make.
-
-    Raises:
-        BadInput: no room for one, or not a whole number.
-    """
-    for name in ("max_new_tokens", "max_length"):
-        value = getattr(config, name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise BadInput(f"{name} {value!r}: expected a whole number")
-    if config.max_new_tokens is not None:
-        count, name = int(config.max_new_tokens), "max_new_tokens"
-    elif config.max_length is not None:
-        count, name = int(config.max_length) - prompt, "max_length"
-    else:
-        return DEFAULT_NEW_TOKENS
-    if count < 1:
-        raise BadInput(
-            f"{name} {getattr(config, name)}: expected room for 1 token or more after a prompt "
-            f"of {prompt}"
-        )
-    return count
+def _pick(scores_GV: Tensor, config: GenerationConfig, generator: torch.Generator | None) -> Tensor:
+    """Returns the next token of each row, (G,)."""
+    if not config.do_sample:
+        return scores_GV.argmax(dim=-1)
+    odds_GV = torch.softmax(scores_GV, dim=-1)
+    return torch.multinomial(odds_GV, 1, generator=generator)[:, 0]
 
 
 def _generate_group(
     model: Any,
-    ids_GN: Tensor,
+    text_GN: Tensor,
     state_GME: Tensor,
     config: GenerationConfig,
     *,
+    columns: int,
     count: int,
     pad: int,
     generator: torch.Generator | None,
-) -> Tensor:
-    """New tokens, (G, up to ``count``), of rows with prompts of one length."""
+) -> _Made:
+    """Makes up to ``count`` new tokens in rows with prompts of one length, (G, N) or (G, N, E)."""
     size = model.segment_tokens
     # The last segment stays open even when it is full: its last token predicts the next one.
-    closed = (ids_GN.shape[1] - 1) // size * size
+    closed = (text_GN.shape[1] - 1) // size * size
     for start in range(0, closed, size):
-        state_GME, _ = model.step(state_GME, ids_GN[:, start : start + size])
+        state_GME, _ = model.step(state_GME, text_GN[:, start : start + size])
     segment = OpenSegment(model, state_GME)
-    logits_GV = segment.read(ids_GN[:, closed:])
+    logits_GV = segment.read(text_GN[:, closed:])
     choose = processors(config)
-    ends = config.eos_token_id
-    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    end_E = torch.tensor(ends, dtype=torch.long, device=ids_GN.device)
-    done_G = torch.zeros(ids_GN.shape[0], dtype=torch.bool, device=ids_GN.device)
+    rows = _Rows(text_GN, state_GME, closed) if config.return_dict_in_generate else None
+    ends = token_list(config.eos_token_id)
+    end_E = torch.tensor(ends, dtype=torch.long, device=text_GN.device)
+    done_G = torch.zeros(text_GN.shape[0], dtype=torch.bool, device=text_GN.device)
     made: list[Tensor] = []
-    all_GN = ids_GN
+    scores: list[Tensor] = []
+    logits: list[Tensor] = []
+    # Of embeddings no ids are known: repetition is then looked for in the new tokens.
+    all_GN = text_GN.new_empty(len(text_GN), 0).long() if text_GN.ndim == 3 else text_GN
     while True:
         scores_GV = logits_GV.to(torch.promote_types(logits_GV.dtype, torch.float32), copy=True)
-        if ends and len(made) < (config.min_new_tokens or 0):
-            scores_GV[:, end_E] = float("-inf")
+        if config.output_logits:
+            logits.append(scores_GV.clone())
+        scores_GV = limit(scores_GV, config, prompt=columns, made=len(made))
         scores_GV = choose(all_GN, scores_GV)
-        if config.do_sample:
-            odds_GV = torch.softmax(scores_GV, dim=-1)
-            next_G = torch.multinomial(odds_GV, 1, generator=generator)[:, 0]
-        else:
-            next_G = scores_GV.argmax(dim=-1)
-        next_G = next_G.masked_fill(done_G, pad)
+        if config.output_scores:
+            scores.append(scores_GV)
+        next_G = _pick(scores_GV, config, generator).masked_fill(done_G, pad)
         made.append(next_G)
+        if rows is not None:
+            rows.add(next_G, done_G, model.embed)
+        had_ended_G = done_G
         if ends:
             done_G = done_G | torch.isin(next_G, end_E)
         if len(made) == count or (ends and bool(done_G.all())):
-            return torch.stack(made, dim=1)
+            if rows is not None and segment.tokens == size:
+                rows.roll(segment.close(), had_ended_G)
+            state = None if rows is None else rows.close(model)
+            return _Made(torch.stack(made, dim=1), scores, logits, state)
         if choose:
             all_GN = torch.cat([all_GN, next_G[:, None]], dim=1)
         if segment.tokens == size:
             segment = OpenSegment(model, segment.close())
+            if rows is not None:
+                rows.roll(segment.state_GME, had_ended_G)
         logits_GV = segment.read(next_G[:, None])
 
 
 @torch.no_grad()
 def generate(
     model: Any,
-    input_ids: Tensor,
+    input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
     memory: Tensor | None = None,
     *,
+    inputs_embeds: Tensor | None = None,
     generation_config: GenerationConfig | None = None,
     generator: torch.Generator | None = None,
     **given: Any,
-) -> Tensor:
+) -> Tensor | RMTGenerateOutput:
     """See ``RMTForCausalLM.generate``."""
     require_evaluation(model)
-    ids_BN = require_ids(input_ids)
-    batch, columns = ids_BN.shape
+    from_tokenizer = {name: given.pop(name) for name in sorted(given.keys() & FROM_A_TOKENIZER)}
+    require_known("generate", from_tokenizer, "input_ids, inputs_embeds, attention_mask, memory")
     weight = model.embedding_VE
+    text_BN = require_text(input_ids, inputs_embeds, weight)
+    batch, columns = text_BN.shape[:2]
     if memory is not None:
         require_memory(memory, batch, model.config.memory_tokens, weight)
-    spans = text_spans(ids_BN, attention_mask)
-    require_vocabulary(ids_BN, model.vocabulary)
+    spans = text_spans(text_BN, attention_mask)
+    require_vocabulary(text_BN, model.vocabulary)
     config = settings(
         generation_config or getattr(model.backbone, "generation_config", None), given
     )
     count = new_tokens(config, columns)
-    ends = config.eos_token_id
-    first_end = ends if isinstance(ends, int) or not ends else ends[0]
-    pad = next((x for x in (config.pad_token_id, first_end) if x is not None), 0)
+    ends = token_list(config.eos_token_id)
+    pads = (*token_list(config.pad_token_id), *ends, 0)
 
     state_BME = model.memory(weight, batch) if memory is None else memory
-    made_BK = ids_BN.new_full((batch, count), pad)
-    longest = 0
+    groups: list[tuple[list[int], _Made]] = []
     # Rows with prompts of one length fill and roll over their segments together.
     for length in sorted(set(spans.lengths)):
         rows = [row for row in range(batch) if spans.lengths[row] == length]
-        texts = [ids_BN[row, spans.offsets[row] : spans.offsets[row] + length] for row in rows]
-        own_GK = _generate_group(
+        texts = [text_BN[row, spans.offsets[row] : spans.offsets[row] + length] for row in rows]
+        own = _generate_group(
             model,
             torch.stack(texts),
             state_BME[rows],
             config,
+            columns=columns,
             count=count,
-            pad=pad,
+            pad=pads[0],
             generator=generator,
         )
-        made_BK[rows, : own_GK.shape[1]] = own_GK.to(made_BK.dtype)
-        longest = max(longest, own_GK.shape[1])
-    return torch.cat([ids_BN, made_BK[:, :longest]], dim=1)
+        groups.append((rows, own))
+    longest = max(own.tokens_GK.shape[1] for _, own in groups)
+    made_BK = torch.full((batch, longest), pads[0], dtype=torch.long, device=text_BN.device)
+    for rows, own in groups:
+        made_BK[rows, : own.tokens_GK.shape[1]] = own.tokens_GK
+    sequences = made_BK
+    if inputs_embeds is None:
+        sequences = torch.cat([text_BN, made_BK.to(text_BN.dtype)], dim=1)
+    if not config.return_dict_in_generate:
+        return sequences
+    state_BME = state_BME.clone()
+    for rows, own in groups:
+        assert own.state_GME is not None, "asked for"
+        state_BME[rows] = own.state_GME
+    return RMTGenerateOutput(
+        sequences=sequences,
+        scores=_by_step(groups, batch, "scores") if config.output_scores else None,
+        logits=_by_step(groups, batch, "logits") if config.output_logits else None,
+        memory=state_BME,
+    )
+
+
+def _by_step(groups: list[tuple[list[int], _Made]], batch: int, what: str) -> tuple[Tensor, ...]:
+    """Joins values of the groups, (B, V) for each new token; 0 in groups that had ended."""
+    steps: list[Tensor] = []
+    for rows, own in groups:
+        for index, values_GV in enumerate(getattr(own, what)):
+            if index == len(steps):
+                steps.append(values_GV.new_zeros(batch, values_GV.shape[1]))
+            steps[index][rows] = values_GV
+    return tuple(steps)

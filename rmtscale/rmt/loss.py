@@ -266,17 +266,37 @@ class SegmentLosses:
         return total
 
 
+def items_in_batch(items: Tensor | int, like: Tensor) -> Tensor:
+    """Returns the number of labels of a whole step, of which a call sees a part; at least 1."""
+    count = torch.as_tensor(items, device=like.device)
+    return count.flatten()[0].clamp(min=1)
+
+
 @never_compiled
-def classification_loss(logits_BC: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+def classification_loss(
+    logits_BC: Tensor,
+    labels: Tensor,
+    problem_type: str | None,
+    num_items_in_batch: Tensor | int | None = None,
+) -> Tensor:
     """Returns the mean loss of a classification head, chosen as Transformers chooses it.
+
+    With ``num_items_in_batch`` it is the sum divided by that number: of all labels of a step of
+    which these are a part.
 
     ``regression`` (one output, or asked for): mean squared error. ``multi_label_classification``
     (float labels, (B, C)): binary cross-entropy. Otherwise: cross-entropy, labels (B,).
     """
     exact = torch.promote_types(logits_BC.dtype, torch.float32)
     logits_BC = logits_BC.to(exact)
+    parts = num_items_in_batch is not None
+    how = "sum" if parts else "mean"
     if problem_type == "regression":
-        return F.mse_loss(logits_BC.reshape(labels.shape), labels.to(exact))
-    if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits_BC, labels.to(exact))
-    return F.cross_entropy(logits_BC, labels.long())
+        loss = F.mse_loss(logits_BC.reshape(labels.shape), labels.to(exact), reduction=how)
+    elif problem_type == "multi_label_classification":
+        loss = F.binary_cross_entropy_with_logits(logits_BC, labels.to(exact), reduction=how)
+    else:
+        loss = F.cross_entropy(logits_BC, labels.long(), reduction=how)
+    if num_items_in_batch is not None:
+        loss = loss / items_in_batch(num_items_in_batch, loss)
+    return loss

@@ -151,7 +151,7 @@ class OpenSegment:
 
     def read(self, ids_GL: Tensor) -> Tensor:
         """Reads text into it; logits after the last token, (G, V)."""
-        embeds_GLE = self.model.get_input_embeddings()(ids_GL)
+        embeds_GLE = self.model.embed(ids_GL)
         if not self.tokens:
             embeds_GLE = torch.cat([self.state_GME.to(embeds_GLE.dtype), embeds_GLE], dim=1)
         self.tokens += ids_GL.shape[1]

@@ -35,3 +35,17 @@ class RMTSequenceClassifierOutput(ModelOutput):  # type: ignore[misc]
     """(B, C), from the last segment of each sample."""
     memory: Tensor | None = None
     """State after the last segment, (B, M, E)."""
+
+
+@dataclass
+class RMTGenerateOutput(ModelOutput):  # type: ignore[misc]
+    """Output of ``generate`` with ``return_dict_in_generate``; K new tokens at most."""
+
+    sequences: Tensor | None = None
+    """The input followed by the new tokens, (B, N + K); the new tokens alone after embeddings."""
+    scores: tuple[Tensor, ...] | None = None
+    """For each new token what it was chosen by, (B, V); with ``output_scores``."""
+    logits: tuple[Tensor, ...] | None = None
+    """For each new token the logits, (B, V); with ``output_logits``."""
+    memory: Tensor | None = None
+    """State after each row's last token, (B, M, E); give it to the next call to go on."""

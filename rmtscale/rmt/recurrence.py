@@ -27,6 +27,7 @@ class Piece:
     """One step's inputs, on the device."""
 
     ids_BL: Tensor
+    """The ids, or the embeddings, (B, L, E)."""
     targets_BL: Tensor | None
     lengths_B: Tensor | None
     """Text tokens of each row; None when all rows are full, the case without any mask."""
@@ -45,7 +46,7 @@ def pieces(
     steps: Sequence[Step], input_ids_BN: Tensor, targets_BN: Tensor | None = None
 ) -> Iterator[Piece]:
     """Returns the inputs of each step. Indices are planned on the host and copied over once."""
-    batch, columns = input_ids_BN.shape
+    batch, columns = input_ids_BN.shape[:2]
     device = input_ids_BN.device
     uniform = [step.uniform(batch) for step in steps]
     facts: Tensor | None = None

@@ -60,9 +60,9 @@ def require_same_shape(
         raise BadInput(f"{name} {type(tensor).__name__}: expected a tensor")
     if dtypes and tensor.dtype not in dtypes:
         raise BadInput(f"{name} of {tensor.dtype}: expected {' or '.join(map(str, dtypes))}")
-    if tensor.shape != input_ids.shape:
+    if tensor.shape != input_ids.shape[:2]:
         raise BadInput(
-            f"{name} of shape {shape_text(tensor)}: expected {shape_text(input_ids)}, "
+            f"{name} of shape {shape_text(tensor)}: expected {tuple(input_ids.shape[:2])}, "
             "the shape of input_ids"
         )
 
@@ -99,7 +99,7 @@ def text_spans(input_ids: Tensor, attention_mask: Tensor | None) -> Spans:
         BadInput: a mask of another shape, of other values than 0 and 1, empty for a sample, or
             with a hole in the text of one.
     """
-    batch, columns = input_ids.shape
+    batch, columns = input_ids.shape[:2]
     full = Spans((0,) * batch, (columns,) * batch, None)
     if attention_mask is None:
         return full
@@ -130,8 +130,8 @@ def text_spans(input_ids: Tensor, attention_mask: Tensor | None) -> Spans:
 
 @never_compiled
 def require_vocabulary(input_ids: Tensor, vocabulary: int) -> None:
-    """Raises ``BadInput`` that names an id outside the vocabulary."""
-    if has_values(input_ids):
+    """Raises ``BadInput`` that names an id outside the vocabulary; embeddings have none."""
+    if has_values(input_ids) and not input_ids.is_floating_point():
         low, high = torch.stack(torch.aminmax(input_ids)).tolist()
         if low < 0 or high >= vocabulary:
             bad = low if low < 0 else high
@@ -139,16 +139,24 @@ def require_vocabulary(input_ids: Tensor, vocabulary: int) -> None:
 
 
 def require_token_labels(
-    labels_BN: Tensor, targets_BN: Tensor, input_ids: Tensor, vocabulary: int
+    labels_BN: Tensor,
+    targets_BN: Tensor,
+    input_ids: Tensor,
+    vocabulary: int,
+    *,
+    some_scored: bool = True,
 ) -> None:
     """Raises ``BadInput`` unless labels and ids are in the vocabulary and something is scored.
+
+    In a part of a larger batch, whose number of labels is given, nothing need be.
 
     ``targets_BN`` are the labels as they will be scored: shifted, masked, limited to a segment.
     """
     if not has_values(input_ids):
         return
     real_BN = torch.where(labels_BN == IGNORED, 0, labels_BN)
-    extremes = [*torch.aminmax(input_ids), *torch.aminmax(real_BN), (targets_BN != IGNORED).sum()]
+    known_BN = real_BN if input_ids.is_floating_point() else input_ids
+    extremes = [*torch.aminmax(known_BN), *torch.aminmax(real_BN), (targets_BN != IGNORED).sum()]
     ids_low, ids_high, low, high, scored = torch.stack([x.long() for x in extremes]).tolist()
     if ids_low < 0 or ids_high >= vocabulary:
         bad = ids_low if ids_low < 0 else ids_high
@@ -156,7 +164,7 @@ def require_token_labels(
     if low < 0 or high >= vocabulary:
         bad = low if low < 0 else high
         raise BadInput(f"labels with {bad}: expected 0 to {vocabulary - 1}, or {IGNORED}")
-    if not scored:
+    if not scored and some_scored:
         raise BadInput(
             "labels: none of them is scored; expected one that is not the first of its sample, "
             f"not {IGNORED}, not masked and, with loss_on 'last', predicted in the last segment"

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from tests.rmt.tiny_models import ENCODERS, backbone, tokens
+from tests.rmt.tiny_types import tiny_model
 
 Model = RMTForCausalLM | RMTForSequenceClassification
 LAYERS = ["q_proj", "down_proj"]
@@ -244,6 +245,14 @@ def test_what_was_changed_after_wrapping_comes_back(
 ) -> None:
     model = RMTForCausalLM(llama(tied), RMTConfig(16, 2))
     change(model)
+    train(model)
+    assert_comes_back(model, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "gemma2", "mamba"])
+def test_a_backbone_that_is_no_family_comes_back(tmp_path: Path, kind: str) -> None:
+    """Experts in one tensor, scaled embeddings, a state of its own."""
+    model = RMTForCausalLM(tiny_model(kind, dtype=torch.float32), RMTConfig(16, 2))
     train(model)
     assert_comes_back(model, tmp_path)
 

@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.rmt.generation_settings import FOLLOWED, NEUTRAL
 from tests.rmt.tiny_models import DECODERS, VOCABULARY, backbone, padded, tokens
 
 
@@ -86,9 +87,10 @@ def test_sampling_is_seeded_and_narrowed_by_transformers_own_warpers() -> None:
 
     def sample(seed: int, **more: Any) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return model.generate(
+        made: torch.Tensor = model.generate(
             ids, do_sample=True, generator=generator, max_new_tokens=10, eos_token_id=None, **more
         )
+        return made
 
     assert torch.equal(sample(1), sample(1))
     assert not torch.equal(sample(1), sample(2))
@@ -132,7 +134,16 @@ def test_settings_come_from_the_backbone_and_can_be_replaced() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"num_beams": 4}, "generation setting num_beams 4: not supported"),
+        ({"num_beams": 4}, "generation setting num_beams 4: not supported; expected 1, one"),
+        (
+            {"assistant_model": 1},
+            "'assistant_model': not one of GenerationConfig; expected none, ev",
+        ),
+        (
+            {"prompt_lookup_num_tokens": 3},
+            "prompt_lookup_num_tokens 3: not supported; .*speculative",
+        ),
+        ({"output_scores": True}, "output_scores True: expected return_dict_in_generate True"),
         ({"bad_words_ids": [[1]]}, "generation setting bad_words_ids"),
         ({"colour": 1}, "generation setting 'colour': not one of GenerationConfig"),
         ({"max_new_tokens": 0}, r"generation settings: .*max_new_tokens.*greater than 0"),
@@ -150,3 +161,122 @@ def test_settings_that_cannot_be_followed_are_refused(given: dict[str, Any], mes
 def test_a_model_in_training_mode_is_refused() -> None:
     with pytest.raises(BadInput, match="model in training mode"):
         make().train().generate(tokens(1, 5))
+
+
+PLAIN = {
+    "bos_token_id": 3,
+    "do_sample": False,
+    "eos_token_id": 3,
+    "max_length": 12,
+    "max_new_tokens": 7,
+    "min_p": 0.5,
+    "output_logits": True,
+    "output_scores": True,
+    "pad_token_id": 3,
+    "return_dict_in_generate": True,
+    "temperature": 0.5,
+    "top_k": 3,
+    "top_p": 0.5,
+}
+"""Values of settings that are followed; those that need sampling do nothing without."""
+OTHERS: dict[str, Any] = {
+    "bad_words_ids": [[1]],
+    "cache_implementation": "static",
+    "constraints": [1],
+    "dola_layers": "low",
+    "early_stopping": "never",
+    "exponential_decay_length_penalty": (2, 1.5),
+    "force_words_ids": [[1]],
+    "num_assistant_tokens_schedule": "heuristic",
+    "sequence_bias": {(1,): 2.0},
+    "speculation_type": "ngram",
+    "stop_strings": ["a"],
+    "use_cache": False,
+}
+"""Values that mean something, where a number does not."""
+
+
+@pytest.mark.parametrize("name", sorted(x for x in vars(GenerationConfig()) if x[0] != "_"))
+def test_every_field_of_generation_config_is_followed_or_refused(name: str) -> None:
+    """At its default it is accepted; at another value it has an effect or is refused by name."""
+    model, ids = make(), tokens(2, 5)
+    base: dict[str, Any] = {"max_new_tokens": 14, "eos_token_id": None}
+    own = getattr(GenerationConfig(), name)
+    plain = model.generate(ids, **{**base, name: base.get(name, own)})
+    first = int(plain[0, 5])
+    if name in PLAIN:
+        model.generate(ids, **{**base, "return_dict_in_generate": True, name: PLAIN[name]})
+        return
+    values: list[Any] = [OTHERS.get(name, 2), True, 2.5]
+    if name in {"suppress_tokens", "begin_suppress_tokens"}:
+        values = [[first]]
+    elif name in {"min_length", "min_new_tokens"}:
+        values, base = [11], {**base, "eos_token_id": first}
+        plain = model.generate(ids, **base)
+    for value in values:
+        if any(value == own and type(value) is type(own) for own in NEUTRAL.get(name, ())):
+            continue
+        made = outcome(model, ids, {**base, name: value})
+        if isinstance(made, BadInput):
+            assert name in str(made) or "generation settings" in str(made)
+            assert "\n" not in str(made)
+        elif name != "transformers_version":
+            assert name in FOLLOWED
+            assert made.shape != plain.shape or not torch.equal(made, plain)
+
+
+def outcome(model: RMTForCausalLM, ids: torch.Tensor, given: dict[str, Any]) -> Any:
+    try:
+        return model.generate(ids, **given)
+    except BadInput as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["num_beams", "num_return_sequences", "length_penalty", "typical_p", "top_k", "temperature"],
+)
+def test_true_is_no_number(name: str) -> None:
+    given: dict[str, Any] = {name: True}
+    with pytest.raises(BadInput, match=f"{name} True|generation settings"):
+        make().generate(tokens(1, 5), **given)
+
+
+@pytest.mark.parametrize("memory", [0, 2])
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_the_state_after_generate_is_that_of_reading_all_of_it(
+    embedded: bool, count: int, memory: int
+) -> None:
+    model = make(memory=memory, size=4 + 2 * memory)
+    ids, mask = padded([7, 3, 7, 4], 7, left=False)
+    free = model.generate(ids, mask, max_new_tokens=9, eos_token_id=None)
+    end = int(free[2, 8])
+    text: dict[str, Any] = {"input_ids": ids}
+    if embedded:
+        text = {"inputs_embeds": model.get_input_embeddings()(ids)}
+    out = model.generate(
+        **text,
+        attention_mask=mask,
+        max_new_tokens=count,
+        eos_token_id=end,
+        pad_token_id=18,
+        return_dict_in_generate=True,
+        output_scores=True,
+        output_logits=True,
+    )
+    made = out.sequences if embedded else out.sequences[:, 7:]
+    assert len(out.scores) == len(out.logits) == made.shape[1] <= count
+    for row in range(4):
+        new = made[row].tolist()
+        new = new[: new.index(end) + 1] if end in new else new
+        read = torch.cat([ids[row][mask[row].bool()], torch.tensor(new)])[None]
+        wanted = model(read)
+        assert (out.memory[row] - wanted.memory[0]).abs().max() < 1e-10 if memory else True
+        for step, token in enumerate(new):
+            assert int(out.scores[step][row].argmax()) == token
+            before = model(read[:, : read.shape[1] - len(new) + step]).logits[0, 0]
+            assert (out.logits[step][row] - before).abs().max() < 1e-10
+    if not embedded:
+        again = model.generate(tokens(4, 3), memory=out.memory, max_new_tokens=2)
+        assert again.shape == (4, 5)

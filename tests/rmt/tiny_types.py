@@ -21,8 +21,10 @@ from transformers.models.auto.modeling_auto import (
 
 from tests.specs.tiny_configs import TINY
 
-CAUSAL: dict[str, str] = dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-"""``model_type`` and class of all causal language models."""
+CAUSAL: dict[str, str] = {
+    kind: name for kind, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if kind != "rmt"
+}
+"""``model_type`` and class of all causal language models but our own, which is registered there."""
 CLASSIFIERS: dict[str, str] = dict(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
 VOCABULARY = 101
 
