@@ -48,11 +48,12 @@ def main() -> None:
         if importlib.util.find_spec(name) is not None:
             raise SystemExit(f"{name} is installed: this is not the light environment")
     expected = {
+        "estimate --model llama-3-8b --device h200 --tokens 64k": "Fits: needs",
         "flops --model opt-175b": "x27.43",
         "memory --model gpt2 --tokens 4k --mode train": "full attention",
-        "plan --model gpt2 --device a100-80gb": "full attention wins",
+        "plan --model gpt2 --device a100-80gb": "full attention ends",
         "compare --model opt-1.3b --methods all": "this needs less",
-        "generate-cost --model llama-3-8b --device h200": "full attention fits",
+        "generate-cost --model llama-3-8b --device h200": "Full attention fits: ",
         "models": "pythia-12b",
         "devices": "h200",
         "cite": "2304.11062",
