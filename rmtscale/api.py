@@ -75,8 +75,8 @@ def estimate(
     spec, gpu = _model(model), _device(device)
     if weights:
         spec = quantize(spec, weights)
-    if not isinstance(workload, Workload):
-        settings.setdefault("dtype", gpu.usual_dtype)
+    if not isinstance(workload, Workload) and "dtype" not in settings:
+        settings.setdefault("precision", gpu.usual_dtype)
     if reserve:
         held = parse_bytes(reserve, "reserve") if isinstance(reserve, str) else reserve
         gpu = gpu.reserving(held)
@@ -247,6 +247,10 @@ def _size(size: Size, name: str) -> int:
     return parse_size(size, name) if isinstance(size, str) else size
 
 
+_OLD_SETTINGS = {"dtype": "precision"}
+"""Names that settings of a workload had in earlier releases."""
+
+
 def _known(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings, all of which are fields of a dataclass; sizes may be text."""
     names = [field.name for field in fields(kind)]
@@ -261,6 +265,7 @@ def _known(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _workload(workload: AnyWorkload, settings: dict[str, Any]) -> Workload:
+    settings = {_OLD_SETTINGS.get(name, name): value for name, value in settings.items()}
     known = _known(Workload, settings)
     if isinstance(workload, Workload):
         return replace(workload, **known)

@@ -24,7 +24,12 @@ from rmtscale.specs.devices import find_device
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "profiles" / "nvidia-h200"
-SWEEPS = sorted(path.stem for path in (ROOT / "profiles" / "sweeps").glob("*.toml"))
+SWEEPS = sorted(
+    path.stem
+    for path in (ROOT / "profiles" / "sweeps").glob("*.toml")
+    if (FOLDER / f"{path.stem}.jsonl").exists()
+)
+"""Those that were measured; the others' page says so."""
 ACCURACY = " ".join((ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8").split())
 RMT_PAGE = (ROOT / "docs" / "rmt.md").read_text(encoding="utf-8")
 GIB = 2**30

@@ -33,7 +33,7 @@ def question(seed: int) -> dict[str, Any]:
         "tokens": draw.randint(1, 200_000),
         "mode": draw.choice(modes),
         "segment_size": draw.choice(possible_segment_sizes(PRESETS[model], 10)),
-        "dtype": draw.choice(dtypes),
+        "precision": draw.choice(dtypes),
         "batch_size": draw.choice([1, 1, 1, 3]),
         "new_tokens": draw.randint(1, 60),
     }
@@ -53,7 +53,7 @@ def options(asked: dict[str, Any], *names: str) -> list[str]:
 def test_every_command_and_function_says_the_same(rmtscale: Command, block: int) -> None:
     for seed in range(20 * block, 20 * (block + 1)):
         asked = question(seed)
-        shared = options(asked, "model", "device", "dtype", "batch_size", "segment_size")
+        shared = options(asked, "model", "device", "precision", "batch_size", "segment_size")
         estimated = rows(
             rmtscale(
                 "estimate", *shared, *options(asked, "tokens", "mode", "new_tokens"), "-f", "json"
@@ -97,7 +97,7 @@ def check_memory(
         for method, flag in (("full", "--checkpoint-layers"), ("rmt", "--checkpoint-segments")):
             found = {row["method"]: row for row in rows(command("memory", *line, flag))}
             assert found[method]["peak_bytes"] == by_method[method, True]["peak_bytes"], asked
-        settings = {name: asked[name] for name in ("tokens", "mode", "dtype", "batch_size")}
+        settings = {name: asked[name] for name in ("tokens", "mode", "precision", "batch_size")}
         work = rmtscale.Workload(**settings)
         flops = rmtscale.estimate_flops(asked["model"], work, convention="matmul").total
         assert flops == by_method["full", False]["flops"]
@@ -125,7 +125,7 @@ def check_plan(asked: dict[str, Any], by_method: dict[Any, Any]) -> None:
         tokens=1,
         mode="train" if train else "forward",
         cache=not train and PRESETS[asked["model"]].decoder,
-        dtype=asked["dtype"],
+        precision=asked["precision"],
         batch_size=asked["batch_size"],
     )
     limits = limits_of(asked["model"], work, asked["segment_size"], asked["device"])

@@ -36,8 +36,8 @@ def command(
     segment_size: options.ChosenSegmentSize = AUTO,
     memory_tokens: options.MemoryTokens = 10,
     batch_size: options.BatchSize = 1,
-    dtype: Annotated[
-        str, typer.Option(help="fp32, bf16 or fp16.  [default: bf16; fp16 on a GPU without it]")
+    precision: Annotated[
+        str, typer.Option(help="As of memory.  [default: bf16; fp16 on a GPU without it]")
     ] = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
@@ -58,8 +58,8 @@ def command(
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     if mode == "train" and not weights:
         spec = options.trained(spec)
-    dtype = dtype or gpu.usual_dtype
-    calibrated = options.chosen_calibration(calibration, gpu, dtype)
+    precision = precision or gpu.usual_dtype
+    calibrated = options.chosen_calibration(calibration, gpu, precision)
     found = answer(
         Question(
             model=spec,
@@ -67,7 +67,7 @@ def command(
             workload=Workload(
                 tokens=parse_size(tokens),
                 batch_size=batch_size,
-                dtype=dtype,
+                precision=precision,
                 attention=attention,
                 optimizer=optimizer,
                 dropout=None if dropout else False,
@@ -103,7 +103,7 @@ def _write_question(found: Estimate) -> None:
     write_line()
     write_text(
         f"{question.model.name} on {options.room(question.device)}: {what}; "
-        f"{format_tokens(work.tokens)} tokens, batch size {work.batch_size}, {work.dtype}, "
+        f"{format_tokens(work.tokens)} tokens, batch size {work.batch_size}, {work.precision}, "
         f"{work.attention}{optimizer}"
     )
 
@@ -156,7 +156,9 @@ def _write_next(found: Estimate) -> None:
             f"{change.words} ({format_bytes(change.peak_bytes)})" for change in found.others
         )
         write_text(f"It also fits with: {tries}.")
-    asked = f"-m {question.model.name} -d {question.device.name} --dtype {question.work.dtype}"
+    asked = (
+        f"-m {question.model.name} -d {question.device.name} --precision {question.work.precision}"
+    )
     terms = "generate-cost" if question.mode == "generate" else f"memory --mode {question.mode}"
     write_text(f"Next: rmtscale plan {asked} for all lengths; {terms} with the same for more.")
     write_text(_about_time(found))

@@ -41,7 +41,8 @@ def command(
     dtype: options.Dtype = "bf16",
     weights: options.Weights = "",
     kv_dtype: Annotated[
-        str, typer.Option(help="Of the cache: fp32, bf16, fp16, fp8 or int8. (default: --dtype)")
+        str,
+        typer.Option(help="Of the cache: fp32, bf16, fp16, fp8 or int8. (default: --precision)"),
     ] = "",
     prefill_chunk: Annotated[
         str, typer.Option(help="Full attention reads the prompt in pieces. (default: in one)")

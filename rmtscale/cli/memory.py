@@ -11,7 +11,6 @@ from rmtscale.cli.output import (
     Row,
     require_format,
     write_breakdowns,
-    write_line,
     write_rows,
     write_table,
     write_text,
@@ -21,6 +20,8 @@ from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.terms import MemoryTerm
 from rmtscale.errors import BadInput
+from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from rmtscale.units import (
@@ -29,12 +30,26 @@ from rmtscale.units import (
     format_count,
     format_ratio,
     format_tokens,
+    parse_bytes,
     parse_size,
     parse_sizes,
     require_one_of,
 )
 
 _WEIGHTS = f"persistent.{MemoryTerm.WEIGHTS}"
+
+
+def _settings(spec: ModelSpec, work: Workload) -> str:
+    """Returns the line that says what is computed, and how."""
+    words = [work.mode, work.precision, work.attention, f"batch size {work.batch_size}"]
+    if work.train:
+        words.append(work.optimizer)
+        words += [f"{work.accumulate} micro-batches"] * (work.accumulate > 1)
+        words += [work.adapter.title()] if work.adapter else []
+        words += ["optimizer on the host"] * work.offload_optimizer
+    return f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; " + ", ".join(
+        words
+    )
 
 
 def command(
@@ -50,10 +65,16 @@ def command(
         ),
     ] = "forward",
     batch_size: options.BatchSize = 1,
-    dtype: options.Dtype = "fp32",
+    precision: options.Precision = "fp32",
     weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
+    accumulate: options.Accumulate = 1,
+    adapter: options.AdapterKind = "",
+    adapter_rank: options.AdapterRank = 16,
+    adapter_targets: options.AdapterTargets = ATTENTION,
+    offload_optimizer: options.OffloadOptimizer = False,
+    host_memory: options.HostMemory = "",
     dropout: options.Dropout = True,
     logits: options.Logits = "last",
     bptt_segments: options.BpttSegments = None,
@@ -95,9 +116,13 @@ def command(
             batch_size=batch_size,
             mode="train" if mode == "train" else "forward",
             cache=mode == "prefill",
-            dtype=dtype,
+            precision=precision,
             attention=attention,
             optimizer=optimizer,
+            accumulate=accumulate,
+            adapter=Adapter(adapter, adapter_rank, adapter_targets) if adapter else None,
+            offload_optimizer=offload_optimizer,
+            host_memory_bytes=parse_bytes(host_memory, "host memory") if host_memory else None,
             dropout=None if dropout else False,
             logits=logits,
             bptt_segments=bptt_segments,
@@ -127,7 +152,7 @@ def command(
                 "segments": recurrence.segments(spec, length) if rmt else None,
                 "mode": mode,
                 "batch_size": batch_size,
-                "dtype": dtype,
+                "precision": precision,
                 "attention": attention,
                 "device": None if gpu is None else gpu.name,
                 "optimizer": optimizer if mode == "train" else None,
@@ -150,10 +175,7 @@ def command(
             f"On {options.room(gpu)} full attention fits {where['full']}; {title} fits "
             f"{where[method]}."
         )
-    write_line(
-        f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; {mode}, {dtype}, "
-        f"{attention}, batch size {batch_size}" + (f", {optimizer}" if mode == "train" else "")
-    )
+    write_text(_settings(spec, workload(lengths[0])))
     if spec.quantization is not None:
         stored = peaks[lengths[0], "full"].by_name()[_WEIGHTS]
         write_text(f"Weights {spec.quantization.title}: {format_bytes(stored)}")

@@ -15,6 +15,7 @@ OLD_OPTIONS = {
     "roll-in": "burn-in",
     "twins": "paired-noise",
     "measure-busy": "gpu-utilization",
+    "dtype": "precision",
 }
 """Names that options had in earlier releases: still taken by every command, not in its help."""
 
@@ -75,9 +76,29 @@ Mode = Annotated[
     str, typer.Option(help="forward (inference) or train (forward, backward, optimizer step).")
 ]
 BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
-Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16, for weights and all else.")]
+Precision = Annotated[
+    str, typer.Option(help="fp32, tf32, bf16, fp16, amp-bf16, amp-fp16 or master-bf16.")
+]
+Dtype = Annotated[
+    str, typer.Option("--precision", help="fp32, bf16 or fp16, for weights and all else.")
+]
 Attention = Annotated[str, typer.Option(help="eager or sdpa.")]
-Optimizer = Annotated[str, typer.Option(help="adamw, adamw-fused, sgd or none.")]
+Optimizer = Annotated[
+    str,
+    typer.Option(help="adamw, adamw-fused, adamw-8bit, adafactor, lion, muon, sgd or none."),
+]
+Accumulate = Annotated[int, typer.Option(help="Micro-batches before each optimizer step.")]
+AdapterKind = Annotated[
+    str, typer.Option("--adapter", help="Train only these: lora, qlora or parallel.")
+]
+AdapterRank = Annotated[int, typer.Option(help="Inner width of each adapter.")]
+AdapterTargets = Annotated[
+    str, typer.Option(help="LoRA: attention, all, or names such as q_proj,v_proj.")
+]
+OffloadOptimizer = Annotated[
+    bool, typer.Option("--offload-optimizer", help="The optimizer is on the host.")
+]
+HostMemory = Annotated[str, typer.Option(help="Memory of the host, such as 512GiB.")]
 Dropout = Annotated[
     bool, typer.Option("--dropout/--no-dropout", help="As the model's config has it, or none.")
 ]
@@ -176,7 +197,7 @@ def chosen_device(name: str, reserve: str) -> DeviceSpec:
     return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
 
 
-def chosen_calibration(path: Path | None, device: DeviceSpec, dtype: str) -> Calibration | None:
+def chosen_calibration(path: Path | None, device: DeviceSpec, precision: str) -> Calibration | None:
     """Returns what ``--calibration`` names, if anything.
 
     Raises:
@@ -185,10 +206,12 @@ def chosen_calibration(path: Path | None, device: DeviceSpec, dtype: str) -> Cal
     if path is None:
         return None
     from rmtscale.report.calibration import read_calibration
+    from rmtscale.specs.precision import find_precision
 
     fitted = read_calibration(path).calibration
     if fitted.device != device.name:
         raise BadInput(f"calibration {str(path)!r}: is of {fitted.device}, expected {device.name}")
+    dtype = find_precision(precision).arithmetic
     if dtype not in fitted.matmul_efficiency:
         known = quoted_list(fitted.matmul_efficiency)
         raise BadInput(f"dtype {dtype!r}: calibration {str(path)!r} has {known}")

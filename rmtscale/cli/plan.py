@@ -19,8 +19,9 @@ from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.precision import find_precision
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import DTYPE_BYTES, Workload
+from rmtscale.specs.workload import Workload
 from rmtscale.units import format_bytes, format_count, format_tokens, parse_size, require_one_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def command(
         ),
     ] = "all",
     batch_size: options.BatchSize = 1,
-    dtype: options.Dtype = "fp32",
+    precision: options.Precision = "fp32",
     weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
@@ -78,7 +79,7 @@ def command(
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
-    calibrated = options.chosen_calibration(calibration, gpu, dtype)
+    calibrated = options.chosen_calibration(calibration, gpu, precision)
     modes = _modes(spec, mode)
     by_mode = _by_mode(spec, modes, asked=bool(weights))
 
@@ -88,7 +89,7 @@ def command(
             batch_size=batch_size,
             mode="train" if mode == "train" else "forward",
             cache=mode == "prefill",
-            dtype=dtype,
+            precision=precision,
             attention=attention,
             optimizer=optimizer,
             dropout=None if dropout else False,
@@ -122,9 +123,13 @@ def command(
         write_rows(
             [
                 {"model": spec.name, "method": method, "device": gpu.name, "mode": name}
-                | {"dtype": dtype, "memory_tokens": memory_tokens if segmented else None}
+                | {"precision": precision, "memory_tokens": memory_tokens if segmented else None}
                 | {"convention": convention, "time": _time_by(calibrated)}
-                | {"weight_bytes": weight_bytes(by_mode[name], DTYPE_BYTES[dtype])}
+                | {
+                    "weight_bytes": weight_bytes(
+                        by_mode[name], find_precision(precision).weight_bytes
+                    )
+                }
                 | _open_ended(asdict(plan))
                 for size_plans in by_size.values()
                 for name, plan in size_plans.items()
@@ -133,8 +138,8 @@ def command(
         )
         return
     mine = by_size[chosen.segment_size]
-    write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, dtype)}")
-    settings = f"{dtype}, {attention}, batch size {batch_size}, {optimizer}"
+    write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, precision)}")
+    settings = f"{precision}, {attention}, batch size {batch_size}, {optimizer}"
     if segmented:
         write_line(
             f"{settings}; RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text "
@@ -178,11 +183,11 @@ def _by_mode(spec: ModelSpec, modes: Sequence[str], *, asked: bool) -> dict[str,
     return {name: options.trained(spec) if name == "train" else spec for name in modes}
 
 
-def _stored(spec: ModelSpec, dtype: str) -> str:
+def _stored(spec: ModelSpec, precision: str) -> str:
     """Says on a line of its own how the weights are stored, where they are quantised."""
     if spec.quantization is None:
         return ""
-    stored = format_bytes(weight_bytes(spec, DTYPE_BYTES[dtype]))
+    stored = format_bytes(weight_bytes(spec, find_precision(precision).weight_bytes))
     return f"\nweights {stored} in inference: {spec.quantization.title}"
 
 

@@ -49,11 +49,29 @@ def command(
     ] = None,
     memory_tokens: Annotated[int | None, typer.Option(help="RMT.  (default: 10)")] = None,
     mode: Annotated[str | None, typer.Option(help="train,forward.  (default: forward)")] = None,
-    dtype: Annotated[str | None, typer.Option(help="fp32,bf16,fp16.  (default: fp32)")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="A list such as fp32,bf16,amp-bf16.  (default: fp32)")
+    ] = None,
     attention: Annotated[str | None, typer.Option(help="eager,sdpa.  (default: sdpa)")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences at once.  (default: 1)")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="adamw, adamw-fused, sgd or none.  (default: adamw)")
+        str | None, typer.Option(help="A list such as adamw,adamw-fused,sgd.  (default: adamw)")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Micro-batches before each optimizer step.  (default: 1)")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="Train only these: lora or parallel.")] = None,
+    adapter_rank: Annotated[
+        int | None, typer.Option(help="Inner width of each adapter.  (default: 16)")
+    ] = None,
+    adapter_targets: Annotated[
+        str | None, typer.Option(help="LoRA: attention, all, or names.  (default: attention)")
+    ] = None,
+    offload_optimizer: Annotated[
+        bool | None, typer.Option("--offload-optimizer", help="The optimizer is on the host.")
+    ] = None,
+    host_memory: Annotated[
+        str | None, typer.Option(help="Memory of the host, such as 512GiB.")
     ] = None,
     dropout: Annotated[
         bool | None,
@@ -129,10 +147,16 @@ def command(
         "segment_size": None if segment_size is None else parse_sizes(segment_size, "segment size"),
         "memory_tokens": memory_tokens,
         "mode": _list(mode),
-        "dtype": _list(dtype),
+        "precision": _list(precision),
         "attention": _list(attention),
         "batch_size": batch_size,
-        "optimizer": optimizer,
+        "optimizer": _list(optimizer),
+        "accumulate": accumulate,
+        "adapter": _list(adapter),
+        "adapter_rank": adapter_rank,
+        "adapter_targets": adapter_targets,
+        "offload_optimizer": offload_optimizer,
+        "host_memory": host_memory,
         "dropout": dropout,
         "bptt_segments": bptt_segments,
         "checkpoint_segments": checkpoint_segments,

@@ -70,9 +70,9 @@ def _steps(question: Question) -> Iterator[_Step]:
     work = question.work
     if work.batch_size > 1:
         yield _Step("batch size 1", _workload(batch_size=1))
-    if work.dtype == "fp32":
+    if work.precision == "fp32":
         half = question.device.usual_dtype
-        yield _Step(f"{half} in place of fp32", _workload(dtype=half))
+        yield _Step(f"{half} in place of fp32", _workload(precision=half))
     if question.mode == "train":
         if work.optimizer != "sgd":
             yield _Step("plain SGD, which keeps no state,", _workload(optimizer="sgd"))

@@ -111,7 +111,7 @@ class Estimate(Printed):
             "mode": question.mode,
             "tokens": question.workload.tokens,
             "batch_size": question.workload.batch_size,
-            "dtype": question.workload.dtype,
+            "precision": question.workload.precision,
             "usable_memory_bytes": question.device.usable_memory_bytes,
         }
         return [

@@ -39,7 +39,8 @@ def estimate_flops(
 
     Args:
         model: the backbone.
-        workload: tokens per sequence, batch size, ``forward`` or ``train``, checkpoints.
+        workload: tokens per sequence, batch size, ``forward`` or ``train``, checkpoints; a
+            step of several micro-batches costs as many times one of them.
         recurrence: None for full attention in one pass, else how the RMT cuts the input, or
             another method (``rmtscale.costs.methods``; those know ``matmul`` only).
         convention: ``hoffmann`` (default), ``matmul``, ``kaplan`` or ``paper``.
@@ -69,7 +70,7 @@ def estimate_flops(
         for term in run_terms:
             once = int(run.last)
             runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
-            flops = term.flops * batch
+            flops = term.flops * batch * workload.accumulate
             forward = term.operator
             if workload.train and term.trained_operator is not None:
                 forward = term.trained_operator
@@ -80,7 +81,7 @@ def estimate_flops(
                 flops *= backward_runs
                 backward = 2 * flops
                 if term.backward_flops is not None:
-                    backward = term.backward_flops * batch * backward_runs
+                    backward = term.backward_flops * batch * backward_runs * workload.accumulate
                 terms["backward"].append(Term("backward", term.name, backward, operator))
                 if term_is_recomputed(term, model, workload, recurrence, convention):
                     terms["recompute"].append(Term("recompute", term.name, flops, forward))
@@ -131,7 +132,7 @@ def _paper_recurrence(model: ModelSpec, workload: Workload, recurrence: Recurren
 
     Every term of the formula has a factor s, so the cost per token is a whole number.
     """
-    size, batch = recurrence.segment_size, workload.batch_size
+    size, batch = recurrence.segment_size, workload.batch_size * workload.accumulate
     recurrence.segment_tokens(model)  # raises where there is no such segment
     terms: dict[str, list[Term]] = {"forward": [], "backward": [], "recompute": []}
     for term in pass_terms("paper", model, size, size):

@@ -34,8 +34,9 @@ from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.precision import DTYPE_BYTES, plain_dtype
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import DTYPE_BYTES, Workload
+from rmtscale.specs.workload import Workload
 from rmtscale.tabular import Printed, to_frame
 from rmtscale.units import (
     format_bytes,
@@ -74,7 +75,7 @@ class Generation:
         require_positive("context", self.context_tokens)
         require_positive("new tokens", self.new_tokens)
         require_positive("batch size", self.batch_size)
-        require_one_of("dtype", self.dtype, DTYPE_BYTES)
+        object.__setattr__(self, "dtype", plain_dtype(self.dtype))
         require_one_of("kv dtype", self.kv_dtype or self.dtype, KV_DTYPE_BYTES)
         if self.prefill_chunk is not None:
             require_positive("prefill chunk", self.prefill_chunk)
@@ -428,7 +429,7 @@ def generation_peak(
         # The encoder works alone; the decoder's weights are there.
         reads, piece = split(model).encoder, read_tokens(model, context)
         others = count_parameters(model).total - count_parameters(reads).total
-    work = Workload(tokens=piece, batch_size=batch, dtype=generation.dtype)
+    work = Workload(tokens=piece, batch_size=batch, precision=generation.dtype)
     read = replace(generation, new_tokens=1)
     one_pass = estimate_memory(reads, work, recurrence, device)
     cache = Term(

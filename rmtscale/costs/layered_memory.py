@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, MASK_BYTES
-from rmtscale.costs.peak_candidates import AT_THE_LOGITS, OPTIMIZER_WORK, PeakCandidate
+from rmtscale.costs.peak_candidates import AT_THE_LOGITS, PeakCandidate
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention, Layer
 from rmtscale.specs.recurrence import Recurrence
@@ -131,11 +131,6 @@ def layered_peaks(
     name = "in the backbone, backward"
     yield PeakCandidate(
         name, weights + gradients, 0, alive, logits + held, states, largest + 4 * hidden
-    )
-    yield PeakCandidate(
-        "in the optimizer step",
-        gradients=weights,
-        work=OPTIMIZER_WORK[workload.optimizer] * weights,
     )
 
 

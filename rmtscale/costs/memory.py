@@ -35,15 +35,12 @@ from rmtscale.costs.kept import prefill_cache_bytes
 from rmtscale.costs.layered_memory import layered_peaks
 from rmtscale.costs.method_memory import MethodStep, method_weights
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.parameters import memory_parameters
-from rmtscale.costs.peak_candidates import (
-    AT_THE_LOGITS,
-    OPTIMIZER_STATE,
-    PeakCandidate,
-    Step,
-)
+from rmtscale.costs.parameters import count_parameters, memory_parameters
+from rmtscale.costs.peak_candidates import AT_THE_LOGITS, PeakCandidate, Step
 from rmtscale.costs.recurrent_peak_candidates import RecurrentStep
+from rmtscale.costs.taped_step import TapedRecurrentStep, TapedStep, has_tape
 from rmtscale.costs.terms import MemoryTerm
+from rmtscale.costs.trained import IN_THE_STEP, Trained
 from rmtscale.costs.weights import dequantized_bytes, require_weights, weight_bytes
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.device import DeviceSpec
@@ -105,31 +102,35 @@ def estimate_memory(
             have the method.
     """
     recurrence = resolve_design(model, workload, recurrence)
-    require_weights(model, device, train=workload.train)
-    w = workload.dtype_bytes
-    weights = weight_bytes(model, w)
+    require_weights(model, device, train=workload.train, adapter=workload.adapter)
+    w = workload.weight_bytes
+    numbers, stored = count_parameters(model).total, weight_bytes(model, w)
+    more = 0
     if isinstance(recurrence, Method):
         if model.quantization is not None:
             raise BadInput(
                 f"method {recurrence.name!r}: is known on plain weights, {model.name} is stored as "
                 f"{model.quantization.title}"
             )
-        weights += w * method_weights(model, recurrence)
+        more = method_weights(model, recurrence)
     elif recurrence is not None:
-        weights += w * memory_parameters(model, recurrence)
-    optimizer = OPTIMIZER_STATE[workload.optimizer] * weights if workload.train else 0
+        more = memory_parameters(model, recurrence)
+    trained = Trained.of(model, workload, recurrence, numbers + more)
     copied = dequantized_bytes(model, w)
     peak = max(
         (
-            candidate._replace(work=candidate.work + copied * (candidate.name != AT_THE_LOGITS))
-            for candidate in _candidates(model, workload, recurrence, weights)
+            candidate._replace(
+                work=candidate.work + copied * (candidate.name not in (AT_THE_LOGITS, IN_THE_STEP))
+            )
+            for candidate in _candidates(model, workload, recurrence, trained)
         ),
         key=PeakCandidate.total,
     )
     persistent = {
-        MemoryTerm.WEIGHTS: weights,
+        MemoryTerm.WEIGHTS: stored + w * more + trained.adapter_bytes,
         MemoryTerm.BUFFERS: buffer_bytes(model),
-        MemoryTerm.OPTIMIZER_STATE: optimizer,
+        MemoryTerm.MASTER_WEIGHTS: trained.master_bytes,
+        MemoryTerm.OPTIMIZER_STATE: trained.state_bytes,
         MemoryTerm.TOKEN_IDS: workload.batch_size * workload.tokens * ID_BYTES,
     }
     if workload.cache:
@@ -150,7 +151,17 @@ def estimate_memory(
 
 
 def known_to_the_byte(model: ModelSpec, workload: Workload, recurrence: Design) -> bool:
-    """Whether it is known operator by operator what the module keeps; else there is a bound.
+    """Whether it is known operator by operator what the module keeps; else there is a bound."""
+    if not isinstance(model, LayeredSpec):
+        return True
+    if has_tape(model, workload, recurrence):
+        return True
+    mixed = workload.casts.autocast or workload.adapter is not None
+    return not mixed and in_closed_form(model, workload, recurrence)
+
+
+def in_closed_form(model: ModelSpec, workload: Workload, recurrence: Design) -> bool:
+    """Whether the closed forms of a family hold of one dtype and trained weights.
 
     Of a window that is shorter than what is read at once, a fused kernel is given a mask, and what
     it then takes is not known.
@@ -172,23 +183,39 @@ def runs_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
 
 
 def _candidates(
-    model: ModelSpec, workload: Workload, recurrence: Design, weights: int
+    model: ModelSpec, workload: Workload, recurrence: Design, trained: Trained
 ) -> Iterator[PeakCandidate]:
     """The moments of a pass or a step at which its memory may peak."""
-    if isinstance(model, LayeredSpec) and not known_to_the_byte(model, workload, recurrence):
-        if isinstance(recurrence, Method):
+    if workload.train:
+        yield trained.optimizer_step()
+    yield from _in_the_model(model, workload, recurrence, trained.gradient_bytes)
+
+
+def _in_the_model(
+    model: ModelSpec, workload: Workload, recurrence: Design, gradients: int
+) -> Iterator[PeakCandidate]:
+    mixed = workload.casts.autocast or workload.adapter is not None
+    taped = mixed or not in_closed_form(model, workload, recurrence)
+    step: Step
+    if isinstance(recurrence, Method):
+        if mixed:
+            raise BadInput(
+                f"method {recurrence.name!r}: expected one dtype throughout and no adapter, other "
+                "memory is known of full attention and RMT"
+            )
+        if taped:
             raise BadInput(
                 f"method {recurrence.name!r}: its memory is known on "
                 f"{quoted_list(KINDS)} and what is written like them, not on {model.kind!r}"
             )
-        return layered_peaks(model, workload, recurrence, weights)
-    step: Step
-    if recurrence is None:
-        step = Step(model, workload, weights)
-    elif isinstance(recurrence, Method):
-        step = MethodStep(model, workload, recurrence, weights)
+        step = MethodStep(model, workload, gradients, recurrence)
+    elif isinstance(model, LayeredSpec) and not known_to_the_byte(model, workload, recurrence):
+        return layered_peaks(model, workload, recurrence, gradients)
+    elif recurrence is None:
+        step = (TapedStep if taped else Step)(model, workload, gradients)
     else:
-        step = RecurrentStep(model, workload, recurrence, weights)
+        kind = TapedRecurrentStep if taped else RecurrentStep
+        step = kind(model, workload, gradients, recurrence)
     return step.train() if workload.train else step.forward()
 
 

@@ -15,9 +15,9 @@ from rmtscale.costs.methods.method import Method
 from rmtscale.costs.terms import Count
 from rmtscale.errors import BadInput
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.workload import DTYPE_BYTES
+from rmtscale.specs.precision import DTYPE_BYTES, plain_dtype
 from rmtscale.tabular import Printed, to_frame
-from rmtscale.units import format_bytes, format_flops, require_one_of, require_positive
+from rmtscale.units import format_bytes, format_flops, require_positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +79,7 @@ def estimate_method(
     if isinstance(method, str):
         method = find_method(method, model)
     method.require_backbone(model)
-    require_one_of("dtype", dtype, DTYPE_BYTES)
-    lengths, w = _exact(tokens), DTYPE_BYTES[dtype]
+    lengths, w = _exact(tokens), DTYPE_BYTES[plain_dtype(dtype)]
     alive = method.at_once(model, lengths, train=True)
     return MethodEstimate(
         sum(term.flops for term in method.terms(model, lengths)),

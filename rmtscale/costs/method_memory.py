@@ -26,8 +26,10 @@ def method_weights(model: ModelSpec, method: Method) -> int:
 class MethodStep(Step):
     """One forward pass or one training step, over the positions that are alive at once."""
 
-    def __init__(self, model: ModelSpec, workload: Workload, method: Method, weights: int) -> None:
-        super().__init__(model, workload, weights)
+    def __init__(
+        self, model: ModelSpec, workload: Workload, gradients: int, method: Method
+    ) -> None:
+        super().__init__(model, workload, gradients)
         self.rates = self.rates._replace(fused=True, attention_pair=0, pair_work=0, row_block=0)
         self.method = method
         tokens, batch, w = workload.tokens, workload.batch_size, workload.dtype_bytes
@@ -36,10 +38,10 @@ class MethodStep(Step):
         piecewise = self.positions < method.positions(model, tokens)
         self.state = batch * method.state_bytes(model, tokens, w) if piecewise else 0
 
-    def _segment(self, size: int, text: int) -> Segment:
+    def segment(self, size: int, text: int) -> Segment:
         del size  # what is alive at once is the method's to say
         model, workload = self.model, self.workload
-        segment = super()._segment(self.positions, min(text, self.positions))
+        segment = super().segment(self.positions, min(text, self.positions))
         kept = workload.batch_size * self.method.kept_bytes(
             model, self.positions, workload.dtype_bytes
         )

@@ -8,9 +8,11 @@ not counted here. Those of an RMT are in ``recurrent_peak_candidates``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from rmtscale.costs.activations import (
+    Rates,
     Saved,
     activation_rates,
     backbone_activations,
@@ -28,12 +30,6 @@ from rmtscale.costs.working_set import (
 from rmtscale.costs.written import how_written
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
-
-OPTIMIZER_STATE = {"adamw": 2, "adamw-fused": 2, "sgd": 0, "none": 0}
-"""Copies of the weights an optimizer keeps between steps (``sgd`` without momentum)."""
-OPTIMIZER_WORK = {"adamw": 1, "adamw-fused": 0, "sgd": 0, "none": 0}
-"""Further copies while it steps: AdamW's foreach form holds the denominators of all weights."""
-
 
 AT_THE_LOGITS = "at the logits"
 """Where the layers are over in a forward pass."""
@@ -68,6 +64,8 @@ class Segment(NamedTuple):
     """The additive mask of eager attention, which a checkpointed layer holds as an input."""
     output: int
     """Counts what the head reads: the last hidden states, as wide as the embedding."""
+    read: int
+    """Saved of the head's input."""
     embedding: int
     """Saved before the layers."""
     final: int
@@ -78,6 +76,8 @@ class Segment(NamedTuple):
     """All saved activations (layer inputs only, if layers are checkpointed)."""
     head: HeadWork
     work: LayerWork
+    copies: int = 0
+    """16-bit copies of all layers' weights, which autocast keeps until it ends."""
 
 
 def last_logits_bytes(model: ModelSpec, workload: Workload) -> int:
@@ -88,28 +88,36 @@ def last_logits_bytes(model: ModelSpec, workload: Workload) -> int:
 class Step:
     """One forward pass or one training step of full attention: a single segment.
 
-    ``weights`` are the bytes of all weights, which gradients and optimizer take again.
+    ``gradients`` are the bytes of the gradients of all that is trained.
     """
 
-    def __init__(self, model: ModelSpec, workload: Workload, weights: int) -> None:
-        self.model, self.workload, self.weights = model, workload, weights
+    shared_copies = 0
+    """Copies that autocast keeps for several segments: the first layer finds only its own left."""
+
+    def __init__(self, model: ModelSpec, workload: Workload, gradients: int) -> None:
+        self.model, self.workload, self.gradients = model, workload, gradients
         # A tied head's gradient is there before the embedding adds its part.
         self.tied = model.tied_head and model.head == "language-model"
-        self.embedding = model.vocabulary * model.embedding_width * workload.dtype_bytes
-        self.rates = activation_rates(model, workload, workload.batch_size)
+        self.embedding = model.vocabulary * model.embedding_width * workload.weight_bytes
 
-    def _segment(self, size: int, text: int) -> Segment:
+    @cached_property
+    def rates(self) -> Rates:
+        """Rates of what a layer keeps, by token and by pair of tokens."""
+        return activation_rates(self.model, self.workload, self.workload.batch_size)
+
+    def segment(self, size: int, text: int) -> Segment:
         model, workload, rates = self.model, self.workload, self.rates
         batch, w = workload.batch_size, workload.dtype_bytes
         return Segment(
             batch * size * model.width * w,
             mask_bytes(model, workload, size, used_only=True),
             batch * size * model.embedding_width * w,
+            batch * size * model.embedding_width * w,
             batch * size * rates.embedding_token,
             batch * size * rates.final_token,
             layer_activations(model, rates, batch, size),
             backbone_activations(model, workload, rates, batch, size),
-            head_work(model, w, batch, text),
+            head_work(model, workload.casts, batch, text),
             layer_work(model, workload, rates, size, self._held()),
         )
 
@@ -119,33 +127,37 @@ class Step:
 
     def forward(self) -> Iterator[PeakCandidate]:
         """Inference: one layer at a time, then the logits, of all tokens or the last."""
-        segment = self._segment(self.workload.tokens, self.workload.tokens)
-        yield PeakCandidate("inside a layer", work=segment.work.forward)
+        segment = self.segment(self.workload.tokens, self.workload.tokens)
+        copies = segment.copies
+        yield PeakCandidate("inside a layer", work=segment.work.forward + copies)
         head = segment.head.forward
         if self.model.decoder and self.workload.logits == "last":
             head = last_logits_bytes(self.model, self.workload)
-        yield PeakCandidate(AT_THE_LOGITS, head=head, work=segment.hidden)
+        copies += segment.head.cast
+        yield PeakCandidate(AT_THE_LOGITS, head=head, work=segment.hidden + copies)
 
     def train(self) -> Iterator[PeakCandidate]:
-        """Training: forward, backward, then the optimizer."""
-        segment = self._segment(self.workload.tokens, self.workload.tokens)
+        """Training: forward and backward of each micro-batch, the last one's being the largest."""
+        segment = self.segment(self.workload.tokens, self.workload.tokens)
         held = segment.head.forward  # the caller holds the output
-        yield from self._at_the_loss(segment, PeakCandidate("", 0, *segment.backbone, held))
-        yield from self._in_the_backbone(segment, PeakCandidate("", head=held))
-        yield self._optimizer()
-
-    def _optimizer(self) -> PeakCandidate:
-        work = OPTIMIZER_WORK[self.workload.optimizer] * self.weights
-        return PeakCandidate("in the optimizer step", gradients=self.weights, work=work)
+        new = self.workload.accumulate == 1
+        there = 0 if new else self.gradients
+        yield from self._at_the_loss(segment, PeakCandidate("", there, *segment.backbone, held))
+        # A tied head's gradient waits for the embedding's; another's is added to what there is.
+        stays = segment.head.weight if new or self.tied else 0
+        now = PeakCandidate("", there, head=held)
+        yield from self._in_the_backbone(segment, now, new, stays)
 
     def _at_the_loss(self, segment: Segment, now: PeakCandidate) -> Iterator[PeakCandidate]:
         """The backward pass of cross-entropy and head; ``now``: what there is besides them."""
         head = segment.head
-        yield now._replace(name="where the loss is differentiated", head=now.head + head.loss)
+        yield now._replace(
+            name="where the loss is differentiated", head=now.head + head.loss + head.cast
+        )
         yield now._replace(
             name="where the head is differentiated",
-            head=now.head + head.projection,
-            work=head.weight,
+            head=now.head + head.projection + head.cast,
+            work=head.weight + head.weight_cast,
         )
 
     def _in_the_backbone(
@@ -170,8 +182,8 @@ class Step:
         yield from self._in_layer("last", now, segment.work, new)
         after = gradients
         if new:  # where gradients exist, the first layer is no larger than the last
-            after += self.weights
-            first = waiting.plus(layer).plus(Saved(0, segment.embedding))
+            after += self.gradients
+            first = waiting.plus(layer).plus(Saved(0, segment.embedding - self.shared_copies))
             now = PeakCandidate("", after - self._late_gradients(), *first, held, state)
             yield from self._in_layer("first", now, segment.work, new)
         work = 2 * segment.hidden + (self.embedding if self.tied or not new else 0)
@@ -180,7 +192,7 @@ class Step:
 
     def _in_layer(
         self, which: str, now: PeakCandidate, work: LayerWork, new: bool
-    ) -> tuple[PeakCandidate, PeakCandidate]:
+    ) -> tuple[PeakCandidate, ...]:
         """The two candidates of one layer; its new gradients are counted with the others."""
         _, gradients, attention, activations, held, state, _ = now
         experts = experts_of(self.model)

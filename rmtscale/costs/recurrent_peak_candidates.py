@@ -30,24 +30,29 @@ class RecurrentStep(Step):
     """One forward pass or one training step of an RMT; the first segment is the shorter one."""
 
     def __init__(
-        self, model: ModelSpec, workload: Workload, recurrence: Recurrence, weights: int
+        self, model: ModelSpec, workload: Workload, gradients: int, recurrence: Recurrence
     ) -> None:
-        super().__init__(model, workload, weights)
+        super().__init__(model, workload, gradients)
         batch, overhead = workload.batch_size, recurrence.overhead(model)
-        self.state = batch * workload.dtype_bytes * memory_parameters(model, recurrence)
+        self.state = batch * workload.weight_bytes * memory_parameters(model, recurrence)
         sizes = recurrence.segment_sizes(model, workload.tokens)
         self.segments = sum(count for _, count in sizes)
         self.text = sizes[0][0] - overhead
-        self.full = self.short = self._segment(sizes[0][0], self.text)
+        self.full = self.short = self.segment(sizes[0][0], self.text)
         if len(sizes) > 1:
-            self.short = self._segment(sizes[1][0], sizes[1][0] - overhead)
+            self.short = self.segment(sizes[1][0], sizes[1][0] - overhead)
         depth = workload.bptt_segments or self.segments
         if not (model.decoder or recurrence.memory_tokens):
             depth = 1  # nothing leads from an earlier segment to the answer
         self.window = min(depth, self.segments)
         self.checkpointed = workload.checkpoint_segments
         # Of an encoder, only the last window has a graph and a loss.
-        self.later = model.decoder and self.window < self.segments
+        # A later micro-batch finds gradients too.
+        self.later = (model.decoder and self.window < self.segments) or workload.accumulate > 1
+        # Copies that autocast keeps are one set for all segments of a window.
+        copies = self.full.copies if workload.train else 0
+        self.shared_copies = copies - copies // model.layers
+        self.copies = copies
 
     def _held(self) -> int:
         # Of the families that are taken apart (``rmtscale.rmt.families``) nothing is held.
@@ -58,11 +63,13 @@ class RecurrentStep(Step):
         """Inference: one layer of one segment at a time, then the logits of the last token."""
         model, segment = self.model, self.full
         held = 0 if model.decoder else segment.output  # the segment's input
+        held += segment.copies
         yield PeakCandidate("inside a layer", state=self.state, work=segment.work.forward + held)
         head = segment.head.forward
         if model.decoder:
             head = last_logits_bytes(model, self.workload)
-        yield PeakCandidate(AT_THE_LOGITS, head=head, state=2 * self.state, work=segment.output)
+        work = segment.output + segment.copies + segment.head.cast
+        yield PeakCandidate(AT_THE_LOGITS, head=head, state=2 * self.state, work=work)
 
     def train(self) -> Iterator[PeakCandidate]:
         """Training: windows of segments forward and backward, then the optimizer.
@@ -83,7 +90,7 @@ class RecurrentStep(Step):
             targets = self.workload.batch_size * self.workload.tokens * ID_BYTES
         # A checkpoint holds the state that its segment was given.
         states = (count + 1 if self.checkpointed else 2) * self.state
-        gradients = self.later * self.weights
+        gradients = self.later * self.gradients
         now = PeakCandidate("", gradients, *waiting, targets, states)
         yield from self._last_segment(segment, now, count > 1)
         if count > 1:
@@ -92,9 +99,9 @@ class RecurrentStep(Step):
             gone = kept if second is segment else waiting
             fewer = Saved(waiting.attention - gone.attention, waiting.other - gone.other)
             added = segment.head.weight * (self.later and not self.tied)
-            now = PeakCandidate("", gradients + self.weights - added, *fewer, targets, states)
+            now = PeakCandidate("", gradients + self.gradients - added, *fewer, targets, states, 0)
+            now = self._with_copies(now)
             yield from self._in_the_backbone(second, now, new=False, head=0)
-        yield self._optimizer()
 
     def _last_segment(
         self, segment: Segment, now: PeakCandidate, several: bool
@@ -102,25 +109,32 @@ class RecurrentStep(Step):
         """The last segment of a window, which is differentiated first; ``several``: of many."""
         new = several or not self.later
         if not self.model.decoder:
+            now = self._with_copies(now)
             saved = segment.backbone.plus(Saved(now.attention, now.activations))
             at_loss = now._replace(attention=saved.attention, activations=saved.other)
             yield from self._at_the_loss(segment, at_loss)
             yield from self._in_the_backbone(segment, now, new, segment.head.weight)
             return
-        w, batch, head = self.workload.dtype_bytes, self.workload.batch_size, segment.head
-        work = fused_head_work(self.model, w, batch, self.text)
+        scoring = now._replace(activations=now.activations + self.copies)
+        now = self._with_copies(now)
+        casts, batch, head = self.workload.casts, self.workload.batch_size, segment.head
+        trained = head.weight > 0
+        work = fused_head_work(self.model, casts, batch, self.text, trained=trained)
+        widened = casts.weight_bytes < FP32_BYTES
         # The last hidden states, of which torch copies the text where a batch is sliced.
         output = segment.output + (batch > 1) * head.text
         own = Saved(0, 0)  # of a checkpointed segment there is nothing yet
         if not self.checkpointed:
-            own = segment.backbone.plus(Saved(0, -segment.output))
-        scored = own.plus(Saved(now.attention, now.activations))
+            own = segment.backbone.plus(Saved(0, -segment.read))
+        scored = own.plus(Saved(scoring.attention, scoring.activations))
         name = "where the last segment is scored"
         before = now.gradients + several * work.summed
+        output += head.cast
         yield PeakCandidate(name, before, *scored, now.head + work.logits, now.state, output)
-        before = now.gradients + max(several, w < FP32_BYTES) * work.summed
+        before = now.gradients + max(several, widened) * work.summed
         at = now.head + work.error
-        yield PeakCandidate(name, before, *scored, at, now.state, output + head.weight)
+        product = max(head.weight_cast or head.weight, work.cast)
+        yield PeakCandidate(name, before, *scored, at, now.state, output + product)
         name = "where the head's gradient is handed out"
         scored = scored.plus(Saved(0, head.text))
         yield PeakCandidate(
@@ -128,9 +142,14 @@ class RecurrentStep(Step):
         )
         # Of a tied head it waits for the embedding's; else a later window has added it already.
         stays = head.weight if self.tied or not self.later else 0
-        backbone = segment.backbone.plus(Saved(0, -segment.output))
-        segment = segment._replace(final=segment.final - segment.output, backbone=backbone)
+        backbone = segment.backbone.plus(Saved(0, -segment.read))
+        segment = segment._replace(final=segment.final - segment.read, backbone=backbone)
         yield from self._in_the_backbone(segment, now, new, stays)
+
+    def _with_copies(self, now: PeakCandidate) -> PeakCandidate:
+        """Adds the copies that autocast keeps; a recomputed layer has made its own."""
+        layers = self.model.layers if self.workload.checkpoint_layers else 1
+        return now._replace(activations=now.activations + self.copies // layers)
 
     def _kept(self, segment: Segment) -> Saved:
         """Counts the bytes that a segment keeps until its backward pass."""
@@ -140,5 +159,5 @@ class RecurrentStep(Step):
         if self.workload.checkpoint_layers:
             kept = kept.plus(Saved(0, segment.mask))
         if self.model.decoder:  # the head keeps a gradient of its text, and not what it has read
-            kept = kept.plus(Saved(0, segment.head.text - segment.output))
+            kept = kept.plus(Saved(0, segment.head.text - segment.read))
         return kept

@@ -17,6 +17,7 @@ from rmtscale.costs.conventions import pass_terms
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import term_is_recomputed
 from rmtscale.costs.methods.method import Method
+from rmtscale.costs.optimizers import TRAFFIC_NUMBERS
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.passes import Pass, plan_passes
 from rmtscale.costs.terms import PassTerm
@@ -29,10 +30,6 @@ from rmtscale.units import format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OPTIMIZER_TRAFFIC = {"adamw": 7, "adamw-fused": 7, "sgd": 3, "none": 0}
-"""Elements read or written per parameter: AdamW reads weight, gradient and two moments and writes
-three of them back; SGD reads two and writes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +101,11 @@ def estimate_time(
         for phase, times in repeats.items():
             if times:
                 key = f"{phase}.{term.name}"
-                terms[key] = terms.get(key, 0.0) + times * roof.seconds
-                arithmetic_seconds += times * roof.seconds * roof.arithmetic
+                seconds = times * workload.accumulate * roof.seconds
+                terms[key] = terms.get(key, 0.0) + seconds
+                arithmetic_seconds += seconds * roof.arithmetic
     if workload.train:
-        elements = OPTIMIZER_TRAFFIC[workload.optimizer] * count_parameters(model).total
+        elements = TRAFFIC_NUMBERS[workload.optimizer] * count_parameters(model).total
         if elements:
             traffic_bytes = elements * workload.dtype_bytes
             terms["optimizer.step"] = traffic_bytes / device.bandwidth_bytes_per_second

@@ -56,6 +56,7 @@ class MemoryTerm(StrEnum):
 
     WEIGHTS = "weights"
     BUFFERS = "buffers"
+    MASTER_WEIGHTS = "master_weights"
     OPTIMIZER_STATE = "optimizer_state"
     TOKEN_IDS = "token_ids"
     LIBRARY_WORKSPACE = "library_workspace"

@@ -7,6 +7,7 @@ from functools import lru_cache
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.terms import PassTerm
 from rmtscale.errors import BadInput
+from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
 
@@ -47,19 +48,24 @@ def _saved_bytes(model: ModelSpec, dtype_bytes: int) -> dict[str, int]:
     return saved
 
 
-def require_weights(model: ModelSpec, device: DeviceSpec | None, *, train: bool) -> None:
+def require_weights(
+    model: ModelSpec, device: DeviceSpec | None, *, train: bool, adapter: Adapter | None = None
+) -> None:
     """Raises ``BadInput`` where the weights as they are stored cannot be used.
 
     In training, where a quantised weight has no gradient; on a device for which no kernel takes
     their layout.
     """
     quantization = model.quantization
+    quantised_training = adapter is not None and adapter.kind == "qlora"
     if quantization is None:
+        if quantised_training:
+            raise BadInput("adapter 'qlora': expected quantised weights such as nf4, or lora")
         return
-    if train:
+    if train and not quantised_training:
         raise BadInput(
-            f"weights {quantization.title}: have no gradient, expected mode forward or plain "
-            "weights"
+            f"weights {quantization.title}: have no gradient, expected mode forward, adapter "
+            "qlora or plain weights"
         )
     if device is None or device.compute_capability is None:
         return

@@ -21,6 +21,7 @@ from rmtscale.costs.grouped_experts import backward_token, experts_of, forward_t
 from rmtscale.costs.written import how_written
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.precision import Precision
 from rmtscale.specs.workload import Workload
 
 FEED_FORWARD_FORWARD = {"relu": 2, "gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2, "gelu_new": 4}
@@ -126,13 +127,20 @@ class HeadWork(NamedTuple):
     projection: int
     """While the head's matrix is differentiated: the gradient of the logits."""
     weight: int
-    """Gradient of the head's matrix."""
+    """Gradient of the head's matrix; 0 where it is frozen."""
+    cast: int = 0
+    """Autocast: the 16-bit copy of the head's matrix."""
+    weight_cast: int = 0
+    """Autocast: the same of its gradient, until it is cast."""
     text: int = 0
     """Gradient by the hidden states of the text."""
 
 
-def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
+def head_work(
+    model: ModelSpec, casts: Precision, batch: int, text: int, *, trained: bool = True
+) -> HeadWork:
     """Counts what head and loss take over ``batch`` sequences with ``text`` tokens of loss."""
+    w, wide = casts.compute_bytes, casts.weight_bytes
     if model.head == "classification":
         logits = batch * model.labels
         pooled = 2 * batch * model.width * w  # the first token's vector, through a tanh
@@ -141,18 +149,21 @@ def head_work(model: ModelSpec, w: int, batch: int, text: int) -> HeadWork:
             logits * w + pooled,
             3 * logits * w + pooled,
             pooled,
-            model.width * model.width * w,
+            model.width * model.width * wide * trained,
         )
     logits = batch * text * model.vocabulary
     labels = batch * text * ID_BYTES
-    hidden = batch * text * model.embedding_width * w
+    hidden = batch * text * model.embedding_width
+    weights = model.vocabulary * model.embedding_width
     return HeadWork(
         logits * FP32_BYTES + labels,
         logits * w,
         3 * logits * FP32_BYTES + labels,
-        logits * w + hidden,
-        model.vocabulary * model.embedding_width * w,
-        hidden,
+        logits * w + hidden * w,
+        weights * wide * trained,
+        weights * w * casts.autocast,
+        weights * w * casts.autocast * trained,
+        hidden * wide,
     )
 
 
@@ -166,20 +177,26 @@ class FusedHeadWork(NamedTuple):
     summed: int
     """The head's gradient summed over segments, in fp32."""
     handed_out: int
-    """Bytes of the logits, scaled and in the dtype of the weights."""
+    """The head's gradient, scaled and in the dtype of the weights."""
+    cast: int = 0
+    """Autocast: a 16-bit copy of the head's matrix, besides the one that autocast keeps."""
 
 
-def fused_head_work(model: ModelSpec, w: int, batch: int, text: int) -> FusedHeadWork:
+def fused_head_work(
+    model: ModelSpec, casts: Precision, batch: int, text: int, *, trained: bool = True
+) -> FusedHeadWork:
     """Head and cross-entropy of one segment with ``text`` tokens, and their gradients.
 
     A head that is called as its own model has it keeps its logits while their gradient is made.
     """
+    w, wide = casts.compute_bytes, casts.weight_bytes
     logits = batch * text * model.vocabulary
     weights = model.vocabulary * model.embedding_width
     held = w if isinstance(model, LayeredSpec) else 0
     return FusedHeadWork(
         logits * (FP32_BYTES + (w if w < FP32_BYTES else 0) + held),
         logits * w,
-        weights * FP32_BYTES,
-        weights * (FP32_BYTES + (w if w < FP32_BYTES else 0)),
+        weights * FP32_BYTES * trained,
+        weights * (FP32_BYTES + (wide if wide < FP32_BYTES else 0)) * trained,
+        weights * w * casts.autocast,
     )

@@ -34,12 +34,14 @@ from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
+from rmtscale.specs.adapter import ATTENTION, Adapter
 from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.precision import find_precision
 from rmtscale.specs.workload import OPTIMIZERS
 from rmtscale.units import parse_bytes, parse_size, require_one_of
 
 Grid = dict[str, Any]
-NO_LIMIT = "none"
+NO_LIMIT = NO_ADAPTER = "none"
 ALL_SEGMENTS = "all"
 AUTO = "auto"
 """The GPU where there is one, else the CPU."""
@@ -49,9 +51,15 @@ DEFAULTS: Grid = {
     "memory_tokens": 10,
     "batch_size": 1,
     "mode": "forward",
-    "dtype": "fp32",
+    "precision": "fp32",
     "attention": "sdpa",
     "optimizer": "adamw",
+    "accumulate": 1,
+    "adapter": NO_ADAPTER,
+    "adapter_rank": 16,
+    "adapter_targets": ATTENTION,
+    "offload_optimizer": False,
+    "host_memory": NO_LIMIT,
     "dropout": True,
     "bptt_segments": ALL_SEGMENTS,
     "checkpoint_segments": False,
@@ -66,8 +74,11 @@ DEFAULTS: Grid = {
 _KEYS = ("model", "tokens", *DEFAULTS)
 _TOP_LEVEL = ("preset", "grid", "set", "protocol", "order", "seed")
 _SIZES = ("tokens", "segment_size")
-_NUMBERS = ("memory_tokens", "batch_size")
-_FLAGS = ("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "compile_step")
+_NUMBERS = ("memory_tokens", "batch_size", "accumulate", "adapter_rank")
+_FLAGS = (
+    *("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "compile_step"),
+    "offload_optimizer",
+)
 
 
 def read_definition(path: Path) -> dict[str, Any]:
@@ -120,7 +131,7 @@ def make_sweep(definition: Mapping[str, Any], replaced: Mapping[str, Any] | None
 def _points(grid: object, on_top: Grid) -> Iterator[Point]:
     if not isinstance(grid, dict):
         raise BadInput("grid: expected a table")
-    values = DEFAULTS | grid | on_top
+    values = DEFAULTS | {Point.old_names.get(key, key): grid[key] for key in grid} | on_top
     _require_keys("grid", values, _KEYS)
     for key in ("model", "tokens"):
         if key not in values:
@@ -154,9 +165,13 @@ def _point(value: Grid) -> Point:
         memory_tokens=value["memory_tokens"] if rmt else None,
         batch_size=value["batch_size"],
         mode=value["mode"],
-        dtype=value["dtype"],
+        precision=value["precision"],
         attention=value["attention"],
         optimizer=value["optimizer"] if train else None,
+        accumulate=value["accumulate"] if train else 1,
+        adapter=_adapter(value) if train else None,
+        offload_optimizer=value["offload_optimizer"] and train,
+        host_memory_bytes=value["host_memory"] if train and value["offload_optimizer"] else None,
         dropout=value["dropout"] and train,
         bptt_segments=value["bptt_segments"] if rmt and train else None,
         checkpoint_segments=value["checkpoint_segments"] and rmt and train,
@@ -168,6 +183,12 @@ def _point(value: Grid) -> Point:
         device=value["device"],
         memory_limit_bytes=value["memory_limit"],
     )
+
+
+def _adapter(value: Grid) -> Adapter | None:
+    if value["adapter"] == NO_ADAPTER:
+        return None
+    return Adapter(value["adapter"], value["adapter_rank"], value["adapter_targets"])
 
 
 def _value(key: str, value: Any) -> Any:
@@ -186,8 +207,10 @@ def _value(key: str, value: Any) -> Any:
         raise BadInput(f"{key.replace('_', ' ')} {value!r}: expected a name")
     if key == "device" and value == AUTO:
         return _device_at_hand()
-    if key == "memory_limit":
-        return None if value == NO_LIMIT else parse_bytes(value, "memory limit")
+    if key in ("memory_limit", "host_memory"):
+        return None if value == NO_LIMIT else parse_bytes(value, key.replace("_", " "))
+    if key == "precision":
+        return find_precision(value).name
     return value
 
 

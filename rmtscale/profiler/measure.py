@@ -21,6 +21,7 @@ from rmtscale.profiler.timing import time_steps
 from rmtscale.records.measurement import Measurement, Outcome
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
+from rmtscale.specs.precision import find_precision
 
 SHORTEST_ENERGY_SECONDS = 0.5
 """The driver's energy counter moves in steps of up to 0.1 s."""
@@ -113,7 +114,7 @@ class _Run:
                 self._unknown("the driver does not say", "memory.process_bytes")
         with self._in("timing"):
             self._timing(subject)
-        dtype = DTYPES[self.point.dtype]
+        dtype = DTYPES[find_precision(self.point.precision).arithmetic]
         del subject
         gc.collect()
         with self._in("ceiling"):
@@ -133,7 +134,6 @@ class _Run:
         import transformers
 
         transformers.logging.set_verbosity_error()
-        torch.set_float32_matmul_precision("highest")  # fp32 is fp32, never TF32
         if not cuda:
             from rmtscale.profiler.subject import warm_libraries
 

@@ -18,7 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "memory_tokens": 2,
                 "tokens": [1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000],
                 "mode": "train",
-                "dtype": "fp32",
+                "precision": "fp32",
                 "attention": "eager",
                 "optimizer": "adamw",
                 "dropout": True,

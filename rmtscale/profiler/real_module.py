@@ -136,13 +136,15 @@ def real_module(
     *,
     attention: str = "eager",
     experts_by: str | None = "batched_mm",
+    device: str = "meta",
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """Returns the module of ``class_name`` for ``config``, on ``meta``.
+    """Returns the module of ``class_name`` for ``config``.
 
     Args:
         attention: what Transformers calls the way it is computed: ``eager``, ``sdpa``.
         experts_by: and that of a mixture of experts; None is what it takes by itself.
+        device: ``meta`` builds the shape without memory.
         dtype: of the weights; None is torch's default.
 
     Raises:
@@ -158,7 +160,7 @@ def real_module(
         options |= {} if dtype is None else {"dtype": dtype}
         made = real_config(config, name)  # an attempt notes down in it what was asked for
         try:
-            with warnings.catch_warnings(), torch.device("meta"):
+            with warnings.catch_warnings(), torch.device(device):
                 warnings.simplefilter("ignore")
                 built: nn.Module = kind._from_config(made, attn_implementation=attention, **options)
             return built.eval()

@@ -10,6 +10,7 @@ window runs before the next window; inference is ``infer``, which keeps no logit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,11 +19,24 @@ import torch
 from torch import nn
 
 from rmtscale.errors import BadInput
+from rmtscale.profiler.adapters import with_adapter
+from rmtscale.profiler.optimizers import make_optimizer
+from rmtscale.profiler.real_module import class_of_config, real_module, without_dropout
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone
+from rmtscale.specs.huggingface import from_config
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.precision import find_precision
+from rmtscale.specs.reading import text_part
 from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 _SEED = 0
 
 
@@ -36,6 +50,9 @@ class Subject:
     def __init__(self, point: Point) -> None:
         self.point = point
         torch.manual_seed(_SEED)
+        self.casts = find_precision(point.precision)
+        tf32 = self.casts.arithmetic == "tf32"
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self.model: Any = _build(point)
         self.model.train(point.mode == "train")
         spec = point.model
@@ -45,15 +62,23 @@ class Subject:
         self.labels = self.ids_BN
         if spec.head == "classification":
             self.labels = torch.zeros(point.batch_size, dtype=torch.long, device=point.device)
-        self._optimizer = _optimizer(point, self.model)
+        self._optimizer: Any = None
+        if point.optimizer is not None:
+            self._optimizer = make_optimizer(
+                point.optimizer,
+                self.model,
+                master=self.casts.master,
+                offloaded=point.offload_optimizer,
+            )
 
     def step(self) -> None:
         """Runs one forward pass, or one whole training step; gradients are freed at its end."""
         if self.point.mode == "forward":
-            with torch.inference_mode():
+            with torch.inference_mode(), self._autocast():
                 self._forward()
             return
-        self._backward()
+        for _ in range(self.point.accumulate):
+            self._backward()
         if self._optimizer is not None:
             self._optimizer.step()
         self.model.zero_grad(set_to_none=True)
@@ -65,9 +90,15 @@ class Subject:
             return
         model = self.model
         ids_BL = self.ids_BN[:, -model.segment_tokens :]
-        with torch.inference_mode(self.point.mode == "forward"):
+        with torch.inference_mode(self.point.mode == "forward"), self._autocast():
             weight = model.get_input_embeddings().weight
             model.step(model.memory(weight, len(ids_BL)), ids_BL)
+
+    def _autocast(self) -> torch.autocast:
+        """Casts what matmuls read, where the precision is a mixed one."""
+        dtype = DTYPES[self.casts.arithmetic]
+        mixed = self.casts.autocast
+        return torch.autocast(self.point.device, dtype if mixed else None, enabled=mixed)
 
     def _forward(self) -> None:
         point, model = self.point, self.model
@@ -81,18 +112,18 @@ class Subject:
 
     def _backward(self) -> None:
         point, model = self.point, self.model
-        if not point.model.decoder:
-            output = model(input_ids=self.ids_BN, labels=self.labels)
-            output.loss.backward()
-        elif point.method == "full":
-            output = model(input_ids=self.ids_BN, labels=self.labels, use_cache=False)
-            output.loss.backward()  # the caller holds the logits meanwhile, as callers do
-        elif point.bptt_segments is not None:
-            for loss in model.window_losses(self.ids_BN, labels=self.labels):
-                loss.backward()
-                del loss
-        else:
-            model(self.ids_BN, labels=self.labels, keep_logits="none").loss.backward()
+        if point.method == "rmt" and point.model.decoder and point.bptt_segments is not None:
+            with self._autocast():
+                for loss in model.window_losses(self.ids_BN, labels=self.labels):
+                    loss.backward()
+                    del loss
+            return
+        given: dict[str, Any] = {"labels": self.labels}
+        if point.model.decoder:
+            given |= {"use_cache": False} if point.method == "full" else {"keep_logits": "none"}
+        with self._autocast():
+            output = model(self.ids_BN, **given)
+        output.loss.backward()  # the caller holds the logits meanwhile, as callers do
 
 
 def warm_libraries(point: Point) -> None:
@@ -101,7 +132,7 @@ def warm_libraries(point: Point) -> None:
     On a CPU that is resident memory like any other, tens of MiB of it, and none of the model's.
     """
     tokens = min(point.tokens, 16)
-    small = replace(point.model, layers=1, vocabulary=min(point.model.vocabulary, 256))
+    small = _one_layer(point.model)
     size = None
     if point.memory_tokens is not None:
         size = min(point.segment_size or 0, 2 * point.memory_tokens + ENCODER_SPECIAL_TOKENS + 8)
@@ -109,14 +140,29 @@ def warm_libraries(point: Point) -> None:
     Subject(replace(point, compile_step=False, checkpoint=None)).step()
 
 
+def _one_layer(model: ModelSpec) -> ModelSpec:
+    words = min(model.vocabulary, 256)
+    if not isinstance(model, LayeredSpec):
+        return replace(model, layers=1, vocabulary=words)
+    config = json.loads(model.config)
+    text = text_part(config)
+    few = {key: text[key][:1] for key in ("layer_types", "mlp_layer_types") if text.get(key)}
+    return from_config({**text, "num_hidden_layers": 1, "vocab_size": words, **few}, model.name)
+
+
 def _build(point: Point) -> nn.Module:
     backbone = _backbone(point)
     if point.method == "full":
         if point.checkpoint_layers:
             _checkpoint_layers(backbone)
+        if point.adapter is not None:
+            backbone = with_adapter(backbone, point.adapter, point.model).to(point.device)
+            if point.checkpoint_layers:
+                _inputs_want_gradients(backbone)
         return backbone
     from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 
+    parallel = point.adapter if point.adapter is not None and not point.adapter.lora else None
     special: dict[str, Any] = {}
     if not point.model.decoder:  # any ids will do: the cost does not depend on them
         special = {"cls_token_id": 0, "sep_token_id": 0}
@@ -125,9 +171,15 @@ def _build(point: Point) -> nn.Module:
         point.memory_tokens or 0,
         bptt_segments=point.bptt_segments,
         checkpoint_segments=point.checkpoint_segments,
+        adapter_width=None if parallel is None else parallel.rank,
+        adapter_scale=1.0,
         **special,
     )
     wrap: Any = RMTForCausalLM if point.model.decoder else RMTForSequenceClassification
+    if parallel is not None:  # the RMT puts them on itself
+        backbone.requires_grad_(False)
+    elif point.adapter is not None:
+        backbone = with_adapter(backbone, point.adapter, point.model)
     model: nn.Module = wrap(backbone, config)
     if point.checkpoint_layers:
         _checkpoint_layers(backbone)
@@ -135,13 +187,15 @@ def _build(point: Point) -> nn.Module:
 
 
 def _backbone(point: Point) -> nn.Module:
+    if isinstance(point.model, LayeredSpec) and point.checkpoint is None:
+        return _layered_backbone(point, point.model)
     if point.checkpoint is None:
         return build_backbone(
             point.built_model,
             attention=point.attention,
             device=point.device,
             dropout=None if point.dropout else False,
-            dtype=DTYPES[point.dtype],
+            dtype=DTYPES[find_precision(point.precision).weights],
         )
     from transformers import (
         AutoConfig,
@@ -160,7 +214,7 @@ def _backbone(point: Point) -> nn.Module:
             point.checkpoint,
             config=AutoConfig.for_model(**to_config(spec)),
             attn_implementation=point.attention,
-            dtype=DTYPES[point.dtype],
+            dtype=DTYPES[find_precision(point.precision).weights],
             use_safetensors=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
@@ -169,17 +223,29 @@ def _backbone(point: Point) -> nn.Module:
     return model.to(point.device)
 
 
+def _layered_backbone(point: Point, spec: LayeredSpec) -> nn.Module:
+    """Returns the module of a model given layer by layer, built of the config it was read from."""
+    config = json.loads(spec.config)
+    module = real_module(
+        text_part(config),
+        class_of_config(config, spec.name),
+        spec.name,
+        attention=point.attention,
+        experts_by=None,
+        device=point.device,
+        dtype=DTYPES[find_precision(point.precision).weights],
+    )
+    if not point.dropout:
+        without_dropout(module)
+    return module
+
+
+def _inputs_want_gradients(module: Any) -> None:
+    """With the first layers frozen and checkpointed nothing else would lead to the adapters."""
+    module.enable_input_require_grads()
+
+
 def _checkpoint_layers(module: Any) -> None:
     # The newer of the two names came with Transformers 5.2x, the older goes in 6.
     enable: Callable[[], None] | None = getattr(module, "activation_checkpointing_enable", None)
     (enable or module.gradient_checkpointing_enable)()
-
-
-def _optimizer(point: Point, model: nn.Module) -> torch.optim.Optimizer | None:
-    if point.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=1e-6)
-    if point.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=1e-6)
-    if point.optimizer == "adamw-fused":
-        return torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    return None

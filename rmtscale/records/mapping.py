@@ -6,12 +6,19 @@ missing or an unknown one is an error, and nothing is evaluated.
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from rmtscale.specs.huggingface import from_config
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+
+LAYERED = "config"
+"""The key under which a model given layer by layer stands: as the config that it was read from."""
 T = TypeVar("T")
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -22,7 +29,19 @@ class Misfit(ValueError):
 
 def to_mapping(value: Any) -> dict[str, Any]:
     """Returns a dataclass as nested dictionaries and lists, ready for ``json.dumps``."""
-    return asdict(value)
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, LayeredSpec):
+        return {"name": value.name, LAYERED: json.loads(value.config)}
+    if is_dataclass(value):
+        return to_mapping(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
@@ -33,7 +52,11 @@ def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
     """
     if not isinstance(mapping, Mapping):
         raise Misfit(f"{where or kind.__name__}: expected an object")
+    if kind is ModelSpec and LAYERED in mapping:
+        return cast("T", _model_of_config(mapping, where))
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    old_names: Mapping[str, str] = getattr(kind, "old_names", {})
+    mapping = {old_names.get(name, name): value for name, value in mapping.items()}
     unknown = sorted(set(mapping) - set(known))
     if unknown:
         raise Misfit(f"{where}{unknown[0]}: no such field")
@@ -47,6 +70,13 @@ def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
         return kind(**values)
     except ValueError as error:
         raise Misfit(f"{where or kind.__name__}: {error}") from error
+
+
+def _model_of_config(value: Mapping[str, Any], where: str) -> ModelSpec:
+    try:
+        return from_config(value[LAYERED], str(value.get("name")))
+    except ValueError as error:
+        raise Misfit(f"{where}: {error}") from error
 
 
 @cache

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import to_mapping
+from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import METHODS, Method, Mode, Workload
@@ -26,6 +28,9 @@ class Point:
         BadInput: a value outside what its field says, or fields that exclude each other.
     """
 
+    old_names: ClassVar[Mapping[str, str]] = {"dtype": "precision"}
+    """Names that fields had in records of earlier releases."""
+
     model: ModelSpec
     method: Method
     tokens: int
@@ -36,11 +41,19 @@ class Point:
     """``rmt`` only."""
     batch_size: int = 1
     mode: Mode = "forward"
-    dtype: str = "fp32"
+    precision: str = "fp32"
     attention: str = "sdpa"
     """The attention that was asked for; the kernel that ran is measured."""
     optimizer: str | None = None
     """``train`` only."""
+    accumulate: int = 1
+    """``train`` only: micro-batches whose gradients are summed before one step."""
+    adapter: Adapter | None = None
+    """``train`` only: what is trained in place of the weights."""
+    offload_optimizer: bool = False
+    """``train`` only: the optimizer is on the host."""
+    host_memory_bytes: int | None = None
+    """With an offloaded optimizer: what it has to fit in."""
     dropout: bool = False
     """``train`` only: as the model's config has it; False is off."""
     bptt_segments: int | None = None
@@ -91,9 +104,13 @@ class Point:
             tokens=self.tokens,
             batch_size=self.batch_size,
             mode=self.mode,
-            dtype=self.dtype,
+            precision=self.precision,
             attention=self.attention,
             optimizer=self.optimizer or "none",
+            accumulate=self.accumulate,
+            adapter=self.adapter,
+            offload_optimizer=self.offload_optimizer,
+            host_memory_bytes=self.host_memory_bytes,
             dropout=None if self.dropout else False,
             logits=self.logits or "last",
             bptt_segments=self.bptt_segments,
@@ -141,11 +158,16 @@ class Point:
 
     def title(self) -> str:
         """Names the series: ``rmt 500+2, train, fp32, sdpa, one checkpoint per segment``."""
-        words = [self.mode, self.dtype, self.attention]
+        words = [self.mode, self.precision, self.attention]
         if self.batch_size > 1:
             words.append(f"batch size {self.batch_size}")
         if self.mode == "train":
             words += [self.optimizer or "", "dropout" if self.dropout else "no dropout"]
+        if self.accumulate > 1:
+            words.append(f"{self.accumulate} micro-batches")
+        if self.adapter is not None:
+            words.append(self.adapter.title())
+        words += ["optimizer on the host"] * self.offload_optimizer
         if self.bptt_segments is not None:
             words.append(f"BPTT {self.bptt_segments}")
         if self.checkpoint_segments:
@@ -161,12 +183,41 @@ class Point:
         return f"{self.model.name}, {method}: {', '.join(words)}"
 
 
+_LATER: dict[str, Any] = {
+    "accumulate": 1,
+    "adapter": None,
+    "offload_optimizer": False,
+    "host_memory_bytes": None,
+    "quantization": None,
+}
+"""Fields that came after the first release, and what they say where nothing is asked."""
+
+
 # A report asks for these again and again; they take longer than all else it reads.
 @lru_cache(maxsize=65536)
 def _identity(point: Point) -> str:
-    return json.dumps(to_mapping(point), sort_keys=True)
+    return json.dumps(_identifying(point), sort_keys=True)
+
+
+def _identifying(point: Point) -> dict[str, Any]:
+    """Returns the fields of the identity, which stays what it was in earlier releases.
+
+    A field that came later is left out where it says what was done before there was one.
+    """
+    first_names = {new: old for old, new in Point.old_names.items()}
+    found = to_mapping(point)
+    found["model"] = _without_later(found["model"])
+    return {first_names.get(name, name): value for name, value in _without_later(found).items()}
+
+
+def _without_later(mapping: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in mapping.items()
+        if name not in _LATER or value != _LATER[name]
+    }
 
 
 @lru_cache(maxsize=65536)
 def _series(point: Point) -> str:
-    return json.dumps(to_mapping(point) | {"tokens": 0, "replicate": 0}, sort_keys=True)
+    return json.dumps(_identifying(point) | {"tokens": 0, "replicate": 0}, sort_keys=True)

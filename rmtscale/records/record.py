@@ -106,7 +106,7 @@ class Record:
             "memory_tokens": point.memory_tokens,
             "mode": point.mode,
             "batch_size": point.batch_size,
-            "dtype": point.dtype,
+            "dtype": point.precision,
             "attention": point.attention,
             "attention_kernel": measured.attention_kernel,
             "replicate": point.replicate,

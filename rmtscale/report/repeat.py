@@ -26,7 +26,7 @@ def _arguments(series: Series, out: str) -> list[str]:
         "--segment-size": point.segment_size,
         "--memory-tokens": point.memory_tokens,
         "--mode": point.mode,
-        "--dtype": point.dtype,
+        "--dtype": point.precision,
         "--attention": point.attention,
         "--batch-size": point.batch_size,
         "--optimizer": point.optimizer,

@@ -238,7 +238,7 @@ def _noise(
     by_place: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         point, machine = record.point, machines[id(record)]
-        for place in (machine, (*machine, point.model.name, point.mode, point.dtype)):
+        for place in (machine, (*machine, point.model.name, point.mode, point.precision)):
             by_place.setdefault(place, []).append(record)
 
     def of(setting: Setting) -> tuple[tuple[str, float], ...]:
@@ -262,7 +262,7 @@ def _setting(point: Point, machine: str, torch: str | None, run: str) -> Setting
         torch=torch,
         model=point.model,
         mode=point.mode,
-        dtype=point.dtype,
+        dtype=point.precision,
         batch_size=point.batch_size,
         optimizer=point.optimizer,
         dropout=point.dropout,

@@ -7,7 +7,7 @@ it has from ``ModelSpec`` are a summary (``heads`` those of its first attention,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rmtscale.errors import BadInput
@@ -54,6 +54,8 @@ class LayeredSpec(ModelSpec):
     shared_layers: bool = False
     """All layers of a group have the same weights (ALBERT)."""
     causal: bool = True
+    config: str = field(default="", compare=False, repr=False)
+    """The config that it was read from, as JSON: what its real module is built of."""
     cached: bool = True
     """Text is written with a cache of keys and values, or a state."""
     written_like: str = ""

@@ -95,6 +95,7 @@ def read(config: Mapping[str, Any], name: str, built: str | None = None) -> Read
     if not nested and not fields.has_any(row.field_of("width")):
         raise BadInput(f"model {name!r}: its config lacks {row.field_of('width')!r}")
     spec = headed(row, fields, read_row(row, fields), kind, built)
+    spec = replace(spec, config=json.dumps(dict(config), sort_keys=True, default=str))
     name_of_class = f"{row.prefix}{class_of(row, fields, built)}"
     notes = _notes(config, text, kind, nested, fields.unread(frozenset(row.harmless.split())))
     for key, value in row.fixed.items():

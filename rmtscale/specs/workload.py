@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.precision import Precision, find_precision
 from rmtscale.units import require_one_of, require_positive
 
 Mode = Literal["forward", "train"]
 Method = Literal["full", "rmt"]
 MODES = ("forward", "train")
 METHODS = ("full", "rmt")
-DTYPE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 ATTENTIONS = ("eager", "sdpa")
 LOGITS = ("all", "last")
-OPTIMIZERS = ("adamw", "adamw-fused", "sgd", "none")
+OPTIMIZERS = (*("adamw", "adamw-fused", "adamw-8bit", "adafactor", "lion", "muon", "sgd", "none"),)
+MASTER_OPTIMIZERS = ("adamw", "adamw-fused", "lion", "sgd")
+"""Those that can step on fp32 copies of the weights, whatever dtype the weights have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +34,22 @@ class Workload:
     batch_size: int = 1
     mode: Mode = "forward"
     """``forward`` is inference; ``train`` is forward + backward + optimizer step."""
-    dtype: str = "fp32"
-    """Dtype of weights, activations, gradients and optimizer state alike (not mixed)."""
+    precision: str = "fp32"
+    """``fp32``, ``tf32``, ``bf16`` and ``fp16`` are one dtype throughout; ``amp-bf16`` and
+    ``amp-fp16`` are autocast over fp32 weights; ``master-bf16`` is bf16 weights and gradients with
+    fp32 copies and moments in the optimizer."""
     attention: str = "sdpa"
     """``eager`` keeps the square of probabilities, ``sdpa`` (efficient or flash) does not."""
     optimizer: str = "adamw"
     """``adamw`` is torch's default (foreach): one more copy of the weights while it steps."""
+    accumulate: int = 1
+    """``train``: micro-batches of ``batch_size`` whose gradients are summed before one step."""
+    adapter: Adapter | None = None
+    """``train``: what is trained in place of the weights; None is all of them."""
+    offload_optimizer: bool = False
+    """``train``: the optimizer, its fp32 copies of the weights and its states are on the host."""
+    host_memory_bytes: int | None = None
+    """Memory of the host, which an offloaded optimizer has to fit in."""
     dropout: bool | None = None
     """None: as the model's released config has it. False: off. Matters in ``train`` only."""
     logits: str = "last"
@@ -57,7 +70,8 @@ class Workload:
         require_positive("tokens", self.tokens)
         require_positive("batch size", self.batch_size)
         require_one_of("mode", self.mode, MODES)
-        require_one_of("dtype", self.dtype, DTYPE_BYTES)
+        object.__setattr__(self, "precision", find_precision(self.precision).name)
+        require_positive("accumulate", self.accumulate)
         require_one_of("attention", self.attention, ATTENTIONS)
         require_one_of("logits", self.logits, LOGITS)
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -67,10 +81,46 @@ class Workload:
             raise BadInput("cache True: expected only in a forward pass, a training keeps none")
         if self.checkpoint_segments and self.checkpoint_layers:
             raise BadInput("checkpoint: expected one per segment or one per layer, not both")
+        self._require_training()
+
+    def _require_training(self) -> None:
+        """Raises ``BadInput`` for settings of a training that exclude each other."""
+        if self.mode != "train":
+            if self.accumulate > 1 or self.adapter or self.offload_optimizer:
+                raise BadInput(
+                    f"mode {self.mode!r}: expected train with accumulation, adapters or an "
+                    "offloaded optimizer"
+                )
+            return
+        if self.offload_optimizer and self.host_memory_bytes is None:
+            raise BadInput("offloaded optimizer: expected the memory of the host (host memory)")
+        alone = self.optimizer not in MASTER_OPTIMIZERS
+        if alone and (self.casts.master or self.offload_optimizer):
+            what = repr(self.precision) if self.casts.master else "an offloaded optimizer"
+            raise BadInput(
+                f"optimizer {self.optimizer!r}: expected {quoted_list(MASTER_OPTIMIZERS)} with "
+                f"{what}, which steps on fp32 copies of the weights"
+            )
+
+    @property
+    def casts(self) -> Precision:
+        """The precision, as dtypes."""
+        return find_precision(self.precision)
+
+    @property
+    def dtype(self) -> str:
+        """The arithmetic that matmuls run in: ``fp32``, ``tf32``, ``bf16`` or ``fp16``."""
+        return self.casts.arithmetic
 
     @property
     def dtype_bytes(self) -> int:
-        return DTYPE_BYTES[self.dtype]
+        """Bytes of what a matmul reads and writes."""
+        return self.casts.compute_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of one weight."""
+        return self.casts.weight_bytes
 
     @property
     def train(self) -> bool:

@@ -84,7 +84,7 @@ def test_memory_json(rmtscale: Command) -> None:
         work = Workload(
             tokens=row["tokens"],
             mode="train",
-            dtype="bf16",
+            precision="bf16",
             attention="eager",
             dropout=False,
             checkpoint_segments=True,

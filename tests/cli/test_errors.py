@@ -41,9 +41,35 @@ CASES = [
     ("generate-cost -m bert-base-cased -d h200", "expected a decoder, an encoder writes no text"),
     ("generate-cost -m gpt2 -d h200 --kv-dtype int4", "kv dtype 'int4': expected one of fp32"),
     ("generate-cost -m gpt2 -d h200 --context 0", "context '0': expected 1 or more"),
-    ("memory -m gpt2 --dtype int8", "dtype 'int8': expected one of fp32, bf16, fp16"),
+    ("memory -m gpt2 --precision int8", "precision 'int8': expected fp32, tf32, bf16, fp16"),
     ("memory -m gpt2 --attention flash9", "attention 'flash9': expected one of eager, sdpa"),
-    ("memory -m gpt2 --optimizer lion", "optimizer 'lion': expected one of adamw"),
+    ("memory -m gpt2 --optimizer lamb", "optimizer 'lamb': expected one of adamw"),
+    (
+        "memory -m gpt2 --mode train --precision master-bf16 --optimizer adafactor",
+        "optimizer 'adafactor': expected adamw, adamw-fused, lion or sgd with 'master-bf16'",
+    ),
+    (
+        "memory -m gpt2 --mode train --offload-optimizer",
+        "offloaded optimizer: expected the memory of the host",
+    ),
+    (
+        "memory -m gpt2 --mode train --offload-optimizer --host-memory 1GiB",
+        "host memory 1.000 GiB: expected 1.854 GiB or more for the offloaded optimizer",
+    ),
+    ("memory -m gpt2 --adapter lora", "mode 'forward': expected train with"),
+    ("memory -m gpt2 --mode train --adapter prefix", "adapter 'prefix': expected one of lora"),
+    (
+        "memory -m gpt2 --mode train --adapter lora --adapter-targets q_proj",
+        "adapter targets 'q_proj': expected attention, all, or names among c_attn",
+    ),
+    (
+        "memory -m gpt2 --mode train --adapter parallel --adapter-targets all",
+        "adapter targets 'all': expected only with lora or qlora",
+    ),
+    (
+        "memory -m gpt2 --mode train --adapter lora --method mamba",
+        "method 'mamba': expected one dtype throughout and no adapter",
+    ),
     ("memory -m gpt2 --bptt-segments 0", "bptt segments 0: expected a whole number"),
     ("memory -m gpt2 --checkpoint-segments --checkpoint-layers", "not both"),
     ("plan -m gpt2 -d a10080", "device 'a10080'"),

@@ -36,7 +36,7 @@ def test_flops(rmtscale: Command, method: str) -> None:
 def test_memory(rmtscale: Command) -> None:
     line = "memory -m opt-1.3b --method mamba --tokens 8k --dtype bf16"
     rows = json.loads(rmtscale(*line.split(), "--format", "json").out)["rows"]
-    work = Workload(tokens=8000, dtype="bf16", logits="last")
+    work = Workload(tokens=8000, precision="bf16", logits="last")
     peak = estimate_memory(OPT, work, METHODS["mamba"])
     assert rows[1]["peak_bytes"] == peak.total
     assert "Mamba: expand 2, state size 16" in rmtscale(*line.split()).out

@@ -32,10 +32,12 @@ from transformers import (
     OPTConfig,
 )
 
+from rmtscale.profiler.adapters import with_adapter
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from tests.costs.oracle_autocast import MetaAutocast
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -48,6 +50,8 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 # Kernels that hold one more tensor of their output's size while they run on CUDA:
 # ATen/native/cuda/SoftMax.cu, softmax_backward_cuda_out, `Tensor tmp = grad * output`.
 PRODUCT_INSIDE = {torch.ops.aten._softmax_backward_data.default}
+_AUTOCAST: list[MetaAutocast] = []
+"""The autocast at work, which attention, being replaced, has to ask."""
 _MATH_ATTENTION = F.scaled_dot_product_attention  # what `meta` takes by itself
 
 
@@ -118,6 +122,9 @@ def _fused_attention(
 ) -> torch.Tensor:
     """SDPA as the GPU runs it: memory-efficient in fp32, flash in 16 bits; `meta` takes `math`."""
     assert attn_mask is None
+    if _AUTOCAST:
+        mode = _AUTOCAST[-1]
+        query, key, value = (mode.cast(one, mode.dtype) for one in (query, key, value))
     if query.dtype == torch.float32:
         if enable_gqa:  # no kernel for grouped heads in fp32: torch falls back to math, as here
             return _MATH_ATTENTION(
@@ -140,6 +147,21 @@ def _fused_dropout(
     """Dropout as the GPU runs it, with a mask of one byte an element; `meta` keeps a float mask."""
     assert not inplace
     return torch.ops.aten.native_dropout(input, p, training)[0] if training and p else input
+
+
+@contextmanager
+def autocast_of(workload: Workload) -> Iterator[None]:
+    """Autocast on ``meta``, where the workload's precision is a mixed one."""
+    if not workload.casts.autocast:
+        yield
+        return
+    mode = MetaAutocast(DTYPES[workload.casts.arithmetic])
+    _AUTOCAST.append(mode)
+    try:
+        with mode:
+            yield
+    finally:
+        _AUTOCAST.pop()
 
 
 @contextmanager
@@ -274,10 +296,12 @@ def build(spec: ModelSpec, workload: Workload) -> torch.nn.Module:
     implementation = "eager" if spec.kind == "gpt_neo" else workload.attention
     with torch.device("meta"):
         model: Any = auto.from_config(
-            config, attn_implementation=implementation, dtype=DTYPES[workload.dtype]
+            config, attn_implementation=implementation, dtype=DTYPES[workload.casts.weights]
         )
     if workload.checkpoint_layers:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    if workload.adapter is not None:
+        model = with_adapter(model, workload.adapter, spec)
     built: torch.nn.Module = model.train(workload.train)
     return built
 
@@ -312,26 +336,33 @@ def measure_step(
         if recurrence is None:
             model = built(spec, workload)
         else:  # positions restart in every segment: the table is the model's own
-            model = built(spec, replace(workload, tokens=recurrence.segment_size))
+            alone = workload.adapter is not None and not workload.adapter.lora
+            plain = replace(workload, tokens=recurrence.segment_size)
+            model = built(spec, replace(plain, adapter=None) if alone else plain)
+            if alone:
+                model.requires_grad_(False)
             model = wrap(model, workload, recurrence)
         for name, part in (*model.named_parameters(), *model.named_buffers()):
             live.track(part, name)
         optimizer = None
         if workload.train and workload.optimizer in OPTIMIZERS:
-            optimizer = OPTIMIZERS[workload.optimizer](model.parameters())
+            trained = [one for one in model.parameters() if one.requires_grad]
+            optimizer = OPTIMIZERS[workload.optimizer](trained)
         ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
         for _ in range(1 + (optimizer is not None)):
             live.restart()
             if not workload.train:
-                with torch.no_grad():
+                with torch.no_grad(), autocast_of(workload):
                     model(ids) if recurrence else whole_pass(
                         model, spec, ids, False, workload.logits
                     )
                 continue
-            if recurrence:
-                train_segments(model, spec, ids, live.backward)
-            else:
-                out = whole_pass(model, spec, ids, train=True)
+            for _micro_batch in range(workload.accumulate):
+                if recurrence:
+                    train_segments(model, spec, ids, live.backward, workload)
+                    continue
+                with autocast_of(workload):
+                    out = whole_pass(model, spec, ids, train=True)
                 live.backward(out.loss)
                 del out  # the caller holds the output, logits in it, through the backward pass
             if optimizer:
@@ -347,6 +378,9 @@ def wrap(model: Any, workload: Workload, recurrence: Recurrence) -> torch.nn.Mod
         "checkpoint_segments": workload.checkpoint_segments,
         "keep_logits": "none" if workload.train else "last",
     }
+    adapter = workload.adapter
+    if adapter is not None and not adapter.lora:  # the RMT puts them on itself
+        settings |= {"adapter_width": adapter.rank, "adapter_scale": 1.0}
     kind: type[RMTForCausalLM | RMTForSequenceClassification] = RMTForCausalLM
     if model.config.model_type == "bert":
         kind = RMTForSequenceClassification
@@ -357,10 +391,21 @@ def wrap(model: Any, workload: Workload, recurrence: Recurrence) -> torch.nn.Mod
 
 
 def train_segments(
-    model: Any, spec: ModelSpec, ids: torch.Tensor, backward: Callable[[torch.Tensor], None]
+    model: Any,
+    spec: ModelSpec,
+    ids: torch.Tensor,
+    backward: Callable[[torch.Tensor], None],
+    workload: Workload,
 ) -> None:
     if not spec.decoder:
-        backward(model(ids, labels=ids[:, 0]).loss)
+        with autocast_of(workload):
+            loss = model(ids, labels=ids[:, 0]).loss
+        backward(loss)
+        return
+    if workload.casts.autocast and workload.bptt_segments is None:
+        with autocast_of(workload):
+            loss = model(ids, labels=ids, keep_logits="none").loss
+        backward(loss)
         return
     for loss in model.window_losses(ids):
         backward(loss)
@@ -381,12 +426,17 @@ def whole_pass(
 def saved_by_backbone(spec: ModelSpec, workload: Workload) -> int:
     """Bytes the backbone alone keeps for its backward pass, its output too, as a head would."""
     with as_on_the_gpu(), torch.device("meta"):
-        backbone: Any = build(spec, workload).base_model
+        whole: Any = build(spec, workload)
+        if workload.adapter is not None and workload.adapter.lora:
+            whole = whole.get_base_model()
+        backbone: Any = whole.base_model
         backbone.pooler = None  # BERT's reads one token; not part of the backbone's cost
         ids = torch.zeros(workload.batch_size, workload.tokens, dtype=torch.long)
         kwargs = {"use_cache": False} if spec.decoder else {}
 
         def run() -> Any:
-            return backbone(input_ids=ids, **kwargs).last_hidden_state.square()
+            with autocast_of(workload):
+                last = backbone(input_ids=ids, **kwargs).last_hidden_state
+            return last.square()
 
-        return saved_bytes(run, backbone)
+        return saved_bytes(run, whole)

@@ -111,7 +111,7 @@ def drawn_work(
         "tokens": about(chance, 1, 12, 60, 200),
         "batch_size": chance.choice((1, 1, 2, 3)),
         "attention": attention,
-        "dtype": dtype,
+        "precision": dtype,
         "mode": chance.choice(("forward", "train", "train", "train")),
     }
     segments = None
@@ -149,7 +149,7 @@ def kind_of_peak(shape: Shape) -> tuple[Any, ...]:
     work, segments = shape["work"], shape["segments"]
     kept = [name for name in ("checkpoint_layers", "checkpoint_segments") if name in work]
     where = estimate_memory(*the_case(shape)).peak_at
-    kernel = (work["attention"], work["dtype"]) if segments is None else work["attention"]
+    kernel = (work["attention"], work["precision"]) if segments is None else work["attention"]
     return shape["model"], kernel, segments is None, work["mode"], *kept, where
 
 

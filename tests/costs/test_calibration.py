@@ -58,7 +58,7 @@ def test_the_slower_of_host_and_gpu() -> None:
 
 
 def test_a_captured_rmt_launches_only_its_shorter_segment() -> None:
-    one = Workload(tokens=996 * 5 + 10, dtype="bf16")
+    one = Workload(tokens=996 * 5 + 10, precision="bf16")
     found = step_work(GPT2, one, H200, RMT, cuda_graph=True)
     every = count_operators(GPT2, one, RMT)
     assert found.captured_operators + found.operators == every
@@ -123,10 +123,10 @@ def points() -> list[Work]:
     for dtype in ("fp32", "bf16"):
         for tokens in (300, 1000, 4000, 16_000, 64_000):
             for attention in ("eager", "sdpa"):
-                found.append(work(tokens, dtype=dtype, attention=attention))
-                found.append(work(tokens, dtype=dtype, attention=attention, mode="train"))
-            found.append(work(tokens, RMT, dtype=dtype, cuda_graph=True))
-            found.append(work(tokens, RMT, dtype=dtype, mode="train"))
+                found.append(work(tokens, precision=dtype, attention=attention))
+                found.append(work(tokens, precision=dtype, attention=attention, mode="train"))
+            found.append(work(tokens, RMT, precision=dtype, cuda_graph=True))
+            found.append(work(tokens, RMT, precision=dtype, mode="train"))
     return found
 
 

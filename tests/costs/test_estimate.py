@@ -42,31 +42,31 @@ def test_every_measured_step_lies_in_its_range() -> None:
 
 
 def test_what_fits_says_so_first() -> None:
-    found = rmtscale.estimate("gpt2", "a100", "4k", dtype="bf16")
+    found = rmtscale.estimate("gpt2", "a100", "4k", precision="bf16")
     assert found.verdict.startswith("Fits: needs ")
     assert found.change is None
     assert "CUDA context" not in found.verdict
 
 
 def test_what_fits_hardly_is_said() -> None:
-    found = rmtscale.estimate("gpt2", "t4", "4k", dtype="fp16", mode="train")
+    found = rmtscale.estimate("gpt2", "t4", "4k", precision="fp16", mode="train")
     reserve = found.question.device.memory_bytes - found.full.peak.total - 2**20
-    again = rmtscale.estimate("gpt2", "t4", "4k", dtype="fp16", mode="train", reserve=reserve)
+    again = rmtscale.estimate("gpt2", "t4", "4k", precision="fp16", mode="train", reserve=reserve)
     assert again.full.fits
     assert "hardly: the CUDA context and fragmentation come on top" in again.verdict
 
 
 def test_the_cheapest_change_is_the_least_far_reaching_that_fits() -> None:
-    found = rmtscale.estimate("gpt2", "t4", "16k", dtype="fp16", mode="train")
+    found = rmtscale.estimate("gpt2", "t4", "16k", precision="fp16", mode="train")
     assert found.change is not None
     assert found.change.words == "one activation checkpoint per layer"
     checkpointed = rmtscale.estimate_memory(
-        "gpt2", "16k", device="t4", dtype="fp16", mode="train", checkpoint_layers=True
+        "gpt2", "16k", device="t4", precision="fp16", mode="train", checkpoint_layers=True
     )
     assert found.change.peak_bytes == checkpointed.total <= find_device("t4").usable_memory_bytes
     words = " ".join(change.words for change in found.others)
     assert "an RMT of segments of 1024" in words
-    longest = rmtscale.make_plan("gpt2", 1, 512, "t4", dtype="fp16", mode="train")
+    longest = rmtscale.make_plan("gpt2", 1, 512, "t4", precision="fp16", mode="train")
     assert f"at most {longest.full_longest_tokens:,} tokens" in words
 
 
@@ -87,7 +87,7 @@ def test_nothing_fits() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "bert-base-cased", "llama-3-8b"])
 def test_the_recommended_segment_is_the_longest_of_the_good_ones(name: str, mode: str) -> None:
     model, device = PRESETS[name], find_device("h100")
-    work = Workload(tokens=60_000, dtype="bf16", mode="train" if mode == "train" else "forward")
+    work = Workload(tokens=60_000, precision="bf16", mode="train" if mode == "train" else "forward")
     chosen, reason = recommend_segment(model, work, 10, device)
     sizes = possible_segment_sizes(model, 10)
     assert chosen.segment_size in sizes
@@ -116,18 +116,20 @@ def test_a_segment_that_no_memory_fits_into_is_refused() -> None:
 
 
 def test_a_recurrent_model_has_no_rmt_and_an_answer() -> None:
-    found = rmtscale.estimate("mamba2-130m", "l4", "8k", dtype="bf16")
+    found = rmtscale.estimate("mamba2-130m", "l4", "8k", precision="bf16")
     assert [way.method for way in found.ways] == ["full"]
     assert found.no_rmt.startswith("mamba2-130m is recurrent itself: it has no attention that")
     assert why_no_rmt(PRESETS["gpt2"]) == ""
 
 
 def test_a_device_known_for_its_memory_only_gives_no_times() -> None:
-    found = rmtscale.estimate("gpt2", "m4-max", "8k", dtype="fp16")
+    found = rmtscale.estimate("gpt2", "m4-max", "8k", precision="fp16")
     assert {way.time for way in found.ways} == {None}
     assert (
         found.full.peak.total
-        == rmtscale.estimate_memory("gpt2", "8k", device="m4-max", dtype="fp16", cache=True).total
+        == rmtscale.estimate_memory(
+            "gpt2", "8k", device="m4-max", precision="fp16", cache=True
+        ).total
     )
 
 

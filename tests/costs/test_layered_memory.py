@@ -88,7 +88,7 @@ def test_no_module_takes_more(kind: str, train: bool) -> None:
         optimizer="none",
         logits="all",
     )
-    bound = estimate_memory(replace(spec, written_like=""), work)
+    bound = estimate_memory(replace(spec, written_like="", kind="unknown"), work)
     assert not bound.confirmed
     peak = measured(kind, train=train)
     assert peak <= bound.total + gathered(spec)
@@ -188,7 +188,7 @@ def test_known_types_take_what_is_said(
     if "sliding_window" in config:
         config["sliding_window"] = 600
     work = Workload(
-        tokens=tokens, batch_size=2, attention=attention, dtype=dtype, dropout=False, **step
+        tokens=tokens, batch_size=2, attention=attention, precision=dtype, dropout=False, **step
     )
     spec, peak = step_of(config, name, work)
     predicted = estimate_memory(spec, work)
@@ -201,7 +201,7 @@ def test_known_types_take_what_is_said(
 def test_presets_at_their_true_width(name: str, step: dict[str, Any]) -> None:
     """Two layers of the released model, 4,096 tokens in 16 bits."""
     config = {**PRESETS[name].config, "num_hidden_layers": 2}
-    work = Workload(tokens=4096, dtype="bf16", logits="last", **step)
+    work = Workload(tokens=4096, precision="bf16", logits="last", **step)
     spec, peak = step_of(config, f"{ROWS[config['model_type']].prefix}ForCausalLM", work)
     predicted = estimate_memory(spec, work)
     assert predicted.confirmed
@@ -252,7 +252,7 @@ def test_an_rmt_around_known_types(kind: str, step: dict[str, Any], setting: int
     if "sliding_window" in config:
         config["sliding_window"] = 600
     work = Workload(
-        tokens=tokens, batch_size=2, attention=attention, dtype="bf16", dropout=False, **step
+        tokens=tokens, batch_size=2, attention=attention, precision="bf16", dropout=False, **step
     )
     recurrence = Recurrence(128, 3)
     spec, peak = step_of(config, name, work, recurrence)

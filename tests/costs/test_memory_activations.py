@@ -61,7 +61,7 @@ def test_saved_activations_equal_autograds(
         batch_size=batch,
         mode="train",
         attention=attention,
-        dtype=dtype,
+        precision=dtype,
         dropout=dropout,
     )
     check(spec, workload)
@@ -105,7 +105,7 @@ def test_half_precision_agrees_with_korthikanti() -> None:
     keep two fp32 statistics a token, and the module keeps its own copy of the softmax.
     """
     spec = replace(PRESETS["gpt2-xl"], activation="gelu", layers=1)
-    workload = Workload(tokens=1024, mode="train", attention="eager", dtype="bf16")
+    workload = Workload(tokens=1024, mode="train", attention="eager", precision="bf16")
     rates = activation_rates(spec, workload, 1)
     per_layer = 1024 * (
         rates.attention_token

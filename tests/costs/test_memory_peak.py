@@ -104,7 +104,7 @@ THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 def test_full_attention(
     name: str, attention: str, dtype: str, step: str, tokens: int, vocabulary: int
 ) -> None:
-    fields = STEPS[step] | {"tokens": tokens, "attention": attention, "dtype": dtype}
+    fields = STEPS[step] | {"tokens": tokens, "attention": attention, "precision": dtype}
     check(name, vocabulary, None, **fields)
 
 
@@ -139,7 +139,7 @@ SETTINGS: list[tuple[int, int, bool, int, str, str, bool | None]] = [
 def test_rmt(name: str, step: str, setting: int) -> None:
     """The real module, from one segment to seven."""
     tokens, vocabulary, other_tie, batch_size, attention, dtype, dropout = SETTINGS[setting]
-    fields = SEGMENTED[step] | {"tokens": tokens, "attention": attention, "dtype": dtype}
+    fields = SEGMENTED[step] | {"tokens": tokens, "attention": attention, "precision": dtype}
     other_tie = other_tie and PRESETS[name].decoder
     recurrence = Recurrence(128, 3)
     check(name, vocabulary, recurrence, other_tie, batch_size, dropout=dropout, **fields)

@@ -62,7 +62,7 @@ def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
             with torch.no_grad():
                 model(ids) if recurrence else oracle.whole_pass(model, spec, ids, train=False)
         elif recurrence is not None:
-            oracle.train_segments(model, spec, ids, torch.autograd.backward)
+            oracle.train_segments(model, spec, ids, torch.autograd.backward, work)
         else:
             oracle.whole_pass(model, spec, ids, train=True).loss.backward()
     return operators.count

@@ -19,7 +19,7 @@ GPT2 = PRESETS["gpt2"]
 def test_arithmetic_bound_work_takes_its_flops() -> None:
     """A long pass with eager attention on an encoder: nothing is skipped, FLOPs over the peak."""
     model = PRESETS["bert-large-cased"]
-    work = Workload(tokens=512, batch_size=64, dtype="bf16")
+    work = Workload(tokens=512, batch_size=64, precision="bf16")
     estimate = estimate_time(model, work, H200)
     flops = estimate_flops(model, work, None, "matmul").total
     assert estimate.bound == "arithmetic"
@@ -28,7 +28,7 @@ def test_arithmetic_bound_work_takes_its_flops() -> None:
 
 
 def test_one_token_is_bound_by_reading_the_weights() -> None:
-    work = Workload(tokens=1, dtype="bf16")
+    work = Workload(tokens=1, precision="bf16")
     estimate = estimate_time(PRESETS["opt-6.7b"], work, H200)
     assert estimate.bound == "bandwidth"
     weights_seconds = 2 * 6.65e9 / H200.bandwidth_bytes_per_second
@@ -37,7 +37,7 @@ def test_one_token_is_bound_by_reading_the_weights() -> None:
 
 def test_fused_causal_attention_skips_half_of_the_square() -> None:
     def logits(attention: str) -> float:
-        work = Workload(tokens=100_000, attention=attention, dtype="bf16")
+        work = Workload(tokens=100_000, attention=attention, precision="bf16")
         return estimate_time(GPT2, work, H200).terms["forward.logits"]
 
     assert logits("sdpa") == pytest.approx(4 * 12 * 100_000**2 * 768 / 4 / 989.4e12, rel=0.01)
@@ -63,4 +63,4 @@ def test_the_optimizer_moves_its_state() -> None:
 
 def test_a_dtype_the_device_lacks() -> None:
     with pytest.raises(BadInput, match="dtype 'bf16': v100-16gb"):
-        estimate_time(GPT2, Workload(tokens=1, dtype="bf16"), find_device("v100-16gb"))
+        estimate_time(GPT2, Workload(tokens=1, precision="bf16"), find_device("v100-16gb"))

@@ -43,7 +43,7 @@ def test_bytes_of_a_whole_model() -> None:
 @pytest.mark.parametrize("weights", ["int8", "nf4", "nf4-double", "fp8", "int4"])
 def test_memory_of_a_pass(weights: str, recurrence: Recurrence | None) -> None:
     """Only the weights differ; of bitsandbytes' 4 bits a matrix as a copy is there too."""
-    model, work = quantize(LLAMA, weights), Workload(tokens=4096, dtype="bf16", logits="last")
+    model, work = quantize(LLAMA, weights), Workload(tokens=4096, precision="bf16", logits="last")
     plain, stored = (estimate_memory(spec, work, recurrence) for spec in (LLAMA, model))
     saved = weight_bytes(LLAMA, 2) - weight_bytes(model, 2)
     copied = 2 * 4096 * 14336 if weights.startswith("nf4") else 0
@@ -55,7 +55,7 @@ def test_memory_of_a_pass(weights: str, recurrence: Recurrence | None) -> None:
 
 def test_a_copy_may_be_the_peak() -> None:
     """Of a short input the logits were the peak; the copied matrix is larger."""
-    work = Workload(tokens=64, dtype="bf16", logits="all")
+    work = Workload(tokens=64, precision="bf16", logits="all")
     assert estimate_memory(LLAMA, work).peak_at == "at the logits"
     assert estimate_memory(quantize(LLAMA, "nf4"), work).peak_at == "inside a layer"
     assert estimate_memory(quantize(LLAMA, "int8"), work).peak_at == "at the logits"
@@ -90,7 +90,7 @@ def test_a_mixture_reads_the_experts_it_uses() -> None:
 
 
 def test_time_of_a_pass() -> None:
-    gpu, work = find_device("h200"), Workload(tokens=1, dtype="bf16")
+    gpu, work = find_device("h200"), Workload(tokens=1, precision="bf16")
     assert (
         estimate_time(quantize(LLAMA, "int4"), work, gpu).seconds
         < 0.5 * estimate_time(LLAMA, work, gpu).seconds
@@ -98,7 +98,7 @@ def test_time_of_a_pass() -> None:
 
 
 def test_a_plan_fits_more() -> None:
-    gpu, work = find_device("rtx-4090"), Workload(tokens=1, dtype="bf16")
+    gpu, work = find_device("rtx-4090"), Workload(tokens=1, precision="bf16")
     plain, stored = (
         make_plan(spec, work, Recurrence(512, 10), gpu, "matmul")
         for spec in (LLAMA, quantize(LLAMA, "nf4"))
@@ -108,7 +108,7 @@ def test_a_plan_fits_more() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     model, gpu = quantize(LLAMA, "fp8"), find_device("v100")
-    work = Workload(tokens=64, dtype="fp16")
+    work = Workload(tokens=64, precision="fp16")
     generation = Generation(context_tokens=64, new_tokens=2, dtype="fp16")
     words = "need compute capability 8.0, v100-32gb has 7.0; expected plain weights"
     for refused in (

@@ -128,7 +128,7 @@ def test_missing_records_name_the_command(rmtscale: Command, tmp_path: Path) -> 
 
 def test_records_of_something_else() -> None:
     with pytest.raises(BadInput, match="expected gpt2, train, fp32"):
-        experiment.training_group(group_records([record(point(dtype="bf16"))]))
+        experiment.training_group(group_records([record(point(precision="bf16"))]))
 
 
 def test_the_lengths_are_the_papers() -> None:

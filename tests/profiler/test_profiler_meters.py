@@ -164,7 +164,7 @@ def test_no_device_is_taken_for_another(
     assert machine.device is None
     assert machine.why_unknown == "no peaks of NVIDIA H300 are known"
     assert predict(point()).seconds is None
-    assert predict(point(dtype="bf16"), find_device("v100-16gb")).seconds is None
+    assert predict(point(precision="bf16"), find_device("v100-16gb")).seconds is None
 
 
 @pytest.mark.gpu
@@ -173,7 +173,7 @@ def test_on_a_gpu(sample: bool, point: Callable[..., Point]) -> None:
     """Peaks by torch and the driver, both clocks, the kernel, the energy, and the cap."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU here")
-    one = point(device="cuda", tokens=2048, mode="train", optimizer="adamw", dtype="bf16")
+    one = point(device="cuda", tokens=2048, mode="train", optimizer="adamw", precision="bf16")
     protocol = Protocol(repeats=20)
     found = measure_in_child(one, protocol, sample=sample)
     assert (found.outcome, found.error) == ("ok", None)

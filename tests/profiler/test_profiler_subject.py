@@ -122,7 +122,7 @@ def test_libraries_are_warmed_by_every_kind(
 
 def test_dtype_and_dropout(point: Callable[..., Point], tiny: Callable[[str], Any]) -> None:
     for method in ({}, RMT):
-        one = point(model=tiny("gpt2"), tokens=50, dtype="bf16", **method, **TRAIN)
+        one = point(model=tiny("gpt2"), tokens=50, precision="bf16", **method, **TRAIN)
         model = Subject(one).model
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
         rates = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}

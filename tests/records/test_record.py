@@ -31,7 +31,7 @@ def test_what_the_design_lists_is_there(record: Callable[..., Record]) -> None:
     assert data["schema_version"] == SCHEMA_VERSION == 1
     assert set(data["point"]) >= {
         *("model", "method", "tokens", "segment_size", "memory_tokens", "batch_size", "mode"),
-        *("dtype", "attention", "optimizer", "dropout", "bptt_segments", "checkpoint_segments"),
+        *("precision", "attention", "optimizer", "dropout", "bptt_segments", "checkpoint_segments"),
         *("checkpoint_layers", "memory_limit_bytes", "device", "replicate"),
     }
     assert data["point"]["model"]["layers"] == PRESETS["pythia-14m"].layers
@@ -134,7 +134,7 @@ def test_identity_of_points(point: Callable[..., Point]) -> None:
     assert point().key == one.key
     changes: list[dict[str, Any]] = [
         {"tokens": 513},
-        {"dtype": "bf16"},
+        {"precision": "bf16"},
         {"attention": "eager"},
         {"replicate": 1},
         {"memory_limit_bytes": 10},
@@ -143,7 +143,7 @@ def test_identity_of_points(point: Callable[..., Point]) -> None:
     keys = {point(**change).key for change in changes} | {one.key}
     assert len(keys) == len(changes) + 1
     assert point(tokens=9, replicate=1).series == one.series
-    assert point(dtype="bf16").series != one.series
+    assert point(precision="bf16").series != one.series
 
 
 @pytest.mark.parametrize(

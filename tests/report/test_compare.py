@@ -36,7 +36,7 @@ def test_without_a_pair_the_noise_of_memory_is_not_known() -> None:
 def test_limits_may_differ_and_the_rest_may_not() -> None:
     both = compare([record(point())], [record(point(memory_limit_bytes=None))])
     assert len(both.pairs) == 1
-    apart = compare([record(point())], [record(point(dtype="bf16"))])
+    apart = compare([record(point())], [record(point(precision="bf16"))])
     assert (len(apart.pairs), len(apart.only_first), len(apart.only_second)) == (0, 1, 1)
 
 

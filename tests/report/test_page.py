@@ -71,7 +71,7 @@ def test_what_a_record_says_is_escaped() -> None:
         ),
         ([record(point(), outcome="timeout", error="no answer")], "no answer"),
         ([*figure_10([1000]), *figure_10([1000], gpu="Other GPU")], "2 machines or versions"),
-        ([record(point()), record(point(dtype="bf16"))], "gpt2, training, bf16"),
+        ([record(point()), record(point(precision="bf16"))], "gpt2, training, bf16"),
     ],
 )
 def test_whatever_the_file_holds_the_page_says_so(records: list[Record], words: str) -> None:
@@ -120,7 +120,7 @@ def test_the_commands_measure_the_same_points(rmtscale: Command) -> None:
     odd = [
         record(replace(point(), dropout=False, checkpoint_layers=True)),
         record(point(method="rmt", checkpoint_segments=True, memory_limit_bytes=3 * 1024 + 512)),
-        record(point(method="rmt", bptt_segments=2, dtype="bf16", optimizer="sgd")),
+        record(point(method="rmt", bptt_segments=2, precision="bf16", optimizer="sgd")),
     ]
     records = [*figure_10([1000, 2000]), *inference([4000, 16000]), *odd]
     document = make_document([Source("made.jsonl", Reading(tuple(records)))])

@@ -25,7 +25,7 @@ def test_a_sweep_is_one_group() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"dtype": "bf16"},
+        {"precision": "bf16"},
         {"mode": "forward"},
         {"memory_limit_bytes": None},
         {"dropout": False},
@@ -58,7 +58,7 @@ def test_variants_of_a_method_share_an_axis(other: dict[str, Any], label: str) -
 
 
 def test_a_mixed_axis_is_refused() -> None:
-    first, second = group_records([record(point()), record(point(dtype="bf16"))])
+    first, second = group_records([record(point()), record(point(precision="bf16"))])
     with pytest.raises(BadInput, match=r"series 'full' .*bf16.* cannot share an axis"):
         Group(first.setting, (*first.series, *second.series))
 

@@ -122,7 +122,7 @@ def figure_10(lengths: Sequence[int] = LENGTHS, **values: Any) -> list[Record]:
 def inference(lengths: Sequence[int] = (4000, 16000, 64000)) -> list[Record]:
     """Inference of full attention (all logits) and RMT 1000, bf16."""
     return [
-        record(point(mode="forward", dtype="bf16", attention="sdpa", tokens=tokens, **more))
+        record(point(mode="forward", precision="bf16", attention="sdpa", tokens=tokens, **more))
         for tokens in lengths
         for more in (
             {"logits": "all"},

@@ -132,7 +132,7 @@ def test_breakdown_memory_and_time(name: str, options: dict[str, object]) -> Non
     method = METHODS[name]
     model, device = model_for(method), find_device("h100-sxm")
     mode = "train" if options else "forward"
-    work = Workload(tokens=9000, dtype="bf16", logits="last", **{"mode": mode, **options})  # type: ignore[arg-type]
+    work = Workload(tokens=9000, precision="bf16", logits="last", **{"mode": mode, **options})  # type: ignore[arg-type]
     flops = estimate_flops(model, work, method, "matmul")
     assert flops.total == sum(flops.by_name().values())
     assert all(type(term.amount) is int and term.amount > 0 for term in flops.terms)
@@ -156,7 +156,7 @@ def test_a_plan_names_the_first_length_that_is_cheaper(name: str) -> None:
     method, device = METHODS[name], find_device("h100-sxm")
 
     def work(tokens: int) -> Workload:
-        return Workload(tokens=tokens, dtype="bf16", logits="last")
+        return Workload(tokens=tokens, precision="bf16", logits="last")
 
     plan = make_plan(DECODER, work(1), method, device, "matmul")
     assert plan.segment_size is None

@@ -1,0 +1,367 @@
+"""One layer of a decoder or encoder on a tape: norms, attention, feed-forward, adapters.
+
+The operators are those of the Hugging Face modules, in their order, as they run on a GPU: fused
+attention where a kernel takes the heads, experts through ``grouped_mm``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rmtscale.costs.activations import (
+    FUSED_ROW_BLOCK,
+    FUSED_SEEDS,
+    ID_BYTES,
+    SOFTMAX_BACKWARD,
+)
+from rmtscale.costs.tape import Storage, Tape, Value
+from rmtscale.costs.written import how_written
+from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.layers import Attention, FeedForward, Layer
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.precision import FP32_BYTES, Precision
+from rmtscale.specs.projections import FEED_FORWARD, targeted
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A layer's weights: whether they are trained, and their dtypes."""
+
+    weight_width: int
+    trained: bool
+    """Whether the layer's own weights are."""
+    adapter: Adapter | None = None
+    adapter_width: int = 0
+    """Bytes of an adapter's weight."""
+    targets: frozenset[tuple[str, str]] = frozenset()
+    """Where LoRA is: part and name of the linear layers."""
+
+
+def training_of(model: ModelSpec, casts: Precision, adapter: Adapter | None) -> Training:
+    """Returns what is trained; ``peft`` keeps LoRA's weights in fp32 whatever the model's are."""
+    if adapter is None:
+        return Training(casts.weight_bytes, trained=True)
+    if not adapter.lora:
+        return Training(casts.weight_bytes, False, adapter, casts.weight_bytes)
+    targets = frozenset((one.part, one.name) for one in targeted(model, adapter))
+    return Training(casts.weight_bytes, False, adapter, FP32_BYTES, targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """The settings that a layer's tape depends on."""
+
+    kind: str
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    inner: int
+    gated: bool
+    activation: str
+    rms: bool
+    rotary: bool
+    fused_projection: bool
+    """One matrix makes query, key and value (GPT-2, Pythia)."""
+    names: tuple[str, str, str, str, str, str, str]
+    """Names of the linear layers: query, key, value, output, up, gate, down."""
+    post_norm: bool = False
+    parallel: bool = False
+    qk_norm: str = "none"
+    experts: int = 0
+    active: int = 0
+    normed_shares: bool = False
+    """Whether the shares of a token's experts are made to sum to one."""
+    cast_shares: bool = True
+    """Whether they are cast back from fp32."""
+    hidden_dropout: bool = False
+    attention_dropout: bool = False
+    fp32_softmax: bool = True
+    eager: bool = False
+    causal: bool = True
+
+    @property
+    def query(self) -> int:
+        return self.heads * self.head_width
+
+    @property
+    def keys(self) -> int:
+        return self.kv_heads * self.head_width
+
+
+TAPED_KINDS = frozenset(
+    {
+        *("granite", "ministral", "mistral", "mixtral", "olmoe", "qwen2", "qwen3", "qwen3_moe"),
+        "smollm3",
+    }
+)
+"""Types whose layers are those of Llama, with norms of heads or experts at most: a test holds
+what their real modules keep against the tape."""
+ALWAYS_NORMED = frozenset({"mixtral"})
+"""Mixtures that norm a token's shares whatever the config says, and leave them in fp32."""
+OFFSET_BYTES = 4
+"""Where an expert's rows begin, in int32."""
+_PLAIN = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "gate_proj", "down_proj")
+_NAMES = {
+    "gpt2": ("c_attn", "", "", "c_proj", "c_fc", "", "c_proj"),
+    "gpt_neo": ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "", "c_proj"),
+    "gpt_neox": ("query_key_value", "", "", "dense", "dense_h_to_4h", "", "dense_4h_to_h"),
+    "opt": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "", "fc2"),
+}
+
+
+def plain_layer(model: ModelSpec, *, eager: bool, dropout: bool) -> LayerShape:
+    """Returns the layer of one of the six families."""
+    return LayerShape(
+        kind=model.kind,
+        width=model.width,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+        head_width=model.head_width,
+        inner=model.mlp_width,
+        gated=model.gated_mlp,
+        activation=model.activation,
+        rms=model.norm == "rms",
+        rotary=bool(model.rotary_width),
+        fused_projection=model.kind in ("gpt2", "gpt_neox"),
+        names=_NAMES.get(model.kind, _PLAIN),
+        post_norm=model.post_norm,
+        parallel=model.parallel_blocks,
+        hidden_dropout=dropout and model.hidden_dropout > 0,
+        attention_dropout=dropout and model.attention_dropout > 0,
+        fp32_softmax=how_written(model).fp32_softmax,
+        eager=eager or model.kind == "gpt_neo",
+        causal=model.decoder,
+    )
+
+
+def taped_layers(model: LayeredSpec, size: int, *, eager: bool) -> tuple[LayerShape, int] | None:
+    """Returns the layer that a model consists of, and how many there are; None where there are
+    several kinds of layers, or one that the tape does not have: then only a bound is known."""
+    shapes = {_layered(model, layer, size, eager) for layer, _ in model.groups}
+    if len(shapes) != 1 or model.encoder_groups or model.shared_layers or not model.causal:
+        return None
+    (shape,) = shapes
+    if shape is None or model.projected_embedding or model.head_shape.title != "language model":
+        return None
+    return shape, model.layers
+
+
+def _layered(model: LayeredSpec, layer: Layer, size: int, eager: bool) -> LayerShape | None:
+    mixer, block = layer.mixer, layer.feed_forward
+    config = json.loads(model.config or "{}")
+    known = model.kind in TAPED_KINDS and layer.norms == 2 and model.norm_parts == 1
+    if not known or not isinstance(mixer, Attention):
+        return None
+    odd = (
+        *(mixer.kv_rank, mixer.reuses_keys, mixer.keys_are_values, mixer.output_gate, mixer.sinks),
+        *(mixer.index_heads, mixer.added_positions, mixer.bias_apart, layer.cross, layer.vectors),
+        *(block.shared, block.latent, block.dense_beside, block.side, block.all_multiplied),
+        *(mixer.value != mixer.head_width, mixer.qk_norm == "heads", not block.gated),
+        0 < mixer.window < size,
+    )
+    if any(odd) or block == FeedForward(inner=0):
+        return None
+    return LayerShape(
+        kind="llama",
+        width=model.width,
+        heads=mixer.heads,
+        kv_heads=mixer.kv_heads,
+        head_width=mixer.head_width,
+        inner=block.inner,
+        gated=True,
+        activation="silu",
+        rms=True,
+        rotary=True,
+        fused_projection=False,
+        names=_PLAIN,
+        qk_norm=mixer.qk_norm,
+        experts=block.experts,
+        active=block.active,
+        normed_shares=model.kind in ALWAYS_NORMED or bool(config.get("norm_topk_prob")),
+        cast_shares=model.kind not in ALWAYS_NORMED,
+        eager=eager,
+    )
+
+
+class LayerTape:
+    """One layer over ``batch`` sequences of ``size`` tokens, operator by operator."""
+
+    def __init__(
+        self, tape: Tape, shape: LayerShape, training: Training, batch: int, size: int
+    ) -> None:
+        self.tape, self.shape, self.training = tape, shape, training
+        self.batch, self.size, self.tokens = batch, size, batch * size
+        self.feed_forward_from = 0
+        """The operator with which the feed-forward block begins."""
+
+    def run(self, x: Value, table: Value) -> Value:
+        """Runs the layer on hidden states ``x``; ``table``: cosines and sines of positions."""
+        tape, shape = self.tape, self.shape
+        if shape.post_norm:
+            mixed = self._norm(tape.add(x, self._attention(x, table)))
+            return self._norm(tape.add(mixed, self._feed_forward(mixed)))
+        attended = self._attention(self._norm(x), table)
+        if shape.parallel:
+            return tape.add(tape.add(self._feed_forward(self._norm(x)), attended), x)
+        mixed = tape.add(x, attended)
+        return tape.add(mixed, self._feed_forward(self._norm(mixed)))
+
+    def _norm(self, x: Value) -> Value:
+        return norm(self.tape, x, self.tokens, self.training, rms=self.shape.rms)
+
+    def _linear(self, x: Value, part: str, name: str, inner: int, outer: int) -> Value:
+        """A linear layer, with LoRA beside it where it is a target (``peft``'s ``Linear``)."""
+        tape, training = self.tape, self.training
+        width = training.weight_width
+        made = tape.linear(x, inner, outer, width, trained=training.trained)
+        if (part, name) not in training.targets or training.adapter is None:
+            return made
+        rank, wide = training.adapter.rank, training.adapter_width
+        low = tape.linear(tape.cast(x, wide), inner, rank, wide, trained=True)
+        added = tape.scaled(tape.linear(low, rank, outer, wide, trained=True))
+        return tape.cast(tape.add(made, added), made.width)
+
+    def _attention(self, x: Value, table: Value) -> Value:
+        shape, tape = self.shape, self.tape
+        attended = self._mixed(x, table)
+        out = self._linear(attended, ATTENTION, shape.names[3], shape.query, shape.width)
+        return tape.dropout(out, shape.hidden_dropout)
+
+    def _mixed(self, x: Value, table: Value) -> Value:
+        shape, tape = self.shape, self.tape
+        query, keys = shape.query, shape.keys
+        if shape.fused_projection:
+            made = self._linear(x, ATTENTION, shape.names[0], shape.width, query + 2 * keys)
+            q, k, v = (
+                Value(self.tokens * wide, made.width, made.grad, made.storage)
+                for wide in (query, keys, keys)
+            )
+            sources: tuple[Value, ...] = (made,)
+        else:
+            q = self._linear(x, ATTENTION, shape.names[0], shape.width, query)
+            k = self._linear(x, ATTENTION, shape.names[1], shape.width, keys)
+            v = self._linear(x, ATTENTION, shape.names[2], shape.width, keys)
+            q, k = self._normed_heads(q, shape.heads), self._normed_heads(k, shape.kv_heads)
+            sources = ()
+        if shape.rotary:
+            if sources:
+                wide = max(q.width, table.width)
+                tape.keep(table)
+                q, k = (tape.value(one.numbers, wide, one.grad) for one in (q, k))
+            else:
+                q, k = tape.rotate(q, table), tape.rotate(k, table)
+        if self._fused(q):
+            return self._fused_attention(q, k, v, sources)
+        return self._square(q, k, v, sources)
+
+    def _normed_heads(self, x: Value, heads: int) -> Value:
+        kind = self.shape.qk_norm
+        if kind == "none":
+            return x
+        rows = self.tokens * (heads if kind == "head" else 1)
+        return norm(self.tape, x, rows, self.training, rms=True)
+
+    def _fused(self, q: Value) -> bool:
+        """A fused kernel takes 16 bits, or fp32 where every query head has its own keys."""
+        shape, casts = self.shape, self.tape.casts
+        width = casts.compute_bytes if casts.autocast else q.width
+        return not shape.eager and (width < FP32_BYTES or shape.kv_heads == shape.heads)
+
+    def _fused_attention(self, q: Value, k: Value, v: Value, sources: tuple[Value, ...]) -> Value:
+        shape, tape = self.shape, self.tape
+        width = tape.casts.compute_bytes if tape.casts.autocast else q.width
+        block = FUSED_ROW_BLOCK if width == FP32_BYTES else 1
+        rows = -(-self.size // block) * block
+        out = tape.fused_attention(
+            *(q, k, v), FUSED_SEEDS[width], self.batch * shape.heads * rows, sources
+        )
+        if shape.kind == "gpt_neox" and width < FP32_BYTES:
+            out = tape.scaled(out)  # head by head; a copy reorders it
+            tape.attention.add(out.storage)
+        return out
+
+    def _square(self, q: Value, k: Value, v: Value, sources: tuple[Value, ...]) -> Value:
+        """Eager attention, and the form that SDPA falls back to: the whole square is there."""
+        shape, tape = self.shape, self.tape
+        pairs = self.batch * shape.heads * self.size * self.size
+        wide = self.tokens * shape.query
+        if shape.kind == "gpt_neo":
+            q, k = tape.cast(q, FP32_BYTES), tape.cast(k, FP32_BYTES)
+        if sources and shape.rotary and self.batch > 1:
+            v = tape.value(v.numbers, v.width, v.grad)  # a batch of heads is copied in order
+        if shape.kv_heads != shape.heads:
+            k, v = tape.expanded(k, wide), tape.expanded(v, wide)
+        score = tape.product(q, k, pairs, sources)
+        score = tape.scaled(score)
+        exact = shape.fp32_softmax or tape.casts.autocast
+        back = v.width if shape.kind in ("gpt2", "gpt_neo") else q.width
+        score = tape.softmax(score, FP32_BYTES if exact else score.width, SOFTMAX_BACKWARD)
+        score = tape.dropout(tape.cast(score, back), shape.attention_dropout)
+        out = tape.product(score, v, wide, sources)
+        tape.attention.add(out.storage)
+        return out
+
+    def _feed_forward(self, x: Value) -> Value:
+        shape, tape, training = self.shape, self.tape, self.training
+        self.feed_forward_from = len(tape.nodes)
+        made = self._experts(x) if shape.experts else self._dense(x)
+        adapter = training.adapter
+        if adapter is None or adapter.lora:
+            return tape.dropout(made, shape.hidden_dropout)
+        inside = shape.kind not in ("opt", "gpt_neox")
+        if inside:  # the block that an adapter stands beside ends with its dropout
+            made = tape.dropout(made, shape.hidden_dropout)
+        rank, wide = adapter.rank, training.adapter_width
+        low = tape.activation(tape.linear(x, shape.width, rank, wide, trained=True), "relu")
+        added = tape.scaled(tape.linear(low, rank, shape.width, wide, trained=True))
+        return tape.dropout(tape.add(made, added), shape.hidden_dropout and not inside)
+
+    def _dense(self, x: Value) -> Value:
+        shape, tape = self.shape, self.tape
+        *_, up, gate, down = shape.names
+        if not shape.gated:
+            inner = self._linear(x, FEED_FORWARD, up, shape.width, shape.inner)
+            inner = tape.activation(inner, shape.activation)
+        else:
+            inner = tape.activation(
+                self._linear(x, FEED_FORWARD, gate, shape.width, shape.inner), shape.activation
+            )
+            inner = tape.multiply(
+                inner, self._linear(x, FEED_FORWARD, up, shape.width, shape.inner)
+            )
+        return self._linear(inner, FEED_FORWARD, down, shape.inner, shape.width)
+
+    def _experts(self, x: Value) -> Value:
+        """Transformers' ``grouped_mm_experts_forward``: tokens sorted by expert, each once for
+        every expert it passes through; it knows nothing of autocast."""
+        shape, tape, training = self.shape, self.tape, self.training
+        width, trained, rows = training.weight_width, training.trained, self.tokens * shape.active
+        logits = tape.linear(x, shape.width, shape.experts, width, trained=trained)
+        scores = tape.softmax(tape.cast(logits, FP32_BYTES), FP32_BYTES, 1)
+        share = tape.picked(scores, rows, Storage(rows * ID_BYTES))
+        if shape.normed_shares:
+            share = tape.normed(share, self.tokens)
+        if shape.cast_shares:
+            share = tape.cast(share, logits.width)
+        share = tape.picked(share, rows, Storage(rows * ID_BYTES))
+        chosen = tape.picked(x, rows * shape.width, Storage(rows * ID_BYTES))
+        chosen = tape.cast(chosen, width)
+        matrix = shape.width * shape.inner
+        both = tape.grouped(chosen, rows * 2 * shape.inner, shape.experts * 2 * matrix, trained)
+        tape.keep(tape.value(shape.experts, OFFSET_BYTES, grad=False))
+        gate, up = tape.half(both), tape.half(both)
+        product = tape.multiply(tape.activation(gate, "silu"), up)
+        out = tape.grouped(product, rows * shape.width, shape.experts * matrix, trained)
+        weighted = tape.multiply(out, share)
+        back = tape.picked(weighted, rows * shape.width, Storage(rows * ID_BYTES))
+        return tape.cast(tape.summed(back, self.tokens * shape.width), x.width)
+
+
+def norm(tape: Tape, x: Value, rows: int, training: Training, *, rms: bool) -> Value:
+    """One norm: LayerNorm's kernel, or RMSNorm as Transformers writes it."""
+    if rms:
+        return tape.rms_norm(x, rows, training.weight_width, trained=training.trained)
+    return tape.layer_norm(x, rows, trained=training.trained)

@@ -1,0 +1,145 @@
+"""Mixed precision, adapters and micro-batches against the real modules on ``meta``.
+
+What autograd keeps is equal as an integer; whole peaks are within 3 % of all tensors alive.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.peak_candidates import Step
+from rmtscale.costs.taped_layer import TAPED_KINDS
+from rmtscale.costs.taped_step import TapedStep, has_tape
+from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.huggingface import from_config
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+pytest.importorskip("peft")
+import torch
+
+from rmtscale.profiler.adapters import with_adapter
+from rmtscale.profiler.real_module import class_of_config, real_module
+from tests.costs import oracle_memory as oracle
+from tests.specs.tiny_configs import TINY
+
+FAMILIES = (
+    *("gpt2", "opt-125m", "opt-350m", "gpt-neo-125m", "pythia-70m", "llama-2-7b", "llama-3-8b"),
+    "bert-base-cased",
+)
+LORA, EVERY, PARALLEL = Adapter("lora", 4), Adapter("lora", 4, "all"), Adapter("parallel", 4)
+KEPT: list[dict[str, Any]] = [
+    {"precision": "amp-bf16"},
+    {"precision": "fp32", "adapter": LORA},
+    {"precision": "bf16", "adapter": EVERY},
+    {"precision": "amp-bf16", "adapter": EVERY},
+    {"precision": "bf16", "adapter": PARALLEL},
+    {"precision": "amp-bf16", "adapter": PARALLEL},
+]
+STEPS: list[dict[str, Any]] = [
+    {"precision": "amp-bf16", "optimizer": "adamw"},
+    {"precision": "amp-bf16", "accumulate": 2},
+    {"accumulate": 2},
+    {"precision": "bf16", "adapter": EVERY},
+    {"precision": "amp-bf16", "adapter": LORA, "optimizer": "adamw"},
+    {"adapter": PARALLEL, "accumulate": 2},
+]
+
+
+def label(settings: dict[str, Any]) -> str:
+    return "-".join(getattr(one, "kind", str(one)) for one in settings.values())
+
+
+def kept(spec: ModelSpec, work: Workload) -> int:
+    """Bytes that the backbone keeps, its output as well, and the ids of a trained embedding."""
+    segment = TapedStep(spec, work, 0).segment(work.tokens, work.tokens)
+    ids = 8 * work.batch_size * work.tokens * (work.adapter is None)
+    return sum(segment.backbone) - segment.read + segment.output + ids
+
+
+@pytest.mark.parametrize("settings", KEPT, ids=label)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_kept_equals_autograds_list(
+    name: str, attention: str, settings: dict[str, Any]
+) -> None:
+    adapter = settings.get("adapter")
+    if name.startswith("bert") and adapter is not None and adapter.lora:
+        pytest.skip("names of an encoder's linear layers are not known")
+    spec = oracle.shrink(PRESETS[name], 2)
+    off = not oracle.dropout_is_fused(spec, attention, settings["precision"])
+    work = Workload(
+        tokens=33, mode="train", attention=attention, dropout=False if off else None, **settings
+    )
+    assert kept(spec, work) == oracle.saved_by_backbone(spec, work)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_tape_equals_the_closed_forms(name: str, attention: str, precision: str) -> None:
+    """Two derivations of one number: where both hold they are equal."""
+    for layers, batch, tokens, dropout in ((2, 1, 33, None), (4, 2, 96, False)):
+        spec = oracle.shrink(PRESETS[name], layers)
+        work = Workload(
+            tokens=tokens,
+            batch_size=batch,
+            mode="train",
+            attention=attention,
+            precision=precision,
+            dropout=dropout,
+        )
+        closed = Step(spec, work, 0).segment(tokens, tokens)
+        taped = TapedStep(spec, work, 0).segment(tokens, tokens)
+        assert sum(taped.layer) == sum(closed.layer)
+        assert sum(taped.backbone) == sum(closed.backbone)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, *KEPT[:4]], ids=label)
+@pytest.mark.parametrize("kind", sorted(TAPED_KINDS))
+def test_types_read_layer_by_layer(kind: str, settings: dict[str, Any]) -> None:
+    """Mixtures of experts run on the CPU, where the tokens of each expert have values."""
+    spec = from_config(TINY[kind], kind)
+    assert isinstance(spec, LayeredSpec)
+    work = Workload(tokens=33, mode="train", attention="eager", dropout=False, **settings)
+    assert has_tape(spec, work, None)
+    device = "cpu" if spec.groups[0][0].feed_forward.experts else "meta"
+    whole: Any = real_module(
+        json.loads(spec.config),
+        class_of_config(TINY[kind], kind),
+        kind,
+        experts_by=None,
+        device=device,
+        dtype=oracle.DTYPES[work.casts.weights],
+    ).train()
+    backbone = whole.base_model
+    if work.adapter is not None:
+        whole = with_adapter(whole, work.adapter, spec)
+    ids = torch.zeros(1, work.tokens, dtype=torch.long, device=device)
+
+    def run() -> Any:
+        with oracle.autocast_of(work):
+            last = backbone(input_ids=ids, use_cache=False).last_hidden_state
+        return last.square()
+
+    with oracle.as_on_the_gpu(), torch.device(device):
+        assert kept(spec, work) == oracle.saved_bytes(run, whole)
+
+
+@pytest.mark.parametrize("settings", STEPS, ids=label)
+@pytest.mark.parametrize("recurrence", [None, Recurrence(72, 4)], ids=["full", "rmt"])
+def test_peaks_of_whole_steps(recurrence: Recurrence | None, settings: dict[str, Any]) -> None:
+    for name in ("gpt2", "llama-3-8b"):
+        spec = replace(oracle.shrink(PRESETS[name], 2), vocabulary=400)
+        given = {"optimizer": "none"} | settings
+        work = Workload(tokens=128, mode="train", dropout=False, **given)
+        real = oracle.measure_step(spec, work, recurrence).peak
+        assert estimate_memory(spec, work, recurrence).total == pytest.approx(real, rel=0.03)
