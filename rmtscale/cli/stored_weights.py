@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rmtscale.specs.workload import DTYPE_BYTES
+from rmtscale.specs.precision import DTYPE_BYTES
 
 if TYPE_CHECKING:
     from rmtscale.specs.model import ModelSpec
