@@ -75,6 +75,16 @@ def require_known(call: str, given: Mapping[str, Any], accepted: str) -> None:
             )
 
 
+@never_compiled
+def require_plain_output(config: Any) -> None:
+    """Raises ``BadInput`` where the config of a backbone asks for output that is not kept."""
+    for name in ("output_attentions", "output_hidden_states"):
+        if getattr(config, name, False):
+            raise BadInput(
+                f"{name} True in the config of the backbone: expected False, segments are not kept"
+            )
+
+
 def _require_constant(name: str, value: Any, only: int, reason: str) -> None:
     if not isinstance(value, Tensor):
         raise BadInput(f"{name} {type(value).__name__}: expected a tensor")

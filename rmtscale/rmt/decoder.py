@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.arguments import require_known, require_text
+from rmtscale.rmt.arguments import require_known, require_plain_output, require_text
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
@@ -165,6 +165,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         """
         shift_labels = given.pop("shift_labels", None)
         require_known("forward", given, ACCEPTED)
+        require_plain_output(self.backbone.config)
         self._warn_of_frozen_memory()
         call = check_call(
             self,

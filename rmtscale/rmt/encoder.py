@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.arguments import require_known, require_text
+from rmtscale.rmt.arguments import require_known, require_plain_output, require_text
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.compiling import of_any_length, run_plainly
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
@@ -111,6 +111,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             BadInput: anything of another shape, dtype or range; before any work.
         """
         require_known("forward", given, ACCEPTED)
+        require_plain_output(self.backbone.config)
         weight = self.embedding_VE
         ids_BN = require_text(input_ids, inputs_embeds, weight)
         batch, inner = ids_BN.shape[0], self.backbone.config

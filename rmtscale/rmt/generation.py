@@ -162,6 +162,8 @@ def generate(
 ) -> Tensor | RMTGenerateOutput:
     """See ``RMTForCausalLM.generate``."""
     require_evaluation(model)
+    if input_ids is None:
+        input_ids = given.pop("inputs", None)  # as Transformers calls it
     from_tokenizer = {name: given.pop(name) for name in sorted(given.keys() & FROM_A_TOKENIZER)}
     require_known("generate", from_tokenizer, "input_ids, inputs_embeds, attention_mask, memory")
     weight = model.embedding_VE

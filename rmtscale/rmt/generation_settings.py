@@ -123,6 +123,7 @@ def settings(base: GenerationConfig | None, given: dict[str, Any]) -> Generation
         raise
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"generation settings: {str(error).splitlines()[0]}") from error
+    unknown = {name: x for name, x in unknown.items() if x is not None and x is not False}
     if unknown:
         name = min(unknown)
         instead = _INSTEAD.get(name)

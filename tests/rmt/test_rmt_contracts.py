@@ -232,6 +232,22 @@ def test_an_argument_that_cannot_be_followed_is_one_line(name: str, argument: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("make", [decoder, encoder])
+def test_more_output_asked_for_in_a_config_is_refused_too(make: Callable[[], Model]) -> None:
+    model = make()
+    model.config.backbone_config.output_hidden_states = True
+    with pytest.raises(BadInput, match="output_hidden_states True in the config of the backbone"):
+        model(tokens(2, 11))
+
+
+def test_generate_takes_its_input_by_the_name_of_transformers() -> None:
+    model, ids = decoder(), tokens(2, 11)
+    more: dict[str, Any] = {"max_new_tokens": 3, "synced_gpus": False, "streamer": None}
+    assert equal(model.generate(inputs=ids, **more), model.generate(ids, max_new_tokens=3))
+    with pytest.raises(BadInput, match="'inputs': not one of GenerationConfig"):
+        model.generate(ids, inputs=ids)
+
+
 @pytest.mark.parametrize("lengths", [(11, 11), (11, 5)])
 def test_embeddings_read_as_their_ids(lengths: tuple[int, int]) -> None:
     ids, mask = padded(lengths, 11, left=False)
