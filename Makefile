@@ -8,7 +8,7 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light lowest mutants verify figures calibration configs \
+.PHONY: help demo test lint unit bench light lowest mutants verify figures calibration configs backbones \
 	peers docs clean
 
 help:  ## Show this list
@@ -92,6 +92,9 @@ calibration: $(VENV)/installed  ## Make the H200's calibration again from its re
 configs: $(VENV)/installed  ## The table of configs of RMTSCALE_CONFIGS against its TRUTH.json
 	$(BIN)/rmtscale models $(RMTSCALE_CONFIGS) --truth $(RMTSCALE_CONFIGS)/TRUTH.json \
 		--format csv >reports/models/configs.csv
+
+backbones: $(VENV)/installed  ## Every backbone, tiny, in an RMT, against a slow loop (3 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.rmt.any_backbone >reports/models/rmt.csv
 
 peers:  ## What other calculators say of the same configs; PEERS is a Python that has them
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(PEERS) -W ignore tests/bench/peers.py $(RMTSCALE_CONFIGS) \

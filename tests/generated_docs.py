@@ -204,9 +204,29 @@ def _first_line(path: Path) -> str:
     return text.split('"""')[1].strip().splitlines()[0] if text.startswith('"""') else ""
 
 
+def count_rmt_causal() -> str:
+    """The share of all causal types that agree with a slow loop."""
+    return _count_equal(causal=True)
+
+
+def count_rmt_encoders() -> str:
+    """The share of all encoders that agree with a slow loop."""
+    return _count_equal(causal=False)
+
+
+def _count_equal(*, causal: bool) -> str:
+    from tests.rmt.any_backbone import committed
+    from tests.rmt.tiny_types import CAUSAL
+
+    rows = [row for row in committed() if causal == (CAUSAL.get(row["model_type"]) == row["class"])]
+    return f"{sum(row['rmt'] == 'equal' for row in rows)} of {len(rows)}"
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "presets": count_presets,
     "rmt-presets": count_rmt_presets,
+    "rmt-causal": count_rmt_causal,
+    "rmt-encoders": count_rmt_encoders,
     "devices": count_devices,
     "designs": count_designs,
     "retention": retention_table,

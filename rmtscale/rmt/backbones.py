@@ -44,8 +44,7 @@ def body_of(backbone: object, segment_size: int, *, causal: bool, check: bool = 
         )
     if is_family(backbone, causal):
         return FamilyBody.of(backbone, causal)
-    if getattr(getattr(backbone.get_input_embeddings(), "weight", None), "ndim", None) != 2:
-        raise BadInput(f"{named(backbone)}: expected one table of token embeddings")
+    _require_embeddings(backbone)
     body = Body.of(backbone, causal)
     longest = check_body(backbone, body, causal=causal) if check else None
     if longest is not None and segment_size > longest:
@@ -54,6 +53,15 @@ def body_of(backbone: object, segment_size: int, *, causal: bool, check: bool = 
             f"{backbone.config.model_type} (positions restart in every segment)"
         )
     return body
+
+
+def _require_embeddings(backbone: Any) -> None:
+    try:
+        weight = backbone.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError):
+        weight = None
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise BadInput(f"{named(backbone)}: expected one table of token embeddings")
 
 
 def embedding_std(backbone: PreTrainedModel) -> float:

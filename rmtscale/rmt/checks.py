@@ -25,6 +25,8 @@ from rmtscale.rmt.validation import has_values, shape_text
 PROBE_TOKENS = 8
 _CHANGED = 4
 """The position of the probe at which the two rows differ."""
+_SMALL = 0.1
+"""How large the numbers are that stand in for weights of zero."""
 _ROUNDING = 16
 """So many units in the last place may two runs of the same shapes be apart (atomic additions)."""
 
@@ -78,15 +80,44 @@ def probe_ids(backbone: Any) -> Tensor:
     return ids
 
 
+def _zeros(backbone: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """Parameters that are all zero: a weight that is drawn so hides what it is multiplied to."""
+    places = [
+        (module, name, parameter)
+        for module in backbone.modules()
+        for name, parameter in module._parameters.items()
+        if parameter is not None and parameter.is_floating_point() and parameter.numel()
+    ]
+    if not places:
+        return []
+    device = places[0][2].device
+    drawn = torch.stack([parameter.detach().any().to(device) for _, _, parameter in places])
+    return [place for place, any_there in zip(places, drawn.tolist(), strict=True) if not any_there]
+
+
 @contextmanager
 def _undisturbed(backbone: nn.Module) -> Iterator[None]:
-    """Evaluation mode, gradients, no autocast; leaves modes and random numbers as they were."""
+    """Evaluation mode, gradients, no autocast, and values where all are zero.
+
+    Leaves weights, modes and random numbers as they were.
+    """
     modes = [(module, module.training) for module in backbone.modules()]
+    zeros = _zeros(backbone)
+    stand_ins = {
+        id(parameter): nn.Parameter(
+            (_SMALL * torch.arange(parameter.numel(), device=parameter.device).cos())
+            .to(parameter.dtype)
+            .view(parameter.shape)
+        )
+        for _, _, parameter in zeros
+    }
     device = next(backbone.parameters()).device
     devices = [device] if device.type == "cuda" else []
     try:
         for module, _ in modes:
             module.training = False
+        for module, name, parameter in zeros:
+            module._parameters[name] = stand_ins[id(parameter)]
         with (
             torch.random.fork_rng(devices),
             torch.inference_mode(False),
@@ -95,6 +126,8 @@ def _undisturbed(backbone: nn.Module) -> Iterator[None]:
         ):
             yield
     finally:
+        for module, name, parameter in zeros:
+            module._parameters[name] = parameter
         for module, training in modes:
             module.training = training
 
@@ -143,7 +176,10 @@ def check_body(backbone: Any, body: Body, *, causal: bool) -> int | None:
         if tuple(logits.shape[:-1]) != rows:
             kind = "next-token logits" if causal else "one row of class logits for each sample"
             raise BadInput(f"{name}: expected {kind}, it gives {shape_text(logits)} for {rows}")
-        embeds_BTE = backbone.get_input_embeddings()(ids_BT).detach()
+        looked_up = backbone.get_input_embeddings()(ids_BT)
+        if not isinstance(looked_up, Tensor):
+            raise BadInput(f"{name}: its embeddings are more than one tensor")
+        embeds_BTE = looked_up.detach()
         # Memory is no token's embedding. The third row has one between two of them.
         embeds_BTE[2, _CHANGED] = embeds_BTE[:2, _CHANGED].mean(0)
         embeds_BTE.requires_grad_()
@@ -164,6 +200,8 @@ def check_body(backbone: Any, body: Body, *, causal: bool) -> int | None:
         if not apart(hidden_BTE[:2], seen[0][:2]) <= rounding:
             raise BadInput(f"{name}: embeddings do not give what their ids give")
         _check_dependence(name, hidden_BTE, rounding, causal)
+        if not causal:
+            _check_filling(name, backbone, body, embeds_BTE, hidden_BTE)
         _check_gradient(name, hidden_BTE, embeds_BTE)
         try:
             with torch.no_grad():
@@ -188,6 +226,21 @@ def _check_dependence(name: str, hidden_BTE: Tensor, rounding: float, causal: bo
         raise BadInput(f"{name}: not an encoder: a later token changes nothing before it")
     if not (after > 0 and (not causal or after > 4 * before)):
         raise BadInput(f"{name}: a token changes nothing behind it")
+
+
+def _check_filling(
+    name: str, backbone: Any, body: Body, embeds_BTE: Tensor, hidden_BTE: Tensor
+) -> None:
+    """Rows of different lengths are filled; nothing may look at the filling."""
+    filling = embeds_BTE.shape[1] // 2
+    longer = torch.cat([embeds_BTE, embeds_BTE[:, :filling]], dim=1).detach()
+    mask_BT = torch.ones(longer.shape[:2], dtype=torch.long, device=longer.device)
+    mask_BT[:, -filling:] = 0
+    with torch.no_grad():
+        filled_BTE = body.hidden(backbone, longer, mask_BT)[:, :-filling]
+    rounding = torch.finfo(hidden_BTE.dtype).eps ** 0.5
+    if filled_BTE.shape != hidden_BTE.shape or not apart(filled_BTE, hidden_BTE) <= rounding:
+        raise BadInput(f"{name}: filling behind a sample changes it, whatever the mask says")
 
 
 def _check_gradient(name: str, hidden_BTE: Tensor, embeds_BTE: Tensor) -> None:

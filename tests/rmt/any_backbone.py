@@ -1,6 +1,6 @@
 """Every causal type and encoder of Transformers, tiny and random, against a slow generic loop.
 
-    python -m tests.rmt.any_backbone >reports/models/rmt.csv    # 5 minutes
+    python -m tests.rmt.any_backbone >reports/models/rmt.csv    # make backbones, 3 minutes
 
 Loss, and the gradient of every parameter, in float64. The loop shares nothing with
 ``rmtscale.rmt``: it runs the model's own forward on one sample after another, segment after
@@ -9,22 +9,37 @@ segment, with an explicit mask, and takes the logits that the model itself gives
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.errors import BadInput
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from tests.rmt.slow_reference import cut_text
-from tests.rmt.tiny_types import tiny_model
+from tests.rmt.tiny_types import CAUSAL, CLASSIFIERS, tiny_model
 
+TABLE = Path(__file__).parents[2] / "reports" / "models" / "rmt.csv"
+Row = dict[str, str]
 SIZE, MEMORY = 8, 2
-LENGTHS = (11, 6)
+LENGTHS = (11, 10, 6)
+"""With filling in a segment, and with a sample that begins later."""
 AGREED = 1e-10
+CLS, SEP = 1, 2
+ALSO_ENCODERS = (
+    "bert big_bird camembert data2vec-text electra ernie megatron-bert rembert roberta "
+    "roberta-prelayernorm roc_bert roformer xlm xlm-roberta xlm-roberta-xl xlnet xmod"
+).split()
+"""Types that are an encoder as well, unless told to be a decoder."""
 
 
 class Unrounded(TorchFunctionMode):
@@ -80,16 +95,59 @@ def slow_causal(
     return torch.cat(losses).mean()
 
 
-def difference(kind: str) -> float:
+def slow_encoder(
+    backbone: Any,
+    body: torch.nn.Module,
+    initial: Tensor,
+    ids: Tensor,
+    lengths: tuple[int, ...],
+    labels: Tensor,
+) -> Tensor:
+    """The mean loss of the classes, answered from the last segment of each sample."""
+    embed, losses = backbone.get_input_embeddings(), []
+    for row, length, label in zip(ids, lengths, labels, strict=True):
+        state = initial
+        for part in cut_text(range(len(row) - length, len(row)), SIZE - MEMORY - 3, "right"):
+            cls, sep, *text = embed(torch.cat([torch.tensor([CLS, SEP]), row[part]]))
+            embeds = torch.stack([cls, *state, sep, *text, sep])[None]
+            kept: list[Tensor] = []
+            with _hidden_states(body, kept):
+                ones = torch.ones(embeds.shape[:2], dtype=torch.long)
+                out = backbone(inputs_embeds=embeds, attention_mask=ones)
+            state = kept[0][0, 1 : 1 + MEMORY]
+        losses.append(-torch.log_softmax(out.logits[0], -1)[label])
+    return torch.stack(losses).mean()
+
+
+class NotBuilt(Exception):
+    """Transformers does not build a tiny model of a type."""
+
+
+def _tiny(kind: str, class_name: str | None = None) -> Any:
+    try:
+        return tiny_model(kind, class_name)
+    # A config may be refused by anything; it has nothing to do with an RMT then.
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = " ".join(lines[:2])[:150]
+        raise NotBuilt(f"Transformers does not build it tiny: {said}") from error
+
+
+def difference(kind: str, *, encoder: bool = False) -> float:
     """The largest difference of loss and gradients, as a share of the largest gradient, or of 1.
 
     Raises:
         BadInput: the RMT refuses the backbone; says why.
+        NotBuilt: there is no tiny model of this type.
     """
     torch.set_default_dtype(torch.float64)
     try:
         with Unrounded():
-            return _difference(RMTForCausalLM(tiny_model(kind), RMTConfig(SIZE, MEMORY)).eval())
+            if encoder:
+                config = RMTConfig(SIZE, MEMORY, cls_token_id=CLS, sep_token_id=SEP)
+                inner = _tiny(kind, CLASSIFIERS[kind])
+                return _difference(RMTForSequenceClassification(inner, config).eval())
+            return _difference(RMTForCausalLM(_tiny(kind), RMTConfig(SIZE, MEMORY)).eval())
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -102,11 +160,15 @@ def _difference(model: Any) -> float:
     for row, length in enumerate(LENGTHS):
         mask[row, -length:] = 1
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    ours = model(ids, attention_mask=mask, labels=ids).loss
+    labels = ids if model.causal else torch.tensor([0, 1, 0])
+    ours = model(ids, attention_mask=mask, labels=labels).loss
     own = torch.autograd.grad(ours, parameters, allow_unused=True)
     body = model.backbone.get_submodule(model.body.path)
     initial = model.memory.initial_ME
-    theirs = slow_causal(model.backbone, body, initial, ids, LENGTHS)
+    if model.causal:
+        theirs = slow_causal(model.backbone, body, initial, ids, LENGTHS)
+    else:
+        theirs = slow_encoder(model.backbone, body, initial, ids, LENGTHS, labels)
     slow = torch.autograd.grad(theirs, parameters, allow_unused=True)
     worst = float((ours - theirs).abs().detach())
     for one, other, parameter in zip(own, slow, parameters, strict=True):
@@ -115,3 +177,49 @@ def _difference(model: Any) -> float:
         scale = max(1.0, float(expected.abs().max()))
         worst = max(worst, float((grad - expected).abs().max()) / scale)
     return worst if math.isfinite(worst) else math.inf
+
+
+def row(kind: str, *, encoder: bool) -> Row:
+    """One line of the table."""
+    names = CLASSIFIERS if encoder else CAUSAL
+    line = {"model_type": kind, "class": names[kind], "rmt": "", "difference": "", "reason": ""}
+    try:
+        found = difference(kind, encoder=encoder)
+    except BadInput as error:
+        said = str(error).split(": ", 1)[1]
+        return {**line, "rmt": "refused", "reason": said}
+    except NotBuilt as error:
+        return {**line, "rmt": "not built", "reason": str(error)}
+    result = "equal" if found < AGREED else "differs"
+    return {**line, "rmt": result, "difference": f"{max(found, 1e-16):.0e}"}
+
+
+def encoder_types() -> list[str]:
+    """Types with a classifier that Transformers does not have as a causal model alone."""
+    return [kind for kind in CLASSIFIERS if kind not in CAUSAL or kind in ALSO_ENCODERS]
+
+
+def table(kinds: Iterable[str] = CAUSAL, encoders: Iterable[str] | None = None) -> list[Row]:
+    """One line for each causal type, then for each encoder."""
+    rows = [row(kind, encoder=False) for kind in kinds]
+    found = encoder_types() if encoders is None else encoders
+    return rows + [row(kind, encoder=True) for kind in found]
+
+
+def committed() -> list[Row]:
+    """The table as it was made last."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    rows = table()
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, Stream
 from rmtscale.rmt.checks import check_body
 from rmtscale.rmt.open_segment import CacheUse, cache_use
-from tests.rmt.any_backbone import AGREED, difference
+from tests.rmt.any_backbone import AGREED, committed, difference, table
+from tests.rmt.any_backbone import row as row_of
 from tests.rmt.comparing import equal
 from tests.rmt.tiny_models import backbone
-from tests.rmt.tiny_types import tiny_model
+from tests.rmt.tiny_types import CAUSAL, tiny_model
 
+THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 KINDS = {
     "bloom": "no position table, biases by distance",
     "gemma2": "soft-cap, scaled embeddings, windows",
@@ -38,6 +41,32 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_every_gradient_equal_a_slow_loop(kind: str) -> None:
     assert difference(kind) < AGREED
+
+
+@pytest.mark.parametrize("kind", ["deberta", "roberta", "xlnet", "mpnet"])
+def test_an_encoder_equals_a_slow_loop(kind: str) -> None:
+    assert difference(kind, encoder=True) < AGREED
+
+
+def test_the_table_of_all_types_is_that_of_the_code() -> None:
+    rows = committed()
+    causal = [row for row in rows if row["class"] == CAUSAL.get(row["model_type"])]
+    encoders = rows[len(causal) :]
+    assert sum(row["rmt"] == "equal" for row in causal) >= 130
+    assert sum(row["rmt"] == "equal" for row in encoders) >= 12
+    assert not [row for row in rows if row["rmt"] not in ("equal", "refused", "not built")]
+    assert all(row["reason"] for row in rows if row["rmt"] != "equal")
+    if THOROUGH:
+        assert [_told(row) for row in table()] == [_told(row) for row in rows]
+        return
+    known = {row["model_type"]: _told(row) for row in causal}
+    for kind in ("phi", "zamba2", "musicgen", "llama4"):
+        assert _told(row_of(kind, encoder=False)) == known[kind]
+
+
+def _told(row: dict[str, str]) -> tuple[str, ...]:
+    """All but the difference, which is one of rounding."""
+    return tuple(value for name, value in row.items() if name != "difference")
 
 
 def test_an_rmt_without_memory_is_its_backbone() -> None:
@@ -162,6 +191,22 @@ def test_logits_of_more_than_hidden_states_are_refused() -> None:
     inner.fault = "logits"
     with pytest.raises(BadInput, match="logits are not made of the last hidden states alone"):
         RMTForCausalLM(inner, RMTConfig(8, 2))
+
+
+def test_a_weight_of_zero_hides_nothing() -> None:
+    """Gemma 3n looks up ids in every layer; of freshly drawn weights a scale of zero hides it."""
+    inner = tiny_model("gemma3n_text")
+    with torch.no_grad():
+        for name, parameter in inner.named_parameters():
+            if name.endswith("correct_output_scale"):
+                parameter.zero_()
+    ids = torch.randint(3, 90, (1, 5))
+    embeds = inner.get_input_embeddings()(ids)
+    assert equal(inner(ids).logits, inner(inputs_embeds=embeds).logits)
+    with pytest.raises(BadInput, match="embeddings do not give what their ids give"):
+        RMTForCausalLM(inner, RMTConfig(8, 2))
+    scale: Any = inner.model.layers[0].altup.correct_output_scale
+    assert not scale.any(), "is as it was"
 
 
 REFUSED = {

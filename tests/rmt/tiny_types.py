@@ -92,6 +92,10 @@ ODD["xlm"] = {"causal": True}
 ODD["xmod"] |= {"default_language": "en_XX"}
 ODD["zamba"] = {"layer_types": ["mamba", "hybrid"]}
 ODD["zamba2"] = {"layer_types": ["mamba", "hybrid"]}
+ODD["esm"] = {"vocab_size": VOCABULARY, "pad_token_id": 1, "mask_token_id": 4}
+ODD["layoutlmv3"] = {"input_size": 16, "coordinate_size": 4, "shape_size": 8}
+ODD["lilt"] = {"hidden_size": 48}
+ODD["luke"] = {"entity_vocab_size": 11, "entity_emb_size": 8}
 ODD["zaya"] = {"num_experts_per_tok": 1}
 
 
@@ -158,6 +162,10 @@ def tiny_model(
     kind: str, class_name: str | None = None, dtype: torch.dtype = torch.float64, **given: Any
 ) -> PreTrainedModel:
     """A random model whose weights are large enough to matter; of a causal type by default."""
+    if class_name is not None and "is_decoder" in ODD.get(kind, {}):
+        given = {"is_decoder": False, **given}
+    if class_name is not None and "causal" in ODD.get(kind, {}):
+        given = {"causal": False, **given}
     config = tiny_config(kind, **given)
     made: Any = getattr(transformers, class_name or CAUSAL[kind])
     if not isinstance(config, made.config_class):
@@ -174,6 +182,5 @@ def tiny_model(
     ).to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.add_(0.05 * torch.randn_like(parameter))
+            parameter.add_(0.05 * torch.randn_like(parameter))
     return model.eval()
