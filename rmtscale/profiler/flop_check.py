@@ -20,15 +20,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.passes import require_in_table
+from rmtscale.errors import BadInput
 from rmtscale.profiler.real_module import (
+    CONVOLUTIONS,
     matmul_flops,
     real_flops,
     real_language_model,
     real_parameters,
+    values_of_meta,
     without_dropout,
 )
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.build import build_backbone
+from rmtscale.rmt.checks import first_line
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.reading import Reading
 from rmtscale.specs.recurrence import Recurrence
@@ -114,8 +118,18 @@ def _count(
         (enable or module.gradient_checkpointing_enable)()
     if recurrence is None:
         return real_flops(module, workload.tokens, batch=workload.batch_size, train=workload.train)
-    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(workload.train):
-        _rmt(module, spec, workload, recurrence)
+    counting = FlopCounterMode(display=False, custom_mapping=CONVOLUTIONS)
+    try:
+        with counting as counter, torch.set_grad_enabled(workload.train), values_of_meta():
+            _rmt(module, spec, workload, recurrence)
+    except BadInput:
+        raise
+    # A module may raise anything where a tensor has no values; to the user it is one thing.
+    except Exception as error:
+        raise BadInput(
+            f"{type(module).__name__}: an RMT around it cannot be run without values, so it is "
+            f"not counted ({first_line(error)})"
+        ) from error
     return matmul_flops(counter)
 
 

@@ -41,7 +41,7 @@ def _convolution_backward(
     return one * (int(output_mask[0]) + int(output_mask[1]))
 
 
-_COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
+CONVOLUTIONS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 class _Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -229,7 +229,7 @@ def real_flops(module: Any, tokens: int, *, batch: int = 1, train: bool = False)
 def _real_flops(module: Any, tokens: int, batch: int, train: bool) -> dict[str, int]:
     module.train(train).requires_grad_(train)
     grad = torch.set_grad_enabled(train)
-    counting = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+    counting = FlopCounterMode(display=False, custom_mapping=CONVOLUTIONS)
     with counting as counter, grad, _Values():  # type: ignore[no-untyped-call]
         outputs = module(**module_inputs(module, batch, tokens))
         if train:

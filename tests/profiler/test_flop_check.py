@@ -15,12 +15,15 @@ import pytest
 
 from rmtscale.costs import flops as flops_module
 from rmtscale.errors import BadInput
-from rmtscale.profiler.flop_check import FlopCheck, check_flops
+from rmtscale.profiler.flop_check import FlopCheck, check_flops, real_build
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Mode, Workload
 from tests.meta_shapes import RememberedShapes
+from tests.specs.tiny_configs import TINY
 
 OF_EACH_KIND = [
     "opt-125m",
@@ -106,3 +109,30 @@ def test_a_wrong_prediction_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_tokens_than_positions() -> None:
     with pytest.raises(BadInput, match="tokens 1025: expected 1024 or less, the position table"):
         check_flops(PRESETS["gpt2"], Workload(tokens=1025))
+
+
+AROUND = ("qwen3", "gemma2", "mixtral", "deepseek_v3", "mamba", "jamba", "gpt_oss", "roberta")
+NOT_AROUND = {"gemma4_text", "electra", "albert", "bart", "t5", "mt5", "whisper"}
+"""Types that look up ids in their layers, or are no decoder and no encoder of one width."""
+WITHOUT_HEAD = {kind for kind in TINY if kind.endswith(("_vl_text", "_vl_moe_text"))}
+ENCODERS = {"bert", "roberta", "camembert", "xlm-roberta", "distilbert", "mpnet", "modernbert"}
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(set(TINY) - NOT_AROUND - WITHOUT_HEAD) if THOROUGH else AROUND
+)
+def test_an_rmt_around_every_type_with_a_row(kind: str) -> None:
+    row = ROWS[kind]
+    name = f"{row.prefix}{'ForSequenceClassification' if kind in ENCODERS else row.default_class}"
+    reading = read(TINY[kind], "tiny", name)
+    for mode in ("forward", "train"):
+        work = Workload(tokens=40, mode=mode)
+        check = checked(reading.spec, work, Recurrence(20, 2), real_build(reading))
+        assert check.predicted_flops == check.counted_flops, mode
+
+
+@pytest.mark.parametrize("kind", ["gemma4_text", "bart"])
+def test_an_rmt_that_is_not_counted_says_why(kind: str) -> None:
+    reading = read(TINY[kind], "tiny", f"{ROWS[kind].prefix}{ROWS[kind].default_class}")
+    with pytest.raises(BadInput, match=r"cannot be run without values|an encoder-decoder"):
+        check_flops(reading.spec, Workload(tokens=40), Recurrence(20, 2), real_build(reading))
