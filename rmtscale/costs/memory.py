@@ -116,16 +116,16 @@ def estimate_memory(
     elif recurrence is not None:
         more = memory_parameters(model, recurrence)
     trained = Trained.of(model, workload, recurrence, numbers + more)
+    candidates = _candidates(model, workload, recurrence, trained)
     copied = dequantized_bytes(model, w)
-    peak = max(
-        (
+    if copied:
+        candidates = (
             candidate._replace(
                 work=candidate.work + copied * (candidate.name not in (AT_THE_LOGITS, IN_THE_STEP))
             )
-            for candidate in _candidates(model, workload, recurrence, trained)
-        ),
-        key=PeakCandidate.total,
-    )
+            for candidate in candidates
+        )
+    peak = max(candidates, key=PeakCandidate.total)
     persistent = {
         MemoryTerm.WEIGHTS: stored + w * more + trained.adapter_bytes,
         MemoryTerm.BUFFERS: buffer_bytes(model),

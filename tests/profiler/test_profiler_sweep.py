@@ -165,7 +165,7 @@ def test_what_never_fits_is_not_tried(
     assert skipped.outcome == "skipped"
     assert skipped.error is not None
     assert skipped.error.startswith("the training state alone is predicted to take 1")
-    assert skipped.error.endswith("GiB of 80.00 GiB")
+    assert skipped.error.endswith("GiB of 79.25 GiB")
 
 
 def test_a_crash_ends_no_series(sweep: Sweep, store: RecordStore, measured: Measurement) -> None:
