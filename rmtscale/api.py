@@ -75,8 +75,10 @@ def estimate(
     spec, gpu = _model(model), _device(device)
     if weights:
         spec = quantize(spec, weights)
-    if not isinstance(workload, Workload) and "dtype" not in settings:
-        settings.setdefault("precision", gpu.usual_dtype)
+    if not isinstance(workload, Workload):
+        settings["mode"] = "train" if mode == "train" else "forward"
+        if "dtype" not in settings:
+            settings.setdefault("precision", gpu.usual_dtype)
     if reserve:
         held = parse_bytes(reserve, "reserve") if isinstance(reserve, str) else reserve
         gpu = gpu.reserving(held)

@@ -12,6 +12,7 @@ from rmtscale.costs.estimate import Estimate, Way, answer
 from rmtscale.costs.question import Question
 from rmtscale.costs.segment_choice import AUTO
 from rmtscale.costs.time_range import SLOW_SHARE
+from rmtscale.specs.adapter import ATTENTION, Adapter
 from rmtscale.specs.workload import Workload
 from rmtscale.units import (
     format_bytes,
@@ -41,10 +42,14 @@ def command(
     ] = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
+    adapter: options.AdapterKind = "",
+    adapter_rank: options.AdapterRank = 16,
+    adapter_targets: options.AdapterTargets = ATTENTION,
     dropout: options.Dropout = True,
     weights: options.Weights = "",
     kv_dtype: Annotated[
-        str, typer.Option(help="Of the cache: fp32, bf16, fp16, fp8 or int8. (default: --dtype)")
+        str,
+        typer.Option(help="Of the cache: fp32, bf16, fp16, fp8, int8. (default: as all else)"),
     ] = "",
     reserve: options.Reserve = "",
     calibration: options.CalibrationFile = None,
@@ -69,7 +74,9 @@ def command(
                 batch_size=batch_size,
                 precision=precision,
                 attention=attention,
+                mode="train" if mode == "train" else "forward",
                 optimizer=optimizer,
+                adapter=Adapter(adapter, adapter_rank, adapter_targets) if adapter else None,
                 dropout=None if dropout else False,
             ),
             mode=mode,

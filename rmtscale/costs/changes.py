@@ -15,6 +15,7 @@ from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.question import NARROW, PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.weights import require_weights
 from rmtscale.errors import BadInput
+from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import DEVICES
 from rmtscale.specs.quantization.reading import quantize
@@ -74,8 +75,13 @@ def _steps(question: Question) -> Iterator[_Step]:
         half = question.device.usual_dtype
         yield _Step(f"{half} in place of fp32", _workload(precision=half))
     if question.mode == "train":
-        if work.optimizer != "sgd":
-            yield _Step("plain SGD, which keeps no state,", _workload(optimizer="sgd"))
+        if work.optimizer in ("adamw", "adamw-fused"):
+            yield _Step("AdamW's states in 8 bits", _workload(optimizer="adamw-8bit"))
+        if work.adapter is None:
+            lora = _workload(adapter=Adapter("lora"))
+            yield _Step("LoRA of rank 16 in place of all weights", lora)
+            if question.model.quantization is None:
+                yield _Step("QLoRA of rank 16 on weights in nf4", _qlora)
         return
     if keeps_cache(question.model) and question.kv_dtype is None:
         yield _Step("keys and values in fp8", lambda asked: replace(asked, kv_dtype="fp8"))
@@ -85,11 +91,15 @@ def _steps(question: Question) -> Iterator[_Step]:
 
 
 def _workload(**settings: Any) -> Callable[[Question], Question]:
-    return lambda asked: replace(asked, workload=replace(asked.workload, **settings))
+    return lambda asked: replace(asked, workload=replace(asked.work, **settings))
 
 
 def _quantized(weights: str) -> Callable[[Question], Question]:
     return lambda asked: replace(asked, model=quantize(asked.model, weights))
+
+
+def _qlora(asked: Question) -> Question:
+    return _workload(adapter=Adapter("qlora"))(_quantized("nf4")(asked))
 
 
 def _saving(question: Question) -> Iterator[_Step]:

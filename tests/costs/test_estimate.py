@@ -12,6 +12,7 @@ from rmtscale.costs.segment_choice import possible_segment_sizes, recommend_segm
 from rmtscale.costs.time_range import step_seconds
 from rmtscale.errors import BadInput
 from rmtscale.records.store import RecordStore
+from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
@@ -75,6 +76,34 @@ def test_two_changes_where_one_is_not_enough() -> None:
     assert found.change is not None
     assert " and " in found.change.words
     assert found.change.peak_bytes <= found.question.device.usable_memory_bytes
+
+
+def test_adapters_are_named_where_all_weights_are_too_many() -> None:
+    found = rmtscale.estimate("llama-3-8b", "rtx-4090", "8k", mode="train")
+    assert found.change is not None
+    assert found.change.words.endswith("QLoRA of rank 16 on weights in nf4")
+    larger = rmtscale.estimate("llama-3-8b", "a100-40gb", "8k", mode="train")
+    assert larger.change is not None
+    assert larger.change.words.endswith("LoRA of rank 16 in place of all weights")
+    assert (
+        larger.change.peak_bytes
+        == rmtscale.estimate_memory(
+            "llama-3-8b",
+            "8k",
+            device="a100-40gb",
+            mode="train",
+            precision="bf16",
+            adapter=Adapter("lora"),
+            checkpoint_layers=True,
+        ).total
+    )
+
+
+def test_an_adapter_that_is_asked_for_is_in_every_row() -> None:
+    lora = rmtscale.estimate("gpt2", "t4", "2k", mode="train", adapter=Adapter("lora"))
+    plain = rmtscale.estimate("gpt2", "t4", "2k", mode="train")
+    for with_it, without in zip(lora.ways, plain.ways, strict=True):
+        assert with_it.peak.total < without.peak.total
 
 
 def test_nothing_fits() -> None:
