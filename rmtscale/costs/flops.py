@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rmtscale.costs.adapter_flops import adapter_terms, frozen_backward
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.conventions import (
     CONVENTIONS,
@@ -64,7 +65,9 @@ def estimate_flops(
     recurrence = resolve_design(model, workload, recurrence)
     if isinstance(recurrence, Recurrence) and convention == "paper":
         return _paper_recurrence(model, workload, recurrence)
-    batch = workload.batch_size
+    batch, reached = workload.batch_size, _reached(workload, recurrence)
+    if workload.adapter is not None and convention != "matmul":
+        raise BadInput(f"convention {convention!r}: expected matmul, the one that counts adapters")
     terms: dict[str, list[Term]] = {"forward": [], "backward": [], "recompute": []}
     for run, run_terms in _runs(model, workload, recurrence, convention):
         for term in run_terms:
@@ -80,7 +83,11 @@ def estimate_flops(
             if workload.train and backward_runs:
                 flops *= backward_runs
                 backward = 2 * flops
-                if term.backward_flops is not None:
+                adapter = workload.adapter
+                if adapter is not None and term.name != FlopTerm.ADAPTER:
+                    frozen = frozen_backward(term, model, adapter, reached=reached)
+                    backward = frozen * batch * backward_runs * workload.accumulate
+                elif term.backward_flops is not None:
                     backward = term.backward_flops * batch * backward_runs * workload.accumulate
                 terms["backward"].append(Term("backward", term.name, backward, operator))
                 if term_is_recomputed(term, model, workload, recurrence, convention):
@@ -103,7 +110,17 @@ def _runs(
         yield whole, tuple(term for term in terms if term.flops)
         return
     for run in plan_passes(model, workload, design):
-        yield run, pass_terms(convention, model, run.size_tokens, run.text_tokens)
+        terms = pass_terms(convention, model, run.size_tokens, run.text_tokens)
+        if workload.adapter is not None:
+            reached = _reached(workload, design)
+            terms += adapter_terms(model, workload.adapter, run.size_tokens, reached=reached)
+        yield run, terms
+
+
+def _reached(workload: Workload, design: Design) -> bool:
+    """Whether a gradient goes through the first layer's input though the embedding is frozen."""
+    memory = isinstance(design, Recurrence) and design.memory_tokens > 0
+    return memory or workload.checkpoint_layers
 
 
 def term_is_recomputed(

@@ -95,8 +95,12 @@ def work_bytes(optimizer: str, tensors: Iterable[Tensors], number_bytes: int) ->
     tensors = tuple(tensors)
     if optimizer == "adamw":
         return number_bytes * sum(one.numbers for one in tensors)
-    if optimizer in ("lion", "adafactor"):  # the update, of one tensor at a time
+    if optimizer == "lion":  # the update, of one tensor at a time
         return number_bytes * max((one.each for one in tensors), default=0)
+    if optimizer == "adafactor":  # and the one before, whose name still holds it
+        sizes = [one.each for one in tensors]
+        pairs = zip(sizes, [*sizes[1:], 0], strict=True)
+        return number_bytes * max((sum(pair) for pair in pairs), default=0)
     if optimizer == "muon":
         others = number_bytes * sum(one.numbers for one in tensors if not _orthogonal(one))
         largest = max((_orthogonal_bytes(one, number_bytes) for one in tensors), default=0)

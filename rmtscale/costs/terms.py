@@ -43,6 +43,7 @@ class FlopTerm(StrEnum):
     CONVOLUTION = "convolution"
     SCAN = "scan"
     HEAD = "head"
+    ADAPTER = "adapter"
     LINEAR = "linear"
     ATTENTION = "attention"
     DROPOUT = "dropout"

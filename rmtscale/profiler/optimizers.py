@@ -40,6 +40,7 @@ class Lion(Optimizer):
                     state["momentum"] = torch.zeros_like(parameter)
                 update = state["momentum"].lerp(parameter.grad, 1 - now).sign_()
                 parameter.add_(update, alpha=-group["lr"])
+                del update  # and not held beside the next one
                 state["momentum"].lerp_(parameter.grad, 1 - after)
 
 

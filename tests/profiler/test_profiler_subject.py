@@ -14,6 +14,7 @@ from rmtscale.profiler.real_module import matmul_flops
 from rmtscale.profiler.subject import Subject, warm_libraries
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone
+from rmtscale.specs.adapter import Adapter
 
 KINDS = ["gpt2", "opt-125m", "opt-350m", "gpt-neo-125m", "pythia-14m", "llama-3.2-1b"]
 ENCODER = "bert-base-cased"
@@ -75,6 +76,28 @@ def test_an_encoder(
     tiny: Callable[[str], Any],
 ) -> None:
     one = point(model=tiny(ENCODER), tokens=50, attention="eager", **method, **step)
+    assert counted(one) == predict(one).flops
+
+
+ADAPTED: list[dict[str, Any]] = [
+    {"adapter": Adapter("lora", 4)},
+    {"adapter": Adapter("lora", 4, "all")},
+    {"adapter": Adapter("parallel", 4)},
+    {"adapter": Adapter("lora", 4), "accumulate": 2},
+]
+
+
+@pytest.mark.parametrize("step", ADAPTED, ids=label)
+@pytest.mark.parametrize("method", [{}, RMT], ids=["full", "rmt"])
+@pytest.mark.parametrize("name", ["gpt2", "opt-125m", "pythia-14m", "llama-3.2-1b"])
+def test_adapters(
+    name: str,
+    method: dict[str, Any],
+    step: dict[str, Any],
+    point: Callable[..., Point],
+    tiny: Callable[[str], Any],
+) -> None:
+    one = point(model=tiny(name), tokens=50, attention="eager", **method, **step, **TRAIN)
     assert counted(one) == predict(one).flops
 
 
