@@ -153,6 +153,28 @@ class Body:
         given = _given(self.head_takes, input_ids=ids_BT, use_cache=False, return_dict=True, **more)
         return type(backbone).forward(copy, **given)
 
+    def balances(self, backbone: Any) -> bool:
+        """Whether a mixture of experts is asked for the loss that keeps its experts in balance."""
+        config = backbone.config.get_text_config(decoder=True)
+        return bool(getattr(config, "output_router_logits", False)) and hasattr(
+            config, "router_aux_loss_coef"
+        )
+
+    def hidden_and_balance(self, backbone: Any, embeds_BTE: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns the last hidden states, (B, T, E), and the weighted auxiliary loss, a scalar.
+
+        The loss is the backbone's own, over all positions of the segment.
+        """
+        if not self.balances(backbone):
+            return self.hidden(backbone, embeds_BTE), None
+        outputs = self.outputs(backbone, embeds_BTE, output_router_logits=True)
+        hidden_BTE = hidden_of(outputs)
+        own = self.own_outputs(
+            backbone, outputs, hidden_BTE, output_router_logits=True, logits_to_keep=1
+        )
+        weight = backbone.config.get_text_config(decoder=True).router_aux_loss_coef
+        return hidden_BTE, None if own.aux_loss is None else weight * own.aux_loss
+
     def logits(
         self, backbone: nn.Module, hidden_BTE: Tensor, mask_BT: Tensor | None = None
     ) -> Tensor:

@@ -435,27 +435,33 @@ class RMTForCausalLM(RMTPreTrainedModel):
             keep = call.keep if call.keep != "last" or piece.last else "none"
             return self._segment(own_BME, piece, scored, keep)
 
-        for piece, new_BME, (loss, hidden_BLE, logits) in recur(
+        for piece, new_BME, (balance, loss, hidden_BLE, logits) in recur(
             segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
         ):
             state_BME = new_BME
+            if balance is not None and call.scored is not None:
+                # The mean over the segments; what is added up here is divided by the labels.
+                losses.add(balance * (call.scored / len(call.steps)))
             if loss is not None:
                 losses.add(loss)
             if hidden_BLE is not None and piece.targets_BL is not None:
                 losses.score(hidden_BLE, piece.targets_BL)
             if logits is not None:
                 kept.append((piece, logits))
-            del loss, hidden_BLE, logits  # not held while the next segment runs
+            del balance, loss, hidden_BLE, logits  # not held while the next segment runs
         return _Window(state_BME, losses.result() if losses.total is not None else None, kept)
 
     @run_plainly
     def _segment(
         self, state_BME: Tensor, piece: Piece, scored: bool, keep: str
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """One recurrent step: new state, its loss or what to score, and logits to keep."""
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """One recurrent step: new state, auxiliary loss, its loss or what to score, and logits."""
         ids_BL = of_any_length(piece.ids_BL)
-        new_BME, text_BLE = self.step(state_BME, ids_BL, piece.lengths_B)
-        return new_BME, *self._results(text_BLE, piece, scored, keep)
+        if self.body.balances(self.backbone):
+            new_BME, text_BLE, balance = self._balanced_step(state_BME, ids_BL, piece.lengths_B)
+        else:
+            (new_BME, text_BLE), balance = self.step(state_BME, ids_BL, piece.lengths_B), None
+        return new_BME, balance, *self._results(text_BLE, piece, scored, keep)
 
     @never_compiled
     def _results(
@@ -493,6 +499,21 @@ class RMTForCausalLM(RMTPreTrainedModel):
         hidden_BTE = self.body.hidden(
             self.backbone, decoder_layout(state_BME, self.embed(ids_BL), lengths_B)
         )
+        return self._parts(state_BME, ids_BL, lengths_B, hidden_BTE)
+
+    def _balanced_step(
+        self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Runs as ``step`` does, with the loss that keeps experts in balance."""
+        hidden_BTE, balance = self.body.hidden_and_balance(
+            self.backbone, decoder_layout(state_BME, self.embed(ids_BL), lengths_B)
+        )
+        return *self._parts(state_BME, ids_BL, lengths_B, hidden_BTE), balance
+
+    def _parts(
+        self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None, hidden_BTE: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The state after a segment, (B, M, E), and the hidden states of its text, (B, L, E)."""
         memory = state_BME.shape[1]
         new_BME = self.hand_over(state_BME, decoder_state(hidden_BTE, memory, lengths_B))
         return new_BME, hidden_BTE[:, memory : memory + ids_BL.shape[1]]

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.families import NOT_CAPTURABLE
+from rmtscale.rmt.body import Body
+from rmtscale.rmt.families import NOT_CAPTURABLE, FamilyBody
 
 _WARM_UP = 3
 
@@ -31,6 +32,7 @@ class StepModel(Protocol):
     memory: Any
     segment_tokens: int
     causal: bool
+    body: Body
     embedding_VE: Tensor
 
     def step(
@@ -51,8 +53,9 @@ class SegmentStep:
         model: in evaluation mode.
         batch_size: B.
         compile_step: compile the step (``torch.compile``) as well; the first call takes long.
-        cuda_graph: None captures where that works; True is the same; False never. Without CUDA
-            the step runs eagerly, with the same results.
+        cuda_graph: None captures where that works; True is the same; False never. Without CUDA,
+            and around a backbone that is run by its own forward (which may look at values on the
+            host), the step runs eagerly, with the same results.
         kept_tokens: of a decoder, the hidden states of so many of the last text tokens are kept.
             Of an encoder all T are, because its head may read any of them.
         backend: of ``torch.compile``.
@@ -88,7 +91,8 @@ class SegmentStep:
             if compile_step
             else self._pure
         )
-        capturable = compile_step or kind not in NOT_CAPTURABLE
+        family = isinstance(model.body, FamilyBody)
+        capturable = family and (compile_step or kind not in NOT_CAPTURABLE)
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
         self._graph: torch.cuda.CUDAGraph | None = None
         self._made_with = self._facts()

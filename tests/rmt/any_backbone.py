@@ -79,7 +79,7 @@ def slow_causal(
     embed, losses = backbone.get_input_embeddings(), []
     for row, length in zip(ids, lengths, strict=True):
         columns = range(len(row) - length, len(row))
-        state, logits = initial, []
+        state, logits, balances = initial, [], []
         for part in cut_text(columns, SIZE - 2 * MEMORY, "right"):
             text = embed(row[part][None])[0]
             embeds = torch.cat([state, text, state])[None]
@@ -89,9 +89,13 @@ def slow_causal(
                 out = backbone(inputs_embeds=embeds, attention_mask=ones, use_cache=False)
             logits.append(out.logits[0, MEMORY : MEMORY + len(part)])
             state = kept[0][0, MEMORY + len(part) :]
+            if getattr(out, "aux_loss", None) is not None:
+                balances.append(backbone.config.router_aux_loss_coef * out.aux_loss)
         scores = torch.log_softmax(torch.cat(logits)[:-1], -1)
         labels = row[columns.start + 1 :]
         losses.append(-scores[torch.arange(len(labels)), labels])
+        if balances:
+            losses[-1] = losses[-1] + torch.stack(balances).mean()
     return torch.cat(losses).mean()
 
 

@@ -15,7 +15,7 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, Stream
 from rmtscale.rmt.checks import check_body
 from rmtscale.rmt.open_segment import CacheUse, cache_use
-from tests.rmt.any_backbone import AGREED, committed, difference, table
+from tests.rmt.any_backbone import AGREED, committed, difference, slow_causal, table
 from tests.rmt.any_backbone import row as row_of
 from tests.rmt.comparing import equal
 from tests.rmt.tiny_models import backbone
@@ -67,6 +67,35 @@ def test_the_table_of_all_types_is_that_of_the_code() -> None:
 def _told(row: dict[str, str]) -> tuple[str, ...]:
     """All but the difference, which is one of rounding."""
     return tuple(value for name, value in row.items() if name != "difference")
+
+
+@pytest.mark.parametrize("bptt_segments", [None, 2])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "jamba"])
+def test_the_loss_that_balances_experts_is_kept(kind: str, bptt_segments: int | None) -> None:
+    """The mean over the segments, as large as its coefficient says."""
+    inner: Any = tiny_model(kind)
+    model = RMTForCausalLM(inner, RMTConfig(8, 2, bptt_segments=bptt_segments)).eval()
+    model.memory.reset(0.5)
+    ids = torch.randint(3, 90, (1, 11))
+    plain = model(ids, labels=ids).loss
+    inner.config.output_router_logits = True
+    inner.config.router_aux_loss_coef = inner.router_aux_loss_coef = 0.5
+    loss = model(ids, labels=ids).loss
+    body = inner.get_submodule(model.body.path)
+    initial = model.memory.initial_ME
+    assert initial is not None
+    expected = slow_causal(inner, body, initial, ids, (11,))
+    assert plain is not None
+    assert loss is not None
+    assert float(loss - plain) > 0.1
+    assert abs(float(loss - expected)) < 1e-6, "attention and norms round to float32"
+    gates = [p for name, p in inner.named_parameters() if "gate" in name or "router" in name]
+    ours = torch.autograd.grad(loss, gates, allow_unused=True)
+    if bptt_segments is None:
+        theirs = torch.autograd.grad(expected, gates, allow_unused=True)
+        for one, other in zip(ours, theirs, strict=True):
+            assert one is not None
+            assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_an_rmt_without_memory_is_its_backbone() -> None:
