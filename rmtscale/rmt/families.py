@@ -75,6 +75,11 @@ class FamilyBody(Body):
         logits_BTV: Tensor = backbone.get_output_embeddings()(hidden_BTE)
         return logits_BTV
 
+    def balances(self, backbone: Any) -> bool:
+        """Returns False: none of the families is a mixture of experts."""
+        del backbone
+        return False
+
     def blocks(self, backbone: Any) -> Iterator[nn.Module]:
         return _layers(backbone)
 
