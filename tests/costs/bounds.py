@@ -39,7 +39,8 @@ def bound(line: Line) -> int:
     """Bytes that a type may take at most, as it is said without knowing how it is written."""
     spec = read_config(TINY[line["type"]], "tiny", class_name(line["type"])).spec
     assert isinstance(spec, LayeredSpec)
-    return estimate_memory(replace(spec, written_like=""), Workload(**line["work"])).total
+    spec = replace(spec, written_like="", kind="unknown")
+    return estimate_memory(spec, Workload(**line["work"])).total
 
 
 def peak_of_module(line: Line) -> int:
@@ -77,7 +78,7 @@ def lines() -> Iterator[Line]:
         other = every | {
             "tokens": chance.choice((7, 130, 300)),
             "batch_size": chance.choice((1, 3)),
-            "dtype": "bf16",
+            "precision": "bf16",
             "mode": chance.choice(("forward", "train")),
         }
         yield {"type": kind, "work": other}
