@@ -66,7 +66,9 @@ class FamilyBody(Body):
 
     def hidden(self, backbone: Any, embeds_BTE: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         if backbone.config.model_type in DECODERS:
-            return decoder_hidden(backbone, embeds_BTE)
+            handed_over = [embeds_BTE]
+            del embeds_BTE  # or this frame would hold it through the layers
+            return decoder_hidden(backbone, handed_over.pop())
         return encoder_hidden(backbone, embeds_BTE, mask_BT)
 
     def logits(self, backbone: Any, hidden_BTE: Tensor, mask_BT: Tensor | None = None) -> Tensor:

@@ -13,6 +13,7 @@ Wijmans et al. 2024, arXiv 2411.09009.)
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -109,12 +110,13 @@ class _WeightGradients:
         exact = torch.promote_types(error_RV.dtype, torch.float32)
         if self.wanted[0]:
             weight_VE = torch.mm(error_RV.t(), hidden_RE)
-            if scale is not None:
-                weight_VE = weight_VE.to(exact).div_(scale)
             if self.weight_VE is None:
-                self.weight_VE = weight_VE.to(exact)
-            else:
+                weight_VE = weight_VE.to(exact)
+                self.weight_VE = weight_VE if scale is None else weight_VE.div_(scale)
+            elif scale is None:
                 self.weight_VE.add_(weight_VE)
+            else:  # in one step, without a wide copy of it
+                self.weight_VE.addcdiv_(weight_VE, scale)
         if self.wanted[1]:
             bias_V = error_RV.sum(0, dtype=exact)
             if scale is not None:
@@ -130,8 +132,10 @@ def _half_scale(error_RV: Tensor, hidden_RE: Tensor, weight_VE: Tensor) -> Tenso
     is so small that fp16 would round it to zero.
     """
     column = torch.linalg.vector_norm(error_RV, ord=1, dim=0).amax()
-    by_weight = column * hidden_RE.abs().amax().float()
-    by_hidden = 2 * weight_VE.abs().amax().float()  # an error adds up to at most 2 in a row
+    # The largest by its norm: ``abs`` would make a second matrix of the head's size for a moment.
+    by_weight = column * torch.linalg.vector_norm(hidden_RE, ord=math.inf).float()
+    by_hidden = 2 * torch.linalg.vector_norm(weight_VE, ord=math.inf).float()
+    # Twice, because an error adds up to at most 2 in a row.
     bound = torch.maximum(torch.maximum(by_weight, by_hidden), column.new_tensor(1.0))
     return torch.exp2(torch.floor(torch.log2(_HALF_ROOM / bound)))
 

@@ -63,7 +63,10 @@ class HeadGradients:
             self.sums = [_unscaled(grad, scale) for _, grad in found if grad is not None]
         else:
             for total, (_, grad) in zip(self.sums, found, strict=True):
-                total.add_(grad if scale is None else _unscaled(grad, scale))
+                if scale is None:
+                    total.add_(grad)
+                else:  # in one step, without a wide copy of it
+                    total.addcdiv_(grad, scale)
         return grads[0] if hidden else None
 
 
