@@ -183,6 +183,16 @@ def read() -> list[Shape]:
     return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
 
+def one_of_each(shapes: list[Shape]) -> list[Shape]:
+    """One shape of each dtype in a pass and in a step, of full attention and of an RMT."""
+    chosen: dict[tuple[Any, ...], Shape] = {}
+    for shape in random.Random(1).sample(shapes, len(shapes)):
+        work, segments = shape["work"], shape["segments"]
+        several = bool(segments) and work["tokens"] > segments[0]
+        chosen.setdefault((work["mode"], work["precision"], bool(segments), several), shape)
+    return list(chosen.values())
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--draw"]:
         shapes = list(draw(int(sys.argv[2]), int(sys.argv[3])))
