@@ -90,6 +90,21 @@ REFERENCES = (
         used_for="LoRA",
     ),
     Reference(
+        key="Chen et al. 2023",
+        authors="Chen, Xiangning and Liang, Chen and Huang, Da and others",
+        title="Symbolic Discovery of Optimization Algorithms",
+        venue="Advances in Neural Information Processing Systems",
+        arxiv="2302.06675",
+        used_for="optimizer lion",
+    ),
+    Reference(
+        key="Jordan et al. 2024",
+        authors="Jordan, Keller and Jin, Yuchen and Boza, Vlado and others",
+        title="Muon: An optimizer for hidden layers in neural networks",
+        venue="the first author's pages",
+        used_for="optimizer muon",
+    ),
+    Reference(
         key="Cochran 1977",
         authors="Cochran, William G.",
         title="Sampling Techniques, third edition",

@@ -17,6 +17,7 @@ def commands(group: Group, out: str) -> list[str]:
 def _arguments(series: Series, out: str) -> list[str]:
     record = series.records[0]
     point, protocol = record.point, record.protocol
+    adapter = point.adapter
     tokens = ",".join(str(each.point.tokens) for each in series.records)
     given: dict[str, object] = {
         "--model": point.model.name if point.checkpoint is None else None,
@@ -26,10 +27,15 @@ def _arguments(series: Series, out: str) -> list[str]:
         "--segment-size": point.segment_size,
         "--memory-tokens": point.memory_tokens,
         "--mode": point.mode,
-        "--dtype": point.precision,
+        "--precision": point.precision,
         "--attention": point.attention,
         "--batch-size": point.batch_size,
         "--optimizer": point.optimizer,
+        "--accumulate": point.accumulate if point.accumulate > 1 else None,
+        "--adapter": adapter.kind if adapter else None,
+        "--adapter-rank": adapter.rank if adapter else None,
+        "--adapter-targets": adapter.targets if adapter and adapter.lora else None,
+        "--host-memory": _size(point.host_memory_bytes),
         "--bptt-segments": point.bptt_segments,
         "--logits": point.logits if point.method == "full" else None,
         "--device": point.device,
@@ -45,6 +51,7 @@ def _arguments(series: Series, out: str) -> list[str]:
         "--no-dropout": point.mode == "train" and not point.dropout,
         "--checkpoint-segments": point.checkpoint_segments,
         "--checkpoint-layers": point.checkpoint_layers,
+        "--offload-optimizer": point.offload_optimizer,
         "--no-cuda-graph": point.method == "rmt"
         and point.mode == "forward"
         and point.device == "cuda"

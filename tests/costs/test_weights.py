@@ -119,7 +119,7 @@ def test_what_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(BadInput, match=words):
             refused()
-    with pytest.raises(BadInput, match="have no gradient, expected mode forward or plain"):
+    with pytest.raises(BadInput, match="have no gradient, expected mode forward, adapter"):
         estimate_memory(model, replace(work, mode="train"))
     with pytest.raises(BadInput, match="method 'mamba': is known on plain weights"):
         estimate_memory(model, work, find_method("mamba", LLAMA))

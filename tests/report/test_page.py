@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
+from rmtscale.records.mapping import from_mapping
+from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.records.store import Reading
 from rmtscale.report.document import Source, make_document
 from rmtscale.report.gallery import EXHIBITS, Picture, draw_all
 from rmtscale.report.page import render_page
 from rmtscale.report.text import csv_report, markdown_report
+from rmtscale.specs.adapter import Adapter
 from tests.command_line import Command
 from tests.synthetic.records import MACHINE, environment, figure_10, inference, point, record
 
@@ -117,10 +120,14 @@ def test_the_commands_measure_the_same_points(rmtscale: Command) -> None:
     import json
     import shlex
 
+    # One of every option that a point can have.
     odd = [
         record(replace(point(), dropout=False, checkpoint_layers=True)),
         record(point(method="rmt", checkpoint_segments=True, memory_limit_bytes=3 * 1024 + 512)),
         record(point(method="rmt", bptt_segments=2, precision="bf16", optimizer="sgd")),
+        record(point(accumulate=4, adapter=Adapter("lora", 8, "all"), precision="amp-bf16")),
+        record(point(tokens=500, adapter=Adapter("parallel"))),
+        record(point(tokens=500, offload_optimizer=True, host_memory_bytes=32 * 2**30)),
     ]
     records = [*figure_10([1000, 2000]), *inference([4000, 16000]), *odd]
     document = make_document([Source("made.jsonl", Reading(tuple(records)))])
@@ -129,7 +136,7 @@ def test_the_commands_measure_the_same_points(rmtscale: Command) -> None:
         done = rmtscale(*shlex.split(line)[1:], "--dry-run", "--format", "json")
         assert done.code == 0, done.err
         again |= {
-            json.dumps(row["point"], sort_keys=True)
+            from_mapping(Point, row["point"]).key
             for row in json.loads(done.out)["rows"]
             if not row["point"]["replicate"]
         }

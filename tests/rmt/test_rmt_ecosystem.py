@@ -104,14 +104,9 @@ def test_accelerate() -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_torch_compile_of_the_whole_model(train: bool) -> None:
+def test_torch_compile_of_the_whole_model() -> None:
     model, ids = model_of(), tokens(2, 12)
     compiled = torch.compile(model, backend="aot_eager")
-    if not train:
-        with torch.no_grad():
-            assert (compiled(ids).logits - model(ids).logits).abs().max() < 1e-5
-        return
     compiled(ids, labels=ids).loss.backward()
     ours = {n: p.grad.clone() for n, p in model.named_parameters()}
     model.zero_grad()
