@@ -48,7 +48,7 @@ TESTS = {
     "rmtscale/costs/methods": ("tests/costs/methods", "tests/costs/test_memory.py", "tests/paper"),
     "rmtscale/costs": (
         *("tests/costs/test_memory_exact.py", "tests/specs/test_shapes.py", "tests/costs"),
-        *("tests/cli/test_generate_cost.py", "tests/test_measured.py"),
+        *("tests/cli/test_generate_cost.py", "tests/test_measured.py", "tests/paper"),
     ),
 }
 """Tests that ask a folder's modules for numbers; of the first folder that a file is in."""

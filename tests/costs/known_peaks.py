@@ -26,7 +26,7 @@ Line = dict[str, Any]
 def config_of(line: Line) -> tuple[dict[str, Any], str]:
     """A small config of the line's type, without a window that cuts, and its class."""
     config, name = small(line["type"], **line["sizes"])
-    if "sliding_window" in config:
+    if "sliding_window" in config or line["type"] == "phi3":  # in whose class it is None
         config["sliding_window"] = 600
     return config, name
 

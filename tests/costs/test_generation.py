@@ -38,9 +38,10 @@ from rmtscale.rmt.build import build_backbone
 from rmtscale.rmt.open_segment import OpenSegment
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
-from rmtscale.specs.huggingface import read_mapping
+from rmtscale.specs.huggingface import read_mapping, to_config
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Workload
@@ -205,6 +206,18 @@ def test_prefill_is_a_forward_pass_with_the_last_logits(tokens: int, batch: int)
     assert cost.prefill.flops == estimate_flops(model, work, None, "matmul").total - head
     assert cost.decode.flops == 0
     assert cost.tokens_per_second == 0.0
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_layer_by_layer_takes_as_long_as_the_plain_shape(name: str) -> None:
+    """Of one family read twice, prompt and text have the same FLOPs and the same time for them."""
+    spec = PRESETS[name]
+    layered = read(to_config(spec), name).spec
+    generation = Generation(context_tokens=200, new_tokens=9, batch_size=3)
+    plain, other = (estimate_generation(one, generation, H100) for one in (spec, layered))
+    for ours, theirs in ((plain.prefill, other.prefill), (plain.decode, other.decode)):
+        assert ours.flops == theirs.flops
+        assert ours.arithmetic_seconds == pytest.approx(theirs.arithmetic_seconds, rel=1e-12)
 
 
 def test_by_hand() -> None:

@@ -56,6 +56,8 @@ def test_who_overtakes_whom_on_both_sides_of_the_length() -> None:
     # Any two of six in two quantities; full attention's and Hyena's states are equal.
     assert len(comparison.overtakings) == 2 * 15 - 1
     for found in comparison.overtakings:
+        for pair in ((found.less, found.more), (found.more, found.less)):
+            assert comparison.overtaking(found.quantity, *pair) == found
 
         def cost(name: str, tokens: int, quantity: str = found.quantity) -> int:
             return int(getattr(estimate_method(OPT, tokens, name), quantity))

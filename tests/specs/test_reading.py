@@ -42,6 +42,27 @@ def test_the_head_is_the_architectures(architecture: str, head: str, total: int)
     assert count_parameters(reading.spec).total == total
 
 
+def test_of_two_architectures_the_first_counts() -> None:
+    both = ["BertForTokenClassification", "BertForMaskedLM"]
+    reading = read_mapping(BERT | {"architectures": both}, "mine")
+    assert (reading.class_name, count_parameters(reading.spec).total) == (both[0], 108_893_186)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+def test_late_windows_stand_where_transformers_has_them(kind: str) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    config = tiny(kind, num_hidden_layers=5, max_window_layers=2)
+    config |= {"use_sliding_window": True, "sliding_window": 7}
+    real = CONFIG_MAPPING[kind](**config)
+    spec = read_mapping(config, "mine").spec
+    assert isinstance(spec, LayeredSpec)
+    found = [layer.mixer for layer, count in spec.groups for _ in range(count)]
+    windows = [7 * (name == "sliding_attention") for name in real.layer_types]
+    assert [mixer.window for mixer in found if isinstance(mixer, Attention)] == windows
+    assert 0 < sum(map(bool, windows)) < 5
+
+
 def test_a_classifier_on_a_decoder_has_no_vocabulary_head() -> None:
     with_head = tiny("llama", tie_word_embeddings=False)
     classifier = with_head | {"architectures": ["LlamaForSequenceClassification"], "num_labels": 3}

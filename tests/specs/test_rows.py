@@ -63,6 +63,20 @@ def test_a_type_is_its_real_module(kind: str) -> None:
     assert predicted(config, name, "train")[1] == real_flops(module, TOKENS, train=True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("lfm2", {"block_ffn_dim_multiplier": 1.3, "block_multiple_of": 24}),
+        ("mamba", {"intermediate_size": 176}),
+        ("falcon_mamba", {"expand": 3}),
+    ],
+)
+def test_an_inner_width_that_follows_from_others(kind: str, sizes: dict[str, Any]) -> None:
+    config, name = {**TINY[kind], **sizes}, class_name(kind)
+    module = real_module(config, name, "tiny")
+    assert predicted(config, name) == (real_parameters(module), real_flops(module, TOKENS))
+
+
 @pytest.mark.parametrize("kind", ROWS)
 def test_defaults_are_the_class_s(kind: str) -> None:
     """What a config leaves out is what its class in Transformers fills in, field by field."""

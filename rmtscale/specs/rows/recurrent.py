@@ -34,9 +34,9 @@ def _rank(fields: Fields, key: str, width: int) -> int:
 
 def _mamba_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
     width = fields.size("hidden_size")
-    inner = fields.get("intermediate_size") or fields.size("expand") * width
+    inner = fields.size("expand") * width
     mixer = Mamba(
-        inner=fields.size("expand") * width if not fields.has("intermediate_size") else inner,
+        inner=fields.size("intermediate_size", inner),
         states=fields.size("state_size"),
         rank=_rank(fields, "time_step_rank", width),
         kernel=fields.size("conv_kernel"),

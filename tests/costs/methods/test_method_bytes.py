@@ -135,6 +135,13 @@ def test_tensor_by_tensor(model: Any, method: Method, kept: Tensors, state: Tens
         assert method.kept_bytes(model, TOKENS, 2) == bytes_of(kept)
 
 
+def test_light_attention_reads_and_writes_each_operand_once() -> None:
+    """Both products of CoLT5's light branch: a head of queries and one of keys, or of values."""
+    terms = {term.name: term for term in CoLT5(radius=7).mixing(ENCODER, TOKENS)}
+    for name in ("light_logits", "light_reduction"):
+        assert terms[name].elements == 3 * sum(map(prod, [(50, 10), (50, 10)]))
+
+
 def test_every_method_is_there() -> None:
     assert {case[1].name for case in CASES} == set(METHODS)
 
