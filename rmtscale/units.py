@@ -218,6 +218,7 @@ def require_not_negative(name: str, value: float) -> None:
 
 def require_one_of(name: str, value: str, accepted: Iterable[str]) -> None:
     """Raises ``BadInput`` that lists the accepted values unless ``value`` is one of them."""
-    accepted = list(accepted)
+    if not isinstance(accepted, tuple):
+        accepted = list(accepted)
     if value not in accepted:
         raise BadInput(f"{name} {value!r}: expected one of {', '.join(accepted)}")

@@ -256,14 +256,24 @@ def layer_activations(model: ModelSpec, rates: Rates, batch: int, size: int) -> 
 
 
 def backbone_activations(
-    model: ModelSpec, workload: Workload, rates: Rates, batch: int, size: int
+    model: ModelSpec,
+    workload: Workload,
+    rates: Rates,
+    batch: int,
+    size: int,
+    layer: Saved | None = None,
 ) -> Saved:
-    """Bytes the whole backbone keeps, without head and loss; layer inputs only if checkpointed."""
+    """Bytes the whole backbone keeps, without head and loss; layer inputs only if checkpointed.
+
+    Args:
+        layer: what one layer keeps, where it has been counted already.
+    """
     outside = batch * size * (rates.embedding_token + rates.final_token) + size * rates.position
     if workload.checkpoint_layers:
         # After a post-norm, the first layer's input is among the embedding's activations; what
         # the last layer puts out is kept where it is projected.
         inputs = model.layers - model.post_norm + (model.post_norm and model.projected_embedding)
         return Saved(0, outside + inputs * batch * size * model.width * workload.dtype_bytes)
-    layers = layer_activations(model, rates, batch, size).times(model.layers)
-    return layers.plus(Saved(0, outside))
+    if layer is None:
+        layer = layer_activations(model, rates, batch, size)
+    return Saved(layer.attention * model.layers, layer.other * model.layers + outside)

@@ -65,30 +65,30 @@ def estimate_flops(
     recurrence = resolve_design(model, workload, recurrence)
     if isinstance(recurrence, Recurrence) and convention == "paper":
         return _paper_recurrence(model, workload, recurrence)
-    batch, reached = workload.batch_size, _reached(workload, recurrence)
-    if workload.adapter is not None and convention != "matmul":
+    adapter, train = workload.adapter, workload.train
+    samples, reached = workload.batch_size * workload.accumulate, _reached(workload, recurrence)
+    if adapter is not None and convention != "matmul":
         raise BadInput(f"convention {convention!r}: expected matmul, the one that counts adapters")
     terms: dict[str, list[Term]] = {"forward": [], "backward": [], "recompute": []}
     for run, run_terms in _runs(model, workload, recurrence, convention):
         for term in run_terms:
             once = int(run.last)
             runs, backward_runs = (once, once) if term.once else (run.runs, run.backward_runs)
-            flops = term.flops * batch * workload.accumulate
+            flops = term.flops * samples
             forward = term.operator
-            if workload.train and term.trained_operator is not None:
+            if train and term.trained_operator is not None:
                 forward = term.trained_operator
-            operator = BACKWARD_OPERATORS.get(forward or "")
             if runs:
                 terms["forward"].append(Term("forward", term.name, flops * runs, forward))
-            if workload.train and backward_runs:
+            if train and backward_runs:
+                operator = BACKWARD_OPERATORS.get(forward or "")
                 flops *= backward_runs
                 backward = 2 * flops
-                adapter = workload.adapter
                 if adapter is not None and term.name != FlopTerm.ADAPTER:
                     frozen = frozen_backward(term, model, adapter, reached=reached)
-                    backward = frozen * batch * backward_runs * workload.accumulate
+                    backward = frozen * samples * backward_runs
                 elif term.backward_flops is not None:
-                    backward = term.backward_flops * batch * backward_runs * workload.accumulate
+                    backward = term.backward_flops * samples * backward_runs
                 terms["backward"].append(Term("backward", term.name, backward, operator))
                 if term_is_recomputed(term, model, workload, recurrence, convention):
                     terms["recompute"].append(Term("recompute", term.name, flops, forward))

@@ -104,18 +104,8 @@ def estimate_memory(
     recurrence = resolve_design(model, workload, recurrence)
     require_weights(model, device, train=workload.train, adapter=workload.adapter)
     w = workload.weight_bytes
-    numbers, stored = count_parameters(model).total, weight_bytes(model, w)
-    more = 0
-    if isinstance(recurrence, Method):
-        if model.quantization is not None:
-            raise BadInput(
-                f"method {recurrence.name!r}: is known on plain weights, {model.name} is stored as "
-                f"{model.quantization.title}"
-            )
-        more = method_weights(model, recurrence)
-    elif recurrence is not None:
-        more = memory_parameters(model, recurrence)
-    trained = Trained.of(model, workload, recurrence, numbers + more)
+    numbers, stored = _weights(model, recurrence, w)
+    trained = Trained.of(model, workload, recurrence, numbers)
     candidates = _candidates(model, workload, recurrence, trained)
     copied = dequantized_bytes(model, w)
     if copied:
@@ -126,28 +116,48 @@ def estimate_memory(
             for candidate in candidates
         )
     peak = max(candidates, key=PeakCandidate.total)
-    persistent = {
-        MemoryTerm.WEIGHTS: stored + w * more + trained.adapter_bytes,
-        MemoryTerm.BUFFERS: buffer_bytes(model),
-        MemoryTerm.MASTER_WEIGHTS: trained.master_bytes,
-        MemoryTerm.OPTIMIZER_STATE: trained.state_bytes,
-        MemoryTerm.TOKEN_IDS: workload.batch_size * workload.tokens * ID_BYTES,
-    }
+    persistent = [
+        (MemoryTerm.WEIGHTS, stored + trained.adapter_bytes),
+        (MemoryTerm.BUFFERS, buffer_bytes(model)),
+        (MemoryTerm.MASTER_WEIGHTS, trained.master_bytes),
+        (MemoryTerm.OPTIMIZER_STATE, trained.state_bytes),
+        (MemoryTerm.TOKEN_IDS, workload.batch_size * workload.tokens * ID_BYTES),
+    ]
     if workload.cache:
-        persistent[MemoryTerm.KEYS_AND_VALUES] = prefill_cache_bytes(model, workload, recurrence)
+        kept = prefill_cache_bytes(model, workload, recurrence)
+        persistent.append((MemoryTerm.KEYS_AND_VALUES, kept))
     if device is not None:
         if cuda_graph is None:
             cuda_graph = runs_captured(model, workload, recurrence)
         count = 1 + workload.train + 2 * cuda_graph
-        persistent[MemoryTerm.LIBRARY_WORKSPACE] = count * device.library_workspace_bytes
-    terms = [Term("persistent", name, amount) for name, amount in persistent.items()]
+        workspaces = count * device.library_workspace_bytes
+        persistent.append((MemoryTerm.LIBRARY_WORKSPACE, workspaces))
     # The working set is net of what has been freed by then; where that is more than it
     # needs itself, fewer activations are alive.
-    freed = min(peak.work, 0)
-    peak = peak._replace(work=peak.work - freed, activations=peak.activations + freed)
-    terms += [Term("transient", *pair) for pair in zip(TRANSIENT_TERMS, peak[1:], strict=True)]
+    if peak.work < 0:
+        peak = peak._replace(work=0, activations=peak.activations + peak.work)
+    transient = zip(TRANSIENT_TERMS, peak[1:], strict=True)
+    terms = [Term("persistent", *pair) for pair in persistent if pair[1]]
+    terms += [Term("transient", *pair) for pair in transient if pair[1]]
     confirmed = known_to_the_byte(model, workload, recurrence) and model.quantization is None
-    return PeakMemory(tuple(term for term in terms if term.amount), peak.name, confirmed)
+    return PeakMemory(tuple(terms), peak.name, confirmed)
+
+
+@lru_cache(maxsize=1024)
+def _weights(model: ModelSpec, design: Design, number_bytes: int) -> tuple[int, int]:
+    """Returns numbers and bytes of all weights, those of a method or an RMT's memory included."""
+    more = 0
+    if isinstance(design, Method):
+        if model.quantization is not None:
+            raise BadInput(
+                f"method {design.name!r}: is known on plain weights, {model.name} is stored as "
+                f"{model.quantization.title}"
+            )
+        more = method_weights(model, design)
+    elif design is not None:
+        more = memory_parameters(model, design)
+    numbers = count_parameters(model).total + more
+    return numbers, weight_bytes(model, number_bytes) + more * number_bytes
 
 
 def known_to_the_byte(model: ModelSpec, workload: Workload, recurrence: Design) -> bool:

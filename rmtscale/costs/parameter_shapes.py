@@ -18,7 +18,6 @@ from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Matrix
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.projections import targeted
-from rmtscale.specs.recurrence import Recurrence
 
 
 class Tensors(NamedTuple):
@@ -46,13 +45,13 @@ def parameter_tensors(model: ModelSpec) -> tuple[Tensors, ...]:
 
 
 def trained_tensors(
-    model: ModelSpec, adapter: Adapter | None, recurrence: Recurrence | None
+    model: ModelSpec, adapter: Adapter | None, memory_tokens: int
 ) -> tuple[Tensors, ...]:
     """Returns the tensors that are trained: all, or an adapter's; and an RMT's memory."""
     tensors = parameter_tensors(model) if adapter is None else adapter_tensors(model, adapter)
-    if recurrence is None or not recurrence.memory_tokens:
+    if not memory_tokens:
         return tensors
-    memory = (recurrence.memory_tokens, model.embedding_width)
+    memory = (memory_tokens, model.embedding_width)
     return (*tensors, Tensors(memory, in_block=False))
 
 

@@ -105,18 +105,27 @@ class Step:
         """Rates of what a layer keeps, by token and by pair of tokens."""
         return activation_rates(self.model, self.workload, self.workload.batch_size)
 
+    @cached_property
+    def _feed_forward_matrix(self) -> int:
+        """Bytes of one of a feed-forward's matrices, in all of its experts."""
+        experts = experts_of(self.model)
+        matrix = self.model.width * self.model.mlp_width * self.workload.dtype_bytes
+        return matrix * (experts.experts if experts is not None else 1)
+
     def segment(self, size: int, text: int) -> Segment:
         model, workload, rates = self.model, self.workload, self.rates
         batch, w = workload.batch_size, workload.dtype_bytes
+        output = batch * size * model.embedding_width * w
+        layer = layer_activations(model, rates, batch, size)
         return Segment(
             batch * size * model.width * w,
             mask_bytes(model, workload, size, used_only=True),
-            batch * size * model.embedding_width * w,
-            batch * size * model.embedding_width * w,
+            output,
+            output,
             batch * size * rates.embedding_token,
             batch * size * rates.final_token,
-            layer_activations(model, rates, batch, size),
-            backbone_activations(model, workload, rates, batch, size),
+            layer,
+            backbone_activations(model, workload, rates, batch, size, layer),
             head_work(model, workload.casts, batch, text),
             layer_work(model, workload, rates, size, self._held()),
         )
@@ -195,9 +204,7 @@ class Step:
     ) -> tuple[PeakCandidate, ...]:
         """The two candidates of one layer; its new gradients are counted with the others."""
         _, gradients, attention, activations, held, state, _ = now
-        experts = experts_of(self.model)
-        matrix = self.model.width * self.model.mlp_width * self.workload.dtype_bytes
-        matrix *= experts.experts if experts is not None else 1
+        matrix = self._feed_forward_matrix
         block = (2 + self.model.gated_mlp) * matrix * new
         first = f"in the {which} layer's feed-forward, backward"
         second = f"in the {which} layer's attention, backward"

@@ -115,7 +115,7 @@ class RecurrentStep(Step):
             yield from self._at_the_loss(segment, at_loss)
             yield from self._in_the_backbone(segment, now, new, segment.head.weight)
             return
-        scoring = now._replace(activations=now.activations + self.copies)
+        scoring = Saved(now.attention, now.activations + self.copies)
         now = self._with_copies(now)
         casts, batch, head = self.workload.casts, self.workload.batch_size, segment.head
         trained = head.weight > 0
@@ -126,7 +126,7 @@ class RecurrentStep(Step):
         own = Saved(0, 0)  # of a checkpointed segment there is nothing yet
         if not self.checkpointed:
             own = segment.backbone.plus(Saved(0, -segment.read))
-        scored = own.plus(Saved(scoring.attention, scoring.activations))
+        scored = own.plus(scoring)
         name = "where the last segment is scored"
         before = now.gradients + several * work.summed
         output += head.cast
@@ -148,6 +148,8 @@ class RecurrentStep(Step):
 
     def _with_copies(self, now: PeakCandidate) -> PeakCandidate:
         """Adds the copies that autocast keeps; a recomputed layer has made its own."""
+        if not self.copies:
+            return now
         layers = self.model.layers if self.workload.checkpoint_layers else 1
         return now._replace(activations=now.activations + self.copies // layers)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rmtscale.costs.design import Design
 from rmtscale.costs.optimizers import state_bytes, work_bytes
 from rmtscale.costs.parameter_shapes import Tensors, count_numbers, trained_tensors
 from rmtscale.costs.peak_candidates import PeakCandidate
 from rmtscale.errors import BadInput
+from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import FP32_BYTES
 from rmtscale.specs.recurrence import Recurrence
@@ -48,20 +50,15 @@ class Trained:
         """
         if not workload.train:
             return cls()
-        recurrence = design if isinstance(design, Recurrence) else None
-        tensors = trained_tensors(model, workload.adapter, recurrence)
-        if workload.adapter is None and count_numbers(tensors) != weights:
-            # A method's own weights: as one tensor more, or fewer numbers in a matrix.
-            tensors = (*tensors, Tensors((weights - count_numbers(tensors),)))
-        width, adapter = workload.weight_bytes, 0
-        if workload.adapter is not None:
-            numbers = count_numbers(trained_tensors(model, workload.adapter, None))
-            width = FP32_BYTES if workload.adapter.lora else width
-            adapter = numbers * width
-        numbers = count_numbers(tensors)
-        stepped = FP32_BYTES if workload.casts.master or workload.offload_optimizer else width
-        state = state_bytes(workload.optimizer, tensors, stepped)
-        work = work_bytes(workload.optimizer, tensors, stepped)
+        memory = design.memory_tokens if isinstance(design, Recurrence) else 0
+        width, adapter, casts = workload.weight_bytes, workload.adapter, workload.casts
+        if adapter is not None and adapter.lora:
+            width = FP32_BYTES
+        stepped = FP32_BYTES if casts.master or workload.offload_optimizer else width
+        numbers, added, state, work = _trained_sizes(
+            model, adapter, memory, weights, workload.optimizer, stepped
+        )
+        adapter_bytes = added * width
         copies = numbers * FP32_BYTES
         if workload.offload_optimizer:
             host = state + 2 * copies
@@ -71,10 +68,10 @@ class Trained:
                     f"{format_bytes(host)} or more for the offloaded optimizer"
                 )
             gradients = numbers * width
-            return cls(gradients, adapter, host_bytes=host, step_gradient_bytes=gradients)
-        if workload.casts.master:
-            return cls(numbers * width, adapter, copies, state, 0, copies, work)
-        return cls(numbers * width, adapter, 0, state, 0, numbers * width, work)
+            return cls(gradients, adapter_bytes, host_bytes=host, step_gradient_bytes=gradients)
+        if casts.master:
+            return cls(numbers * width, adapter_bytes, copies, state, 0, copies, work)
+        return cls(numbers * width, adapter_bytes, 0, state, 0, numbers * width, work)
 
     def optimizer_step(self) -> PeakCandidate:
         """Returns what is alive while the optimizer steps."""
@@ -83,3 +80,35 @@ class Trained:
             gradients=self.step_gradient_bytes,
             work=self.step_work_bytes,
         )
+
+
+@lru_cache(maxsize=256)
+def _trained_sizes(
+    model: ModelSpec,
+    adapter: Adapter | None,
+    memory_tokens: int,
+    weights: int,
+    optimizer: str,
+    number_bytes: int,
+) -> tuple[int, int, int, int]:
+    """Sizes that no length changes, so that a search over lengths adds the tensors up once.
+
+    Args:
+        number_bytes: of a number that the optimizer steps on.
+
+    Returns:
+        Numbers that are trained, those of them that an adapter has, bytes of the optimizer's state
+        and of what it holds while it steps.
+    """
+    tensors = trained_tensors(model, adapter, memory_tokens)
+    numbers = count_numbers(tensors)
+    if adapter is not None:
+        added = count_numbers(trained_tensors(model, adapter, 0))
+    else:
+        added = 0
+        if numbers != weights:
+            # A method's own weights: as one tensor more, or fewer numbers in a matrix.
+            tensors = (*tensors, Tensors((weights - numbers,)))
+            numbers = weights
+    state = state_bytes(optimizer, tensors, number_bytes)
+    return numbers, added, state, work_bytes(optimizer, tensors, number_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rmtscale.errors import BadInput, quoted_list
 
@@ -25,14 +25,15 @@ class Precision:
     master: bool = False
     """The optimizer has fp32 copies of the weights, and its moments beside those."""
 
-    @property
-    def weight_bytes(self) -> int:
-        return DTYPE_BYTES[self.weights]
+    weight_bytes: int = field(init=False)
+    compute_bytes: int = field(init=False)
+    """Bytes of what a matmul reads and writes."""
 
-    @property
-    def compute_bytes(self) -> int:
-        """Bytes of what a matmul reads and writes."""
-        return DTYPE_BYTES.get(self.arithmetic, FP32_BYTES)
+    def __post_init__(self) -> None:
+        # Attributes, for every estimate of memory asks for them a dozen times.
+        object.__setattr__(self, "weight_bytes", DTYPE_BYTES[self.weights])
+        width = DTYPE_BYTES.get(self.arithmetic, FP32_BYTES)
+        object.__setattr__(self, "compute_bytes", width)
 
     @property
     def state_bytes(self) -> int:

@@ -65,8 +65,8 @@ class Recurrence:
         require_positive("tokens", tokens)
         text = self.segment_tokens(model)
         full, rest = divmod(tokens, text)
-        counted = ((self.segment_size, full), (rest + self.segment_size - text, int(rest > 0)))
-        return tuple((size, count) for size, count in counted if count)
+        sizes = ((self.segment_size, full),) if full else ()
+        return (*sizes, (rest + self.segment_size - text, 1)) if rest else sizes
 
     def segments(self, model: ModelSpec, tokens: int) -> int:
         """Number of recurrent steps."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.adapter import Adapter
-from rmtscale.specs.precision import Precision, find_precision
+from rmtscale.specs.precision import PRECISIONS, Precision, find_precision
 from rmtscale.units import require_one_of, require_positive
 
 Mode = Literal["forward", "train"]
@@ -105,7 +105,7 @@ class Workload:
     @property
     def casts(self) -> Precision:
         """The precision, as dtypes."""
-        return find_precision(self.precision)
+        return PRECISIONS[self.precision]
 
     @property
     def dtype(self) -> str:
