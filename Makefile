@@ -25,7 +25,7 @@ demo: $(VENV)/installed  ## Set up, then predict, check against real modules, me
 	$(BIN)/rmtscale plan --model gpt2 --device a100-80gb
 	$(BIN)/rmtscale verify --model gpt2 --tokens 512 --segment-size 128
 	$(BIN)/rmtscale profile --model pythia-14m --tokens 512,1024 --segment-size 256 \
-		--memory-tokens 2 --mode train --device cpu --warmup-steps 1 --repeats 3 \
+		--memory-tokens 2 --mode train --precision fp32 --device cpu --warmup-steps 1 --repeats 3 \
 		--out $(DEMO)/profile.jsonl --force
 	$(BIN)/rmtscale report $(DEMO)/profile.jsonl --out $(DEMO)/report --force
 	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force

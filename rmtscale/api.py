@@ -4,9 +4,11 @@
 >>> api.estimate_flops("gpt2", tokens="16k").total == api.estimate_flops("gpt2", 16_000).total
 True
 
-A model may be a name, a config file or a ``ModelSpec``; a device a name or a ``DeviceSpec``; a
-workload its tokens (``16_000``, ``"16k"``) or a ``Workload``, with any of its fields as arguments
-beside it; a recurrence a segment size, the name of a method, or a ``Recurrence`` or ``Method``.
+A model may be a name, a config file or a ``ModelSpec``; a device a name (``auto`` is the GPU at
+hand) or a ``DeviceSpec``; a workload its tokens (``16_000``, ``"16k"``) or a ``Workload``, with any
+of its fields as arguments beside it; a recurrence a segment size, the name of a method, or a
+``Recurrence`` or ``Method``. Without a precision it is bf16, or fp16 on a device that has no bf16;
+a ``Workload`` or ``Generation`` made before knows no device, and says bf16.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ from rmtscale.costs.question import Question
 from rmtscale.costs.roofline import TimeEstimate
 from rmtscale.costs.segment_choice import AUTO
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.records.at_hand import resolve_device
+from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.devices import find_device
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.quantization.reading import quantize
@@ -67,8 +70,6 @@ def estimate(
 ) -> Estimate:
     """Does it fit, how long does it take, and what would change that? As ``rmtscale estimate``.
 
-    Without a dtype it is that in which models are run there: bf16, or fp16 where there is no bf16.
-
     Raises:
         BadInput: a value that is not known or cannot be; the message names it and those accepted.
     """
@@ -77,8 +78,6 @@ def estimate(
         spec = quantize(spec, weights)
     if not isinstance(workload, Workload):
         settings["mode"] = "train" if mode == "train" else "forward"
-        if "dtype" not in settings:
-            settings.setdefault("precision", gpu.usual_dtype)
     if reserve:
         held = parse_bytes(reserve, "reserve") if isinstance(reserve, str) else reserve
         gpu = gpu.reserving(held)
@@ -86,7 +85,7 @@ def estimate(
         Question(
             model=spec,
             device=gpu,
-            workload=_workload(workload, settings),
+            workload=_workload(workload, settings, gpu),
             mode=mode,
             new_tokens=_size(new_tokens, "new tokens"),
             kv_dtype=kv_dtype,
@@ -127,8 +126,8 @@ def estimate_memory(
     Raises:
         BadInput: a value that is not known or cannot be.
     """
-    spec, work = _model(model), _workload(workload, settings)
     gpu = None if device is None else _device(device)
+    spec, work = _model(model), _workload(workload, settings, gpu)
     design = _design(recurrence, spec)
     return memory.estimate_memory(spec, work, design, gpu, cuda_graph=cuda_graph)
 
@@ -145,8 +144,9 @@ def estimate_time(
     Raises:
         BadInput: a value that is not known or cannot be.
     """
-    spec, work = _model(model), _workload(workload, settings)
-    return roofline.estimate_time(spec, work, _device(device), _design(recurrence, spec))
+    spec, gpu = _model(model), _device(device)
+    work = _workload(workload, settings, gpu)
+    return roofline.estimate_time(spec, work, gpu, _design(recurrence, spec))
 
 
 def estimate_generation(
@@ -169,14 +169,15 @@ def estimate_generation(
     Raises:
         BadInput: a value that is not known or cannot be.
     """
-    spec = _model(model)
+    spec, gpu = _model(model), _device(device)
     if isinstance(generation_, Generation):
         work = replace(generation_, **_known(Generation, settings))
     else:
-        given = {"new_tokens": 1000} | _known(Generation, settings)
+        usual: dict[str, Any] = {"new_tokens": 1000, "dtype": default_precision(gpu)}
+        given = usual | _known(Generation, settings)
         work = Generation(context_tokens=_size(generation_, "context"), **given)
     design = Recurrence(recurrence) if isinstance(recurrence, int) else recurrence
-    return generation.estimate_generation(spec, work, _device(device), design)
+    return generation.estimate_generation(spec, work, gpu, design)
 
 
 def make_plan(
@@ -193,9 +194,9 @@ def make_plan(
     Raises:
         BadInput: a value that is not known or cannot be.
     """
-    spec, work = _model(model), _workload(workload, settings)
-    design = _design(recurrence, spec)
-    return plan.make_plan(spec, work, design, _device(device), convention, calibration)
+    spec, gpu = _model(model), _device(device)
+    work, design = _workload(workload, settings, gpu), _design(recurrence, spec)
+    return plan.make_plan(spec, work, design, gpu, convention, calibration)
 
 
 def count_parameters(model: AnyModel) -> Breakdown:
@@ -242,7 +243,7 @@ def _model(model: AnyModel) -> ModelSpec:
 
 
 def _device(device: AnyDevice) -> DeviceSpec:
-    return find_device(device) if isinstance(device, str) else device
+    return resolve_device(device) if isinstance(device, str) else device
 
 
 def _size(size: Size, name: str) -> int:
@@ -266,11 +267,14 @@ def _known(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _workload(workload: AnyWorkload, settings: dict[str, Any]) -> Workload:
+def _workload(
+    workload: AnyWorkload, settings: dict[str, Any], device: DeviceSpec | None = None
+) -> Workload:
     settings = {_OLD_SETTINGS.get(name, name): value for name, value in settings.items()}
     known = _known(Workload, settings)
     if isinstance(workload, Workload):
         return replace(workload, **known)
+    known.setdefault("precision", default_precision(device))
     if workload is not None:
         known["tokens"] = _size(workload, "tokens")
     if "tokens" not in known:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rmtscale import api
 from rmtscale.costs import conventions
 from rmtscale.costs.breakdown import Term
 from rmtscale.costs.flops import estimate_flops
@@ -64,14 +65,16 @@ def test_a_device_is_taken_everywhere(
         f"did you mean {fake_device}?"
         in rmtscale("plan", "--model", "gpt2", "--device", "fake").err
     )
-    monkeypatch.setattr(
-        "rmtscale.profiler.prediction.open_gpu",
-        lambda: SimpleNamespace(name="NVIDIA Fake 9000 64GB", memory_bytes=10**9),
-    )
+    for asks in ("profiler.prediction", "records.at_hand"):
+        monkeypatch.setattr(
+            f"rmtscale.{asks}.open_gpu",
+            lambda: SimpleNamespace(name="NVIDIA Fake 9000 64GB", memory_bytes=10**9),
+        )
     assert this_machine("cuda").device == find_device(fake_device)
     assert this_machine("cuda").memory_bytes == 63 * 1024**3
     at_hand = rmtscale("plan", "--model", "gpt2", "--device", "auto", "--format", "json").out
     assert json.loads(at_hand)["rows"][0]["device"] == fake_device
+    assert api.estimate("gpt2", "auto", "1k").question.device.name == fake_device
 
 
 def test_what_is_reserved_fits_nowhere(rmtscale: Callable[..., Any]) -> None:

@@ -13,6 +13,7 @@ from rmtscale.costs.comparison import Comparison, compare_methods, select_method
 from rmtscale.costs.methods.catalog import methods_for
 from rmtscale.files import require_writable, write_all
 from rmtscale.report.field import reported, reuse, verdict
+from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     doubling_tokens,
@@ -43,7 +44,7 @@ def command(
     tokens: options.Tokens = "",
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
-    dtype: options.Dtype = "bf16",
+    dtype: options.Dtype = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for figure, data and a page.")
     ] = None,
@@ -63,6 +64,7 @@ def command(
     lengths = sorted(parse_sizes(tokens)) if tokens else doubling_tokens()
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     chosen = select_methods(methods, spec, recurrence)
+    dtype = dtype or default_precision()
     comparison = compare_methods(spec, chosen, lengths, dtype)
     if out is not None:
         from rmtscale.study.figures.field.page import comparison_files, comparisons_page

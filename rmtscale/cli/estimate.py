@@ -13,6 +13,7 @@ from rmtscale.costs.question import Question
 from rmtscale.costs.segment_choice import AUTO
 from rmtscale.costs.time_range import SLOW_SHARE
 from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.workload import Workload
 from rmtscale.units import (
     format_bytes,
@@ -37,9 +38,7 @@ def command(
     segment_size: options.ChosenSegmentSize = AUTO,
     memory_tokens: options.MemoryTokens = 10,
     batch_size: options.BatchSize = 1,
-    precision: Annotated[
-        str, typer.Option(help="As of memory.  [default: bf16; fp16 on a GPU without it]")
-    ] = "",
+    precision: options.Precision = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
     adapter: options.AdapterKind = "",
@@ -63,7 +62,7 @@ def command(
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     if mode == "train" and not weights:
         spec = options.trained(spec)
-    precision = precision or gpu.usual_dtype
+    precision = precision or default_precision(gpu)
     calibrated = options.chosen_calibration(calibration, gpu, precision)
     found = answer(
         Question(

@@ -15,6 +15,7 @@ from rmtscale.costs.generation import (
     GenerationCost,
     estimate_generation,
 )
+from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -38,7 +39,7 @@ def command(
     segment_size: options.SegmentSize = "512",
     memory_tokens: options.MemoryTokens = 10,
     batch_size: options.BatchSize = 1,
-    dtype: options.Dtype = "bf16",
+    dtype: options.Dtype = "",
     weights: options.Weights = "",
     kv_dtype: Annotated[
         str,
@@ -56,6 +57,7 @@ def command(
     """
     require_format(output_format)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
+    dtype = dtype or default_precision(gpu)
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     generation = Generation(
         context_tokens=parse_size(context, "context"),

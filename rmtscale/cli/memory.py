@@ -21,6 +21,7 @@ from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.terms import MemoryTerm
 from rmtscale.errors import BadInput
 from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -65,7 +66,7 @@ def command(
         ),
     ] = "forward",
     batch_size: options.BatchSize = 1,
-    precision: options.Precision = "fp32",
+    precision: options.Precision = "",
     weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
@@ -107,6 +108,7 @@ def command(
     gpu = options.chosen_device(device, reserve) if device else None
     if reserve and gpu is None:
         raise BadInput(f"reserve {reserve!r}: expected only with a device")
+    precision = precision or default_precision(gpu)
     title, design = options.chosen_design(method, spec, recurrence)
     segmented = design is recurrence
 

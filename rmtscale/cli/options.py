@@ -77,10 +77,19 @@ Mode = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
 Precision = Annotated[
-    str, typer.Option(help="fp32, tf32, bf16, fp16, amp-bf16, amp-fp16 or master-bf16.")
+    str,
+    typer.Option(
+        help="fp32, tf32, bf16, fp16, amp-bf16, amp-fp16 or master-bf16.  [default: bf16; fp16 on "
+        "a device without it]"
+    ),
 ]
 Dtype = Annotated[
-    str, typer.Option("--precision", help="fp32, bf16 or fp16, for weights and all else.")
+    str,
+    typer.Option(
+        "--precision",
+        help="fp32, bf16 or fp16, for weights and all else.  [default: bf16; fp16 on a device "
+        "without it]",
+    ),
 ]
 Attention = Annotated[str, typer.Option(help="eager or sdpa.")]
 Optimizer = Annotated[
@@ -185,15 +194,10 @@ def chosen_device(name: str, reserve: str) -> DeviceSpec:
     Raises:
         BadInput: no such device, or none at hand for ``auto``, or as much reserved as there is.
     """
-    from rmtscale.specs.devices import find_device
+    from rmtscale.records.at_hand import resolve_device
     from rmtscale.units import parse_bytes
 
-    if name.strip().lower() == "auto":
-        from rmtscale.profiler.prediction import device_at_hand
-
-        device = device_at_hand()
-    else:
-        device = find_device(name)
+    device = resolve_device(name)
     return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
 
 

@@ -17,6 +17,7 @@ from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
 from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
+from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import find_precision
@@ -53,7 +54,7 @@ def command(
         ),
     ] = "all",
     batch_size: options.BatchSize = 1,
-    precision: options.Precision = "fp32",
+    precision: options.Precision = "",
     weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
@@ -79,6 +80,7 @@ def command(
     convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
+    precision = precision or default_precision(gpu)
     calibrated = options.chosen_calibration(calibration, gpu, precision)
     modes = _modes(spec, mode)
     by_mode = _by_mode(spec, modes, asked=bool(weights))
@@ -113,9 +115,8 @@ def command(
             for name in modes
         }
 
-    sizes = [chosen.segment_size]
-    if segmented:
-        sizes = sorted({*possible_segment_sizes(spec, memory_tokens), *sizes})
+    possible = possible_segment_sizes(spec, memory_tokens) if segmented else ()
+    sizes = sorted({*possible, chosen.segment_size})
     by_size = {
         size: plans(Recurrence(size, memory_tokens) if segmented else design) for size in sizes
     }

@@ -15,15 +15,16 @@ from rmtscale.cli.output import require_format, write_line, write_rows, write_ta
 from rmtscale.cli.progress import watching
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency
 from rmtscale.profiler.definition import make_sweep, read_definition
-from rmtscale.profiler.nvml import NoGpu, open_gpu
 from rmtscale.profiler.prediction import Machine, fits, predict, this_machine
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep, run_sweep
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import to_mapping
+from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.report.measured import SeriesTable, measured_tables, noise, predicted_tables
+from rmtscale.specs.devices import find_device
 from rmtscale.units import format_bytes, format_tokens, parse_sizes
 
 _NEEDED = ("torch", "transformers", "psutil")
@@ -50,7 +51,7 @@ def command(
     memory_tokens: Annotated[int | None, typer.Option(help="RMT.  (default: 10)")] = None,
     mode: Annotated[str | None, typer.Option(help="train,forward.  (default: forward)")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="A list such as fp32,bf16,amp-bf16.  (default: fp32)")
+        str | None, typer.Option(help="A list such as fp32,bf16,amp-bf16.  (default: bf16)")
     ] = None,
     attention: Annotated[str | None, typer.Option(help="eager,sdpa.  (default: sdpa)")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences at once.  (default: 1)")] = None,
@@ -176,6 +177,7 @@ def command(
     todo = make_sweep(
         _definition(sweep, preset, model or checkpoint),
         {key: value for key, value in given.items() if value is not None},
+        None if predict_for is None else find_device(predict_for),
     )
     machine = this_machine(todo.points[0].device, predict_for)
     if dry_run:

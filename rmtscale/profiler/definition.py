@@ -29,12 +29,14 @@ from pathlib import Path
 from typing import Any
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.profiler.nvml import NoGpu, open_gpu
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep
+from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.defaults import default_precision
+from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.precision import find_precision
 from rmtscale.specs.workload import OPTIMIZERS
@@ -51,7 +53,7 @@ DEFAULTS: Grid = {
     "memory_tokens": 10,
     "batch_size": 1,
     "mode": "forward",
-    "precision": "fp32",
+    "precision": default_precision(),
     "attention": "sdpa",
     "optimizer": "adamw",
     "accumulate": 1,
@@ -95,13 +97,18 @@ def read_definition(path: Path) -> dict[str, Any]:
         raise BadInput(f"sweep {str(path)!r}: expected TOML ({error})") from error
 
 
-def make_sweep(definition: Mapping[str, Any], replaced: Mapping[str, Any] | None = None) -> Sweep:
+def make_sweep(
+    definition: Mapping[str, Any],
+    replaced: Mapping[str, Any] | None = None,
+    device: DeviceSpec | None = None,
+) -> Sweep:
     """Makes the sweep of a definition.
 
     Args:
         definition: ``grid`` (a list of mappings) or ``preset``, with ``set`` (values that replace
             those of every grid), ``protocol``, ``order`` and ``seed``.
         replaced: values from the command line; they replace all others.
+        device: what is predicted for, whose usual precision is taken where none is given.
 
     Raises:
         BadInput: a key or a value that is not known, or a point that cannot be.
@@ -117,7 +124,8 @@ def make_sweep(definition: Mapping[str, Any], replaced: Mapping[str, Any] | None
         raise BadInput("sweep without a grid: expected [[grid]] or a preset")
     on_top = _table("set", definition) | {k: v for k, v in replaced.items() if k in _KEYS}
     # The order of a dictionary: each point once, in the order of the definition.
-    points = dict.fromkeys(point for grid in grids for point in _points(grid, on_top))
+    usual = {"precision": default_precision(device)}
+    points = dict.fromkeys(point for grid in grids for point in _points(grid, usual, on_top))
     protocol = _table("protocol", definition)
     protocol |= {k: v for k, v in replaced.items() if k not in _KEYS and k not in _TOP_LEVEL}
     order = replaced.get("order", definition.get("order", ORDERS[0]))
@@ -128,10 +136,11 @@ def make_sweep(definition: Mapping[str, Any], replaced: Mapping[str, Any] | None
     ).with_pair()
 
 
-def _points(grid: object, on_top: Grid) -> Iterator[Point]:
+def _points(grid: object, usual: Grid, on_top: Grid) -> Iterator[Point]:
     if not isinstance(grid, dict):
         raise BadInput("grid: expected a table")
-    values = DEFAULTS | {Point.old_names.get(key, key): grid[key] for key in grid} | on_top
+    given = {Point.old_names.get(key, key): grid[key] for key in grid}
+    values = DEFAULTS | usual | given | on_top
     _require_keys("grid", values, _KEYS)
     for key in ("model", "tokens"):
         if key not in values:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rmtscale.profiler.nvml import Gpu
 from rmtscale.records.environment import Environment, GpuState, host_environment
+from rmtscale.records.nvml import Gpu
 
 
 def measured_environment(

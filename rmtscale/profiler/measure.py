@@ -16,9 +16,9 @@ from typing import Any
 
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter, data_bytes
-from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.profiler.timing import time_steps
 from rmtscale.records.measurement import Measurement, Outcome
+from rmtscale.records.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 from rmtscale.specs.precision import find_precision

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from rmtscale.profiler.nvml import Gpu
 from rmtscale.records.measurement import Memory
+from rmtscale.records.nvml import Gpu
 
 Step = Callable[[], None]
 _STATUS = Path("/proc/self/status")

@@ -9,7 +9,7 @@ from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.costs.terms import FlopTerm
 from rmtscale.errors import BadInput
-from rmtscale.profiler.nvml import NoGpu, open_gpu
+from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
 from rmtscale.specs.device import DeviceSpec, torch_total_bytes
@@ -50,24 +50,6 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
         return Machine(gpu.name, known, known.usable_memory_bytes)
     usable = None if gpu.memory_bytes is None else torch_total_bytes(gpu.memory_bytes)
     return Machine(gpu.name, None, usable, f"no peaks of {gpu.name} are known")
-
-
-def device_at_hand() -> DeviceSpec:
-    """Returns the known device that CUDA calls device 0.
-
-    Raises:
-        BadInput: no GPU, or one that is not in the table.
-    """
-    try:
-        gpu = open_gpu()
-    except NoGpu as error:
-        raise BadInput(f"device 'auto': {error}; expected a name of 'rmtscale devices'") from error
-    known = find_by_driver_name(gpu.name)
-    if known is None:
-        raise BadInput(
-            f"device 'auto': {gpu.name} is not known, expected a name of 'rmtscale devices'"
-        )
-    return known
 
 
 def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:

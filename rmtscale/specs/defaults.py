@@ -7,14 +7,19 @@ and the arguments of the public functions, and holds their defaults against this
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rmtscale.specs.device import DeviceSpec
+
 DEFAULTS: dict[str, object] = {
     "segment_size": 512,
     "memory_tokens": 10,
     "method": "rmt",
     "mode": "forward",
     "batch_size": 1,
-    "precision": "fp32",
-    "dtype": "fp32",
+    "precision": "bf16",
+    "dtype": "bf16",
     "kv_dtype": None,
     "attention": "sdpa",
     "optimizer": "adamw",
@@ -35,21 +40,19 @@ DEFAULTS: dict[str, object] = {
     "prefill_chunk": None,
     "reserve": None,
 }
-"""Defaults by the name of the option; None: not given."""
+"""Defaults by the name of the option; None: not given.
+
+The precision is that in which models are run. Where a device is named, that is the device's usual
+one: fp16 where it has no bf16 (``usual_dtype``).
+"""
 
 EXCEPTIONS: dict[tuple[str, str], tuple[object, str]] = {
     ("verify", "segment_size"): (128, "several segments in the 512 tokens that it builds"),
     ("verify", "memory_tokens"): (4, "as above"),
     ("verify", "mode"): ("train", "counts the backward pass too"),
     ("plan", "mode"): ("all", "a column each"),
-    ("generate-cost", "dtype"): ("bf16", "writing text is hardly done in fp32"),
-    ("compare", "dtype"): ("bf16", "a cache is hardly kept in fp32"),
-    ("estimate_method", "dtype"): ("bf16", "a cache is hardly kept in fp32"),
-    ("compare_methods", "dtype"): ("bf16", "a cache is hardly kept in fp32"),
-    ("Generation", "dtype"): ("bf16", "writing text is hardly done in fp32"),
     ("estimate", "mode"): ("prefill", "what is asked is reading, writing or training"),
     ("estimate", "segment_size"): ("auto", "it recommends one"),
-    ("estimate", "precision"): (None, "bf16, or fp16 where the device has none: as models are run"),
     ("Workload", "dropout"): (None, "as the model's config has it, which True stands for"),
     ("sweep", "method"): (["full", "rmt"], "both are measured"),
     ("sweep", "adapter"): ("none", "how a file says None"),
@@ -57,3 +60,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[object, str]] = {
     ("sweep", "bptt_segments"): ("all", "how a file says None"),
 }
 """Where one place differs: the default there, and why."""
+
+
+def default_precision(device: DeviceSpec | None = None) -> str:
+    """Returns the precision where none is given: bf16, or fp16 on a device that has no bf16."""
+    return str(DEFAULTS["precision"]) if device is None else device.usual_dtype

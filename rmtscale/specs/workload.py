@@ -34,7 +34,7 @@ class Workload:
     batch_size: int = 1
     mode: Mode = "forward"
     """``forward`` is inference; ``train`` is forward + backward + optimizer step."""
-    precision: str = "fp32"
+    precision: str = "bf16"
     """``fp32``, ``tf32``, ``bf16`` and ``fp16`` are one dtype throughout; ``amp-bf16`` and
     ``amp-fp16`` are autocast over fp32 weights; ``master-bf16`` is bf16 weights and gradients with
     fp32 copies and moments in the optimizer."""

@@ -65,7 +65,7 @@ def test_measured_beside_predicted(rmtscale: Command, faked: list[Point], out: P
     lines = done.out.splitlines()
     assert lines.pop() == f"5 records in {out}"
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert "pythia-14m, full attention: forward, fp32, sdpa" in lines
+    assert "pythia-14m, full attention: forward, bf16, sdpa" in lines
     rows = {line.split()[0]: line.split() for line in lines if line.strip().startswith("512")}
     assert rows["512"][1:3] == ["20.0", "ms"]
     assert any(line.split()[:2] == ["1,024", "oom"] for line in lines)

@@ -72,7 +72,7 @@ def lines() -> Iterator[Line]:
     chance = random.Random(1)
     for kind in ROWS:
         every = {"attention": "eager", "optimizer": "none", "logits": "all"}
-        plain = every | {"tokens": 60, "batch_size": 2}
+        plain = every | {"tokens": 60, "batch_size": 2, "precision": "fp32"}
         yield {"type": kind, "work": plain | {"mode": "forward"}}
         yield {"type": kind, "work": plain | {"mode": "train"}}
         other = every | {

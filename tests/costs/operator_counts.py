@@ -31,7 +31,8 @@ Line = dict[str, Any]
 
 def the_case(line: Line) -> tuple[ModelSpec, Workload, Recurrence | None]:
     spec = replace(oracle.shrink(PRESETS[line["model"]], 2), vocabulary=300)
-    work = Workload(tokens=230, attention=line["attention"], optimizer="none", **MORE[line["step"]])
+    fields = MORE[line["step"]] | {"precision": "fp32", "optimizer": "none"}
+    work = Workload(tokens=230, attention=line["attention"], **fields)
     return spec, work, Recurrence(64, 3) if line["segments"] else None
 
 

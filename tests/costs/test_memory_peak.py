@@ -66,7 +66,7 @@ def check(
     batch_size: int = 2,
     **fields: Any,
 ) -> None:
-    workload = Workload(batch_size=batch_size, **fields)
+    workload = Workload(batch_size=batch_size, **{"precision": "fp32"} | fields)
     layers = 2 if recurrence and workload.train else 4
     spec = replace(oracle.shrink(PRESETS[name], layers), vocabulary=vocabulary)
     spec = replace(spec, tied_head=spec.tied_head != other_tie)
@@ -161,10 +161,11 @@ def test_rmt_forward_does_not_grow_but_by_its_ids() -> None:
 def test_what_a_checkpointed_segment_costs() -> None:
     """A state, its ids and targets, the gradient by its text; no view of its hidden states."""
     spec, recurrence = oracle.shrink(PRESETS["gpt2"], 2), Recurrence(32, 2)
+    settings: dict[str, Any] = {"mode": "train", "checkpoint_segments": True, "optimizer": "none"}
     few, many = (
         measured(
             spec,
-            Workload(tokens=28 * count, mode="train", checkpoint_segments=True, optimizer="none"),
+            Workload(tokens=28 * count, precision="fp32", **settings),
             recurrence,
         ).peak
         for count in (4, 24)

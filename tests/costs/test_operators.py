@@ -84,7 +84,8 @@ def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
 def test_operators(name: str, attention: str, step: str, recurrence: Recurrence | None) -> None:
     """Each family meets each kind of step and of attention; all together in ``make verify``."""
     spec = replace(oracle.shrink(PRESETS[name], 4), vocabulary=300)
-    work = Workload(tokens=230, attention=attention, optimizer="none", **STEPS[step])
+    fields = STEPS[step] | {"precision": "fp32", "optimizer": "none"}
+    work = Workload(tokens=230, attention=attention, **fields)
     found = count_operators(spec, work, recurrence)
     assert found == pytest.approx(counted(spec, work, recurrence), rel=TOLERANCE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rmtscale.errors import BadInput
 from rmtscale.profiler.definition import make_sweep, read_definition
 from rmtscale.profiler.prediction import fits, predict, this_machine
 from rmtscale.profiler.presets import PRESETS
+from rmtscale.specs.devices import find_device
 
 SWEEPS = sorted((Path(__file__).parents[2] / "profiles" / "sweeps").glob("*.toml"))
 GRID: dict[str, Any] = {"model": "gpt2", "tokens": [1000, "2k"], "device": "cuda"}
@@ -118,6 +120,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("grid = [")
     with pytest.raises(BadInput, match="expected TOML"):
         read_definition(tmp_path / "bad.toml")
+
+
+PRECISIONS = {
+    "figure-10": {"fp32": 25},
+    "figure-10-plain": {"fp32": 16},
+    "gpt2-inference": {"fp32": 10, "bf16": 14},
+    "gpt2-train": {"fp32": 18, "bf16": 11},
+    "opt-inference": {"bf16": 19},
+}
+"""Points by precision of the sweeps that were measured before bf16 was the default."""
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_measured_sweeps_keep_their_precisions(name: str) -> None:
+    """They name every precision themselves, so that no default changes what was measured."""
+    asked = read_definition(SWEEPS[0].with_name(f"{name}.toml"))
+    for device in (None, find_device("t4")):
+        points = make_sweep(asked, device=device).points
+        assert Counter(point.precision for point in points) == PRECISIONS[name]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

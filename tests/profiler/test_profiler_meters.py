@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from rmtscale.profiler.measure import attention_kernel, matmul_flops_per_second
 from rmtscale.profiler.memory import CudaMeter, ResidentMeter, Sampler
-from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.profiler.prediction import predict, this_machine
 from rmtscale.profiler.spawn import measure_in_child
 from rmtscale.profiler.timing import FEWEST, time_steps
+from rmtscale.records.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 from rmtscale.specs.devices import find_device

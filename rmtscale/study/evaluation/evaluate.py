@@ -18,7 +18,7 @@ from rmtscale.errors import BadInput
 from rmtscale.intervals import wilson_interval
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
-from rmtscale.profiler.nvml import Gpu
+from rmtscale.records.nvml import Gpu
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.checkpoint import source_name, weights_digest

@@ -18,8 +18,8 @@ import torch
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
-from rmtscale.profiler.nvml import Gpu
 from rmtscale.records.measurement import Memory
+from rmtscale.records.nvml import Gpu
 from rmtscale.rmt.loss import IGNORED
 from rmtscale.study.evaluation.scores import ClusterSums, Losses, PositionSums
 from rmtscale.study.records.clusters import Part

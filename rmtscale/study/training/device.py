@@ -12,7 +12,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter
-from rmtscale.profiler.nvml import Gpu, NoGpu, open_gpu
+from rmtscale.records.nvml import Gpu, NoGpu, open_gpu
 
 DEVICES = ("cpu", "cuda")
 T = TypeVar("T")
