@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import Any, NamedTuple
 
 from rmtscale.costs.breakeven import longest_fitting_tokens
-from rmtscale.costs.question import NARROW, PIECE_TOKENS, Question, keeps_cache, peak_of
+from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.weights import require_weights
 from rmtscale.errors import BadInput
 from rmtscale.specs.adapter import Adapter
@@ -41,7 +41,7 @@ class _Step(NamedTuple):
 
 def cheapest_change(question: Question, recurrence: Recurrence | None) -> list[Change]:
     """The changes that make full attention fit, the least far-reaching first; at most five."""
-    room = (1 - NARROW) * question.device.usable_memory_bytes
+    room = question.device.ample_memory_bytes
     found: list[Change] = []
     steps = list(_steps(question))
     for count in (1, 2, 3):
@@ -120,12 +120,15 @@ def _other_architecture(question: Question, recurrence: Recurrence | None) -> It
     if question.mode == "train":
         work = replace(work, checkpoint_segments=True, checkpoint_layers=False)
     peak = peak_of(question, work, recurrence).total
-    if peak <= (1 - NARROW) * question.device.usable_memory_bytes:
+    if peak <= question.device.ample_memory_bytes:
         yield Change(_rmt_words(question, recurrence), peak)
 
 
 def _other_device(question: Question, recurrence: Recurrence | None) -> Iterator[Change]:
-    """The smallest known device that full attention fits on, or else an RMT."""
+    """The smallest known device that full attention fits on, or else an RMT.
+
+    What fits on the device at hand already is not named with a larger one.
+    """
     larger = [
         device
         for device in sorted(DEVICES.values(), key=lambda each: each.memory_bytes)
@@ -133,19 +136,32 @@ def _other_device(question: Question, recurrence: Recurrence | None) -> Iterator
         and question.work.dtype in device.dtypes
         and _takes_weights(question, device)
     ]
-    ways = [_Step("", lambda asked: asked), *_saving(question)]
+    ways = [_Step("", lambda asked: asked)]
+    if not any(_fits(question, way) for way in _saving(question)):
+        ways += _saving(question)
     for device, way in product(larger, ways):
-        there = way.change(replace(question, device=device))
-        peak = peak_of(there, there.work, None, way.piece_tokens).total
-        if peak <= (1 - NARROW) * device.usable_memory_bytes:
+        there = replace(question, device=device)
+        if _fits(there, way):
             saved = f", and {way.words}" if way.words else ""
-            yield Change(f"a larger device, such as {device.name}{saved}", peak)
+            yield Change(f"a larger device, such as {device.name}{saved}", _peak(there, way))
             return
-    for device in larger if recurrence is not None else ():
+    if recurrence is None or any(_other_architecture(question, recurrence)):
+        return
+    for device in larger:
         there = replace(question, device=device)
         for change in _other_architecture(there, recurrence):
             yield Change(f"a larger device, such as {device.name}, and {change.words}", change[1])
             return
+
+
+def _peak(question: Question, way: _Step) -> int:
+    """Bytes that full attention takes in this way."""
+    asked = way.change(question)
+    return peak_of(asked, asked.work, None, way.piece_tokens).total
+
+
+def _fits(question: Question, way: _Step) -> bool:
+    return _peak(question, way) <= question.device.ample_memory_bytes
 
 
 def _takes_weights(question: Question, device: DeviceSpec) -> bool:

@@ -16,7 +16,7 @@ from rmtscale.costs.changes import Change, cheapest_change
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.generation import estimate_generation
 from rmtscale.costs.memory import PeakMemory
-from rmtscale.costs.question import NARROW, PIECE_TOKENS, Question, keeps_cache, peak_of
+from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.segment_choice import recommend_segment
 from rmtscale.costs.time_range import TimeRange, operators, slow_end, step_seconds
 from rmtscale.specs.layered import LayeredSpec
@@ -73,7 +73,7 @@ class Estimate(Printed):
         """One or two sentences: whether full attention fits, and what would make it."""
         room, needed = self.question.device.usable_memory_bytes, self.full.peak.total
         if self.full.fits:
-            narrow = room - needed < NARROW * room
+            narrow = needed > self.question.device.ample_memory_bytes
             but = ", hardly: the CUDA context and fragmentation come on top" if narrow else ""
             return f"Fits: needs {format_bytes(needed)} of {format_bytes(room)}{but}."
         text = f"Does not fit: needs {format_bytes(needed)} of {format_bytes(room)}."

@@ -16,9 +16,6 @@ from rmtscale.specs.workload import Workload
 from rmtscale.units import require_one_of
 
 MODES = ("train", "prefill", "generate")
-NARROW = 0.03
-"""A margin below this share of the memory is said, and no change is named that leaves less:
-context and fragmentation come on top."""
 PIECE_TOKENS = 8192
 """Tokens of a piece of the prompt where it is read in pieces."""
 

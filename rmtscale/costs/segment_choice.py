@@ -15,7 +15,7 @@ from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.errors import BadInput
-from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.device import NARROW, DeviceSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -67,7 +67,9 @@ def recommend_segment(
     sizes = possible_segment_sizes(model, memory_tokens)
     designs = [Recurrence(size, memory_tokens) for size in sizes]
     peaks = [estimate_memory(model, work, design, device).total for design in designs]
-    room = device.usable_memory_bytes
+    room, margin = device.usable_memory_bytes, ""
+    if min(peaks) <= device.ample_memory_bytes:
+        room, margin = device.ample_memory_bytes, f" with {format_percent(NARROW)} to spare"
     if min(peaks) > room:
         least = designs[peaks.index(min(peaks))]
         return SegmentChoice(
@@ -89,6 +91,7 @@ def recommend_segment(
     what = "time by the roofline" if device.timed else "FLOPs"
     return SegmentChoice(
         near[-1],
-        f"the longest from {sizes[0]} to {sizes[-1]} that fits into {format_bytes(room)} and takes "
-        f"at most {format_percent(_EQUAL)} more {what} than the best",
+        f"the longest from {sizes[0]} to {sizes[-1]} that fits into "
+        f"{format_bytes(device.usable_memory_bytes)}{margin} and takes at most "
+        f"{format_percent(_EQUAL)} more {what} than the best",
     )

@@ -9,6 +9,9 @@ from rmtscale.units import format_bytes, require_positive
 
 DEVICE_DTYPES = ("fp32", "tf32", "bf16", "fp16")
 """The kinds of arithmetic a device may have; ``tf32`` is fp32 data on tensor cores."""
+NARROW = 0.03
+"""A margin below this share of the usable memory is said, and nothing is recommended that leaves
+less: context and fragmentation come on top."""
 
 _LOST_BYTES = 3 * 2**28
 """0.75 GiB: the most by which torch's total was seen below the driver's, on an A100 80GB."""
@@ -94,6 +97,11 @@ class DeviceSpec:
     def usable_memory_bytes(self) -> int:
         """Memory that a run can have: whatever "fits" is held against this."""
         return self.memory_bytes - self.reserved_bytes
+
+    @property
+    def ample_memory_bytes(self) -> int:
+        """Usable memory less a margin of ``NARROW``: what is recommended is held against this."""
+        return self.usable_memory_bytes - int(NARROW * self.usable_memory_bytes)
 
     def reserving(self, reserved_bytes: int) -> DeviceSpec:
         """Returns the device with so much of it left to what else lives there.
