@@ -142,3 +142,40 @@ def check_plan(asked: dict[str, Any], by_method: dict[Any, Any]) -> None:
 
 def limits_of(model: str, work: Any, segment_size: int, device: str) -> dict[str, Any]:
     return asdict(rmtscale.make_plan(model, work, segment_size, device))
+
+
+@pytest.mark.parametrize("model", ["gpt2", "llama-3-8b", "pythia-160m"])
+@pytest.mark.parametrize("adapter", ["lora", "parallel"])
+def test_adapters_cost_the_same_in_every_command(
+    rmtscale: Command, model: str, adapter: str
+) -> None:
+    """``flops`` and ``memory`` say of a training of adapters what ``estimate`` says."""
+    asked = ["-m", model, "--tokens", "3k", "--mode", "train", "--adapter", adapter]
+    asked += ["--segment-size", "512", "-f", "json"]
+    estimated = {
+        (row["method"], row["checkpoints"]): row
+        for row in rows(rmtscale("estimate", "-d", "a100-80gb", *asked))
+    }
+    for method, flag in {"full": "--checkpoint-layers", "rmt": "--checkpoint-segments"}.items():
+        for checkpoints, flags in {False: (), True: (flag,)}.items():
+            mine = estimated[method, checkpoints]
+            for command, number in {"flops": "flops", "memory": "peak_bytes"}.items():
+                device = ("-d", "a100-80gb") if command == "memory" else ()
+                found = {
+                    row["method"]: row for row in rows(rmtscale(command, *asked, *flags, *device))
+                }
+                assert found[method][number] == mine[number], (command, method, checkpoints)
+    whole = rmtscale(
+        "flops",
+        "-m",
+        model,
+        "--tokens",
+        "3k",
+        "--mode",
+        "train",
+        "-f",
+        "json",
+        "--convention",
+        "matmul",
+    )
+    assert rows(whole)[0]["flops"] > estimated["full", False]["flops"]

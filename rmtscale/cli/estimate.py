@@ -106,6 +106,8 @@ def _write_question(found: Estimate) -> None:
     if question.mode == "prefill" and not work.cache:
         what = "one forward pass"
     optimizer = f", {work.optimizer}" if work.train else ""
+    if work.adapter is not None:
+        optimizer += f", {work.adapter.title()}"
     write_line()
     write_text(
         f"{question.model.name} on {options.room(question.device)}: {what}; "
@@ -166,7 +168,14 @@ def _write_next(found: Estimate) -> None:
         f"-m {question.model.name} -d {question.device.name} --precision {question.work.precision}"
     )
     terms = "generate-cost" if question.mode == "generate" else f"memory --mode {question.mode}"
-    write_text(f"Next: rmtscale plan {asked} for all lengths; {terms} with the same for more.")
+    adapter = question.work.adapter
+    if adapter is not None:  # which plan does not know
+        write_text(
+            f"Next: rmtscale {terms} {asked} --adapter {adapter.kind} --adapter-rank "
+            f"{adapter.rank} --adapter-targets {adapter.targets} for all lengths."
+        )
+    else:
+        write_text(f"Next: rmtscale plan {asked} for all lengths; {terms} with the same for more.")
     write_text(_about_time(found))
 
 

@@ -22,6 +22,7 @@ from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION, SOURCES
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
+from rmtscale.specs.adapter import ATTENTION, Adapter
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -49,11 +50,14 @@ def command(
         str,
         typer.Option(
             help="hoffmann, matmul, kaplan, paper, a list of them, or all.  [default: hoffmann; "
-            "matmul for methods other than rmt]"
+            "matmul for methods other than rmt and with adapters]"
         ),
     ] = "",
     mode: options.Mode = "forward",
     batch_size: options.BatchSize = 1,
+    adapter: options.AdapterKind = "",
+    adapter_rank: options.AdapterRank = 16,
+    adapter_targets: options.AdapterTargets = ATTENTION,
     checkpoint_segments: options.CheckpointSegments = False,
     checkpoint_layers: options.CheckpointLayers = False,
     bptt_segments: options.BpttSegments = None,
@@ -74,7 +78,7 @@ def command(
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, recurrence)
     segmented = design is recurrence
-    default = DEFAULT_CONVENTION if segmented else "matmul"
+    default = DEFAULT_CONVENTION if segmented and not adapter else "matmul"
     conventions = _parse_conventions(convention or default)
 
     def workload(length: int) -> Workload:
@@ -82,6 +86,7 @@ def command(
             tokens=length,
             batch_size=batch_size,
             mode=mode,  # type: ignore[arg-type]
+            adapter=Adapter(adapter, adapter_rank, adapter_targets) if adapter else None,
             bptt_segments=bptt_segments,
             checkpoint_segments=checkpoint_segments,
             checkpoint_layers=checkpoint_layers,
@@ -111,7 +116,7 @@ def command(
     terms = estimates[conventions[0], last, method].terms
     if not segmented and any(term.operator is None for term in terms):
         write_text("FFTs and scans, which no FLOP counter sees, are included.")
-    if others and segmented:
+    if others and segmented and not adapter:
         totals = ", ".join(
             f"{name} {_ratio(estimate(last, 'full', name), estimate(last, 'rmt', name))}"
             for name in others
@@ -222,6 +227,7 @@ def _write_header(
     write_text(
         f"{spec.name}: {parameters} parameters, {spec.layers} layers, width {spec.width}; "
         f"{workload.mode}, batch size {workload.batch_size}"
+        + (f", {workload.adapter.title()}" if workload.adapter else "")
     )
     write_text(description)
     for name in conventions:
