@@ -15,6 +15,7 @@ from tests.test_layers import imports, modules, part
 PROJECT = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
 IMPORTED_AS = {"nvidia-ml-py": "pynvml", "huggingface-hub": "huggingface_hub"}
 OFFERED = {
+    "rmtscale.records.nvml": {"pynvml"},
     "rmtscale.specs.huggingface": {"huggingface_hub"},
     "rmtscale.study.tasks.background": {"datasets"},
     "rmtscale.study.tasks.tokenizer": {"tokenizers"},
