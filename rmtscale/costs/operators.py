@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rmtscale.costs.activations import fused_attention
+from rmtscale.costs.parameter_shapes import trained_tensors
 from rmtscale.costs.passes import plan_passes
 from rmtscale.specs.model import ModelSpec, of_kind
 from rmtscale.specs.recurrence import Recurrence
@@ -46,6 +47,9 @@ _SCORING = 26
 _BACKWARD_AROUND = {"full": 9, "rmt": 24}
 _OPTIMIZER = {"adamw": 11, "adamw-fused": 1, "sgd": 1, "none": 0}
 """Operators on lists of tensors."""
+ONE_BY_ONE = {"adafactor": (10, 19), "adamw-8bit": (1, 1), "lion": (4, 4), "muon": (0, 23)}
+"""Operators for a vector and for a matrix, of those that step on one tensor after another. Of
+8-bit AdamW it is a kernel a tensor; of Muon the vectors are AdamW's."""
 _LISTED = 36
 """Tensors that one such operator takes care of."""
 
@@ -82,4 +86,17 @@ def count_operators(
     elif workload.checkpoint_layers:
         operators += differentiated * model.layers * (forward + dropouts)
     tensors = model.layers * layer.parameters
-    return operators + _OPTIMIZER[workload.optimizer] * -(-tensors // _LISTED)
+    return operators + _in_the_optimizer(model, workload, recurrence, tensors)
+
+
+def _in_the_optimizer(
+    model: ModelSpec, workload: Workload, recurrence: Recurrence | None, tensors: int
+) -> int:
+    if workload.optimizer in _OPTIMIZER:
+        return _OPTIMIZER[workload.optimizer] * -(-tensors // _LISTED)
+    vector, matrix = ONE_BY_ONE[workload.optimizer]
+    memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
+    return sum(
+        one.copies * (matrix if len(one.shape) > 1 else vector)
+        for one in trained_tensors(model, workload.adapter, memory_tokens)
+    )

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rmtscale.costs.operators import count_operators
+from rmtscale.costs.operators import ONE_BY_ONE, count_operators
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import Workload
+from rmtscale.specs.workload import OPTIMIZERS, Workload
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -99,3 +99,42 @@ def test_segments_add_up_and_an_optimizer_takes_some() -> None:
     assert count(4960) == 10 * count(496)
     trained = count(496, mode="train", optimizer="none")
     assert count(496, mode="train") > trained > 2 * count(496)
+
+
+@pytest.mark.parametrize("name", ["adafactor", "lion", "muon"])
+def test_optimizers_that_step_on_one_tensor_after_another(name: str) -> None:
+    """Operators of a matrix more, counted on the real optimizer; lists of tensors need none."""
+    from rmtscale.profiler.optimizers import make_optimizer
+
+    class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        computed: int = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            on_the_host = func.namespace == "profiler" or "item" in str(func)
+            on_the_host |= "scalar_dense" in str(func) or "detach" in str(func)
+            self.computed += not (func.is_view or on_the_host)
+            return func(*args, **(kwargs or {}))
+
+    def step(matrices: int) -> int:
+        model = torch.nn.Module()
+        model.layers = torch.nn.ModuleList(
+            torch.nn.Linear(8, 8, bias=False) for _ in range(matrices)
+        )
+        optimizer = make_optimizer(name, model)
+        for one in model.parameters():
+            one.grad = torch.ones_like(one)
+        optimizer.step()
+        with Count() as count:  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return int(count.computed)
+
+    assert step(3) - step(2) == ONE_BY_ONE[name][1]
+
+
+def test_every_optimizer_has_its_operators() -> None:
+    for name in OPTIMIZERS:
+        work = Workload(tokens=64, mode="train", optimizer=name)
+        plain = count_operators(PRESETS["gpt2"], replace(work, optimizer="none"))
+        assert (count_operators(PRESETS["gpt2"], work) > plain) == (name != "none")
