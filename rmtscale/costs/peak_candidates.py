@@ -77,7 +77,7 @@ class Segment(NamedTuple):
     head: HeadWork
     work: LayerWork
     copies: int = 0
-    """16-bit copies of all layers' weights, which autocast keeps until it ends."""
+    """Training: 16-bit copies of all layers' weights, which autocast keeps until it ends."""
 
 
 def last_logits_bytes(model: ModelSpec, workload: Workload) -> int:
@@ -91,8 +91,8 @@ class Step:
     ``gradients`` are the bytes of the gradients of all that is trained.
     """
 
-    shared_copies = 0
-    """Copies that autocast keeps for several segments: the first layer finds only its own left."""
+    copies = 0
+    """Copies of all layers' weights that autocast keeps for several segments."""
 
     def __init__(self, model: ModelSpec, workload: Workload, gradients: int) -> None:
         self.model, self.workload, self.gradients = model, workload, gradients
@@ -137,13 +137,11 @@ class Step:
     def forward(self) -> Iterator[PeakCandidate]:
         """Inference: one layer at a time, then the logits, of all tokens or the last."""
         segment = self.segment(self.workload.tokens, self.workload.tokens)
-        copies = segment.copies
-        yield PeakCandidate("inside a layer", work=segment.work.forward + copies)
+        yield PeakCandidate("inside a layer", work=segment.work.forward)
         head = segment.head.forward
         if self.model.decoder and self.workload.logits == "last":
             head = last_logits_bytes(self.model, self.workload)
-        copies += segment.head.cast
-        yield PeakCandidate(AT_THE_LOGITS, head=head, work=segment.hidden + copies)
+        yield PeakCandidate(AT_THE_LOGITS, head=head, work=segment.hidden + segment.head.cast)
 
     def train(self) -> Iterator[PeakCandidate]:
         """Training: forward and backward of each micro-batch, the last one's being the largest."""
@@ -182,7 +180,10 @@ class Step:
         """
         _, gradients, *saved, held, state, _ = others
         waiting, layer = Saved(*saved), segment.layer
-        last = segment.backbone.plus(waiting).plus(Saved(0, -segment.final))
+        # Segments add to a gradient in 16 bits until the last has: that sum and the copy of the
+        # weight are as large as the gradient in fp32, into which both go.
+        copies = self._copies_at_once() if new else 0
+        last = segment.backbone.plus(waiting).plus(Saved(0, copies - segment.final))
         if self.workload.checkpoint_layers:  # the layer that is recomputed, and its mask
             layer = layer.plus(Saved(segment.mask, 0))
             last = last.plus(layer).plus(Saved(0, -segment.hidden))  # its input is there already
@@ -192,7 +193,8 @@ class Step:
         after = gradients
         if new:  # where gradients exist, the first layer is no larger than the last
             after += self.gradients
-            first = waiting.plus(layer).plus(Saved(0, segment.embedding - self.shared_copies))
+            own = self.copies // self.model.layers
+            first = waiting.plus(layer).plus(Saved(0, segment.embedding + own))
             now = PeakCandidate("", after - self._late_gradients(), *first, held, state)
             yield from self._in_layer("first", now, segment.work, new)
         work = 2 * segment.hidden + (self.embedding if self.tied or not new else 0)
@@ -216,6 +218,10 @@ class Step:
                 second, gradients + block, attention, activations, held, state, work.attention
             ),
         )
+
+    def _copies_at_once(self) -> int:
+        """Bytes of the shared copies where the last layer is; a recomputed one has made its own."""
+        return self.copies // (self.model.layers if self.workload.checkpoint_layers else 1)
 
     def _late_gradients(self) -> int:
         """Bytes of the gradients that come with the first layer and the embedding."""

@@ -50,9 +50,7 @@ class RecurrentStep(Step):
         # A later micro-batch finds gradients too.
         self.later = (model.decoder and self.window < self.segments) or workload.accumulate > 1
         # Copies that autocast keeps are one set for all segments of a window.
-        copies = self.full.copies if workload.train else 0
-        self.shared_copies = copies - copies // model.layers
-        self.copies = copies
+        self.copies = self.full.copies
 
     def _held(self) -> int:
         # Of the families that are taken apart (``rmtscale.rmt.families``) nothing is held.
@@ -63,12 +61,11 @@ class RecurrentStep(Step):
         """Inference: one layer of one segment at a time, then the logits of the last token."""
         model, segment = self.model, self.full
         held = 0 if model.decoder else segment.output  # the segment's input
-        held += segment.copies
         yield PeakCandidate("inside a layer", state=self.state, work=segment.work.forward + held)
         head = segment.head.forward
         if model.decoder:
             head = last_logits_bytes(model, self.workload)
-        work = segment.output + segment.copies + segment.head.cast
+        work = segment.output + segment.head.cast
         yield PeakCandidate(AT_THE_LOGITS, head=head, state=2 * self.state, work=work)
 
     def train(self) -> Iterator[PeakCandidate]:
@@ -100,7 +97,6 @@ class RecurrentStep(Step):
             fewer = Saved(waiting.attention - gone.attention, waiting.other - gone.other)
             added = segment.head.weight * (self.later and not self.tied)
             now = PeakCandidate("", gradients + self.gradients - added, *fewer, targets, states, 0)
-            now = self._with_copies(now)
             yield from self._in_the_backbone(second, now, new=False, head=0)
 
     def _last_segment(
@@ -109,14 +105,13 @@ class RecurrentStep(Step):
         """The last segment of a window, which is differentiated first; ``several``: of many."""
         new = several or not self.later
         if not self.model.decoder:
-            now = self._with_copies(now)
             saved = segment.backbone.plus(Saved(now.attention, now.activations))
+            saved = saved.plus(Saved(0, self._copies_at_once()))
             at_loss = now._replace(attention=saved.attention, activations=saved.other)
             yield from self._at_the_loss(segment, at_loss)
             yield from self._in_the_backbone(segment, now, new, segment.head.weight)
             return
         scoring = Saved(now.attention, now.activations + self.copies)
-        now = self._with_copies(now)
         casts, batch, head = self.workload.casts, self.workload.batch_size, segment.head
         trained = head.weight > 0
         work = fused_head_work(self.model, casts, batch, self.text, trained=trained)
@@ -145,13 +140,6 @@ class RecurrentStep(Step):
         backbone = segment.backbone.plus(Saved(0, -segment.read))
         segment = segment._replace(final=segment.final - segment.read, backbone=backbone)
         yield from self._in_the_backbone(segment, now, new, stays)
-
-    def _with_copies(self, now: PeakCandidate) -> PeakCandidate:
-        """Adds the copies that autocast keeps; a recomputed layer has made its own."""
-        if not self.copies:
-            return now
-        layers = self.model.layers if self.workload.checkpoint_layers else 1
-        return now._replace(activations=now.activations + self.copies // layers)
 
     def _kept(self, segment: Segment) -> Saved:
         """Counts the bytes that a segment keeps until its backward pass."""

@@ -58,6 +58,8 @@ class Node:
     """That gradient in 16 bits, before it is cast."""
     work_bytes: int = 0
     """Held while it is differentiated, besides gradients."""
+    forward_bytes: int = 0
+    """Held while it runs, besides what it reads and makes; in inference its weights in 16 bits."""
 
 
 @dataclass(slots=True)
@@ -84,10 +86,12 @@ class Tape:
         self.nodes.append(Node(inputs, output, kept, **more))  # type: ignore[arg-type]
         return output
 
-    def cast(self, x: Value, width: int) -> Value:
+    def cast(self, x: Value, width: int, beside: int = 0) -> Value:
+        """Casts a tensor; ``beside``: bytes there meanwhile in a forward pass."""
         if x.width == width:
             return x
-        return self._record((x,), self.value(x.numbers, width, x.grad))
+        out = self.value(x.numbers, width, x.grad)
+        return self._record((x,), out, forward_bytes=beside)
 
     def lower(self, x: Value) -> Value:
         """Casts what an operator of autocast's 16-bit list reads."""
@@ -109,7 +113,7 @@ class Tape:
         read = self.lower(x)
         matrix = inner * outer
         saved = [read.storage] if trained else []
-        weight_cast = 0
+        weight_cast = copied = 0
         if self.casts.autocast and width != self.casts.compute_bytes:
             copied = matrix * self.casts.compute_bytes
             if trained:  # cached: another use of the weight finds it
@@ -125,6 +129,7 @@ class Tape:
             saved,
             weight_bytes=matrix * width * trained,
             weight_cast_bytes=weight_cast,
+            forward_bytes=copied,
         )
 
     def layer_norm(self, x: Value, rows: int, *, trained: bool) -> Value:
@@ -163,7 +168,8 @@ class Tape:
     def rotate(self, x: Value, table: Value) -> Value:
         """Rotary positions: the table is kept, which is shared; x is not."""
         out = self.value(x.numbers, max(x.width, table.width), x.grad)
-        return self._record((x,), out, (table.storage,), work_bytes=out.size_bytes)
+        size = out.size_bytes
+        return self._record((x,), out, (table.storage,), work_bytes=size, forward_bytes=size)
 
     def dropout(self, x: Value, active: bool) -> Value:
         if not active:
@@ -187,6 +193,10 @@ class Tape:
         bent = self.value(x.numbers, inner.width, x.grad)
         self._record((inner,), bent, (bent.storage,))
         return self.multiply(half, self.scaled(bent))
+
+    def hold(self, *values: Value) -> None:
+        """Notes tensors that have a name until here, though the last operator on them has run."""
+        self._record(values, self.value(0, 1, grad=False))
 
     def keep(self, x: Value) -> None:
         """Notes a tensor that is kept by an operator whose gradient goes elsewhere."""
@@ -213,7 +223,9 @@ class Tape:
         if out.grad:
             self.attention |= set(kept)
         work = sum(one.size_bytes for one in (q, k, v)) if sources else 0
-        return self._record(sources or (q, k, v), out, kept, work_bytes=work)
+        out = self._record(sources or (q, k, v), out, kept, work_bytes=work)
+        self.hold(q, k, v)
+        return out
 
     def product(self, a: Value, b: Value, numbers: int, sources: tuple[Value, ...]) -> Value:
         """A matmul of two activations, heads by heads."""
@@ -231,13 +243,18 @@ class Tape:
         """Grouped heads written out, once per query head."""
         return self._record((x,), self.value(numbers, x.width, x.grad))
 
-    def softmax(self, x: Value, width: int, squares: int) -> Value:
-        """Keeps its output; ``squares``: what its backward pass holds of that size."""
+    def softmax(self, x: Value, width: int, squares: int, beside: int = 0) -> Value:
+        """Keeps its output.
+
+        Args:
+            squares: what its backward pass holds of that size.
+            beside: bytes there meanwhile in a forward pass.
+        """
         out = self.value(x.numbers, width, x.grad)
         if out.grad:
             self.attention.add(out.storage)
         work = max(squares - 2, 0) * out.size_bytes
-        return self._record((x,), out, (out.storage,), work_bytes=work)
+        return self._record((x,), out, (out.storage,), work_bytes=work, forward_bytes=beside)
 
     def picked(self, x: Value, numbers: int, index: Storage) -> Value:
         """Rows of a tensor by an index, which is kept."""
@@ -291,16 +308,21 @@ class Tape:
             for storage in touched - seen:
                 alive += 0 if storage.external else storage.size_bytes
             seen |= touched
-            peak = max(peak, alive + node.work_bytes)
+            peak = max(peak, alive + node.forward_bytes)
             for storage in touched:
                 if last_use[storage] == index and storage is not held and not storage.external:
                     alive -= storage.size_bytes
         return peak
 
-    def backward_bytes(self, out: Value) -> int:
+    def backward_bytes(self, out: Value, *, stay: bool = True, shared: bool = False) -> int:
         """Counts what is alive at most while the tape is differentiated, beyond all it has saved.
 
-        The gradients of its weights are in it, for they stay; so is the gradient of what came out.
+        The gradient of what came out is in it.
+
+        Args:
+            stay: the gradients of its weights do, and are in it; else each is added to another.
+            shared: other segments share the weights' 16-bit copies, and gradients are summed in
+                the dtype of these.
         """
         last_use: dict[Storage, int] = {}
         for index, node in enumerate(self.nodes):
@@ -315,8 +337,12 @@ class Tape:
                 continue
             handed = [(one, _handed(node, one, given)) for one in node.inputs if one.grad]
             alive += sum(one.size_bytes for _, one in handed if one is not given)
-            alive += node.weight_bytes
-            peak = max(peak, alive + node.weight_cast_bytes + node.work_bytes)
+            weights, cast = node.weight_bytes, node.weight_cast_bytes
+            if shared and cast:
+                weights, cast = cast, 0
+            alive += weights
+            peak = max(peak, alive + cast + node.work_bytes)
+            alive -= 0 if stay else weights
             alive -= given.released()
             for storage in set(node.saved):
                 if last_use[storage] == index and not storage.external:

@@ -79,6 +79,8 @@ class LayerShape:
     hidden_dropout: bool = False
     attention_dropout: bool = False
     fp32_softmax: bool = True
+    block_held: int = 3
+    """Tensors that are held through a feed-forward (``Written.block_held``)."""
     eager: bool = False
     causal: bool = True
 
@@ -132,6 +134,7 @@ def plain_layer(model: ModelSpec, *, eager: bool, dropout: bool) -> LayerShape:
         hidden_dropout=dropout and model.hidden_dropout > 0,
         attention_dropout=dropout and model.attention_dropout > 0,
         fp32_softmax=how_written(model).fp32_softmax,
+        block_held=how_written(model).block_held,
         eager=eager or model.kind == "gpt_neo",
         causal=model.decoder,
     )
@@ -194,20 +197,33 @@ class LayerTape:
     ) -> None:
         self.tape, self.shape, self.training = tape, shape, training
         self.batch, self.size, self.tokens = batch, size, batch * size
-        self.feed_forward_from = 0
-        """The operator with which the feed-forward block begins."""
+        self.returned: tuple[Value, ...] = ()
+        """Probabilities of eager attention, which it returns and the layer holds."""
+        self.inner: Value
+        """Output of the activation, between the two matrices of a feed-forward."""
 
     def run(self, x: Value, table: Value) -> Value:
         """Runs the layer on hidden states ``x``; ``table``: cosines and sines of positions."""
         tape, shape = self.tape, self.shape
         if shape.post_norm:
             mixed = self._norm(tape.add(x, self._attention(x, table)))
-            return self._norm(tape.add(mixed, self._feed_forward(mixed)))
+            fed = self._feed_forward(mixed)
+            out = self._norm(tape.add(mixed, fed))
+            if shape.kind == "bert":
+                tape.hold(mixed, self.inner, fed)
+            return out
         attended = self._attention(self._norm(x), table)
         if shape.parallel:
             return tape.add(tape.add(self._feed_forward(self._norm(x)), attended), x)
         mixed = tape.add(x, attended)
-        return tape.add(mixed, self._feed_forward(self._norm(mixed)))
+        out = self._feed_forward(self._norm(mixed))
+        tape.hold(*self.returned, *([attended] if shape.block_held > 3 else []))
+        return tape.add(mixed, out)
+
+    def _hold_norm(self, x: Value) -> None:
+        """Most layers have a name for what a block reads while it runs."""
+        if self.shape.block_held > 2:
+            self.tape.hold(x)
 
     def _norm(self, x: Value) -> Value:
         return norm(self.tape, x, self.tokens, self.training, rms=self.shape.rms)
@@ -228,6 +244,7 @@ class LayerTape:
         shape, tape = self.shape, self.tape
         attended = self._mixed(x, table)
         out = self._linear(attended, ATTENTION, shape.names[3], shape.query, shape.width)
+        self._hold_norm(x)
         return tape.dropout(out, shape.hidden_dropout)
 
     def _mixed(self, x: Value, table: Value) -> Value:
@@ -278,6 +295,7 @@ class LayerTape:
         out = tape.fused_attention(
             *(q, k, v), FUSED_SEEDS[width], self.batch * shape.heads * rows, sources
         )
+        tape.hold(q, k, v)
         if shape.kind == "gpt_neox" and width < FP32_BYTES:
             out = tape.scaled(out)  # head by head; a copy reorders it
             tape.attention.add(out.storage)
@@ -288,8 +306,10 @@ class LayerTape:
         shape, tape = self.shape, self.tape
         pairs = self.batch * shape.heads * self.size * self.size
         wide = self.tokens * shape.query
+        held: tuple[Value, ...] = (q, k, v)
         if shape.kind == "gpt_neo":
             q, k = tape.cast(q, FP32_BYTES), tape.cast(k, FP32_BYTES)
+            held += (q, k)
         if sources and shape.rotary and self.batch > 1:
             v = tape.value(v.numbers, v.width, v.grad)  # a batch of heads is copied in order
         if shape.kv_heads != shape.heads:
@@ -298,16 +318,26 @@ class LayerTape:
         score = tape.scaled(score)
         exact = shape.fp32_softmax or tape.casts.autocast
         back = v.width if shape.kind in ("gpt2", "gpt_neo") else q.width
-        score = tape.softmax(score, FP32_BYTES if exact else score.width, SOFTMAX_BACKWARD)
-        score = tape.dropout(tape.cast(score, back), shape.attention_dropout)
+        width = FP32_BYTES if exact else score.width
+        # A softmax reads what the mask was added to, in fp32; without one, a cast of the scores.
+        read = pairs * width if width > score.width else 0
+        beside = max(read - score.size_bytes, 0) if shape.causal else read
+        if shape.kind == "gpt_neo":  # the layer's before
+            beside += pairs * back
+        score = tape.softmax(score, width, SOFTMAX_BACKWARD, beside)
+        named = shape.kind not in ("gpt2", "gpt_neo")  # softmax and cast are one statement
+        score = tape.cast(score, back, pairs * width * named)
+        score = tape.dropout(score, shape.attention_dropout)
+        self.returned = (score,) if shape.eager else ()
         out = tape.product(score, v, wide, sources)
+        tape.hold(*held)
         tape.attention.add(out.storage)
         return out
 
     def _feed_forward(self, x: Value) -> Value:
         shape, tape, training = self.shape, self.tape, self.training
-        self.feed_forward_from = len(tape.nodes)
         made = self._experts(x) if shape.experts else self._dense(x)
+        self._hold_norm(x)
         adapter = training.adapter
         if adapter is None or adapter.lora:
             return tape.dropout(made, shape.hidden_dropout)
@@ -324,7 +354,7 @@ class LayerTape:
         *_, up, gate, down = shape.names
         if not shape.gated:
             inner = self._linear(x, FEED_FORWARD, up, shape.width, shape.inner)
-            inner = tape.activation(inner, shape.activation)
+            self.inner = inner = tape.activation(inner, shape.activation)
         else:
             inner = tape.activation(
                 self._linear(x, FEED_FORWARD, gate, shape.width, shape.inner), shape.activation
@@ -356,6 +386,7 @@ class LayerTape:
         product = tape.multiply(tape.activation(gate, "silu"), up)
         out = tape.grouped(product, rows * shape.width, shape.experts * matrix, trained)
         weighted = tape.multiply(out, share)
+        tape.hold(chosen)
         back = tape.picked(weighted, rows * shape.width, Storage(rows * ID_BYTES))
         return tape.cast(tape.summed(back, self.tokens * shape.width), x.width)
 

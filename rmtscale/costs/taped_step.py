@@ -25,7 +25,7 @@ from rmtscale.costs.taped_layer import (
     taped_layers,
     training_of,
 )
-from rmtscale.costs.working_set import LayerWork, head_work
+from rmtscale.costs.working_set import LayerBackward, LayerWork, head_work
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
@@ -35,7 +35,7 @@ class TapedLayer(NamedTuple):
     """One layer, in bytes."""
 
     saved: Saved
-    backward: int
+    backward: LayerBackward
     """Alive at most while it is differentiated, beyond what it saved; its own gradients too."""
     forward: int
     """Alive at most while it runs with nothing kept."""
@@ -73,9 +73,14 @@ def taped_layer(
     attention = sum(saved[one] for one in tape.attention if one in saved)
     held = x.storage in saved and shape.post_norm
     other = sum(saved.values()) - attention - held * x.size_bytes * 0
-    return TapedLayer(
-        Saved(attention, other), tape.backward_bytes(out), tape.forward_bytes(), tape.cached_bytes
+    backward = LayerBackward(
+        *(
+            tape.backward_bytes(out, stay=stay, shared=shared)
+            for shared in (False, True)
+            for stay in (True, False)
+        )
     )
+    return TapedLayer(Saved(attention, other), backward, tape.forward_bytes(), tape.cached_bytes)
 
 
 class _Outside(NamedTuple):
@@ -127,14 +132,18 @@ class _Taped(Step):
         embedding, final = outside.before, outside.behind
         tokens = batch * size
         hidden = tokens * model.width * wide
-        beside = embedding + final + size * self._position(shape)
+        position = size * self._position(shape)
+        beside = embedding + final + position
         if workload.checkpoint_layers:
             backbone = Saved(0, beside + count * hidden)
         else:
             backbone = layer.saved.times(count - 1).plus(first.saved).plus(Saved(0, beside))
+        mask = self._mask_bytes(shape, size)
+        # What the layers are called with has a name, in an RMT too.
+        forward = layer.forward + max(self._held(), 1) * hidden + mask + position
         return Segment(
             hidden=hidden,
-            mask=self._mask_bytes(shape, size),
+            mask=mask,
             output=tokens * model.embedding_width * outside.width,
             read=outside.read,
             embedding=embedding,
@@ -142,8 +151,8 @@ class _Taped(Step):
             layer=layer.saved,
             backbone=backbone,
             head=head_work(model, casts, batch, text, trained=training.trained),
-            work=LayerWork(layer.forward + self._held() * hidden, layer.backward, layer.backward),
-            copies=layer.copies * (count - 1) + first.copies + outside.copies,
+            work=LayerWork(forward, layer.backward.new, layer.backward.new, layer.backward),
+            copies=workload.train * (layer.copies * (count - 1) + first.copies + outside.copies),
         )
 
     def _mask_bytes(self, shape: LayerShape, size: int) -> int:
@@ -196,9 +205,13 @@ class _Taped(Step):
     def _in_layer(
         self, which: str, now: PeakCandidate, work: LayerWork, new: bool
     ) -> tuple[PeakCandidate, ...]:
-        del new  # the layer's gradients are among what it holds, new ones or those to be added
-        name = f"in the {which} layer, backward"
-        return (now._replace(name=name, work=work.attention),)
+        assert work.taped is not None
+        at = 2 * self._several() + (not new)
+        return (now._replace(name=f"in the {which} layer, backward", work=work.taped[at]),)
+
+    def _several(self) -> bool:
+        """Whether a gradient is summed over the segments of a window."""
+        return False
 
     def _late_gradients(self) -> int:
         """Bytes of the gradients that come with the first layer and the embedding."""
@@ -216,7 +229,7 @@ class TapedStep(_Taped):
 
     def segment(self, size: int, text: int) -> Segment:
         segment = super().segment(size, text)
-        if not (self.workload.train and segment.copies):
+        if not segment.copies:
             return segment
         each = Saved(0, segment.copies // self.model.layers)
         backbone = segment.backbone
@@ -227,3 +240,6 @@ class TapedStep(_Taped):
 
 class TapedRecurrentStep(_Taped, RecurrentStep):
     """An RMT; the copies that autocast keeps are shared by all segments of a window."""
+
+    def _several(self) -> bool:
+        return self.window > 1

@@ -34,6 +34,19 @@ SCORES = 2
 """Squares of attention alive at once: one operator's input and its output."""
 
 
+class LayerBackward(NamedTuple):
+    """The backward pass of one layer, its gradients included, by what becomes of these."""
+
+    new: int
+    """They stay."""
+    added: int
+    """Each is added to one that there is."""
+    summed: int
+    """They stay as sums over segments, in the dtype of copies that these share."""
+    added_to_sum: int
+    """Each is added to such a sum."""
+
+
 class LayerWork(NamedTuple):
     """Temporaries of one layer in bytes, by what it is doing."""
 
@@ -43,6 +56,8 @@ class LayerWork(NamedTuple):
     """Backward, in the feed-forward block."""
     attention: int
     """Backward, in the attention, less what the feed-forward block and its norm have freed."""
+    taped: LayerBackward | None = None
+    """Backward, where it was read off a tape: the other two are those of gradients that stay."""
 
 
 def mask_bytes(model: ModelSpec, workload: Workload, size: int, *, used_only: bool = False) -> int:

@@ -27,11 +27,16 @@ UPPER = {
 
 
 class MetaAutocast(TorchFunctionMode):
-    """Casts the inputs of the listed functions."""
+    """Casts the inputs of the listed functions.
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    Args:
+        inference: no cast is kept: torch's ``cached_cast`` keeps none in ``inference_mode``, in
+            which a forward pass is measured.
+    """
+
+    def __init__(self, dtype: torch.dtype, *, inference: bool = False) -> None:
         super().__init__()
-        self.dtype = dtype
+        self.dtype, self.inference = dtype, inference
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
         self.enabled = True
 
@@ -59,7 +64,7 @@ class MetaAutocast(TorchFunctionMode):
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
             return value
         kept = value.is_leaf and value.requires_grad and dtype == self.dtype
-        if not kept:
+        if self.inference or not kept:
             return value.to(dtype)
         if id(value) not in self.cache:
             with torch.enable_grad():

@@ -155,7 +155,7 @@ def autocast_of(workload: Workload) -> Iterator[None]:
     if not workload.casts.autocast:
         yield
         return
-    mode = MetaAutocast(DTYPES[workload.casts.arithmetic])
+    mode = MetaAutocast(DTYPES[workload.casts.arithmetic], inference=not workload.train)
     _AUTOCAST.append(mode)
     try:
         with mode:

@@ -143,3 +143,34 @@ def test_peaks_of_whole_steps(recurrence: Recurrence | None, settings: dict[str,
         work = Workload(tokens=128, mode="train", dropout=False, **given)
         real = oracle.measure_step(spec, work, recurrence).peak
         assert estimate_memory(spec, work, recurrence).total == pytest.approx(real, rel=0.03)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("recurrence", [None, Recurrence(72, 4)], ids=["full", "rmt"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_peaks_of_forward_passes_under_autocast(
+    name: str, recurrence: Recurrence | None, attention: str
+) -> None:
+    """No cast of a weight is kept in inference: the largest is there beside what is computed."""
+    spec = replace(oracle.shrink(PRESETS[name], 2), vocabulary=400)
+    logits = "last" if spec.decoder else "all"
+    work = Workload(tokens=256, precision="amp-bf16", attention=attention, logits=logits)
+    real = oracle.measure_step(spec, work, recurrence).peak
+    assert estimate_memory(spec, work, recurrence).total == pytest.approx(real, rel=0.03)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_segments_share_copies_and_sums_of_gradients(accumulate: int) -> None:
+    """At the width of a real Llama, where they are most: no copy stays beside its gradient."""
+    spec = replace(PRESETS["llama-3.2-1b"], layers=4, vocabulary=400)
+    work = Workload(
+        tokens=512,
+        mode="train",
+        precision="amp-bf16",
+        optimizer="none",
+        dropout=False,
+        accumulate=accumulate,
+    )
+    recurrence = Recurrence(132, 2)
+    real = oracle.measure_step(spec, work, recurrence).peak
+    assert estimate_memory(spec, work, recurrence).total == pytest.approx(real, rel=0.01)
