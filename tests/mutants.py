@@ -49,6 +49,7 @@ TESTS = {
     "rmtscale/costs": (
         *("tests/costs/test_memory_exact.py", "tests/specs/test_shapes.py", "tests/costs"),
         *("tests/cli/test_generate_cost.py", "tests/test_measured.py", "tests/paper"),
+        "tests/profiler/test_flop_check.py",
     ),
 }
 """Tests that ask a folder's modules for numbers; of the first folder that a file is in."""

@@ -64,6 +64,12 @@ def lines() -> Iterator[Line]:
                 "num_hidden_layers": chance.choice((2, 3)),
             }
             yield {"type": kind, "sizes": sizes, "work": work | step}
+    # Few tokens through wide experts: the first grouped matmul's gradients are the peak.
+    for kind, width in (("mixtral", "intermediate_size"), ("qwen3_moe", "moe_intermediate_size")):
+        work = {"tokens": 3, "attention": "eager", "mode": "train", "optimizer": "none"}
+        work |= {"precision": "bf16", "dropout": False}
+        sizes = {"vocab_size": 50, width: 3000, "num_hidden_layers": 1}
+        yield {"type": kind, "sizes": sizes, "work": work}
 
 
 def main() -> None:

@@ -142,6 +142,12 @@ def test_light_attention_reads_and_writes_each_operand_once() -> None:
         assert terms[name].elements == 3 * sum(map(prod, [(50, 10), (50, 10)]))
 
 
+def test_s4_makes_its_kernel_of_complex_sums() -> None:
+    """Each number of it: 32 pairs of conjugates, four products and four sums for one."""
+    kernel = next(term for term in S4().mixing(DECODER, TOKENS) if term.name == "kernel")
+    assert kernel.flops == sum(4 + 4 for _ in range(3 * 24) for _ in range(50) for _ in range(32))
+
+
 def test_every_method_is_there() -> None:
     assert {case[1].name for case in CASES} == set(METHODS)
 
