@@ -9,7 +9,6 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from rmtscale.costs.time_range import step_seconds
 from rmtscale.profiler.definition import make_sweep, read_definition
 from rmtscale.profiler.prediction import predict
 from rmtscale.records.point import Point
@@ -69,18 +68,3 @@ def test_errors_of_the_peak_by_group() -> None:
             row += [f"{100 * median(found):.1f}", f"{100 * max(found):.1f}"]
         assert f"| {' | '.join(row)} |" in page, name
     assert max(mended["all"]) < 0.05
-
-
-def test_times_that_the_range_does_not_hold() -> None:
-    """No step is faster than its range; how many are slower, the page says."""
-    device, slower = find_device("h200"), 0
-    records = RecordStore(RECORDS).read().records
-    for record in records:
-        time, point = record.measured.event_time, record.point
-        assert time is not None
-        given = (point.built_model, point.workload(), device, point.recurrence())
-        least, most = step_seconds(*given, captured=point.cuda_graph)
-        assert least <= time.median_seconds
-        slower += time.median_seconds > most
-    page = " ".join((ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8").split())
-    assert f"{slower} of {len(records)} steps took longer" in page
