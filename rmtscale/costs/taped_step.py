@@ -71,8 +71,7 @@ def taped_layer(
     out = layer.run(x, table)
     saved = tape.saved()
     attention = sum(saved[one] for one in tape.attention if one in saved)
-    held = x.storage in saved and shape.post_norm
-    other = sum(saved.values()) - attention - held * x.size_bytes * 0
+    other = sum(saved.values()) - attention
     backward = LayerBackward(
         *(
             tape.backward_bytes(out, stay=stay, shared=shared)
