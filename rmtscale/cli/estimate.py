@@ -120,7 +120,7 @@ def _write_ways(found: Estimate) -> None:
     columns, rows = found.cells()
     write_table(columns, rows, text_columns=1)
     if found.no_rmt:
-        write_text(f"No RMT: {found.no_rmt}.")
+        write_text(f"No RMT rows: {found.no_rmt}.")
     else:
         write_text(
             "RMT rows: an existing checkpoint has to be trained to use its memory; what they cost "

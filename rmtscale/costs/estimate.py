@@ -61,7 +61,7 @@ class Estimate(Printed):
     segment_reason: str
     """Why this segment size; empty where it was given or there is no RMT."""
     no_rmt: str
-    """Why there is no RMT of this model; empty where there is one."""
+    """Why no RMT of this model is shown; empty where one is."""
 
     @property
     def full(self) -> Way:
@@ -149,13 +149,16 @@ def attends(model: ModelSpec) -> bool:
 
 
 def why_no_rmt(model: ModelSpec) -> str:
-    """Says why no RMT is put around a model; empty where one is."""
+    """Says why an RMT of a model is not shown; empty where one is."""
     if not isinstance(model, LayeredSpec):
         return ""
     if model.encoder_groups:
         return f"{model.name} reads with an encoder of its own, which no RMT is put around"
     if not attends(model):
-        return f"{model.name} is recurrent itself: it has no attention that an RMT would cut"
+        return (
+            f"{model.name} is recurrent itself, its cost grows with the length as that of an RMT "
+            "does; plan has the numbers"
+        )
     return ""
 
 

@@ -23,7 +23,7 @@ def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
     """``rmtscale report`` on 1,000 records of six settings in under 5 s, the page under 3 MB."""
     lengths = [round(500 * 1.06**step) for step in range(56)]
     settings: list[dict[str, Any]] = [
-        {"dtype": dtype, "batch_size": size} for dtype in ("fp32", "bf16") for size in (1, 2, 4)
+        {"precision": dtype, "batch_size": size} for dtype in ("fp32", "bf16") for size in (1, 2, 4)
     ]
     records = [one for setting in settings for one in figure_10(lengths, **setting)]
     assert len(records) >= 1000

@@ -36,7 +36,9 @@ def test_the_verdict_comes_first_and_fits_80_columns(rmtscale: Command, line: st
     assert max(map(len, done.out.splitlines())) <= 80
     assert ("full attention" in done.out) != ("all at once" in done.out)
     words = " ".join(done.out.split())
-    assert ("No RMT: " in words) != ("RMT rows: an existing checkpoint has to be trained" in words)
+    assert ("No RMT rows: " in words) != (
+        "RMT rows: an existing checkpoint has to be trained" in words
+    )
     rows = json.loads(rmtscale("estimate", *line.split(), "-f", "json").out)["rows"]
     assert all(row["fits"] == (row["peak_bytes"] <= row["usable_memory_bytes"]) for row in rows)
     for row in rows:

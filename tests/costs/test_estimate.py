@@ -151,7 +151,7 @@ def test_a_segment_that_no_memory_fits_into_is_refused() -> None:
 def test_a_recurrent_model_has_no_rmt_and_an_answer() -> None:
     found = rmtscale.estimate("mamba2-130m", "l4", "8k", precision="bf16")
     assert [way.method for way in found.ways] == ["full"]
-    assert found.no_rmt.startswith("mamba2-130m is recurrent itself: it has no attention that")
+    assert found.no_rmt.startswith("mamba2-130m is recurrent itself, its cost grows with")
     assert why_no_rmt(PRESETS["gpt2"]) == ""
 
 

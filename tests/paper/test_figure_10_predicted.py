@@ -17,7 +17,7 @@ SIZES = [500, 1000]
 
 
 def train(tokens: int) -> Workload:
-    return Workload(tokens=tokens, mode="train", attention="eager")
+    return Workload(tokens=tokens, mode="train", precision="fp32", attention="eager")
 
 
 def peak(tokens: int, size: int | None = None) -> int:
@@ -50,7 +50,7 @@ def test_rmt_grows_linearly_and_full_attention_does_not(size: int) -> None:
 def test_inference_memory_is_constant_but_for_the_ids(size: int) -> None:
     recurrence = Recurrence(size, 2)
     short, long = (
-        estimate_memory(GPT2, Workload(tokens=tokens), recurrence).total
+        estimate_memory(GPT2, Workload(tokens=tokens, precision="fp32"), recurrence).total
         for tokens in (8_000, 2_048_000)
     )
     assert long - short == 8 * (2_048_000 - 8_000)
