@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,28 @@ def test_states_are_the_real_ones(preset: str, name: str, dtype: torch.dtype) ->
     tensors = parameter_tensors(spec)
     assert kept(optimizer) == state_bytes(name, tensors, dtype.itemsize)
     assert count_numbers(tensors) == count_parameters(spec).total
+
+
+@pytest.mark.parametrize("preset", ["gpt2", "llama-3-8b"])
+def test_states_of_8_bits_are_those_of_bitsandbytes(preset: str) -> None:
+    """Only allocated: stepping on them takes a GPU. Two tables stand once for all tensors."""
+    library = pytest.importorskip("bitsandbytes")
+    spec = replace(shrink(PRESETS[preset], 2), vocabulary=5003)
+    module = build_backbone(spec, device="cpu")
+    optimizer = library.optim.AdamW8bit(module.parameters())
+    (group,) = optimizer.param_groups
+    for index, weight in enumerate(group["params"]):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.init_state(group, weight, 0, index)
+    held = {
+        value.data_ptr(): value.nbytes
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor) and value.ndim
+    }
+    sizes = {weight.numel() for weight in group["params"]}
+    assert min(sizes) < 4096 <= max(sizes)
+    assert sum(held.values()) == state_bytes("adamw-8bit", parameter_tensors(spec), 4)
 
 
 @pytest.mark.parametrize("name", ["adafactor", "lion", "muon"])
