@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.huggingface import from_config, resolve_model, to_config
+from rmtscale.specs.model import KINDS
 
 GPT2 = to_config(PRESETS["gpt2"])
 
@@ -130,3 +132,26 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput) as error:
         resolve_model("some-lab/some-model")
     assert "the hub gave no config.json (no route to host)" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_field_that_is_absent_has_its_class_s_default(kind: str) -> None:
+    """Each field of Transformers' own class is left out once."""
+    full = AutoConfig.for_model(kind).to_dict()
+    del full["architectures"]
+    whole, refused = from_config(full), set()
+    for field in full:
+        part = {name: value for name, value in full.items() if name != field}
+        try:
+            assert from_config(part) == whole, field
+        except BadInput:
+            refused.add(field)
+    # Without a width it is not the config of a model.
+    assert refused == {"model_type", "n_embd" if kind == "gpt2" else "hidden_size"}
+
+
+@pytest.mark.parametrize("kind", ["mistral", "mixtral", "phi3", "qwen2", "qwen3", "smollm3"])
+@pytest.mark.parametrize("share", [None, 0.0, 0.25])
+def test_the_dropout_of_a_type_written_like_a_family(kind: str, share: float | None) -> None:
+    config = AutoConfig.for_model(kind).to_dict() | {"attention_dropout": share}
+    assert from_config(config).attention_dropout == (share or 0.0)
