@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 
 from rmtscale.cli.help_pages import PanelCommand
+from rmtscale.cli.interrupts import INTERRUPTED, Interrupts, interrupts
 from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.errors import RmtscaleError
+from rmtscale.processes import follow_parent
 
 COMMANDS = (
     "estimate",
@@ -36,7 +39,6 @@ COMMANDS = (
     "devices",
     "cite",
 )
-_INTERRUPTED = 130
 # The class of all usage errors; typer exports only its subclasses.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -78,6 +80,12 @@ def _print_version(asked: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; always leaves through ``SystemExit``."""
+    follow_parent()
+    with interrupts() as interrupted:
+        _run(arguments, interrupted)
+
+
+def _run(arguments: list[str] | None, interrupted: Interrupts) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     words = _completed_words() or arguments
     only = words[0] if words and words[0] in COMMANDS else None
@@ -89,15 +97,15 @@ def main(arguments: list[str] | None = None) -> None:
     except _UsageError as error:
         sys.exit(_report(error.format_message(), 2))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_report("interrupted", _INTERRUPTED))
+        sys.exit(_report(interrupted.words, interrupted.exit_code))
     except BrokenPipeError:
         _leave_quietly()
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # click and rich make it a failure
             _leave_quietly()
         raise
-    if code == _INTERRUPTED:  # typer turns an interrupt into this code and says nothing
-        sys.exit(_report("interrupted", _INTERRUPTED))
+    if code == INTERRUPTED:  # typer turns an interrupt into this code and says nothing
+        sys.exit(_report(interrupted.words, interrupted.exit_code))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -118,5 +126,6 @@ def _leave_quietly() -> NoReturn:
 
 def _report(message: str, code: int) -> int:
     """Prints ``error: ...`` in one line and hands the exit code back."""
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    with suppress(OSError):  # a terminal that was closed
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return code

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.progress import watching
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency
+from rmtscale.processes import PYTHON, ask
 from rmtscale.profiler.definition import make_sweep, read_definition
 from rmtscale.profiler.prediction import Machine, fits, predict, this_machine
 from rmtscale.profiler.presets import PRESETS
@@ -28,6 +29,7 @@ from rmtscale.specs.devices import find_device
 from rmtscale.units import format_bytes, format_tokens, parse_sizes
 
 _NEEDED = ("torch", "transformers", "psutil")
+_LOADING_SECONDS = 120.0
 
 
 def command(
@@ -195,7 +197,10 @@ def command(
         with watching() as observer:
             run_sweep(todo, store, observer, machine=machine, retry=retry)
     except KeyboardInterrupt:
-        sys.stderr.write(f"what was measured is in {out}; the same command goes on from there\n")
+        with suppress(OSError):  # a terminal that was closed
+            sys.stderr.write(
+                f"what was measured is in {out}; the same command goes on from there\n"
+            )
         raise
     _write_result(todo, store, machine, output_format)
 
@@ -229,8 +234,11 @@ def _require_device(device: str) -> None:
     try:
         open_gpu()
     except NoGpu as error:
-        ask = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-        if subprocess.run([sys.executable, "-c", ask], check=False, capture_output=True).returncode:
+        code = (
+            "import sys; from rmtscale.processes import follow_parent; follow_parent(); "
+            "import torch; sys.exit(not torch.cuda.is_available())"
+        )
+        if ask([PYTHON, "-c", code], _LOADING_SECONDS) is None:
             raise BadInput(f"device 'cuda': {error}; expected --device cpu here") from error
 
 

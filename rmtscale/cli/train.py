@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -246,7 +247,8 @@ def run_training(
                 observer=observer,
             )
     except KeyboardInterrupt:
-        write_line(f"the last state is in {out}; the same command goes on from there")
+        with suppress(OSError):  # a terminal that was closed
+            write_line(f"the last state is in {out}; the same command goes on from there")
         raise
 
 

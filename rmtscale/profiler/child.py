@@ -9,25 +9,22 @@ process that started it. With ``--load`` it loads the libraries first and says
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
+from rmtscale.processes import follow_parent
 from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 
-_PR_SET_PDEATHSIG = 1
 LOAD, LOADED = "--load", "loaded"
 
 
 def main() -> None:
     """Reads the request, measures, answers."""
-    _die_with_parent()
+    follow_parent()
     # Standard output is for answers only; what others print there goes to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -55,15 +52,6 @@ def main() -> None:
     say({"measured": to_mapping(measured)})
     # Nothing is left to do, and tearing down a CUDA context takes a second.
     os._exit(0)
-
-
-def _die_with_parent() -> None:
-    """Linux: the kernel kills this process when its parent goes, however that goes."""
-    parent = os.getppid()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 if __name__ == "__main__":

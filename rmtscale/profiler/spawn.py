@@ -10,14 +10,13 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import IO
 
+from rmtscale.processes import PIPE, PYTHON, Process, TimedOut, kill_group, start
 from rmtscale.profiler.child import LOADED
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
@@ -25,7 +24,7 @@ from rmtscale.records.measurement import Measurement, Outcome
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
 
-CHILD = (sys.executable, "-m", "rmtscale.profiler.child")
+CHILD = (PYTHON, "-m", "rmtscale.profiler.child")
 _EXIT_SECONDS = 10.0
 _TAIL_BYTES = 2000
 
@@ -48,13 +47,13 @@ class Child:
 
     def __init__(self, device: str, command: Sequence[str] = CHILD) -> None:
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the child is ended)
-        self._process = subprocess.Popen(
+        self._process = start(
             command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._noise,
-            start_new_session=True,
-            env={**_environment(device), **os.environ},
+            input=PIPE,
+            output=PIPE,
+            errors=self._noise,
+            environment={**_environment(device), **os.environ},
+            group=True,
         )
 
     def __enter__(self) -> Child:
@@ -65,7 +64,7 @@ class Child:
 
     def end(self) -> None:
         """Kills the process and all it started."""
-        _kill(self._process)
+        kill_group(self._process)
         self._noise.close()
 
     def wait_loaded(self, timeout_seconds: float) -> None:
@@ -116,7 +115,7 @@ def _environment(device: str) -> dict[str, str]:
 class _Conversation:
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: Process,
         report: Callable[[str], None],
         noise: IO[bytes],
         timeout_seconds: float,
@@ -143,7 +142,7 @@ class _Conversation:
                     self.report(self.stage)
                 answer = message.get("measured", answer)
             self.process.wait(max(0.0, self.deadline - monotonic()) + _EXIT_SECONDS)
-        except (TimeoutError, subprocess.TimeoutExpired):
+        except (TimeoutError, TimedOut):
             if answer is None:
                 return self._failed("timeout", f"no answer within {self.timeout_seconds:g} s")
         if answer is None:
@@ -190,14 +189,3 @@ class _Conversation:
         return Measurement(
             outcome=outcome, error=error, stage=self.stage, environment=host_environment()
         )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends the child and everything it started, and waits for it."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from rmtscale.processes import ask
+
 _ROOT = Path(__file__).parents[2]
+_GIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +90,9 @@ def _commit() -> str | None:
     """Only of rmtscale's own checkout: an installed package may lie in somebody else's."""
     if not (_ROOT / ".git").exists():
         return None
-    try:
-        head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
+    git = ("git", "-C", str(_ROOT))
+    head = ask([*git, "rev-parse", "HEAD"], _GIT_SECONDS)
+    changed = ask([*git, "status", "--porcelain", "--untracked-files=no"], _GIT_SECONDS)
+    if head is None or changed is None:
         return None
-    return f"{head}-dirty" if changed else head
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(_ROOT), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    return done.stdout.strip()
+    return f"{head.strip()}-dirty" if changed.strip() else head.strip()

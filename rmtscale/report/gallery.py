@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from rmtscale.processes import pool
 from rmtscale.report import style
 from rmtscale.report.figures import (
     ceiling,
@@ -130,24 +129,29 @@ EXHIBITS = (
 )
 
 
-def draw_all(groups: Sequence[Group], workers: int = 2) -> list[Picture]:
+def draw_all(groups: Sequence[Group]) -> list[Picture]:
     """Draws the figures of the groups with the most points; a series looks the same in all.
 
-    Drawing is what a report takes its time for, so it is done in processes side by side.
+    Drawing is what a report takes its time for: a second process draws from the first figure on,
+    this one from the last, until they meet.
     """
     looks = looks_of(groups)
     drawn = [group for group in groups if group.measured()][:MOST_PANELS]
     if not drawn:
         return [_picture(exhibit) for exhibit in EXHIBITS]
-    # Forked: what is to be drawn is there already, and only pictures are sent between them.
-    with ProcessPoolExecutor(
-        workers, get_context("fork"), initializer=_Work.hand_over, initargs=(drawn, looks)
-    ) as pool:
-        return list(pool.map(_draw, range(len(EXHIBITS))))
+    _Work.hand_over(drawn, looks)
+    with pool(1, _Work.hand_over, (drawn, looks)) as other:
+        theirs = [other.submit(_draw, place) for place in range(len(EXHIBITS))]
+        ours = {
+            place: _draw(place)
+            for place in reversed(range(len(EXHIBITS)))
+            if theirs[place].cancel()
+        }
+        return [ours.get(place) or future.result() for place, future in enumerate(theirs)]
 
 
 class _Work:
-    """The groups and looks that the processes draw."""
+    """The groups and looks that a process draws."""
 
     groups: Sequence[Group] = ()
     looks: Mapping[str, Look] = MappingProxyType({})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from rmtscale.processes import Process, start, stop_all
 
 POLL_SECONDS = 0.5
 
@@ -53,7 +54,7 @@ def run_jobs(
         The names of those that failed. What never was ready is not among them.
     """
     began = time.monotonic()
-    waiting, running = list(jobs), dict[str, subprocess.Popen[bytes]]()
+    waiting, running = list(jobs), dict[str, Process]()
     slots: dict[str, int] = {}
     failed: list[str] = []
     try:
@@ -78,16 +79,11 @@ def run_jobs(
                         failed.append(name)
             time.sleep(POLL_SECONDS)
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
+        stop_all(running.values())
     return failed
 
 
-def _start(
-    job: Job, left: float | None, slot: int, at_once: int, gpus: int
-) -> subprocess.Popen[bytes]:
+def _start(job: Job, left: float | None, slot: int, at_once: int, gpus: int) -> Process:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     # One thread launches and one makes data; more would be in the others' way.
@@ -97,4 +93,4 @@ def _start(
         seen = given.split(",") if given else [str(gpu) for gpu in range(gpus)]
         environment["CUDA_VISIBLE_DEVICES"] = seen[slot % gpus]
     with job.log.open("ab") as log:
-        return subprocess.Popen(job.command(left), stdout=log, stderr=log, env=environment)
+        return start(job.command(left), output=log, errors=log, environment=environment)
