@@ -2,7 +2,7 @@
 
 The subject is ``Area: imperative``, at most 72 characters, with no full stop; a body stands below
 an empty line. The exit code is 1, with a line for each breach, or 0. What git itself writes
-(merges, reverts, fixups) passes.
+(merges, reverts, fixups) passes. Without a FILE the message is read from standard input.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def breaches(message: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Checks the message in a file; returns the exit code."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: commit_subject.py FILE\n")
+    """Checks the message in a file, or on standard input; returns the exit code."""
+    if len(arguments) > 1:
+        sys.stderr.write("usage: commit_subject.py [FILE]\n")
         return 2
-    wrong = breaches(Path(arguments[0]).read_text(encoding="utf-8"))
+    wrong = breaches(Path(arguments[0]).read_text("utf-8") if arguments else sys.stdin.read())
     for sentence in wrong:
         sys.stderr.write(f"commit message: {sentence}\n")
     return 1 if wrong else 0

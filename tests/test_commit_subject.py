@@ -63,6 +63,12 @@ def test_what_breaks_the_rule_is_named(message: str, said: str, tmp_path: Path) 
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("message", "code"), [("Docs: add a page", 0), ("Docs: added a page", 1)])
+def test_a_message_on_standard_input(message: str, code: int) -> None:
+    done = subprocess.run([sys.executable, SCRIPT], input=message, text=True, capture_output=True)
+    assert (done.returncode, bool(done.stderr)) == (code, bool(code))
+
+
 def test_the_hooks_run_what_is_there() -> None:
     """Each from the project's environment, by a tool that pyproject.toml or the tree has."""
     text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
