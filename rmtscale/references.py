@@ -436,4 +436,48 @@ REFERENCES = (
         venue="Journal of the American Statistical Association 22",
         used_for="95 % intervals of accuracies",
     ),
+    Reference(
+        key="Shoeybi et al. 2019",
+        authors="Shoeybi, Mohammad and Patwary, Mostofa and Puri, Raul and others",
+        title="Megatron-LM: Training Multi-Billion Parameter Language Models Using Model "
+        "Parallelism",
+        venue="arXiv preprint",
+        arxiv="1909.08053",
+        used_for="tensor parallelism: what is cut, and what is summed",
+    ),
+    Reference(
+        key="Narayanan et al. 2021",
+        authors="Narayanan, Deepak and Shoeybi, Mohammad and Casper, Jared and others",
+        title="Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM",
+        venue="International Conference for High Performance Computing (SC)",
+        arxiv="2104.04473",
+        used_for="pipelines with virtual stages; published step times",
+    ),
+    Reference(
+        key="Liu et al. 2023",
+        authors="Liu, Hao and Zaharia, Matei and Abbeel, Pieter",
+        title="Ring Attention with Blockwise Transformers for Near-Infinite Context",
+        venue="arXiv preprint",
+        arxiv="2310.01889",
+        used_for="context parallelism as a ring",
+    ),
+    Reference(
+        key="Jacobs et al. 2023",
+        authors="Jacobs, Sam Ade and Tanaka, Masahiro and Zhang, Chengming and others",
+        title="DeepSpeed Ulysses: System Optimizations for Enabling Training of Extreme Long "
+        "Sequence Transformer Models",
+        venue="arXiv preprint",
+        arxiv="2309.14509",
+        used_for="context parallelism by exchange of heads",
+    ),
+    Reference(
+        key="Sivtsov et al. 2025",
+        authors="Sivtsov, Danil and Rodkin, Ivan and Kuzmin, Gleb and Kuratov, Yuri and "
+        "Oseledets, Ivan",
+        title="Diagonal Batching Unlocks Parallelism in Recurrent Memory Transformers for Long "
+        "Contexts",
+        venue="arXiv preprint",
+        arxiv="2506.05229",
+        used_for="the wavefront over layers and segments",
+    ),
 )

@@ -1,0 +1,62 @@
+"""A cluster: equal GPUs in equal nodes, and what links them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rmtscale.errors import BadInput
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.links import Link, find_interconnect, node_link
+from rmtscale.units import require_positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """So many GPUs of one kind.
+
+    Raises:
+        BadInput: a number below 1, or GPUs that do not fill their nodes.
+    """
+
+    device: DeviceSpec
+    gpus: int
+    gpus_per_node: int = 8
+    inside: Link
+    """Link among the GPUs of a node."""
+    between: Link
+    """Link from node to node."""
+    calibrated: bool = False
+    """Whether both links were measured on this very cluster."""
+
+    def __post_init__(self) -> None:
+        require_positive("gpus", self.gpus)
+        require_positive("gpus per node", self.gpus_per_node)
+        if self.gpus > self.gpus_per_node and self.gpus % self.gpus_per_node:
+            raise BadInput(
+                f"gpus {self.gpus}: expected a multiple of the {self.gpus_per_node} of a node"
+            )
+
+    @classmethod
+    def of(
+        cls, device: DeviceSpec, gpus: int, gpus_per_node: int = 8, interconnect: str = ""
+    ) -> Cluster:
+        """Returns a cluster with the links that the device and the interconnect's name stand for.
+
+        Raises:
+            BadInput: an unknown interconnect, or numbers that cannot be.
+        """
+        return cls(
+            device=device,
+            gpus=gpus,
+            gpus_per_node=gpus_per_node,
+            inside=node_link(device),
+            between=find_interconnect(interconnect, device),
+        )
+
+    def title(self) -> str:
+        """Returns it in words: ``64 NVIDIA A100 80GB SXM4, 8 a node, nvlink3 and ib-hdr``."""
+        links = self.inside.name
+        if self.gpus > self.gpus_per_node:
+            links += f" and {self.between.name}"
+        each = min(self.gpus, self.gpus_per_node)
+        return f"{self.gpus:,} {self.device.title}, {each} a node, {links}"
