@@ -75,6 +75,9 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         loss_on: ``all`` labels, or those predicted by the ``last`` segment of each sample.
         bptt_segments: how many segments a gradient flows back through; None is all of them.
         checkpoint_segments: one activation checkpoint per segment in training.
+        state_by_state: in training keep nothing but the states between segments, and run and
+            differentiate segment after segment in the backward pass (``state_by_state.py``);
+            not beside ``keep_logits="all"``. Goes before ``checkpoint_segments``.
         keep_logits: ``none``, ``last`` (of the last text token) or ``all``; the call may override.
         dead_band: at inference, a number of the memory keeps its old value unless one segment
             changes it by at least this much; 0 is the paper's RMT.
@@ -102,6 +105,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         loss_on: str = "all",
         bptt_segments: int | None = None,
         checkpoint_segments: bool = False,
+        state_by_state: bool = False,
         keep_logits: str = "last",
         dead_band: float = 0.0,
         cls_token_id: int | None = None,
@@ -147,6 +151,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.loss_on = loss_on
         self.bptt_segments = bptt_segments
         self.checkpoint_segments = checkpoint_segments
+        self.state_by_state = state_by_state
         self.keep_logits = keep_logits
         self.dead_band = float(dead_band)
         self.cls_token_id = cls_token_id
@@ -209,7 +214,7 @@ def _require_known(kwargs: dict[str, Any]) -> None:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             meant = f"{near[0]}, or " if near else ""
             raise BadInput(
-                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(OPTIONS[:13])}; "
+                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(OPTIONS[:14])}; "
                 "what the backbone is belongs into the backbone's own config"
             )
 

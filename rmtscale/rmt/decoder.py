@@ -11,7 +11,7 @@ what comes out at the write positions, which see all of the segment (Bulatov et 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -43,6 +43,7 @@ from rmtscale.rmt.recurrence import (
     recur,
 )
 from rmtscale.rmt.segmenting import cut
+from rmtscale.rmt.state_by_state import run_by_state
 from rmtscale.rmt.validation import require_memory, require_vocabulary
 from rmtscale.units import require_one_of
 
@@ -402,12 +403,19 @@ class RMTForCausalLM(RMTPreTrainedModel):
             and call.scored is not None
             and self.config.loss_on == "all"
             and call.keep != "all"
+            and not self._by_state(call)
         )
+
+    @run_plainly
+    def _by_state(self, call: Call) -> bool:
+        """Whether only states are kept for the backward pass; not beside logits of all tokens."""
+        wanted = bool(self.config.state_by_state) and self.training
+        return wanted and torch.is_grad_enabled() and call.keep != "all"
 
     @run_plainly
     def _run(self, call: Call) -> Iterator[_Window]:
         inputs = pieces(call.steps, call.text_BN, call.targets_BN)
-        state_BME = call.state_BME
+        state_BME, by_state = call.state_BME, self._by_state(call)
         # Where only the last segment matters, nothing can flow back from an earlier window.
         everywhere = call.keep == "all" or (
             call.scored is not None and self.config.loss_on == "all"
@@ -417,14 +425,33 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 before = call.steps[window.start - 1]
                 state_BME = cut_gradient(state_BME, call.state_BME, before)
             with no_grad_unless(everywhere or window is call.windows[-1]):
-                result = self._window(call, islice(inputs, len(window)), state_BME)
+                run = self._states if by_state and torch.is_grad_enabled() else self._window
+                result = run(call, islice(inputs, len(window)), state_BME)
             state_BME = result.state_BME
             yield result
 
     @run_plainly
-    def _window(self, call: Call, inputs: Iterator[Piece], state_BME: Tensor) -> _Window:
-        recompute = bool(self.config.checkpoint_segments) and self.training
-        losses = SegmentLosses(self.head)
+    def _states(self, call: Call, inputs: Iterable[Piece], state_BME: Tensor) -> _Window:
+        """A window of which the states alone are kept for the backward pass."""
+
+        @run_plainly
+        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
+            one = self._window(call, (piece,), own_BME, alone=True)
+            return one.state_BME, one.loss, one.kept[0][1] if one.kept else None
+
+        own = list(inputs)
+        loss, logits, state_BME = run_by_state(
+            segment, own, state_BME, self.parameters(), keep_rng=self.training
+        )
+        return _Window(state_BME, loss, [] if logits is None else [(own[-1], logits)])
+
+    @run_plainly
+    def _window(
+        self, call: Call, inputs: Iterable[Piece], state_BME: Tensor, *, alone: bool = False
+    ) -> _Window:
+        """Runs segments; ``alone`` is one that is differentiated as soon as it has run."""
+        recompute = bool(self.config.checkpoint_segments) and self.training and not alone
+        losses = SegmentLosses(self.head, narrow=alone)
         scores = call.scored is not None
         last_only = self.config.loss_on == "last"
         kept: list[tuple[Piece, Tensor]] = []

@@ -10,6 +10,7 @@ Memory Transformer", encoder).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -27,6 +28,7 @@ from rmtscale.rmt.memory import encoder_layout, encoder_state
 from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
 from rmtscale.rmt.recurrence import Piece, all_take_part, cut_gradient, pieces, recur
 from rmtscale.rmt.segmenting import plan, windows
+from rmtscale.rmt.state_by_state import run_by_state
 from rmtscale.rmt.validation import (
     require_class_labels,
     require_memory,
@@ -131,22 +133,13 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         if not self.config.memory_tokens:
             depth = 1  # nothing leads from an earlier segment to the answer
         parts = windows(len(steps), depth)
-        recompute = bool(self.config.checkpoint_segments) and self.training
-        hidden_BTE = mask_BT = None
+        logits_BC = None
         for window in parts:
             if window.start:
                 state_BME = cut_gradient(state_BME, initial_BME, steps[window.start - 1])
             with no_grad_unless(window is parts[-1]):
-                for _, state, (last_BTE, last_mask_BT) in recur(
-                    self._segment,
-                    islice(inputs, len(window)),
-                    state_BME,
-                    recompute=recompute,
-                    keep_rng=self.training,
-                ):
-                    state_BME, hidden_BTE, mask_BT = state, last_BTE, last_mask_BT
-        assert hidden_BTE is not None, "every sample ends in the last step"
-        logits_BC = self.body.logits(self.backbone, hidden_BTE, mask_BT)
+                state_BME, logits_BC = self._window(islice(inputs, len(window)), state_BME)
+        assert logits_BC is not None, "every sample ends in the last step"
         loss = None
         if labels is not None:
             loss = classification_loss(logits_BC, labels, problem, num_items_in_batch)
@@ -154,6 +147,36 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
                 loss = all_take_part(loss, self.parameters())
         output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
         return output.to_tuple() if return_dict is False else output
+
+    @run_plainly
+    def _window(self, inputs: Iterable[Piece], state_BME: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The state after a window of segments and, of the last one, logits, (B, C)."""
+
+        @run_plainly
+        def read(
+            inputs: Iterable[Piece], state_BME: Tensor, recompute: bool
+        ) -> tuple[Tensor, Tensor | None]:
+            hidden_BTE = mask_BT = None
+            for _, state, (last_BTE, last_mask_BT) in recur(
+                self._segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
+            ):
+                state_BME, hidden_BTE, mask_BT = state, last_BTE, last_mask_BT
+            if hidden_BTE is None:
+                return state_BME, None
+            return state_BME, self.body.logits(self.backbone, hidden_BTE, mask_BT)
+
+        if not (self.config.state_by_state and self.training and torch.is_grad_enabled()):
+            return read(inputs, state_BME, bool(self.config.checkpoint_segments) and self.training)
+
+        @run_plainly
+        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, None, Tensor | None]:
+            new_BME, logits_BC = read((piece,), own_BME, False)
+            return new_BME, None, logits_BC
+
+        _, logits_BC, state_BME = run_by_state(
+            segment, list(inputs), state_BME, self.parameters(), keep_rng=self.training
+        )
+        return state_BME, logits_BC
 
     @run_plainly
     def _segment(

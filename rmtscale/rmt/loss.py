@@ -95,9 +95,15 @@ def summed_cross_entropy(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
 
 
 class _WeightGradients:
-    """Gradients of the head's weight and bias, summed over the segments of one forward pass."""
+    """Gradients of the head's weight and bias, summed over the segments of one forward pass.
 
-    def __init__(self, head: nn.Linear) -> None:
+    Args:
+        head: whose weights.
+        in_place: no second matrix of the weight's size, where that can be done without.
+    """
+
+    def __init__(self, head: nn.Linear, in_place: bool = False) -> None:
+        self.in_place = in_place
         self.weight_VE: Tensor | None = None
         self.bias_V: Tensor | None = None
         self.wanted = (
@@ -108,7 +114,11 @@ class _WeightGradients:
     def add(self, error_RV: Tensor, hidden_RE: Tensor, scale: Tensor | None) -> None:
         # A sum of many segments: in fp32 or wider whatever the matmul ran in.
         exact = torch.promote_types(error_RV.dtype, torch.float32)
-        if self.wanted[0]:
+        known_VE = self.weight_VE
+        in_place = self.in_place and scale is None and error_RV.dtype == exact
+        if self.wanted[0] and in_place and known_VE is not None:
+            known_VE.addmm_(error_RV.t(), hidden_RE)
+        elif self.wanted[0]:
             weight_VE = torch.mm(error_RV.t(), hidden_RE)
             if self.weight_VE is None:
                 weight_VE = weight_VE.to(exact)
@@ -190,15 +200,18 @@ class _Total(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(sums.weight_VE, sums.bias_V)
         ctx.dtypes = (weight.dtype, None if bias is None else bias.dtype)
+        ctx.in_place = sums.in_place
         return total.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         weight_VE, bias_V = ctx.saved_tensors
+        if weight_VE is not None:
+            weight_VE = weight_VE.mul_(grad) if ctx.in_place else weight_VE * grad
         return (
             grad,
-            None if weight_VE is None else (weight_VE * grad).to(ctx.dtypes[0]),
+            None if weight_VE is None else weight_VE.to(ctx.dtypes[0]),
             None if bias_V is None else (bias_V * grad).to(ctx.dtypes[1]),
             None,
         )
@@ -219,14 +232,19 @@ class SegmentLosses:
     """Adds up the loss of one forward pass, segment by segment.
 
     Use one object per ``backward``: the gradients of the head's weight are summed in it.
+
+    Args:
+        head: hidden states to logits.
+        narrow: score a few rows at a time, whose logits take no more memory than two hidden states
+            of the segment: for a caller that has the activations of a segment beside them.
     """
 
-    def __init__(self, head: nn.Module | OwnHead) -> None:
-        self.head = head
+    def __init__(self, head: nn.Module | OwnHead, *, narrow: bool = False) -> None:
+        self.head, self.narrow = head, narrow
         own = isinstance(head, OwnHead) and torch.is_grad_enabled()
         self.own = HeadGradients(head) if own else None  # type: ignore[arg-type]
         self.fused = can_fuse(head) and torch.is_grad_enabled()
-        self.sums = _WeightGradients(head) if self.fused else None  # type: ignore[arg-type]
+        self.sums = _WeightGradients(head, narrow) if self.fused else None  # type: ignore[arg-type]
         self.total: Tensor | None = None
 
     @never_compiled
@@ -238,6 +256,17 @@ class SegmentLosses:
     def score(self, hidden_BLE: Tensor, targets_BL: Tensor) -> None:
         """Scores a segment of which only the loss is wanted."""
         hidden_RE, targets_R = hidden_BLE.flatten(0, 1), targets_BL.flatten()
+        rows = len(hidden_RE)
+        if self.narrow:
+            embeddings = getattr(self.head, "weight", None)
+            vocabulary = rows if embeddings is None else embeddings.shape[0]
+            rows = max(2 * hidden_RE.numel() // vocabulary, 1)
+        for part_RE, part_R in zip(
+            torch.split(hidden_RE, rows), torch.split(targets_R, rows), strict=True
+        ):
+            self._score(part_RE, part_R)
+
+    def _score(self, hidden_RE: Tensor, targets_R: Tensor) -> None:
         if self.sums is not None and (hidden_RE.requires_grad or any(self.sums.wanted)):
             loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
                 hidden_RE, targets_R, self.head, self.sums

@@ -40,7 +40,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         "alignment": draw(st.sampled_from(["right", "left"])),
         "loss_on": draw(st.sampled_from(["all", "last"])),
         "depth": draw(st.sampled_from([None, 1, 2, 3])),
-        "checkpoint": draw(st.booleans()),
+        "again": draw(st.sampled_from(["checkpoint", "state by state", "no"])),
         "keep": draw(st.sampled_from(["none", "last", "all"])),
         "masked": draw(st.booleans()),
         "seed": draw(st.integers(0, 99)),
@@ -79,7 +79,8 @@ def test_output_loss_and_every_gradient_equal_the_reference(
         alignment=case["alignment"],
         loss_on=case["loss_on"],
         bptt_segments=case["depth"],
-        checkpoint_segments=case["checkpoint"],
+        checkpoint_segments=case["again"] == "checkpoint",
+        state_by_state=case["again"] == "state by state",
     )
     model = RMTForCausalLM(backbone(kind, seed=case["seed"]), config).train()
     initial = model.memory.initial_ME

@@ -40,7 +40,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         "left": draw(st.booleans()),
         "alignment": draw(st.sampled_from(["right", "left"])),
         "depth": draw(st.sampled_from([None, 1, 2])),
-        "checkpoint": draw(st.booleans()),
+        "again": draw(st.sampled_from(["checkpoint", "state by state", "no"])),
         "seed": draw(st.integers(0, 99)),
     }
 
@@ -64,7 +64,8 @@ def test_output_loss_and_every_gradient_equal_the_reference(
         case["seed"],
         alignment=case["alignment"],
         bptt_segments=case["depth"],
-        checkpoint_segments=case["checkpoint"],
+        checkpoint_segments=case["again"] == "checkpoint",
+        state_by_state=case["again"] == "state by state",
     ).train()
     initial = model.memory.initial_ME
     wanted, logits, states = reference(

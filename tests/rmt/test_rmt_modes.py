@@ -96,7 +96,10 @@ def test_a_stream_follows_weights_that_move() -> None:
     assert (stream.finish().memory - model(ids).memory).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("more", [{}, {"loss_on": "last"}, {"checkpoint_segments": True}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"loss_on": "last"}, {"checkpoint_segments": True}, {"state_by_state": True}],
+)
 @pytest.mark.parametrize("depth", [None, 1, 2])
 @pytest.mark.parametrize("columns", [3, 13])
 @pytest.mark.parametrize("make", [decoder, encoder])

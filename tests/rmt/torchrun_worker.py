@@ -2,8 +2,8 @@
 
     torchrun --nproc_per_node 2 tests/rmt/torchrun_worker.py OUT BPTT_SEGMENTS ...
 
-Rank 0 writes, by BPTT segments (0 is all), the gradients that all ranks ended up with; every rank
-checks that its own agree.
+Rank 0 writes, by BPTT segments (0 is all) and whether state by state, the gradients that all ranks
+ended up with; every rank checks that its own agree.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from tests.rmt.tiny_models import backbone, tokens
 
 
-def build(depth: int | None) -> RMTForCausalLM:
+def build(depth: int | None, by_state: bool = False) -> RMTForCausalLM:
     torch.manual_seed(0)
-    return RMTForCausalLM(backbone("gpt2", torch.float64), RMTConfig(8, 2, bptt_segments=depth))
+    config = RMTConfig(8, 2, bptt_segments=depth, state_by_state=by_state)
+    return RMTForCausalLM(backbone("gpt2", torch.float64), config)
 
 
-def gradients(accelerator: Accelerator, depth: int | None) -> dict[str, torch.Tensor]:
+def gradients(
+    accelerator: Accelerator, depth: int | None, by_state: bool
+) -> dict[str, torch.Tensor]:
     """By parameter, of the half that is this rank's."""
     ids = tokens(4, 13)
-    model = accelerator.prepare(build(depth))
+    model = accelerator.prepare(build(depth, by_state))
     rank = accelerator.process_index
     mine = ids[2 * rank : 2 * rank + 2]
     accelerator.backward(model(mine, labels=mine).loss)
@@ -44,7 +47,11 @@ def gradients(accelerator: Accelerator, depth: int | None) -> dict[str, torch.Te
 def main(out: str, *depths: str) -> None:
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
-    found = {int(depth): gradients(accelerator, int(depth) or None) for depth in depths}
+    found = {
+        (int(depth), by_state): gradients(accelerator, int(depth) or None, by_state)
+        for depth in depths
+        for by_state in (False, True)
+    }
     if accelerator.is_main_process:
         torch.save(found, out)
     accelerator.wait_for_everyone()
