@@ -107,8 +107,15 @@ class Tape:
             (x,), Value(numbers, x.width, x.grad, x.storage), passes_on=numbers == x.numbers
         )
 
-    def linear(self, x: Value, inner: int, outer: int, width: int, *, trained: bool) -> Value:
-        """A matrix whose weights have ``width`` bytes each."""
+    def split(self, x: Value, sizes: Iterable[int]) -> tuple[Value, ...]:
+        """Parts of a tensor, of so many numbers each."""
+        return tuple(Value(numbers, x.width, x.grad, x.storage) for numbers in sizes)
+
+    def linear(
+        self, x: Value, inner: int, outer: int, width: int, *, trained: bool, bias: bool = False
+    ) -> Value:
+        """A matrix whose weights have ``width`` bytes each; a bias is too small to be counted."""
+        del bias
         rows = x.numbers // inner
         read = self.lower(x)
         matrix = inner * outer
@@ -188,11 +195,18 @@ class Tape:
         """``0.5 x (1 + tanh(a (x + b x^3)))``: the power runs in fp32 under autocast."""
         read = self.upper(x)
         half = self.scaled(x)
-        cubed = self._record((read,), self.value(x.numbers, read.width, x.grad), (read.storage,))
-        inner = self.scaled(self.add(x, self.scaled(cubed)))
-        bent = self.value(x.numbers, inner.width, x.grad)
-        self._record((inner,), bent, (bent.storage,))
-        return self.multiply(half, self.scaled(bent))
+        inner = self.scaled(self.add(x, self.scaled(self._power(read))))
+        return self.multiply(half, self._one_plus(self._tanh(inner)))
+
+    def _power(self, x: Value) -> Value:
+        return self._record((x,), self.value(x.numbers, x.width, x.grad), (x.storage,))
+
+    def _tanh(self, x: Value) -> Value:
+        out = self.value(x.numbers, x.width, x.grad)
+        return self._record((x,), out, (out.storage,))
+
+    def _one_plus(self, x: Value) -> Value:
+        return self.scaled(x)
 
     def hold(self, *values: Value) -> None:
         """Notes tensors that have a name until here, though the last operator on them has run."""

@@ -83,6 +83,12 @@ class LayerShape:
     """Tensors that are held through a feed-forward (``Written.block_held``)."""
     eager: bool = False
     causal: bool = True
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    rotary_width: int = 0
+    """How much of each head is rotated."""
+    window: int = 0
 
     @property
     def query(self) -> int:
@@ -137,6 +143,10 @@ def plain_layer(model: ModelSpec, *, eager: bool, dropout: bool) -> LayerShape:
         block_held=how_written(model).block_held,
         eager=eager or model.kind == "gpt_neo",
         causal=model.decoder,
+        qkv_bias=model.qkv_bias,
+        output_bias=model.output_bias,
+        mlp_bias=model.mlp_bias,
+        rotary_width=model.rotary_width,
     )
 
 
@@ -186,6 +196,9 @@ def _layered(model: LayeredSpec, layer: Layer, size: int, eager: bool) -> LayerS
         normed_shares=model.kind in ALWAYS_NORMED or bool(config.get("norm_topk_prob")),
         cast_shares=model.kind not in ALWAYS_NORMED,
         eager=eager,
+        qkv_bias=mixer.qkv_bias,
+        output_bias=mixer.output_bias,
+        rotary_width=mixer.head_width,
     )
 
 
@@ -228,11 +241,13 @@ class LayerTape:
     def _norm(self, x: Value) -> Value:
         return norm(self.tape, x, self.tokens, self.training, rms=self.shape.rms)
 
-    def _linear(self, x: Value, part: str, name: str, inner: int, outer: int) -> Value:
+    def _linear(
+        self, x: Value, part: str, name: str, inner: int, outer: int, bias: bool
+    ) -> Value:
         """A linear layer, with LoRA beside it where it is a target (``peft``'s ``Linear``)."""
         tape, training = self.tape, self.training
         width = training.weight_width
-        made = tape.linear(x, inner, outer, width, trained=training.trained)
+        made = tape.linear(x, inner, outer, width, trained=training.trained, bias=bias)
         if (part, name) not in training.targets or training.adapter is None:
             return made
         rank, wide = training.adapter.rank, training.adapter_width
@@ -243,36 +258,34 @@ class LayerTape:
     def _attention(self, x: Value, table: Value) -> Value:
         shape, tape = self.shape, self.tape
         attended = self._mixed(x, table)
-        out = self._linear(attended, ATTENTION, shape.names[3], shape.query, shape.width)
+        out = self._linear(attended, ATTENTION, shape.names[3], shape.query, shape.width, shape.output_bias)
         self._hold_norm(x)
         return tape.dropout(out, shape.hidden_dropout)
 
     def _mixed(self, x: Value, table: Value) -> Value:
         shape, tape = self.shape, self.tape
-        query, keys = shape.query, shape.keys
+        query, keys, bias = shape.query, shape.keys, shape.qkv_bias
         if shape.fused_projection:
-            made = self._linear(x, ATTENTION, shape.names[0], shape.width, query + 2 * keys)
-            q, k, v = (
-                Value(self.tokens * wide, made.width, made.grad, made.storage)
-                for wide in (query, keys, keys)
-            )
+            made = self._linear(x, ATTENTION, shape.names[0], shape.width, query + 2 * keys, bias)
+            q, k, v = tape.split(made, (self.tokens * wide for wide in (query, keys, keys)))
             sources: tuple[Value, ...] = (made,)
         else:
-            q = self._linear(x, ATTENTION, shape.names[0], shape.width, query)
-            k = self._linear(x, ATTENTION, shape.names[1], shape.width, keys)
-            v = self._linear(x, ATTENTION, shape.names[2], shape.width, keys)
+            q = self._linear(x, ATTENTION, shape.names[0], shape.width, query, bias)
+            k = self._linear(x, ATTENTION, shape.names[1], shape.width, keys, bias)
+            v = self._linear(x, ATTENTION, shape.names[2], shape.width, keys, bias)
             q, k = self._normed_heads(q, shape.heads), self._normed_heads(k, shape.kv_heads)
             sources = ()
         if shape.rotary:
-            if sources:
-                wide = max(q.width, table.width)
-                tape.keep(table)
-                q, k = (tape.value(one.numbers, wide, one.grad) for one in (q, k))
-            else:
-                q, k = tape.rotate(q, table), tape.rotate(k, table)
+            rotate = self._rotate_in_part if sources else tape.rotate
+            q, k = rotate(q, table), rotate(k, table)
         if self._fused(q):
             return self._fused_attention(q, k, v, sources)
         return self._square(q, k, v, sources)
+
+    def _rotate_in_part(self, x: Value, table: Value) -> Value:
+        """The front of each head is rotated, and joined with what is behind it."""
+        self.tape.keep(table)
+        return self.tape.value(x.numbers, max(x.width, table.width), x.grad)
 
     def _normed_heads(self, x: Value, heads: int) -> Value:
         kind = self.shape.qk_norm
@@ -352,17 +365,18 @@ class LayerTape:
     def _dense(self, x: Value) -> Value:
         shape, tape = self.shape, self.tape
         *_, up, gate, down = shape.names
+        bias = shape.mlp_bias
         if not shape.gated:
-            inner = self._linear(x, FEED_FORWARD, up, shape.width, shape.inner)
+            inner = self._linear(x, FEED_FORWARD, up, shape.width, shape.inner, bias)
             self.inner = inner = tape.activation(inner, shape.activation)
         else:
             inner = tape.activation(
-                self._linear(x, FEED_FORWARD, gate, shape.width, shape.inner), shape.activation
+                self._linear(x, FEED_FORWARD, gate, shape.width, shape.inner, bias), shape.activation
             )
             inner = tape.multiply(
-                inner, self._linear(x, FEED_FORWARD, up, shape.width, shape.inner)
+                inner, self._linear(x, FEED_FORWARD, up, shape.width, shape.inner, bias)
             )
-        return self._linear(inner, FEED_FORWARD, down, shape.inner, shape.width)
+        return self._linear(inner, FEED_FORWARD, down, shape.inner, shape.width, bias)
 
     def _experts(self, x: Value) -> Value:
         """Transformers' ``grouped_mm_experts_forward``: tokens sorted by expert, each once for

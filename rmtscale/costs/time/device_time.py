@@ -1,0 +1,125 @@
+"""The device's time of a step: the sum over its kernels, by what they are, and the power cap.
+
+Dense work in 16 bits draws so much power that a GPU lowers its clock within half a second. How much
+depends on the share of the step that such work takes: none below ``_COOL`` of it, all of what the
+cap takes from ``_COOL + _WARMING`` on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.time.attention_time import attention_seconds
+from rmtscale.costs.time.constants import (
+    ATTENTION,
+    BANDWIDTH,
+    MATMUL,
+    POWER,
+    Spread,
+    TimeConstants,
+    rate_name,
+)
+from rmtscale.costs.time.kernels import Attention, Matmul, Stream
+from rmtscale.costs.time.matmul_time import matmul_seconds
+from rmtscale.costs.time.step_kernels import KernelList, Part
+from rmtscale.costs.time.stream_time import stream_seconds
+from rmtscale.specs.precision import FP32_BYTES
+
+_COOL, _WARMING = 0.35, 0.5
+_ATTENTION_HEAT = 0.5
+"""What a second of fused attention counts for, beside one of matrix multiplication."""
+_BACKWARD_HEAT = 2.5
+
+
+class Priced(NamedTuple):
+    """A list of kernels, in seconds by class."""
+
+    matmul: float
+    attention: float
+    stream: float
+    dense: float
+    """Seconds of dense work in 16 bits at the full rate."""
+    count: int
+    """Kernels."""
+
+    def times(self, count: int) -> Priced:
+        return Priced(*(count * one for one in self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTime:
+    """The device's seconds by class, and how far they may be off."""
+
+    arithmetic: str
+    matmul: float
+    attention: float
+    stream: float
+    dense: float
+
+    @property
+    def seconds(self) -> float:
+        """Without what the power cap adds."""
+        return self.matmul + self.attention + self.stream
+
+
+@lru_cache(maxsize=4096)
+def price(kernels: KernelList, arithmetic: str, constants: TimeConstants) -> Priced:
+    """Returns the seconds of a list of kernels."""
+    matmul = attention = stream = dense = 0.0
+    for one in kernels.kernels:
+        if isinstance(one, Stream):
+            stream += stream_seconds(one, constants)
+        elif isinstance(one, Matmul):
+            used = arithmetic if one.tf32 or one.width < FP32_BYTES else "fp32"
+            matmul += matmul_seconds(one, used, constants)
+            if one.width < FP32_BYTES and one.aligned:
+                dense += one.flops / constants.rate(MATMUL, used)
+        else:
+            attention += _attention(one, arithmetic, constants)
+            if one.width < FP32_BYTES:
+                dense += _ATTENTION_HEAT * _heat(one, arithmetic, constants)
+    return Priced(matmul, attention, stream, dense, len(kernels.kernels))
+
+
+def _attention(one: Attention, arithmetic: str, constants: TimeConstants) -> float:
+    used = arithmetic if one.width < FP32_BYTES else "fp32"
+    return attention_seconds(one, used, constants)
+
+
+def _heat(one: Attention, arithmetic: str, constants: TimeConstants) -> float:
+    """Seconds of its arithmetic alone."""
+    flops = 2.0 * one.heads * one.size * one.size * one.head_width
+    width = one.head_width
+    rate = constants.rate(ATTENTION, arithmetic) * width / (width + 80)
+    return flops / rate * (_BACKWARD_HEAT if one.backward else 1.0)
+
+
+def device_time(
+    parts: Iterable[Part], arithmetic: str, constants: TimeConstants
+) -> DeviceTime:
+    """Adds up the parts of a step."""
+    matmul = attention = stream = dense = 0.0
+    for part in parts:
+        priced = price(part.kernels, arithmetic, constants)
+        matmul += part.times * priced.matmul
+        attention += part.times * priced.attention
+        stream += part.times * priced.stream
+        dense += part.times * priced.dense
+    return DeviceTime(arithmetic, matmul, attention, stream, dense)
+
+
+def power_factor(device: DeviceTime, elapsed: float, constants: TimeConstants) -> float:
+    """How many times as long a step takes that is run again and again, for the power cap.
+
+    Args:
+        elapsed: seconds of the step, of which the device may be idle for some.
+    """
+    busy = device.seconds
+    if not busy:
+        return 1.0
+    density = device.dense / max(busy, elapsed)
+    warm = max(0.0, min(1.0, (density - _COOL) / _WARMING))
+    return 1 + (1 / constants[POWER] - 1) * warm * device.dense / busy

@@ -1,0 +1,258 @@
+"""Kernels of a whole step: every pass, forward and backward, and the optimizer's.
+
+A step is a few lists of kernels, each run so many times; lists of equal passes are the same object,
+so that what was worked out for one is remembered for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.activations import eager_attention
+from rmtscale.costs.passes import Pass, plan_passes
+from rmtscale.costs.tape import Value
+from rmtscale.costs.taped_layer import (
+    LayerShape,
+    Training,
+    plain_layer,
+    taped_layers,
+    training_of,
+)
+from rmtscale.costs.time import around_layers as around
+from rmtscale.costs.time.kernel_tape import KernelTape
+from rmtscale.costs.time.kernels import Kernel
+from rmtscale.costs.time.layer_kernels import layer_kernels
+from rmtscale.costs.time.optimizer_kernels import optimizer_kernels
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
+_CAPTURED_COPIES = 3
+"""A captured segment: ids and state are copied in, the last hidden state out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelList:
+    """Kernels one after another; two lists are equal only if they are the same object."""
+
+    kernels: tuple[Kernel, ...]
+
+
+class Part(NamedTuple):
+    """A list of kernels that runs so many times."""
+
+    phase: str
+    kernels: KernelList
+    times: int
+    captured: bool = False
+    """Whether it is launched as part of a CUDA graph."""
+
+
+class PassKernels(NamedTuple):
+    """Kernels of one pass of the backbone."""
+
+    forward: KernelList
+    """Outside the layers, the head apart."""
+    backward: KernelList
+    layer: KernelList
+    first_backward: KernelList
+    """Backward pass of the first layer, whose input may want no gradient."""
+    layer_backward: KernelList
+    scored: KernelList
+    scored_backward: KernelList
+    once: KernelList
+    once_backward: KernelList
+    sums: KernelList
+    layer_once: KernelList
+    layer_once_backward: KernelList
+    layer_sums: KernelList
+
+
+def has_kernels(model: ModelSpec, workload: Workload, recurrence: Recurrence | None) -> bool:
+    """Whether the kernels of a model are known: of the six families, and of what is like Llama."""
+    if not isinstance(model, LayeredSpec):
+        return True
+    return all(
+        taped_layers(model, run.size_tokens, eager=workload.attention == "eager") is not None
+        for run in plan_passes(model, workload, recurrence)
+    )
+
+
+def step_kernels(
+    model: ModelSpec,
+    workload: Workload,
+    recurrence: Recurrence | None = None,
+    *,
+    cuda_graph: bool = False,
+) -> tuple[Part, ...]:
+    """Everything that one pass or one training step launches.
+
+    With ``cuda_graph`` every full segment of an RMT is captured; the shorter first one is not.
+
+    Raises:
+        BadInput: a segment that cannot be.
+    """
+    parts = list(_passes(model, workload, recurrence, cuda_graph))
+    if workload.accumulate > 1:
+        parts = [one._replace(times=one.times * workload.accumulate) for one in parts]
+    if workload.train:
+        memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
+        made = optimizer_kernels(model, workload, memory_tokens)
+        parts.append(Part(OPTIMIZER, _optimizer_list(made), 1))
+    return tuple(one for one in parts if one.times and one.kernels.kernels)
+
+
+@lru_cache(maxsize=256)
+def _optimizer_list(kernels: tuple[Kernel, ...]) -> KernelList:
+    return KernelList(kernels)
+
+
+def _passes(
+    model: ModelSpec, workload: Workload, recurrence: Recurrence | None, cuda_graph: bool
+) -> Iterator[Part]:
+    work = replace(workload, tokens=1, accumulate=1)  # one object for all lengths
+    runs = plan_passes(model, workload, recurrence)
+    layers, reached = model.layers, sum(run.backward_runs for run in runs)
+    windows = 1
+    if recurrence is not None and workload.bptt_segments and model.decoder:
+        windows = -(-reached // workload.bptt_segments)
+    segment = recurrence is not None
+    sums = (reached - 1) if segment else 0
+    sums += workload.accumulate - 1
+    for run in runs:
+        made = pass_kernels(model, work, run.size_tokens, run.text_tokens, segment)
+        captured = cuda_graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
+        yield Part(FORWARD, made.forward, run.runs, captured)
+        yield Part(FORWARD, made.layer, run.runs * layers, captured)
+        scored = run.runs
+        if run.last and not (workload.train and model.decoder):
+            yield Part(FORWARD, made.scored, 1)
+            scored = 0
+        elif not workload.train:
+            scored = 0
+        elif not model.decoder:
+            scored = 0
+        yield Part(FORWARD, made.scored, scored)
+        yield from _differentiated(model, workload, made, run)
+        if run.last and workload.train:
+            yield Part(FORWARD, made.once, windows)
+            yield Part(FORWARD, made.layer_once, windows * layers)
+            yield Part(BACKWARD, made.once_backward, windows)
+            yield Part(BACKWARD, made.layer_once_backward, windows * layers)
+            yield Part(BACKWARD, made.sums, sums)
+            yield Part(BACKWARD, made.layer_sums, sums * layers)
+
+
+def _differentiated(
+    model: ModelSpec, workload: Workload, made: PassKernels, run: Pass
+) -> Iterator[Part]:
+    back, layers = run.backward_runs, model.layers
+    if not back:
+        return
+    if workload.checkpoint_layers:
+        yield Part(BACKWARD, made.layer, back * layers)
+    elif workload.checkpoint_segments:
+        yield Part(BACKWARD, made.forward, back)
+        yield Part(BACKWARD, made.layer, back * layers)
+    yield Part(BACKWARD, made.backward, back)
+    yield Part(BACKWARD, made.first_backward, back)
+    yield Part(BACKWARD, made.layer_backward, back * (layers - 1))
+    scored = back if model.decoder else int(run.last)
+    yield Part(BACKWARD, made.scored_backward, scored)
+
+
+@lru_cache(maxsize=512)
+def pass_kernels(
+    model: ModelSpec, workload: Workload, size: int, text: int, segment: bool
+) -> PassKernels:
+    """Returns the kernels of one pass over ``size`` positions, ``text`` of which are text.
+
+    Args:
+        segment: whether it is a segment of an RMT.
+    """
+    casts, batch, train = workload.casts, workload.batch_size, workload.train
+    shape = layer_shape(model, workload, size)
+    training = training_of(model, casts, workload.adapter)
+    if not train:
+        training = replace(training, trained=False)
+    reached = train and (training.trained or segment or workload.checkpoint_layers)
+    layer = _layer(shape, training, workload, size, train)
+    first = layer if reached == train else _layer(shape, training, workload, size, False)
+    before, head = KernelTape(casts), KernelTape(casts)
+    hidden = around.embed(before, model, shape, training, batch, size, segment=segment)
+    hidden = Value(hidden.numbers, hidden.width, train, hidden.storage)
+    hidden = around.last_norm(before, model, shape, training, hidden, batch * size)
+    rows = batch * text
+    if model.head == "classification":
+        around.classified(head, model, training, hidden, batch, train)
+    elif not train:
+        kept = rows if workload.logits == "all" and not segment else batch
+        around.logits_of(head, model, training, kept, hidden.width)
+    elif segment:
+        around.scored_by_segment(head, model, training, hidden, rows)
+    else:
+        around.scored_at_once(head, model, training, hidden, rows)
+    return PassKernels(
+        forward=_listed(before.forward),
+        backward=_listed(before.backward),
+        layer=layer.forward,
+        first_backward=first.backward,
+        layer_backward=layer.backward,
+        scored=_listed(head.forward),
+        scored_backward=_listed(head.backward),
+        once=_listed(before.once, head.once),
+        once_backward=_listed(before.once_backward, head.once_backward),
+        sums=_listed(before.gradient_sums, head.gradient_sums),
+        layer_once=layer.once,
+        layer_once_backward=layer.once_backward,
+        layer_sums=layer.sums,
+    )
+
+
+def layer_shape(model: ModelSpec, workload: Workload, size: int) -> LayerShape:
+    """Returns the layer that a model consists of; ``has_kernels`` says whether there is one."""
+    if isinstance(model, LayeredSpec):
+        found = taped_layers(model, size, eager=workload.attention == "eager")
+        assert found is not None, "asked for where kernels are known only"
+        return found[0]
+    dropout = workload.train and workload.dropout is not False
+    return plain_layer(model, eager=eager_attention(model, workload), dropout=dropout)
+
+
+class _Layer(NamedTuple):
+    forward: KernelList
+    backward: KernelList
+    once: KernelList
+    once_backward: KernelList
+    sums: KernelList
+
+
+@lru_cache(maxsize=512)
+def _listed_layer(
+    shape: LayerShape, training: Training, precision: Workload, size: int, grad: bool
+) -> _Layer:
+    made = layer_kernels(shape, training, precision.casts, precision.batch_size, size, grad)
+    return _Layer(
+        *(
+            _listed(one)
+            for one in (
+                *(made.forward, made.backward),
+                *(made.once, made.once_backward, made.gradient_sums),
+            )
+        )
+    )
+
+
+def _layer(
+    shape: LayerShape, training: Training, workload: Workload, size: int, grad: bool
+) -> _Layer:
+    return _listed_layer(shape, training, workload, size, grad)
+
+
+def _listed(*kernels: Iterable[Kernel]) -> KernelList:
+    return KernelList(tuple(one for some in kernels for one in some))
