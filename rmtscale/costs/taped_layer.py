@@ -241,9 +241,7 @@ class LayerTape:
     def _norm(self, x: Value) -> Value:
         return norm(self.tape, x, self.tokens, self.training, rms=self.shape.rms)
 
-    def _linear(
-        self, x: Value, part: str, name: str, inner: int, outer: int, bias: bool
-    ) -> Value:
+    def _linear(self, x: Value, part: str, name: str, inner: int, outer: int, bias: bool) -> Value:
         """A linear layer, with LoRA beside it where it is a target (``peft``'s ``Linear``)."""
         tape, training = self.tape, self.training
         width = training.weight_width
@@ -258,7 +256,9 @@ class LayerTape:
     def _attention(self, x: Value, table: Value) -> Value:
         shape, tape = self.shape, self.tape
         attended = self._mixed(x, table)
-        out = self._linear(attended, ATTENTION, shape.names[3], shape.query, shape.width, shape.output_bias)
+        out = self._linear(
+            attended, ATTENTION, shape.names[3], shape.query, shape.width, shape.output_bias
+        )
         self._hold_norm(x)
         return tape.dropout(out, shape.hidden_dropout)
 
@@ -371,7 +371,8 @@ class LayerTape:
             self.inner = inner = tape.activation(inner, shape.activation)
         else:
             inner = tape.activation(
-                self._linear(x, FEED_FORWARD, gate, shape.width, shape.inner, bias), shape.activation
+                self._linear(x, FEED_FORWARD, gate, shape.width, shape.inner, bias),
+                shape.activation,
             )
             inner = tape.multiply(
                 inner, self._linear(x, FEED_FORWARD, up, shape.width, shape.inner, bias)

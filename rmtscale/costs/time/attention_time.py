@@ -12,10 +12,10 @@ from rmtscale.costs.time.constants import ATTENTION, FLOOR, TimeConstants
 from rmtscale.costs.time.kernels import Attention
 from rmtscale.specs.precision import FP32_BYTES
 
-_HALF_RATE_WIDTH = 80
+HALF_RATE_WIDTH = 80
 """Head width at which half of the rate is reached."""
 _TILE = {False: 128, True: 64}
-"""By whether it is in fp32."""
+"""Rows of a tile, by whether it is in fp32."""
 _PATH = {False: 0.9, True: 1.2}
 """The share of the longest path of tiles that is waited for."""
 _FLOORS = {False: 5, True: 7}
@@ -27,7 +27,7 @@ _BACKWARD_REACHED = {False: 0.91, True: 1.0}
 def attention_seconds(kernel: Attention, arithmetic: str, constants: TimeConstants) -> float:
     """Returns the time of one fused kernel; FLOPs are those that a mask leaves."""
     exact, width, size = kernel.width == FP32_BYTES, kernel.head_width, kernel.size
-    rate = constants.rate(ATTENTION, arithmetic) * width / (width + _HALF_RATE_WIDTH)
+    rate = constants.rate(ATTENTION, arithmetic) * width / (width + HALF_RATE_WIDTH)
     pairs = 2.0 * size * size if not kernel.causal else 1.0 * size * size
     if kernel.causal and 0 < kernel.window < size:
         pairs *= seen_pairs(size, kernel.window) / seen_pairs(size)

@@ -44,7 +44,7 @@ class Spread(NamedTuple):
 
 
 class Plausible(NamedTuple):
-    """What a constant may be: of a rate as a share of the datasheet's."""
+    """The range that a constant may lie in."""
 
     low: float
     high: float
@@ -65,8 +65,8 @@ _SHARES = {
     ATTENTION: Plausible(0.3, 1.5, "FLOP/s"),
     BANDWIDTH: Plausible(0.4, 1.0, "B/s"),
 }
-"""Of the datasheet. Fused attention may seem faster than the peak: what is counted is the causal
-half of the square, and its kernels skip less than half of the work that is left out."""
+"""Shares of the datasheet that a rate may reach. That of attention is the one of endlessly wide
+heads, which no kernel has."""
 
 DATASHEET_SHARES = {
     (MATMUL, "fp32"): 0.76,
@@ -75,7 +75,7 @@ DATASHEET_SHARES = {
     (ATTENTION, ""): 1.14,
     (BANDWIDTH, ""): 0.875,
 }
-"""What an H200 reaches of its datasheet; "" is any other arithmetic."""
+"""Shares that an H200 reaches of its datasheet; "" is any other arithmetic."""
 USUAL = {
     ROW_SHARE: 0.5,
     FLOOR: 1.2e-6,

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from rmtscale.costs.time.attention_time import attention_seconds
+from rmtscale.costs.time.attention_time import HALF_RATE_WIDTH, attention_seconds
 from rmtscale.costs.time.constants import (
     ATTENTION,
-    BANDWIDTH,
     MATMUL,
     POWER,
-    Spread,
     TimeConstants,
-    rate_name,
 )
 from rmtscale.costs.time.kernels import Attention, Matmul, Stream
 from rmtscale.costs.time.matmul_time import matmul_seconds
@@ -30,7 +27,7 @@ from rmtscale.specs.precision import FP32_BYTES
 
 _COOL, _WARMING = 0.35, 0.5
 _ATTENTION_HEAT = 0.5
-"""What a second of fused attention counts for, beside one of matrix multiplication."""
+"""The heat of a second of fused attention, beside one of matrix multiplication."""
 _BACKWARD_HEAT = 2.5
 
 
@@ -42,16 +39,11 @@ class Priced(NamedTuple):
     stream: float
     dense: float
     """Seconds of dense work in 16 bits at the full rate."""
-    count: int
-    """Kernels."""
-
-    def times(self, count: int) -> Priced:
-        return Priced(*(count * one for one in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceTime:
-    """The device's seconds by class, and how far they may be off."""
+    """The device's seconds by class."""
 
     arithmetic: str
     matmul: float
@@ -63,6 +55,20 @@ class DeviceTime:
     def seconds(self) -> float:
         """Without what the power cap adds."""
         return self.matmul + self.attention + self.stream
+
+    def plus(self, more: DeviceTime) -> DeviceTime:
+        """Returns the sum of two parts of a step."""
+        return DeviceTime(
+            self.arithmetic,
+            self.matmul + more.matmul,
+            self.attention + more.attention,
+            self.stream + more.stream,
+            self.dense + more.dense,
+        )
+
+    def scaled(self, factors: tuple[float, float, float]) -> float:
+        """Seconds where matmuls, attention and streams take so many times as long."""
+        return self.matmul * factors[0] + self.attention * factors[1] + self.stream * factors[2]
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +87,7 @@ def price(kernels: KernelList, arithmetic: str, constants: TimeConstants) -> Pri
             attention += _attention(one, arithmetic, constants)
             if one.width < FP32_BYTES:
                 dense += _ATTENTION_HEAT * _heat(one, arithmetic, constants)
-    return Priced(matmul, attention, stream, dense, len(kernels.kernels))
+    return Priced(matmul, attention, stream, dense)
 
 
 def _attention(one: Attention, arithmetic: str, constants: TimeConstants) -> float:
@@ -93,13 +99,11 @@ def _heat(one: Attention, arithmetic: str, constants: TimeConstants) -> float:
     """Seconds of its arithmetic alone."""
     flops = 2.0 * one.heads * one.size * one.size * one.head_width
     width = one.head_width
-    rate = constants.rate(ATTENTION, arithmetic) * width / (width + 80)
+    rate = constants.rate(ATTENTION, arithmetic) * width / (width + HALF_RATE_WIDTH)
     return flops / rate * (_BACKWARD_HEAT if one.backward else 1.0)
 
 
-def device_time(
-    parts: Iterable[Part], arithmetic: str, constants: TimeConstants
-) -> DeviceTime:
+def device_time(parts: Iterable[Part], arithmetic: str, constants: TimeConstants) -> DeviceTime:
     """Adds up the parts of a step."""
     matmul = attention = stream = dense = 0.0
     for part in parts:

@@ -13,12 +13,21 @@ from math import isqrt
 
 from rmtscale.costs.tape import MASK_BYTES, Storage, Tape, Value
 from rmtscale.costs.time.kernels import (
+    COPY,
+    CURVE,
+    DROPOUT,
+    JOIN,
+    NORM,
+    NORM_BACK,
+    PICK,
     PLAIN,
-    ROWS,
+    REDUCE,
+    SOFTMAX,
+    SOFTMAX_BACK,
     SUM,
+    UNEVEN,
     Attention,
     Kernel,
-    Launches,
     Matmul,
     Stream,
     aligned,
@@ -40,20 +49,19 @@ class KernelTape(Tape):
     gradient_sums: list[Kernel] = field(default_factory=list)
     """Launched for every segment of a window but one: sums of the weights' gradients."""
     experts: int = 0
-    """Of a mixture."""
+    """How many a mixture has in a layer."""
     _used: dict[int, Value] = field(default_factory=dict)
-
-    def launches(self) -> Launches:
-        return Launches(tuple(self.forward), tuple(self.backward))
 
     def value(self, numbers: int, width: int, grad: bool) -> Value:
         return Value(numbers, width, grad, _NOWHERE)
 
-    def launch(self, kind: str, moved_bytes: int) -> None:
-        self.forward.append(Stream(kind, moved_bytes))
+    def launch(self, kind: str, moved_bytes: int, numbers: int = 0) -> None:
+        """Notes a kernel of the forward pass."""
+        self.forward.append(Stream(kind, moved_bytes, numbers))
 
-    def differentiate(self, kind: str, moved_bytes: int) -> None:
-        self.backward.append(Stream(kind, moved_bytes))
+    def differentiate(self, kind: str, moved_bytes: int, numbers: int = 0) -> None:
+        """Notes a kernel of the backward pass."""
+        self.backward.append(Stream(kind, moved_bytes, numbers))
 
     def use(self, x: Value) -> None:
         """Notes that an operator reads it: from the second on gradients are summed."""
@@ -67,25 +75,32 @@ class KernelTape(Tape):
         self.gradient_sums.append(Stream(PLAIN, 3 * numbers * width))
 
     def _one_to_one(
-        self, x: Value, width: int, kind: str = PLAIN, forward: int = 0, backward: int = 0
+        self,
+        x: Value,
+        width: int,
+        kind: str = PLAIN,
+        forward: int = 0,
+        backward: int = 0,
+        back: str = "",
     ) -> Value:
         """One kernel each way; ``forward`` and ``backward``: bytes moved besides input, output."""
         out = self.value(x.numbers, width, x.grad)
-        self.launch(kind, x.size_bytes + out.size_bytes + forward)
+        self.launch(kind, x.size_bytes + out.size_bytes + forward, x.numbers)
         if x.grad:
-            self.differentiate(kind, x.size_bytes + out.size_bytes + backward)
+            self.differentiate(back or kind, x.size_bytes + out.size_bytes + backward, x.numbers)
         self.use(x)
         return out
 
     def cast(self, x: Value, width: int, beside: int = 0) -> Value:
-        return x if x.width == width else self._one_to_one(x, width, ROWS)
+        del beside  # of memory
+        return x if x.width == width else self._one_to_one(x, width, COPY)
 
     def view(self, x: Value, numbers: int) -> Value:
         return Value(numbers, x.width, x.grad, x.storage)
 
     def split(self, x: Value, sizes: Iterable[int]) -> tuple[Value, ...]:
         if x.grad:
-            self.differentiate(ROWS, 2 * x.size_bytes)
+            self.differentiate(JOIN, 2 * x.size_bytes, x.numbers)
         return tuple(self.value(numbers, x.width, x.grad) for numbers in sizes)
 
     def linear(
@@ -98,13 +113,13 @@ class KernelTape(Tape):
         for numbers in tensors:
             self._weight_cast(numbers, width, compute, trained)
         even = aligned(inner, outer)
-        self.forward.append(self.product(1, rows, outer, inner, compute, even))
+        self.forward.append(self.matmul(1, rows, outer, inner, compute, even))
         out = self.value(rows * outer, compute, x.grad or trained)
         if read.grad:
-            self.backward.append(self.product(1, rows, inner, outer, compute, even))
+            self.backward.append(self.matmul(1, rows, inner, outer, compute, even, True))
         self.use(read)
         if trained:
-            self.backward.append(self.product(1, inner, outer, rows, compute, even))
+            self.backward.append(self.matmul(1, inner, outer, rows, compute, even, True))
             for numbers in tensors:
                 self.weight(numbers, compute)
             if bias:
@@ -114,24 +129,35 @@ class KernelTape(Tape):
     def _weight_cast(self, numbers: int, width: int, compute: int, trained: bool) -> None:
         if width == compute:
             return
-        cast = Stream(ROWS, numbers * (width + compute))
+        cast = Stream(COPY, numbers * (width + compute), numbers)
         (self.once if trained else self.forward).append(cast)
         if trained:
             self.once_backward.append(cast)
 
-    def product(
-        self, batch: int, rows: int, columns: int, inner: int, width: int, even: bool
+    def matmul(
+        self,
+        batch: int,
+        rows: int,
+        columns: int,
+        inner: int,
+        width: int,
+        even: bool,
+        gradient: bool = False,
     ) -> Matmul:
         """A matrix multiplication; ``even``: all matrices have rows of a multiple of 8."""
-        tf32 = self.casts.arithmetic == "tf32"
-        return Matmul(batch, rows, columns, inner, width, even or width == FP32_BYTES, tf32)
+        even |= width == FP32_BYTES
+        return Matmul(batch, rows, columns, inner, width, even, gradient, self._tf32)
+
+    @property
+    def _tf32(self) -> bool:
+        return self.casts.arithmetic == "tf32"
 
     def layer_norm(self, x: Value, rows: int, *, trained: bool) -> Value:
         read = self.upper(x)
         out = self.value(read.numbers, read.width, x.grad or trained)
-        self.launch(ROWS, 2 * read.size_bytes)
+        self.launch(NORM, 2 * read.size_bytes)
         if out.grad:
-            self.differentiate(ROWS, 3 * read.size_bytes)
+            self.differentiate(NORM_BACK, 3 * read.size_bytes, rows * trained)
         self.use(read)
         if trained:
             for _ in range(2):
@@ -141,34 +167,33 @@ class KernelTape(Tape):
     def rms_norm(self, x: Value, rows: int, weight_width: int, *, trained: bool) -> Value:
         """RMSNorm as Transformers writes it: six kernels and two casts, and twice that back."""
         exact = self.cast(x, FP32_BYTES)
-        whole, short = exact.size_bytes, rows * FP32_BYTES
-        for kind, moved in (
-            (PLAIN, 2 * whole),
-            (ROWS, whole + short),
-            *((PLAIN, 2 * short),) * 2,
-            (PLAIN, 2 * whole + short),
-        ):
-            self.launch(kind, moved)
+        whole, short, numbers = exact.size_bytes, rows * FP32_BYTES, x.numbers
+        self.launch(PLAIN, 2 * whole)
+        self.launch(REDUCE, whole + short)
+        for _ in range(2):
+            self.launch(PLAIN, 2 * short)
+        self.launch(UNEVEN, 2 * whole + short, numbers)
         if x.grad:
             for kind, moved in (
-                (PLAIN, 2 * whole + short),
+                (UNEVEN, 2 * whole + short),
                 (PLAIN, 3 * whole),
-                (SUM, whole + short),
+                (REDUCE, whole + short),
                 *((PLAIN, 2 * short),) * 2,
                 (PLAIN, 3 * short),
-                (PLAIN, whole + short),
+                (UNEVEN, whole + short),
                 *((PLAIN, 2 * whole),) * 2,
                 (PLAIN, 3 * whole),
             ):
-                self.differentiate(kind, moved)
+                self.differentiate(kind, moved, numbers)
         self.use(exact)
         self.use(exact)
         normed = self.cast(self.value(x.numbers, FP32_BYTES, x.grad), x.width)
         out = self.value(x.numbers, max(x.width, weight_width), x.grad or trained)
         numbers = x.numbers // rows
-        self.launch(PLAIN, normed.size_bytes + out.size_bytes + numbers * weight_width)
+        moved = normed.size_bytes + out.size_bytes + numbers * weight_width
+        self.launch(UNEVEN, moved, x.numbers)
         if x.grad:
-            self.differentiate(PLAIN, normed.size_bytes + out.size_bytes + numbers * weight_width)
+            self.differentiate(UNEVEN, moved, x.numbers)
         if trained:
             self.differentiate(PLAIN, normed.size_bytes + 2 * out.size_bytes)
             self.differentiate(SUM, out.size_bytes + numbers * weight_width)
@@ -177,10 +202,10 @@ class KernelTape(Tape):
 
     def add(self, a: Value, b: Value) -> Value:
         out = self.value(max(a.numbers, b.numbers), max(a.width, b.width), a.grad or b.grad)
-        self.launch(PLAIN, a.size_bytes + b.size_bytes + out.size_bytes)
+        self.launch(_alike(a, b), a.size_bytes + b.size_bytes + out.size_bytes, out.numbers)
         for one in (a, b):
             if one.grad and one.width < out.width:
-                self.differentiate(ROWS, one.size_bytes + out.size_bytes)
+                self.differentiate(COPY, one.size_bytes + out.size_bytes, out.numbers)
             self.use(one)
         return out
 
@@ -189,14 +214,16 @@ class KernelTape(Tape):
 
     def multiply(self, a: Value, b: Value) -> Value:
         out = self.value(max(a.numbers, b.numbers), max(a.width, b.width), a.grad or b.grad)
-        self.launch(PLAIN, a.size_bytes + b.size_bytes + out.size_bytes)
+        kind = _alike(a, b)
+        self.launch(kind, a.size_bytes + b.size_bytes + out.size_bytes, out.numbers)
         for one, other in ((a, b), (b, a)):
             if one.grad:
-                self.differentiate(PLAIN, 2 * out.size_bytes + other.size_bytes)
+                self.differentiate(kind, 2 * out.size_bytes + other.size_bytes, out.numbers)
                 if one.numbers < out.numbers:
-                    self.differentiate(SUM, out.size_bytes + one.size_bytes)
+                    self.differentiate(REDUCE, out.size_bytes + one.size_bytes)
                 if one.width < out.width:
-                    self.differentiate(ROWS, one.numbers * (one.width + out.width))
+                    moved = one.numbers * (one.width + out.width)
+                    self.differentiate(COPY, moved, one.numbers)
             self.use(one)
         return out
 
@@ -204,26 +231,26 @@ class KernelTape(Tape):
         """``x cos + rotated(x) sin``: the half that is turned is negated, and both joined."""
         out = self.rotated(x, x.numbers, table)
         if x.grad:
-            self.differentiate(ROWS, 2 * x.size_bytes)
+            self.differentiate(COPY, 2 * x.size_bytes, x.numbers)
         return out
 
     def rotated(self, x: Value, numbers: int, table: Value) -> Value:
         """Rotates so many of its numbers."""
         out = self.value(numbers, max(x.width, table.width), x.grad)
-        part, made = numbers * x.width, out.size_bytes
-        self.launch(PLAIN, part + table.size_bytes + made)
-        self.launch(ROWS, part)
-        self.launch(ROWS, 2 * part)
-        self.launch(PLAIN, part + table.size_bytes + made)
-        self.launch(PLAIN, 3 * made)
+        part, made, half = numbers * x.width, out.size_bytes, numbers // 2
+        for _ in range(2):
+            self.launch(UNEVEN, part + table.size_bytes + made, numbers)
+        self.launch(UNEVEN, part, half)
+        self.launch(JOIN, 2 * part, numbers)
+        self.launch(UNEVEN, 3 * made, numbers)
         if x.grad:
             for _ in range(2):
-                self.differentiate(PLAIN, 2 * made + table.size_bytes)
+                self.differentiate(UNEVEN, 2 * made + table.size_bytes, numbers)
                 if x.width < out.width:
-                    self.differentiate(ROWS, part + made)
-                self.differentiate(ROWS, 3 * part // 2)
+                    self.differentiate(COPY, part + made, numbers)
+                self.differentiate(COPY, 3 * part // 2, numbers)
                 self.differentiate(PLAIN, 3 * part)
-            self.differentiate(ROWS, part)
+            self.differentiate(UNEVEN, part, half)
         self.use(x)
         return out
 
@@ -231,12 +258,12 @@ class KernelTape(Tape):
         if not active:
             return x
         mask = x.numbers * MASK_BYTES
-        return self._one_to_one(x, x.width, ROWS, mask, mask)
+        return self._one_to_one(x, x.width, DROPOUT, mask, mask)
 
     def activation(self, x: Value, name: str) -> Value:
         if name == "gelu_new":
             return self._gelu_new(x)
-        return self._one_to_one(x, x.width, backward=x.size_bytes)
+        return self._one_to_one(x, x.width, CURVE, backward=x.size_bytes)
 
     def _power(self, x: Value) -> Value:
         """``x^3``: its gradient is a power, a product with a number, and one with the gradient."""
@@ -278,11 +305,11 @@ class KernelTape(Tape):
         a, b = self.lower(a), self.lower(b)
         out = self.value(batch * rows * columns, a.width, a.grad or b.grad)
         even = aligned(rows, columns, inner)
-        self.forward.append(self.product(batch, rows, columns, inner, a.width, even))
+        self.forward.append(self.matmul(batch, rows, columns, inner, a.width, even))
         if a.grad:
-            self.backward.append(self.product(batch, rows, inner, columns, a.width, even))
+            self.backward.append(self.matmul(batch, rows, inner, columns, a.width, even, True))
         if b.grad:
-            self.backward.append(self.product(batch, inner, columns, rows, a.width, even))
+            self.backward.append(self.matmul(batch, inner, columns, rows, a.width, even, True))
         self.use(a)
         self.use(b)
         return out
@@ -290,31 +317,34 @@ class KernelTape(Tape):
     def masked(self, x: Value, mask_bytes: int, width: int) -> Value:
         """Adds a mask of numbers of ``width`` bytes."""
         out = self.value(x.numbers, max(x.width, width), x.grad)
-        self.launch(PLAIN, x.size_bytes + out.size_bytes + mask_bytes)
+        self.launch(UNEVEN, x.size_bytes + out.size_bytes + mask_bytes, x.numbers)
         if x.grad and out.width > x.width:
-            self.differentiate(ROWS, x.size_bytes + out.size_bytes)
+            self.differentiate(COPY, x.size_bytes + out.size_bytes, x.numbers)
         return out
 
     def expanded(self, x: Value, numbers: int) -> Value:
         out = self.value(numbers, x.width, x.grad)
-        self.launch(ROWS, x.size_bytes + out.size_bytes)
+        self.launch(COPY, x.size_bytes + out.size_bytes, numbers)
         if x.grad:
-            self.differentiate(SUM, x.size_bytes + out.size_bytes)
+            self.differentiate(REDUCE, x.size_bytes + out.size_bytes)
         return out
 
     def softmax(self, x: Value, width: int, squares: int, beside: int = 0) -> Value:
+        del squares, beside  # of memory
         x = self.cast(x, width)
-        return self._one_to_one(x, width, ROWS, backward=x.size_bytes)
+        return self._one_to_one(x, width, SOFTMAX, backward=x.size_bytes, back=SOFTMAX_BACK)
 
     def picked(self, x: Value, numbers: int, index: Storage) -> Value:
+        del index
         out = self.value(numbers, x.width, x.grad)
-        self.launch(ROWS, 2 * out.size_bytes)
+        self.launch(PICK, 2 * out.size_bytes)
         if x.grad:
-            self.differentiate(ROWS, x.size_bytes + out.size_bytes)
+            self.differentiate(COPY, x.size_bytes + out.size_bytes, out.numbers)
         self.use(x)
         return out
 
     def normed(self, x: Value, rows: int) -> Value:
+        del rows
         out = self.value(x.numbers, x.width, x.grad)
         for _ in range(2):
             self.launch(PLAIN, 2 * x.size_bytes)
@@ -324,7 +354,7 @@ class KernelTape(Tape):
 
     def half(self, x: Value) -> Value:
         if x.grad:
-            self.differentiate(ROWS, 3 * x.size_bytes // 2)
+            self.differentiate(COPY, 3 * x.size_bytes // 2, x.numbers)
         return Value(x.numbers // 2, x.width, x.grad, x.storage)
 
     def grouped(self, x: Value, numbers: int, weights: int, trained: bool) -> Value:
@@ -335,17 +365,22 @@ class KernelTape(Tape):
         each = -(-rows // used)
         out = self.value(numbers, x.width, x.grad or trained)
         even = aligned(inner, outer)
-        self.forward.append(self.product(used, each, outer, inner, x.width, even))
+        self.forward.append(self.matmul(used, each, outer, inner, x.width, even))
         if x.grad:
-            self.backward.append(self.product(used, each, inner, outer, x.width, even))
+            self.backward.append(self.matmul(used, each, inner, outer, x.width, even, True))
         self.use(x)
         if trained:
-            self.backward.append(self.product(used, inner, outer, each, x.width, even))
+            self.backward.append(self.matmul(used, inner, outer, each, x.width, even, True))
             self.weight(weights, x.width)
         return out
 
     def summed(self, x: Value, numbers: int) -> Value:
         out = self.value(numbers, x.width, x.grad)
-        self.launch(SUM, x.size_bytes + out.size_bytes)
+        self.launch(REDUCE, x.size_bytes + out.size_bytes)
         self.use(x)
         return out
+
+
+def _alike(a: Value, b: Value) -> str:
+    """Whether two operands are read in step: of one size and one dtype."""
+    return PLAIN if (a.numbers, a.width) == (b.numbers, b.width) else UNEVEN

@@ -1,9 +1,9 @@
 """The kernels that a step consists of, by what their time depends on.
 
 Three kinds are told apart, because a GPU runs them differently: a matrix multiplication, fused
-attention, and everything that streams tensors through memory. What streams is one of a few classes
-(``STREAMS``), which differ in the least time of a kernel and in the share of the bandwidth that they
-reach.
+attention, and everything that streams tensors through memory. What streams is of one of a few
+kinds (``STREAMS``), which differ in the least time of a kernel and in the share of the bandwidth
+that they reach.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Matmul(NamedTuple):
     """Bytes of a number."""
     aligned: bool
     """Whether all rows begin at a multiple of ``ALIGNED_NUMBERS``."""
+    gradient: bool = False
+    """Whether it makes a gradient: there libraries cut the inner dimension where tiles are few."""
     tf32: bool = False
 
     @property
@@ -58,25 +60,40 @@ class Stream(NamedTuple):
 
     kind: str
     moved_bytes: int
+    numbers: int = 0
+    """How many, of those kinds that take as long for a narrow number as for a wide one."""
 
 
-PLAIN, ROWS, SUM, SCATTER = "plain", "rows", "sum", "scatter"
-STREAMS = (PLAIN, ROWS, SUM, SCATTER)
-"""``plain``: element by element. ``rows``: norms, softmax, casts, copies, whatever looks at rows or
-changes the order. ``sum``: over a whole dimension, as gradients of biases are. ``scatter``: the
-gradient of an embedding, which is sorted first."""
+PLAIN = "plain"
+"""Element by element, all operands alike."""
+CURVE = "curve"
+"""Element by element through an activation function."""
+UNEVEN = "uneven"
+"""Operands of different shapes, orders or dtypes: one number at a time."""
+COPY = "copy"
+"""A cast, or a copy in another order: one number at a time."""
+JOIN = "join"
+"""Several tensors into one."""
+PICK = "pick"
+"""Rows by an index."""
+DROPOUT = "dropout"
+NORM, NORM_BACK = "norm", "norm backward"
+"""The backward pass also sums the gradients of its weights over all rows."""
+SOFTMAX, SOFTMAX_BACK = "softmax", "softmax backward"
+LOSS, LOSS_BACK = "loss", "loss backward"
+"""The log-softmax of logits."""
+REDUCE = "reduce"
+"""A sum or a maximum of each row."""
+SUM = "sum"
+"""A sum over all rows, as gradients of biases are."""
+SCATTER = "scatter"
+"""The gradient of an embedding; its ``numbers`` are tokens, of which each adds a row."""
+STREAMS = (
+    *(PLAIN, CURVE, UNEVEN, COPY, JOIN, PICK, DROPOUT, NORM, NORM_BACK, SOFTMAX, SOFTMAX_BACK),
+    *(LOSS, LOSS_BACK, REDUCE, SUM, SCATTER),
+)
 
 Kernel = Matmul | Attention | Stream
-
-
-class Launches(NamedTuple):
-    """Kernels in the order in which they are launched, forward and backward."""
-
-    forward: tuple[Kernel, ...]
-    backward: tuple[Kernel, ...] = ()
-
-    def plus(self, more: Launches) -> Launches:
-        return Launches(self.forward + more.forward, self.backward + more.backward)
 
 
 def aligned(*numbers: int) -> bool:

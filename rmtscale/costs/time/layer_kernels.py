@@ -11,7 +11,7 @@ from functools import lru_cache
 from rmtscale.costs.tape import Value
 from rmtscale.costs.taped_layer import LayerShape, LayerTape, Training
 from rmtscale.costs.time.kernel_tape import KernelTape
-from rmtscale.costs.time.kernels import PLAIN, ROWS, Attention, Kernel, Launches
+from rmtscale.costs.time.kernels import COPY, JOIN, PLAIN, UNEVEN, Attention
 from rmtscale.specs.precision import FP32_BYTES, Precision
 
 
@@ -26,14 +26,14 @@ class LayerKernels(LayerTape):
         front = tape.rotated(x, turned, table)
         behind = (x.numbers - turned) * x.width
         out = tape.value(x.numbers, front.width, x.grad)
-        tape.launch(ROWS, front.size_bytes + behind + out.size_bytes)
+        tape.launch(JOIN, front.size_bytes + behind + out.size_bytes, out.numbers)
         if x.grad:
             # Each part's gradient becomes one of the whole, and the two are added.
             for part in (turned * x.width, behind):
-                tape.differentiate(ROWS, part + x.size_bytes)
+                tape.differentiate(COPY, part + x.size_bytes, x.numbers)
             tape.differentiate(PLAIN, 3 * x.size_bytes)
             if out.width > x.width:
-                tape.differentiate(ROWS, behind * out.width // x.width + behind)
+                tape.differentiate(COPY, behind * out.width // x.width + behind, x.numbers - turned)
         return out
 
     def _scaled_query(self, q: Value) -> Value:
@@ -51,13 +51,13 @@ class LayerKernels(LayerTape):
         )
         self._joined_gradient(q, sources)
         if shape.kind == "gpt_neox" and width < FP32_BYTES:
-            tape.launch(ROWS, 2 * out.size_bytes)
+            tape.launch(COPY, 2 * out.size_bytes, out.numbers)
         return out
 
     def _joined_gradient(self, q: Value, sources: tuple[Value, ...]) -> None:
-        """Of a matrix for query, key and value: the gradient is copied in the matrix's order."""
+        """Copies the gradient of query, key and value in the order of their one matrix."""
         if sources and self.shape.rotary and q.grad:
-            self.tape.differentiate(ROWS, 2 * sources[0].size_bytes)
+            self.tape.differentiate(COPY, 2 * sources[0].size_bytes, sources[0].numbers)
 
     def _square(self, q: Value, k: Value, v: Value, sources: tuple[Value, ...]) -> Value:
         shape, tape = self.shape, self.tape
@@ -71,10 +71,10 @@ class LayerKernels(LayerTape):
         if not shape.eager:  # the ``math`` form scales both, and makes a mask in each layer
             q, k = tape.scaled(q), tape.scaled(k)
             for numbers in (1, 2, 1 + FP32_BYTES):
-                tape.launch(ROWS, numbers * size * size)
+                tape.launch(COPY, numbers * size * size, size * size)
         if self.batch > 1:  # what is no whole batch of matrices is copied
             for one in (v,) if shape.rotary else (q, k, v):
-                tape.launch(ROWS, 2 * one.size_bytes)
+                tape.launch(COPY, 2 * one.size_bytes, one.numbers)
         score = tape.batched(q, k, heads, size, size, width)
         score = self._masked(score)
         exact = shape.fp32_softmax or tape.casts.autocast
@@ -83,17 +83,18 @@ class LayerKernels(LayerTape):
         score = tape.cast(score, back)
         score = tape.dropout(score, shape.attention_dropout)
         out = tape.batched(score, v, heads, size, width, size)
-        tape.launch(ROWS, 2 * out.size_bytes)
+        tape.launch(COPY, 2 * out.size_bytes, out.numbers)
         if out.grad:
             if not shape.rotary:
                 for one in (q, k):
-                    tape.differentiate(ROWS, 2 * one.numbers * out.width)
+                    tape.differentiate(COPY, 2 * one.numbers * out.width, one.numbers)
             self._joined_gradient(q, sources)
             if shape.rotary and shape.kv_heads != shape.heads:
-                tape.differentiate(ROWS, 2 * v.size_bytes * shape.kv_heads // shape.heads)
+                keys = v.numbers * shape.kv_heads // shape.heads
+                tape.differentiate(COPY, 2 * keys * v.width, keys)
             if self.batch > 1:
                 for _ in range(1 + (not shape.rotary and not sources)):
-                    tape.differentiate(ROWS, 2 * out.size_bytes)
+                    tape.differentiate(COPY, 2 * out.size_bytes, out.numbers)
         return out
 
     def _masked(self, score: Value) -> Value:
@@ -101,14 +102,13 @@ class LayerKernels(LayerTape):
         shape, tape = self.shape, self.tape
         pairs, wide = self.size * self.size, self.training.weight_width
         if shape.kind == "gpt_neo":
-            tape.launch(ROWS, 2 * score.size_bytes + pairs)
+            tape.launch(UNEVEN, 2 * score.size_bytes + pairs, score.numbers)
             if score.grad:
-                tape.differentiate(ROWS, 2 * score.size_bytes + pairs)
+                tape.differentiate(UNEVEN, 2 * score.size_bytes + pairs, score.numbers)
         elif shape.eager:
             score = tape.scaled(score)
-        return tape.masked(score, pairs * wide, wide) if shape.causal else score
-
-
+        mask = self.batch * pairs * wide
+        return tape.masked(score, mask, wide) if shape.causal else score
 
 
 @lru_cache(maxsize=512)

@@ -1,8 +1,8 @@
 """Kernels of an optimizer's step, and how often it moves each number.
 
 AdamW over lists of tensors (torch's default, ``foreach``) is a chain of a dozen operations, each of
-which reads and writes whole tensors: 22 numbers for each weight, where the fused kernel moves 11 and
-the arithmetic alone would need 7. These, and SGD's 4, are what was measured on an H200
+which reads and writes whole tensors: 22 numbers for each weight, where the fused kernel moves 11
+and the arithmetic alone would need 7. These, and SGD's 4, are what was measured on an H200
 (``profiles/nvidia-h200``); the others are counted from their operations.
 """
 
@@ -16,7 +16,7 @@ from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import FP32_BYTES
 from rmtscale.specs.workload import Workload
 
-MOVED_NUMBERS = {"adamw": 22, "adamw-fused": 11, "sgd": 4, "lion": 12, "adamw-8bit": 6}
+MOVED_NUMBERS = {"adamw": 22.5, "adamw-fused": 11, "sgd": 4, "lion": 12, "adamw-8bit": 6}
 """Numbers read or written for each weight; of ``lion`` four operations of three numbers each, of
 8-bit AdamW weight and gradient in and out, and moments that are a byte."""
 LISTED = {"adamw": 11, "adamw-fused": 1, "sgd": 1}
@@ -26,6 +26,8 @@ LIST_TENSORS = 36
 ONE_BY_ONE = {"adafactor": (10, 19), "adamw-8bit": (1, 1), "lion": (4, 4), "muon": (0, 23)}
 """Operators for a vector and for a matrix, of those that step on one tensor after another. Of
 8-bit AdamW it is a kernel a tensor; of Muon the vectors are AdamW's."""
+_NARROW_LISTED = 1.22
+"""In 16 bits AdamW over lists takes as long as if it moved so many times as much."""
 _READ_AND_WRITTEN = 3
 """Numbers that one operation moves for each weight: two in, one out."""
 
@@ -48,7 +50,7 @@ def optimizer_kernels(
         kernels += [Stream(PLAIN, each)] * 2
     if name in LISTED:
         lists = LISTED[name] * -(-count // LIST_TENSORS)
-        moved = MOVED_NUMBERS[name] * numbers * width
+        moved = _moved(name, width) * numbers * width
         return (*kernels, *_even(moved, lists))
     vector, matrix = ONE_BY_ONE[name]
     for one in tensors:
@@ -58,8 +60,14 @@ def optimizer_kernels(
     return tuple(kernels)
 
 
-def _even(moved: int, kernels: int) -> tuple[Kernel, ...]:
-    return (Stream(PLAIN, moved // kernels),) * kernels if kernels else ()
+def _moved(name: str, width: int) -> float:
+    """Numbers moved for each weight; short numbers keep a list's kernels from full speed."""
+    narrow = _NARROW_LISTED if name == "adamw" and width < FP32_BYTES else 1.0
+    return MOVED_NUMBERS[name] * narrow
+
+
+def _even(moved: float, kernels: int) -> tuple[Kernel, ...]:
+    return (Stream(PLAIN, int(moved / kernels)),) * kernels if kernels else ()
 
 
 def trained_tensor_count(model: ModelSpec, workload: Workload, memory_tokens: int) -> int:

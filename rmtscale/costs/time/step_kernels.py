@@ -133,9 +133,7 @@ def _passes(
         if run.last and not (workload.train and model.decoder):
             yield Part(FORWARD, made.scored, 1)
             scored = 0
-        elif not workload.train:
-            scored = 0
-        elif not model.decoder:
+        elif not (workload.train and model.decoder):
             scored = 0
         yield Part(FORWARD, made.scored, scored)
         yield from _differentiated(model, workload, made, run)

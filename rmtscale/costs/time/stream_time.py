@@ -1,18 +1,84 @@
-"""Time of a kernel that streams tensors through memory: a floor, and bytes over the bandwidth."""
+"""Time of a kernel that streams tensors through memory: a floor, and bytes over the bandwidth.
+
+Kernels that go through operands number by number, because these differ in shape, order or dtype,
+take as long for two bytes as for four. What each kind reaches was measured on an H200, each
+operator alone (``profiles/nvidia-h200``).
+"""
 
 from __future__ import annotations
 
-from rmtscale.costs.time.constants import BANDWIDTH, FLOOR, ROW_SHARE, TimeConstants
-from rmtscale.costs.time.kernels import PLAIN, ROWS, SCATTER, SUM, Stream
+from typing import NamedTuple
 
-FLOORS = {PLAIN: 1, ROWS: 3, SUM: 10, SCATTER: 40}
-"""Floors by class: a sum over a whole dimension runs in two steps, the gradient of an embedding
-sorts its ids first."""
+from rmtscale.costs.time.constants import BANDWIDTH, FLOOR, ROW_SHARE, TimeConstants
+from rmtscale.costs.time.kernels import (
+    COPY,
+    CURVE,
+    DROPOUT,
+    JOIN,
+    LOSS,
+    LOSS_BACK,
+    NORM,
+    NORM_BACK,
+    PICK,
+    PLAIN,
+    REDUCE,
+    SCATTER,
+    SOFTMAX,
+    SOFTMAX_BACK,
+    SUM,
+    UNEVEN,
+    Stream,
+)
+
+
+class Speed(NamedTuple):
+    """How fast a kind of kernel is."""
+
+    floors: float
+    """Its least time, in floors of a kernel."""
+    rows: float = 0.0
+    """Its share of the bandwidth, as a multiple of ``ROW_SHARE``; 0: all of it."""
+    number_bytes: float = 0.0
+    """Bytes that would take as long as one of its numbers; at least those that it moves."""
+
+
+SPEEDS = {
+    PLAIN: Speed(1),
+    CURVE: Speed(1.3, number_bytes=5.6),
+    UNEVEN: Speed(1.5, number_bytes=15),
+    COPY: Speed(1.5, number_bytes=12),
+    JOIN: Speed(4, number_bytes=22),
+    PICK: Speed(1.5, rows=1.4),
+    DROPOUT: Speed(4, rows=1.4),
+    NORM: Speed(3, rows=1.0),
+    NORM_BACK: Speed(5, rows=1.0),
+    SOFTMAX: Speed(2, rows=1.1, number_bytes=7),
+    SOFTMAX_BACK: Speed(2, rows=1.0),
+    LOSS: Speed(3, rows=1.0),
+    LOSS_BACK: Speed(3, rows=1.3),
+    REDUCE: Speed(3, rows=1.8),
+    SUM: Speed(10, rows=1.1),
+    SCATTER: Speed(3),
+}
+_NORM_ROW_FLOORS = 0.002
+"""Floors that one row more costs in the backward pass of a norm, whose weights are few."""
+_TOKEN_FLOORS = 0.038
+"""And one token more in the gradient of an embedding, up to ``_SORTED_TOKENS``."""
+_SORTED_TOKENS = 3072
+"""With more of them ids are sorted first, and each then costs a fraction."""
+_SORTED_FLOORS = 0.012
 
 
 def stream_seconds(kernel: Stream, constants: TimeConstants) -> float:
     """Returns the time of one such kernel."""
+    floors, rows, number_bytes = SPEEDS[kernel.kind]
     bandwidth = constants[BANDWIDTH]
-    if kernel.kind in (ROWS, SUM):
-        bandwidth *= constants[ROW_SHARE]
-    return FLOORS[kernel.kind] * constants[FLOOR] + kernel.moved_bytes / bandwidth
+    moved = kernel.moved_bytes / (rows * constants[ROW_SHARE] if rows else 1.0)
+    if kernel.kind == NORM_BACK:
+        floors += _NORM_ROW_FLOORS * kernel.numbers
+    elif kernel.kind == SCATTER:
+        few = min(kernel.numbers, _SORTED_TOKENS)
+        floors += _TOKEN_FLOORS * few + _SORTED_FLOORS * (kernel.numbers - few)
+    else:
+        moved = max(moved, number_bytes * kernel.numbers)
+    return floors * constants[FLOOR] + moved / bandwidth

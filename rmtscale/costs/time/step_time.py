@@ -1,0 +1,139 @@
+"""The time of a step: device and host side by side, what bounds it, and an interval.
+
+The device works while the host starts what comes next. Where one of them takes much longer it alone
+counts; where both take about as long they wait for each other now and then, as steps on an H200
+showed: ``(host^4 + device^4)^(1/4)``. Captured segments run after what the host starts one by one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.time.constants import (
+    ATTENTION,
+    BACKWARD_OPERATOR,
+    BANDWIDTH,
+    FORWARD_OPERATOR,
+    MATMUL,
+    TENSOR,
+    TimeConstants,
+    rate_name,
+)
+from rmtscale.costs.time.device_time import DeviceTime, device_time, power_factor
+from rmtscale.costs.time.host_time import Started, started
+from rmtscale.costs.time.optimizer_kernels import trained_tensor_count
+from rmtscale.costs.time.step_kernels import step_kernels
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+_OVERLAP = 4
+HOST, DEVICE = "host", "device"
+
+
+class StepTime(NamedTuple):
+    """A predicted time in seconds, and between which it lies."""
+
+    seconds: float
+    least_seconds: float
+    most_seconds: float
+    device_seconds: float
+    host_seconds: float
+    started: Started
+    device: DeviceTime
+
+    @property
+    def bound(self) -> str:
+        """Names what sets the pace: ``host`` or ``device``."""
+        return HOST if self.host_seconds > self.device_seconds else DEVICE
+
+
+def overlapped(host: float, device: float) -> float:
+    """Returns the time of two that wait for each other now and then."""
+    larger, smaller = max(host, device), min(host, device)
+    if not larger:
+        return 0.0
+    ratio: float = smaller / larger
+    return float(larger * (1 + ratio**_OVERLAP) ** (1 / _OVERLAP))
+
+
+def step_time(
+    model: ModelSpec,
+    workload: Workload,
+    constants: TimeConstants,
+    recurrence: Recurrence | None = None,
+    *,
+    cuda_graph: bool = False,
+) -> StepTime:
+    """Predicts one pass or one training step of a model whose kernels are known.
+
+    Args:
+        cuda_graph: every full segment of an RMT is captured.
+
+    Raises:
+        BadInput: arithmetic that the device does not have, or a segment that cannot be.
+    """
+    parts = step_kernels(model, workload, recurrence, cuda_graph=cuda_graph)
+    arithmetic = workload.dtype
+    eager = device_time((one for one in parts if not one.captured), arithmetic, constants)
+    captured = device_time((one for one in parts if one.captured), arithmetic, constants)
+    tensors = 0
+    if workload.train and workload.optimizer != "none":
+        memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
+        tensors = trained_tensor_count(model, workload, memory_tokens)
+    begun = started(parts, tensors)
+    host = begun.seconds(constants)
+    whole = eager.plus(captured)
+    elapsed = max(whole.seconds, host if not captured.seconds else 0.0)
+    cap = power_factor(whole, elapsed, constants)
+    device_ends = _device_factors(arithmetic, constants)
+    host_ends = _host_factors(constants)
+    ends = []
+    for end in range(3):
+        slower = device_ends[end]
+        there = eager.scaled(slower) * cap, captured.scaled(slower) * cap
+        ends.append(overlapped(host * host_ends[end], there[0]) + there[1])
+    return StepTime(
+        *(ends[1], ends[0], ends[2]),
+        device_seconds=whole.seconds * cap,
+        host_seconds=host,
+        started=begun,
+        device=whole,
+    )
+
+
+class _Factors(NamedTuple):
+    """How many times as long kernels of a class take."""
+
+    matmul: float
+    attention: float
+    stream: float
+
+
+@lru_cache(maxsize=64)
+def _device_factors(arithmetic: str, constants: TimeConstants) -> tuple[_Factors, ...]:
+    """Returns factors of the fast end, of the prediction and of the slow end."""
+    spreads = [
+        constants.spreads[name]
+        for name in (
+            rate_name(MATMUL, arithmetic),
+            rate_name(ATTENTION, arithmetic),
+            BANDWIDTH,
+        )
+    ]
+    return (
+        _Factors(*(one.value / one.high for one in spreads)),
+        _Factors(1.0, 1.0, 1.0),
+        _Factors(*(one.value / one.low for one in spreads)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _host_factors(constants: TimeConstants) -> tuple[float, float, float]:
+    spreads = [constants.spreads[name] for name in (FORWARD_OPERATOR, BACKWARD_OPERATOR, TENSOR)]
+    return (
+        min(one.low / one.value for one in spreads),
+        1.0,
+        max(one.high / one.value for one in spreads),
+    )
