@@ -17,6 +17,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from rmtscale.errors import BadInput
 from rmtscale.rmt.adapter import attach
 from rmtscale.rmt.backbones import body_of, embedding_std
+from rmtscale.rmt.capture import GraphCapture
+from rmtscale.rmt.captured_training import CapturedTraining
 from rmtscale.rmt.checkpoint import load, loaded_weights, save
 from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.config import RMTConfig, require_dead_band
@@ -85,12 +87,14 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         self.adapters.to(weight.device)
         self.segment_steps: dict[Any, Any] = {}
         """Captured steps, which ``infer`` keeps for its next call, by batch size and switches."""
+        self.captured_training: CapturedTraining | None = None
+        """Set by ``capture_training``."""
         self.post_init()
         put_back(self, self.config.peft)
 
     def __getstate__(self) -> dict[str, Any]:
         # A captured CUDA graph can be neither copied nor pickled; it is made again where needed.
-        return {**self.__dict__, "segment_steps": {}}
+        return {**self.__dict__, "segment_steps": {}, "captured_training": None}
 
     @staticmethod
     @abstractmethod
@@ -183,6 +187,44 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
                 f"attention {attn_implementation!r}: expected {runs!r}, which "
                 f"{type(self.backbone).__name__} cannot be switched from"
             )
+
+    def capture_training(
+        self, enabled: bool = True, *, lengths: int = 8, compile_step: bool = False
+    ) -> None:
+        """Switches captured training steps on or off; ``forward`` with labels then replays them.
+
+        From the second call with inputs of one shape on, forward, loss and backward pass of all
+        segments are one CUDA graph: nothing waits for Python. ``loss.backward()`` hands the
+        gradients out, once. What the call returns beside the loss has no graph. ``parameter.grad``
+        is kept up to the next call of ``forward`` with labels, and accumulates beyond it, but
+        another reference to it does not outlive that call. What cannot be captured runs eagerly,
+        and a warning says why, once: a CPU, fp16, backbones run by their own forward, hooks,
+        dropout under checkpoints, logits of every token, several processes.
+
+        Args:
+            enabled: False forgets what was captured.
+            lengths: how many shapes of inputs are kept; the one unused for longest makes room.
+            compile_step: compile the step of a full segment, which takes about a minute, and the
+                loss behind a plain head.
+
+        Raises:
+            BadInput: fewer than one length.
+        """
+        training = CapturedTraining(GraphCapture(), lengths, compile_step=compile_step)
+        self.captured_training = training if enabled else None
+
+    def run_step(
+        self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
+    ) -> tuple[Any, ...]:
+        """Runs ``step``; compiled where it is a full segment that is captured, and asked for."""
+        training = self.captured_training
+        full = lengths_B is None and ids_BL.shape[1] == self.segment_tokens
+        if training is not None and training.compiles and full:
+            found: tuple[Any, ...] = training.step(self, state_BME, ids_BL)
+        else:
+            model: Any = self
+            found = model.step(state_BME, ids_BL, lengths_B)
+        return found
 
     def embed(self, text_BL: Tensor) -> Tensor:
         """Returns the embeddings of ids, (B, L), or what already are embeddings, (B, L, E)."""

@@ -81,6 +81,9 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         keep_logits: ``none``, ``last`` (of the last text token) or ``all``; the call may override.
         dead_band: at inference, a number of the memory keeps its old value unless one segment
             changes it by at least this much; 0 is the paper's RMT.
+        pad_vocabulary_to: decoders only: the matmuls of a plain head have so many columns in
+            training; a multiple of 64 suits them in 16 bits, and 50257 words are none. The loss,
+            the weights and what is saved are the same; None or fewer than the words is no padding.
         cls_token_id, sep_token_id: encoders only; from the backbone's own config where it has them.
         adapter_width, adapter_scale: inner width and scale of a parallel adapter beside every
             feed-forward block (He et al. 2022, arXiv 2110.04366); None is no adapter.
@@ -108,6 +111,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         state_by_state: bool = False,
         keep_logits: str = "last",
         dead_band: float = 0.0,
+        pad_vocabulary_to: int | None = None,
         cls_token_id: int | None = None,
         sep_token_id: int | None = None,
         adapter_width: int | None = None,
@@ -133,6 +137,8 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         require_dead_band(dead_band, memory_tokens)
         if bptt_segments is not None:
             require_positive("bptt_segments", bptt_segments)
+        if pad_vocabulary_to is not None:
+            require_positive("pad_vocabulary_to", pad_vocabulary_to)
         if adapter_width is not None:
             require_positive("adapter_width", adapter_width)
         if isinstance(backbone_config, dict):
@@ -154,6 +160,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.state_by_state = state_by_state
         self.keep_logits = keep_logits
         self.dead_band = float(dead_band)
+        self.pad_vocabulary_to = pad_vocabulary_to
         self.cls_token_id = cls_token_id
         self.sep_token_id = sep_token_id
         self.adapter_width = adapter_width
@@ -214,7 +221,7 @@ def _require_known(kwargs: dict[str, Any]) -> None:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             meant = f"{near[0]}, or " if near else ""
             raise BadInput(
-                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(OPTIONS[:14])}; "
+                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(OPTIONS[:15])}; "
                 "what the backbone is belongs into the backbone's own config"
             )
 

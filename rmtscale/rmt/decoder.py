@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,6 +23,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from rmtscale.errors import BadInput
 from rmtscale.rmt.arguments import require_known, require_plain_output, require_text
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
+from rmtscale.rmt.capturable import draws
+from rmtscale.rmt.capture import Inputs
+from rmtscale.rmt.captured_training import Results, TrainingStep
 from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
 from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
 from rmtscale.rmt.decoder_call import Call, check_call
@@ -38,8 +41,10 @@ from rmtscale.rmt.recurrence import (
     all_take_part,
     collect,
     cut_gradient,
+    differentiate,
     join,
     pieces,
+    place_rows,
     recur,
 )
 from rmtscale.rmt.segmenting import cut
@@ -180,26 +185,29 @@ class RMTForCausalLM(RMTPreTrainedModel):
             shift_labels=shift_labels,
             num_items_in_batch=num_items_in_batch,
         )
-        if self._collects(call):
+        found = self._captured(call, memory)
+        kept: list[tuple[Piece, Tensor]] = []
+        logits = loss = None
+        if found is not None:
+            loss, state_BME, logits = found
+        elif self._collects(call):
             trained = [p for p in self.parameters() if p.requires_grad]
             for extra in (memory, inputs_embeds):
                 if extra is not None and extra.requires_grad:
                     trained.append(extra)
             ran: list[_Window] = []
-            loss: Tensor | None = collect(self._losses(call, ran, collected=True), trained)
+            loss = collect(self._losses(call, ran, collected=True), trained)
             # Their graph is gone, as that of the loss.
             kept = [(piece, logits.detach()) for piece, logits in ran[0].kept]
             state_BME = ran[0].state_BME.detach()
         else:
             all_ran = list(self._run(call))
             losses = [window.loss for window in all_ran if window.loss is not None]
-            loss = None
             if call.scored is not None:
                 loss = self._with_all(torch.stack(losses).sum() / call.scored)
             state_BME = all_ran[-1].state_BME
             kept = [pair for window in all_ran for pair in window.kept]
-        logits = None
-        if call.keep == "last":
+        if kept and call.keep == "last":
             logits = kept[-1][1]
         elif call.keep == "all":
             logits = join(kept, *call.text_BN.shape[:2])
@@ -374,6 +382,44 @@ class RMTForCausalLM(RMTPreTrainedModel):
                 yield loss if left or collected else self._with_all(loss)
                 del loss
 
+    @run_plainly
+    def _captured(
+        self, call: Call, memory: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """Loss, memory and logits of a captured training step; None where none is replayed."""
+        training = self.captured_training
+        if training is None or call.scored is None or not torch.is_grad_enabled():
+            return None
+        text_BN = call.text_BN
+        rows = place_rows(call.steps, text_BN.shape[0], text_BN.device)
+
+        @run_plainly
+        def run(inputs: Inputs, trained: list[Tensor]) -> tuple[Results, list[Tensor]]:
+            text_BN, targets_BN, scored, memory, rows = inputs
+            state_BME = memory
+            if memory is None:
+                state_BME = self.memory(self.embedding_VE, text_BN.shape[0])
+            own = replace(
+                call,
+                text_BN=text_BN,
+                targets_BN=targets_BN,
+                scored=scored,
+                state_BME=state_BME,
+                rows=rows,
+            )
+            ran: list[_Window] = []
+            loss, grads = differentiate(self._losses(own, ran, collected=True), trained)
+            kept = ran[-1].kept
+            return (loss, ran[-1].state_BME, kept[-1][1] if kept else None), grads
+
+        step = TrainingStep(
+            (call.steps, call.keep),
+            (text_BN, call.targets_BN, call.scored, memory, rows),
+            run,
+            "the logits of every token are kept" if call.keep == "all" else None,
+        )
+        return training(self, step)  # type: ignore[return-value]
+
     def _warn_of_frozen_memory(self) -> None:
         frozen = self.training and not any(p.requires_grad for p in self.memory.parameters())
         if frozen and self.config.memory_tokens and vars(self).get("peft_config"):
@@ -414,7 +460,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
     @run_plainly
     def _run(self, call: Call) -> Iterator[_Window]:
-        inputs = pieces(call.steps, call.text_BN, call.targets_BN)
+        inputs = pieces(call.steps, call.text_BN, call.targets_BN, call.rows)
         state_BME, by_state = call.state_BME, self._by_state(call)
         # Where only the last segment matters, nothing can flow back from an earlier window.
         everywhere = call.keep == "all" or (
@@ -441,7 +487,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
         own = list(inputs)
         loss, logits, state_BME = run_by_state(
-            segment, own, state_BME, self.parameters(), keep_rng=self.training
+            segment, own, state_BME, self.parameters(), keep_rng=draws(self)
         )
         return _Window(state_BME, loss, [] if logits is None else [(own[-1], logits)])
 
@@ -451,7 +497,13 @@ class RMTForCausalLM(RMTPreTrainedModel):
     ) -> _Window:
         """Runs segments; ``alone`` is one that is differentiated as soon as it has run."""
         recompute = bool(self.config.checkpoint_segments) and self.training and not alone
-        losses = SegmentLosses(self.head, narrow=alone)
+        training = self.captured_training
+        losses = SegmentLosses(
+            self.head,
+            self.config.pad_vocabulary_to,
+            narrow=alone,
+            compile_loss=training is not None and training.compiles and not alone,
+        )
         scores = call.scored is not None
         last_only = self.config.loss_on == "last"
         kept: list[tuple[Piece, Tensor]] = []
@@ -463,7 +515,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
             return self._segment(own_BME, piece, scored, keep)
 
         for piece, new_BME, (balance, loss, hidden_BLE, logits) in recur(
-            segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
+            segment, inputs, state_BME, recompute=recompute, keep_rng=draws(self)
         ):
             state_BME = new_BME
             if balance is not None and call.scored is not None:
@@ -487,7 +539,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         if self.body.balances(self.backbone):
             new_BME, text_BLE, balance = self._balanced_step(state_BME, ids_BL, piece.lengths_B)
         else:
-            (new_BME, text_BLE), balance = self.step(state_BME, ids_BL, piece.lengths_B), None
+            (new_BME, text_BLE), balance = self.run_step(state_BME, ids_BL, piece.lengths_B), None
         return new_BME, balance, *self._results(text_BLE, piece, scored, keep)
 
     @never_compiled

@@ -47,6 +47,8 @@ class Call:
     """Which logits are kept, one of ``KEPT_LOGITS``."""
     scored: Tensor | None
     """Divisor of the sum of the losses, at least 1; None without labels."""
+    rows: Tensor | None = None
+    """The rows of all steps, as ``place_rows`` has them; None where they are still to be placed."""
 
 
 @never_compiled

@@ -11,6 +11,7 @@ Memory Transformer", encoder).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,13 +22,24 @@ from transformers import AutoModelForSequenceClassification
 from rmtscale.errors import BadInput
 from rmtscale.rmt.arguments import require_known, require_plain_output, require_text
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
+from rmtscale.rmt.capturable import draws
+from rmtscale.rmt.capture import Inputs
+from rmtscale.rmt.captured_training import Results, TrainingStep
 from rmtscale.rmt.compiling import of_any_length, run_plainly
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
 from rmtscale.rmt.loss import classification_loss
 from rmtscale.rmt.memory import encoder_layout, encoder_state
 from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
-from rmtscale.rmt.recurrence import Piece, all_take_part, cut_gradient, pieces, recur
-from rmtscale.rmt.segmenting import plan, windows
+from rmtscale.rmt.recurrence import (
+    Piece,
+    all_take_part,
+    cut_gradient,
+    differentiate,
+    pieces,
+    place_rows,
+    recur,
+)
+from rmtscale.rmt.segmenting import Step, plan, windows
 from rmtscale.rmt.state_by_state import run_by_state
 from rmtscale.rmt.validation import (
     require_class_labels,
@@ -39,6 +51,31 @@ from rmtscale.rmt.validation import (
 ACCEPTED = (
     "input_ids, inputs_embeds, attention_mask, labels, memory, num_items_in_batch, return_dict"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """The input, and how it is cut."""
+
+    ids_BN: Tensor
+    """Ids, (B, N), or embeddings, (B, N, E)."""
+    steps: tuple[Step, ...]
+    memory: Tensor | None
+    """The state before the first segment; None is the trained one."""
+    rows: Tensor | None = None
+    """The rows of all steps, as ``place_rows`` has them; None where they are still to be placed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The labels, and how the logits are scored by them."""
+
+    labels: Tensor
+    problem: str
+    items: Tensor | int | None
+
+    def loss(self, logits_BC: Tensor) -> Tensor:
+        return classification_loss(logits_BC, self.labels, self.problem, self.items)
 
 
 class RMTForSequenceClassification(RMTPreTrainedModel):
@@ -126,9 +163,30 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         require_vocabulary(ids_BN, self.vocabulary)
         steps = plan(spans.lengths, self.segment_tokens, self.config.alignment, spans.offsets)
 
-        initial_BME = self.memory(weight, batch) if memory is None else memory
+        answer = None if labels is None else _Answer(labels, problem, num_items_in_batch)
+        call = _Call(ids_BN, steps, memory)
+        loss: Tensor | None = None
+        found = self._captured(call, answer)
+        if found is not None:
+            loss, state_BME, logits_BC = found
+        else:
+            logits_BC, state_BME = self._read(call)
+            if answer is not None:
+                loss = answer.loss(logits_BC)
+                if torch.is_grad_enabled():
+                    loss = all_take_part(loss, self.parameters())
+        output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
+        return output.to_tuple() if return_dict is False else output
+
+    @run_plainly
+    def _read(self, call: _Call) -> tuple[Tensor, Tensor]:
+        """Reads all segments: the logits, (B, C), and the memory after the last."""
+        ids_BN, steps = call.ids_BN, call.steps
+        initial_BME = call.memory
+        if initial_BME is None:
+            initial_BME = self.memory(self.embedding_VE, ids_BN.shape[0])
         state_BME = initial_BME
-        inputs = pieces(steps, ids_BN)
+        inputs = pieces(steps, ids_BN, None, call.rows)
         depth = self.config.bptt_segments if torch.is_grad_enabled() else None
         if not self.config.memory_tokens:
             depth = 1  # nothing leads from an earlier segment to the answer
@@ -140,13 +198,33 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             with no_grad_unless(window is parts[-1]):
                 state_BME, logits_BC = self._window(islice(inputs, len(window)), state_BME)
         assert logits_BC is not None, "every sample ends in the last step"
-        loss = None
-        if labels is not None:
-            loss = classification_loss(logits_BC, labels, problem, num_items_in_batch)
-            if torch.is_grad_enabled():
-                loss = all_take_part(loss, self.parameters())
-        output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
-        return output.to_tuple() if return_dict is False else output
+        return logits_BC, state_BME
+
+    @run_plainly
+    def _captured(
+        self, call: _Call, answer: _Answer | None
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Loss, memory and logits of a captured training step; None where none is replayed."""
+        training = self.captured_training
+        if training is None or answer is None or not torch.is_grad_enabled():
+            return None
+        ids_BN, items, problem = call.ids_BN, answer.items, answer.problem
+        placed = place_rows(call.steps, ids_BN.shape[0], ids_BN.device)
+        if items is not None:
+            items = torch.as_tensor(items, device=ids_BN.device)
+
+        @run_plainly
+        def run(inputs: Inputs, trained: list[Tensor]) -> tuple[Results, list[Tensor]]:
+            ids_BN, labels, items, memory, placed = inputs
+            logits_BC, state_BME = self._read(_Call(ids_BN, call.steps, memory, placed))
+            loss = _Answer(labels, problem, items).loss(logits_BC)
+            loss, grads = differentiate([loss], trained)
+            return (loss, state_BME, logits_BC), grads
+
+        step = TrainingStep(
+            (call.steps, problem), (ids_BN, answer.labels, items, call.memory, placed), run
+        )
+        return training(self, step)  # type: ignore[return-value]
 
     @run_plainly
     def _window(self, inputs: Iterable[Piece], state_BME: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -158,7 +236,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         ) -> tuple[Tensor, Tensor | None]:
             hidden_BTE = mask_BT = None
             for _, state, (last_BTE, last_mask_BT) in recur(
-                self._segment, inputs, state_BME, recompute=recompute, keep_rng=self.training
+                self._segment, inputs, state_BME, recompute=recompute, keep_rng=draws(self)
             ):
                 state_BME, hidden_BTE, mask_BT = state, last_BTE, last_mask_BT
             if hidden_BTE is None:
@@ -174,7 +252,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             return new_BME, None, logits_BC
 
         _, logits_BC, state_BME = run_by_state(
-            segment, list(inputs), state_BME, self.parameters(), keep_rng=self.training
+            segment, list(inputs), state_BME, self.parameters(), keep_rng=draws(self)
         )
         return state_BME, logits_BC
 
@@ -184,7 +262,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """One recurrent step: new state and, in the last one, hidden states and their mask."""
         ids_BL = of_any_length(piece.ids_BL)
-        new_BME, hidden_BTE, mask_BT = self.step(state_BME, ids_BL, piece.lengths_B)
+        new_BME, hidden_BTE, mask_BT = self.run_step(state_BME, ids_BL, piece.lengths_B)
         return (new_BME, hidden_BTE, mask_BT) if piece.last else (new_BME, None, None)
 
     def step(

@@ -14,6 +14,8 @@ Wijmans et al. 2024, arXiv 2411.09009.)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -106,6 +108,7 @@ class _WeightGradients:
         self.in_place = in_place
         self.weight_VE: Tensor | None = None
         self.bias_V: Tensor | None = None
+        self.words = head.weight.shape[0]
         self.wanted = (
             head.weight.requires_grad,
             head.bias is not None and head.bias.requires_grad,
@@ -116,10 +119,12 @@ class _WeightGradients:
         exact = torch.promote_types(error_RV.dtype, torch.float32)
         known_VE = self.weight_VE
         in_place = self.in_place and scale is None and error_RV.dtype == exact
+        # Columns behind the words are no gradient of a weight.
+        error_VR = error_RV.t()[: self.words]
         if self.wanted[0] and in_place and known_VE is not None:
-            known_VE.addmm_(error_RV.t(), hidden_RE)
+            known_VE.addmm_(error_VR, hidden_RE)
         elif self.wanted[0]:
-            weight_VE = torch.mm(error_RV.t(), hidden_RE)
+            weight_VE = torch.mm(error_VR, hidden_RE)
             if self.weight_VE is None:
                 weight_VE = weight_VE.to(exact)
                 self.weight_VE = weight_VE if scale is None else weight_VE.div_(scale)
@@ -128,7 +133,7 @@ class _WeightGradients:
             else:  # in one step, without a wide copy of it
                 self.weight_VE.addcdiv_(weight_VE, scale)
         if self.wanted[1]:
-            bias_V = error_RV.sum(0, dtype=exact)
+            bias_V = error_RV.sum(0, dtype=exact)[: self.words]
             if scale is not None:
                 bias_V.div_(scale)
             self.bias_V = bias_V if self.bias_V is None else self.bias_V.add_(bias_V)
@@ -150,32 +155,87 @@ def _half_scale(error_RV: Tensor, hidden_RE: Tensor, weight_VE: Tensor) -> Tenso
     return torch.exp2(torch.floor(torch.log2(_HALF_ROOM / bound)))
 
 
+class _Columns:
+    """A linear head as its matmuls run it.
+
+    Args:
+        head: of V words.
+        columns: how many columns the matmuls have; those behind V are no words.
+        compile_loss: compile what stands between the matmuls.
+    """
+
+    def __init__(self, head: nn.Linear, columns: int | None, *, compile_loss: bool) -> None:
+        self.words, self.compile_loss = head.weight.shape[0], compile_loss
+        self.weight_VE: Tensor = head.weight
+        self.bias_V: Tensor | None = head.bias
+        more = max((columns or 0) - self.words, 0)
+        if more:
+            self.weight_VE = F.pad(head.weight.detach(), (0, 0, 0, more))
+            if head.bias is not None:
+                self.bias_V = F.pad(head.bias.detach(), (0, more))
+
+    def logits(self, hidden_RE: Tensor) -> Tensor:
+        logits_RV = F.linear(hidden_RE, self.weight_VE, self.bias_V)
+        if logits_RV.shape[1] > self.words:
+            logits_RV[:, self.words :] = -math.inf
+        return logits_RV
+
+
+def loss_and_error(logits_RV: Tensor, targets_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the summed cross-entropy and its gradient by the logits, in their dtype.
+
+    To be compiled: two or three kernels, and no tensor of the logits' size in fp32.
+    """
+    exact_RV = logits_RV.to(torch.promote_types(logits_RV.dtype, torch.float32))
+    scored_R = targets_R != IGNORED
+    index_R1 = targets_R.clamp(min=0)[:, None]
+    norm_R = exact_RV.logsumexp(1)
+    target_R = exact_RV.gather(1, index_R1)[:, 0]
+    loss = (norm_R - target_R).masked_fill(~scored_R, 0).sum()
+    column_1V = torch.arange(logits_RV.shape[1], device=logits_RV.device)[None]
+    softmax_RV = (exact_RV - norm_R[:, None]).exp()
+    error_RV = (softmax_RV - (column_1V == index_R1).to(exact_RV)) * scored_R[:, None]
+    return loss, error_RV.to(logits_RV.dtype)
+
+
+@cache
+def compiled_loss() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Returns ``loss_and_error``, compiled for each shape that it meets."""
+    compiled: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = torch.compile(
+        loss_and_error, dynamic=False
+    )
+    return compiled
+
+
 class _HeadLoss(torch.autograd.Function):
     """Summed cross-entropy of one segment and, at once, its gradients."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_RE: Tensor, targets_R: Tensor, head: nn.Linear, sums: _WeightGradients
+        ctx: Any, hidden_RE: Tensor, targets_R: Tensor, head: _Columns, sums: _WeightGradients
     ) -> Tensor:
-        error_RV = F.linear(hidden_RE, head.weight, head.bias)
+        error_RV = head.logits(hidden_RE)
         compute = error_RV.dtype
-        # From logits to loss and gradient in place: there is one (R, V) tensor in fp32 or wider.
-        error_RV = error_RV.to(torch.promote_types(compute, torch.float32))
-        scored_R = targets_R != IGNORED
-        error_RV.sub_(error_RV.amax(1, keepdim=True))
-        target_R = error_RV.gather(1, targets_R.clamp(min=0)[:, None])[:, 0]
-        sum_R = error_RV.exp_().sum(1)
-        loss = (sum_R.log() - target_R).masked_fill(~scored_R, 0).sum()
-        # d loss / d logits = softmax - onehot in scored rows, 0 in the others.
-        error_RV = _to_gradient(error_RV, scored_R / sum_R, scored_R.to(sum_R), targets_R)
+        if head.compile_loss:
+            loss, error_RV = compiled_loss()(error_RV, targets_R.contiguous())
+        else:
+            # From logits to loss and gradient in place: one (R, V) tensor in fp32 or wider.
+            error_RV = error_RV.to(torch.promote_types(compute, torch.float32))
+            scored_R = targets_R != IGNORED
+            error_RV.sub_(error_RV.amax(1, keepdim=True))
+            target_R = error_RV.gather(1, targets_R.clamp(min=0)[:, None])[:, 0]
+            sum_R = error_RV.exp_().sum(1)
+            loss = (sum_R.log() - target_R).masked_fill(~scored_R, 0).sum()
+            # d loss / d logits = softmax - onehot in scored rows, 0 in the others.
+            error_RV = _to_gradient(error_RV, scored_R / sum_R, scored_R.to(sum_R), targets_R)
         scale = None
         if compute == torch.half:
-            scale = _half_scale(error_RV, hidden_RE, head.weight)
+            scale = _half_scale(error_RV, hidden_RE, head.weight_VE)
             error_RV.mul_(scale)
         error_RV = error_RV.to(compute)
         sums.add(error_RV, hidden_RE.to(compute), scale)
         if ctx.needs_input_grad[0]:
-            grad_RE = torch.mm(error_RV, head.weight.to(compute)).to(hidden_RE.dtype)
+            grad_RE = torch.mm(error_RV, head.weight_VE.to(compute)).to(hidden_RE.dtype)
             # And not attributes, which outlive their use.
             ctx.save_for_backward(grad_RE, scale)
         return loss
@@ -235,16 +295,29 @@ class SegmentLosses:
 
     Args:
         head: hidden states to logits.
+        columns: of the matmuls of a plain linear head; a multiple of 8 suits them in 16 bits. The
+            loss is the same.
         narrow: score a few rows at a time, whose logits take no more memory than two hidden states
             of the segment: for a caller that has the activations of a segment beside them.
+        compile_loss: compile what stands between the matmuls of a plain linear head.
     """
 
-    def __init__(self, head: nn.Module | OwnHead, *, narrow: bool = False) -> None:
+    def __init__(
+        self,
+        head: nn.Module | OwnHead,
+        columns: int | None = None,
+        *,
+        narrow: bool = False,
+        compile_loss: bool = False,
+    ) -> None:
         self.head, self.narrow = head, narrow
         own = isinstance(head, OwnHead) and torch.is_grad_enabled()
         self.own = HeadGradients(head) if own else None  # type: ignore[arg-type]
         self.fused = can_fuse(head) and torch.is_grad_enabled()
         self.sums = _WeightGradients(head, narrow) if self.fused else None  # type: ignore[arg-type]
+        self.columns: _Columns | None = None
+        if self.fused:
+            self.columns = _Columns(head, columns, compile_loss=compile_loss)  # type: ignore[arg-type]
         self.total: Tensor | None = None
 
     @never_compiled
@@ -269,7 +342,7 @@ class SegmentLosses:
     def _score(self, hidden_RE: Tensor, targets_R: Tensor) -> None:
         if self.sums is not None and (hidden_RE.requires_grad or any(self.sums.wanted)):
             loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
-                hidden_RE, targets_R, self.head, self.sums
+                hidden_RE, targets_R, self.columns, self.sums
             )
             self.add(loss)
         elif self.own is not None:

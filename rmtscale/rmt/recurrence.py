@@ -41,21 +41,37 @@ class Piece:
     """Whether this is the last step, in which every sample ends."""
 
 
+@never_compiled
+def place_rows(steps: Sequence[Step], batch: int, device: torch.device) -> Tensor | None:
+    """Returns rows, starts and lengths of all steps, (3, rows of all steps), on the device.
+
+    None where every step is a plain slice of the input.
+    """
+    if all(step.uniform(batch) for step in steps):
+        return None
+    flat = [[], [], []]  # type: list[list[int]]
+    for step in steps:
+        for numbers, more in zip(flat, (step.rows, step.starts, step.lengths), strict=True):
+            numbers.extend(more)
+    return torch.tensor(flat, dtype=torch.long).to(device)
+
+
 @run_plainly
 def pieces(
-    steps: Sequence[Step], input_ids_BN: Tensor, targets_BN: Tensor | None = None
+    steps: Sequence[Step],
+    input_ids_BN: Tensor,
+    targets_BN: Tensor | None = None,
+    facts: Tensor | None = None,
 ) -> Iterator[Piece]:
-    """Returns the inputs of each step. Indices are planned on the host and copied over once."""
+    """Returns the inputs of each step.
+
+    Indices are planned on the host and copied over once (``place_rows``), unless they are given.
+    """
     batch, columns = input_ids_BN.shape[:2]
     device = input_ids_BN.device
     uniform = [step.uniform(batch) for step in steps]
-    facts: Tensor | None = None
-    if not all(uniform):
-        flat = [[], [], []]  # type: list[list[int]]
-        for step in steps:
-            for numbers, more in zip(flat, (step.rows, step.starts, step.lengths), strict=True):
-                numbers.extend(more)
-        facts = torch.tensor(flat, dtype=torch.long).to(device)
+    if facts is None:
+        facts = place_rows(steps, batch, device)
     used = 0
     for index, step in enumerate(steps):
         size, last = len(step.rows), index == len(steps) - 1
@@ -139,12 +155,13 @@ def cut_gradient(state_BME: Tensor, initial_BME: Tensor, before: Step) -> Tensor
         initial_BME: the state before the first segment.
         before: the last step of the window before.
     """
-    waiting = sorted(set(range(len(state_BME))) - set(before.rows))
+    begun = set(before.rows)
     state_BME = state_BME.detach()
-    if not waiting:
+    if len(begun) == len(state_BME):
         return state_BME
-    rows = torch.tensor(waiting, device=state_BME.device)
-    return state_BME.index_copy(0, rows, initial_BME.index_select(0, rows))
+    # Row by row: an index would have to be copied over, and the copy waited for.
+    rows = [(state_BME if row in begun else initial_BME)[row] for row in range(len(state_BME))]
+    return torch.stack(rows)
 
 
 Segment = Callable[[Tensor, Piece], tuple[Any, ...]]
@@ -297,13 +314,13 @@ def _gradients(loss: Tensor, inputs: Sequence[Tensor], half: bool) -> Sequence[T
 
 
 @run_plainly
-def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-    """Returns the sum of ``losses``, each differentiated as soon as it is there.
+def differentiate(
+    losses: Iterable[Tensor], inputs: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Returns the sum of ``losses`` and its gradients; each loss is differentiated at once.
 
-    When the next loss is worked out, the graph of the one before is gone; that is what makes
-    truncated BPTT save memory under a caller who knows only ``loss.backward()`` (Trainer,
-    accelerate). Costs one buffer of the size of the gradients. ``backward`` works once. An input
-    that no loss depends on has a gradient of zero.
+    When the next loss is worked out, the graph of the one before is gone. An input that no loss
+    depends on has a gradient of zero.
 
     Args:
         losses: scalars, made one after another (a generator).
@@ -311,6 +328,7 @@ def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """
     total: Tensor | None = None
     grads: list[Tensor | None] = [None] * len(inputs)
+    owned = [False] * len(inputs)
     half = runs_in_half(inputs)
     for loss in losses:
         total = loss.detach() if total is None else total + loss.detach()
@@ -319,10 +337,56 @@ def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         for index, grad in enumerate(_gradients(loss, inputs, half)):
             known = grads[index]
             if known is None:
-                # Not in place later: autograd may hand out a tensor that something else shares.
-                grads[index] = None if grad is None else grad.clone()
-            elif grad is not None:
+                grads[index] = grad
+            elif grad is None:
+                continue
+            elif owned[index]:
                 known.add_(grad)
+            else:
+                # Not in place: autograd may hand out a tensor that something else shares.
+                grads[index], owned[index] = known + grad, True
+            del known, grad
+        del loss
     assert total is not None, "at least one window"
-    every = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, inputs, strict=True)]
-    return _given(total, every, inputs)
+    return total, _apart(grads, inputs)
+
+
+@never_compiled
+def _apart(grads: list[Tensor | None], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Returns gradients laid out as what they are of, no two of which share memory.
+
+    Autograd may hand out one tensor twice, or a part of another. None becomes zeros. The list that
+    is given is emptied, so that there is never more than one gradient twice.
+    """
+    known: set[int] = set()
+    apart = []
+    grads.reverse()
+    for of in inputs:
+        found = grads.pop()
+        grad = torch.zeros_like(of) if found is None else found.detach()
+        del found
+        storage = grad.untyped_storage()
+        whole = storage.nbytes() == grad.nbytes and grad.stride() == of.stride()
+        if whole and storage.data_ptr() not in known:
+            apart.append(grad)
+        else:
+            apart.append(torch.empty_like(of, dtype=grad.dtype).copy_(grad))
+        known.add(apart[-1].untyped_storage().data_ptr())
+        del grad, storage
+    return apart
+
+
+@run_plainly
+def collect(losses: Iterable[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """Returns the sum of ``losses``, each differentiated as soon as it is there.
+
+    That is what makes truncated BPTT save memory under a caller who knows only
+    ``loss.backward()`` (Trainer, accelerate). Costs one buffer of the size of the gradients.
+    ``backward`` works once.
+
+    Args:
+        losses: scalars, made one after another (a generator).
+        inputs: tensors that require gradients: parameters, a state.
+    """
+    total, grads = differentiate(losses, inputs)
+    return _given(total, grads, inputs)

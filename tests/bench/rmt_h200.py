@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -24,6 +25,8 @@ import sys
 import time
 import traceback
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +70,10 @@ def inference_flops(tokens: int, given: dict[str, Any]) -> int:
     return flops + (segment_flops(rest + 2 * MEMORY_TOKENS, given) if rest else 0)
 
 
-def gpt2(given: dict[str, Any], positions: int) -> Any:
-    """A random GPT-2 with dropout off and a position table of any length."""
+def gpt2(
+    given: dict[str, Any], positions: int, *, attention: str = "sdpa", dropout: float = 0.0
+) -> Any:
+    """A random GPT-2 with a position table of any length."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -77,14 +82,14 @@ def gpt2(given: dict[str, Any], positions: int) -> Any:
         n_embd=given["width"],
         n_layer=given["layers"],
         n_head=given["heads"],
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
         bos_token_id=0,
         eos_token_id=0,
         use_cache=False,
     )
-    return GPT2LMHeadModel._from_config(config, attn_implementation="sdpa")
+    return GPT2LMHeadModel._from_config(config, attn_implementation=attention)
 
 
 def measure(step: Any, device: Any, repeats: int, warm_up: int) -> dict[str, Any]:
@@ -144,27 +149,50 @@ def ceiling(given: dict[str, Any], device: Any, dtype: str) -> dict[str, Any]:
     return {**found, "flops_per_second": many * 2 * size**3 / found["iteration_seconds"]}
 
 
-def training(given: dict[str, Any], device: Any, method: str, checkpoint: bool) -> dict[str, Any]:
+def training(
+    given: dict[str, Any],
+    device: Any,
+    method: str,
+    checkpoint: bool = False,
+    *,
+    tokens: int | None = None,
+    segment: int | None = None,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    dropout: float = 0.0,
+    capture: bool = False,
+    compile_step: bool = False,
+    fused: bool = False,
+    pad_vocabulary_to: int | None = None,
+) -> dict[str, Any]:
     """One training step: forward, backward, AdamW."""
     import torch
 
     from rmtscale.rmt import RMTConfig, RMTForCausalLM
 
     torch.manual_seed(0)
-    tokens = given["train"]
+    tokens = given["train"] if tokens is None else tokens
     if method == "full":
-        model = gpt2(given, tokens)
+        model = gpt2(given, tokens, attention=attention, dropout=dropout)
         if checkpoint:
             model.gradient_checkpointing_enable()
         extra: dict[str, Any] = {"use_cache": False}
     else:
+        size = given["segment"] if segment is None else segment
         config = RMTConfig(
-            given["segment"], MEMORY_TOKENS, checkpoint_segments=checkpoint, keep_logits="none"
+            size,
+            MEMORY_TOKENS,
+            checkpoint_segments=checkpoint,
+            keep_logits="none",
+            pad_vocabulary_to=pad_vocabulary_to,
         )
-        model = RMTForCausalLM(gpt2(given, given["segment"]), config)
+        backbone = gpt2(given, size, attention=attention, dropout=dropout)
+        model = RMTForCausalLM(backbone, config)
         extra = {}
-    model = model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    model = model.to(device, getattr(torch, dtype)).train()
+    if capture:
+        model.capture_training(compile_step=compile_step)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=fused or None)
     ids = torch.randint(0, given["vocabulary"], (1, tokens), device=device)
 
     def step() -> None:
@@ -173,11 +201,18 @@ def training(given: dict[str, Any], device: Any, method: str, checkpoint: bool) 
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return {"tokens": tokens, **measure(step, device, given["repeats"], 2)}
+    # The first step runs eagerly, the second captures.
+    return {"tokens": tokens, **measure(step, device, given["repeats"], 3 if capture else 2)}
 
 
 def inference(
-    given: dict[str, Any], device: Any, *, tokens: int, compile_step: bool, graph: bool, batch: int
+    given: dict[str, Any],
+    device: Any,
+    *,
+    tokens: int,
+    compile_step: bool | str,
+    graph: bool,
+    batch: int,
 ) -> dict[str, Any]:
     """All of a long input, logits of its last token."""
     import torch
@@ -286,14 +321,16 @@ def points(given: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def child(pipe: Any, kind: str, given: dict[str, Any], options: dict[str, Any]) -> None:
-    """Runs one point in its own process."""
+    """Runs one point in its own process; ``kind`` is a function here, or ``script:function``."""
     try:
         import torch
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if device.type == "cpu":
             torch.set_num_threads(1)
-        found = globals()[kind](given, device, **options)
+        script, _, name = kind.rpartition(":")
+        functions = vars(importlib.import_module(script)) if script else globals()
+        found = functions[name](given, device, **options)
         pipe.send({"outcome": "ok", **found})
     except Exception as error:  # noqa: BLE001  # whatever it is, it is a row
         name = type(error).__name__
@@ -374,7 +411,12 @@ def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def table(rows: dict[str, dict[str, Any]], found: dict[str, float | None], toy: bool) -> str:
+def table(
+    rows: dict[str, dict[str, Any]],
+    found: dict[str, float | None],
+    toy: bool,
+    targets: dict[str, tuple[str, float]] = TARGETS,
+) -> str:
     """Both tables, for people."""
     lines = [f"{'point':48} {'outcome':8} {'seconds':>10} {'peak GiB':>9} {'TFLOP/s':>8}"]
     for name, row in rows.items():
@@ -393,7 +435,7 @@ def table(rows: dict[str, dict[str, Any]], found: dict[str, float | None], toy: 
         if row["outcome"] != "ok":
             lines.append(f"    {str(row.get('error', '')).splitlines()[0][:90]}")
     lines += ["", f"{'ratio':48} {'found':>8} {'target':>10}"]
-    for name, (sign, target) in TARGETS.items():
+    for name, (sign, target) in targets.items():
         value = found[name]
         if value is None:
             lines.append(f"{name:48} {'-':>8} {sign + ' ' + str(target):>10}  not measured")
@@ -407,64 +449,72 @@ def table(rows: dict[str, dict[str, Any]], found: dict[str, float | None], toy: 
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="append one JSON line per point to this file")
-    parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the script anywhere")
-    parser.add_argument(
-        "--only", action="append", default=[], help="points whose name contains one of these"
-    )
-    parser.add_argument("--limit", type=float, default=240, help="seconds a point may take")
-    parsed = parser.parse_args(arguments)
-    given = sizes(parsed.toy)
-    environ = environment()
-    if environ["gpu"] is None and not parsed.toy:
-        print("error: no CUDA device: expected one, or --toy", file=sys.stderr)  # noqa: T201
-        return 2
-    rows: dict[str, dict[str, Any]] = {}
-    started = time.time()
-    for name, (kind, options) in points(given).items():
-        if parsed.only and not any(part in name for part in parsed.only):
-            continue
-        row = run_point(kind, given, options, parsed.limit)
-        rows[name] = row
-        seconds = row.get("iteration_seconds")
-        text = row["outcome"] if seconds is None else f"{seconds:.4f} s"
-        print(f"{name}: {text}", flush=True)  # noqa: T201
-        if parsed.out:
-            record = {
-                "schema": "rmt_h200/1",
-                "toy": parsed.toy,
-                "point": name,
-                "kind": kind,
-                "options": options,
-                "sizes": given,
-                "memory_tokens": MEMORY_TOKENS,
-                "run_started_unix_seconds": started,
-                "environment": environ,
-                **row,
-            }
-            with parsed.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-    found = ratios(rows)
-    if parsed.out:
-        record = {
-            "schema": "rmt_h200/1",
+@dataclass(frozen=True)
+class Bench:
+    """A script that measures points and compares them with targets."""
+
+    schema: str
+    description: str
+    sizes: Callable[[bool], dict[str, Any]]
+    points: Callable[[dict[str, Any]], dict[str, tuple[str, dict[str, Any]]]]
+    ratios: Callable[[dict[str, dict[str, Any]]], dict[str, float | None]]
+    targets: dict[str, tuple[str, float]]
+
+    def run(self, arguments: list[str] | None = None) -> int:
+        """Measures what the command line asks for; the exit code."""
+        parsed = self._parse(arguments)
+        given = self.sizes(parsed.toy)
+        environ = environment()
+        if environ["gpu"] is None and not parsed.toy:
+            print("error: no CUDA device: expected one, or --toy", file=sys.stderr)  # noqa: T201
+            return 2
+        rows: dict[str, dict[str, Any]] = {}
+        about = {
+            "schema": self.schema,
             "toy": parsed.toy,
-            "kind": "ratios",
-            "run_started_unix_seconds": started,
+            "run_started_unix_seconds": time.time(),
             "environment": environ,
-            "targets": TARGETS,
-            "ratios": found,
         }
-        with parsed.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-    print("\n" + table(rows, found, parsed.toy))  # noqa: T201
-    return 0 if all(row["outcome"] == "ok" for row in rows.values()) else 1
+        for name, (kind, options) in self.points(given).items():
+            if parsed.only and not any(part in name for part in parsed.only):
+                continue
+            row = run_point(kind, given, options, parsed.limit)
+            rows[name] = row
+            seconds = row.get("iteration_seconds")
+            text = row["outcome"] if seconds is None else f"{seconds:.4f} s"
+            print(f"{name}: {text}", flush=True)  # noqa: T201
+            what = {"point": name, "kind": kind, "options": options, "sizes": given}
+            append(parsed.out, about | what | {"memory_tokens": MEMORY_TOKENS} | row)
+        found = self.ratios(rows)
+        append(parsed.out, about | {"kind": "ratios", "targets": self.targets, "ratios": found})
+        print("\n" + table(rows, found, parsed.toy, self.targets))  # noqa: T201
+        return 0 if all(row["outcome"] == "ok" for row in rows.values()) else 1
+
+    def _parse(self, arguments: list[str] | None) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(
+            description=self.description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("--out", type=Path, help="append one JSON line per point to this file")
+        parser.add_argument("--toy", action="store_true", help="tiny sizes, to try it anywhere")
+        parser.add_argument(
+            "--only", action="append", default=[], help="points whose name contains one of these"
+        )
+        parser.add_argument("--limit", type=float, default=240, help="seconds a point may take")
+        return parser.parse_args(arguments)
+
+
+def append(path: Path | None, record: dict[str, Any]) -> None:
+    """Adds a line to a file of records, if there is one."""
+    if path is None:
+        return
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return Bench("rmt_h200/1", str(__doc__), sizes, points, ratios, TARGETS).run(arguments)
 
 
 if __name__ == "__main__":

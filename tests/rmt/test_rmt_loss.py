@@ -11,6 +11,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.rmt import loss as loss_module
 from rmtscale.rmt.loss import SegmentLosses, can_fuse, next_token_targets, summed_cross_entropy
 from tests.rmt.tiny_models import VOCABULARY, backbone, padded, tokens
 
@@ -216,3 +217,47 @@ def test_no_scored_label_is_an_error() -> None:
     model = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2))
     with pytest.raises(BadInput, match="labels: none of them is scored"):
         model(tokens(1, 5), labels=torch.full((1, 5), -100))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("columns", [None, 5, VOCABULARY, 24, 64])
+def test_padded_columns_and_the_loss_that_is_compiled_change_nothing(
+    columns: int | None, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss and gradients are those of torch's own cross-entropy, whatever stands behind V."""
+    torch.manual_seed(1)
+    head = torch.nn.Linear(8, VOCABULARY, bias=bias, dtype=torch.float64)
+    hidden = torch.randn(2, 2, 5, 8, dtype=torch.float64)
+    targets = torch.randint(VOCABULARY, (2, 2, 5))
+    targets[0, 1, 2:] = -100
+    found = []
+    monkeypatch.setattr(loss_module, "compiled_loss", lambda: loss_module.loss_and_error)
+    for kind in ("torch", "ours", "compiled"):
+        states = hidden.clone().requires_grad_()
+        if kind == "torch":
+            loss = torch.nn.functional.cross_entropy(
+                head(states).flatten(0, 2), targets.flatten(), reduction="sum"
+            )
+        else:
+            losses = SegmentLosses(head, columns, compile_loss=kind == "compiled")
+            for state, target in zip(states, targets, strict=True):
+                losses.score(state, target)
+            loss = losses.result()
+        grads = torch.autograd.grad(loss, [states, *head.parameters()])
+        found.append([loss.detach(), *grads])
+    for ours in found[1:]:
+        for one, other in zip(ours, found[0], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_padded_vocabulary_leaves_loss_gradients_and_weights_as_they_are() -> None:
+    ids, found = tokens(2, 11), []
+    for columns in (None, 64):
+        config = RMTConfig(8, 2, pad_vocabulary_to=columns)
+        model = RMTForCausalLM(backbone("gpt2"), config).train()
+        loss = model(ids, labels=ids).loss
+        found.append([loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    with pytest.raises(BadInput, match="pad_vocabulary_to"):
+        RMTConfig(8, 2, pad_vocabulary_to=0)
