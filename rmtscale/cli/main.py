@@ -17,6 +17,7 @@ import typer
 from rmtscale.cli.help_pages import PanelCommand
 from rmtscale.cli.interrupts import INTERRUPTED, Interrupts, interrupts
 from rmtscale.cli.options import OLD_OPTIONS
+from rmtscale.cli.ranks import SHARED_OUT, is_first, wait_for_the_first_to_speak
 from rmtscale.errors import RmtscaleError
 from rmtscale.processes import follow_parent
 
@@ -89,12 +90,16 @@ def _run(arguments: list[str] | None, interrupted: Interrupts) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     words = _completed_words() or arguments
     only = words[0] if words and words[0] in COMMANDS else None
+    if only not in SHARED_OUT and not is_first():
+        sys.exit(0)
     try:
         code = build_app(only)(arguments, standalone_mode=False)
         sys.stdout.flush()
     except RmtscaleError as error:
+        wait_for_the_first_to_speak(error.exit_code)
         sys.exit(_report(str(error), error.exit_code))
     except _UsageError as error:
+        wait_for_the_first_to_speak(2)
         sys.exit(_report(error.format_message(), 2))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_report(interrupted.words, interrupted.exit_code))

@@ -14,6 +14,7 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table
+from rmtscale.cli.ranks import is_first
 from rmtscale.cli.train_settings import read_options, read_pair, training_settings
 from rmtscale.errors import BadInput, MissingDependency, quoted_list
 from rmtscale.study.training.kinds import kind_of, task_names
@@ -116,7 +117,9 @@ def command(
     steps: Annotated[
         str | None, typer.Option(help="All; may be another when going on.  (default: 20k)")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Sequences a step.  (default: 64)")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences a step, of all processes.  (default: 64)")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="(default: 3e-4; language: 1e-3)")
     ] = None,
@@ -157,6 +160,7 @@ def command(
     A training that was stopped or killed goes on when the command is given again; --out alone
     is enough then, and --steps moves its end.
     Several GPUs of this machine: torchrun --nproc_per_node 2 -m rmtscale train ...
+    How many there are changes nothing but the time, also when the training goes on with others.
 
     Example: rmtscale train --task memorize --segments 3 --segment-size 64
     --backbone gpt-neox-tiny --steps 500 --learning-rate 2e-3 --out build/memorize
@@ -211,7 +215,7 @@ def command(
         measure_gpu_utilization=gpu_utilization,
         cache=cache,
     )
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         _write_result(settings, out, result, output_format)
 
 

@@ -57,10 +57,15 @@ class Gradients:
         self._known: dict[tuple[Any, ...], _Captured] = {}
         self._pool: Any = None
 
-    def __call__(self, *inputs: Any) -> Found:
-        """Computes loss and gradients of a batch; a captured result lasts until the next call."""
+    def __call__(self, *inputs: Any, weight: float = 1.0) -> Found:
+        """Computes loss and gradients of a batch; a captured result lasts until the next call.
+
+        Args:
+            inputs: of the model.
+            weight: factor of the loss, 1 where it is captured.
+        """
         if not self._captures:
-            return self._run(inputs)
+            return self._run(inputs, weight)
         key = tuple((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in inputs)
         if key not in self._known:
             self._known[key] = self._capture(inputs)
@@ -71,10 +76,12 @@ class Gradients:
         captured.graph.replay()
         return captured.found
 
-    def _run(self, inputs: tuple[Any, ...]) -> Found:
+    def _run(self, inputs: tuple[Any, ...], weight: float = 1.0) -> Found:
         torch._foreach_zero_(self._grads)
         outcome = self.model(*inputs)
         loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
+        if weight != 1.0:
+            loss = loss * weight
         self._backward(loss)
         return loss.detach(), correct
 

@@ -17,6 +17,7 @@ from rmtscale.study.training.device import peak_allocated_bytes
 from rmtscale.study.training.layout import BEST, LAST, STAGES
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.settings import LoopSettings
+from rmtscale.study.training.share import ALL, Share
 from rmtscale.study.training.train_state import TrainState
 
 _CAUGHT_UP = 0.02
@@ -37,6 +38,7 @@ class Keeper:
         objective: validates and writes them.
         plain: the weights that are trained, where they stay.
         device: of the training.
+        share: of several processes, each of which validates a part; the first one writes.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class Keeper:
         objective: Objective,
         plain: nn.Module,
         device: torch.device,
+        share: Share = ALL,
     ) -> None:
         self.settings, self.folder, self.objective = settings, folder, objective
-        self.plain, self.device = plain, device
+        self.plain, self.device, self.share = plain, device, share
         self.ema = objective.ema_copy()
         self.ema.to(device).eval().requires_grad_(False)
 
@@ -59,7 +62,7 @@ class Keeper:
 
     def validate(self, stage: int) -> dict[str, float]:
         """Validates the EMA weights at the lengths of a stage."""
-        return self.objective.validate(self.ema, self._stage(stage), self.device)
+        return self.objective.validate(self.ema, self._stage(stage), self.device, self.share)
 
     def keep_best(self, state: TrainState, stage: int, found: dict[str, float]) -> TrainState:
         """Writes a checkpoint, where none of this stage or a later one did better."""
@@ -118,6 +121,8 @@ class Keeper:
         *,
         ema: bool = True,
     ) -> None:
+        if not self.share.writes:
+            return
         parameters = list(self.plain.parameters())
         trained = Trained(
             step=state.step,

@@ -39,6 +39,7 @@ from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
+from rmtscale.study.training.share import Share
 from rmtscale.study.training.train_state import TrainState, load_train_state, save_train_state
 
 
@@ -148,7 +149,8 @@ class _Run:
             capture=settings.cuda_graph and on_one and can_capture(learner),
         )
         where: torch.device = self.accelerator.device
-        self.keeper = Keeper(settings, folder, self.objective, self.plain, where)
+        self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        self.keeper = Keeper(settings, folder, self.objective, self.plain, where, self.share)
         data = self.objective.data_digest
         self.state = TrainState(step=0, progress=Progress(), data=data, seconds=0.0)
         self.measure_gpu_utilization = False
@@ -156,7 +158,7 @@ class _Run:
 
     @property
     def main(self) -> bool:
-        return bool(self.accelerator.is_main_process)
+        return self.share.writes
 
     def go(self, began: float, max_seconds: float | None, save_seconds: float) -> Result:
         self._resume()
@@ -173,8 +175,7 @@ class _Run:
                 if self.state.progress.stage != stage:
                     prefetcher.close()
                     prefetcher = None
-                    if self.main:
-                        self.keeper.keep_stage(self.state, stage)
+                    self.keeper.keep_stage(self.state, stage)
                 finished = self.state.step >= settings.steps
                 interval = self._validated(interval, stage, finished)
                 if self.main:
@@ -228,11 +229,10 @@ class _Run:
         )
 
     def _prefetch(self) -> Prefetcher:
-        stage = self.state.progress.stage
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        stage, objective = self.state.progress.stage, self.objective
         device = self.accelerator.device
         return Prefetcher(
-            lambda step: self.objective.batch(step, stage, rank, ranks),
+            lambda step: objective.batch(step, stage).part(self.share, objective.scored),
             self.state.step,
             self.settings.steps,
             pin_for=device if device.type == "cuda" else None,
@@ -260,7 +260,7 @@ class _Run:
             batch = prefetcher.next()
             rate = learning_rate(settings, self.stages[progress.stage], step)
             loss, correct = self._step(batch, rate)
-            rows = batch.inputs[0].shape[0]
+            rows, columns = batch.inputs[0].shape
             current = float(batch.draw.stage == progress.stage)
             sums[0] += loss
             if correct is not None:
@@ -268,53 +268,55 @@ class _Run:
                 sums[2] += current * correct
                 sums[3] += current * rows
                 sums[4] += rows
-            tokens += batch.inputs[0].numel()
+            tokens += batch.rows * columns
             each = self.objective.sample_flops(batch.draw)
-            flops = None if flops is None or each is None else flops + each * rows
+            flops = None if flops is None or each is None else flops + each * batch.rows
         sums = self.accelerator.reduce(sums, "sum")
         loss_sum, right, current_right, current_rows, rows_sum = sums.tolist()
         seconds = perf_counter() - start
-        ranks, steps = self.accelerator.num_processes, last - first
+        steps = last - first
         if not math.isfinite(loss_sum):
             raise CheckFailed(
                 f"loss is not finite between steps {first} and {last}; the last state is kept, "
                 "expected a lower --learning-rate"
             )
         current_stage_accuracy = current_right / current_rows if current_rows else None
-        spent = None if flops is None else flops * ranks
         self.state = replace(
             self.state,
             step=last,
             progress=self.objective.advance(progress, steps, current_stage_accuracy),
             seconds=self.state.seconds + seconds,
-            tokens=self.state.tokens + tokens * ranks,
-            flops=self.state.flops + (spent or 0),
+            tokens=self.state.tokens + tokens,
+            flops=self.state.flops + (flops or 0),
         )
         return Interval(
             step=last,
             stage=progress.stage,
             stage_name=self.stages[progress.stage].name,
-            loss=loss_sum / (steps * ranks),
+            loss=loss_sum / (steps * self.share.ranks),
             accuracy=right / rows_sum if rows_sum else None,
             current_stage_accuracy=current_stage_accuracy,
             learning_rate=rate,
-            tokens=tokens * ranks,
-            flops=spent,
+            tokens=tokens,
+            flops=flops,
             seconds=seconds,
-            tokens_per_second=tokens * ranks / seconds,
+            tokens_per_second=tokens / seconds,
+            processes=self.share.ranks,
             waiting_share=(prefetcher.waited_seconds - waited) / seconds,
             peak_allocated_bytes=peak_allocated_bytes(self.accelerator.device),
         )
 
     def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One update; nothing in here waits for the device."""
-        # What a pretrained backbone drops out is a function of the step as well.
-        torch.manual_seed(self.settings.seed * 1_000_003 + batch.step)
+        # What a pretrained backbone drops out is a function of the step as well; other rows, of
+        # another process, drop out other things.
+        rank_seed = self.share.rank * 1_000_000_007
+        torch.manual_seed(self.settings.seed * 1_000_003 + batch.step + rank_seed)
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         inputs = self.objective.inputs(batch, self.accelerator.device)
-        loss, correct = self.gradients(*inputs)
+        loss, correct = self.gradients(*inputs, weight=batch.weight)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.keeper.follow(batch.step)
@@ -322,7 +324,7 @@ class _Run:
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
         """Adds the validation of the EMA weights, where it is time, and keeps the best ones."""
-        if not self.main or (interval.step % self.settings.validate_every and not finished):
+        if interval.step % self.settings.validate_every and not finished:
             return interval
         validation = self.keeper.validate(stage)
         self.state = self.keeper.keep_best(self.state, stage, validation)
@@ -333,10 +335,8 @@ class _Run:
 
     def _agree(self, over: bool) -> bool:
         """Stops all processes, or none."""
-        if self.accelerator.num_processes == 1:
-            return over
         flag = torch.tensor(float(over), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum").item() > 0)
+        return bool(self.share.total(flag).item() > 0)
 
 
 def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:

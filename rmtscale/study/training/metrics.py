@@ -46,6 +46,8 @@ class Interval:
     """Share of the time in which the step waited for its data."""
     gpu_utilization: float | None = None
     """Share of the time in which a kernel of this process ran; None where it is not measured."""
+    processes: int = 1
+    """Processes that shared the work; they change nothing but the time."""
     peak_allocated_bytes: int | None = None
     """Peak that torch allocated on the GPU, since the training was started or went on."""
     validation: dict[str, float] | None = None

@@ -18,6 +18,7 @@ from rmtscale.study.training.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.segment_reader import SegmentReader
 from rmtscale.study.training.settings import LoopSettings
+from rmtscale.study.training.share import ALL, Share
 
 
 class Objective(ABC):
@@ -37,8 +38,12 @@ class Objective(ABC):
         """Copies the model for the EMA weights; called when the learner is where it stays."""
 
     @abstractmethod
-    def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
-        """Returns the batch of a step, a function of seed, step and stage alone."""
+    def batch(self, step: int, current: int) -> Batch:
+        """Returns the whole batch of a step, a function of seed, step and stage alone."""
+
+    def scored(self, batch: Batch) -> int:
+        """Counts what the loss of a batch, or of some rows of it, is the mean over: the rows."""
+        return len(batch.inputs[0])
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
         """Puts the arguments of the learner on the device."""
@@ -49,8 +54,10 @@ class Objective(ABC):
         """Progress after an interval of so many steps."""
 
     @abstractmethod
-    def validate(self, ema: nn.Module, stage: Stage, device: torch.device) -> dict[str, float]:
-        """Accuracy or loss by number of segments, on validation text."""
+    def validate(
+        self, ema: nn.Module, stage: Stage, device: torch.device, share: Share = ALL
+    ) -> dict[str, float]:
+        """Accuracy or loss by number of segments, on validation text; each process reads a part."""
 
     @abstractmethod
     def export(self, folder: Path, ema: nn.Module, trained: Trained) -> None:

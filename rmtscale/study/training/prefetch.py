@@ -11,13 +11,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
 from rmtscale.study.training.curriculum import Draw
+from rmtscale.study.training.share import Share
 
 _DEPTH = 6
 _POLL_SECONDS = 0.1
@@ -25,7 +26,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Holds one step's data, on the host."""
+    """Holds one step's data, on the host: all of it, or a process's rows."""
 
     step: int
     draw: Draw
@@ -33,6 +34,31 @@ class Batch:
     """Arguments of the model; ids (B, N) come first."""
     constant: int
     """A number that goes with them: segments of the burn-in, or columns scored."""
+    scored: int
+    """Number of labels that the loss is the mean over: answers, or tokens."""
+    weight: float = 1.0
+    """Factor of the loss, with which its mean over processes is that over the whole batch."""
+    rows: int = 0
+    """Rows of the whole batch, where these are some of them."""
+
+    def part(self, share: Share, scored: Callable[[Batch], int]) -> Batch:
+        """Returns a process's rows.
+
+        Args:
+            share: of the process.
+            scored: counts what the loss of some rows is the mean over.
+
+        Raises:
+            BadInput: fewer rows than processes.
+        """
+        count = len(self.inputs[0])
+        if share.ranks == 1:
+            return replace(self, rows=count)
+        rows = share.rows(count)
+        own = replace(self, inputs=tuple(tensor[rows] for tensor in self.inputs), rows=count)
+        found = scored(own)
+        weight = found * share.ranks / self.scored if self.scored else 1.0
+        return replace(own, scored=found, weight=weight)
 
     def to(self, device: torch.device) -> tuple[Tensor, ...]:
         """Copies the tensors to the device, beside the step before."""
@@ -41,7 +67,7 @@ class Batch:
     def pinned(self) -> Batch:
         """Copies the batch to page-locked memory, which a GPU can copy from by itself."""
         pinned = tuple(tensor.pin_memory() for tensor in self.inputs)
-        return Batch(self.step, self.draw, pinned, self.constant)
+        return replace(self, inputs=pinned)
 
 
 class Prefetcher:

@@ -50,7 +50,7 @@ def outcomes(folder: Path) -> list[tuple[object, ...]]:
 
 def scored(settings: LanguageSettings, cache: Path, step: int, current: int) -> np.ndarray:
     """The tokens that count in one step."""
-    batch = LanguageObjective(settings, cache).batch(step, current, 0, 1)
+    batch = LanguageObjective(settings, cache).batch(step, current)
     targets = batch.inputs[1][:, -batch.constant :]
     assert (targets != IGNORED).all()
     assert (batch.inputs[1][:, : -batch.constant] == IGNORED).all()

@@ -44,7 +44,7 @@ def objective(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MemoryO
 
 def some_batches(made: MemoryObjective, count: int = 12) -> list[Batch]:
     current = len(made.stages) - 1
-    return [made.batch(step, current, 0, 1) for step in range(count)]
+    return [made.batch(step, current) for step in range(count)]
 
 
 def test_each_call_begins_with_gradients_of_zero() -> None:

@@ -13,7 +13,7 @@ from rmtscale.study.training.prefetch import Batch, Prefetcher
 
 
 def make(step: int) -> Batch:
-    return Batch(step, Draw(0, 0, 1), (torch.tensor([[step]]),), 0)
+    return Batch(step, Draw(0, 0, 1), (torch.tensor([[step]]),), 0, 1)
 
 
 def test_in_order() -> None:

@@ -43,7 +43,7 @@ def objective(background: str) -> Make:
 
 def with_a_burn_in(made: MemoryObjective, count: int = 40) -> list[Batch]:
     current = len(made.stages) - 1
-    batches = (made.batch(step, current, 0, 1) for step in range(count))
+    batches = (made.batch(step, current) for step in range(count))
     return [batch for batch in batches if batch.constant]
 
 

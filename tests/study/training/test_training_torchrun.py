@@ -1,19 +1,34 @@
-"""Two processes under torchrun train one model, each on batches of its own."""
+"""A training does not depend on how many processes run it, nor on how many it goes on with."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rmtscale.errors import BadInput
+from rmtscale.records.mapping import to_mapping
+from rmtscale.study.training.curriculum import Draw
 from rmtscale.study.training.layout import BEST, METRICS
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
-from rmtscale.study.training.metrics import read_metrics
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+from rmtscale.study.training.metrics import Interval, read_metrics
+from rmtscale.study.training.prefetch import Batch
+from rmtscale.study.training.share import Share
+from tests.command_line import Command
 from tests.tiny_training import tiny_settings, write_background
+
+STEPS, INTERVAL = 54, 18
+SAME = 1e-6
 
 # A wrapper that outlives its process group hangs now and then: see ``_Run._end``.
 LAUNCHED = """
@@ -36,50 +51,125 @@ main()
 """
 
 
-def test_two_processes(tmp_path: Path) -> None:
-    background = write_background(tmp_path / "text")
-    settings = tiny_settings(background, steps=8, batch_size=8, stage_max_steps=4)
-    given = [
-        f"--set={name}={value}"
-        for name, value in {
-            "vocabulary_words": 120,
-            "start_tokens": [16],
-            "warmup_steps": 5,
-            "stage_min_steps": 4,
-            "stage_max_steps": 4,
-            "burn_in_max_steps": 100,
-            "ema_decay": 0.9,
-            "log_every": 4,
-            "validate_every": 8,
-            "validation_samples": 16,
-            "validation_segments": [2, 4],
-            "precision": "fp32",
-            "short_batch": 1,
-        }.items()
-    ]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    script = tmp_path / "launched.py"
+def some_settings(background: Path) -> MemoryTaskSettings:
+    """Uneven batches, a burn-in, and a validation of three batches."""
+    return tiny_settings(
+        background,
+        steps=STEPS,
+        log_every=INTERVAL,
+        validate_every=INTERVAL,
+        batch_size=7,
+        stage_min_steps=INTERVAL,
+        stage_max_steps=INTERVAL,
+        validation_samples=21,
+    )
+
+
+def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "launched.py"
     script.write_text(LAUNCHED)
-    command = [str(script), "train", "--background", str(background), "--segment-size", "32"]
-    command += ["--backbone", "gpt-neox-tiny", "--memory-tokens", "2", "--segments", "2"]
-    command += ["--burn-in", "4", "--steps", "8", "--batch-size", "8", "--learning-rate", "2e-3"]
-    done = subprocess.run(
-        [*launch, *command, *given, "--device", "cpu", "--out", str(tmp_path / "two")],
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return subprocess.run(
+        [*launch, str(script), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
+
+
+def assert_same(found: list[Interval], wanted: list[Interval]) -> None:
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, abs=SAME)
+        for name in ("step", "stage", "accuracy", "current_stage_accuracy", "tokens", "validation"):
+            assert getattr(ours, name) == getattr(theirs, name), name
+
+
+def test_one_process_then_two_then_one(tmp_path: Path) -> None:
+    chosen = some_settings(write_background(tmp_path / "text"))
+    train(chosen, tmp_path / "one", device="cpu")
+    begun = train(chosen, tmp_path / "mixed", device="cpu", max_seconds=0.0)
+    assert begun.step == INTERVAL
+    done = torchrun(
+        tmp_path, "train", "--out", str(tmp_path / "mixed"), "--device", "cpu", "--max-seconds", "0"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("rmtscale evaluate") == 1
+    assert done.stdout.count("the same command goes on") == 1
     assert done.stdout.count("destroyed with 0 wrappers") == 2
-    two = read_metrics(tmp_path / "two" / METRICS)
-    # Going on with one process: what two wrote is an ordinary training, already finished.
-    result = train(settings, tmp_path / "two", device="cpu")
-    assert (result.finished, result.step) == (True, 8)
-    train(settings, tmp_path / "one", device="cpu")
-    one = read_metrics(tmp_path / "one" / METRICS)
-    assert [each.tokens for each in two] == [2 * each.tokens for each in one]
-    assert two[0].loss != one[0].loss
-    assert two[0].loss == pytest.approx(one[0].loss, abs=0.3)
-    assert load_checkpoint(tmp_path / "two" / BEST).trained.step == 8
+    ended = train(chosen, tmp_path / "mixed", device="cpu")
+    assert (ended.finished, ended.step) == (True, STEPS)
+    found, wanted = (read_metrics(tmp_path / name / METRICS) for name in ("mixed", "one"))
+    assert [each.processes for each in found] == [1, 2, 1]
+    assert_same(found, wanted)
+    assert load_checkpoint(tmp_path / "mixed" / BEST).trained.step == STEPS
+
+
+@settings(max_examples=50, derandomize=True)
+@given(st.integers(1, 9), st.integers(0, 20), st.integers(0, 99))
+def test_parts_of_a_batch_weighted_are_the_whole(several: int, more: int, seed: int) -> None:
+    """Every row once, and the mean of the processes' weighted means is that over all labels."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(several + more, 5, generator=generator, dtype=torch.float64)
+    scored = torch.rand(values.shape, generator=generator) < 0.5
+    scored[0, 0] = True
+
+    def count(batch: Batch) -> int:
+        return int(batch.inputs[1].sum())
+
+    whole = Batch(3, Draw(0, 0, 5), (values, scored), 0, int(scored.sum()))
+    parts = [whole.part(Share(rank, several), count) for rank in range(several)]
+    assert torch.equal(torch.cat([part.inputs[0] for part in parts]), values)
+    assert {part.rows for part in parts} == {len(values)}
+    sizes = [len(part.inputs[0]) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    total = 0.0
+    for part in parts:
+        chosen = part.inputs[0][part.inputs[1]]
+        total += part.weight * float(chosen.mean() if len(chosen) else 0.0)
+    assert total / several == pytest.approx(float(values[scored].mean()), abs=1e-12)
+
+
+def test_fewer_rows_than_processes_are_refused() -> None:
+    with pytest.raises(BadInput, match="batch size 2 on 3 processes: expected 3 or more"):
+        Share(0, 3).rows(2)
+
+
+def test_what_is_not_shared_out_is_done_by_the_first_process_alone(
+    monkeypatch: pytest.MonkeyPatch, rmtscale: Command
+) -> None:
+    for rank, speaks in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        for command in ("evaluate", "profile", "devices", "report"):
+            done = rmtscale(command, "--help")
+            assert (done.code, bool(done.out)) == (0, speaks), (rank, command)
+
+
+def test_what_is_wrong_is_said_once_on_each_host(
+    monkeypatch: pytest.MonkeyPatch, rmtscale: Command, tmp_path: Path
+) -> None:
+    """The others wait, until torchrun ends them for the first one's sake."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    for local in ("0", "1"):
+        monkeypatch.setenv("RANK", local)
+        monkeypatch.setenv("LOCAL_RANK", local)
+        done = rmtscale("train", "--batch-size", "0", "--out", str(tmp_path / "out"))
+        assert (done.code, done.err.count("\n")) == (2, 1)
+    assert waited == [20.0]
+
+    def ended(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", ended)
+    assert rmtscale("train", "--batch-size", "0", "--out", str(tmp_path / "out")) == (2, "", "")
+
+
+def test_older_metrics_say_one_process(tmp_path: Path) -> None:
+    chosen = tiny_settings(write_background(tmp_path / "text"), steps=4)
+    train(chosen, tmp_path / "run", device="cpu")
+    (interval,) = read_metrics(tmp_path / "run" / METRICS)
+    older = dict(to_mapping(interval))
+    del older["processes"]
+    (tmp_path / "older.jsonl").write_text(json.dumps(older) + "\n")
+    assert read_metrics(tmp_path / "older.jsonl") == [interval]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rmtscale.study.tasks.blocks import TokenBatch
+from rmtscale.study.tasks.blocks import IGNORED, TokenBatch
 from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.device import autocast, precision_on
@@ -22,6 +23,7 @@ from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
+from rmtscale.study.training.share import ALL, Share
 
 
 class LanguageObjective(Objective):
@@ -51,19 +53,25 @@ class LanguageObjective(Objective):
     def ema_copy(self) -> Predictor:
         return Predictor(copy.deepcopy(self.learner.rmt))
 
-    def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
+    def batch(self, step: int, current: int) -> Batch:
         drawn = draw_text(self.settings, self.stages, current, step)
         samples = self._source.drawn(
-            self.settings.seed, step * ranks + rank, self.settings.batch_size, drawn.tokens
+            self.settings.seed, step, self.settings.batch_size, drawn.tokens
         )
         scored = self.settings.scored_tokens_of(self.stages[drawn.stage].segments)
-        return Batch(step, drawn, _tensors(samples), scored)
+        batch = Batch(step, drawn, _tensors(samples), scored, 0)
+        return replace(batch, scored=self.scored(batch))
+
+    def scored(self, batch: Batch) -> int:
+        return int((batch.inputs[1][:, -batch.constant :] != IGNORED).sum())
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         del accuracy
         return advance_text(self.settings, progress, self.stages, steps)
 
-    def validate(self, ema: Any, stage: Stage, device: torch.device) -> dict[str, float]:
+    def validate(
+        self, ema: Any, stage: Stage, device: torch.device, share: Share = ALL
+    ) -> dict[str, float]:
         """Loss in nats per token; at every length of the same targets."""
         settings = self.settings
         counts = {stage.segments}
@@ -78,11 +86,16 @@ class LanguageObjective(Objective):
                 read = count * settings.segment_tokens
                 scored = settings.scored_tokens_of(count)
                 total, tokens = 0.0, 0
-                for batch in source.batches(read, settings.batch_size, settings.validation_samples):
+                given = source.batches(read, settings.batch_size, settings.validation_samples)
+                for index, batch in enumerate(given):
+                    if not share.takes(index):
+                        continue
                     ids_BN, targets_BN = (tensor.to(device) for tensor in _tensors(batch))
                     losses_BC = ema.token_losses(ids_BN, targets_BN, scored)
                     total += float(losses_BC.double().sum())
                     tokens += int((batch.targets[:, -scored:] >= 0).sum())
+                sums = torch.tensor([total, tokens], dtype=torch.float64, device=device)
+                total, tokens = share.total(sums).tolist()
                 losses[str(count)] = total / tokens if tokens else math.nan
         return losses
 

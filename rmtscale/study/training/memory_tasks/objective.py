@@ -25,6 +25,7 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
+from rmtscale.study.training.share import ALL, Share
 
 
 class MemoryObjective(Objective):
@@ -60,7 +61,7 @@ class MemoryObjective(Objective):
         # Not a copy of the whole: a compiled step would be that of the model it was made for.
         return Answerer(copy.deepcopy(self.learner.rmt), class_ids(self.data))
 
-    def batch(self, step: int, current: int, rank: int, ranks: int) -> Batch:
+    def batch(self, step: int, current: int) -> Batch:
         settings, segment_tokens = self.settings, self.learner.segment_tokens
         drawn = draw(settings, self.stages, current, step, segment_tokens)
         batches = self.data.batches(
@@ -69,11 +70,11 @@ class MemoryObjective(Objective):
             contrast=drawn.contrast or self.stages[drawn.stage].contrast,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        samples = batches.batch(step * ranks + rank)
+        samples = batches.batch(step)
         segments = samples.fact_positions // segment_tokens
         inputs = (samples.ids, samples.answers, segments[:, 0])
         tensors = tuple(torch.from_numpy(array) for array in inputs)
-        return Batch(step, drawn, tensors, drawn.burn_in_segments)
+        return Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
         """Ids and answers, and of a burn-in the state after the segments without a gradient.
@@ -112,7 +113,9 @@ class MemoryObjective(Objective):
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)
 
-    def validate(self, ema: Any, stage: Stage, device: torch.device) -> dict[str, float]:
+    def validate(
+        self, ema: Any, stage: Stage, device: torch.device, share: Share = ALL
+    ) -> dict[str, float]:
         if self._reader is None or self._reader.answerer is not ema:
             precision = precision_on(device, self.settings.precision)
             self._reader = Reader(ema, device, precision, compile_step=self.settings.compile_step)
@@ -126,7 +129,7 @@ class MemoryObjective(Objective):
             batches = self.data.batches(
                 tokens, segment_tokens, split="validation", contrast=stage.contrast
             )
-            accuracies[name] = self._reader.accuracy(batches, settings.validation_samples)
+            accuracies[name] = self._reader.accuracy(batches, settings.validation_samples, share)
         return accuracies
 
     def export(self, folder: Path, ema: Any, trained: Trained) -> None:

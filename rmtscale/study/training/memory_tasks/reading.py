@@ -16,6 +16,7 @@ from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.rolling import Roller
+from rmtscale.study.training.share import ALL, Share
 
 
 class Reader(Roller):
@@ -55,12 +56,14 @@ class Reader(Roller):
         return logits_BC
 
     @torch.no_grad()
-    def accuracy(self, batches: Batches, samples: int) -> float:
+    def accuracy(self, batches: Batches, samples: int, share: Share = ALL) -> float:
         """Measures the share of right answers over whole batches, at least ``samples``, with one
-        wait for the device."""
+        wait for the device; several processes read some of the batches each."""
         count = math.ceil(samples / batches.batch_size)
         right = torch.zeros((), dtype=torch.long, device=self.device)
         for index in range(count):
+            if not share.takes(index):
+                continue
             batch = batches.batch(index)
             right += (self.logits(batch.ids).argmax(1) == self.on_device(batch.answers)).sum()
-        return int(right) / (count * batches.batch_size)
+        return int(share.total(right)) / (count * batches.batch_size)
