@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from itertools import count, takewhile
 
 LONGEST_TOKENS = 10**9
 """Where a search ends; nobody has fed a transformer more."""
+
+
+def growing_steps(last: int) -> list[int]:
+    """Whole numbers from 0 to ``last``, each about a fifth more than the one before."""
+    powers = (int(1.2**power) for power in count())
+    return sorted({0, *takewhile(lambda step: step < last, powers), last})
 
 
 def break_even_tokens(
@@ -31,17 +38,18 @@ def break_even_tokens(
         return rmt(tokens) < full(tokens)
 
     starts = range(1, longest_tokens, segment_tokens)
-    grid = sorted({0, len(starts) - 1, *(int(1.2**power) for power in range(120))})
-    grid = [index for index in grid if index < len(starts)]
+    grid = growing_steps(len(starts) - 1)
     dearer = [index for index in grid if not cheaper(starts[index])]
     if not dearer:
         return 1
-    if dearer[-1] == grid[-1]:
+    low = max(dearer)
+    high = next((index for index in grid if index > low), None)
+    if high is None:
         return None
-    low, high = dearer[-1], grid[grid.index(dearer[-1]) + 1]
-    first = low + bisect_left(range(low, high + 1), True, key=lambda i: cheaper(starts[i]))
-    inside = range(starts[first - 1], starts[first] + 1)
-    return inside[bisect_left(inside, True, key=cheaper)]
+    steps = range(low, high)
+    first = low + bisect_left(steps, True, key=lambda index: cheaper(starts[index]))
+    inside = range(starts[first - 1], starts[first])
+    return inside.start + bisect_left(inside, True, key=cheaper)
 
 
 def longest_fitting_tokens(
@@ -49,5 +57,4 @@ def longest_fitting_tokens(
 ) -> int | None:
     """The longest input whose peak fits; None if nothing does, ``longest_tokens`` if all do."""
     lengths = range(1, longest_tokens + 1)
-    fitting = bisect_left(lengths, True, key=lambda tokens: peak_bytes(tokens) > memory_bytes)
-    return lengths[fitting - 1] if fitting else None
+    return bisect_left(lengths, True, key=lambda tokens: peak_bytes(tokens) > memory_bytes) or None

@@ -152,7 +152,7 @@ def _other_traffic_bytes(
 def fit_calibration(device: str, measured: Sequence[tuple[Work, float]]) -> Calibration:
     """The calibration whose times are nearest to the measured ones.
 
-    Least mean of |log(predicted / measured)|, by coordinate descent with shrinking steps from a
+    Least sum of |log(predicted / measured)|, by coordinate descent with shrinking steps from a
     fixed start: the same points always give the same numbers.
 
     Args:
@@ -179,8 +179,7 @@ def fit_calibration(device: str, measured: Sequence[tuple[Work, float]]) -> Cali
 
 
 def _distance(calibration: Calibration, measured: Sequence[tuple[Work, float]]) -> float:
-    errors = (abs(math.log(calibration.seconds(work) / found)) for work, found in measured)
-    return sum(errors) / len(measured)
+    return sum(abs(math.log(calibration.seconds(work) / found)) for work, found in measured)
 
 
 def _neighbours(one: Calibration, factor: float) -> list[Calibration]:

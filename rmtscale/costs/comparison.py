@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.costs.breakeven import LONGEST_TOKENS
+from rmtscale.costs.breakeven import LONGEST_TOKENS, growing_steps
 from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
 from rmtscale.costs.methods.catalog import find_method, methods_for, with_segments
 from rmtscale.costs.methods.method import Method
@@ -134,7 +134,7 @@ def compare_methods(
         for method in methods
         for length in tokens
     }
-    grid = sorted({*(int(1.2**power) for power in range(1, 114)), LONGEST_TOKENS, 1})
+    grid = [tokens for tokens in growing_steps(LONGEST_TOKENS) if tokens]
     on_grid = {method.name: estimate_method(model, grid, method, dtype) for method in methods}
     found = []
     for first, second in combinations(methods, 2):
@@ -161,7 +161,7 @@ def _first_below(
     upper: list[int],
 ) -> int:
     """The smallest length behind the last one of the grid where ``less`` is not below."""
-    dearer = [index for index in range(len(grid)) if lower[index] >= upper[index]]
+    dearer = [tokens for tokens, low, high in zip(grid, lower, upper, strict=True) if low >= high]
     if not dearer:
         return 1
 
@@ -169,5 +169,5 @@ def _first_below(
         low, high = (estimate_method(model, tokens, method, dtype) for method in (less, more))
         return bool(getattr(low, quantity) < getattr(high, quantity))
 
-    between = range(grid[dearer[-1]], grid[dearer[-1] + 1] + 1)
-    return between[bisect_left(between, True, key=below)]
+    behind = range(max(dearer), LONGEST_TOKENS)
+    return behind.start + bisect_left(behind, True, key=below)

@@ -26,7 +26,7 @@ from rmtscale.costs.encoded_prompt import cached_of_output, cached_of_text, read
 from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters, memory_parameters
-from rmtscale.costs.roofline import moved_bytes
+from rmtscale.costs.roofline import moved_bytes, seen_pairs
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, MemoryTerm, PassTerm
 from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
@@ -304,13 +304,18 @@ def _attention(model: ModelSpec, generation: Generation, run: Run) -> tuple[_Ope
         return _layered_attention(model, generation, run)
     batch, layers = generation.batch_size, model.layers
     pair = 4 * batch * layers * model.query_width
-    seen = run.rows * run.keys - run.rows * (run.rows - 1) // 2
+    seen = _seen_pairs(run)
     query_and_output = batch * layers * run.rows * 2 * model.query_width * generation.dtype_bytes
     # Keys and values are read once; the new ones are among them and are written before that.
     key_value = batch * layers * 2 * model.kv_width
     key_value *= generation.kv_bytes if run.cached else generation.dtype_bytes
     moved = query_and_output + key_value * (run.keys + run.rows * run.cached)
     return _Operation("attention", pair * run.rows * run.keys, moved), pair * seen
+
+
+def _seen_pairs(run: Run, window: int = 0) -> int:
+    """Pairs that a causal mask leaves of a pass: of all its keys, less those before its rows."""
+    return seen_pairs(run.keys, window) - seen_pairs(run.keys - run.rows, window)
 
 
 def _layered_attention(
@@ -325,15 +330,14 @@ def _layered_attention(
             if not isinstance(part, Attention) or part.idle:
                 continue
             keys = run.keys
-            visible = run.rows * keys - run.rows * (run.rows - 1) // 2 * model.causal
+            visible = _seen_pairs(run, part.window) if model.causal else run.rows * keys
             kept = part
             if part.reads_encoder:
                 keys = read_tokens(model, generation.context_tokens)
                 visible = run.rows * keys
                 kept = replace(part, reuses_keys=False)
-            elif part.window and part.window < keys:
+            elif part.window:
                 keys = min(keys, part.window + run.rows - 1)
-                visible = min(visible, run.rows * part.window)
             pair = 2 * sum(square.multiply_adds for square in part.squares())
             flops += count * pair * run.rows * keys
             seen += count * pair * visible

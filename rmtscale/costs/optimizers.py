@@ -115,4 +115,4 @@ def _orthogonal_bytes(one: Tensors, number_bytes: int) -> int:
     short = min(one.shape)
     cast = one.each * BF16_BYTES * (1 if number_bytes == BF16_BYTES else 2)
     update = one.each * number_bytes
-    return update + cast + 2 * short * short * BF16_BYTES + one.each * BF16_BYTES * 0
+    return update + cast + 2 * short * short * BF16_BYTES

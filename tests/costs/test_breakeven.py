@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
+from rmtscale.costs.breakeven import break_even_tokens, growing_steps, longest_fitting_tokens
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
@@ -61,3 +61,26 @@ def test_the_longest_that_fits(limit: int, slope: int, start: int) -> None:
     else:
         assert start + slope * longest <= limit
         assert longest == 10**5 or start + slope * (longest + 1) > limit
+
+
+def test_steps_grow_by_a_fifth() -> None:
+    assert growing_steps(30) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 26, 30]
+    assert growing_steps(26) == growing_steps(30)[:-1]
+    assert growing_steps(0) == [0]
+
+
+@given(text=st.integers(1, 40), crossing=st.integers(0, 3000), segment=st.booleans())
+@settings(max_examples=40)
+def test_wherever_they_cross_it_is_found(text: int, crossing: int, segment: bool) -> None:
+    """Inside a segment or where one begins, from the first token on or after thousands."""
+    crossing += segment * (-crossing % text)
+    found = break_even_tokens(lambda _: 0, lambda t: -1 if t > crossing else 1, text, 4000)
+    assert found == crossing + 1
+
+
+def test_a_dear_place_behind_a_cheap_one_is_seen() -> None:
+    """Every stretch that is a third of its beginning long."""
+    for start in (1_000, 1_400, 2_000, 2_700, 3_800, 5_300, 7_500):
+        end = start + start // 3
+        found = break_even_tokens(lambda _: 0, lambda t: 1 if start <= t < end else -1, 1)  # noqa: B023
+        assert found == end

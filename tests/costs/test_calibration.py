@@ -118,6 +118,25 @@ def test_traffic_of_segments_adds_up() -> None:
     assert again == pytest.approx(trained * 4 / 3, rel=1e-12)
 
 
+def test_a_fit_begins_at_a_fixed_start_and_ends_within_half_a_percent() -> None:
+    """One number at a time, where nothing else takes time: nothing moves what is right already."""
+    base = Work("fp32", 0.0, 0.0, 0.0, 0, 0)
+    starts = {
+        "operator_seconds": (base._replace(operators=100), 100 * 2e-5),
+        "captured_operator_seconds": (base._replace(captured_operators=100), 100 * 4e-6),
+        "traffic_factor": (base._replace(traffic_seconds=0.1), 0.1 * 2.0),
+        "matmul_efficiency": (base._replace(matmul_seconds=0.3), 0.3 / 0.6),
+        "attention_efficiency": (base._replace(attention_seconds=0.2), 0.2 / 0.5),
+    }
+    for name, (one, seconds) in starts.items():
+        fitted = fit_calibration("x", [(one, seconds)])
+        assert fitted == fit_calibration("x", [(one, fitted.seconds(one))]), name
+        assert fitted.seconds(one) == pytest.approx(seconds, rel=1e-12), name
+        for factor in (0.61, 0.7, 0.83, 1.013, 1.3, 1.7, 3.3, 40.0):
+            found = fit_calibration("x", [(one, factor * seconds)]).seconds(one)
+            assert found == pytest.approx(factor * seconds, rel=0.0051), (name, factor)
+
+
 def points() -> list[Work]:
     found = []
     for dtype in ("fp32", "bf16"):

@@ -47,7 +47,7 @@ class CoLT5(Method):
     def mixing(self, model: ModelSpec, tokens: Count) -> tuple[PassTerm, ...]:
         light, heavy = self._branches(model)
         queries, keys = self._routed(tokens)
-        near = block_pairs(tokens, self.radius + 1, 2)
+        routed, near = queries + keys, block_pairs(tokens, self.radius + 1, 2)
         width, layers = model.width, model.layers
         return (
             linear("route", tokens, width, 2, layers),
@@ -57,8 +57,8 @@ class CoLT5(Method):
             linear("light_output", tokens, light, width, layers),
             linear("heavy_query", queries, width, heavy, layers),
             linear("heavy_key_value", keys, width, 2 * heavy, layers),
-            bmm("heavy_logits", queries * keys * (heavy * layers), keys * (2 * heavy * layers)),
-            bmm("heavy_reduction", queries * keys * (heavy * layers), keys * (2 * heavy * layers)),
+            bmm("heavy_logits", queries * keys * (heavy * layers), routed * (heavy * layers)),
+            bmm("heavy_reduction", queries * keys * (heavy * layers), routed * (heavy * layers)),
             linear("heavy_output", queries, heavy, width, layers),
         )
 

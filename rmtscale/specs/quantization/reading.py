@@ -116,10 +116,9 @@ def _quantization(
             )
         counts[linear.term, layout, linear.inner, linear.outer] += copies
     words = "; ".join(dict.fromkeys(layout.title for _, layout, _, _ in counts))
+    asked, _, _ = title.replace("-", ":").partition(":")  # of ``nf4-double``, ``int4:64``
     return Quantization(
-        words
-        if words.startswith(title.partition(":")[0].partition("-")[0])
-        else f"{title}: {words}",
+        words if words.startswith(asked) else f"{title}: {words}",
         tuple(QuantizedMatrices(*key, copies) for key, copies in counts.items()),
     )
 

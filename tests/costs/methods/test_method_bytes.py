@@ -43,6 +43,7 @@ from rmtscale.costs.methods.s4 import S4
 from rmtscale.costs.methods.sliding_window import SlidingWindow
 from rmtscale.costs.methods.transformer_xl import TransformerXL
 from rmtscale.costs.methods.unlimiformer import Unlimiformer
+from rmtscale.costs.terms import linear
 from tests.costs.methods.counting import backbone
 
 SIZES: dict[str, Any] = {"layers": 3, "width": 24, "embedding_width": 24, "head_width": 10}
@@ -135,11 +136,107 @@ def test_tensor_by_tensor(model: Any, method: Method, kept: Tensors, state: Tens
         assert method.kept_bytes(model, TOKENS, 2) == bytes_of(kept)
 
 
-def test_light_attention_reads_and_writes_each_operand_once() -> None:
-    """Both products of CoLT5's light branch: a head of queries and one of keys, or of values."""
-    terms = {term.name: term for term in CoLT5(radius=7).mixing(ENCODER, TOKENS)}
-    for name in ("light_logits", "light_reduction"):
-        assert terms[name].elements == 3 * sum(map(prod, [(50, 10), (50, 10)]))
+# What is read and written once of the products that are no linear layer: tensors of one layer, all
+# three of them alike, or (in the second column) of the one layer that has them.
+BOTH = ("logits", "reduction")
+MOVED: dict[str, list[tuple[tuple[str, ...], Tensors, int]]] = {
+    "full": [(BOTH, [(50, 40), (50, 20)], 3)],
+    "sliding-window": [(BOTH, [(50, 40), (50, 20)], 3)],
+    "longnet": [(BOTH, [(50, 40), (50, 20)], 3)],
+    "rmt": [(BOTH, [(80, 40), (80, 20)], 3)],
+    "armt": [
+        (BOTH, [(62, 40), (62, 20)], 3),
+        (("memory_read",), [(62, 48), (62, 24)], 3),
+        (("memory_recall", "memory_write"), [(12, 48), (12, 24)], 3),
+    ],
+    "transformer-xl": [
+        (BOTH, [(134, 40), (134, 20)], 3),
+        (("position_logits",), [(134, 40)], 3),
+    ],
+    "compressive": [
+        (BOTH, [(204, 40), (204, 20)], 3),
+        (("position_logits",), [(204, 40)], 3),
+        (("compress",), [(12, 4, 24), (12, 24)], 3),
+    ],
+    "block-recurrent": [
+        (BOTH, [(50, 40), (50, 20)], 3),
+        (("cross_logits", "cross_reduction"), [(50, 40), (50, 20)], 1),
+        (("state_logits", "state_reduction"), [(42, 40), (42, 20)], 1),
+    ],
+    "memorizing": [
+        (BOTH, [(50, 40), (50, 20)], 3),
+        (("search",), [(50, 40), (7, 40, 20)], 1),
+        (("found_logits", "found_reduction"), [(200, 40), (200, 20)], 1),
+    ],
+    "retnet": [
+        (("logits",), [(56, 24), (56, 24)], 3),
+        (("reduction",), [(56, 48), (56, 48)], 3),
+        (("read_state", "write_state"), [(56, 24), (56, 48)], 3),
+    ],
+    "rwkv": [(("scan",), [(50, 24)] * 4, 3)],
+    "s4": [(("kernel",), [(50, 24)], 3), (("fft",), [(50, 24)] * 3, 3)],
+    "hyena": [(("short",), [(50, 72)] * 2, 3), (("fft",), [(2, 50, 24)] * 3, 3)],
+    "mamba": [
+        (("short", "scan"), [(50, 48)] * 2, 3),
+        (("read_state",), [(50, 48), (50, 16)], 3),
+    ],
+    "mamba-2": [
+        (("short",), [(50, 64)] * 2, 3),
+        ((*BOTH, "write_state", "read_state"), [(56, 48), (56, 3, 8)], 3),
+        (("scan",), [(7, 48, 8)], 3),
+    ],
+    "etc": [(BOTH, [(55, 40)] * 2, 3)],
+    "longformer": [((*BOTH, "global_logits", "global_reduction"), [(56, 40)] * 2, 3)],
+    "bigbird": [(BOTH, [(50, 40)] * 2, 3)],
+    "longt5": [(("aggregate",), [(50, 24)], 3), (BOTH, [(50, 40)] * 2, 3)],
+    "colt5": [
+        (("light_logits", "light_reduction"), [(50, 10)] * 2, 3),
+        (("heavy_logits", "heavy_reduction"), [(4, 30), (7, 30)], 3),
+    ],
+    "unlimiformer": [(BOTH, [(96, 40)] * 2, 3)],
+}
+ATTENTION = [(3, 24, 40), (3, 24, 20), (3, 24, 20), (3, 40, 24)]
+ENCODER_S = [(3, 24, 40)] * 4
+WEIGHTS: dict[str, Tensors] = {
+    "armt": [*ATTENTION, (3, 24, 8), (3, 24, 8), (3, 24, 24), (3, 24, 1)],
+    "transformer-xl": [*ATTENTION, (3, 24, 40)],
+    "compressive": [*ATTENTION, (3, 24, 40), (3, 4, 24, 24)],
+    "block-recurrent": [
+        *ATTENTION, (24, 40), (40, 24), (24, 2, 40), (24, 2, 20), (80, 24), (24, 24)
+    ],
+    "retnet": [(3, 2, 24, 24), (3, 2, 24, 48), (3, 48, 24)],
+    "rwkv": [(3, 4, 24, 24)],
+    "s4": [(3, 24, 48)],
+    "hyena": [(3, 24, 72), (3, 72, 3), (3, 33, 64), (3, 2, 64, 64), (3, 64, 48), (3, 24, 24)],
+    "mamba": [(3, 24, 96), (3, 48, 4), (3, 48, 2 + 16 + 16), (3, 2, 48), (3, 48, 24)],
+    "mamba-2": [(3, 24, 48 + 64 + 3), (3, 64, 4), (3, 48, 24)],
+    "longformer": [*ENCODER_S, (3, 24, 40), (3, 24, 80)],
+    "colt5": [
+        (3, 24, 2), (3, 24, 3, 10), (3, 10, 24), (3, 24, 30), (3, 24, 60), (3, 30, 24)
+    ],
+}  # fmt: skip
+"""Of the others: those of the backbone's own attention."""
+
+
+@pytest.mark.parametrize(
+    ("model", "method"), [case[:2] for case in CASES], ids=lambda one: one.name
+)
+def test_what_is_moved_and_what_is_learned(model: Any, method: Method) -> None:
+    terms = {str(term.name): term for term in method.mixing(model, TOKENS)}
+    apart = {name for name, term in terms.items() if term.operator not in ("mm", "addmm")}
+    assert apart == {name for names, _, _ in MOVED[method.name] for name in names}
+    for names, tensors, layers in MOVED[method.name]:
+        for name in names:
+            assert terms[name].elements == layers * bytes_of(tensors), name
+    backbone_s = ATTENTION if model.decoder else ENCODER_S
+    assert method.weights(model) == bytes_of(WEIGHTS.get(method.name, backbone_s))
+
+
+def test_a_linear_layer() -> None:
+    """Two of them, from 3 numbers to 7, of five rows."""
+    term = linear("x", 5, 3, 7, 2)
+    assert (term.flops, term.elements, term.weights) == (2 * 2 * 5 * 21, 2 * 5 * (3 + 7), 2 * 21)
+    assert (term.operator, linear("x", 5, 3, 7, bias=True).operator) == ("mm", "addmm")
 
 
 def test_s4_makes_its_kernel_of_complex_sums() -> None:

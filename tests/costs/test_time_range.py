@@ -1,0 +1,120 @@
+"""The slow end of a time: which operators the host starts, and at what pace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rmtscale.costs.calibration import Calibration, step_work
+from rmtscale.costs.methods.catalog import METHODS
+from rmtscale.costs.operators import count_operators
+from rmtscale.costs.parameters import count_parameters
+from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.time_range import operators, slow_end, step_seconds
+from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.current import PRESETS as CURRENT
+from rmtscale.specs.devices import find_device
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.reading import read
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from tests.specs.tiny_configs import TINY
+
+A100, GPT2 = find_device("a100-80gb"), PRESETS["gpt2"]
+RMT = Recurrence(512, 10)
+TRAIN = Workload(tokens=3000, mode="train", precision="fp32")
+
+
+def layered(name: str) -> ModelSpec:
+    return read(CURRENT[name].config, name).spec
+
+
+def test_the_slow_end() -> None:
+    """0.3 of the peaks, and 50 us an operator, or 10 where they are captured."""
+    assert slow_end(3.0, 1000, captured=False) == (3.0, pytest.approx(3.0 / 0.3 + 0.05))
+    assert slow_end(3.0, 1000, captured=True) == (3.0, pytest.approx(3.0 / 0.3 + 0.01))
+
+
+def test_operators_of_the_families_are_counted() -> None:
+    counted = count_operators(GPT2, TRAIN, RMT)
+    assert operators(GPT2, TRAIN, RMT) == counted
+    assert operators(GPT2, replace(TRAIN, accumulate=3), RMT) == 3 * counted
+    for precision, times in (("bf16", 1.2), ("amp-bf16", 1.5), ("tf32", 1.0)):
+        given = replace(TRAIN, precision=precision)
+        assert operators(GPT2, given, RMT) == round(times * counted)
+    adapted = replace(TRAIN, precision="bf16", adapter=Adapter("lora"))
+    plain = count_operators(GPT2, adapted, RMT)
+    assert operators(GPT2, adapted, RMT) == round(1.5 * plain)
+    assert operators(GPT2, TRAIN, METHODS["mamba"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        ({"mode": "forward"}, 1),
+        ({}, 3),
+        ({"checkpoint_layers": True}, 4),
+        ({"checkpoint_segments": True}, 4),
+    ],
+)
+def test_of_other_layers_so_many_are_taken(settings: dict[str, Any], passes: int) -> None:
+    """40 a layer, and 12 for each expert that a token may need, in each segment."""
+    given = replace(TRAIN, **settings)
+    dense, experts = layered("qwen3-8b"), layered("mixtral-8x7b")
+    assert operators(dense, given, None) == 36 * 40 * passes
+    assert operators(dense, given, RMT) == 36 * 40 * passes * 7  # of 492 tokens of text each
+    assert operators(experts, given, None) == 32 * (40 + 12 * 8) * passes
+    few = replace(given, tokens=1, batch_size=3)
+    assert operators(experts, few, None) == 32 * (40 + 12 * 2 * 3) * passes
+    short = Recurrence(3, 1)
+    assert operators(experts, replace(given, tokens=5), short) == 5 * 32 * (40 + 12 * 6) * passes
+
+
+def test_an_encoder_has_operators_of_its_own() -> None:
+    model = read(TINY["t5"], "tiny").spec
+    layers = TINY["t5"]["num_layers"] + TINY["t5"]["num_decoder_layers"]
+    work = Workload(tokens=9, precision="fp32")
+    assert operators(model, work, None) == 40 * layers
+
+
+def test_a_range_begins_at_the_roofline() -> None:
+    for design, captured in ((None, False), (RMT, True)):
+        work = Workload(tokens=3000, precision="fp32")
+        roofline = estimate_time(GPT2, work, A100, design).seconds
+        started = operators(GPT2, work, design)
+        found = step_seconds(GPT2, work, A100, design)
+        assert found == slow_end(roofline, started, captured=captured)
+        again = step_seconds(GPT2, work, A100, design, captured=not captured)
+        assert again == slow_end(roofline, started, captured=not captured)
+
+
+def test_tf32_is_slower_and_an_optimizer_on_the_host_too() -> None:
+    tf32 = replace(TRAIN, precision="tf32")
+    roofline = estimate_time(GPT2, tf32, A100).seconds
+    slow = roofline / 0.1 + operators(GPT2, tf32, None) * 50e-6
+    assert step_seconds(GPT2, tf32, A100) == (roofline, pytest.approx(slow))
+    # Gradients there and weights back, of two bytes each, at a gigabyte a second.
+    there = replace(TRAIN, precision="bf16", offload_optimizer=True, host_memory_bytes=2**40)
+    here = replace(TRAIN, precision="bf16")
+    least, most = step_seconds(GPT2, there, A100)
+    plain = slow_end(
+        estimate_time(GPT2, there, A100).seconds, operators(GPT2, here, None), captured=False
+    )
+    moved = 2 * 2 * count_parameters(GPT2).total / 1e9
+    assert (least, most) == (plain.least_seconds, pytest.approx(plain.most_seconds + moved))
+
+
+def test_a_calibration_gives_two_thirds_to_one_and_a_half_times() -> None:
+    machine = Calibration(
+        device="a100-80gb", matmul_efficiency={"fp32": 0.1}, attention_efficiency={"fp32": 0.1}
+    )
+    predicted = machine.seconds(step_work(GPT2, TRAIN, A100, RMT))
+    found = step_seconds(GPT2, TRAIN, A100, RMT, machine)
+    assert found == (pytest.approx(predicted / 1.5), pytest.approx(1.5 * predicted))
+    best = replace(machine, matmul_efficiency={"fp32": 50.0}, attention_efficiency={"fp32": 50.0})
+    best = replace(best, traffic_factor=0.0, operator_seconds=0.0)
+    roofline = estimate_time(GPT2, TRAIN, A100, RMT).seconds
+    assert step_seconds(GPT2, TRAIN, A100, RMT, best) == (roofline, roofline)
