@@ -8,9 +8,11 @@ have both, as any trained ones.
 from __future__ import annotations
 
 from rmtscale.costs.terms import FlopTerm, PassTerm
+from rmtscale.costs.written import how_written
 from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.projections import FEED_FORWARD, targeted
+from rmtscale.specs.projections import FEED_FORWARD, projections, targeted
 
 _BEFORE_ATTENTION = (FlopTerm.QKV,)
 _ATTENTION = (*_BEFORE_ATTENTION, FlopTerm.LOGITS, FlopTerm.REDUCTION, FlopTerm.OUTPUT)
@@ -43,10 +45,23 @@ def _unreached(model: ModelSpec, adapter: Adapter) -> tuple[FlopTerm, ...]:
     return _BEFORE_ATTENTION if attention else (*_ATTENTION, FlopTerm.DENSE_UP)
 
 
+def ends_block(model: ModelSpec, adapter: Adapter) -> bool:
+    """Whether an adapter stands at the end of a block: beside all of it, or on its last matrix."""
+    if not adapter.lora:
+        return True
+    last = projections(model)[-1]
+    return last.part == FEED_FORWARD and last in targeted(model, adapter)
+
+
 def adapter_terms(
-    model: ModelSpec, adapter: Adapter, tokens: int, *, reached: bool
+    model: ModelSpec, adapter: Adapter, tokens: int, *, reached: bool, kept: bool
 ) -> tuple[PassTerm, ...]:
     """Returns the adapters' own products over ``tokens`` positions, one term each way in and out.
+
+    Args:
+        reached: as in ``frozen_backward``.
+        kept: whether something behind a block keeps what comes out of it, so that the last product
+            is computed again where layers are recomputed.
 
     The first layer's adapters on query, key and value, or beside its feed-forward, hand no
     gradient on where none goes further back.
@@ -62,12 +77,17 @@ def adapter_terms(
     else:
         into, out = [(model.width, layers, True)], [(model.width, layers)]
     terms = []
+    operator = "mm" if adapter.lora else "addmm"  # only those of He et al. have biases
     for inner, count, first in into:
         flops = 2 * tokens * rank * inner * count
         backward = 2 * flops - (flops // count if first and not reached else 0)
-        terms.append(PassTerm(FlopTerm.ADAPTER, flops, "mm", backward_flops=backward))
+        terms.append(PassTerm(FlopTerm.ADAPTER, flops, operator, backward_flops=backward))
     for outer, count in out:
-        terms.append(PassTerm(FlopTerm.ADAPTER, 2 * tokens * rank * outer * count, "mm"))
+        terms.append(PassTerm(FlopTerm.ADAPTER, 2 * tokens * rank * outer * count, operator))
+    if ends_block(model, adapter):
+        if not adapter.lora:  # stands behind the block's own dropout, in most families
+            kept &= isinstance(model, LayeredSpec) or how_written(model).dropout_behind
+        terms[-1] = terms[-1]._replace(in_block=kept)
     return tuple(terms)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rmtscale.costs.adapter_flops import adapter_terms, frozen_backward
+from rmtscale.costs.adapter_flops import adapter_terms, ends_block, frozen_backward
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.conventions import (
     CONVENTIONS,
@@ -113,7 +113,9 @@ def _runs(
         terms = pass_terms(convention, model, run.size_tokens, run.text_tokens)
         if workload.adapter is not None:
             reached = _reached(workload, design)
-            terms += adapter_terms(model, workload.adapter, run.size_tokens, reached=reached)
+            kept = kept_behind(model, workload)
+            size = run.size_tokens
+            terms += adapter_terms(model, workload.adapter, size, reached=reached, kept=kept)
         yield run, terms
 
 
@@ -139,9 +141,16 @@ def term_is_recomputed(
     if convention == "matmul" and term.name == FlopTerm.DENSE_DOWN:
         # torch stops recomputing once it has what the backward pass needs: the last matmul of
         # a block is skipped unless something behind it keeps its result.
-        dropout = workload.dropout is not False and model.hidden_dropout > 0
-        return dropout or model.post_norm
+        adapter = workload.adapter
+        beside = adapter is not None and ends_block(model, adapter)
+        return beside or kept_behind(model, workload)
     return True
+
+
+def kept_behind(model: ModelSpec, workload: Workload) -> bool:
+    """Whether something behind a block keeps what comes out of it for the backward pass."""
+    dropout = workload.dropout is not False and model.hidden_dropout > 0
+    return dropout or model.post_norm
 
 
 def _paper_recurrence(model: ModelSpec, workload: Workload, recurrence: Recurrence) -> Breakdown:

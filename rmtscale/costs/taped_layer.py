@@ -81,6 +81,7 @@ class LayerShape:
     fp32_softmax: bool = True
     block_held: int = 3
     """Tensors that are held through a feed-forward (``Written.block_held``)."""
+    dropout_behind: bool = False
     eager: bool = False
     causal: bool = True
     qkv_bias: bool = False
@@ -141,6 +142,7 @@ def plain_layer(model: ModelSpec, *, eager: bool, dropout: bool) -> LayerShape:
         attention_dropout=dropout and model.attention_dropout > 0,
         fp32_softmax=how_written(model).fp32_softmax,
         block_held=how_written(model).block_held,
+        dropout_behind=how_written(model).dropout_behind,
         eager=eager or model.kind == "gpt_neo",
         causal=model.decoder,
         qkv_bias=model.qkv_bias,
@@ -354,7 +356,7 @@ class LayerTape:
         adapter = training.adapter
         if adapter is None or adapter.lora:
             return tape.dropout(made, shape.hidden_dropout)
-        inside = shape.kind not in ("opt", "gpt_neox")
+        inside = not shape.dropout_behind
         if inside:  # the block that an adapter stands beside ends with its dropout
             made = tape.dropout(made, shape.hidden_dropout)
         rank, wide = adapter.rank, training.adapter_width

@@ -35,6 +35,8 @@ class Written(NamedTuple):
     """The output of experts is weighted in fp32 whatever the dtype."""
     one_mask: bool = False
     """All layers have the same mask; else one with a window stands beside the one without."""
+    dropout_behind: bool = False
+    """Dropout stands behind the feed-forward block, so behind an adapter beside it, too."""
     positions_of_mask: bool = False
     """Positions are counted from the mask, a row a sample; no dropout after the embedding."""
 
@@ -45,8 +47,12 @@ _WRITTEN = {
     "gpt_neo": Written(
         held=2, block_held=4, fp32_softmax=True, fp32_query_key=True, eager_only=True
     ),
-    "gpt_neox": Written(held=1, block_held=3, fp32_softmax=True, joint_qkv=True),
-    "opt": Written(held=2, block_held=2, fp32_softmax=True, positions_of_mask=True),
+    "gpt_neox": Written(
+        held=1, block_held=3, fp32_softmax=True, joint_qkv=True, dropout_behind=True
+    ),
+    "opt": Written(
+        held=2, block_held=2, fp32_softmax=True, positions_of_mask=True, dropout_behind=True
+    ),
     "bert": Written(held=1, block_held=2),
     "llama": _LLAMA,
     "mistral": _LLAMA._replace(one_mask=True, fp32_scores=True),

@@ -43,9 +43,11 @@ def class_name(kind: str) -> str:
     return f"{row.prefix}{'TextModel' if kind in NO_HEAD else row.default_class}"
 
 
-def predicted(config: dict[str, Any], name: str, mode: str = "forward") -> tuple[int, Any]:
+def predicted(
+    config: dict[str, Any], name: str, mode: str = "forward", tokens: int = TOKENS
+) -> tuple[int, Any]:
     spec = read(config, "tiny", name).spec
-    work = Workload(tokens=TOKENS, mode=mode)  # type: ignore[arg-type]
+    work = Workload(tokens=tokens, mode=mode)  # type: ignore[arg-type]
     return count_parameters(spec).total, estimate_flops(spec, work, None, "matmul").by_operator()
 
 
@@ -61,6 +63,19 @@ def test_a_type_is_its_real_module(kind: str) -> None:
     assert parameters == real_parameters(module)
     assert forward == real_flops(module, TOKENS)
     assert predicted(config, name, "train")[1] == real_flops(module, TOKENS, train=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens"), [("mamba2", 16), ("mamba2", 17), ("qwen3_5_text", 64), ("qwen3_5_text", 1)]
+)
+def test_whole_chunks_and_parts_of_one(kind: str, tokens: int) -> None:
+    """Chunks of 16 and of 64 tokens; the last is filled up, and a full one stays as it is."""
+    config, name = TINY[kind], class_name(kind)
+    module = real_module(config, name, "tiny")
+    for train in (False, True):
+        mode = "train" if train else "forward"
+        found = predicted(config, name, mode, tokens)[1]
+        assert found == real_flops(module, tokens, train=train)
 
 
 @pytest.mark.parametrize(
