@@ -8,13 +8,13 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
-from rmtscale.costs.estimate import Estimate, Way, answer
+from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
+from rmtscale.costs.estimate import Estimate, Way, answer, attends
 from rmtscale.costs.question import Question
 from rmtscale.costs.segment_choice import AUTO
 from rmtscale.costs.time_range import SLOW_SHARE
-from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.adapter import ATTENTION
 from rmtscale.specs.defaults import default_precision
-from rmtscale.specs.workload import Workload
 from rmtscale.units import (
     format_bytes,
     format_percent,
@@ -41,9 +41,12 @@ def command(
     precision: options.Precision = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
+    accumulate: options.Accumulate = 1,
     adapter: options.AdapterKind = "",
     adapter_rank: options.AdapterRank = 16,
     adapter_targets: options.AdapterTargets = ATTENTION,
+    offload_optimizer: options.OffloadOptimizer = False,
+    host_memory: options.HostMemory = "",
     dropout: options.Dropout = True,
     weights: options.Weights = "",
     kv_dtype: Annotated[
@@ -63,27 +66,30 @@ def command(
     if mode == "train" and not weights:
         spec = options.trained(spec)
     precision = precision or default_precision(gpu)
-    calibrated = options.chosen_calibration(calibration, gpu, precision)
+    work = chosen_workload(
+        mode,
+        parse_size(tokens),
+        batch_size=batch_size,
+        precision=precision,
+        attention=attention,
+        optimizer=optimizer,
+        accumulate=accumulate,
+        adapter=chosen_adapter(adapter, adapter_rank, adapter_targets),
+        offload_optimizer=offload_optimizer,
+        host_memory=host_memory,
+        dropout=dropout,
+    )
     found = answer(
         Question(
             model=spec,
             device=gpu,
-            workload=Workload(
-                tokens=parse_size(tokens),
-                batch_size=batch_size,
-                precision=precision,
-                attention=attention,
-                mode="train" if mode == "train" else "forward",
-                optimizer=optimizer,
-                adapter=Adapter(adapter, adapter_rank, adapter_targets) if adapter else None,
-                dropout=None if dropout else False,
-            ),
+            workload=work,
             mode=mode,
             new_tokens=parse_size(new_tokens, "new tokens"),
             kv_dtype=kv_dtype or None,
             segment_size=None if segment_size == AUTO else parse_size(segment_size, "segment size"),
             memory_tokens=memory_tokens,
-            calibration=calibrated,
+            calibration=options.chosen_calibration(calibration, gpu),
         )
     )
     if output_format != "table":
@@ -105,14 +111,10 @@ def _write_question(found: Estimate) -> None:
     )
     if question.mode == "prefill" and not work.cache:
         what = "one forward pass"
-    optimizer = f", {work.optimizer}" if work.train else ""
-    if work.adapter is not None:
-        optimizer += f", {work.adapter.title()}"
     write_line()
     write_text(
         f"{question.model.name} on {options.room(question.device)}: {what}; "
-        f"{format_tokens(work.tokens)} tokens, batch size {work.batch_size}, {work.precision}, "
-        f"{work.attention}{optimizer}"
+        f"{format_tokens(work.tokens)} tokens, {in_words(work)}"
     )
 
 
@@ -122,6 +124,11 @@ def _write_ways(found: Estimate) -> None:
     if found.no_rmt:
         write_text(f"No RMT rows: {found.no_rmt}.")
     else:
+        if not attends(found.question.model):
+            write_text(
+                f"{found.question.model.name} is recurrent itself: its cost grows with the length "
+                "as that of an RMT does."
+            )
         write_text(
             "RMT rows: an existing checkpoint has to be trained to use its memory; what they cost "
             "says nothing of what it then remembers."
@@ -164,18 +171,14 @@ def _write_next(found: Estimate) -> None:
             f"{change.words} ({format_bytes(change.peak_bytes)})" for change in found.others
         )
         write_text(f"It also fits with: {tries}.")
-    asked = (
-        f"-m {question.model.name} -d {question.device.name} --precision {question.work.precision}"
-    )
+    work = question.work
+    asked = f"-m {question.model.name} -d {question.device.name} --precision {work.precision}"
+    if work.adapter is not None:
+        asked += f" --adapter {work.adapter.kind} --adapter-rank {work.adapter.rank}"
+        if work.adapter.lora:
+            asked += f" --adapter-targets {work.adapter.targets}"
     terms = "generate-cost" if question.mode == "generate" else f"memory --mode {question.mode}"
-    adapter = question.work.adapter
-    if adapter is not None:  # which plan does not know
-        write_text(
-            f"Next: rmtscale {terms} {asked} --adapter {adapter.kind} --adapter-rank "
-            f"{adapter.rank} --adapter-targets {adapter.targets} for all lengths."
-        )
-    else:
-        write_text(f"Next: rmtscale plan {asked} for all lengths; {terms} with the same for more.")
+    write_text(f"Next: rmtscale plan {asked} for all lengths; {terms} with the same for more.")
     write_text(_about_time(found))
 
 
@@ -193,7 +196,9 @@ def _about_time(found: Estimate) -> str:
             unconfirmed
         )
     if found.question.calibration is not None:
-        return f"Predicted; time: the calibration's, times or divided by 1.5.{unconfirmed}"
+        pieces = any(way.piece_tokens for way in ways)
+        other = "; of a prompt in pieces, from the roofline to a slow host" if pieces else ""
+        return f"Predicted; time: the calibration's, times or divided by 1.5{other}.{unconfirmed}"
     return (
         f"Predicted. Time: from the roofline, which nothing beats, to "
         f"{format_percent(SLOW_SHARE)} of the vendor's peaks and a slow host; where two ranges "

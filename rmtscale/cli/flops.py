@@ -16,13 +16,14 @@ from rmtscale.cli.output import (
     write_table,
     write_text,
 )
+from rmtscale.cli.workload import chosen_adapter
 from rmtscale.costs.breakdown import Breakdown
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION, SOURCES
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
-from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.adapter import ATTENTION
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -55,6 +56,7 @@ def command(
     ] = "",
     mode: options.Mode = "forward",
     batch_size: options.BatchSize = 1,
+    accumulate: options.Accumulate = 1,
     adapter: options.AdapterKind = "",
     adapter_rank: options.AdapterRank = 16,
     adapter_targets: options.AdapterTargets = ATTENTION,
@@ -86,7 +88,8 @@ def command(
             tokens=length,
             batch_size=batch_size,
             mode=mode,  # type: ignore[arg-type]
-            adapter=Adapter(adapter, adapter_rank, adapter_targets) if adapter else None,
+            accumulate=accumulate,
+            adapter=chosen_adapter(adapter, adapter_rank, adapter_targets),
             bptt_segments=bptt_segments,
             checkpoint_segments=checkpoint_segments,
             checkpoint_layers=checkpoint_layers,
@@ -227,6 +230,7 @@ def _write_header(
     write_text(
         f"{spec.name}: {parameters} parameters, {spec.layers} layers, width {spec.width}; "
         f"{workload.mode}, batch size {workload.batch_size}"
+        + (f", {workload.accumulate} micro-batches" if workload.accumulate > 1 else "")
         + (f", {workload.adapter.title()}" if workload.adapter else "")
     )
     write_text(description)

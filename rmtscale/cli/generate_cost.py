@@ -9,6 +9,7 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
+from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.generation import (
     LARGEST_BATCH,
     Generation,
@@ -17,7 +18,6 @@ from rmtscale.costs.generation import (
 )
 from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
@@ -68,8 +68,8 @@ def command(
         prefill_chunk=parse_size(prefill_chunk, "prefill chunk") if prefill_chunk else None,
     )
     costs = {"full": estimate_generation(spec, generation, gpu)}
-    alone = isinstance(spec, LayeredSpec) and bool(spec.encoder_groups)
-    if not alone:
+    no_rmt = why_no_rmt(spec)
+    if not no_rmt:
         costs["rmt"] = estimate_generation(spec, generation, gpu, recurrence)
     if output_format != "table":
         head: Row = {"model": spec.name, "device": gpu.name}
@@ -91,10 +91,8 @@ def command(
     )
     if spec.quantization is not None:
         write_text(f"Weights {spec.quantization.title}")
-    if alone:
-        write_text(
-            "The encoder reads once, and the decoder writes behind it; no RMT is counted there."
-        )
+    if no_rmt:
+        write_text(f"The encoder reads once, and the decoder writes behind it. No RMT: {no_rmt}.")
     else:
         write_text(options.described("RMT", recurrence, spec))
     _write_costs(costs)

@@ -15,12 +15,13 @@ from rmtscale.cli.output import (
     write_table,
     write_text,
 )
+from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.terms import MemoryTerm
 from rmtscale.errors import BadInput
-from rmtscale.specs.adapter import ATTENTION, Adapter
+from rmtscale.specs.adapter import ATTENTION
 from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -31,7 +32,6 @@ from rmtscale.units import (
     format_count,
     format_ratio,
     format_tokens,
-    parse_bytes,
     parse_size,
     parse_sizes,
     require_one_of,
@@ -42,15 +42,8 @@ _WEIGHTS = f"persistent.{MemoryTerm.WEIGHTS}"
 
 def _settings(spec: ModelSpec, work: Workload) -> str:
     """Returns the line that says what is computed, and how."""
-    words = [work.mode, work.precision, work.attention, f"batch size {work.batch_size}"]
-    if work.train:
-        words.append(work.optimizer)
-        words += [f"{work.accumulate} micro-batches"] * (work.accumulate > 1)
-        words += [work.adapter.title()] if work.adapter else []
-        words += ["optimizer on the host"] * work.offload_optimizer
-    return f"{spec.name}: {format_count(count_parameters(spec).total)} parameters; " + ", ".join(
-        words
-    )
+    parameters = format_count(count_parameters(spec).total)
+    return f"{spec.name}: {parameters} parameters; {work.mode}, {in_words(work)}"
 
 
 def command(
@@ -113,19 +106,18 @@ def command(
     segmented = design is recurrence
 
     def workload(length: int) -> Workload:
-        return Workload(
-            tokens=length,
+        return chosen_workload(
+            mode,
+            length,
             batch_size=batch_size,
-            mode="train" if mode == "train" else "forward",
-            cache=mode == "prefill",
             precision=precision,
             attention=attention,
             optimizer=optimizer,
             accumulate=accumulate,
-            adapter=Adapter(adapter, adapter_rank, adapter_targets) if adapter else None,
+            adapter=chosen_adapter(adapter, adapter_rank, adapter_targets),
             offload_optimizer=offload_optimizer,
-            host_memory_bytes=parse_bytes(host_memory, "host memory") if host_memory else None,
-            dropout=None if dropout else False,
+            host_memory=host_memory,
+            dropout=dropout,
             logits=logits,
             bptt_segments=bptt_segments,
             checkpoint_segments=checkpoint_segments,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmtscale.errors import BadInput, quoted_list
+from rmtscale.errors import BadInput
 
 OLD_OPTIONS = {
     "roll-in": "burn-in",
@@ -201,24 +201,19 @@ def chosen_device(name: str, reserve: str) -> DeviceSpec:
     return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
 
 
-def chosen_calibration(path: Path | None, device: DeviceSpec, precision: str) -> Calibration | None:
+def chosen_calibration(path: Path | None, device: DeviceSpec) -> Calibration | None:
     """Returns what ``--calibration`` names, if anything.
 
     Raises:
-        BadInput: no calibration, one of another device, or one that has nothing of the dtype.
+        BadInput: no calibration, or one of another device.
     """
     if path is None:
         return None
     from rmtscale.report.calibration import read_calibration
-    from rmtscale.specs.precision import find_precision
 
     fitted = read_calibration(path).calibration
     if fitted.device != device.name:
         raise BadInput(f"calibration {str(path)!r}: is of {fitted.device}, expected {device.name}")
-    dtype = find_precision(precision).arithmetic
-    if dtype not in fitted.matmul_efficiency:
-        known = quoted_list(fitted.matmul_efficiency)
-        raise BadInput(f"dtype {dtype!r}: calibration {str(path)!r} has {known}")
     return fitted
 
 

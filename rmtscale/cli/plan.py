@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
 from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
+from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
 from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
+from rmtscale.specs.adapter import ATTENTION, Adapter
 from rmtscale.specs.defaults import default_precision
+from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import find_precision
@@ -58,13 +62,19 @@ def command(
     weights: options.Weights = "",
     attention: options.Attention = "sdpa",
     optimizer: options.Optimizer = "adamw",
+    accumulate: options.Accumulate = 1,
+    adapter: options.AdapterKind = "",
+    adapter_rank: options.AdapterRank = 16,
+    adapter_targets: options.AdapterTargets = ATTENTION,
+    offload_optimizer: options.OffloadOptimizer = False,
+    host_memory: options.HostMemory = "",
     dropout: options.Dropout = True,
     bptt_segments: options.BpttSegments = None,
     convention: Annotated[
         str,
         typer.Option(
             help=f"How FLOPs are counted: {', '.join(CONVENTIONS)}.  [default: hoffmann; matmul "
-            "for methods other than rmt]"
+            "for methods other than rmt and with adapters]"
         ),
     ] = "",
     calibration: options.CalibrationFile = None,
@@ -77,39 +87,46 @@ def command(
     """
     require_format(output_format)
     require_one_of("mode", mode, (*_TITLES, "all", "both"))
-    convention = convention or (DEFAULT_CONVENTION if method == "rmt" else "matmul")
+    plainly = method == "rmt" and not adapter
+    convention = convention or (DEFAULT_CONVENTION if plainly else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     precision = precision or default_precision(gpu)
-    calibrated = options.chosen_calibration(calibration, gpu, precision)
+    calibrated = options.chosen_calibration(calibration, gpu)
     modes = _modes(spec, mode)
-    by_mode = _by_mode(spec, modes, asked=bool(weights))
+    chosen_one = chosen_adapter(adapter, adapter_rank, adapter_targets)
+    by_mode = _by_mode(spec, modes, asked=bool(weights), adapter=chosen_one)
+    training: dict[str, Any] = {
+        "accumulate": accumulate,
+        "adapter": chosen_one,
+        "offload_optimizer": offload_optimizer,
+        "host_memory": host_memory,
+        "bptt_segments": bptt_segments,
+    }
 
     def work(mode: str) -> Workload:
-        return Workload(
-            tokens=_REFERENCE_TOKENS,
+        # Beside a training, what is set for it says nothing of the other modes.
+        own = training if mode == "train" or "train" not in modes else {}
+        return chosen_workload(
+            mode,
+            _REFERENCE_TOKENS,
             batch_size=batch_size,
-            mode="train" if mode == "train" else "forward",
-            cache=mode == "prefill",
             precision=precision,
             attention=attention,
             optimizer=optimizer,
-            dropout=None if dropout else False,
-            bptt_segments=bptt_segments if mode == "train" else None,
+            dropout=dropout,
+            **own,
         )
 
-    reason = ""
-    if segment_size == AUTO:
-        asked = work("train" if "train" in modes else modes[0])
-        chosen, reason = recommend_segment(by_mode.get("train", spec), asked, memory_tokens, gpu)
-    else:
-        chosen = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
+    asked = work("train" if "train" in modes else modes[0])
+    chosen, reason = _segments(segment_size, by_mode.get("train", spec), asked, memory_tokens, gpu)
     title, design = options.chosen_design(method, spec, chosen)
-    segmented = design is chosen
+    no_rmt = why_no_rmt(spec) if design is chosen else ""
+    segmented = design is chosen and not no_rmt
     if segmented:
         chosen.segment_tokens(spec)
 
-    def plans(design: Recurrence | CostMethod) -> Plans:
+    def plans(design: Recurrence | CostMethod | None) -> Plans:
         return {
             name: make_plan(by_mode[name], work(name), design, gpu, convention, calibrated)
             for name in modes
@@ -117,20 +134,20 @@ def command(
 
     possible = possible_segment_sizes(spec, memory_tokens) if segmented else ()
     sizes = sorted({*possible, chosen.segment_size})
+    other = None if no_rmt else design
     by_size = {
-        size: plans(Recurrence(size, memory_tokens) if segmented else design) for size in sizes
+        size: plans(Recurrence(size, memory_tokens) if segmented else other) for size in sizes
     }
     if output_format != "table":
+        head: Row = {"method": "full" if no_rmt else method, "device": gpu.name}
+        settings = {"precision": precision, "memory_tokens": memory_tokens if segmented else None}
+        settings |= {"convention": convention, "time": _time_by(calibrated)}
+        width = find_precision(precision).weight_bytes
         write_rows(
             [
-                {"model": spec.name, "method": method, "device": gpu.name, "mode": name}
-                | {"precision": precision, "memory_tokens": memory_tokens if segmented else None}
-                | {"convention": convention, "time": _time_by(calibrated)}
-                | {
-                    "weight_bytes": weight_bytes(
-                        by_mode[name], find_precision(precision).weight_bytes
-                    )
-                }
+                {"model": spec.name}
+                | (head | {"mode": name} | settings)
+                | {"weight_bytes": weight_bytes(by_mode[name], width)}
                 | _open_ended(asdict(plan))
                 for size_plans in by_size.values()
                 for name, plan in size_plans.items()
@@ -140,47 +157,45 @@ def command(
         return
     mine = by_size[chosen.segment_size]
     write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, precision)}")
-    settings = f"{precision}, {attention}, batch size {batch_size}, {optimizer}"
+    words = in_words(asked)
     if segmented:
         write_line(
-            f"{settings}; RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text "
+            f"{words}; RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text "
             f"+ {chosen.overhead(spec)} memory" + ("" if spec.decoder else " and special")
         )
     else:
-        write_line(settings)
-        write_text(options.described(title, design, spec))
+        write_line(words)
+        write_text(f"No RMT: {no_rmt}." if no_rmt else options.described(title, design, spec))
     if reason:
         write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
-    _write_answers(mine, convention, title if segmented else method, calibrated, timed=gpu.timed)
-    _write_words(spec, mine, title if segmented else method, calibrated, timed=gpu.timed)
+    named = "" if no_rmt else title if segmented else method
+    _write_answers(mine, convention, named, calibrated, timed=gpu.timed)
+    _write_words(spec, mine, named, calibrated, timed=gpu.timed)
     if len(sizes) > 1:
         _write_sizes(by_size, chosen.segment_size, calibrated, timed=gpu.timed)
-    if "forward" in modes and "prefill" in modes:
-        write_text("One pass keeps nothing of the text: nothing can be written behind it.")
-    time = (
-        "a roofline: without the host, which slows short segments down, and the efficiency of "
-        "kernels, so RMT may be faster only later than it says, or never"
-        if calibrated is None
-        else "calibrated by measured records; an RMT's inference runs captured"
-    )
-    if not gpu.timed:
-        time = f"not known on {gpu.name}"
-    memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
-    write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
-    if isinstance(spec, LayeredSpec) and not spec.written_like:
-        write_text(
-            f"Memory is an upper bound, not confirmed: no device has measured a {spec.kind}."
-        )
+    _write_remarks(spec, gpu, modes, calibrated)
 
 
-def _by_mode(spec: ModelSpec, modes: Sequence[str], *, asked: bool) -> dict[str, ModelSpec]:
-    """Returns the model of each mode: what is trained has plain weights.
+def _segments(
+    size: str, spec: ModelSpec, asked: Workload, memory_tokens: int, gpu: DeviceSpec
+) -> tuple[Recurrence, str]:
+    """The RMT that is asked for; or the recommended one, and why."""
+    if size == AUTO:
+        return recommend_segment(spec, asked, memory_tokens, gpu)
+    return Recurrence(parse_size(size, "segment size"), memory_tokens), ""
+
+
+def _by_mode(
+    spec: ModelSpec, modes: Sequence[str], *, asked: bool, adapter: Adapter | None
+) -> dict[str, ModelSpec]:
+    """Returns the model of each mode: what is trained has plain weights, but beside adapters.
 
     Raises:
         BadInput: quantised weights that were asked for, of training alone.
     """
-    if asked and list(modes) == ["train"]:
-        require_weights(spec, None, train=True)
+    if asked and (list(modes) == ["train"] or adapter is not None):
+        require_weights(spec, None, train=True, adapter=adapter)
+        return dict.fromkeys(modes, spec)
     return {name: options.trained(spec) if name == "train" else spec for name in modes}
 
 
@@ -216,22 +231,28 @@ def _write_answers(
     plans: Plans, convention: str, title: str, calibrated: Calibration | None, *, timed: bool
 ) -> None:
     time = "(calibrated) from" if calibrated else "not before"
-    questions = {
+    compared = {
         f"{title} needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
         f"{title} needs less memory from": "less_memory_tokens",
         "  both with activation checkpoints": "less_memory_checkpointed_tokens",
         **({f"{title} needs less time {time}": "less_time_tokens"} if timed else {}),
+    }
+    ends = {
         "full attention fits up to": "full_longest_tokens",
         "  with one checkpoint per layer up to": "full_checkpointed_longest_tokens",
+    }
+    others = {
         f"{title} fits up to": "longest_tokens",
         "  with one checkpoint per segment up to": "checkpointed_longest_tokens",
     }
+    questions = compared | ends | others if title else ends
     rows = []
     for question, field in questions.items():
         show = _limit if field in _LIMITS else _start
         cells = [
             ""
-            if "checkpointed" in field and (mode != "train" or plan.segment_size is None)
+            if "checkpointed" in field
+            and (mode != "train" or (title and plan.segment_size is None))
             else show(getattr(plan, field))
             for mode, plan in plans.items()
         ]
@@ -247,28 +268,32 @@ def _write_words(
     for mode, plan in plans.items():
         if mode == "forward" and "prefill" in plans:
             continue
-        parts = [
-            f"{title} needs {_from('fewer FLOPs', plan.fewer_flops_tokens)}, "
-            f"{_from('less memory', plan.less_memory_tokens)}"
-        ]
-        if timed and calibrated is not None:
-            start = _from("less time", plan.less_time_tokens)
-            parts[0] += f", and {start}, as the calibration predicts"
-        elif timed:
-            start = _start(plan.less_time_tokens)
-            parts[0] += (
-                f", and less time not before {start}"
-                if plan.less_time_tokens
-                else (", and no less time at any length")
-            )
+        parts = [_needs(plan, title, calibrated, timed=timed)] if title else []
         if plan.full_longest_tokens is None:
             parts.append(f"not one token of {spec.name} fits with full attention")
         else:
             parts.append(f"full attention {_reach(plan.full_longest_tokens)}")
         parts += _further(plan.full_longest_tokens, plan.full_checkpointed_longest_tokens, "layer")
-        parts.append(f"{title} {_reach(plan.longest_tokens)}")
-        parts += _further(plan.longest_tokens, plan.checkpointed_longest_tokens, "segment")
+        if title:
+            parts.append(f"{title} {_reach(plan.longest_tokens)}")
+            parts += _further(plan.longest_tokens, plan.checkpointed_longest_tokens, "segment")
         write_text(f"{_TITLES[mode].capitalize()}: {'; '.join(parts)}.")
+
+
+def _needs(plan: Plan, title: str, calibrated: Calibration | None, *, timed: bool) -> str:
+    """From where on the other way needs less of anything."""
+    words = (
+        f"{title} needs {_from('fewer FLOPs', plan.fewer_flops_tokens)}, "
+        f"{_from('less memory', plan.less_memory_tokens)}"
+    )
+    if not timed:
+        return words
+    if calibrated is not None:
+        start = _from("less time", plan.less_time_tokens)
+        return f"{words}, and {start}, as the calibration predicts"
+    if plan.less_time_tokens is None:
+        return f"{words}, and no less time at any length"
+    return f"{words}, and less time not before {_start(plan.less_time_tokens)}"
 
 
 def _from(what: str, tokens: int | None) -> str:
@@ -308,6 +333,28 @@ def _write_sizes(
     time = ["time" if calibrated else "time, not before"] if timed else []
     columns = ["segment", "", "FLOPs", "memory", *time, "fits up to", "checkpointed"]
     write_table(columns, rows, text_columns=2)
+
+
+def _write_remarks(
+    spec: ModelSpec, gpu: DeviceSpec, modes: Sequence[str], calibrated: Calibration | None
+) -> None:
+    """What time and memory are, and what they leave out."""
+    if "forward" in modes and "prefill" in modes:
+        write_text("One pass keeps nothing of the text: nothing can be written behind it.")
+    time = (
+        "a roofline: without the host, which slows short segments down, and the efficiency of "
+        "kernels, so RMT may be faster only later than it says, or never"
+        if calibrated is None
+        else "calibrated by measured records; an RMT's inference runs captured"
+    )
+    if not gpu.timed:
+        time = f"not known on {gpu.name}"
+    memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
+    write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
+    if isinstance(spec, LayeredSpec) and not spec.written_like:
+        write_text(
+            f"Memory is an upper bound, not confirmed: no device has measured a {spec.kind}."
+        )
 
 
 def _start(tokens: int | None) -> str:

@@ -26,8 +26,10 @@ from rmtscale.costs.operators import count_operators
 from rmtscale.costs.passes import plan_passes
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.device import DeviceSpec
-from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import KINDS, ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
@@ -64,12 +66,32 @@ class Calibration:
     attention_efficiency: dict[str, float] = field(default_factory=dict)
     """Efficiency by dtype."""
 
-    def seconds(self, work: Work) -> float:
-        """The time of a step.
+    def require(self, model: ModelSpec, workload: Workload) -> None:
+        """Refuses what it says nothing of.
 
         Raises:
-            KeyError: a dtype that nothing was measured in.
+            BadInput: a precision that nothing was measured in, adapters, micro-batches, an
+                optimizer on the host, or a model whose operators are not counted.
         """
+        known = sorted({*self.matmul_efficiency} & {*self.attention_efficiency})
+        if workload.precision not in known:
+            raise BadInput(
+                f"precision {workload.precision!r}: expected {quoted_list(known)}, which the "
+                f"calibration of {self.device} was measured in"
+            )
+        if workload.adapter or workload.accumulate > 1 or workload.offload_optimizer:
+            raise BadInput(
+                f"calibration of {self.device}: expected no adapters, no micro-batches and the "
+                "optimizer on the device, nothing else was measured"
+            )
+        if isinstance(model, LayeredSpec):
+            raise BadInput(
+                f"calibration of {self.device}: expected a model of {quoted_list(KINDS)}, the "
+                f"operators of a {model.kind} are not counted"
+            )
+
+    def seconds(self, work: Work) -> float:
+        """The time of a step, in a dtype that was measured (``require``)."""
         gpu = (
             work.matmul_seconds / self.matmul_efficiency[work.dtype]
             + work.attention_seconds / self.attention_efficiency[work.dtype]

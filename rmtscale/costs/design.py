@@ -8,6 +8,7 @@ from rmtscale.costs.methods.full import Full
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.errors import BadInput
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -37,3 +38,10 @@ def resolve_design(model: ModelSpec, workload: Workload, design: Design) -> Desi
                 f"method rmt, not {design.name}"
             )
     return design
+
+
+def why_no_rmt(model: ModelSpec) -> str:
+    """Says why an RMT of a model is not shown; empty where one is."""
+    if isinstance(model, LayeredSpec) and model.encoder_groups:
+        return f"{model.name} reads with an encoder of its own, which no RMT is put around"
+    return ""

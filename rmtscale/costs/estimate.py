@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.costs.changes import Change, cheapest_change
+from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.generation import estimate_generation
 from rmtscale.costs.memory import PeakMemory
@@ -148,20 +149,6 @@ def attends(model: ModelSpec) -> bool:
     return any(isinstance(part, Attention) and not part.idle for part in parts)
 
 
-def why_no_rmt(model: ModelSpec) -> str:
-    """Says why an RMT of a model is not shown; empty where one is."""
-    if not isinstance(model, LayeredSpec):
-        return ""
-    if model.encoder_groups:
-        return f"{model.name} reads with an encoder of its own, which no RMT is put around"
-    if not attends(model):
-        return (
-            f"{model.name} is recurrent itself, its cost grows with the length as that of an RMT "
-            "does; plan has the numbers"
-        )
-    return ""
-
-
 def answer(question: Question) -> Estimate:
     """Works out every way of a question, and the changes that make full attention fit.
 
@@ -245,6 +232,9 @@ def _cost(
             return flops, None
         return flops, step_seconds(model, work, device, recurrence, question.calibration)
     cost = estimate_generation(model, question.generation(work, piece), device, recurrence)
+    if question.calibration is not None and piece is None:
+        time = step_seconds(model, work, device, recurrence, question.calibration)
+        return cost.prefill.flops, time
     phases = (cost.prefill, cost.decode)
     host = operators(model, work, recurrence)
     if question.mode == "generate":

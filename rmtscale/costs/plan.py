@@ -28,28 +28,29 @@ if TYPE_CHECKING:
 class Plan(Printed):
     """Lengths, in tokens, at which the answer changes; None where it never does.
 
-    "RMT" is the method that was compared with full attention, if it was another one.
+    "RMT" is the method that was compared with full attention, if it was another one. Where none
+    was, all but full attention's own lengths are None.
     """
 
-    segment_size: int | None
+    segment_size: int | None = None
     """None where another method than an RMT was compared, as whatever needs segments."""
-    fewer_flops_tokens: int | None
+    fewer_flops_tokens: int | None = None
     """From here on RMT needs fewer FLOPs."""
-    less_memory_tokens: int | None
+    less_memory_tokens: int | None = None
     """From here on RMT needs less memory."""
-    less_memory_checkpointed_tokens: int | None
+    less_memory_checkpointed_tokens: int | None = None
     """RMT is below with activation checkpoints in both (training): one per segment, and one per
     layer of full attention."""
-    less_time_tokens: int | None
+    less_time_tokens: int | None = None
     """From here on RMT needs less time by a calibration, which predicts it; by the roofline, which
     leaves out what slows short segments down, it does not do so before."""
-    full_longest_tokens: int | None
+    full_longest_tokens: int | None = None
     """The longest input that fits with full attention; None if not even one token does."""
-    full_checkpointed_longest_tokens: int | None
+    full_checkpointed_longest_tokens: int | None = None
     """Its limit with one activation checkpoint per layer (training)."""
-    longest_tokens: int | None
+    longest_tokens: int | None = None
     """The limit of RMT."""
-    checkpointed_longest_tokens: int | None
+    checkpointed_longest_tokens: int | None = None
     """Its limit with one activation checkpoint per segment (training)."""
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
@@ -80,17 +81,21 @@ def make_plan(
     Args:
         workload: its ``tokens`` are ignored; everything else is kept at every length.
         recurrence: an RMT, or another method to compare with full attention; those that work in
-            blocks may be a block off.
+            blocks may be a block off. None compares nothing.
         calibration: of this device, for an RMT; time is then what it says.
 
     Raises:
         BadInput: the device has no peak for the dtype, a segment cannot be, or the backbone
-            cannot have the method; a calibration with a method that was never measured.
+            cannot have the method; a calibration with a method, a model or a workload that was
+            never measured.
     """
+    alone = recurrence is None
     recurrence = resolve_design(model, workload, recurrence)
     if calibration is not None and isinstance(recurrence, Method):
         raise BadInput(f"method {recurrence.name!r}: a calibration is of full attention and rmt")
-    checkpoints = workload.train and isinstance(recurrence, Recurrence)
+    if calibration is not None:
+        calibration.require(model, workload)
+    checkpoints = workload.train and (alone or isinstance(recurrence, Recurrence))
 
     def at(tokens: int) -> Workload:
         # The last logits for both: it is all that an RMT forms, so nothing else compares.
@@ -116,6 +121,12 @@ def make_plan(
         work = step_work(model, at(tokens), device, with_memory, cuda_graph=graph)
         return calibration.seconds(work)
 
+    ends = {
+        "full_longest_tokens": longest(None),
+        "full_checkpointed_longest_tokens": longest(None, checkpoint=True) if checkpoints else None,
+    }
+    if alone:
+        return Plan(**ends)
     text = recurrence.segment_tokens(model) if isinstance(recurrence, Recurrence) else 1
     return Plan(
         segment_size=recurrence.segment_size if isinstance(recurrence, Recurrence) else None,
@@ -143,8 +154,7 @@ def make_plan(
         )
         if device.timed
         else None,
-        full_longest_tokens=longest(None),
-        full_checkpointed_longest_tokens=longest(None, checkpoint=True) if checkpoints else None,
+        **ends,
         longest_tokens=longest(recurrence),
         checkpointed_longest_tokens=longest(recurrence, checkpoint=True) if checkpoints else None,
     )

@@ -51,7 +51,8 @@ class Question:
                 f"mode 'generate': {self.model.name} writes no text by itself, expected train or "
                 "prefill"
             )
-
+        if self.mode == "generate" and self.calibration is not None:
+            raise BadInput("calibration: expected with train or prefill, no writing was measured")
         if self.kv_dtype and (self.mode == "train" or not keeps_cache(self.model)):
             raise BadInput(
                 f"kv dtype {self.kv_dtype!r}: expected only where a decoder keeps keys and values"

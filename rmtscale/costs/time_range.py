@@ -67,11 +67,13 @@ def step_seconds(
     96 % of the steps measured on an H200 lie in; never below the roofline.
 
     Raises:
-        BadInput: the device has no peak for the dtype, or a segment cannot be.
+        BadInput: the device has no peak for the dtype, a segment cannot be, or a calibration that
+            says nothing of the model or the workload.
     """
     roofline = estimate_time(model, workload, device, design).seconds
     graph = runs_captured(model, workload, design) if captured is None else captured
     if calibration is not None and not isinstance(design, Method):
+        calibration.require(model, workload)
         work = step_work(model, workload, device, design, cuda_graph=graph)
         predicted = calibration.seconds(work)
         return TimeRange(max(roofline, predicted / 1.5), max(roofline, 1.5 * predicted))

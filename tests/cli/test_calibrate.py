@@ -68,7 +68,7 @@ def test_of_another_device_dtype_or_version(rmtscale: Command, calibration: Path
     other = ("plan", "--model", "gpt2", "--device", "a100-80gb", "--calibration", str(calibration))
     assert "is of h200, expected a100-80gb" in rmtscale(*other).err
     dtype = (*PLAN, "--calibration", str(calibration), "--dtype", "fp16")
-    assert "dtype 'fp16'" in rmtscale(*dtype).err
+    assert "precision 'fp16'" in rmtscale(*dtype).err
     newer = json.loads(calibration.read_text(encoding="utf-8")) | {"schema_version": 3}
     calibration.write_text(json.dumps(newer), encoding="utf-8")
     done = rmtscale(*PLAN, "--calibration", str(calibration))

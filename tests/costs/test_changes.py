@@ -41,9 +41,8 @@ def with_room(asked: Question, room: int) -> Question:
 
 
 def full(model: ModelSpec, **settings: Any) -> int:
-    work = Workload(
-        **{"tokens": 4096, "precision": "fp32", "batch_size": 4, "mode": "train"} | settings
-    )
+    given: dict[str, Any] = {"tokens": 4096, "precision": "fp32", "batch_size": 4, **settings}
+    work = Workload(mode="train", **given)
     return rmtscale.estimate_memory(model, work, device=A100).total
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import rmtscale
-from rmtscale.costs.estimate import why_no_rmt
 from rmtscale.costs.segment_choice import possible_segment_sizes, recommend_segment
 from rmtscale.costs.time_range import step_seconds
 from rmtscale.errors import BadInput
@@ -148,11 +147,11 @@ def test_a_segment_that_no_memory_fits_into_is_refused() -> None:
         recommend_segment(PRESETS["gpt2"], Workload(tokens=1), 300, find_device("h100"))
 
 
-def test_a_recurrent_model_has_no_rmt_and_an_answer() -> None:
-    found = rmtscale.estimate("mamba2-130m", "l4", "8k", precision="bf16")
-    assert [way.method for way in found.ways] == ["full"]
-    assert found.no_rmt.startswith("mamba2-130m is recurrent itself, its cost grows with")
-    assert why_no_rmt(PRESETS["gpt2"]) == ""
+def test_a_recurrent_model_has_an_rmt_as_a_plan_has() -> None:
+    found = rmtscale.estimate("mamba2-130m", "l4", "8k", precision="bf16", segment_size=512)
+    assert [way.method for way in found.ways] == ["full", "rmt"]
+    assert found.no_rmt == ""
+    assert found.full.title == "all at once"
 
 
 def test_a_device_known_for_its_memory_only_gives_no_times() -> None:

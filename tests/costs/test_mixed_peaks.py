@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 from tests.costs import mixed_peaks
+from tests.costs.peaks import NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 SHAPES = mixed_peaks.read()
@@ -34,4 +35,4 @@ def test_the_difference_is_small() -> None:
     errors = [abs(shape["difference"]) / shape["peak"] for shape in SHAPES]
     assert max(errors) <= mixed_peaks.LARGEST_ERROR
     assert sum(errors) / len(errors) < 0.02
-    assert {shape["model"] for shape in SHAPES} == set(mixed_peaks.NAMES)
+    assert {shape["model"] for shape in SHAPES} == set(NAMES)

@@ -195,8 +195,8 @@ MOVED: dict[str, list[tuple[tuple[str, ...], Tensors, int]]] = {
     ],
     "unlimiformer": [(BOTH, [(96, 40)] * 2, 3)],
 }
-ATTENTION = [(3, 24, 40), (3, 24, 20), (3, 24, 20), (3, 40, 24)]
-ENCODER_S = [(3, 24, 40)] * 4
+ATTENTION: Tensors = [(3, 24, 40), (3, 24, 20), (3, 24, 20), (3, 40, 24)]
+ENCODER_S: Tensors = [(3, 24, 40)] * 4
 WEIGHTS: dict[str, Tensors] = {
     "armt": [*ATTENTION, (3, 24, 8), (3, 24, 8), (3, 24, 24), (3, 24, 1)],
     "transformer-xl": [*ATTENTION, (3, 24, 40)],

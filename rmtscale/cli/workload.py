@@ -1,0 +1,55 @@
+"""The workload that the options of a command ask for, and how it is said in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.workload import Workload
+from rmtscale.units import parse_bytes
+
+
+def chosen_adapter(kind: str, rank: int, targets: str) -> Adapter | None:
+    """Returns what ``--adapter`` asks for; None where all weights are trained.
+
+    Raises:
+        BadInput: no such kind, a rank below 1, or targets for a parallel adapter.
+    """
+    return Adapter(kind, rank, targets) if kind else None
+
+
+def chosen_workload(
+    mode: str, tokens: int, *, dropout: bool, host_memory: str = "", **settings: Any
+) -> Workload:
+    """Returns the workload of a mode: ``train``, ``forward``, or what keeps a cache.
+
+    Args:
+        mode: ``prefill`` keeps keys and values, ``generate`` does not here: what it keeps is
+            counted with what it writes.
+        tokens: text tokens of the input.
+        dropout: as the model's config has it; else none.
+        host_memory: such as ``512GiB``; empty where nothing is offloaded.
+        settings: other fields of ``Workload``, as they are.
+
+    Raises:
+        BadInput: a value that a workload cannot have.
+    """
+    return Workload(
+        tokens=tokens,
+        mode="train" if mode == "train" else "forward",
+        cache=mode == "prefill",
+        dropout=None if dropout else False,
+        host_memory_bytes=parse_bytes(host_memory, "host memory") if host_memory else None,
+        **settings,
+    )
+
+
+def in_words(work: Workload) -> str:
+    """Returns precision, attention, batch, and of a training all that is set, in one line."""
+    words = [work.precision, work.attention, f"batch size {work.batch_size}"]
+    if work.train:
+        words.append(work.optimizer)
+        words += [f"{work.accumulate} micro-batches"] * (work.accumulate > 1)
+        words += [work.adapter.title()] if work.adapter else []
+        words += ["optimizer on the host"] * work.offload_optimizer
+    return ", ".join(words)
