@@ -98,6 +98,9 @@ class Step:
         self.model, self.workload, self.gradients = model, workload, gradients
         # A tied head's gradient is there before the embedding adds its part.
         self.tied = model.tied_head and model.head == "language-model"
+        # It comes as the transpose of a product, a view, to which autograd adds nothing in place;
+        # under autocast as a cast of it.
+        self.sums_views = not workload.casts.autocast
         self.embedding = model.vocabulary * model.embedding_width * workload.weight_bytes
 
     @cached_property
@@ -187,7 +190,8 @@ class Step:
         if self.workload.checkpoint_layers:  # the layer that is recomputed, and its mask
             layer = layer.plus(Saved(segment.mask, 0))
             last = last.plus(layer).plus(Saved(0, -segment.hidden))  # its input is there already
-        at_head = gradients + (segment.head.weight if head is None else head)
+        head = segment.head.weight if head is None else head
+        at_head = gradients + head
         now = PeakCandidate("", at_head, *last, held, state)
         yield from self._in_layer("last", now, segment.work, new)
         after = gradients
@@ -197,7 +201,9 @@ class Step:
             first = waiting.plus(layer).plus(Saved(0, segment.embedding + own))
             now = PeakCandidate("", after - self._late_gradients(), *first, held, state)
             yield from self._in_layer("first", now, segment.work, new)
-        work = 2 * segment.hidden + (self.embedding if self.tied or not new else 0)
+        # Of a tied head both gradients are there, and where the first is a view their sum, too.
+        waiting_head = (1 + self.sums_views) * head * self.tied
+        work = 2 * segment.hidden + waiting_head + (0 if new else self.embedding)
         name = "where the embedding is differentiated"
         yield PeakCandidate(name, after, *waiting, held, state, work)
 

@@ -46,6 +46,7 @@ class RecurrentStep(Step):
             depth = 1  # nothing leads from an earlier segment to the answer
         self.window = min(depth, self.segments)
         self.checkpointed = workload.checkpoint_segments
+        self.sums_views = False  # ``rmtscale.rmt.loss`` hands out a tensor of its own
         # Of an encoder, only the last window has a graph and a loss.
         # A later micro-batch finds gradients too.
         self.later = (model.decoder and self.window < self.segments) or workload.accumulate > 1

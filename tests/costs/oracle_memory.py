@@ -65,6 +65,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak_operator = ""
         self.in_backward = False
         """Autograd adds gradients in place, unless a mode such as this one is looking."""
+        self.head: tuple[int, int] | None = None
+        """Shape of the head's matrix, by which its gradient is told from others."""
         self._at_peak: tuple[tuple[object, int], ...] = ()
 
     def track(self, tensor: torch.Tensor, label: str = "") -> None:
@@ -104,6 +106,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.track(tensor)
         inside = out.nbytes if func in PRODUCT_INSIDE else 0
         in_place = self.in_backward and func is torch.ops.aten.add.Tensor
+        # To a view nothing is added in place: the gradient of a tied head is a transpose.
+        in_place = in_place and not (args[0].shape == self.head and args[0]._is_view())
         if self.live + inside > self.peak and not in_place:
             self.peak, self.peak_operator = self.live + inside, str(func)
             self._at_peak = tuple(self.sizes.values())
@@ -344,6 +348,7 @@ def measure_step(
             model = wrap(model, workload, recurrence)
         for name, part in (*model.named_parameters(), *model.named_buffers()):
             live.track(part, name)
+        live.head = (spec.vocabulary, spec.embedding_width)
         optimizer = None
         if workload.train and workload.optimizer in OPTIMIZERS:
             trained = [one for one in model.parameters() if one.requires_grad]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rmtscale.costs.operators import ONE_BY_ONE, count_operators
+from rmtscale.costs.parameter_shapes import trained_tensors
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import OPTIMIZERS, Workload
@@ -117,10 +118,13 @@ def test_optimizers_that_step_on_one_tensor_after_another(name: str) -> None:
             self.computed += not (func.is_view or on_the_host)
             return func(*args, **(kwargs or {}))
 
-    def step(matrices: int) -> int:
+    def step(matrices: int, vectors: int = 1) -> int:
         model = torch.nn.Module()
         model.layers = torch.nn.ModuleList(
-            torch.nn.Linear(8, 8, bias=False) for _ in range(matrices)
+            [
+                *(torch.nn.Linear(8, 8, bias=False) for _ in range(matrices)),
+                *(torch.nn.LayerNorm(8, bias=False) for _ in range(vectors)),
+            ]
         )
         optimizer = make_optimizer(name, model)
         for one in model.parameters():
@@ -130,7 +134,28 @@ def test_optimizers_that_step_on_one_tensor_after_another(name: str) -> None:
             optimizer.step()
         return int(count.computed)
 
-    assert step(3) - step(2) == ONE_BY_ONE[name][1]
+    vector, matrix = ONE_BY_ONE[name]
+    assert step(3) - step(2) == matrix
+    if name != "muon":  # whose vectors are AdamW's, here one by one, on a GPU in lists
+        assert step(2, 3) - step(2, 2) == vector
+
+
+def test_operators_of_the_optimizers_in_a_step() -> None:
+    """Tensor by tensor: AdamW's of 8 bits one kernel each, Muon's none for a vector."""
+    model, work = PRESETS["gpt2"], Workload(tokens=64, mode="train")
+    tensors = trained_tensors(model, None, 0)
+    vectors = sum(one.copies for one in tensors if len(one.shape) == 1)
+    matrices = sum(one.copies for one in tensors) - vectors
+    assert (vectors, matrices) == (12 * 8 + 2, 12 * 4 + 2)
+    plain = count_operators(model, replace(work, optimizer="none"))
+    for name, (vector, matrix) in {
+        "adafactor": (10, 19),
+        "adamw-8bit": (1, 1),
+        "lion": (4, 4),
+        "muon": (0, 23),
+    }.items():
+        more = count_operators(model, replace(work, optimizer=name)) - plain
+        assert more == vectors * vector + matrices * matrix, name
 
 
 def test_every_optimizer_has_its_operators() -> None:
