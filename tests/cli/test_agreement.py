@@ -80,6 +80,14 @@ def test_what_a_training_takes_is_asked_for_alike(
     assert refused.err.splitlines()[-1].startswith("error: mode 'forward': expected train with")
 
 
+def test_micro_batches_are_so_many_steps_of_flops(rmtscale: Command) -> None:
+    asked = ("flops", "-m", "pythia-70m", "--tokens", "1k", "--mode", "train", "-f", "json")
+    once, thrice = (
+        json.loads(rmtscale(*asked, *more).out)["rows"] for more in ((), ("--accumulate", "3"))
+    )
+    assert [row["flops"] for row in thrice] == [3 * row["flops"] for row in once]
+
+
 def test_a_calibration_refuses_what_it_does_not_know_in_one_line(rmtscale: Command) -> None:
     file = str(PROFILES / "calibration.json")
     shared = ("-d", "h200", "--calibration", file)
