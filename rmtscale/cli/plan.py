@@ -338,7 +338,7 @@ def _write_sizes(
 def _write_remarks(
     spec: ModelSpec, gpu: DeviceSpec, modes: Sequence[str], calibrated: Calibration | None
 ) -> None:
-    """What time and memory are, and what they leave out."""
+    """Writes what time and memory are, and what they leave out."""
     if "forward" in modes and "prefill" in modes:
         write_text("One pass keeps nothing of the text: nothing can be written behind it.")
     time = (
