@@ -26,6 +26,7 @@ PYTHON = sys.executable
 _PARENT = "RMTSCALE_PARENT"
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 10.0
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def start(
@@ -121,6 +122,13 @@ def pool(
         initargs=(os.getpid(), prepare, given),
     )
     try:
+        # An interrupt in the middle of a start would leave a worker that nobody knows of.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+        try:
+            for _ in range(workers):
+                executor.submit(int)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield executor
     except BaseException:
         for worker in set(multiprocessing.active_children()) - others:
@@ -132,6 +140,7 @@ def pool(
 
 def _begin_worker(parent: int, prepare: Callable[..., None], given: tuple[object, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends this one
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     _die_with(parent)
     prepare(*given)
 

@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hypothesis
@@ -18,6 +19,9 @@ from tests.command_line import Command, Outcome
 from tests.synthetic.cpu import cpu_point, cpu_record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests in two processes may measure at the same time: what they measure is not looked at.
+LOCKS = TemporaryDirectory(prefix="rmtscale-locks-")
+os.environ["RMTSCALE_LOCKS"] = LOCKS.name
 # A test of a property is not slow because its core is shared.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")

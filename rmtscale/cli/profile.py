@@ -189,9 +189,7 @@ def command(
         raise BadInput("no --out: expected a file for the records, or --dry-run")
     _require_libraries()
     _require_device(todo.points[0].device)
-    store = RecordStore(out)
-    if force:
-        out.unlink(missing_ok=True)
+    store = RecordStore(out, anew=force)
     _require_own_records(store, todo.points[0].device)
     try:
         with watching() as observer:

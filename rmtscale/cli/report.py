@@ -40,6 +40,9 @@ def command(
     require_one_of("format", output_format, FORMATS)
     if output_format == "html" and out is None:
         raise BadInput("no --out: expected a folder for the page, or --format markdown or csv")
+    name = "report.md" if output_format == "markdown" else "records.csv"
+    if output_format != "html" and out is not None:
+        require_writable([out / name], force=force)
     sources = [read_source(path) for path in records]
     for source in sources:
         for warning in source.reading.warnings():
@@ -49,15 +52,10 @@ def command(
         assert out is not None
         _write_folder(document, out, force=force)
         return
-    name, text = (
-        ("report.md", markdown_report(document))
-        if output_format == "markdown"
-        else ("records.csv", csv_report(document))
-    )
+    text = markdown_report(document) if output_format == "markdown" else csv_report(document)
     if out is None:
         sys.stdout.write(text)
         return
-    require_writable([out / name], force=force)
     write_whole(out / name, text)
     write_line(f"written to {out / name}")
 

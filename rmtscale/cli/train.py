@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -201,15 +200,21 @@ def command(
             f"--cache {str(cache)!r} with {settings.task}: expected {quoted_list(packing)}, whose "
             "text is packed"
         )
-    if force:
-        forget(out)
+    if force and "RANK" in os.environ:
+        raise BadInput(f"--force under torchrun: expected a new --out, not {str(out)!r}")
     if finish_within is not None:
+        if force:
+            raise BadInput(
+                f"--finish-within {finish_within:g} with --force: expected one of them, what "
+                "begins anew has no throughput yet"
+            )
         from rmtscale.study.training.metrics import steps_within
 
         settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
     result = run_training(
         settings,
         out,
+        anew=force,
         device=device,
         max_seconds=max_seconds,
         measure_gpu_utilization=gpu_utilization,
@@ -230,6 +235,7 @@ def run_training(
     settings: LoopSettings,
     out: Path,
     *,
+    anew: bool,
     device: str | None,
     max_seconds: float | None,
     measure_gpu_utilization: bool,
@@ -244,6 +250,7 @@ def run_training(
             return train(
                 settings,
                 out,
+                anew=anew,
                 device=device,
                 max_seconds=max_seconds,
                 measure_gpu_utilization=measure_gpu_utilization,
@@ -254,19 +261,6 @@ def run_training(
         with suppress(OSError):  # a terminal that was closed
             write_line(f"the last state is in {out}; the same command goes on from there")
         raise
-
-
-def forget(folder: Path) -> None:
-    """Removes a training, and nothing else, from a folder."""
-    from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
-
-    if "RANK" in os.environ:
-        raise BadInput(f"--force under torchrun: expected a new --out, not {str(folder)!r}")
-    for name in (SETTINGS, STATE, METRICS):
-        (folder / name).unlink(missing_ok=True)
-    for name in (BEST, LAST, STAGES):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
 
 
 def _size(text: str | None, name: str) -> int | None:

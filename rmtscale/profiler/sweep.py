@@ -8,12 +8,14 @@ point is measured twice (the A/A pair): what the two differ by is noise.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol as Interface
 
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.locks import sole_user
 from rmtscale.profiler.prediction import Machine, never_fits, predict
 from rmtscale.profiler.preload import Preloaded
 from rmtscale.profiler.spawn import measure_in_child
@@ -93,30 +95,36 @@ def run_sweep(
         measure: measures one point; replaced by tests.
 
     Raises:
-        BadInput: the file cannot be read or written; all that was measured before is in it.
+        BadInput: the file cannot be read or written, or another process writes it or measures on
+            the same device; all that was measured before is in the file.
     """
     points = sweep.in_order()
     again = ("crashed", "timeout", "skipped") if retry else ()
-    known = store.read().latest()
-    todo = [
-        point
-        for point in points
-        if point.key not in known or known[point.key].measured.outcome in again
-    ]
-    observer.begin(todo, len(points) - len(todo))
-    with Preloaded(sum(point.device == "cuda" for point in todo)) as ready:
+    with store.writing():
+        known = store.read().latest()
+        todo = [
+            point
+            for point in points
+            if point.key not in known or known[point.key].measured.outcome in again
+        ]
+        observer.begin(todo, len(points) - len(todo))
+        with ExitStack() as held, Preloaded(sum(point.device == "cuda" for point in todo)) as ready:
+            for device in sorted({point.device for point in todo}):
+                held.enter_context(sole_user(device))
 
-        def in_child(point: Point, protocol: Protocol, say: Callable[[str], None]) -> Measurement:
-            if point.device == "cuda":
-                return ready.measure(point, protocol, say)
-            return measure_in_child(point, protocol, report=say)
+            def in_child(
+                point: Point, protocol: Protocol, say: Callable[[str], None]
+            ) -> Measurement:
+                if point.device == "cuda":
+                    return ready.measure(point, protocol, say)
+                return measure_in_child(point, protocol, report=say)
 
-        _measure_all(todo, known, sweep.protocol, store, observer, machine, measure or in_child)
+            _measure_all(todo, known, sweep.protocol, store, observer, machine, measure or in_child)
 
 
 def _measure_all(
     todo: Sequence[Point],
-    known: Mapping[str, Record],
+    known: dict[str, Record],
     protocol: Protocol,
     store: RecordStore,
     observer: Observer,
@@ -125,14 +133,8 @@ def _measure_all(
 ) -> None:
     device = None if machine is None else machine.device
     for point in todo:
-        # Read anew: another sweep may be writing to the same file.
-        latest = store.read().latest()
-        meanwhile = latest.get(point.key)
-        if meanwhile is not None and meanwhile != known.get(point.key):
-            observer.record(meanwhile)
-            continue
         observer.point(point)
-        why = _ended_before(point, latest.values())
+        why = _ended_before(point, known.values())
         if why is None and machine is not None:
             why = never_fits(point, machine)
         if why:
@@ -143,6 +145,7 @@ def _measure_all(
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         record = Record.of(point, protocol, predict(point, device), measured, now)
         store.append(record)
+        known[point.key] = record
         observer.record(record)
 
 

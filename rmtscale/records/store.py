@@ -11,14 +11,15 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from rmtscale.errors import BadInput
-from rmtscale.files import write_whole
+from rmtscale.files import require_appendable, write_whole
+from rmtscale.locks import sole_writer
 from rmtscale.records.mapping import Misfit, from_mapping
 from rmtscale.records.record import SCHEMA_VERSION, Record
 from rmtscale.tabular import to_frame
@@ -126,6 +127,17 @@ class Store(Generic[R]):
                 raise BadInput(f"{where}: {error}") from error
         first_damage = next(iter(damage.values()), "")
         return Reading(tuple(records), tuple(damage), first_damage, bool(rest.strip()))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the file for this process and those it starts, before the work on its records.
+
+        Raises:
+            BadInput: another process holds it, or it cannot be written.
+        """
+        with sole_writer(self.path, f"{self.what} {str(self.path)!r}"):
+            require_appendable(self.path)
+            yield
 
     def append(self, record: R) -> None:
         """Adds one line, on the disk when this returns.

@@ -11,9 +11,9 @@ from rmtscale.report.page import render_page
 from rmtscale.report.text import records_csv
 
 NAMES = (
-    "index.html",
     "records.csv",
     *(f"{exhibit.name}.{kind}" for exhibit in EXHIBITS for kind in ("png", "svg")),
+    "index.html",
 )
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rmtscale.errors import BadInput
+from rmtscale.files import whole_file
 from rmtscale.rmt.graph import SegmentStep, require_evaluation
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from rmtscale.rmt.validation import (
@@ -176,7 +177,11 @@ class Stream:
         return RMTCausalLMOutput(logits=logits_B1V, memory=self.memory)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the state of the stream (not the model) as one safetensors file, whole."""
+        """Writes the state of the stream (not the model) as one safetensors file, whole.
+
+        Raises:
+            BadInput: it cannot be written.
+        """
         step = self._step
         tensors = {
             "memory": step.state_BME,
@@ -188,13 +193,8 @@ class Stream:
             "tokens": str(self.tokens),
             "segment_tokens": str(self.model.segment_tokens),
         }
-        target = Path(path)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
+        with whole_file(Path(path)) as part:
             save_file({name: x.contiguous().cpu() for name, x in tensors.items()}, part, facts)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
     @torch.no_grad()
     def restore(self, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -207,36 +207,23 @@ def test_one_point_is_measured_twice(
     assert len(fake.asked) == len(paired.points)
 
 
-def test_two_sweeps_on_one_file(sweep: Sweep, store: RecordStore, measured: Measurement) -> None:
-    """Both go on; what one has measured the other does not measure again."""
-    barrier = threading.Barrier(2)
-    fakes = []
+def test_a_sweep_beside_another_on_the_same_device(
+    sweep: Sweep, store: RecordStore, measured: Measurement, tmp_path: Path
+) -> None:
+    """Each would disturb the other; the first goes on."""
+    seen = []
 
-    def run() -> None:
-        fake = Fake(measured)
-        fakes.append(fake)
+    def beside(point: Point, protocol: Protocol, report: Callable[[str], None]) -> Measurement:
+        with pytest.raises(BadInput) as refused:
+            run_sweep(sweep, RecordStore(tmp_path / "other.jsonl"), Watcher(), measure=beside)
+        seen.append(str(refused.value))
+        return measured
 
-        def slow(point: Point, protocol: Protocol, report: Callable[[str], None]) -> Measurement:
-            if len(fake.asked) < 2:
-                barrier.wait(10)
-            return fake(point, protocol, report)
-
-        run_sweep(
-            Sweep(points=sweep.points, seed=len(fakes)),
-            RecordStore(store.path),
-            Watcher(),
-            measure=slow,
-        )
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    reading = store.read()
-    assert reading.warnings() == []
-    assert set(reading.latest()) == {one.key for one in sweep.points}
-    assert len(reading.records) < 2 * len(sweep.points)
+    run_sweep(sweep, store, Watcher(), measure=beside)
+    assert seen == [
+        f"device 'cpu' is in use by process {os.getpid()}: expected it to end first"
+    ] * len(sweep.points)
+    assert len(store.read().records) == len(sweep.points)
 
 
 def test_a_full_disk_ends_the_sweep_and_keeps_the_records(

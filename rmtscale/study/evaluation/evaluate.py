@@ -84,40 +84,43 @@ def evaluate(
     Returns:
         The records of all lengths asked for.
     """
-    meter, gpu = open_meter(device)
-    compiled = checkpoint.settings.compile_step and device.type == "cuda"
-    reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
-    data = data_of(
-        checkpoint,
-        settings.background,
-        settings.task_options,
-        noise_repeats=settings.noise_repeats,
-    )
-    weights = weights_digest(checkpoint.folder)
-    known = store.read().latest()
-    records = []
-    for segments in sorted(set(settings.segments)):
-        point = EvaluationPoint(
-            task=checkpoint.settings.task,
-            task_options=dict(data.settings.task_options),
-            weights=weights,
-            background=source_name(settings.background),
-            segments=segments,
-            segment_tokens=reader.answerer.segment_tokens,
-            samples=settings.samples_at(segments),
-            seed=settings.seed,
-            precision=settings.precision,
-            device=device.type,
-            dead_band=reader.answerer.rmt.config.dead_band,
+    with store.writing():
+        meter, gpu = open_meter(device)
+        compiled = checkpoint.settings.compile_step and device.type == "cuda"
+        reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
+        data = data_of(
+            checkpoint,
+            settings.background,
+            settings.task_options,
+            noise_repeats=settings.noise_repeats,
         )
-        recorded = known.get(point.key)
-        record = recorded or _evaluate_length(point, checkpoint, reader, data, settings, meter, gpu)
-        if recorded is None:
-            store.append(record)
-        if observe is not None:
-            observe(record, recorded is not None)
-        records.append(record)
-    return records
+        weights = weights_digest(checkpoint.folder)
+        known = store.read().latest()
+        records = []
+        for segments in sorted(set(settings.segments)):
+            point = EvaluationPoint(
+                task=checkpoint.settings.task,
+                task_options=dict(data.settings.task_options),
+                weights=weights,
+                background=source_name(settings.background),
+                segments=segments,
+                segment_tokens=reader.answerer.segment_tokens,
+                samples=settings.samples_at(segments),
+                seed=settings.seed,
+                precision=settings.precision,
+                device=device.type,
+                dead_band=reader.answerer.rmt.config.dead_band,
+            )
+            recorded = known.get(point.key)
+            record = recorded or _evaluate_length(
+                point, checkpoint, reader, data, settings, meter, gpu
+            )
+            if recorded is None:
+                store.append(record)
+            if observe is not None:
+                observe(record, recorded is not None)
+            records.append(record)
+        return records
 
 
 def data_of(

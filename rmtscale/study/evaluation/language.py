@@ -103,53 +103,54 @@ def evaluate_language(
     Raises:
         BadInput: no such text, none that is long enough, or bf16 on a CPU.
     """
-    meter, gpu = open_meter(device)
-    settings, predictor = checkpoint.settings, checkpoint.predictor
-    # Before any text is packed: it refuses what cannot be.
-    TextReader(predictor, device, asked.precision, batch_size=asked.batch_size)
-    history_tokens = _history_tokens(checkpoint, asked)
-    text = asked.text or settings.text
-    data = LanguageData(replace(settings, text=text), cache, checkpoint.tokenizer)
-    source = data.source("validation", history_tokens)
-    weights, samples = weights_digest(checkpoint.folder), source.samples(asked.samples)
-    known = store.read().latest()
-    model = described(checkpoint, asked.name)
-    records = []
-    for segments in sorted(set(asked.segments)):
-        point = LanguagePoint(
-            task=settings.task,
-            options=dict(settings.task_options),
-            weights=weights,
-            text=source_name(text),
-            text_digest=source.digest,
-            segments=segments,
-            segment_tokens=predictor.segment_tokens,
-            block_tokens=settings.scored_tokens_of(segments),
-            history_tokens=history_tokens,
-            samples=samples,
-            precision=asked.precision,
-            device=device.type,
-            dead_band=predictor.rmt.config.dead_band,
-        )
-        recorded = known.get(point.key)
-        if recorded is not None and recorded.batch_size != min(asked.batch_size, samples):
-            recorded = None  # the same loss, but neither its speed nor its memory
-        if recorded is not None:
-            record = replace(recorded, model=model)
-        else:
-            record = _evaluate_length(
-                point, model, checkpoint, source, asked.batch_size, meter, gpu, device
+    with store.writing():
+        meter, gpu = open_meter(device)
+        settings, predictor = checkpoint.settings, checkpoint.predictor
+        # Before any text is packed: it refuses what cannot be.
+        TextReader(predictor, device, asked.precision, batch_size=asked.batch_size)
+        history_tokens = _history_tokens(checkpoint, asked)
+        text = asked.text or settings.text
+        data = LanguageData(replace(settings, text=text), cache, checkpoint.tokenizer)
+        source = data.source("validation", history_tokens)
+        weights, samples = weights_digest(checkpoint.folder), source.samples(asked.samples)
+        known = store.read().latest()
+        model = described(checkpoint, asked.name)
+        records = []
+        for segments in sorted(set(asked.segments)):
+            point = LanguagePoint(
+                task=settings.task,
+                options=dict(settings.task_options),
+                weights=weights,
+                text=source_name(text),
+                text_digest=source.digest,
+                segments=segments,
+                segment_tokens=predictor.segment_tokens,
+                block_tokens=settings.scored_tokens_of(segments),
+                history_tokens=history_tokens,
+                samples=samples,
+                precision=asked.precision,
+                device=device.type,
+                dead_band=predictor.rmt.config.dead_band,
             )
-            if not math.isfinite(record.whole.mean_nats):
-                raise CheckFailed(
-                    f"{model.name} at {segments} segments: its loss is {record.whole.mean_nats}, "
-                    "expected a number"
+            recorded = known.get(point.key)
+            if recorded is not None and recorded.batch_size != min(asked.batch_size, samples):
+                recorded = None  # the same loss, but neither its speed nor its memory
+            if recorded is not None:
+                record = replace(recorded, model=model)
+            else:
+                record = _evaluate_length(
+                    point, model, checkpoint, source, asked.batch_size, meter, gpu, device
                 )
-            store.append(record)
-        if observe is not None:
-            observe(record, recorded is not None)
-        records.append(record)
-    return records
+                if not math.isfinite(record.whole.mean_nats):
+                    raise CheckFailed(
+                        f"{model.name} at {segments} segments: its loss is "
+                        f"{record.whole.mean_nats}, expected a number"
+                    )
+                store.append(record)
+            if observe is not None:
+                observe(record, recorded is not None)
+            records.append(record)
+        return records
 
 
 def _history_tokens(checkpoint: LanguageCheckpoint, asked: LanguageEvaluation) -> int:

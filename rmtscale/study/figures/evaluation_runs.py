@@ -67,7 +67,8 @@ def evaluate_on_gpus(
         jobs.append(Job(name, partial(_as_given, command), log))
     if jobs:
         setup.announce(f"evaluating {', '.join(job.name for job in jobs)}")
-    failed = run_jobs(jobs, at_once, gpus=at_once)
+    with store.writing():  # they write in the name of this process
+        failed = run_jobs(jobs, at_once, gpus=at_once)
     if failed:
         log = next(job.log for job in jobs if job.name == failed[0])
         raise CheckFailed(f"evaluation of {', '.join(failed)} failed: see {log}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmtscale.files import require_writable, write_all
+from rmtscale.files import remove_leavings, require_writable, write_all
+from rmtscale.locks import sole_writer_in
 
 if TYPE_CHECKING:
     from rmtscale.records.store import Store
@@ -94,11 +96,17 @@ class Figure:
 
         Raises:
             BadInput: a file is there already and ``force`` is not set, a file cannot be written,
-                or the sources are not what the figure is made from.
+                another process trains in the same folder, or the sources are not what the figure
+                is made from.
             CheckFailed: the time was up before all trainings were done.
         """
         require_writable([folder / _PAGE], force=force)
         page = import_module(f"{self.package}.page")
-        report: FigureReport = page.make(self, sources)
+        with ExitStack() as held:
+            if sources.training is not None:
+                runs = sources.training.folder
+                held.enter_context(sole_writer_in(runs, f"folder {str(runs)!r}"))
+                remove_leavings(runs)
+            report: FigureReport = page.make(self, sources)
         write_all(folder, {**report.files, _PAGE: report.page}, force=force)
         return report.claims

@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rmtscale.errors import BadInput
-from rmtscale.files import write_whole
+from rmtscale.files import replaced_folder
 from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.study.records.old_names import renamed
@@ -89,32 +87,22 @@ def write_checkpoint(
     }
     if base is not None:
         whole["base"] = {"name": source_name(base), "digest": frozen_digest(rmt)}
+    # A copy of the module, not of its tensors: what is tied has to be saved once.
+    half = copy.deepcopy(rmt).to("cpu", torch.float16)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        part.chmod(0o755)
-        # A copy of the module, not of its tensors: what is tied has to be saved once.
-        half = copy.deepcopy(rmt).to("cpu", torch.float16)
-        with quiet():
+        with replaced_folder(folder) as part, quiet():
             if base is None:
                 half.save_pretrained(part)
             else:
                 half.config.save_pretrained(part)
                 kept = {name: x.contiguous() for name, x in trained_part(half).items()}
                 save_file(kept, part / TRAINED_PART, metadata={"format": "pt"})
-        for file in part.iterdir():
-            file.chmod(0o644)  # libraries make them for their owner only
-        write_whole(part / TASK_FILE, json.dumps(whole, indent=1, sort_keys=True) + "\n")
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            folder.rename(old / "old")
-            part.rename(folder)
-            shutil.rmtree(old)
-        else:
-            part.rename(folder)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"output {str(folder)!r}: cannot be written ({reason})") from error
+            meaning_text = json.dumps(whole, indent=1, sort_keys=True) + "\n"
+            (part / TASK_FILE).write_text(meaning_text, encoding="utf-8")
+            for file in part.iterdir():
+                file.chmod(0o644)  # libraries make them for their owner only
+    except SafetensorError as error:
+        raise BadInput(f"output {str(folder)!r}: cannot be written ({error})") from error
 
 
 Settings = TypeVar("Settings", bound=LoopSettings)

@@ -1,6 +1,10 @@
-"""Names of what a training's folder holds."""
+"""Names of what a training's folder holds, and how a training is removed from it."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+from rmtscale.files import remove_folder
 
 SETTINGS = "settings.json"
 STATE = "state.safetensors"
@@ -9,8 +13,19 @@ METRICS = "metrics.jsonl"
 BEST = "best"
 """The checkpoint that did best on validation text, of the latest stage validated."""
 LAST = "last"
-"""The checkpoint at the end of all steps; its folder is there when a training is done."""
+"""The checkpoint at the end of all steps, written after everything else: a training is done when
+its folder is there."""
 STAGES = "stages"
 """Checkpoints at the ends of the stages of whole segments: ``stages/segments-3``."""
 CACHE = "text"
 """Packed text of a language task, where no folder is given that trainings share."""
+
+
+def forget(folder: Path) -> None:
+    """Removes a training, and nothing else, from a folder; what says that it is done goes first."""
+    remove_folder(folder / LAST)
+    for name in (STATE, METRICS):
+        (folder / name).unlink(missing_ok=True)
+    for name in (BEST, STAGES):
+        remove_folder(folder / name)
+    (folder / SETTINGS).unlink(missing_ok=True)

@@ -11,6 +11,8 @@ same losses.
 from __future__ import annotations
 
 import math
+import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -22,7 +24,8 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.files import make_folder, write_whole
+from rmtscale.files import make_folder, remove_folder, remove_leavings, write_whole
+from rmtscale.locks import sole_writer_in
 from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
 from rmtscale.study.training.device import (
     begin_peak,
@@ -34,8 +37,8 @@ from rmtscale.study.training.device import (
 from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.keeping import Keeper
 from rmtscale.study.training.kinds import make_objective
-from rmtscale.study.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE
-from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until
+from rmtscale.study.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE, forget
+from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until, read_metrics
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
@@ -78,6 +81,7 @@ def train(
     settings: LoopSettings,
     folder: Path,
     *,
+    anew: bool = False,
     device: str | None = None,
     max_seconds: float | None = None,
     save_seconds: float = 30.0,
@@ -90,6 +94,7 @@ def train(
     Args:
         settings: all of it.
         folder: gets settings, state, metrics and checkpoints.
+        anew: forget the training that is there.
         device: ``cpu`` or ``cuda``; None takes the GPU if there is one.
         max_seconds: stop, with a state, at the first interval after this.
         save_seconds: keep a state at the first interval after this.
@@ -100,13 +105,21 @@ def train(
         observer: is told of every interval.
 
     Raises:
-        BadInput: settings that cannot be, or another training in the folder.
+        BadInput: settings that cannot be, another training in the folder, or another process that
+            trains there.
         CheckFailed: the loss is no longer finite.
     """
     began = monotonic()
-    run = _Run(settings, folder, device, cache or folder / CACHE, observer or NullObserver())
-    run.measure_gpu_utilization = measure_gpu_utilization and run.accelerator.device.type == "cuda"
-    return run.go(began, max_seconds, save_seconds)
+    with ExitStack() as held:
+        if os.environ.get("RANK", "0") == "0":  # of several processes, the one that writes
+            held.enter_context(sole_writer_in(folder, f"folder {str(folder)!r}"))
+            remove_leavings(folder)
+        if anew:
+            forget(folder)
+        run = _Run(settings, folder, device, cache or folder / CACHE, observer or NullObserver())
+        on_gpu = run.accelerator.device.type == "cuda"
+        run.measure_gpu_utilization = measure_gpu_utilization and on_gpu
+        return run.go(began, max_seconds, save_seconds)
 
 
 class _Run:
@@ -194,7 +207,7 @@ class _Run:
                 prefetcher.close()
         finished = self.state.step >= settings.steps
         if finished and self.main and not (folder / LAST).exists():
-            self.keeper.keep_last(self.state, self.state.progress.stage, None)
+            self._keep_last()
         self.accelerator.wait_for_everyone()
         self._end()
         return Result(finished, self.state.step, self.objective.measure, self.state.best_score)
@@ -219,6 +232,8 @@ class _Run:
                 )
         if self.main:
             make_folder(self.folder)
+            if self.state.step < self.settings.steps:
+                remove_folder(self.folder / LAST)  # its end was moved: it is not done any more
             keep_until(self.folder / METRICS, self.state.step)
             write_whole(self.folder / SETTINGS, self.settings.to_json())
         self.accelerator.wait_for_everyone()
@@ -329,9 +344,16 @@ class _Run:
         validation = self.keeper.validate(stage)
         self.state = self.keeper.keep_best(self.state, stage, validation)
         if finished:
-            self.keeper.keep_last(self.state, stage, validation)
             self.keeper.keep_stage(self.state, stage)
         return replace(interval, validation=validation)
+
+    def _keep_last(self) -> None:
+        """Writes the checkpoint of the end, behind all else: where it is, nothing is missing."""
+        intervals = read_metrics(self.folder / METRICS)
+        if intervals:
+            self.keeper.keep_last(self.state, intervals[-1].stage, intervals[-1].validation)
+        else:
+            self.keeper.keep_last(self.state, self.state.progress.stage, None)
 
     def _agree(self, over: bool) -> bool:
         """Stops all processes, or none."""

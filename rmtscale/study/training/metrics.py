@@ -93,12 +93,19 @@ def read_metrics(path: Path, until_step: int | None = None) -> list[Interval]:
     """Returns the intervals of a file, none after ``until_step``; a torn last line is left out.
 
     Raises:
-        BadInput: a line of another version, or one that is no interval before the last.
+        BadInput: a line of another version, one that is no interval before the last, or steps that
+            do not rise, as two trainings in one folder leave them.
     """
     reading = MetricsStore(path).read()
     if reading.damaged_lines:
         line = reading.damaged_lines[0]
         raise BadInput(f"metrics {str(path)!r}, line {line}: {reading.first_damage}")
+    for before, after in itertools.pairwise(reading.records):
+        if after.step <= before.step:
+            raise BadInput(
+                f"metrics {str(path)!r}: step {after.step} after step {before.step}, expected "
+                "steps that rise"
+            )
     return [
         interval
         for interval in reading.records

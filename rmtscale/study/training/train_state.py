@@ -7,7 +7,6 @@ in the header of the same file, so that there is never a state of two different 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rmtscale.errors import BadInput
+from rmtscale.files import whole_file
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.study.records.old_names import FIELDS, renamed
 from rmtscale.study.training.curriculum import Progress
@@ -63,16 +63,12 @@ def save_train_state(
         tensors |= {f"{prefix}.{name}": x for name, x in module.named_parameters()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": x for name, x in values.items()}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    plain = {name: x.detach().contiguous().cpu() for name, x in tensors.items()}
     try:
-        plain = {name: x.detach().contiguous().cpu() for name, x in tensors.items()}
-        save_file(plain, part, {_HEADER: json.dumps(to_mapping(state))})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"output {str(path)!r}: cannot be written ({reason})") from error
-    finally:
-        part.unlink(missing_ok=True)
+        with whole_file(path) as part:
+            save_file(plain, part, {_HEADER: json.dumps(to_mapping(state))})
+    except SafetensorError as error:
+        raise BadInput(f"output {str(path)!r}: cannot be written ({error})") from error
 
 
 @torch.no_grad()

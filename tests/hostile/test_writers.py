@@ -1,0 +1,226 @@
+"""One writer at a time: the second of two, and seven of eight, are refused in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.locks import sole_user, sole_writer, sole_writer_in
+from rmtscale.records.record import Record
+from rmtscale.records.store import RecordStore
+from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.training.loop import train
+from rmtscale.study.training.metrics import Interval, MetricsStore, read_metrics
+from tests.command_line import Command
+from tests.synthetic.records import figure_10
+from tests.tiny_training import tiny_settings, write_background
+
+WRITER = """
+import sys
+from pathlib import Path
+from rmtscale.errors import BadInput
+from rmtscale.records.store import RecordStore
+store = RecordStore(Path(sys.argv[1]))
+record = store.parse_line(sys.argv[2])
+try:
+    with store.writing():
+        print("writes", flush=True)
+        for _ in sys.stdin:
+            store.append(record)
+except BadInput as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+def writer(path: Path, record: Record) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), record.to_line()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_of_several_writers_one_writes(
+    count: int, record: Callable[..., Record], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    writers = [writer(path, record()) for _ in range(count)]
+    try:
+        said = {}
+        for one in writers:
+            assert one.stdout is not None
+            said[one.pid] = one.stdout.readline().strip()
+        (first,) = (one for one in writers if said[one.pid] == "writes")
+        refusal = (
+            f"records {str(path)!r} is in use by process {first.pid}: expected it to end first"
+        )
+        others = [one for one in writers if one is not first]
+        assert [said[one.pid] for one in others] == [refusal] * (count - 1)
+        assert [one.wait(60) for one in others] == [2] * (count - 1)
+        first.communicate("line\n" * 3, timeout=60)
+        assert first.returncode == 0
+    finally:
+        for one in writers:
+            one.kill()
+            one.wait()
+    assert len(RecordStore(path).read().records) == 3
+    assert [one.name for one in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_the_lock_of_a_killed_writer_holds_nothing(
+    record: Callable[..., Record], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    with writer(path, record()) as one:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "writes\n"
+        one.send_signal(signal.SIGKILL)
+    lock = path.with_name(".x.jsonl.lock")
+    assert lock.read_text() == str(one.pid)
+    lock.write_text("1")  # of another process that lives: it holds nothing either
+    with RecordStore(path).writing():
+        assert lock.read_text() == str(os.getpid())
+    assert not lock.exists()
+
+
+def test_the_same_process_is_another_writer_too(tmp_path: Path) -> None:
+    with sole_writer_in(tmp_path / "a" / "b", "folder 'b'"):
+        words = rf"^folder 'b' is in use by process {os.getpid()}: "
+        with (
+            pytest.raises(BadInput, match=words),
+            sole_writer_in(tmp_path / "a" / "b", "folder 'b'"),
+        ):
+            pass
+        with sole_writer_in(tmp_path / "a", "folder 'a'"):
+            pass
+    assert list(tmp_path.iterdir()) == [], "what was made for a lock and stayed empty is gone"
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from rmtscale.locks import sole_writer
+with sole_writer(Path(sys.argv[1]), "it"):
+    print("writes")
+"""
+
+
+def test_a_child_writes_in_the_name_of_its_parent(tmp_path: Path) -> None:
+    def child() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", CHILD, str(tmp_path / "x")]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    with sole_writer(tmp_path / "x", "it"):
+        assert child().stdout == "writes\n"
+        held = os.environ.pop("RMTSCALE_HELD")
+        assert f"it is in use by process {os.getpid()}: " in child().stderr
+        os.environ["RMTSCALE_HELD"] = held.replace(str(os.getpid()), "1")
+        assert child().returncode == 1
+
+
+def refused(rmtscale: Command, line: str, what: str) -> None:
+    done = rmtscale(*line.split())
+    expected = f"error: {what} is in use by process {os.getpid()}: expected it to end first\n"
+    assert (done.code, done.out, done.err.splitlines()[-1:]) == (2, "", [expected.strip()])
+
+
+def test_every_command_that_writes_is_refused(rmtscale: Command, tmp_path: Path) -> None:
+    """While another process (this one) holds what it would write to or measure on."""
+    background = write_background(tmp_path / "text", 1, 60)
+    run, file, runs = tmp_path / "run", tmp_path / "x.jsonl", tmp_path / "runs"
+    settings = tiny_settings(background, segments=1, steps=1, burn_in=(), start_tokens=())
+    run.mkdir()
+    (run / "settings.json").write_text(settings.to_json())
+    (run / "metrics.jsonl").write_text("mine")
+    training = f"train --out {run} --device cpu"
+    profile = f"profile --model pythia-14m --methods full --tokens 64 --device cpu --out {file}"
+    reproduce = f"reproduce figure-11 --quick --runs {runs} --out {tmp_path / 'out'} --device cpu"
+    with sole_writer_in(run, "x"):
+        refused(rmtscale, training, f"folder {str(run)!r}")
+        refused(rmtscale, f"{training} --force", f"folder {str(run)!r}")
+    assert (run / "metrics.jsonl").read_text() == "mine"
+    (run / "metrics.jsonl").unlink()
+    with sole_writer(file, "x"):
+        refused(rmtscale, profile, f"records {str(file)!r}")
+    with sole_user("cpu"):
+        refused(rmtscale, profile, "device 'cpu'")
+    with sole_writer_in(runs, "x"):
+        refused(rmtscale, reproduce, f"folder {str(runs)!r}")
+    assert rmtscale(*training.split()).code == 0
+    evaluate = f"evaluate {run / 'best'} --segments 1 --samples 2 --device cpu"
+    evaluate += f" --background {background}"
+    with EvaluationStore(run / "best" / "evaluation.jsonl").writing():
+        name = f"records {str(run / 'best' / 'evaluation.jsonl')!r}"
+        refused(rmtscale, evaluate, name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "text"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, records, and outputs that cannot be."""
+    here = tmp_path_factory.mktemp("here")
+    settings = tiny_settings(
+        write_background(here / "text", 1, 60), segments=1, steps=1, burn_in=(), start_tokens=()
+    )
+    train(settings, here / "run", device="cpu")
+    (here / "records.jsonl").write_text("".join(one.to_line() + "\n" for one in figure_10([512])))
+    (here / "file").write_text("mine")
+    (here / "folder" / "inside").mkdir(parents=True)
+    os.mkfifo(here / "pipe")
+    return here
+
+
+WORK = (
+    "rmtscale.profiler.sweep.measure_in_child",
+    "rmtscale.study.evaluation.evaluate.data_of",
+    "rmtscale.report.bundle.file_contents",
+    "rmtscale.study.training.loop.make_objective",
+    "rmtscale.study.figures.figure.import_module",
+    "rmtscale.cli.calibrate.calibrate",
+)
+LINES = {
+    "profile --model pythia-14m --methods full --tokens 64 --device cpu --force": "pipe folder .",
+    "evaluate run/last --segments 1 --samples 2 --device cpu --force": "pipe folder .",
+    "calibrate records.jsonl --force": "pipe folder .",
+    "report records.jsonl --force": "",
+    "train --device cpu --background text": "",
+    "reproduce figure-2 --force": "",
+}
+"""Commands, and which outputs only they cannot write: files where others write folders."""
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    rmtscale: Command, line: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    for name in WORK:
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("it works before it looks"))
+    before = sorted(folder.rglob("*"))
+    for out in ("file/x", "/proc/nowhere/x", *LINES[line].split()):
+        done = rmtscale(*line.split(), "--out", out)
+        assert (done.code, done.out) == (2, ""), (out, done)
+        assert done.err.splitlines()[-1].startswith("error: "), out
+        assert out.strip(".") in done.err.splitlines()[-1]
+    assert sorted(folder.rglob("*")) == before
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_metrics_of_two_trainings_are_no_metrics(tmp_path: Path) -> None:
+    store = MetricsStore(tmp_path / "metrics.jsonl")
+    for step in (10, 10, 20, 20):
+        values = {"stage": 0, "stage_name": "", "loss": 1.0, "accuracy": None, "tokens": 1}
+        values |= {"current_stage_accuracy": None, "learning_rate": 1.0, "seconds": 1.0}
+        store.append(Interval(step=step, tokens_per_second=1.0, waiting_share=0.0, **values))  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="step 10 after step 10, expected steps that rise"):
+        read_metrics(store.path)
