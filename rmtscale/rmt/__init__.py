@@ -20,6 +20,7 @@ from rmtscale.rmt.outputs import (
     RMTGenerateOutput,
     RMTSequenceClassifierOutput,
 )
+from rmtscale.rmt.sharding import shard
 from rmtscale.rmt.streaming import Stream
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RMTSequenceClassifierOutput",
     "SegmentStep",
     "Stream",
+    "shard",
 ]
 
 AutoConfig.register(RMTConfig.model_type, RMTConfig, exist_ok=True)

@@ -26,9 +26,10 @@ from rmtscale.rmt.description import build, require_describable
 from rmtscale.rmt.families import require_positions
 from rmtscale.rmt.memory import Memory, apply_dead_band
 from rmtscale.rmt.peft_layers import added_by_peft, put_back, unwrap
+from rmtscale.rmt.sharding import Gathers
 
 
-class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
+class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
     """A backbone and a trainable initial memory."""
 
     config_class = RMTConfig
@@ -118,6 +119,20 @@ class RMTPreTrainedModel(PreTrainedModel, ABC):  # type: ignore[misc]
         """The token embeddings, detached: memory has their width, dtype and device."""
         weight_VE: Tensor = self.backbone.get_input_embeddings().weight.detach()
         return weight_VE
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls ``forward``, around which FSDP2's hooks do not go (see ``sharding.py``)."""
+        return self.forward(*args, **kwargs) if self.sharded else super().__call__(*args, **kwargs)
+
+    def initial_state(self, batch: int) -> Tensor:
+        """Returns the trained state before the first segment, (B, M, E)."""
+
+        def state() -> Tensor:
+            state_BME: Tensor = self.memory(self.embedding_VE, batch)
+            # A copy: what FSDP2 gathers is gone when it is used.
+            return state_BME.clone() if self.sharded else state_BME
+
+        return self.gathered(state)
 
     def set_dead_band(self, dead_band: float) -> None:
         """Sets ``config.dead_band`` for every inference that begins from now on.

@@ -187,14 +187,19 @@ class Body:
         logits: Tensor = found.logits
         return logits
 
+    def layers(self, backbone: nn.Module) -> list[nn.Module]:
+        """Returns the transformer blocks, first to last: the longest list of modules there is."""
+        modules = self.body(backbone).modules()
+        lists = [list(module) for module in modules if isinstance(module, nn.ModuleList)]
+        return max(lists, key=len, default=[])
+
     def blocks(self, backbone: nn.Module) -> Iterator[nn.Module]:
-        """Returns the transformer blocks, first to last: the longest list of modules in the body.
+        """Returns the transformer blocks, first to last.
 
         Raises:
             BadInput: blocks without a feed-forward module ``mlp`` that an adapter could be beside.
         """
-        lists = [m for m in self.body(backbone).modules() if isinstance(m, nn.ModuleList)]
-        blocks = max(lists, key=len, default=nn.ModuleList())
+        blocks = self.layers(backbone)
         if not len(blocks) or not all(hasattr(block, "mlp") for block in blocks):
             raise BadInput(
                 f"{named(backbone)}: expected blocks with a feed-forward module mlp for an adapter"

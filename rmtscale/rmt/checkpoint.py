@@ -24,6 +24,7 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt.config import OPTIONS, RMTConfig
 from rmtscale.rmt.description import require_describable, share, shared_groups, without_adapters
 from rmtscale.rmt.peft_layers import adapters_of, set_switches, switches_of
+from rmtscale.rmt.sharding import wait_for_all, whole_state
 
 _INDEX = "model.safetensors.index.json"
 _WEIGHTS = "model.safetensors"
@@ -86,8 +87,24 @@ def save(
     if not kwargs.pop("safe_serialization", True):
         raise BadInput("safe_serialization False: expected True, weights are safetensors only")
     describe(model)
-    state = kwargs.pop("state_dict", None)
-    state = dict(model.state_dict() if state is None else state)
+    state, writes = kwargs.pop("state_dict", None), None
+    if state is None:
+        state, writes = whole_state(model)
+    if writes is not None:
+        kwargs["is_main_process"] = kwargs.get("is_main_process", True) and writes
+    # On every process: Transformers waits for all of them behind tensor parallelism.
+    _write(model, write, folder, dict(state), kwargs)
+    if writes is not None:
+        wait_for_all()
+
+
+def _write(
+    model: Any,
+    write: Callable[..., None],
+    folder: str | os.PathLike[str],
+    state: dict[str, torch.Tensor],
+    kwargs: dict[str, Any],
+) -> None:
     for names in model.config.shared_weights:
         for name in names[1:]:
             if names[0] in state:

@@ -48,6 +48,7 @@ from rmtscale.rmt.recurrence import (
     recur,
 )
 from rmtscale.rmt.segmenting import cut
+from rmtscale.rmt.sharding import gathering, require_as_many
 from rmtscale.rmt.state_by_state import run_by_state
 from rmtscale.rmt.validation import require_memory, require_vocabulary
 from rmtscale.units import require_one_of
@@ -215,6 +216,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         return output.to_tuple() if return_dict is False else output
 
     @torch.no_grad()
+    @gathering
     def infer(
         self,
         input_ids: Tensor | None = None,
@@ -274,6 +276,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         logits_B1V = None if keep_logits == "none" else self._head(step.last_B1E)
         return RMTCausalLMOutput(logits=logits_B1V, memory=step.state_BME.clone())
 
+    @gathering
     def generate(
         self,
         input_ids: Tensor | None = None,
@@ -439,7 +442,9 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
     def _with_all(self, loss: Tensor) -> Tensor:
         """The loss, in which every parameter that is trained takes part."""
-        return all_take_part(loss, self.parameters()) if torch.is_grad_enabled() else loss
+        # FSDP2 does without.
+        wanted = torch.is_grad_enabled() and not self.sharded
+        return all_take_part(loss, self.parameters()) if wanted else loss
 
     @run_plainly
     def _collects(self, call: Call) -> bool:
@@ -450,18 +455,26 @@ class RMTForCausalLM(RMTPreTrainedModel):
             and self.config.loss_on == "all"
             and call.keep != "all"
             and not self._by_state(call)
+            and not self.sharded
         )
 
     @run_plainly
     def _by_state(self, call: Call) -> bool:
-        """Whether only states are kept for the backward pass; not beside logits of all tokens."""
-        wanted = bool(self.config.state_by_state) and self.training
-        return wanted and torch.is_grad_enabled() and call.keep != "all"
+        """Whether only states are kept for the backward pass; not beside logits of all tokens.
+
+        Of sharded weights no gradients can be worked out in ``forward`` (``collect``): windows go
+        this way too.
+        """
+        wanted = self.config.state_by_state or (self.sharded and len(call.windows) > 1)
+        asked = bool(wanted) and self.training and torch.is_grad_enabled()
+        return asked and call.keep != "all"
 
     @run_plainly
     def _run(self, call: Call) -> Iterator[_Window]:
         inputs = pieces(call.steps, call.text_BN, call.targets_BN, call.rows)
         state_BME, by_state = call.state_BME, self._by_state(call)
+        if self.sharded:
+            require_as_many(len(call.steps), state_BME.device)
         # Where only the last segment matters, nothing can flow back from an earlier window.
         everywhere = call.keep == "all" or (
             call.scored is not None and self.config.loss_on == "all"
@@ -470,9 +483,15 @@ class RMTForCausalLM(RMTPreTrainedModel):
             if window.start:
                 before = call.steps[window.start - 1]
                 state_BME = cut_gradient(state_BME, call.state_BME, before)
+                if self.sharded:
+                    # Every process reduces the same gradients, whichever samples have not begun.
+                    state_BME = state_BME + 0 * call.state_BME
             with no_grad_unless(everywhere or window is call.windows[-1]):
-                run = self._states if by_state and torch.is_grad_enabled() else self._window
-                result = run(call, islice(inputs, len(window)), state_BME)
+                inside = islice(inputs, len(window))
+                if by_state and torch.is_grad_enabled():
+                    result = self._states(call, inside, state_BME)
+                else:
+                    result = self.gathered(self._window, call, inside, state_BME)
             state_BME = result.state_BME
             yield result
 
@@ -482,12 +501,17 @@ class RMTForCausalLM(RMTPreTrainedModel):
 
         @run_plainly
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
-            one = self._window(call, (piece,), own_BME, alone=True)
+            one = self.gathered(self._window, call, (piece,), own_BME, alone=True)
             return one.state_BME, one.loss, one.kept[0][1] if one.kept else None
 
         own = list(inputs)
         loss, logits, state_BME = run_by_state(
-            segment, own, state_BME, self.parameters(), keep_rng=draws(self)
+            segment,
+            own,
+            state_BME,
+            self.parameters(),
+            keep_rng=draws(self),
+            sharded=self if self.sharded else None,
         )
         return _Window(state_BME, loss, [] if logits is None else [(own[-1], logits)])
 

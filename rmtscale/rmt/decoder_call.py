@@ -108,5 +108,5 @@ def check_call(
         if num_items_in_batch is not None:
             scored = items_in_batch(num_items_in_batch, scored)
     depth = config.bptt_segments if torch.is_grad_enabled() else None
-    state_BME = model.memory(weight, batch) if memory is None else memory
+    state_BME = model.initial_state(batch) if memory is None else memory
     return Call(text_BN, targets_BN, steps, windows(len(steps), depth), state_BME, keep, scored)

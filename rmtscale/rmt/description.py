@@ -19,6 +19,7 @@ from transformers.initialization import no_init_weights
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.peft_layers import Adapters, adapters_of, put_back
+from rmtscale.rmt.sharding import part_of
 
 Shapes = dict[str, tuple[int, ...]]
 _KEPT_TYPES = 64
@@ -107,10 +108,11 @@ def shared_groups(model: nn.Module) -> list[list[str]]:
     """Returns the names of parameters that are one and the same storage, group by group."""
     groups: dict[Any, list[str]] = {}
     for name, value in model.state_dict(keep_vars=True).items():
-        if value.is_meta or not value.numel():
+        own = part_of(value)
+        if own.is_meta or not own.numel():
             key: Any = id(value)
         else:
-            key = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+            key = (own.device, own.data_ptr(), value.shape, value.stride(), value.dtype)
         groups.setdefault(key, []).append(name)
     return sorted(sorted(names) for names in groups.values() if len(names) > 1)
 

@@ -40,6 +40,7 @@ from rmtscale.rmt.recurrence import (
     recur,
 )
 from rmtscale.rmt.segmenting import Step, plan, windows
+from rmtscale.rmt.sharding import require_as_many
 from rmtscale.rmt.state_by_state import run_by_state
 from rmtscale.rmt.validation import (
     require_class_labels,
@@ -173,7 +174,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             logits_BC, state_BME = self._read(call)
             if answer is not None:
                 loss = answer.loss(logits_BC)
-                if torch.is_grad_enabled():
+                if torch.is_grad_enabled() and not self.sharded:
                     loss = all_take_part(loss, self.parameters())
         output = RMTSequenceClassifierOutput(loss=loss, logits=logits_BC, memory=state_BME)
         return output.to_tuple() if return_dict is False else output
@@ -184,9 +185,11 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         ids_BN, steps = call.ids_BN, call.steps
         initial_BME = call.memory
         if initial_BME is None:
-            initial_BME = self.memory(self.embedding_VE, ids_BN.shape[0])
+            initial_BME = self.initial_state(ids_BN.shape[0])
         state_BME = initial_BME
         inputs = pieces(steps, ids_BN, None, call.rows)
+        if self.sharded:
+            require_as_many(len(steps), state_BME.device)
         depth = self.config.bptt_segments if torch.is_grad_enabled() else None
         if not self.config.memory_tokens:
             depth = 1  # nothing leads from an earlier segment to the answer
@@ -195,6 +198,9 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
         for window in parts:
             if window.start:
                 state_BME = cut_gradient(state_BME, initial_BME, steps[window.start - 1])
+                if self.sharded:
+                    # Every process reduces the same gradients, whichever samples have not begun.
+                    state_BME = state_BME + 0 * initial_BME
             with no_grad_unless(window is parts[-1]):
                 state_BME, logits_BC = self._window(islice(inputs, len(window)), state_BME)
         assert logits_BC is not None, "every sample ends in the last step"
@@ -244,15 +250,21 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             return state_BME, self.body.logits(self.backbone, hidden_BTE, mask_BT)
 
         if not (self.config.state_by_state and self.training and torch.is_grad_enabled()):
-            return read(inputs, state_BME, bool(self.config.checkpoint_segments) and self.training)
+            recompute = bool(self.config.checkpoint_segments) and self.training
+            return self.gathered(read, inputs, state_BME, recompute)
 
         @run_plainly
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, None, Tensor | None]:
-            new_BME, logits_BC = read((piece,), own_BME, False)
+            new_BME, logits_BC = self.gathered(read, (piece,), own_BME, False)
             return new_BME, None, logits_BC
 
         _, logits_BC, state_BME = run_by_state(
-            segment, list(inputs), state_BME, self.parameters(), keep_rng=draws(self)
+            segment,
+            list(inputs),
+            state_BME,
+            self.parameters(),
+            keep_rng=draws(self),
+            sharded=self if self.sharded else None,
         )
         return state_BME, logits_BC
 

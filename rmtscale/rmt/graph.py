@@ -19,6 +19,7 @@ from torch import Tensor
 from rmtscale.errors import BadInput
 from rmtscale.rmt.body import Body
 from rmtscale.rmt.families import NOT_CAPTURABLE, FamilyBody
+from rmtscale.rmt.sharding import is_cut
 
 _WARM_UP = 3
 
@@ -34,6 +35,8 @@ class StepModel(Protocol):
     causal: bool
     body: Body
     embedding_VE: Tensor
+
+    def initial_state(self, batch: int) -> Tensor: ...
 
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
@@ -84,8 +87,10 @@ class SegmentStep:
             self.ids_BL = torch.zeros(
                 batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
             )
-            self.state_BME = model.memory(weight, batch_size).detach().clone()
-            self.kept_BKE = weight.new_zeros(batch_size, kept, weight.shape[1])
+            self.state_BME = model.initial_state(batch_size).detach().clone()
+            self.kept_BKE = torch.zeros(
+                batch_size, kept, weight.shape[1], dtype=weight.dtype, device=weight.device
+            )
         self._run = (
             torch.compile(self._pure, dynamic=False, backend=backend)
             if compile_step
@@ -93,7 +98,8 @@ class SegmentStep:
         )
         family = isinstance(model.body, FamilyBody)
         capturable = family and (compile_step or kind not in NOT_CAPTURABLE)
-        self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable
+        whole = not any(is_cut(parameter) for parameter in self._parameters())
+        self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable and whole
         self._graph: torch.cuda.CUDAGraph | None = None
         self._made_with = self._facts()
 
@@ -102,11 +108,15 @@ class SegmentStep:
         """Hidden states of a decoder's last text token: a view, which may be written to."""
         return self.kept_BKE[:, -1:]
 
+    def _parameters(self) -> list[Tensor]:
+        model: Any = self.model
+        return list(model.parameters())
+
     def _facts(self) -> tuple[Any, ...]:
         """The things that a captured step has in it for good."""
         model: Any = self.model
         config = model.config
-        pointers = tuple(parameter.data_ptr() for parameter in model.parameters())
+        pointers = tuple(parameter.data_ptr() for parameter in self._parameters())
         return config.dead_band, config.backbone_config._attn_implementation, pointers
 
     def fits(self) -> bool:

@@ -41,7 +41,7 @@ class Memory(nn.Module):
     def forward(self, like: Tensor, batch: int) -> Tensor:
         """The initial state, (B, M, E), on the device and in the dtype of ``like``."""
         if self.initial_ME is None:
-            return like.new_empty(batch, 0, self.width)
+            return torch.empty(batch, 0, self.width, dtype=like.dtype, device=like.device)
         initial_ME: Tensor = self.initial_ME
         if not torch.is_grad_enabled():
             # A FLOP counter hooks what a module returns and stumbles over a view of a parameter.

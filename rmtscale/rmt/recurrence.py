@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from rmtscale.rmt.compiling import never_compiled, run_plainly
 from rmtscale.rmt.loss import IGNORED
 from rmtscale.rmt.segmenting import Step
+from rmtscale.rmt.sharding import part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,14 +366,15 @@ def _apart(grads: list[Tensor | None], inputs: Sequence[Tensor]) -> list[Tensor]
         found = grads.pop()
         grad = torch.zeros_like(of) if found is None else found.detach()
         del found
-        storage = grad.untyped_storage()
-        whole = storage.nbytes() == grad.nbytes and grad.stride() == of.stride()
+        part = part_of(grad)
+        storage = part.untyped_storage()
+        whole = storage.nbytes() == part.nbytes and part.stride() == part_of(of).stride()
         if whole and storage.data_ptr() not in known:
             apart.append(grad)
         else:
             apart.append(torch.empty_like(of, dtype=grad.dtype).copy_(grad))
-        known.add(apart[-1].untyped_storage().data_ptr())
-        del grad, storage
+        known.add(part_of(apart[-1]).untyped_storage().data_ptr())
+        del grad, part, storage
     return apart
 
 

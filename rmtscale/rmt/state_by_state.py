@@ -13,16 +13,17 @@ next one runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from rmtscale.rmt.compiling import never_compiled, run_plainly
 from rmtscale.rmt.recurrence import Piece
+from rmtscale.rmt.sharding import freed_after_forward
 
 Results = tuple[Tensor, Tensor | None, Tensor | None]
 Segment = Callable[[Tensor, Piece], Results]
@@ -118,6 +119,7 @@ class _Work:
     inputs: Sequence[Piece]
     weights: Sequence[Tensor]
     conditions: _Conditions
+    sharded: nn.Module | None = None
     scored: list[bool] = field(default_factory=list)
 
 
@@ -149,8 +151,9 @@ class _StateByState(torch.autograd.Function):
         work: _Work = ctx.work
         states = list(ctx.saved_tensors[: len(work.inputs)])
         text_grads: list[Tensor | None] = []
-        sums = _Sums(work.weights)
-        with sums.watching():
+        sums = _Sums(work.weights if work.sharded is None else [])
+        freed = nullcontext() if work.sharded is None else freed_after_forward(work.sharded)
+        with sums.watching(), freed:
             for piece in reversed(work.inputs):
                 own_grad = loss_grad if work.scored.pop() else None
                 leaves = [states.pop().detach().requires_grad_()]
@@ -162,20 +165,24 @@ class _StateByState(torch.autograd.Function):
                     if any(grad is not None for grad in (state_grad, own_grad, kept_grad)):
                         results = work.segment(leaves[0], piece)
                         grads = (state_grad, own_grad, kept_grad)
-                        found = _differentiate(results, grads, leaves, work.weights)
+                        found = _differentiate(results, grads, leaves, work)
                         del results
                 state_grad, kept_grad = found[0], None
                 text_grads[:0] = found[1:]
-        return (None, state_grad, *text_grads, *sums.take())
+        weight_grads = sums.take() if work.sharded is None else [None] * len(work.weights)
+        return (None, state_grad, *text_grads, *weight_grads)
 
 
 def _differentiate(
     results: Sequence[Tensor | None],
     grads: Sequence[Tensor | None],
     leaves: Sequence[Tensor],
-    weights: Sequence[Tensor],
+    work: _Work,
 ) -> Sequence[Tensor | None]:
-    """Gradients of the leaves of one segment; those of the weights are added up by hooks."""
+    """Gradients of the leaves of one segment; those of the weights are added up by hooks.
+
+    Gradients of sharded weights go where FSDP2's own hooks put them, reduced at once.
+    """
     pairs = [
         (result, grad)
         for result, grad in zip(results, grads, strict=True)
@@ -184,7 +191,10 @@ def _differentiate(
     if not pairs:
         return [None] * len(leaves)
     outputs, given = zip(*pairs, strict=True)
-    found = torch.autograd.grad(outputs, [*leaves, *weights], given, allow_unused=True)
+    if work.sharded is not None:
+        torch.autograd.backward(outputs, given)
+        return [leaf.grad for leaf in leaves]
+    found = torch.autograd.grad(outputs, [*leaves, *work.weights], given, allow_unused=True)
     return found[: len(leaves)]
 
 
@@ -196,6 +206,7 @@ def run_by_state(
     parameters: Iterable[Tensor],
     *,
     keep_rng: bool = True,
+    sharded: nn.Module | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor]:
     """Runs segments so that of their backward pass one has a graph at a time.
 
@@ -208,6 +219,8 @@ def run_by_state(
         state_BME: the state before the first.
         parameters: all that ``segment`` uses; frozen ones are left out.
         keep_rng: the second run has to draw the same dropout.
+        sharded: the model, if ``fully_shard`` was called on it: gradients of parameters are then
+            added up where FSDP2 puts them, segment by segment.
 
     Returns:
         The sum of the losses, if any segment has one, the logits that the last segment keeps, if
@@ -215,7 +228,7 @@ def run_by_state(
     """
     weights = [weight for weight in parameters if weight.requires_grad]
     conditions = _Conditions.of(state_BME.device, keep_rng)
-    work = _Work(segment, inputs, weights, conditions)
+    work = _Work(segment, inputs, weights, conditions, sharded)
     embedded = [piece.ids_BL for piece in inputs if piece.ids_BL.requires_grad]
     return _apply(work, state_BME, *embedded, *weights)
 

@@ -10,6 +10,7 @@ tokens are chunked, the result is that of one call with ``alignment="left"``.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rmtscale.errors import BadInput
 from rmtscale.files import whole_file
 from rmtscale.rmt.graph import SegmentStep, require_evaluation
 from rmtscale.rmt.outputs import RMTCausalLMOutput
+from rmtscale.rmt.sharding import T, gathering
 from rmtscale.rmt.validation import (
     require_ids,
     require_memory,
@@ -105,7 +107,13 @@ class Stream:
         """Tokens of the segment that is not full yet."""
         return int(self._pending_BK.shape[1])
 
+    def gathered(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Runs ``work`` with the weights of the model's root in place (see ``sharding.py``)."""
+        found: T = self.model.gathered(work, *args, **kwargs)
+        return found
+
     @torch.no_grad()
+    @gathering
     def feed(self, input_ids: Tensor) -> None:
         """Reads (B, K) tokens; every segment that becomes full is run.
 
@@ -144,6 +152,7 @@ class Stream:
         self._refit()
 
     @torch.no_grad()
+    @gathering
     def logits(self) -> Tensor:
         """Returns logits of the token after the last one fed, (B, 1, V); the stream is unchanged.
 
@@ -158,6 +167,7 @@ class Stream:
         return logits_B1V
 
     @torch.no_grad()
+    @gathering
     def finish(self) -> RMTCausalLMOutput:
         """Closes the segment that is not full; what is fed next begins a new one.
 
