@@ -36,7 +36,8 @@ from rmtscale.rmt import (
 from tests.rmt.tiny_models import ENCODERS, backbone, padded, tokens
 
 warnings.filterwarnings("ignore")
-WRAPPERS = ("ddp", "fsdp2", "tp")
+WRAPPERS = ("ddp", "fsdp2", "tp", "fsdp2 and tp")
+TENSOR_PARALLEL = ("tp", "fsdp2 and tp")
 LOSSES: dict[str, dict[str, Any]] = {
     "plain": {},
     "checkpoints": {"checkpoint_segments": True},
@@ -73,28 +74,29 @@ class Made:
     def __init__(self, folder: Path) -> None:
         self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
         self.data = init_device_mesh("cpu", (self.ranks,), mesh_dim_names=("dp",))
-        self.tensor = init_device_mesh("cpu", (self.ranks,), mesh_dim_names=("tp",))
+        self.both = init_device_mesh("cpu", (1, self.ranks), mesh_dim_names=("dp", "tp"))
         self.llama = str(folder / "llama")
         if self.rank == 0:
             backbone("llama").save_pretrained(self.llama)
         dist.barrier()
 
     def whole(self, wrapper: str, kind: str, **more: Any) -> Any:
-        if wrapper == "tp":
+        if wrapper in TENSOR_PARALLEL:
             return wrap(AutoModelForCausalLM.from_pretrained(self.llama), **more)
         return wrap(backbone(kind), **more)
 
     def cut(self, wrapper: str, kind: str, **more: Any) -> Any:
-        if wrapper == "tp":
+        if wrapper in TENSOR_PARALLEL:
             inner = AutoModelForCausalLM.from_pretrained(
-                self.llama, tp_plan="auto", device_mesh=self.tensor
+                self.llama, tp_plan="auto", device_mesh=self.both["tp"]
             )
-            return wrap(inner, **more)
+            model = wrap(inner, **more)
+            return model if wrapper == "tp" else shard(model, self.both["dp"])
         model = self.whole(wrapper, kind, **more)
         return shard(model, self.data) if wrapper == "fsdp2" else DistributedDataParallel(model)
 
     def rows(self, wrapper: str) -> list[slice]:
-        each = len(IDS) // (1 if wrapper == "tp" else self.ranks)
+        each = len(IDS) // (1 if wrapper in TENSOR_PARALLEL else self.ranks)
         return [slice(first, first + each) for first in range(0, len(IDS), each)]
 
 
