@@ -43,6 +43,7 @@ from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
 from rmtscale.study.training.share import Share
+from rmtscale.study.training.stopping import Stop, noted_signals
 from rmtscale.study.training.train_state import TrainState, load_train_state, save_train_state
 
 
@@ -174,6 +175,12 @@ class _Run:
         return self.share.writes
 
     def go(self, began: float, max_seconds: float | None, save_seconds: float) -> Result:
+        with noted_signals(self.share.ranks > 1) as stop:
+            return self._go(began, max_seconds, save_seconds, stop)
+
+    def _go(
+        self, began: float, max_seconds: float | None, save_seconds: float, stop: Stop
+    ) -> Result:
         self._resume()
         settings, folder = self.settings, self.folder
         self.observer.begin(settings, self.stages, self.state.step)
@@ -196,7 +203,7 @@ class _Run:
                     self.observer.interval(interval)
                 now = monotonic()
                 over = max_seconds is not None and now - began >= max_seconds
-                over = self._agree(over)
+                over = self._agree(over or stop.asked is not None)
                 if self.main and (finished or over or now - saved >= save_seconds):
                     self._save()
                     saved = now
