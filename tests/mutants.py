@@ -56,7 +56,7 @@ TESTS = {
         *("tests/specs/test_shapes.py", "tests/costs/test_layered_bound.py", "tests/costs"),
         *("tests/cli/test_generate_cost.py", "tests/test_measured.py", "tests/paper"),
         *("tests/profiler/test_flop_check.py", "tests/profiler/test_optimizer_states.py"),
-        "tests/test_questions.py",
+        *("tests/test_measured_precisions.py", "tests/test_questions.py"),
     ),
 }
 """Tests that ask a folder's modules for numbers; of the first folder that a file is in."""

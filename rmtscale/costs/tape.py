@@ -319,12 +319,11 @@ class Tape:
         alive = peak = 0
         for index, node in enumerate(self.nodes):
             touched = {one.storage for one in (*node.inputs, node.output)}
-            for storage in touched - seen:
-                alive += 0 if storage.external else storage.size_bytes
+            alive += sum(storage.size_bytes for storage in touched - seen)
             seen |= touched
             peak = max(peak, alive + node.forward_bytes)
             for storage in touched:
-                if last_use[storage] == index and storage is not held and not storage.external:
+                if last_use[storage] == index and storage is not held:
                     alive -= storage.size_bytes
         return peak
 

@@ -78,15 +78,24 @@ def test_whole_chunks_and_parts_of_one(kind: str, tokens: int) -> None:
         assert found == real_flops(module, tokens, train=train)
 
 
+SHARED = {
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
+"""Layers of each kind, of which the last ones may use the keys of those before."""
+
+
 @pytest.mark.parametrize(
     ("kind", "sizes"),
     [
         ("lfm2", {"block_ffn_dim_multiplier": 1.3, "block_multiple_of": 24}),
         ("mamba", {"intermediate_size": 176}),
         ("falcon_mamba", {"expand": 3}),
+        ("gemma4_text", SHARED | {"num_kv_shared_layers": 1}),
+        ("gemma4_text", SHARED | {"num_kv_shared_layers": 2, "use_double_wide_mlp": True}),
     ],
 )
-def test_an_inner_width_that_follows_from_others(kind: str, sizes: dict[str, Any]) -> None:
+def test_what_follows_from_fields_that_no_tiny_config_has(kind: str, sizes: dict[str, Any]) -> None:
     config, name = {**TINY[kind], **sizes}, class_name(kind)
     module = real_module(config, name, "tiny")
     assert predicted(config, name) == (real_parameters(module), real_flops(module, TOKENS))
