@@ -24,7 +24,7 @@ ADAPTERS = (
     Adapter("lora", 3, "all"),
     Adapter("parallel", 5),
 )
-FAMILIES = ("gpt2", "opt-125m", "gpt-neo-125m", "pythia-70m", "llama-3-8b")
+FAMILIES = ("gpt2", "pythia-70m", "llama-3-8b")
 
 
 @pytest.mark.parametrize(
