@@ -71,7 +71,7 @@ verify: $(VENV)/installed  ## Every preset against its real module, three length
 	RMTSCALE_THOROUGH=1 $(BIN)/pytest -q tests/costs/test_memory_peak.py \
 		tests/costs/test_operators.py tests/profiler/test_flop_check.py \
 		tests/costs/test_layered_memory.py tests/specs/test_rows.py tests/test_model_types.py \
-		tests/specs/test_current.py tests/costs/layouts/test_collectives.py
+		tests/specs/test_current.py tests/costs/layouts
 	@for model in $$($(BIN)/rmtscale models --format csv | $(BIN)/python -c \
 		"import csv, sys; print(*(row['name'] for row in csv.DictReader(sys.stdin)))"); do \
 		for mode in forward train; do \

@@ -443,7 +443,7 @@ REFERENCES = (
         "Parallelism",
         venue="arXiv preprint",
         arxiv="1909.08053",
-        used_for="tensor parallelism: what is cut, and what is summed",
+        used_for="tensor parallelism",
     ),
     Reference(
         key="Narayanan et al. 2021",
@@ -451,7 +451,7 @@ REFERENCES = (
         title="Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM",
         venue="International Conference for High Performance Computing (SC)",
         arxiv="2104.04473",
-        used_for="pipelines with virtual stages; published step times",
+        used_for="pipelines with virtual stages",
     ),
     Reference(
         key="Liu et al. 2023",
@@ -469,6 +469,14 @@ REFERENCES = (
         venue="arXiv preprint",
         arxiv="2309.14509",
         used_for="context parallelism by exchange of heads",
+    ),
+    Reference(
+        key="Shah et al. 2024",
+        authors="Shah, Jay and Bikshandi, Ganesh and Zhang, Ying and others",
+        title="FlashAttention-3: Fast and Accurate Attention with Asynchrony and Low-precision",
+        venue="Advances in Neural Information Processing Systems",
+        arxiv="2407.08608",
+        used_for="speed of FlashAttention-2 on an H100",
     ),
     Reference(
         key="Sivtsov et al. 2025",

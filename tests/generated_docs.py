@@ -76,7 +76,7 @@ def count_designs() -> str:
 
 def retention_table() -> str:
     """What is right after two million tokens, by task and seed, as Figure 5 has it."""
-    from rmtscale.study.figures.published import published_rows
+    from rmtscale.study.figures.published_points import published_rows
     from rmtscale.units import format_bytes
 
     with (ROOT / "reports" / "figure-5" / "figure-5.csv").open(encoding="utf-8") as file:

@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from rmtscale.cli import options
+from rmtscale.cli import layouts, options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
 from rmtscale.costs.estimate import Estimate, Way, answer, attends
 from rmtscale.costs.question import Question
-from rmtscale.costs.segment_choice import AUTO
+from rmtscale.costs.segment_choice import AUTO, recommend_segment
 from rmtscale.costs.time_range import SLOW_SHARE
 from rmtscale.specs.adapter import ATTENTION
 from rmtscale.specs.defaults import default_precision
+from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
     format_percent,
@@ -55,17 +56,24 @@ def command(
     ] = "",
     reserve: options.Reserve = "",
     calibration: options.CalibrationFile = None,
+    gpus: layouts.Gpus = 0,
+    gpus_per_node: layouts.GpusPerNode = 8,
+    interconnect: layouts.Interconnect = "",
+    layout: layouts.LayoutName = "auto",
     output_format: options.Format = "table",
 ) -> None:
     """Does it fit, how long does it take, and what would change that?
 
     Example: rmtscale estimate -m qwen3-8b -d h100 --tokens 128k --mode train
+
+    Example: rmtscale estimate -m opt-30b -d a100 --tokens 64k --mode train --gpus 16
     """
     require_format(output_format)
+    layouts.require_many(gpus, layout, interconnect, calibration=calibration)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     if mode == "train" and not weights:
         spec = options.trained(spec)
-    precision = precision or default_precision(gpu)
+    usual, precision = not precision, precision or default_precision(gpu)
     work = chosen_workload(
         mode,
         parse_size(tokens),
@@ -79,19 +87,34 @@ def command(
         host_memory=host_memory,
         dropout=dropout,
     )
-    found = answer(
-        Question(
-            model=spec,
-            device=gpu,
-            workload=work,
-            mode=mode,
-            new_tokens=parse_size(new_tokens, "new tokens"),
-            kv_dtype=kv_dtype or None,
-            segment_size=None if segment_size == AUTO else parse_size(segment_size, "segment size"),
-            memory_tokens=memory_tokens,
-            calibration=options.chosen_calibration(calibration, gpu),
-        )
+    question = Question(
+        model=spec,
+        device=gpu,
+        workload=work,
+        mode=mode,
+        new_tokens=parse_size(new_tokens, "new tokens"),
+        kv_dtype=kv_dtype or None,
+        segment_size=None if segment_size == AUTO else parse_size(segment_size, "segment size"),
+        memory_tokens=memory_tokens,
+        calibration=options.chosen_calibration(calibration, gpu),
     )
+    if gpus:
+        if question.segment_size is None:
+            recurrence, _ = recommend_segment(spec, question.work, memory_tokens, gpu)
+        else:
+            recurrence = Recurrence(question.segment_size, memory_tokens)
+        layouts.write_many(
+            spec,
+            [question.work],
+            gpu,
+            recurrence,
+            layouts.Asked(gpus, gpus_per_node, interconnect, layout),
+            output_format,
+            usual=usual,
+            terms=True,
+        )
+        return
+    found = answer(question)
     if output_format != "table":
         change = None if found.change is None else found.change.words
         write_rows([row | {"cheapest_change": change} for row in found.rows()], output_format)

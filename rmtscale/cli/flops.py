@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rmtscale.cli import options
+from rmtscale.cli import layouts, options
 from rmtscale.cli.output import (
     Row,
     require_format,
@@ -63,6 +63,7 @@ def command(
     checkpoint_segments: options.CheckpointSegments = False,
     checkpoint_layers: options.CheckpointLayers = False,
     bptt_segments: options.BpttSegments = None,
+    gpus: layouts.Gpus = 0,
     breakdown: options.Breakdown = False,
     output_format: options.Format = "table",
 ) -> None:
@@ -105,10 +106,13 @@ def command(
         for side in ("full", method)
     }
     if output_format != "table":
-        write_rows(_rows(spec, recurrence, workload(1), estimates, breakdown), output_format)
+        rows = _rows(spec, recurrence, workload(1), estimates, breakdown)
+        if gpus:
+            rows = [row | {"gpus": gpus, "flops_per_gpu": -(-row["flops"] // gpus)} for row in rows]
+        write_rows(rows, output_format)
         return
     _write_header(spec, options.described(title, design, spec), workload(1), conventions)
-    _write_estimates(spec, recurrence if segmented else None, title, estimates)
+    _write_estimates(spec, recurrence if segmented else None, title, estimates, gpus)
     if breakdown:
         for length in lengths if tokens else lengths[-1:]:
             for name in conventions:
@@ -239,7 +243,7 @@ def _write_header(
 
 
 def _write_estimates(
-    spec: ModelSpec, recurrence: Recurrence | None, title: str, estimates: Estimates
+    spec: ModelSpec, recurrence: Recurrence | None, title: str, estimates: Estimates, gpus: int
 ) -> None:
     other = next(side for _, _, side in reversed(estimates))
     conventions = list(dict.fromkeys(name for name, _, _ in estimates))
@@ -269,9 +273,12 @@ def _write_estimates(
                 format_tokens(tokens),
                 format_flops(full.total),
                 format_flops(rmt.total),
+                *(format_flops(one.total / gpus) for one in (full, rmt) if gpus),
                 *segments,
                 _ratio(full, rmt),
             ]
         )
-    columns = ["tokens", "full attention", title, *(["segments"] if recurrence else [])]
+    columns = ["tokens", "full attention", title]
+    columns += ["full a GPU", f"{title} a GPU"] if gpus else []
+    columns += ["segments"] if recurrence else []
     write_table([*columns, f"full / {other if recurrence is None else title}"], rows)

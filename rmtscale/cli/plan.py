@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rmtscale.cli import options
+from rmtscale.cli import layouts, options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
 from rmtscale.costs.breakeven import LONGEST_TOKENS
@@ -79,19 +79,27 @@ def command(
     ] = "",
     calibration: options.CalibrationFile = None,
     reserve: options.Reserve = "",
+    gpus: layouts.Gpus = 0,
+    gpus_per_node: layouts.GpusPerNode = 8,
+    interconnect: layouts.Interconnect = "",
+    layout: layouts.LayoutName = "auto",
+    tokens: Annotated[str, typer.Option(help="Many GPUs: text tokens of the input.")] = "1024k",
     output_format: options.Format = "table",
 ) -> None:
     """From which length RMT is worth it over full attention, and where each runs out of memory.
 
     Example: rmtscale plan --model gpt2 --device a100-80gb
+
+    Example: rmtscale plan --model opt-175b --device a100-80gb --gpus 256 --tokens 1024k
     """
     require_format(output_format)
+    layouts.require_many(gpus, layout, interconnect, method, calibration)
     require_one_of("mode", mode, (*_TITLES, "all", "both"))
     plainly = method == "rmt" and not adapter
     convention = convention or (DEFAULT_CONVENTION if plainly else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
-    precision = precision or default_precision(gpu)
+    usual, precision = not precision, precision or default_precision(gpu)
     calibrated = options.chosen_calibration(calibration, gpu)
     modes = _modes(spec, mode)
     chosen_one = chosen_adapter(adapter, adapter_rank, adapter_targets)
@@ -120,6 +128,17 @@ def command(
 
     asked = work("train" if "train" in modes else modes[0])
     chosen, reason = _segments(segment_size, by_mode.get("train", spec), asked, memory_tokens, gpu)
+    if gpus:
+        layouts.write_many(
+            spec,
+            [replace(work(name), tokens=parse_size(tokens)) for name in _spread(modes)],
+            gpu,
+            chosen,
+            layouts.Asked(gpus, gpus_per_node, interconnect, layout),
+            output_format,
+            usual=usual,
+        )
+        return
     title, design = options.chosen_design(method, spec, chosen)
     no_rmt = why_no_rmt(spec) if design is chosen else ""
     segmented = design is chosen and not no_rmt
@@ -132,8 +151,7 @@ def command(
             for name in modes
         }
 
-    possible = possible_segment_sizes(spec, memory_tokens) if segmented else ()
-    sizes = sorted({*possible, chosen.segment_size})
+    sizes = _sizes(spec, chosen, memory_tokens) if segmented else [chosen.segment_size]
     other = None if no_rmt else design
     by_size = {
         size: plans(Recurrence(size, memory_tokens) if segmented else other) for size in sizes
@@ -157,14 +175,14 @@ def command(
         return
     mine = by_size[chosen.segment_size]
     write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, precision)}")
-    words = in_words(asked)
     if segmented:
         write_line(
-            f"{words}; RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text "
-            f"+ {chosen.overhead(spec)} memory" + ("" if spec.decoder else " and special")
+            f"{in_words(asked)}; RMT segment {chosen.segment_size} = "
+            f"{chosen.segment_tokens(spec)} text + {chosen.overhead(spec)} memory"
+            + ("" if spec.decoder else " and special")
         )
     else:
-        write_line(words)
+        write_line(in_words(asked))
         write_text(f"No RMT: {no_rmt}." if no_rmt else options.described(title, design, spec))
     if reason:
         write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
@@ -174,6 +192,11 @@ def command(
     if len(sizes) > 1:
         _write_sizes(by_size, chosen.segment_size, calibrated, timed=gpu.timed)
     _write_remarks(spec, gpu, modes, calibrated)
+
+
+def _sizes(spec: ModelSpec, chosen: Recurrence, memory_tokens: int) -> list[int]:
+    """The segment sizes that are shown, the chosen one among them."""
+    return sorted({*possible_segment_sizes(spec, memory_tokens), chosen.segment_size})
 
 
 def _segments(
@@ -205,6 +228,11 @@ def _stored(spec: ModelSpec, precision: str) -> str:
         return ""
     stored = format_bytes(weight_bytes(spec, find_precision(precision).weight_bytes))
     return f"\nweights {stored} in inference: {spec.quantization.title}"
+
+
+def _spread(modes: Sequence[str]) -> list[str]:
+    """The modes to plan on many GPUs: one pass that keeps nothing only where it alone is asked."""
+    return [name for name in modes if name != "forward" or len(modes) == 1]
 
 
 def _modes(spec: ModelSpec, mode: str) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ _FLAGS = {
     "sp": ("sequence_parallel", True),
     "states": ("state_by_state", True),
     "wholevocab": ("shard_vocabulary", False),
+    "fp32grads": ("fp32_gradients", True),
 }
 AUTO = "auto"
 
@@ -70,6 +71,8 @@ class Layout:
     first, from the state that was kept."""
     shard_vocabulary: bool = True
     """Embedding and head are cut by ``tp``."""
+    fp32_gradients: bool = False
+    """Gradients are summed in fp32 beside those in the dtype of the weights (DeepSpeed's bf16)."""
 
     def __post_init__(self) -> None:
         for word, name in _DEGREES.items():

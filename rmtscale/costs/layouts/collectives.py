@@ -174,7 +174,9 @@ def _data(
     ranks = layout.shards
     if ranks == 1:
         return
-    w = workload.weight_bytes
+    # FSDP2 gathers what matmuls read; gradients are summed as wide as the weights, or in fp32.
+    w = min(workload.weight_bytes, workload.dtype_bytes)
+    wide = FP32_BYTES if layout.fp32_gradients else workload.weight_bytes
     layers = stage_layers(model, layout)
     memory = () if recurrence is None else memory_weight(model, recurrence.memory_tokens)
     front, behind = outer_weights(model)
@@ -185,10 +187,10 @@ def _data(
             return
         numbers = layers * layer.whole + rest.whole
         if layout.zero == 0:
-            yield Collective(ALL_REDUCE, "data", ranks, 1, numbers, w, "step")
+            yield Collective(ALL_REDUCE, "data", ranks, 1, numbers, wide, "step")
             return
         numbers = -(-numbers // ranks) * ranks
-        yield Collective(REDUCE, "data", ranks, 1, numbers, w, "step")
+        yield Collective(REDUCE, "data", ranks, 1, numbers, wide, "step")
         yield Collective(GATHER, "data", ranks, 1, numbers, w, "step")
         return
     forward = backward = graphs = reduced = 0
@@ -197,6 +199,10 @@ def _data(
         forward, backward = forward + run.forward, backward + run.backward
     graphs = backward if layout.state_by_state else micro_batches
     reduced = graphs * workload.train
+    if layout.pp > 1:
+        # Gathered once for all micro-batches and reduced behind the last, as torchtitan does.
+        forward, backward, graphs, reduced = 1, 0, 1, int(workload.train)
+        micro_batches = 1
     # Only the first segment differentiates the first state.
     unused = (reduced - micro_batches * workload.train) * held(memory, layout).padded
     gathers = layers * (forward + backward)
@@ -215,7 +221,7 @@ def _data(
         ranks,
         reduced * (layers + 1),
         reduced * (layers * layer.padded + rest.padded) - unused,
-        w,
+        wide,
         "weights",
     )
 

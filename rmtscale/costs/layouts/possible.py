@@ -125,10 +125,9 @@ def runs_in(layout: Layout, recurrence: Recurrence | None) -> tuple[str, ...]:
     """
     if recurrence is not None:
         plain = layout.pp == 1 and layout.ep == 1 and not layout.sequence_parallel
-        vocabulary = layout.tp == 1 or not layout.shard_vocabulary
         joined = layout.tp > 1 and layout.shards > 1
-        runs = plain and vocabulary and not joined and layout.zero in (0, 3)
-        return ("rmtscale",) if runs and not layout.state_by_state else ()
+        runs = plain and not joined and layout.zero in (0, 3)
+        return ("rmtscale",) if runs and not (layout.state_by_state and layout.tp > 1) else ()
     found = []
     if layout.zero < 2 and layout.shard_vocabulary:
         found.append("Megatron-LM")

@@ -69,6 +69,7 @@ FIGURES = {
         ),
         Figure("dead-band", "A dead band on the memory at inference", EVALUATED),
         Figure("field", "The field: ways to a long input on one backbone", ANALYTIC),
+        Figure("published", "Many GPUs: predicted against published", ANALYTIC),
     )
 }
 """The figures by name, in the order they are offered."""

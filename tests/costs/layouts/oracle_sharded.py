@@ -175,6 +175,28 @@ class SegmentStep(torch.nn.Module):
         return new.clone(), loss
 
 
+class OneGraph(SegmentStep):
+    """All segments of an RMT in one graph, as a plain forward: FSDP2 as it is, without what
+    ``rmtscale.rmt`` does about it."""
+
+    def forward(self, ids: Tensor, length: int) -> Tensor:  # type: ignore[override]
+        state: Any = None
+        losses = []
+        for piece in pieces_of(ids, length):
+            state, loss = super().forward(state, *piece)
+            losses.append(loss)
+        return torch.stack(losses).sum()
+
+
+def pieces_of(ids: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
+    """The segments, and what each of their tokens predicts."""
+    targets = F.pad(ids[:, 1:], (0, 1), value=-100)
+    return [
+        (ids[:, start : start + length], targets[:, start : start + length])
+        for start in range(0, ids.shape[1], length)
+    ]
+
+
 def shard(model: Any, mesh: DeviceMesh) -> Any:
     """FSDP2: a group a layer, and one for all that is left."""
     for layer in parts(getattr(model, "rmt", model))[0]:
@@ -182,17 +204,16 @@ def shard(model: Any, mesh: DeviceMesh) -> Any:
     return fully_shard(model, mesh=mesh)
 
 
-def state_by_state(step: SegmentStep, ids: Tensor, length: int) -> None:
+def state_by_state(
+    step: SegmentStep, ids: Tensor, length: int, after: Callable[[], None] = lambda: None
+) -> None:
     """Full BPTT with one segment's graph at a time: all forward, then the last one first."""
-    targets = F.pad(ids[:, 1:], (0, 1), value=-100)
-    pieces = [
-        (ids[:, start : start + length], targets[:, start : start + length])
-        for start in range(0, ids.shape[1], length)
-    ]
+    pieces = pieces_of(ids, length)
     states: list[Any] = [None]
     with torch.no_grad():
         for piece in pieces[:-1]:
             states.append(step(states[-1], *piece)[0])
+            after()
     gradient = None
     for piece, entering in zip(reversed(pieces), reversed(states), strict=True):
         state = None if entering is None else entering.detach().requires_grad_()
@@ -203,6 +224,7 @@ def state_by_state(step: SegmentStep, ids: Tensor, length: int) -> None:
             gradients.append(gradient)
         torch.autograd.backward(outs, gradients)
         gradient = None if state is None else state.grad
+        after()
 
 
 def make_whole(model: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from rmtscale.specs.layout import Layout
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from tests.costs.layouts.oracle_sharded import (
+    OneGraph,
     SegmentStep,
     count,
     make_whole,
@@ -127,8 +127,8 @@ def _sent(config: Any, layout: Layout, way: str, tokens: int) -> dict[str, tuple
         mesh = mesh_of(layout.dp, layout.tp)
         if layout.tp > 1:
             tensor_parallel(module, mesh["tp"], sequence=layout.sequence_parallel)
-        if layout.state_by_state:
-            module = SegmentStep(module)
+        if way.startswith("rmt"):
+            module = SegmentStep(module) if layout.state_by_state else OneGraph(module)
         if layout.dp > 1:
             shard(module, mesh["dp"])
         ids = torch.randint(90, (ROWS, tokens))
@@ -136,12 +136,10 @@ def _sent(config: Any, layout: Layout, way: str, tokens: int) -> dict[str, tuple
         def run() -> None:
             if layout.state_by_state:
                 state_by_state(module, ids, TEXT)
+            elif way.startswith("rmt"):
+                module(ids, TEXT).backward()
             else:
-                more = {} if way.startswith("rmt") else {"use_cache": False}
-                module(ids, labels=ids, **more).loss.backward()
+                module(ids, labels=ids, use_cache=False).loss.backward()
             make_whole(module)
 
-        # The sum over all parameters, by which those without a gradient take part, is no part of
-        # the model; FSDP2 cannot have it.
-        with patch("rmtscale.rmt.decoder.all_take_part", lambda loss, _parameters: loss):
-            return count(run).found()
+        return count(run).found()

@@ -18,7 +18,7 @@ NAME = "figure-99"
 PAGE = """
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure import FigureReport
-from rmtscale.study.figures.published import published_rows
+from rmtscale.study.figures.published_points import published_rows
 
 
 def make(figure, sources):

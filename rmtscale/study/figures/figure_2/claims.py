@@ -18,7 +18,7 @@ from rmtscale.study.figures.figure_2.drawing import (
     RMT_SERIES,
     Point,
 )
-from rmtscale.study.figures.published import published_rows
+from rmtscale.study.figures.published_points import published_rows
 from rmtscale.units import doubling_tokens
 
 MODELS = {

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from rmtscale.study.figures.language.groups import InputSize
-from rmtscale.study.figures.published import published_rows
+from rmtscale.study.figures.published_points import published_rows
 
 FIXED, MIXING = "fixed_length", "length_mixing"
 """The curricula, as the paper's points name them."""

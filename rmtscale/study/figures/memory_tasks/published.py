@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rmtscale.study.figures.memory_tasks.axes import Points
-from rmtscale.study.figures.published import published_rows
+from rmtscale.study.figures.published_points import published_rows
 
 _TASK_NAMES = {
     "memorization": "memorize",

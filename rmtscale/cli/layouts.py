@@ -1,0 +1,275 @@
+"""Options and tables of many GPUs, which ``plan`` and ``estimate`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rmtscale.cli.output import write_line, write_rows, write_table, write_text
+from rmtscale.specs.workload import MASTER_OPTIMIZERS
+from rmtscale.units import format_bytes, format_percent, format_seconds, format_seconds_range
+
+if TYPE_CHECKING:
+    from rmtscale.costs.layouts.answer import ClusterAnswer
+    from rmtscale.costs.layouts.search import Candidate, Search
+    from rmtscale.specs.device import DeviceSpec
+    from rmtscale.specs.model import ModelSpec
+    from rmtscale.specs.recurrence import Recurrence
+    from rmtscale.specs.workload import Workload
+
+Gpus = Annotated[
+    int, typer.Option(help="Many GPUs: how many of them.  (default: one)", show_default=False)
+]
+GpusPerNode = Annotated[int, typer.Option(help="Many GPUs: of these share a node.")]
+Interconnect = Annotated[
+    str, typer.Option(help="Many GPUs: between nodes, such as ib-hdr.  (default: the usual one)")
+]
+LayoutName = Annotated[
+    str,
+    typer.Option(
+        "--layout",
+        help="Many GPUs: auto (the best), or a name such as tp8-sp-pp4-dp2-zero1-full.",
+    ),
+]
+MANY_PRECISION = "master-bf16"
+"""Precision of a training on many GPUs, unless another is asked for."""
+
+
+def require_many(
+    gpus: int,
+    layout: str,
+    interconnect: str,
+    method: str = "rmt",
+    calibration: Path | None = None,
+) -> None:
+    """Refuses options of many GPUs without them, and many GPUs with what is not known on them.
+
+    Raises:
+        BadInput: names the option.
+    """
+    from rmtscale.errors import BadInput
+
+    if not gpus and (layout != "auto" or interconnect):
+        given = f"layout {layout!r}" if layout != "auto" else f"interconnect {interconnect!r}"
+        raise BadInput(f"{given}: expected with --gpus, the number of them")
+    if gpus and method != "rmt":
+        raise BadInput(f"method {method!r}: expected rmt with --gpus")
+    if gpus and calibration is not None:
+        raise BadInput(
+            f"calibration {str(calibration)!r}: expected none with --gpus, times there are from "
+            "shares of the data sheet"
+        )
+
+
+class Asked(NamedTuple):
+    """The options of a cluster, as they were given."""
+
+    gpus: int
+    gpus_per_node: int
+    interconnect: str
+    layout: str
+
+
+def write_many(
+    model: ModelSpec,
+    works: Sequence[Workload],
+    device: DeviceSpec,
+    recurrence: Recurrence,
+    asked: Asked,
+    output_format: str,
+    *,
+    usual: bool = True,
+    terms: bool = False,
+) -> None:
+    """Works out and prints the answer to each workload on the cluster of the options.
+
+    Args:
+        usual: trainings are in ``MANY_PRECISION``.
+        terms: the memory of the best layouts by term, and what they send, too.
+
+    Raises:
+        BadInput: a cluster, a layout or a model that cannot be.
+    """
+    from rmtscale.costs.layouts.answer import answer_cluster
+    from rmtscale.specs.cluster import Cluster
+
+    cluster = Cluster.of(device, asked.gpus, asked.gpus_per_node, asked.interconnect)
+    found = [
+        answer_cluster(
+            model,
+            _usual_precision(work) if usual else work,
+            cluster,
+            recurrence,
+            asked.layout,
+        )
+        for work in works
+    ]
+    write_answers(found, output_format, terms=terms)
+
+
+def _usual_precision(work: Workload) -> Workload:
+    """The workload in the precision that trainings on many GPUs have."""
+    from dataclasses import replace
+
+    alone = work.optimizer not in MASTER_OPTIMIZERS or work.precision != "bf16"
+    return work if alone or not work.train else replace(work, precision=MANY_PRECISION)
+
+
+def write_answers(
+    found: Sequence[ClusterAnswer], output_format: str, *, terms: bool = False
+) -> None:
+    """Prints the words, then the best layout and the next five of full attention and RMT.
+
+    Args:
+        terms: the memory of the best ones by term, and what they send, too.
+    """
+    if output_format != "table":
+        rows = [
+            _row(answer, search, rank, one)
+            for answer in found
+            for search in (answer.full, answer.rmt)
+            for rank, one in enumerate(_shown(search), 1)
+        ]
+        write_rows(rows, output_format)
+        return
+    for answer in found:
+        work = answer.workload
+        what = "Training" if work.train else "Reading a prompt"
+        write_text(f"{what}: {answer.words}")
+        write_line()
+        write_text(
+            f"{answer.model.name} on {answer.cluster.title()}; {work.tokens:,} tokens, batch size "
+            f"{work.batch_size} of a whole step, {work.precision}, {work.attention}"
+        )
+        for search in (answer.full, answer.rmt):
+            _write_search(answer, search)
+        if terms:
+            _write_terms(answer)
+    if any("logits" in reason for one in found for reason in one.full.dropped):
+        write_text("A loss that is worked out in chunks needs less than its logits do here.")
+    write_text(
+        "Predicted: arithmetic from shares of the data sheet that were measured on an H200, links "
+        "from what others measured; no cluster was. busy: share of the step in which the busiest "
+        "GPU calculates."
+    )
+
+
+def _shown(search: Search) -> list[Candidate]:
+    """The best and the next five; and the cheapest and the best that runs, if not among them."""
+    from rmtscale.costs.layouts.search import SHOWN
+
+    shown = list(search.found[:SHOWN])
+    for one in (search.cheapest, search.runnable):
+        if one is not None and one not in shown:
+            shown.append(one)
+    return shown
+
+
+def _write_search(answer: ClusterAnswer, search: Search) -> None:
+    write_line()
+    dropped = sum(search.dropped.values())
+    reasons = "; ".join(f"{count} {reason}" for reason, count in search.dropped.items())
+    write_text(
+        f"{search.title}: {len(search.found)} layouts fit, {dropped} do not"
+        + (f" ({reasons})" if reasons else "")
+    )
+    if not search.found:
+        return
+    shown = _shown(search)
+    some = any(one.time.gpus != answer.cluster.gpus for one in shown)
+    cells = [_cells(answer, search, one, gpus=some) for one in shown]
+    columns = ["layout", *(["GPUs"] if some else []), "step", "GPU s a token"]
+    columns += [] if answer.workload.train else ["next token"]
+    write_table([*columns, "memory", "busy"], cells, text_columns=1)
+    runs: dict[str, int] = {}
+    for one in shown:
+        for name in one.frameworks or ("nothing known (*)",):
+            runs[name] = runs.get(name, 0) + 1
+    write_text("Of these run in " + ", ".join(f"{name} {count}" for name, count in runs.items()))
+
+
+def _write_terms(answer: ClusterAnswer) -> None:
+    """Writes the bytes of a GPU by term, and what it sends, of the best layout of each way."""
+    from rmtscale.costs.layouts.collectives import count_collectives
+
+    best = [(search, search.best) for search in (answer.full, answer.rmt) if search.best]
+    held = {
+        search.title: {term.name: term.amount for term in one.memory.terms}
+        for search, one in best
+        if one is not None
+    }
+    names = list(dict.fromkeys(name for terms in held.values() for name in terms))
+    rows = [
+        [
+            str(name).replace("_", " "),
+            *(format_bytes(terms[name]) if name in terms else "" for terms in held.values()),
+        ]
+        for name in names
+    ]
+    write_table(["memory of a GPU", *held], rows, text_columns=1)
+    sums: dict[str, list[int]] = {}
+    for search, one in best:
+        if one is None:
+            continue
+        for part in count_collectives(answer.model, answer.workload, one.layout, search.recurrence):
+            kind = f"{search.title}: {part.kind.replace('_', ' ')}, {part.axis}"
+            before = sums.get(kind, [0, 0, 0])
+            more = (part.calls, part.elements, part.bytes)
+            sums[kind] = [a + b for a, b in zip(before, more, strict=True)]
+    rows = [
+        [kind, f"{calls:,}", f"{elements:,}", format_bytes(sent)]
+        for kind, (calls, elements, sent) in sums.items()
+    ]
+    if rows:
+        write_table(["sent by a GPU in a step", "calls", "elements", "bytes"], rows, text_columns=1)
+
+
+def _cells(answer: ClusterAnswer, search: Search, one: Candidate, *, gpus: bool) -> list[str]:
+    from rmtscale.costs.layouts.serving import decode_seconds
+
+    after = []
+    if not answer.workload.train:
+        seconds = decode_seconds(
+            answer.model, answer.workload, one.layout, answer.cluster, search.recurrence
+        )
+        after = [format_seconds(seconds)]
+    return [
+        one.layout.name + ("" if one.frameworks else " *"),
+        *([str(one.time.gpus)] if gpus else []),
+        format_seconds_range(*one.time.range),
+        f"{one.time.gpu_seconds_per_token:.3g}",
+        *after,
+        format_bytes(one.memory.total, 3),
+        format_percent(one.time.busy, digits=0),
+    ]
+
+
+def _row(answer: ClusterAnswer, search: Search, rank: int, one: Candidate) -> dict[str, Any]:
+    from rmtscale.costs.layouts.collectives import count_collectives
+
+    work, recurrence = answer.workload, search.recurrence
+    sent = count_collectives(answer.model, work, one.layout, recurrence)
+    return {
+        "model": answer.model.name,
+        "method": "full" if recurrence is None else "rmt",
+        "segment_size": None if recurrence is None else recurrence.segment_size,
+        "mode": work.mode,
+        "tokens": work.tokens,
+        "batch_size": work.batch_size,
+        "device": answer.cluster.device.name,
+        "gpus": answer.cluster.gpus,
+        "gpus_used": one.time.gpus,
+        "rank": rank,
+        "layout": one.layout.name,
+        "seconds": one.time.seconds,
+        "seconds_at_least": one.time.range.least_seconds,
+        "seconds_at_most": one.time.range.most_seconds,
+        "gpu_seconds_per_token": one.time.gpu_seconds_per_token,
+        "busy_share": one.time.busy,
+        "peak_bytes_per_gpu": one.memory.total,
+        "sent_bytes_per_gpu": sum(part.bytes for part in sent),
+        "frameworks": "/".join(one.frameworks),
+    }

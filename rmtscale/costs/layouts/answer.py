@@ -1,0 +1,101 @@
+"""Full attention and an RMT on a cluster, each in its best layout, and what that means in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rmtscale.costs.layouts.search import Candidate, Search, search_layouts, shortfall
+from rmtscale.specs.cluster import Cluster
+from rmtscale.specs.layout import AUTO
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+from rmtscale.units import format_percent, format_seconds_range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAnswer:
+    """The layouts of both ways on one cluster."""
+
+    model: ModelSpec
+    workload: Workload
+    cluster: Cluster
+    full: Search
+    rmt: Search
+
+    @property
+    def words(self) -> str:
+        """Says in a few sentences where recurrence saves GPU-seconds and where it takes longer."""
+        full, rmt = self.full.best, self.rmt.best
+        both = (self.full, self.rmt)
+        lines = [f"{shortfall(one, self.cluster)}." for one in both if not one.best]
+        if full is None or rmt is None:
+            lines += [self._alone(one) for one in both if one.best]
+            return " ".join(lines)
+        return " ".join((self._of_time(full, rmt), self._of_gpus(), self._of_width(rmt))).strip()
+
+    def _alone(self, search: Search) -> str:
+        best = search.best
+        assert best is not None, "asked of what fits"
+        return f"{search.title} fits: {_took(best)} as {best.layout.name}."
+
+    def _of_time(self, full: Candidate, rmt: Candidate) -> str:
+        a, b = full.time, rmt.time
+        both = f"full attention {_took(full)}, {self.rmt.title} {_took(rmt)}"
+        if a.range.most_seconds < b.range.least_seconds:
+            return f"Full attention is faster: {both}, x{b.seconds / a.seconds:.1f} as long."
+        if b.range.most_seconds < a.range.least_seconds:
+            return f"{self.rmt.title} is faster: {both}, x{a.seconds / b.seconds:.1f} less."
+        return f"Which is faster cannot be told, their ranges overlap: {both}."
+
+    def _of_gpus(self) -> str:
+        full, rmt = self.full.cheapest, self.rmt.cheapest
+        assert full is not None, "asked where both fit"
+        assert rmt is not None, "asked where both fit"
+        a, b = full.time.gpu_seconds_per_token, rmt.time.gpu_seconds_per_token
+        if b <= a:
+            saves = f"{self.rmt.title} saves {format_percent(1 - b / a)} of the GPU-seconds a token"
+        else:
+            saves = f"{self.rmt.title} takes x{b / a:.2f} the GPU-seconds a token"
+        return f"In its cheapest layout {saves}, {a:.3g} against {b:.3g}."
+
+    def _of_width(self, rmt: Candidate) -> str:
+        """Says how many GPUs an RMT leaves idle, and at what batch it would not."""
+        assert self.rmt.recurrence is not None, "the second search is an RMT's"
+        if rmt.time.gpus == self.cluster.gpus and rmt.time.bubble < 0.2 * rmt.time.seconds:
+            return ""
+        tp = rmt.layout.tp
+        enough = -(-self.cluster.gpus // tp)
+        idle = ""
+        if rmt.time.gpus < self.cluster.gpus:
+            idle = f"it uses {rmt.time.gpus} of {self.cluster.gpus} GPUs, "
+        share = format_percent(rmt.time.busy, digits=0)
+        return (
+            f"An RMT is as wide as its batch times tp: {idle}a stage is busy {share} of the time; "
+            f"a batch of {enough} would keep all busy."
+        )
+
+
+def _took(one: Candidate) -> str:
+    return f"{format_seconds_range(*one.time.range)} a step"
+
+
+def answer_cluster(
+    model: ModelSpec,
+    workload: Workload,
+    cluster: Cluster,
+    recurrence: Recurrence,
+    name: str = AUTO,
+) -> ClusterAnswer:
+    """Searches the layouts of full attention and of an RMT, or works out the one that is named.
+
+    Raises:
+        BadInput: a layout that cannot be of either, or a model whose layers are not known.
+    """
+    return ClusterAnswer(
+        model=model,
+        workload=workload,
+        cluster=cluster,
+        full=search_layouts(model, workload, cluster, None, name),
+        rmt=search_layouts(model, workload, cluster, recurrence, name),
+    )

@@ -1,0 +1,271 @@
+"""Seconds of one layer on one rank: the place where a model of a device's time is asked.
+
+Everything that knows how long arithmetic takes is behind ``layer_seconds`` and ``outer_seconds``.
+The constants are those of a GPU that nobody measured (``costs.time.constants``): shares of its data
+sheet as an H200 reached them.
+What a rank has of a layer is taken as matmuls, attention and streams of its size; a step on one GPU
+is predicted kernel by kernel in ``costs.time``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.activations import fused_attention
+from rmtscale.costs.conventions import pass_terms
+from rmtscale.costs.operators import count_operators
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, PassTerm
+from rmtscale.costs.time.attention_time import HALF_RATE_WIDTH
+from rmtscale.costs.time.constants import (
+    ATTENTION,
+    BACKWARD_OPERATOR,
+    BANDWIDTH,
+    DATASHEET_SHARES,
+    FLOOR,
+    FORWARD_OPERATOR,
+    MATMUL,
+    MISALIGNED,
+    POWER,
+    USUAL,
+)
+from rmtscale.costs.time.step_time import overlapped
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.workload import Workload
+
+MATMUL_SHARE, ATTENTION_SHARE = DATASHEET_SHARES[MATMUL, ""], DATASHEET_SHARES[ATTENTION, ""]
+STREAM_SHARE = DATASHEET_SHARES[BANDWIDTH, ""]
+MATMUL_FLOOR_SECONDS = 3 * USUAL[FLOOR]
+TILE_ROWS, TILE_COLUMNS = 128, 256
+"""Output tile of a large matmul: the last wave of tiles leaves multiprocessors idle."""
+PROCESSORS = {
+    "a100-40gb": 108,
+    "a100-80gb": 108,
+    "a100-80gb-pcie": 108,
+    "h100-sxm": 132,
+    "h100-pcie": 114,
+    "h100-nvl": 132,
+    "h200": 132,
+    "gh200": 132,
+    "h20": 78,
+    "v100-16gb": 80,
+    "v100-32gb": 80,
+}
+"""Multiprocessors of a device, from the vendor's white papers; of others waves are not counted."""
+OUTPUT_TRAFFIC = 0.87
+"""Share of its output's traffic that a 16-bit matmul does not hide behind its arithmetic."""
+OPTIMIZER_NUMBERS = 11
+"""fp32 numbers that a fused AdamW moves for each weight."""
+WIDE_PASSES, DROPOUT_PASSES = 14.0, 5.0
+"""Times that a forward pass of one layer moves a tensor of model width: two norms (four each, at
+half the bandwidth), two sums with the residual (three each); a dropout after each block besides."""
+GATED_PASSES, PLAIN_PASSES = 5.0, 2.0
+"""Passes over tensors of feed-forward width: activation, and with a gate the product."""
+HEAD_PASSES = 3.0
+"""Passes over queries, keys and values: positions, and the order of heads."""
+SQUARE_DROPOUT = 2.5
+_LAYER_OPERATORS = 40
+
+
+class Reached(NamedTuple):
+    """Shares of the vendor's peak that a device was measured to reach."""
+
+    matmul: float
+    attention: float
+
+
+class Cut(NamedTuple):
+    """One rank's part of a layer."""
+
+    rows: int
+    """Sequences at once."""
+    size: int
+    """Positions of a whole pass, over all ranks of context parallelism."""
+    tp: int = 1
+    cp: int = 1
+    sequence_parallel: bool = False
+
+
+class LayerSeconds(NamedTuple):
+    """Seconds of one layer."""
+
+    forward: float
+    backward: float
+    attention: float
+    """Part of the forward pass that is attention, which a ring hides its sends behind."""
+    elementwise: float
+    """Part of the forward pass that is no matmul and no attention."""
+
+
+@lru_cache(maxsize=16384)
+def layer_seconds(
+    model: ModelSpec,
+    workload: Workload,
+    device: DeviceSpec,
+    cut: Cut,
+    reached: Reached | None = None,
+) -> LayerSeconds:
+    """Returns the seconds of one layer, forward and backward, without any communication.
+
+    Args:
+        workload: dtype, attention and dropout are read of it; its length and batch are the cut's.
+
+    Raises:
+        BadInput: the device has no peak for the dtype.
+    """
+    matmuls = attention = 0.0
+    fused = fused_attention(model, workload)
+    for term in pass_terms("matmul", model, cut.size, cut.size):
+        if not term.in_block or term.name in (FlopTerm.HEAD, FlopTerm.PROJECTION):
+            continue
+        if term.name in ATTENTION_TERMS:
+            attention += _attention(model, workload, device, cut, term, fused, reached)
+        else:
+            matmuls += _matmul(workload, device, cut, term, model.layers, reached)
+    attention /= model.layers
+    elementwise = _elementwise(model, workload, device, cut)
+    forward, backward = _operators(model, workload)
+    device_forward = matmuls + attention + elementwise
+    device_backward = 2 * matmuls + 2.5 * attention + 2 * elementwise
+    return LayerSeconds(
+        overlapped(forward * USUAL[FORWARD_OPERATOR], device_forward),
+        overlapped(backward * USUAL[BACKWARD_OPERATOR], device_backward),
+        attention,
+        elementwise,
+    )
+
+
+@lru_cache(maxsize=16384)
+def outer_seconds(
+    model: ModelSpec,
+    workload: Workload,
+    device: DeviceSpec,
+    cut: Cut,
+    text: int,
+    reached: Reached | None = None,
+) -> float:
+    """Returns the seconds of the head and the loss over ``text`` positions, forward alone."""
+    seconds = 0.0
+    for term in pass_terms("matmul", model, cut.size, text):
+        if term.name in (FlopTerm.HEAD, FlopTerm.PROJECTION):
+            seconds += _matmul(workload, device, cut, term, 1, reached)
+    logits = cut.rows * text * model.vocabulary / (cut.tp * cut.cp)
+    moved = logits * (2 * workload.dtype_bytes + 8) * (model.head == "language-model")
+    return seconds + moved / (STREAM_SHARE * device.bandwidth_bytes_per_second)
+
+
+def optimizer_seconds(device: DeviceSpec, weights: int) -> float:
+    """Returns the seconds of a fused AdamW over so many weights of a rank."""
+    moved = OPTIMIZER_NUMBERS * 4 * weights
+    return moved / (STREAM_SHARE * device.bandwidth_bytes_per_second)
+
+
+def _matmul(
+    workload: Workload,
+    device: DeviceSpec,
+    cut: Cut,
+    term: PassTerm,
+    times: int,
+    reached: Reached | None,
+) -> float:
+    """Seconds of one of ``times`` equal matmuls, forward."""
+    share = MATMUL_SHARE * sustained(device)
+    if reached is not None:
+        share = reached.matmul
+    share *= filled(device, cut, term, times)
+    peak = share * device.flops_per_second(workload.dtype)
+    bandwidth = STREAM_SHARE * device.bandwidth_bytes_per_second
+    flops = cut.rows * term.flops / (times * cut.tp * cut.cp)
+    elements = cut.rows * term.elements / (times * cut.cp)
+    moved = (elements + term.weights / times) / cut.tp * workload.dtype_bytes
+    half = workload.dtype_bytes < 4
+    # Output is about a half of the traffic that is not weights.
+    output = elements / 2 / cut.tp * workload.dtype_bytes
+    exposed = OUTPUT_TRAFFIC * output / bandwidth if half and term.operator != "bmm" else 0.0
+    return float(MATMUL_FLOOR_SECONDS + max(flops / peak, moved / bandwidth) + exposed)
+
+
+def _attention(
+    model: ModelSpec,
+    workload: Workload,
+    device: DeviceSpec,
+    cut: Cut,
+    term: PassTerm,
+    fused: bool,
+    reached: Reached | None,
+) -> float:
+    """Seconds of one of both products of all layers, forward."""
+    flops = cut.rows * term.flops / (cut.tp * cut.cp)
+    bandwidth = STREAM_SHARE * device.bandwidth_bytes_per_second
+    peak = device.flops_per_second(workload.dtype)
+    if fused:
+        share = ATTENTION_SHARE * model.head_width / (model.head_width + HALF_RATE_WIDTH)
+        if reached is not None:
+            share = reached.attention
+        if model.decoder and term.causal:
+            flops *= (cut.size + 1) / (2 * cut.size)
+        return MATMUL_FLOOR_SECONDS * model.layers + float(flops / (share * peak))
+    dropout = workload.train and workload.dropout is not False and model.attention_dropout > 0
+    more = SQUARE_DROPOUT / 2 if dropout else 0.0
+    squares = cut.rows * (term.square + more * term.flops / (2 * model.head_width))
+    moved = squares * workload.dtype_bytes / (cut.tp * cut.cp)
+    share = MATMUL_SHARE * sustained(device)
+    if model.head_width % 8 and workload.dtype_bytes < 4:
+        share *= USUAL[MISALIGNED]
+    return float(flops / (share * peak) + moved / bandwidth)
+
+
+def sustained(device: DeviceSpec) -> float:
+    """Returns the share of its speed that a device keeps over seconds of matmuls."""
+    hopper = device.compute_capability == (9, 0)
+    return USUAL[POWER] if hopper else 1.0
+
+
+def filled(device: DeviceSpec, cut: Cut, term: PassTerm, times: int) -> float:
+    """Returns the share of a matmul's waves of tiles that is filled, in its forward pass."""
+    processors = PROCESSORS.get(device.name)
+    if processors is None or not term.weights:
+        return 1.0
+    rows = cut.rows * cut.size / cut.cp
+    # Of inner x columns = weights and inner + columns = elements per row.
+    product, both = term.weights / times, term.elements / (times * cut.size)
+    root = max(0.0, both * both / 4 - product) ** 0.5
+    inner, columns = sorted((both / 2 - root, both / 2 + root))
+    if term.name in (FlopTerm.DENSE_DOWN, FlopTerm.OUTPUT):
+        inner, columns = columns, inner  # cut along its inner side
+        columns *= cut.tp
+    tiles = max(1.0, rows / TILE_ROWS) * max(1.0, columns / cut.tp / TILE_COLUMNS)
+    waves = tiles / processors
+    return float(waves / -(-waves // 1))
+
+
+def _elementwise(model: ModelSpec, workload: Workload, device: DeviceSpec, cut: Cut) -> float:
+    """Seconds of what is neither matmul nor attention of one layer, forward."""
+    dropout = workload.train and workload.dropout is not False and model.hidden_dropout > 0
+    wide = (WIDE_PASSES + DROPOUT_PASSES * dropout) * model.width
+    if cut.sequence_parallel:
+        wide /= cut.tp
+    inner = (GATED_PASSES if model.gated_mlp else PLAIN_PASSES) * model.mlp_width
+    heads = HEAD_PASSES * (model.query_width + 2 * model.kv_width)
+    numbers = cut.rows * cut.size / cut.cp * (wide + (inner + heads) / cut.tp)
+    bandwidth = STREAM_SHARE * device.bandwidth_bytes_per_second
+    return numbers * workload.dtype_bytes / bandwidth
+
+
+@lru_cache(maxsize=1024)
+def _operators(model: ModelSpec, workload: Workload) -> tuple[float, float]:
+    """Operators of one layer, forward and backward; the length does not matter."""
+    if isinstance(model, LayeredSpec):
+        return _LAYER_OPERATORS, 2 * _LAYER_OPERATORS
+    from dataclasses import replace
+
+    short = replace(
+        workload, tokens=8, batch_size=1, mode="forward", precision="bf16", cache=False,
+        checkpoint_layers=False, checkpoint_segments=False, bptt_segments=None, accumulate=1,
+        adapter=None, offload_optimizer=False,
+    )  # fmt: skip
+    forward = count_operators(model, short) / model.layers
+    train = count_operators(model, replace(short, mode="train", optimizer="none")) / model.layers
+    return forward, train - forward

@@ -1,0 +1,1 @@
+"""Published step times and memory of training on many GPUs, beside what is predicted."""

@@ -1,0 +1,139 @@
+"""Seconds of a step: bubbles against a schedule slot by slot, links, and what hides behind what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rmtscale.costs.layouts.collectives import ALL_REDUCE, GATHER, SEND, Collective
+from rmtscale.costs.layouts.pace import Cut, filled, layer_seconds
+from rmtscale.costs.layouts.seconds import step_time
+from rmtscale.costs.layouts.stages import pipeline_slots
+from rmtscale.costs.layouts.traffic import collective_seconds, group_bandwidth, wire_bytes
+from rmtscale.costs.terms import FlopTerm, linear
+from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.cluster import Cluster
+from rmtscale.specs.devices import find_device
+from rmtscale.specs.layout import Layout, parse_layout
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+A100 = find_device("a100-80gb")
+CLUSTER = Cluster.of(A100, 64)
+MODEL = PRESETS["opt-30b"]
+WORK = Workload(tokens=2048, batch_size=64, mode="train", precision="master-bf16")
+
+
+def scheduled(stages: int, segments: int, rows: int, *, every_layer: bool) -> int:
+    """The slots of a forward pass, one after another: each stage takes the first that is ready."""
+    done: dict[tuple[int, int, int], int] = {}
+    todo = {(p, s, m) for p in range(stages) for s in range(segments) for m in range(rows)}
+    now = 0
+    while todo:
+        taken: dict[int, tuple[int, int, int]] = {}
+        for stage, segment, row in sorted(todo):
+            before = [(stage - 1, segment, row)] if stage else []
+            if segment and every_layer:
+                before.append((stage, segment - 1, row))
+            elif segment and not stage:
+                before.append((stages - 1, segment - 1, row))
+            if stage not in taken and all(done.get(one, now + 1) <= now for one in before):
+                taken[stage] = (stage, segment, row)
+        now += 1
+        done |= dict.fromkeys(taken.values(), now)
+        todo -= set(taken.values())
+    return now
+
+
+@pytest.mark.parametrize(
+    ("stages", "segments", "rows"),
+    [(4, 6, 1), (4, 6, 2), (4, 6, 4), (4, 6, 5), (3, 1, 7), (1, 6, 3), (5, 3, 3), (2, 2, 1)],
+)
+def test_slots_are_those_of_a_schedule(stages: int, segments: int, rows: int) -> None:
+    for every_layer in (False, True):
+        slots = pipeline_slots(stages, segments, rows, every_layer=every_layer)
+        assert slots == scheduled(stages, segments, rows, every_layer=every_layer)
+
+
+def test_one_row_keeps_a_share_of_the_stages_busy() -> None:
+    model, work = PRESETS["opt-6.7b"], replace(WORK, tokens=49_200, batch_size=1)
+    cluster = Cluster.of(A100, 4)
+    rmt = Recurrence(512, 10)
+    piped = step_time(model, work, Layout(pp=4), cluster, rmt)
+    alone = step_time(model, work, Layout(), Cluster.of(A100, 1), rmt)
+    assert piped.busy == pytest.approx(0.25, abs=0.02)
+    assert piped.seconds == pytest.approx(alone.seconds, rel=0.1)
+    wave = step_time(model, work, Layout(pp=4), cluster, rmt, every_layer=True)
+    assert wave.busy > 0.9
+
+
+def test_links() -> None:
+    layout = Layout(tp=8, dp=4, pp=2)
+    inside, between = CLUSTER.inside, CLUSTER.between
+    assert group_bandwidth(CLUSTER, layout, "tp") == (0.8 * 300e9, inside.latency_seconds)
+    assert group_bandwidth(CLUSTER, layout, "data") == (0.9 * 25e9, between.latency_seconds)
+    # Eight ranks of a group in each node share eight adapters, at most the link inside.
+    assert group_bandwidth(CLUSTER, Layout(dp=64), "data")[0] == pytest.approx(8 * 0.9 * 25e9)
+    assert group_bandwidth(CLUSTER, Layout(tp=4, pp=2), "pp")[0] == 0.8 * 300e9
+    gather = Collective(GATHER, "tp", 8, 2, 16_000, 2, "layer")
+    assert wire_bytes(gather) == 28_000
+    assert wire_bytes(gather._replace(kind=ALL_REDUCE)) == 56_000
+    assert wire_bytes(gather._replace(kind=SEND)) == 32_000
+    seconds = collective_seconds(gather, CLUSTER, layout)
+    assert seconds == pytest.approx(2 * 20e-6 + 28_000 / 240e9)
+
+
+def test_gathers_hide_behind_arithmetic_and_sums_do_not() -> None:
+    sharded = step_time(MODEL, WORK, parse_layout("dp64-zero3-full"), CLUSTER)
+    assert sharded.weights < 0.05 * sharded.seconds
+    # A segment is too short to hide a gather of the same weights behind it.
+    long = replace(WORK, tokens=49_200)
+    rmt = step_time(MODEL, long, parse_layout("dp64-zero3-states"), CLUSTER, Recurrence(512, 10))
+    assert rmt.weights > 0.5 * rmt.arithmetic
+    summed = step_time(MODEL, WORK, parse_layout("tp8-dp8-zero1-full"), CLUSTER)
+    scattered = step_time(MODEL, WORK, parse_layout("tp8-sp-dp8-zero1-full"), CLUSTER)
+    assert summed.tensor > 0.05 * summed.seconds
+    assert scattered.arithmetic < summed.arithmetic
+
+
+def test_the_parts_add_up_and_the_range_holds_them() -> None:
+    found = step_time(MODEL, WORK, parse_layout("tp4-pp4-dp4-zero1-mb2-full"), CLUSTER)
+    parts = (
+        found.arithmetic, found.tensor, found.context, found.weights, found.stages, found.bubble,
+        found.gradients, found.optimizer,
+    )  # fmt: skip
+    assert found.seconds == pytest.approx(sum(parts))
+    assert found.range.least_seconds < found.seconds < found.range.most_seconds
+    assert found.gpu_seconds_per_token == pytest.approx(found.seconds * 64 / (64 * 2048))
+    # Eight micro-batches on four stages wait for three more.
+    assert found.bubble == pytest.approx(3 / 8 * (found.seconds - found.bubble), rel=0.1)
+
+
+def test_more_recomputation_takes_longer() -> None:
+    names = ("none", "selective", "full")
+    eager = replace(WORK, attention="eager")
+    seconds = [
+        step_time(MODEL, eager, Layout(tp=8, dp=8, zero=1, recompute=name), CLUSTER).seconds
+        for name in names
+    ]
+    assert seconds[0] < seconds[1] < seconds[2]
+    assert seconds[2] == pytest.approx(4 / 3 * seconds[0], rel=0.1)
+
+
+def test_a_layer_is_cut() -> None:
+    whole = layer_seconds(MODEL, WORK, A100, Cut(1, 8192))
+    half = layer_seconds(MODEL, WORK, A100, Cut(1, 8192, tp=2, sequence_parallel=True))
+    turned = layer_seconds(MODEL, WORK, A100, Cut(1, 8192, cp=2))
+    assert half.forward == pytest.approx(whole.forward / 2, rel=0.15)
+    assert turned.forward == pytest.approx(whole.forward / 2, rel=0.15)
+    assert whole.backward == pytest.approx(2.1 * whole.forward, rel=0.1)
+
+
+def test_the_last_wave_of_tiles() -> None:
+    term = linear(FlopTerm.DENSE_UP, 2048, 14336, 57344)
+    # 16 tiles of rows by 28 of columns on 108 multiprocessors: 4.15 waves take five.
+    assert filled(A100, Cut(1, 2048, tp=8), term, 1) == pytest.approx(448 / 108 / 5)
+    down = linear(FlopTerm.DENSE_DOWN, 2048, 57344, 14336)
+    assert filled(A100, Cut(1, 2048, tp=8), down, 1) == pytest.approx(896 / 108 / 9)
+    assert filled(find_device("l4"), Cut(1, 2048), term, 1) == 1.0
