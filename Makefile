@@ -85,9 +85,9 @@ figures: $(VENV)/installed  ## Make reports/ again from what is committed
 	$(BIN)/rmtscale reproduce all --force || test $$? -eq 1
 	$(BIN)/rmtscale report $(H200) --out reports/nvidia-h200 --force
 
-calibration: $(VENV)/installed  ## Make the H200's calibration again from its records
-	$(BIN)/rmtscale calibrate profiles/nvidia-h200/figure-10.jsonl $(H200) \
-		--out profiles/nvidia-h200/calibration.json --force
+calibration: $(VENV)/installed  ## Find the H200's constants again from its operators
+	$(BIN)/rmtscale calibrate --operators profiles/nvidia-h200/operators.jsonl \
+		--out rmtscale/costs/time/gpus/h200.json --force
 
 configs: $(VENV)/installed  ## The table of configs of RMTSCALE_CONFIGS against its TRUTH.json
 	$(BIN)/rmtscale models $(RMTSCALE_CONFIGS) --truth $(RMTSCALE_CONFIGS)/TRUTH.json \

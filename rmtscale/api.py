@@ -20,7 +20,6 @@ from typing import Any, TypeAlias
 from rmtscale.costs import comparison as comparisons
 from rmtscale.costs import flops, generation, memory, method_estimates, parameters, plan, roofline
 from rmtscale.costs.breakdown import Breakdown
-from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.comparison import Comparison, select_methods
 from rmtscale.costs.conventions import DEFAULT_CONVENTION
 from rmtscale.costs.design import Design
@@ -34,6 +33,7 @@ from rmtscale.costs.plan import Plan
 from rmtscale.costs.question import Question
 from rmtscale.costs.roofline import TimeEstimate
 from rmtscale.costs.segment_choice import AUTO
+from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.at_hand import resolve_device
 from rmtscale.specs.defaults import default_precision
@@ -65,7 +65,7 @@ def estimate(
     weights: str = "",
     kv_dtype: str | None = None,
     reserve: Size | None = None,
-    calibration: Calibration | None = None,
+    calibration: TimeConstants | None = None,
     **settings: Any,
 ) -> Estimate:
     """Does it fit, how long does it take, and what would change that? As ``rmtscale estimate``.
@@ -186,7 +186,7 @@ def make_plan(
     recurrence: AnyDesign = 512,
     device: AnyDevice = "",
     convention: str = DEFAULT_CONVENTION,
-    calibration: Calibration | None = None,
+    calibration: TimeConstants | None = None,
     **settings: Any,
 ) -> Plan:
     """The lengths at which RMT and full attention change places on a device.

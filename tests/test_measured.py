@@ -14,10 +14,8 @@ import pytest
 
 from rmtscale.profiler.definition import make_sweep, read_definition
 from rmtscale.profiler.prediction import predict
-from rmtscale.records.mapping import to_mapping
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
-from rmtscale.report.calibration import calibrate, read_calibration
 from rmtscale.report.noise import pair_noise
 from rmtscale.report.quantities import TIME
 from rmtscale.specs.devices import find_device
@@ -25,9 +23,12 @@ from rmtscale.specs.devices import find_device
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "profiles" / "nvidia-h200"
 SWEEPS = sorted(
-    path.stem for path in (ROOT / "profiles" / "sweeps").glob("*.toml") if path.stem != "precisions"
+    path.stem
+    for path in (ROOT / "profiles" / "sweeps").glob("*.toml")
+    if path.stem != "precisions" and not path.stem.startswith("time-")
 )
-"""Those that were measured to the end; ``test_measured_precisions`` has the other."""
+"""Those that were measured to the end; ``test_measured_precisions`` and ``test_measured_time`` have
+the others."""
 ACCURACY = " ".join((ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8").split())
 RMT_PAGE = (ROOT / "docs" / "rmt.md").read_text(encoding="utf-8")
 GIB = 2**30
@@ -97,31 +98,6 @@ def test_what_did_not_fit_was_predicted_not_to_fit() -> None:
         predicted = predict(record.point, device).peak_bytes
         assert predicted is not None
         assert (predicted > limit) == (record.measured.outcome == "oom"), record.point.title()
-
-
-def test_time_is_calibrated_within_fifteen_percent() -> None:
-    """Fitted to one half of the points, the median of the other half."""
-    calibrated = calibrate(records())
-    sys.stdout.write(
-        f"\ntime, median errors: {calibrated.fitted_error:.1%} of {calibrated.fitted_points} "
-        f"fitted points, {calibrated.held_out_error:.1%} of {calibrated.held_out_points} others\n"
-    )
-    assert calibrated.held_out_points >= 50
-    assert calibrated.held_out_error < 0.15
-    committed = read_calibration(FOLDER / "calibration.json")
-    assert committed.held_out_error == pytest.approx(calibrated.held_out_error, rel=1e-6)
-    for name, value in to_mapping(calibrated.calibration).items():
-        assert getattr(committed.calibration, name) == (
-            value if isinstance(value, str) else pytest.approx(value, rel=1e-6)
-        )
-    said = (
-        calibrated.held_out_error,
-        calibrated.held_out_worst,
-        calibrated.fitted_error,
-        calibrated.fitted_worst,
-    )
-    for error in said:
-        assert f"{error:.1%}".replace("%", " %") in ACCURACY
 
 
 def test_the_noise_is_what_the_page_says() -> None:

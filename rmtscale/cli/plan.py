@@ -12,11 +12,13 @@ from rmtscale.cli import layouts, options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
 from rmtscale.costs.breakeven import LONGEST_TOKENS
-from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
+from rmtscale.costs.crossover import Crossover
 from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
+from rmtscale.costs.time.constants import TimeConstants
+from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
 from rmtscale.specs.adapter import ATTENTION, Adapter
@@ -41,6 +43,14 @@ _LIMITS = (
 )
 _REFERENCE_TOKENS = 65_536
 """The length at which a segment size is recommended: a plan is about all lengths."""
+_LESS_TIME = "less_time"
+_TIMES = {
+    "measured": "what single operators on such a GPU add up to; between two lengths it is not "
+    "known which is faster, for the host's speed changes and kernels are predicted within a few "
+    "per cent",
+    "datasheet": "of shares of the datasheet that an H200 reaches, and a host that may be half or "
+    "twice as fast: rmtscale calibrate --measure narrows it",
+}
 Plans = dict[str, Plan]
 
 
@@ -159,7 +169,7 @@ def command(
     if output_format != "table":
         head: Row = {"method": "full" if no_rmt else method, "device": gpu.name}
         settings = {"precision": precision, "memory_tokens": memory_tokens if segmented else None}
-        settings |= {"convention": convention, "time": _time_by(calibrated)}
+        settings |= {"convention": convention, "time": _time_by(gpu, calibrated)}
         width = find_precision(precision).weight_bytes
         write_rows(
             [
@@ -187,10 +197,10 @@ def command(
     if reason:
         write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
     named = "" if no_rmt else title if segmented else method
-    _write_answers(mine, convention, named, calibrated, timed=gpu.timed)
-    _write_words(spec, mine, named, calibrated, timed=gpu.timed)
+    _write_answers(mine, convention, named, timed=gpu.timed)
+    _write_words(spec, mine, named, timed=gpu.timed)
     if len(sizes) > 1:
-        _write_sizes(by_size, chosen.segment_size, calibrated, timed=gpu.timed)
+        _write_sizes(by_size, chosen.segment_size, timed=gpu.timed)
     _write_remarks(spec, gpu, modes, calibrated)
 
 
@@ -251,19 +261,24 @@ def _open_ended(row: dict[str, Any]) -> dict[str, Any]:
     return row | {name: None for name in _LIMITS if row[name] == LONGEST_TOKENS} | ended
 
 
-def _time_by(calibrated: Calibration | None) -> str:
-    return "roofline" if calibrated is None else "calibrated"
+def _time_by(gpu: DeviceSpec, calibrated: TimeConstants | None) -> str:
+    """Names where the constants come from that times are predicted with."""
+    if not gpu.timed:
+        return "not known"
+    found = known_constants(gpu) if calibrated is None else calibrated
+    return "measured" if found.measured else "datasheet"
 
 
-def _write_answers(
-    plans: Plans, convention: str, title: str, calibrated: Calibration | None, *, timed: bool
-) -> None:
-    time = "(calibrated) from" if calibrated else "not before"
+def _less_time(plan: Plan) -> Crossover:
+    return Crossover(plan.less_time_least_tokens, plan.less_time_most_tokens)
+
+
+def _write_answers(plans: Plans, convention: str, title: str, *, timed: bool) -> None:
     compared = {
         f"{title} needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
         f"{title} needs less memory from": "less_memory_tokens",
         "  both with activation checkpoints": "less_memory_checkpointed_tokens",
-        **({f"{title} needs less time {time}": "less_time_tokens"} if timed else {}),
+        **({f"{title} needs less time": _LESS_TIME} if timed else {}),
     }
     ends = {
         "full attention fits up to": "full_longest_tokens",
@@ -281,6 +296,8 @@ def _write_answers(
             ""
             if "checkpointed" in field
             and (mode != "train" or (title and plan.segment_size is None))
+            else _less_time(plan).short
+            if field == _LESS_TIME
             else show(getattr(plan, field))
             for mode, plan in plans.items()
         ]
@@ -289,14 +306,12 @@ def _write_answers(
     write_table(["tokens", *(_TITLES[mode] for mode in plans)], rows, text_columns=1)
 
 
-def _write_words(
-    spec: ModelSpec, plans: Plans, title: str, calibrated: Calibration | None, *, timed: bool
-) -> None:
+def _write_words(spec: ModelSpec, plans: Plans, title: str, *, timed: bool) -> None:
     """The answer in a sentence for each mode: where RMT needs less, and where each one ends."""
     for mode, plan in plans.items():
         if mode == "forward" and "prefill" in plans:
             continue
-        parts = [_needs(plan, title, calibrated, timed=timed)] if title else []
+        parts = [_needs(plan, title, timed=timed)] if title else []
         if plan.full_longest_tokens is None:
             parts.append(f"not one token of {spec.name} fits with full attention")
         else:
@@ -308,20 +323,13 @@ def _write_words(
         write_text(f"{_TITLES[mode].capitalize()}: {'; '.join(parts)}.")
 
 
-def _needs(plan: Plan, title: str, calibrated: Calibration | None, *, timed: bool) -> str:
+def _needs(plan: Plan, title: str, *, timed: bool) -> str:
     """From where on the other way needs less of anything."""
     words = (
         f"{title} needs {_from('fewer FLOPs', plan.fewer_flops_tokens)}, "
         f"{_from('less memory', plan.less_memory_tokens)}"
     )
-    if not timed:
-        return words
-    if calibrated is not None:
-        start = _from("less time", plan.less_time_tokens)
-        return f"{words}, and {start}, as the calibration predicts"
-    if plan.less_time_tokens is None:
-        return f"{words}, and no less time at any length"
-    return f"{words}, and less time not before {_start(plan.less_time_tokens)}"
+    return f"{words}, and less time {_less_time(plan).words}" if timed else words
 
 
 def _from(what: str, tokens: int | None) -> str:
@@ -337,9 +345,7 @@ def _further(longest: int | None, checkpointed: int | None, each: str) -> list[s
     return [f"with one checkpoint per {each} it {_reach(checkpointed)}"]
 
 
-def _write_sizes(
-    by_size: dict[int, Plans], chosen: int, calibrated: Calibration | None, *, timed: bool
-) -> None:
+def _write_sizes(by_size: dict[int, Plans], chosen: int, *, timed: bool) -> None:
     write_line()
     write_line("Another segment size (RMT needs less from ..., and fits up to ...)")
     rows = []
@@ -353,30 +359,25 @@ def _write_sizes(
                     _TITLES[mode],
                     _start(plan.fewer_flops_tokens),
                     _start(plan.less_memory_tokens),
-                    *([_start(plan.less_time_tokens)] if timed else []),
+                    *([_less_time(plan).short] if timed else []),
                     _limit(plan.longest_tokens),
                     _limit(plan.checkpointed_longest_tokens) if mode == "train" else "",
                 ]
             )
-    time = ["time" if calibrated else "time, not before"] if timed else []
+    time = ["time"] if timed else []
     columns = ["segment", "", "FLOPs", "memory", *time, "fits up to", "checkpointed"]
     write_table(columns, rows, text_columns=2)
 
 
 def _write_remarks(
-    spec: ModelSpec, gpu: DeviceSpec, modes: Sequence[str], calibrated: Calibration | None
+    spec: ModelSpec, gpu: DeviceSpec, modes: Sequence[str], calibrated: TimeConstants | None
 ) -> None:
     """Writes what time and memory are, and what they leave out."""
     if "forward" in modes and "prefill" in modes:
         write_text("One pass keeps nothing of the text: nothing can be written behind it.")
-    time = (
-        "a roofline: without the host, which slows short segments down, and the efficiency of "
-        "kernels, so RMT may be faster only later than it says, or never"
-        if calibrated is None
-        else "calibrated by measured records; an RMT's inference runs captured"
-    )
-    if not gpu.timed:
-        time = f"not known on {gpu.name}"
+    time = f"not known on {gpu.name}"
+    if gpu.timed:
+        time = _TIMES[_time_by(gpu, calibrated)]
     memory = "tensors and library workspaces" if gpu.library_workspace_bytes else "tensors alone"
     write_text(f"Predicted. Time is {time}. Memory is that of {memory}.")
     if isinstance(spec, LayeredSpec) and not spec.written_like:

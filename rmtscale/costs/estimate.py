@@ -19,6 +19,7 @@ from rmtscale.costs.generation import estimate_generation
 from rmtscale.costs.memory import PeakMemory
 from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.segment_choice import recommend_segment
+from rmtscale.costs.time.step_kernels import has_kernels
 from rmtscale.costs.time_range import TimeRange, operators, slow_end, step_seconds
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention
@@ -220,19 +221,35 @@ def _way(
     )
 
 
+def _one_pass(question: Question) -> bool:
+    return question.mode == "train" or (
+        question.mode == "prefill" and not keeps_cache(question.model)
+    )
+
+
+def predicts_kernels(question: Question) -> bool:
+    """Whether the times of an answer are those of single kernels; else a roofline's and a slow
+    machine's."""
+    return question.mode != "generate" and question.device.timed and _predictable(question)
+
+
+def _predictable(question: Question) -> bool:
+    model = question.model
+    return model.quantization is None and has_kernels(model, question.work, None)
+
+
 def _cost(
     question: Question, work: Workload, recurrence: Recurrence | None, piece: int | None
 ) -> tuple[int, TimeRange | None]:
     """FLOPs and time of one way."""
     model, device = question.model, question.device
-    one_pass = question.mode == "train" or (question.mode == "prefill" and not keeps_cache(model))
-    if one_pass or not device.timed:
+    if _one_pass(question) or not device.timed:
         flops = estimate_flops(model, work, recurrence, "matmul").total
         if not device.timed:
             return flops, None
         return flops, step_seconds(model, work, device, recurrence, question.calibration)
     cost = estimate_generation(model, question.generation(work, piece), device, recurrence)
-    if question.calibration is not None and piece is None:
+    if question.mode == "prefill" and piece is None and _predictable(question):
         time = step_seconds(model, work, device, recurrence, question.calibration)
         return cost.prefill.flops, time
     phases = (cost.prefill, cost.decode)

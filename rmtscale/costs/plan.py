@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
-from rmtscale.costs.calibration import Calibration, step_work
+from rmtscale.costs.crossover import Crossover, faster_from
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory, runs_captured
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.time.constants import TimeConstants
+from rmtscale.costs.time.step_time import StepTime
+from rmtscale.costs.time_range import predicted_step
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
@@ -41,9 +45,11 @@ class Plan(Printed):
     less_memory_checkpointed_tokens: int | None = None
     """RMT is below with activation checkpoints in both (training): one per segment, and one per
     layer of full attention."""
-    less_time_tokens: int | None = None
-    """From here on RMT needs less time by a calibration, which predicts it; by the roofline, which
-    leaves out what slows short segments down, it does not do so before."""
+    less_time_least_tokens: int | None = None
+    """RMT does not need less time before; None: at no length."""
+    less_time_most_tokens: int | None = None
+    """It does from here on; None: not known, it may never. Where kernels are not known (methods
+    other than RMT, quantised weights) a roofline gives the least, and nothing the most."""
     full_longest_tokens: int | None = None
     """The longest input that fits with full attention; None if not even one token does."""
     full_checkpointed_longest_tokens: int | None = None
@@ -74,7 +80,7 @@ def make_plan(
     recurrence: Design,
     device: DeviceSpec,
     convention: str,
-    calibration: Calibration | None = None,
+    calibration: TimeConstants | None = None,
 ) -> Plan:
     """The lengths at which RMT and full attention change places on ``device``.
 
@@ -82,7 +88,7 @@ def make_plan(
         workload: its ``tokens`` are ignored; everything else is kept at every length.
         recurrence: an RMT, or another method to compare with full attention; those that work in
             blocks may be a block off. None compares nothing.
-        calibration: of this device, for an RMT; time is then what it says.
+        calibration: constants of this device that were measured; else those that are known.
 
     Raises:
         BadInput: the device has no peak for the dtype, a segment cannot be, or the backbone
@@ -93,8 +99,6 @@ def make_plan(
     recurrence = resolve_design(model, workload, recurrence)
     if calibration is not None and isinstance(recurrence, Method):
         raise BadInput(f"method {recurrence.name!r}: a calibration is of full attention and rmt")
-    if calibration is not None:
-        calibration.require(model, workload)
     checkpoints = workload.train and (alone or isinstance(recurrence, Recurrence))
 
     def at(tokens: int) -> Workload:
@@ -114,12 +118,30 @@ def make_plan(
             device.usable_memory_bytes,
         )
 
-    def seconds(tokens: int, with_memory: Design) -> float:
-        if calibration is None or isinstance(with_memory, Method):  # refused above
-            return estimate_time(model, at(tokens), device, with_memory).seconds
+    def roofline(tokens: int, with_memory: Design) -> float:
+        return estimate_time(model, at(tokens), device, with_memory).seconds
+
+    @lru_cache(maxsize=4096)
+    def step(tokens: int, with_memory: Design) -> StepTime:
         graph = runs_captured(model, workload, with_memory)
-        work = step_work(model, at(tokens), device, with_memory, cuda_graph=graph)
-        return calibration.seconds(work)
+        found = predicted_step(model, at(tokens), device, with_memory, calibration, captured=graph)
+        assert found is not None, "asked for where kernels are known"
+        return found
+
+    def less_time() -> Crossover:
+        if not device.timed:
+            return Crossover(None, None)
+        known = predicted_step(model, at(text), device, recurrence, calibration) is not None
+        if known and predicted_step(model, at(text), device, None, calibration) is not None:
+            return faster_from(
+                lambda tokens: step(tokens, None), lambda tokens: step(tokens, recurrence), text
+            )
+        least = break_even_tokens(
+            lambda tokens: roofline(tokens, None),
+            lambda tokens: roofline(tokens, recurrence),
+            text,
+        )
+        return Crossover(least, None)
 
     ends = {
         "full_longest_tokens": longest(None),
@@ -128,6 +150,7 @@ def make_plan(
     if alone:
         return Plan(**ends)
     text = recurrence.segment_tokens(model) if isinstance(recurrence, Recurrence) else 1
+    time = less_time()
     return Plan(
         segment_size=recurrence.segment_size if isinstance(recurrence, Recurrence) else None,
         fewer_flops_tokens=break_even_tokens(
@@ -147,13 +170,8 @@ def make_plan(
         )
         if checkpoints
         else None,
-        less_time_tokens=break_even_tokens(
-            lambda tokens: seconds(tokens, None),
-            lambda tokens: seconds(tokens, recurrence),
-            text,
-        )
-        if device.timed
-        else None,
+        less_time_least_tokens=time.least_tokens,
+        less_time_most_tokens=time.most_tokens,
         **ends,
         longest_tokens=longest(recurrence),
         checkpointed_longest_tokens=longest(recurrence, checkpoint=True) if checkpoints else None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rmtscale.costs.calibration import Calibration
 from rmtscale.costs.generation import Generation, generation_peak
 from rmtscale.costs.memory import PeakMemory, estimate_memory
+from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
@@ -42,7 +42,7 @@ class Question:
     segment_size: int | None = None
     """None: recommended."""
     memory_tokens: int = 10
-    calibration: Calibration | None = None
+    calibration: TimeConstants | None = None
 
     def __post_init__(self) -> None:
         require_one_of("mode", self.mode, MODES)

@@ -1,25 +1,26 @@
-"""How long a step may take: from the roofline to what slow kernels and a slow host make of it.
+"""How long a step may take: between which times it lies.
 
-The roofline is what no step can beat. The other end takes every operation at 0.3 of the vendor's
-peaks and lets the device wait for the host at 50 us an operator, 10 us where a step is captured in
-a CUDA graph. All steps that were measured on an H200 lie in between (a test holds this). It is no
-error bar: which of two steps is faster cannot be told where their ranges overlap.
-
-Where operators are not counted one by one, the slow end takes so many that it covers what the sweep
-of precisions measured (profiles/nvidia-h200/precisions.jsonl): it was fitted to those steps.
+Where a model's kernels are known, it is what ``time.step_time`` says of them, with the spread of
+the machine's constants. Where they are not, it is from the roofline, which nothing beats, to what
+slow kernels and a slow host make of it: every operation at 0.3 of the vendor's peaks, and 50 us an
+operator, 10 us where a step is captured in a CUDA graph. Which of two steps is faster cannot be
+told where their ranges overlap.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from rmtscale.costs.calibration import Calibration, step_work
 from rmtscale.costs.design import Design
 from rmtscale.costs.memory import runs_captured
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.operators import count_operators
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.time.constants import TimeConstants
+from rmtscale.costs.time.constants_file import known_constants
+from rmtscale.costs.time.step_kernels import has_kernels
+from rmtscale.costs.time.step_time import StepTime, step_time
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
@@ -57,38 +58,61 @@ def step_seconds(
     workload: Workload,
     device: DeviceSpec,
     design: Design = None,
-    calibration: Calibration | None = None,
+    calibration: TimeConstants | None = None,
     *,
     captured: bool | None = None,
 ) -> TimeRange:
-    """The range of one pass or one training step; a calibration of the device narrows it.
+    """The range of one pass or one training step.
 
-    With a calibration it is from two thirds of what that predicts to one and a half times it, which
-    96 % of the steps measured on an H200 lie in; never below the roofline.
+    Args:
+        calibration: constants of the device, measured elsewhere; else those that are known.
+        captured: full segments run as CUDA graphs; by default where they do.
 
     Raises:
         BadInput: the device has no peak for the dtype, a segment cannot be, or a calibration that
             says nothing of the model or the workload.
     """
-    roofline = estimate_time(model, workload, device, design).seconds
     graph = runs_captured(model, workload, design) if captured is None else captured
-    if calibration is not None and not isinstance(design, Method):
-        calibration.require(model, workload)
-        work = step_work(model, workload, device, design, cuda_graph=graph)
-        predicted = calibration.seconds(work)
-        return TimeRange(max(roofline, predicted / 1.5), max(roofline, 1.5 * predicted))
-    found = slow_end(
-        roofline,
-        operators(model, workload, design),
-        captured=graph,
-        share=SLOW_SHARE_TF32 if workload.precision == "tf32" else SLOW_SHARE,
-    )
+    predicted = predicted_step(model, workload, device, design, calibration, captured=graph)
+    if predicted is not None:
+        found = TimeRange(predicted.least_seconds, predicted.most_seconds)
+    else:
+        found = slow_end(
+            estimate_time(model, workload, device, design).seconds,
+            operators(model, workload, design),
+            captured=graph,
+            share=SLOW_SHARE_TF32 if workload.precision == "tf32" else SLOW_SHARE,
+        )
     if not workload.offload_optimizer:
         return found
     moved_bytes = 2 * count_parameters(model).total * workload.casts.weight_bytes
     return found._replace(
         most_seconds=found.most_seconds + moved_bytes / SLOW_HOST_BYTES_PER_SECOND
     )
+
+
+def predicted_step(
+    model: ModelSpec,
+    workload: Workload,
+    device: DeviceSpec,
+    design: Design = None,
+    calibration: TimeConstants | None = None,
+    *,
+    captured: bool = False,
+) -> StepTime | None:
+    """The step's time from its kernels; None where these are not known.
+
+    That is so of methods other than RMT, of quantised weights, and of layers of other kinds.
+
+    Raises:
+        BadInput: the device has no peak for the dtype, or a segment cannot be.
+    """
+    if isinstance(design, Method) or model.quantization is not None:
+        return None
+    if not has_kernels(model, workload, design):
+        return None
+    constants = known_constants(device) if calibration is None else calibration
+    return step_time(model, workload, constants, design, cuda_graph=captured)
 
 
 def slow_end(

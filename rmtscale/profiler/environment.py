@@ -9,7 +9,10 @@ from rmtscale.records.nvml import Gpu
 
 
 def measured_environment(
-    gpu: Gpu | None, before: GpuState | None = None, after: GpuState | None = None
+    gpu: Gpu | None,
+    before: GpuState | None = None,
+    after: GpuState | None = None,
+    during: GpuState | None = None,
 ) -> Environment:
     """Describes a process that has loaded torch; ``gpu`` None: the measurement is not on a GPU."""
     import torch
@@ -25,4 +28,5 @@ def measured_environment(
         gpu_memory_bytes=gpu.memory_bytes,
         before=before,
         after=after,
+        during=during,
     )

@@ -15,9 +15,10 @@ from time import perf_counter
 from typing import Any
 
 from rmtscale.profiler.environment import measured_environment
+from rmtscale.profiler.host_loop import drifted, loop_seconds
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter, data_bytes
 from rmtscale.profiler.timing import time_steps
-from rmtscale.records.measurement import Measurement, Outcome
+from rmtscale.records.measurement import HostSpeed, Measurement, Outcome, Samples
 from rmtscale.records.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
@@ -56,6 +57,22 @@ def measure(
     return _Run(point, protocol, report, sample).answer()
 
 
+def measure_here(
+    point: Point, protocol: Protocol, report: Callable[[str], None] = lambda _stage: None
+) -> Measurement:
+    """Measures a point on a GPU in this process, after others: no libraries to load for each.
+
+    What another point left behind is given back first, but a crash ends them all.
+    """
+    measured = measure(point, protocol, report)
+    gc.collect()
+    if point.device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+    return measured
+
+
 class _Run:
     def __init__(
         self, point: Point, protocol: Protocol, report: Callable[[str], None], sample: bool
@@ -84,7 +101,8 @@ class _Run:
             stage_seconds=self.stage_seconds,
             unknown=self.unknown,
             environment=measured_environment(
-                self.gpu, self.found.pop("before", None), self.found.pop("after", None)
+                self.gpu,
+                *(self.found.pop(moment, None) for moment in ("before", "after", "during")),
             ),
             **self.found,
         )
@@ -163,13 +181,7 @@ class _Run:
     def _timing(self, subject: Any) -> None:
         cuda = self.point.device == "cuda"
         gpu = self.gpu
-        before = None if gpu is None else gpu.energy_joules()
-        if gpu is not None:
-            self.found["before"] = gpu.state()
-        start = perf_counter()
-        event, wall = time_steps(subject.step, self.protocol, cuda=cuda)
-        window = perf_counter() - start
-        self.found |= {"event_time": event, "wall_time": wall}
+        wall, before, window = self._timed_twice_at_most(subject, cuda, gpu)
         if gpu is None or wall is None:
             return
         self.found["after"] = gpu.state()
@@ -179,7 +191,40 @@ class _Run:
         elif window < SHORTEST_ENERGY_SECONDS:
             self._unknown(f"timed for under {SHORTEST_ENERGY_SECONDS} s", "energy_joules")
         else:
-            self.found["energy_joules"] = (after - before) / len(wall.seconds)
+            self.found["energy_joules"] = (after - before) / (
+                len(wall.seconds) + 1
+            )  # one ran midway
+
+    def _timed_twice_at_most(
+        self, subject: Any, cuda: bool, gpu: Gpu | None
+    ) -> tuple[Samples | None, float | None, float]:
+        """Times the steps; a GPU's once more where the host's speed changed meanwhile.
+
+        Returns:
+            The host's clock, the energy counter before, and the seconds it took.
+        """
+
+        def midway() -> None:
+            if gpu is not None:
+                self.found["during"] = gpu.state()
+
+        for again in range(2):
+            loop = loop_seconds()
+            before = None if gpu is None else gpu.energy_joules()
+            if gpu is not None:
+                self.found["before"] = gpu.state()
+            start = perf_counter()
+            timed = time_steps(subject.step, self.protocol, cuda=cuda, midway=midway)
+            window = perf_counter() - start
+            after = loop_seconds()
+            changed = drifted(loop, after)
+            if not (cuda and changed) or again:
+                break
+        self.found |= {"event_time": timed.event, "wall_time": timed.wall}
+        if cuda:
+            speed = HostSpeed(before_seconds=loop, after_seconds=after, drifted=changed)
+            self.found |= {"host_time": timed.host, "host_speed": speed}
+        return timed.wall, before, window
 
     def _ceiling(self, dtype: Any) -> None:
         field = "matmul_ceiling_flops_per_second"

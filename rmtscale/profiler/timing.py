@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from rmtscale.records.measurement import Samples
 from rmtscale.records.record import Protocol
@@ -13,11 +13,31 @@ FEWEST = 3
 """Steps that are timed however long they take: a median of fewer says nothing."""
 
 
+class Timed(NamedTuple):
+    """The clocks of the timed steps."""
+
+    event: Samples | None
+    """The device's; None on a CPU."""
+    wall: Samples | None
+    host: Samples | None = None
+    """Until the host had started everything; None on a CPU, which does it itself."""
+
+
 def time_steps(
-    step: Callable[[], None], protocol: Protocol, *, cuda: bool
-) -> tuple[Samples | None, Samples | None]:
-    """Measures ``(event time, wall time)`` of each step; no event time on a CPU."""
-    return _cuda(step, protocol) if cuda else (None, Samples.of(_wall(step, protocol)))
+    step: Callable[[], None],
+    protocol: Protocol,
+    *,
+    cuda: bool,
+    midway: Callable[[], None] = lambda: None,
+) -> Timed:
+    """Measures each step.
+
+    Args:
+        midway: is called once on a GPU, when a step has been started and not yet waited for.
+    """
+    if cuda:
+        return _cuda(step, protocol, midway)
+    return Timed(None, Samples.of(_wall(step, protocol)))
 
 
 def _wall(step: Callable[[], None], protocol: Protocol) -> tuple[float, ...]:
@@ -30,11 +50,12 @@ def _wall(step: Callable[[], None], protocol: Protocol) -> tuple[float, ...]:
     return tuple(seconds)
 
 
-def _cuda(step: Callable[[], None], protocol: Protocol) -> tuple[Samples | None, Samples | None]:
+def _cuda(step: Callable[[], None], protocol: Protocol, midway: Callable[[], None]) -> Timed:
     import torch
 
     events: list[float] = []
     walls: list[float] = []
+    hosts: list[float] = []
     event: Any = torch.cuda.Event
     begun = perf_counter()
     while _goes_on(len(walls), begun, protocol):
@@ -45,10 +66,14 @@ def _cuda(step: Callable[[], None], protocol: Protocol) -> tuple[Samples | None,
         first.record()
         step()
         last.record()
+        hosts.append(perf_counter() - start)
         torch.cuda.synchronize()
         walls.append(perf_counter() - start)
         events.append(first.elapsed_time(last) / 1000)
-    return Samples.of(tuple(events)), Samples.of(tuple(walls))
+    step()
+    midway()
+    torch.cuda.synchronize()
+    return Timed(*(Samples.of(tuple(one)) for one in (events, walls, hosts)))
 
 
 def _goes_on(done: int, begun: float, protocol: Protocol) -> bool:

@@ -49,6 +49,8 @@ class Environment:
     before: GpuState | None = None
     """Before the timed steps."""
     after: GpuState | None = None
+    during: GpuState | None = None
+    """Read right after a timed step in the middle, before the device has cooled down."""
 
 
 def host_environment() -> Environment:

@@ -98,6 +98,27 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostSpeed:
+    """How fast the host was, as the time of a fixed loop of Python says."""
+
+    before_seconds: float
+    """The loop before the timed steps."""
+    after_seconds: float
+    drifted: bool
+    """The two are far apart, also in the second attempt: a step that is bound by the host is then
+    as long as it happened to be."""
+
+    @property
+    def seconds(self) -> float:
+        """The loop on the average."""
+        return (self.before_seconds + self.after_seconds) / 2
+
+
+FREE_SHARE = 0.05
+"""A host that is free for less than this share of the step sets its pace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """The answer of one child process, or what is known of one that did not answer."""
 
@@ -110,6 +131,10 @@ class Measurement:
     wall_time: Samples | None = None
     """The host's time, from synchronize to synchronize."""
     memory: Memory | None = None
+    host_time: Samples | None = None
+    """The host's time to start a step on a GPU: until it is free, before the device is."""
+    host_speed: HostSpeed | None = None
+    """None in records of before it was looked at."""
     attention_kernel: str | None = None
     """The kernel that ``sdpa`` ran: ``flash``, ``efficient``, ``cudnn``, ``math``; or ``a+b``."""
     matmul_ceiling_flops_per_second: float | None = None
@@ -121,6 +146,20 @@ class Measurement:
     unknown: dict[str, str] = field(default_factory=dict)
     """Why a field is None: ``{"energy_joules": "no NVIDIA driver"}``."""
     environment: Environment
+
+    @property
+    def bound(self) -> Literal["host", "device"] | None:
+        """Names what set the pace of a step on a GPU; None where the host's time was not taken."""
+        if self.host_time is None or self.wall_time is None:
+            return None
+        free = 1 - self.host_time.median_seconds / self.wall_time.median_seconds
+        return "host" if free < FREE_SHARE else "device"
+
+    @property
+    def least_seconds(self) -> float | None:
+        """The shortest step, which other work on the host has disturbed least."""
+        clock = self.event_time or self.wall_time
+        return None if clock is None else min(clock.seconds)
 
     @property
     def step_seconds(self) -> float | None:

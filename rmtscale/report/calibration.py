@@ -1,157 +1,172 @@
-"""A machine's calibration from its measured records, held against those it was not fitted to."""
+"""Constants of a machine held against its measured steps, none of which they were found from."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rmtscale.costs.calibration import Calibration, Work, fit_calibration, step_work
+from rmtscale.costs.time.constants import TimeConstants
+from rmtscale.costs.time.constants_file import read_constants
+from rmtscale.costs.time.device_time import Factors
+from rmtscale.costs.time.step_time import StepTime
+from rmtscale.costs.time_range import predicted_step
 from rmtscale.errors import BadInput
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.measurement import quantile
 from rmtscale.records.record import Record
-from rmtscale.specs.devices import DEVICES, find_device
+from rmtscale.specs.device import DeviceSpec
 
-CALIBRATION_VERSION = 2
-_VERSION_1_KEYS = {
-    "launch_seconds": "operator_seconds",
-    "captured_launch_seconds": "captured_operator_seconds",
-    "products_efficiency": "matmul_efficiency",
-}
-"""The keys of version 1, by today's names."""
-_FEWEST = 8
+CLEAR = 1.25
+"""A step is bound by what takes so many times as long as the other; else by both."""
+BOUNDS = ("device", "host", "both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibrated:
-    """A calibration and how good it is. Errors are |predicted / measured - 1|, medians."""
+class Tried:
+    """One measured step and its prediction."""
 
-    schema_version: int = CALIBRATION_VERSION
-    gpu: str
-    """The driver's name of the GPU."""
-    calibration: Calibration
-    fitted_points: int
-    fitted_error: float
-    fitted_worst: float
-    held_out_points: int
-    held_out_error: float
-    held_out_worst: float
+    record: Record
+    predicted: StepTime
+    seconds: float
+    """The predicted time, with the host as fast as the record says it was, where it does."""
+    measured_seconds: float
 
-    def __post_init__(self) -> None:
-        if self.schema_version != CALIBRATION_VERSION:
-            raise ValueError(
-                f"schema_version {self.schema_version}: expected {CALIBRATION_VERSION}"
-            )
+    @property
+    def error(self) -> float:
+        return self.seconds / self.measured_seconds - 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether the interval holds it that was printed without having seen it."""
+        low, high = self.predicted.least_seconds, self.predicted.most_seconds
+        return low <= self.measured_seconds <= high
+
+    @property
+    def bound(self) -> str:
+        """Names what sets the pace by the prediction: ``device``, ``host`` or ``both``."""
+        eager, host = self.predicted.eager.seconds * self.predicted.power, self.host_seconds
+        captured = self.predicted.captured.seconds * self.predicted.power
+        if captured:
+            return "device" if captured > 4 * max(host, eager) else "both"
+        if eager > CLEAR * host:
+            return "device"
+        return "host" if host > CLEAR * eager else "both"
+
+    @property
+    def host_seconds(self) -> float:
+        """The host's part, at the speed that it had."""
+        return self.predicted.host_seconds * self.host_factor
+
+    @property
+    def host_factor(self) -> float:
+        """How many times as long the host needed for its loop as when it was measured."""
+        speed = self.record.measured.host_speed
+        return 1.0 if speed is None else speed.seconds / LOOP_SECONDS
 
 
-def step_of(record: Record) -> Work:
-    """Returns the work in the step of a record, whose prediction names a known device."""
-    point = record.point
-    device = find_device(record.predicted.device or "")
-    return step_work(
-        point.built_model,
-        point.workload(),
-        device,
-        point.recurrence(),
-        cuda_graph=point.cuda_graph,
-    )
+LOOP_SECONDS = 2.3e-5
+"""The fixed loop on the host that the H200's constants were measured with."""
 
 
-def usable(record: Record) -> bool:
-    """Whether it is timed on a GPU with known peaks, and not compiled (that has other kernels)."""
+class Errors:
+    """Errors of some steps: |predicted / measured - 1|."""
+
+    def __init__(self, tried: Sequence[Tried]) -> None:
+        self.points = len(tried)
+        self.sizes = tuple(abs(one.error) for one in tried)
+        self.inside = sum(one.inside for one in tried)
+
+    def row(self) -> dict[str, Any]:
+        """Returns the numbers, with their units in the keys."""
+        return {
+            "points": self.points,
+            "median_error": median(self.sizes),
+            "p90_error": quantile(self.sizes, 0.9),
+            "worst_error": max(self.sizes),
+            "share_in_interval": self.inside / self.points,
+        }
+
+
+def usable(record: Record, device: DeviceSpec) -> bool:
+    """Whether it was timed on this kind of GPU, with kernels that are known."""
+    point, measured = record.point, record.measured
     return (
-        record.measured.outcome == "ok"
-        and record.measured.event_time is not None
-        and record.predicted.device in DEVICES
-        and not record.point.compile_step
+        measured.outcome == "ok"
+        and measured.event_time is not None
+        and measured.environment.gpu in device.driver_names
+        and not point.compile_step
+        and not point.offload_optimizer
     )
 
 
-def calibrate(records: Sequence[Record]) -> Calibrated:
-    """Fits one half of the records, chosen by the hash of their points, and tries the other.
+def try_constants(constants: TimeConstants, records: Sequence[Record]) -> list[Tried]:
+    """Predicts every usable record.
 
     Raises:
-        BadInput: records of several GPUs, or too few of any.
+        BadInput: none of them is of the constants' device.
     """
-    used = [record for record in records if usable(record)]
-    gpus = sorted({str(record.measured.environment.gpu) for record in used})
-    if len(gpus) > 1:
-        raise BadInput(f"records of {', '.join(gpus)}: expected one GPU, each has its own numbers")
-    if len(used) < _FEWEST:
-        raise BadInput(
-            f"{len(used)} usable records: expected {_FEWEST} or more, timed on a GPU whose peaks "
-            "are known and not compiled"
+    tried = []
+    for record in records:
+        if not usable(record, constants.device):
+            continue
+        point = record.point
+        step = predicted_step(
+            point.built_model,
+            point.workload(),
+            constants.device,
+            point.recurrence(),
+            constants,
+            captured=point.cuda_graph,
         )
-    used.sort(key=_place)
-    points = list(dict.fromkeys(map(_place, used)))
-    chosen = set(points[::2])  # both halves of an A/A pair are on one side
-    fitted = [(step_of(record), _seconds(record)) for record in used if _place(record) in chosen]
-    held_out = [
-        (step_of(record), _seconds(record)) for record in used if _place(record) not in chosen
-    ]
-    missing = {work.dtype for work, _ in held_out} - {work.dtype for work, _ in fitted}
-    held_out = [step for step in held_out if step[0].dtype not in missing]
-    device = used[0].predicted.device
-    calibration = fit_calibration(str(device), fitted)
-    ours, others = _errors(calibration, fitted), _errors(calibration, held_out)
-    return Calibrated(
-        gpu=gpus[0],
-        calibration=calibration,
-        fitted_points=len(ours),
-        fitted_error=median(ours),
-        fitted_worst=max(ours),
-        held_out_points=len(others),
-        held_out_error=median(others),
-        held_out_worst=max(others),
-    )
+        time = record.measured.event_time
+        if step is None or time is None:
+            continue
+        speed = record.measured.host_speed
+        factor = 1.0 if speed is None else speed.seconds / LOOP_SECONDS
+        tried.append(
+            Tried(
+                record=record,
+                predicted=step,
+                seconds=step.where(factor, Factors()),
+                measured_seconds=time.median_seconds,
+            )
+        )
+    if not tried:
+        raise BadInput(
+            f"records: none of steps on {constants.device.title} that can be predicted, expected "
+            "those of rmtscale profile on it"
+        )
+    return tried
 
 
-def _place(record: Record) -> bytes:
-    """Returns a point's place among the others: random, but always the same."""
-    return hashlib.sha256(replace(record.point, replicate=0).key.encode()).digest()
+def rows_of_errors(tried: Sequence[Tried]) -> list[dict[str, Any]]:
+    """Errors by what bounds a step, and by model, those that the device bounds apart."""
+    rows = [{"model": "", "bound": "", **Errors(tried).row()}]
+    for bound in BOUNDS:
+        some = [one for one in tried if one.bound == bound]
+        if some:
+            rows.append({"model": "", "bound": bound, **Errors(some).row()})
+    for name in sorted({one.record.point.model.name for one in tried}):
+        for bound in BOUNDS:
+            some = [
+                one for one in tried if one.bound == bound and one.record.point.model.name == name
+            ]
+            if some:
+                rows.append({"model": name, "bound": bound, **Errors(some).row()})
+    return rows
 
 
-def _seconds(record: Record) -> float:
-    time = record.measured.event_time
-    assert time is not None, "usable records only"
-    return time.median_seconds
-
-
-def _errors(calibration: Calibration, steps: Sequence[tuple[Work, float]]) -> list[float]:
-    return [abs(calibration.seconds(work) / measured - 1) for work, measured in steps]
-
-
-def calibration_text(calibrated: Calibrated) -> str:
-    """Returns the content of a calibration file."""
-    return json.dumps(to_mapping(calibrated), indent=2, sort_keys=True) + "\n"
-
-
-def read_calibration(path: Path) -> Calibrated:
-    """Reads a file that ``rmtscale calibrate`` wrote.
+def read_calibration(path: Path, device: DeviceSpec | None = None) -> TimeConstants:
+    """Reads a file that ``rmtscale calibrate --measure`` wrote.
 
     Raises:
-        BadInput: cannot be read, or is no calibration of this version.
+        BadInput: cannot be read, is of another device, or is none of this version.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return from_mapping(Calibrated, _as_version_2(content))
-    except OSError as error:
-        raise BadInput(f"calibration {str(path)!r}: cannot be read ({error.strerror})") from error
-    except (ValueError, Misfit) as error:
-        raise BadInput(
-            f"calibration {str(path)!r}: expected what rmtscale calibrate wrote ({error})"
-        ) from error
-
-
-def _as_version_2(content: Any) -> Any:
-    """Returns the content of a file of version 1 under today's keys; anything else unchanged."""
-    if not isinstance(content, dict) or content.get("schema_version") != 1:
-        return content
-    fitted = content.get("calibration")
-    if isinstance(fitted, dict):
-        fitted = {_VERSION_1_KEYS.get(key, key): value for key, value in fitted.items()}
-    return {**content, "schema_version": CALIBRATION_VERSION, "calibration": fitted}
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "no text"
+        raise BadInput(f"calibration {str(path)!r}: cannot be read ({why})") from error
+    return read_constants(text, str(path), device)

@@ -17,7 +17,7 @@ from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.huggingface import resolve_model
 from tests.command_line import Command
 
-PROFILES = Path(__file__).parents[2] / "profiles" / "nvidia-h200"
+CONSTANTS = Path(package.__file__).parent / "costs" / "time" / "gpus" / "h200.json"
 
 
 @pytest.mark.parametrize(
@@ -87,28 +87,11 @@ def test_micro_batches_are_so_many_steps_of_flops(rmtscale: Command) -> None:
     assert [row["flops"] for row in thrice] == [3 * row["flops"] for row in once]
 
 
-def test_a_calibration_refuses_what_it_does_not_know_in_one_line(rmtscale: Command) -> None:
-    file = str(PROFILES / "calibration.json")
-    shared = ("-d", "h200", "--calibration", file)
-    for more, words in (
-        (("-m", "gpt2", "--precision", "tf32"), "precision 'tf32': expected bf16 or fp32, which"),
-        (("-m", "gpt2", "--precision", "amp-fp16"), "precision 'amp-fp16': expected bf16 or"),
-        (("-m", "gpt2", "--precision", "amp-bf16"), "precision 'amp-bf16': expected bf16 or"),
-        (("-m", "qwen3-8b"), "calibration of h200: expected a model of bert, gpt2"),
-        (("-m", "mixtral-8x7b"), "calibration of h200: expected a model of bert, gpt2"),
-        (("-m", "gpt2", "--adapter", "lora"), "calibration of h200: expected no adapters"),
-        (("-m", "gpt2", "--accumulate", "2"), "calibration of h200: expected no adapters"),
-    ):
-        for command in (PLAN, ESTIMATE):
-            done = rmtscale(*command, *more, *shared)
-            errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
-            assert (done.code, len(errors)) == (2, 1), done.err
-            assert errors[0].startswith(f"error: {words}")
+def test_constants_are_taken_where_kernels_are_known(rmtscale: Command) -> None:
+    shared = ("-d", "h200", "--calibration", str(CONSTANTS))
     writing = rmtscale("estimate", "-m", "gpt2", "--tokens", "9", "--mode", "generate", *shared)
     assert writing.code == 2
-    read = package.estimate(
-        "gpt2", "h200", "4k", calibration=read_calibration(Path(file)).calibration
-    )
+    read = package.estimate("gpt2", "h200", "4k", calibration=read_calibration(CONSTANTS))
     step = step_seconds(
         PRESETS["gpt2"],
         read.question.work,

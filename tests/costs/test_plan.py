@@ -9,7 +9,6 @@ import pytest
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.plan import make_plan
-from rmtscale.costs.roofline import estimate_time
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
@@ -31,7 +30,6 @@ def test_both_sides_of_each_length(name: str, mode: str) -> None:
     costs: dict[str, Callable[[int, Recurrence | None], float]] = {
         "fewer_flops_tokens": lambda t, r: estimate_flops(model, work(t), r).total,
         "less_memory_tokens": lambda t, r: estimate_memory(model, work(t), r).total,
-        "less_time_tokens": lambda t, r: estimate_time(model, work(t), A100, r).seconds,
     }
     for field, cost in costs.items():
         first = getattr(plan, field)

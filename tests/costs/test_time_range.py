@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
-from rmtscale.costs.calibration import Calibration, step_work
 from rmtscale.costs.methods.catalog import METHODS
 from rmtscale.costs.operators import count_operators
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.roofline import estimate_time
+from rmtscale.costs.time.constants import BANDWIDTH, Spread
+from rmtscale.costs.time.constants_file import known_constants
+from rmtscale.costs.time.step_time import step_time
 from rmtscale.costs.time_range import operators, slow_end, step_seconds
 from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.current import PRESETS as CURRENT
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.quantization.reading import quantize
 from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -85,41 +88,46 @@ def test_an_encoder_has_operators_of_its_own() -> None:
     assert operators(model, work, None) == 40 * layers
 
 
+OTHER = read(TINY["t5"], "tiny").spec
+"""Layers whose kernels are not known."""
+
+
 def test_a_range_begins_at_the_roofline() -> None:
-    for design, captured in ((None, False), (RMT, True)):
-        work = Workload(tokens=3000, precision="fp32")
-        roofline = estimate_time(GPT2, work, A100, design).seconds
-        started = operators(GPT2, work, design)
-        found = step_seconds(GPT2, work, A100, design)
-        assert found == slow_end(roofline, started, captured=captured)
-        again = step_seconds(GPT2, work, A100, design, captured=not captured)
-        assert again == slow_end(roofline, started, captured=not captured)
+    """Where kernels are not known; of quantised weights they are not."""
+    work = Workload(tokens=3000, precision="bf16")
+    for model in (OTHER, quantize(GPT2, "int8")):
+        roofline = estimate_time(model, work, A100).seconds
+        started = operators(model, work, None)
+        for captured in (False, True):
+            found = step_seconds(model, work, A100, captured=captured)
+            assert found == slow_end(roofline, started, captured=captured)
 
 
 def test_tf32_is_slower_and_an_optimizer_on_the_host_too() -> None:
     tf32 = replace(TRAIN, precision="tf32")
-    roofline = estimate_time(GPT2, tf32, A100).seconds
-    slow = roofline / 0.1 + operators(GPT2, tf32, None) * 50e-6
-    assert step_seconds(GPT2, tf32, A100) == about(roofline, slow)
+    roofline = estimate_time(OTHER, tf32, A100).seconds
+    slow = roofline / 0.1 + operators(OTHER, tf32, None) * 50e-6
+    assert step_seconds(OTHER, tf32, A100) == about(roofline, slow)
     # Gradients there and weights back, of two bytes each, at a gigabyte a second.
     there = replace(TRAIN, precision="bf16", offload_optimizer=True, host_memory_bytes=2**40)
     here = replace(TRAIN, precision="bf16")
-    least, most = step_seconds(GPT2, there, A100)
+    least, most = step_seconds(OTHER, there, A100)
     plain = slow_end(
-        estimate_time(GPT2, there, A100).seconds, operators(GPT2, here, None), captured=False
+        estimate_time(OTHER, there, A100).seconds, operators(OTHER, here, None), captured=False
     )
-    moved = 2 * 2 * count_parameters(GPT2).total / 1e9
+    moved = 2 * 2 * count_parameters(OTHER).total / 1e9
     assert (least, most) == about(plain.least_seconds, plain.most_seconds + moved)
 
 
-def test_a_calibration_gives_two_thirds_to_one_and_a_half_times() -> None:
-    machine = Calibration(
-        device="a100-80gb", matmul_efficiency={"fp32": 0.1}, attention_efficiency={"fp32": 0.1}
-    )
-    predicted = machine.seconds(step_work(GPT2, TRAIN, A100, RMT))
-    found = step_seconds(GPT2, TRAIN, A100, RMT, machine)
-    assert found == about(predicted / 1.5, 1.5 * predicted)
-    best = replace(machine, matmul_efficiency={"fp32": 50.0}, attention_efficiency={"fp32": 50.0})
-    best = replace(best, traffic_factor=0.0, operator_seconds=0.0)
-    roofline = estimate_time(GPT2, TRAIN, A100, RMT).seconds
-    assert step_seconds(GPT2, TRAIN, A100, RMT, best) == (roofline, roofline)
+def test_known_kernels_give_their_interval() -> None:
+    """Of captured segments too; constants that are given replace those that are known."""
+    for work, design, captured in (
+        (TRAIN, None, False),
+        (replace(TRAIN, mode="forward"), RMT, True),
+    ):
+        known = known_constants(A100)
+        step = step_time(GPT2, work, known, design, cuda_graph=captured)
+        found = step_seconds(GPT2, work, A100, design)
+        assert found == (step.least_seconds, step.most_seconds)
+        slower = replace(known, spreads={**known.spreads, BANDWIDTH: Spread(*[1e12] * 3)})
+        assert step_seconds(GPT2, work, A100, design, slower) > found

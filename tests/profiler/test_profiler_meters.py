@@ -82,12 +82,12 @@ def test_sampler() -> None:
 
 def test_timing_counts_steps() -> None:
     calls: list[float] = []
-    event, wall = time_steps(lambda: calls.append(0), Protocol(repeats=7), cuda=False)
+    event, wall, _ = time_steps(lambda: calls.append(0), Protocol(repeats=7), cuda=False)
     assert event is None
     assert wall is not None
     assert len(wall.seconds) == len(calls) == 7
     slow = Protocol(repeats=9, timing_seconds=0.001)
-    _, wall = time_steps(lambda: time.sleep(0.01), slow, cuda=False)
+    _, wall, _ = time_steps(lambda: time.sleep(0.01), slow, cuda=False)
     assert wall is not None
     assert len(wall.seconds) == FEWEST
     assert wall.median_seconds >= 0.01
@@ -273,7 +273,13 @@ def test_process_bytes_of_a_gpu(
 
 def test_both_clocks_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().patch(monkeypatch)
-    event, wall = time_steps(lambda: time.sleep(0.01), Protocol(repeats=4), cuda=True)
+    midway: list[int] = []
+    event, wall, host = time_steps(
+        lambda: time.sleep(0.01), Protocol(repeats=4), cuda=True, midway=lambda: midway.append(0)
+    )
+    assert host is not None
+    assert len(host.seconds) == 4
+    assert midway == [0]
     assert event is not None
     assert wall is not None
     assert len(event.seconds) == len(wall.seconds) == 4

@@ -18,6 +18,7 @@ from rmtscale.costs.time.kernels import (
     PLAIN,
     REDUCE,
     SCATTER,
+    SPREAD,
     UNEVEN,
     Stream,
     aligned,
@@ -172,17 +173,17 @@ def scored_by_segment(
     compute, numbers = logits.width, logits.numbers
     exact = numbers * FP32_BYTES
     row = rows * ID_BYTES
-    cast = (COPY, exact + logits.size_bytes)
+    cast = exact + logits.size_bytes
     narrow = compute < FP32_BYTES
     for kind, moved in (
-        *((cast,) if narrow else ()),
+        *(((COPY, cast),) if narrow else ()),
         *((PLAIN, row),) * 14,
         (REDUCE, exact),
-        (UNEVEN, 2 * exact),
+        (SPREAD, 2 * exact),
         (PLAIN, 2 * exact),
         (REDUCE, exact),
-        (UNEVEN, 2 * exact),
-        *((cast,) if narrow else ()),
+        (SPREAD, 2 * exact),
+        *(((PLAIN, cast),) if narrow else ()),
     ):
         tape.launch(kind, moved, numbers)
     matrix, even = inner * words, aligned(inner, words)
@@ -193,7 +194,7 @@ def scored_by_segment(
         wide = training.weight_width
         tape.once_backward.append(Stream(PLAIN, 2 * matrix * FP32_BYTES))
         if wide < FP32_BYTES:
-            tape.once_backward.append(Stream(COPY, matrix * (FP32_BYTES + wide), matrix))
+            tape.once_backward.append(Stream(PLAIN, matrix * (FP32_BYTES + wide)))
         if model.tied_head:
             tape.once_backward.append(Stream(PLAIN, 3 * matrix * wide))
     if reached:

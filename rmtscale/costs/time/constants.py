@@ -88,7 +88,9 @@ USUAL = {
 UNMEASURED_SPREAD = 0.25
 """A rate that is taken from a datasheet may be so much lower, or higher."""
 HOST_SPREAD = 2.0
-"""A host may be so many times as fast, or as slow: the same one was seen at half its speed."""
+"""A host may need so many times as long: the same one was seen at half its speed."""
+FASTER_HOST = 1.5
+"""And so many times less: another day's was that much faster."""
 USUAL_PROCESSORS = 108
 """Multiprocessors of a GPU of which nothing is known: an A100's."""
 

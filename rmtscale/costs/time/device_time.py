@@ -41,6 +41,14 @@ class Priced(NamedTuple):
     """Seconds of dense work in 16 bits at the full rate."""
 
 
+class Factors(NamedTuple):
+    """How many times as long kernels of a class take."""
+
+    matmul: float = 1.0
+    attention: float = 1.0
+    stream: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceTime:
     """The device's seconds by class."""
@@ -66,7 +74,7 @@ class DeviceTime:
             self.dense + more.dense,
         )
 
-    def scaled(self, factors: tuple[float, float, float]) -> float:
+    def scaled(self, factors: Factors) -> float:
         """Seconds where matmuls, attention and streams take so many times as long."""
         return self.matmul * factors[0] + self.attention * factors[1] + self.stream * factors[2]
 

@@ -17,7 +17,7 @@ from rmtscale.costs.time.constants import (
     TENSOR,
     TimeConstants,
 )
-from rmtscale.costs.time.step_kernels import BACKWARD, FORWARD, Part
+from rmtscale.costs.time.step_kernels import BACKWARD, FORWARD, OPTIMIZER, Part
 
 
 class Started(NamedTuple):
@@ -37,17 +37,18 @@ class Started(NamedTuple):
         )
 
 
-def started(parts: Iterable[Part], tensors: int) -> Started:
+def started(parts: Iterable[Part], tensors: int, *, one_by_one: bool = False) -> Started:
     """Counts the operators of a step; kernels of a captured graph are none.
 
     Args:
         tensors: that the optimizer steps on.
+        one_by_one: it starts each of its kernels itself, and steps on no lists of tensors.
     """
     forward = backward = 0
     for part in parts:
         if part.captured:
             continue
-        if part.phase == FORWARD:
+        if part.phase == FORWARD or (part.phase == OPTIMIZER and one_by_one):
             forward += part.times * len(part.kernels.kernels)
         elif part.phase == BACKWARD:
             backward += part.times * len(part.kernels.kernels)

@@ -17,6 +17,7 @@ from rmtscale.costs.time.kernels import (
     CURVE,
     DROPOUT,
     JOIN,
+    LONG_SOFTMAX,
     NORM,
     NORM_BACK,
     PICK,
@@ -24,6 +25,7 @@ from rmtscale.costs.time.kernels import (
     REDUCE,
     SOFTMAX,
     SOFTMAX_BACK,
+    SPREAD,
     SUM,
     UNEVEN,
     Attention,
@@ -34,6 +36,7 @@ from rmtscale.costs.time.kernels import (
 )
 from rmtscale.specs.precision import FP32_BYTES
 
+_LONG_ROW = 2048
 _NOWHERE = Storage(0, external=True)
 
 
@@ -48,6 +51,8 @@ class KernelTape(Tape):
     once_backward: list[Kernel] = field(default_factory=list)
     gradient_sums: list[Kernel] = field(default_factory=list)
     """Launched for every segment of a window but one: sums of the weights' gradients."""
+    row: int = 0
+    """Numbers in a row of attention's square."""
     experts: int = 0
     """How many a mixture has in a layer."""
     _used: dict[int, Value] = field(default_factory=dict)
@@ -93,7 +98,10 @@ class KernelTape(Tape):
 
     def cast(self, x: Value, width: int, beside: int = 0) -> Value:
         del beside  # of memory
-        return x if x.width == width else self._one_to_one(x, width, COPY)
+        if x.width == width:
+            return x
+        kind, back = (PLAIN, COPY) if width < x.width else (COPY, PLAIN)
+        return self._one_to_one(x, width, kind, back=back)
 
     def view(self, x: Value, numbers: int) -> Value:
         return Value(numbers, x.width, x.grad, x.storage)
@@ -129,10 +137,10 @@ class KernelTape(Tape):
     def _weight_cast(self, numbers: int, width: int, compute: int, trained: bool) -> None:
         if width == compute:
             return
-        cast = Stream(COPY, numbers * (width + compute), numbers)
+        cast = Stream(PLAIN, numbers * (width + compute), numbers)
         (self.once if trained else self.forward).append(cast)
         if trained:
-            self.once_backward.append(cast)
+            self.once_backward.append(cast._replace(kind=COPY))
 
     def matmul(
         self,
@@ -172,15 +180,15 @@ class KernelTape(Tape):
         self.launch(REDUCE, whole + short)
         for _ in range(2):
             self.launch(PLAIN, 2 * short)
-        self.launch(UNEVEN, 2 * whole + short, numbers)
+        self.launch(SPREAD, 2 * whole + short, numbers)
         if x.grad:
             for kind, moved in (
-                (UNEVEN, 2 * whole + short),
+                (SPREAD, 2 * whole + short),
                 (PLAIN, 3 * whole),
                 (REDUCE, whole + short),
                 *((PLAIN, 2 * short),) * 2,
                 (PLAIN, 3 * short),
-                (UNEVEN, whole + short),
+                (SPREAD, whole + short),
                 *((PLAIN, 2 * whole),) * 2,
                 (PLAIN, 3 * whole),
             ):
@@ -191,9 +199,9 @@ class KernelTape(Tape):
         out = self.value(x.numbers, max(x.width, weight_width), x.grad or trained)
         numbers = x.numbers // rows
         moved = normed.size_bytes + out.size_bytes + numbers * weight_width
-        self.launch(UNEVEN, moved, x.numbers)
+        self.launch(SPREAD, moved, x.numbers)
         if x.grad:
-            self.differentiate(UNEVEN, moved, x.numbers)
+            self.differentiate(SPREAD, moved, x.numbers)
         if trained:
             self.differentiate(PLAIN, normed.size_bytes + 2 * out.size_bytes)
             self.differentiate(SUM, out.size_bytes + numbers * weight_width)
@@ -332,7 +340,8 @@ class KernelTape(Tape):
     def softmax(self, x: Value, width: int, squares: int, beside: int = 0) -> Value:
         del squares, beside  # of memory
         x = self.cast(x, width)
-        return self._one_to_one(x, width, SOFTMAX, backward=x.size_bytes, back=SOFTMAX_BACK)
+        kind = LONG_SOFTMAX if self.row > _LONG_ROW else SOFTMAX
+        return self._one_to_one(x, width, kind, backward=x.size_bytes, back=SOFTMAX_BACK)
 
     def picked(self, x: Value, numbers: int, index: Storage) -> Value:
         del index

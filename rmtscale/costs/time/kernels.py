@@ -70,8 +70,10 @@ CURVE = "curve"
 """Element by element through an activation function."""
 UNEVEN = "uneven"
 """Operands of different shapes, orders or dtypes: one number at a time."""
+SPREAD = "spread"
+"""One operand is the same for whole rows, or for all of them."""
 COPY = "copy"
-"""A cast, or a copy in another order: one number at a time."""
+"""A cast to a wider dtype, or a copy in another order: one number at a time."""
 JOIN = "join"
 """Several tensors into one."""
 PICK = "pick"
@@ -79,7 +81,8 @@ PICK = "pick"
 DROPOUT = "dropout"
 NORM, NORM_BACK = "norm", "norm backward"
 """The backward pass also sums the gradients of its weights over all rows."""
-SOFTMAX, SOFTMAX_BACK = "softmax", "softmax backward"
+SOFTMAX, LONG_SOFTMAX, SOFTMAX_BACK = "softmax", "long softmax", "softmax backward"
+"""Long rows, of more than 2,048 numbers, do not fit into a block's registers."""
 LOSS, LOSS_BACK = "loss", "loss backward"
 """The log-softmax of logits."""
 REDUCE = "reduce"
@@ -89,7 +92,8 @@ SUM = "sum"
 SCATTER = "scatter"
 """The gradient of an embedding; its ``numbers`` are tokens, of which each adds a row."""
 STREAMS = (
-    *(PLAIN, CURVE, UNEVEN, COPY, JOIN, PICK, DROPOUT, NORM, NORM_BACK, SOFTMAX, SOFTMAX_BACK),
+    *(PLAIN, CURVE, UNEVEN, SPREAD, COPY, JOIN, PICK, DROPOUT, NORM, NORM_BACK),
+    *(SOFTMAX, LONG_SOFTMAX, SOFTMAX_BACK),
     *(LOSS, LOSS_BACK, REDUCE, SUM, SCATTER),
 )
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from rmtscale.costs.tape import Value
 from rmtscale.costs.taped_layer import LayerShape, LayerTape, Training
 from rmtscale.costs.time.kernel_tape import KernelTape
-from rmtscale.costs.time.kernels import COPY, JOIN, PLAIN, UNEVEN, Attention
+from rmtscale.costs.time.kernels import COPY, JOIN, PLAIN, REDUCE, SPREAD, UNEVEN, Attention
 from rmtscale.specs.precision import FP32_BYTES, Precision
 
 
@@ -80,22 +80,33 @@ class LayerKernels(LayerTape):
         exact = shape.fp32_softmax or tape.casts.autocast
         score = tape.softmax(score, FP32_BYTES if exact else score.width, 1)
         back = v.width if shape.kind in ("gpt2", "gpt_neo") or not shape.eager else q.width
+        if not shape.eager:  # rows that a mask has emptied become zeros
+            tape.launch(PLAIN, score.size_bytes + score.numbers)
+            tape.launch(REDUCE, score.numbers)
+            tape.launch(SPREAD, 2 * score.size_bytes, score.numbers)
         score = tape.cast(score, back)
         score = tape.dropout(score, shape.attention_dropout)
         out = tape.batched(score, v, heads, size, width, size)
         tape.launch(COPY, 2 * out.size_bytes, out.numbers)
         if out.grad:
-            if not shape.rotary:
-                for one in (q, k):
-                    tape.differentiate(COPY, 2 * one.numbers * out.width, one.numbers)
-            self._joined_gradient(q, sources)
-            if shape.rotary and shape.kv_heads != shape.heads:
-                keys = v.numbers * shape.kv_heads // shape.heads
-                tape.differentiate(COPY, 2 * keys * v.width, keys)
-            if self.batch > 1:
-                for _ in range(1 + (not shape.rotary and not sources)):
-                    tape.differentiate(COPY, 2 * out.size_bytes, out.numbers)
+            self._copied_gradients(q, k, v, out, sources)
         return out
+
+    def _copied_gradients(
+        self, q: Value, k: Value, v: Value, out: Value, sources: tuple[Value, ...]
+    ) -> None:
+        """Copies gradients of query, key and value in the order of what made them."""
+        shape, tape = self.shape, self.tape
+        if not shape.rotary:
+            for one in (q, k):
+                tape.differentiate(COPY, 2 * one.numbers * out.width, one.numbers)
+        self._joined_gradient(q, sources)
+        if shape.rotary and shape.kv_heads != shape.heads:
+            keys = v.numbers * shape.kv_heads // shape.heads
+            tape.differentiate(COPY, 2 * keys * v.width, keys)
+        if self.batch > 1:
+            for _ in range(1 + (not shape.rotary and not sources)):
+                tape.differentiate(COPY, 2 * out.size_bytes, out.numbers)
 
     def _masked(self, score: Value) -> Value:
         """Scores scaled, and with the mask added, which has the dtype of the hidden states."""
@@ -120,7 +131,7 @@ def layer_kernels(
     Args:
         grad: whether a gradient reaches its input.
     """
-    tape = KernelTape(casts, experts=shape.experts)
+    tape = KernelTape(casts, row=size, experts=shape.experts)
     hidden = casts.weight_bytes
     x = tape.value(batch * size * shape.width, hidden, grad)
     layer = LayerKernels(tape, shape, training, batch, size)

@@ -74,13 +74,17 @@ class PassKernels(NamedTuple):
 
 
 def has_kernels(model: ModelSpec, workload: Workload, recurrence: Recurrence | None) -> bool:
-    """Whether the kernels of a model are known: of the six families, and of what is like Llama."""
+    """Whether the kernels of a model are known: of the six families, and of what is like Llama.
+
+    Experts under autocast, of which they know nothing, are not.
+    """
     if not isinstance(model, LayeredSpec):
         return True
-    return all(
-        taped_layers(model, run.size_tokens, eager=workload.attention == "eager") is not None
-        for run in plan_passes(model, workload, recurrence)
-    )
+    for run in plan_passes(model, workload, recurrence):
+        found = taped_layers(model, run.size_tokens, eager=workload.attention == "eager")
+        if found is None or (found[0].experts and workload.casts.autocast):
+            return False
+    return True
 
 
 def step_kernels(
@@ -122,11 +126,13 @@ def _passes(
     if recurrence is not None and workload.bptt_segments and model.decoder:
         windows = -(-reached // workload.bptt_segments)
     segment = recurrence is not None
+    # A backbone that is run by its own forward may look at values on the host: no graph then.
+    graph = cuda_graph and not isinstance(model, LayeredSpec)
     sums = (reached - 1) if segment else 0
     sums += workload.accumulate - 1
     for run in runs:
         made = pass_kernels(model, work, run.size_tokens, run.text_tokens, segment)
-        captured = cuda_graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
+        captured = graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
         yield Part(FORWARD, made.forward, run.runs, captured)
         yield Part(FORWARD, made.layer, run.runs * layers, captured)
         scored = run.runs

@@ -20,9 +20,9 @@ from rmtscale.costs.time.constants import (
     TimeConstants,
     rate_name,
 )
-from rmtscale.costs.time.device_time import DeviceTime, device_time, power_factor
+from rmtscale.costs.time.device_time import DeviceTime, Factors, device_time, power_factor
 from rmtscale.costs.time.host_time import Started, started
-from rmtscale.costs.time.optimizer_kernels import trained_tensor_count
+from rmtscale.costs.time.optimizer_kernels import ONE_BY_ONE, trained_tensor_count
 from rmtscale.costs.time.step_kernels import step_kernels
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -33,20 +33,38 @@ HOST, DEVICE = "host", "device"
 
 
 class StepTime(NamedTuple):
-    """A predicted time in seconds, and between which it lies."""
+    """A predicted time in seconds, between which it lies, and what it is made of."""
 
     seconds: float
     least_seconds: float
     most_seconds: float
-    device_seconds: float
+    eager: DeviceTime
+    """The device's part of what the host starts one by one."""
+    captured: DeviceTime
+    """And of what runs as captured graphs."""
+    power: float
+    """How many times as long the device takes for the power cap."""
     host_seconds: float
     started: Started
-    device: DeviceTime
+
+    @property
+    def device(self) -> DeviceTime:
+        """The device's part, without what the power cap adds."""
+        return self.eager.plus(self.captured)
+
+    @property
+    def device_seconds(self) -> float:
+        return self.device.seconds * self.power
 
     @property
     def bound(self) -> str:
         """Names what sets the pace: ``host`` or ``device``."""
         return HOST if self.host_seconds > self.device_seconds else DEVICE
+
+    def where(self, host: float, device: Factors) -> float:
+        """Seconds on a host and a device that need so many times as long."""
+        eager, captured = (one.scaled(device) * self.power for one in (self.eager, self.captured))
+        return overlapped(self.host_seconds * host, eager) + captured
 
 
 def overlapped(host: float, device: float) -> float:
@@ -82,38 +100,24 @@ def step_time(
     if workload.train and workload.optimizer != "none":
         memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
         tensors = trained_tensor_count(model, workload, memory_tokens)
-    begun = started(parts, tensors)
+    begun = started(parts, tensors, one_by_one=workload.optimizer in ONE_BY_ONE)
     host = begun.seconds(constants)
     whole = eager.plus(captured)
     elapsed = max(whole.seconds, host if not captured.seconds else 0.0)
     cap = power_factor(whole, elapsed, constants)
-    device_ends = _device_factors(arithmetic, constants)
-    host_ends = _host_factors(constants)
-    ends = []
-    for end in range(3):
-        slower = device_ends[end]
-        there = eager.scaled(slower) * cap, captured.scaled(slower) * cap
-        ends.append(overlapped(host * host_ends[end], there[0]) + there[1])
-    return StepTime(
-        *(ends[1], ends[0], ends[2]),
-        device_seconds=whole.seconds * cap,
-        host_seconds=host,
-        started=begun,
-        device=whole,
+    made = StepTime(0.0, 0.0, 0.0, eager, captured, cap, host, begun)
+    seconds, least, most = (
+        made.where(slower, factors)
+        for slower, factors in zip(
+            _host_factors(constants), _device_factors(arithmetic, constants), strict=True
+        )
     )
-
-
-class _Factors(NamedTuple):
-    """How many times as long kernels of a class take."""
-
-    matmul: float
-    attention: float
-    stream: float
+    return made._replace(seconds=seconds, least_seconds=least, most_seconds=most)
 
 
 @lru_cache(maxsize=64)
-def _device_factors(arithmetic: str, constants: TimeConstants) -> tuple[_Factors, ...]:
-    """Returns factors of the fast end, of the prediction and of the slow end."""
+def _device_factors(arithmetic: str, constants: TimeConstants) -> tuple[Factors, ...]:
+    """Returns factors of the prediction, of the fast end and of the slow end."""
     spreads = [
         constants.spreads[name]
         for name in (
@@ -123,9 +127,9 @@ def _device_factors(arithmetic: str, constants: TimeConstants) -> tuple[_Factors
         )
     ]
     return (
-        _Factors(*(one.value / one.high for one in spreads)),
-        _Factors(1.0, 1.0, 1.0),
-        _Factors(*(one.value / one.low for one in spreads)),
+        Factors(),
+        Factors(*(one.value / one.high for one in spreads)),
+        Factors(*(one.value / one.low for one in spreads)),
     )
 
 
@@ -133,7 +137,7 @@ def _device_factors(arithmetic: str, constants: TimeConstants) -> tuple[_Factors
 def _host_factors(constants: TimeConstants) -> tuple[float, float, float]:
     spreads = [constants.spreads[name] for name in (FORWARD_OPERATOR, BACKWARD_OPERATOR, TENSOR)]
     return (
-        min(one.low / one.value for one in spreads),
         1.0,
+        min(one.low / one.value for one in spreads),
         max(one.high / one.value for one in spreads),
     )

@@ -15,6 +15,7 @@ from rmtscale.costs.time.kernels import (
     CURVE,
     DROPOUT,
     JOIN,
+    LONG_SOFTMAX,
     LOSS,
     LOSS_BACK,
     NORM,
@@ -25,6 +26,7 @@ from rmtscale.costs.time.kernels import (
     SCATTER,
     SOFTMAX,
     SOFTMAX_BACK,
+    SPREAD,
     SUM,
     UNEVEN,
     Stream,
@@ -45,22 +47,24 @@ class Speed(NamedTuple):
 SPEEDS = {
     PLAIN: Speed(1),
     CURVE: Speed(1.3, number_bytes=5.6),
-    UNEVEN: Speed(1.5, number_bytes=15),
-    COPY: Speed(1.5, number_bytes=12),
+    UNEVEN: Speed(1.5, number_bytes=14),
+    SPREAD: Speed(1.5, number_bytes=10.5),
+    COPY: Speed(1.5, number_bytes=11.5),
     JOIN: Speed(4, number_bytes=22),
     PICK: Speed(1.5, rows=1.4),
-    DROPOUT: Speed(4, rows=1.4),
+    DROPOUT: Speed(4, rows=1.35),
     NORM: Speed(3, rows=1.0),
-    NORM_BACK: Speed(5, rows=1.0),
-    SOFTMAX: Speed(2, rows=1.1, number_bytes=7),
+    NORM_BACK: Speed(4, rows=1.1),
+    SOFTMAX: Speed(2, number_bytes=8.5),
+    LONG_SOFTMAX: Speed(2, number_bytes=13),
     SOFTMAX_BACK: Speed(2, rows=1.0),
     LOSS: Speed(3, rows=1.0),
-    LOSS_BACK: Speed(3, rows=1.3),
-    REDUCE: Speed(3, rows=1.8),
+    LOSS_BACK: Speed(3, rows=1.2),
+    REDUCE: Speed(3, rows=1.75),
     SUM: Speed(10, rows=1.1),
     SCATTER: Speed(3),
 }
-_NORM_ROW_FLOORS = 0.002
+_NORM_ROW_FLOORS = 0.0015
 """Floors that one row more costs in the backward pass of a norm, whose weights are few."""
 _TOKEN_FLOORS = 0.038
 """And one token more in the gradient of an embedding, up to ``_SORTED_TOKENS``."""

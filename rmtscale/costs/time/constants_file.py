@@ -1,0 +1,80 @@
+"""A machine's constants as a file, and those that come with the package."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rmtscale.costs.time.constants import Spread, TimeConstants, datasheet_constants
+from rmtscale.errors import BadInput
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.devices import find_device
+
+SCHEMA_VERSION = 3
+"""Versions 1 and 2 were efficiencies, fitted to steps; they are refused."""
+_DIGITS = 5
+
+
+def constants_text(constants: TimeConstants) -> str:
+    """Returns the content of a file: each constant with the ends of its spread."""
+    found = {name: [_short(one) for one in spread] for name, spread in constants.spreads.items()}
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "device": constants.device.name,
+        "processors": constants.processors,
+        "source": constants.source,
+        "constants": found,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def read_constants(text: str, name: str, device: DeviceSpec | None = None) -> TimeConstants:
+    """Reads what ``constants_text`` returned.
+
+    Args:
+        name: of the file, for messages.
+        device: the GPU that it has to be of, if any.
+
+    Raises:
+        BadInput: no such file, of another device, or a constant that no machine has.
+    """
+    try:
+        content: Any = json.loads(text)
+        version = content["schema_version"]
+        named = content["device"] if version == SCHEMA_VERSION else ""
+        spreads = {
+            key: Spread(*map(float, ends)) for key, ends in content.get("constants", {}).items()
+        }
+        processors, source = int(content.get("processors", 0)), str(content.get("source", ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"calibration {name!r}: expected what rmtscale calibrate --measure wrote"
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise BadInput(
+            f"calibration {name!r}: schema_version {version}: expected {SCHEMA_VERSION}, which "
+            "rmtscale calibrate --measure writes"
+        )
+    if device is not None and named != device.name:
+        raise BadInput(f"calibration {name!r}: is of {named}, expected {device.name}")
+    gpu = find_device(named) if device is None else device
+    return TimeConstants(gpu, spreads, processors, measured=True, source=source)
+
+
+@lru_cache(maxsize=64)
+def known_constants(device: DeviceSpec) -> TimeConstants:
+    """Returns the constants that come with the package, or else shares of the datasheet.
+
+    Raises:
+        BadInput: a device that is known for its memory only.
+    """
+    path = Path(__file__).with_name("gpus") / f"{device.name}.json"
+    if not path.is_file():
+        return datasheet_constants(device)
+    return read_constants(path.read_text(encoding="utf-8"), path.name, device)
