@@ -8,7 +8,7 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light lowest mutants verify figures calibration configs backbones \
+.PHONY: help demo test lint unit bench light lowest hostile mutants verify figures calibration configs backbones \
 	peers docs clean
 
 help:  ## Show this list
@@ -62,6 +62,9 @@ lowest: $(VENV)/installed  ## The light installation on the lowest versions that
 	$(BIN)/python -m pip --python .venv-lowest/bin/python install --quiet --no-compile \
 		--disable-pip-version-check -c build/lowest.txt -e .
 	.venv-lowest/bin/python tests/light_install.py
+
+hostile: $(VENV)/installed  ## Every bad value in every option and every file (8 minutes)
+	RMTSCALE_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/hostile
 
 mutants: $(VENV)/installed  ## 100 random changes of the closed forms: the tests must find 95
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutation]"

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rmtscale.printable import one_line
+
 
 class RmtscaleError(Exception):
-    """Anything rmtscale itself reports; never a bug, always something the user can act on."""
+    """Anything rmtscale itself reports; never a bug, always something the user can act on.
+
+    The message is one line that can be printed, whatever the value was that it names.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class BadInput(RmtscaleError, ValueError):

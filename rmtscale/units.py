@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_COUNT, MOST_TOKENS
 
 _SI = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
 _COUNT = ("", "k", "M", "B", "T")
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKMGT]?)(i?)")
-_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B")
+_SIZE = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)([kKMGT]?)(i?)")
+_BYTES = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([KMGT])(i?)B")
 _POWER = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -138,11 +139,11 @@ def format_rate(flops_per_second: float, digits: int = 3) -> str:
     return f"{format_flops(flops_per_second, digits)}/s"
 
 
-def parse_size(text: str, name: str = "tokens") -> int:
+def parse_size(text: str, name: str = "tokens", most: int = MOST_TOKENS) -> int:
     """Parses ``512``, ``32k``, ``2M`` (powers of ten) or ``32Ki`` (powers of two).
 
     Raises:
-        BadInput: not such a number, not whole, or not above zero.
+        BadInput: not such a number, not whole, not above zero, or above ``most``.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None or (match[3] and not match[2]):
@@ -156,10 +157,12 @@ def parse_size(text: str, name: str = "tokens") -> int:
         raise BadInput(f"{name} {text!r}: not a whole number")
     if value < 1:
         raise BadInput(f"{name} {text!r}: expected 1 or more")
+    if value > most:
+        raise BadInput(f"{name} {text!r}: expected {most:,} or less")
     return value
 
 
-def parse_sizes(text: str, name: str = "tokens") -> list[int]:
+def parse_sizes(text: str, name: str = "tokens", most: int = MOST_TOKENS) -> list[int]:
     """Parses a comma-separated list of sizes, in the order given, each once.
 
     ``512..2M`` is every doubling of the first up to the second, and the second.
@@ -167,15 +170,15 @@ def parse_sizes(text: str, name: str = "tokens") -> list[int]:
     parts = [part for part in text.split(",") if part.strip()]
     if not parts:
         raise BadInput(f"{name} {text!r}: expected one or more numbers such as 512,32k,2M")
-    return list(dict.fromkeys(size for part in parts for size in _sizes(part, name)))
+    return list(dict.fromkeys(size for part in parts for size in _sizes(part, name, most)))
 
 
-def _sizes(text: str, name: str) -> list[int]:
+def _sizes(text: str, name: str, most: int) -> list[int]:
     """One size, or the doublings of a range."""
     first, dots, last = text.partition("..")
     if not dots:
-        return [parse_size(text, name)]
-    low, high = parse_size(first, name), parse_size(last, name)
+        return [parse_size(text, name, most)]
+    low, high = parse_size(first, name, most), parse_size(last, name, most)
     if low > high:
         raise BadInput(f"{name} {text.strip()!r}: expected the smaller length first")
     return [*(low * 2**power for power in range((high // low).bit_length())), high]
@@ -191,8 +194,8 @@ def parse_bytes(text: str, name: str = "memory") -> int:
     if match is None:
         raise BadInput(f"{name} {text!r}: expected a size with its unit such as 80GiB or 512MiB")
     size = float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2]]
-    if size < 1:
-        raise BadInput(f"{name} {text!r}: expected more than 0 bytes")
+    if not 1 <= size <= MOST_COUNT:
+        raise BadInput(f"{name} {text!r}: expected more than 0 bytes, and no more than 900000TiB")
     return int(size)
 
 
@@ -203,10 +206,12 @@ def doubling_tokens(first: int = 512, last: int = 2_048_000) -> list[int]:
     return [tokens for tokens in (*short, *long) if tokens <= last]
 
 
-def require_positive(name: str, value: int) -> None:
-    """Raises ``BadInput`` unless ``value`` is a whole number above zero."""
+def require_positive(name: str, value: int, most: int = MOST_COUNT) -> None:
+    """Raises ``BadInput`` unless ``value`` is a whole number above zero, and ``most`` or less."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadInput(f"{name} {value!r}: expected a whole number of 1 or more")
+    if value > most:
+        raise BadInput(f"{name} {value!r}: expected {most:,} or less")
 
 
 def require_not_negative(name: str, value: float) -> None:

@@ -17,9 +17,12 @@ from rmtscale.study.figures.registry import FIGURES
 
 ROOT = Path(rmtscale.__file__).parent
 LAYERS = {
+    "printable": -1,
+    "limits": -1,
     "errors": 0,
     "units": 0,
     "files": 0,
+    "readers": 0,
     "references": 0,
     "tabular": 0,
     "intervals": 0,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.output import (
+    require_format,
+    write_line,
+    write_note,
+    write_rows,
+    write_table,
+    write_text,
+)
 from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_whole
+from rmtscale.limits import MOST_RECORDS_BYTES
+from rmtscale.readers import read_text
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.specs.devices import find_device
@@ -109,7 +117,7 @@ def _records(paths: list[Path]) -> list[Record]:
             raise BadInput(f"records {str(path)!r}: no such file")
         reading = RecordStore(path).read()
         for warning in reading.warnings():
-            sys.stderr.write(f"warning: {path}: {warning}\n")
+            write_note(f"warning: {path}: {warning}")
         found += reading.records
     return found
 
@@ -117,11 +125,8 @@ def _records(paths: list[Path]) -> list[Record]:
 def _read(path: Path) -> list[Measured]:
     from rmtscale.costs.time.measured import from_line
 
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"operators {str(path)!r}: cannot be read") from error
-    return [from_line(line) for line in lines]
+    text = read_text(path, f"operators {str(path)!r}", MOST_RECORDS_BYTES)
+    return [from_line(line) for line in text.splitlines()]
 
 
 def _fitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -71,10 +72,10 @@ def command(
         from rmtscale.study.figures.registry import FIGURES
 
         require_writable([out / "README.md"], force=force)
-        command_line = f"rmtscale compare --model {spec.name} --methods {methods}"
-        command_line += f" --tokens {tokens}" if tokens else ""
-        command_line += f" --segment-size {segment_size} --memory-tokens {memory_tokens}"
-        command_line += f" --dtype {dtype}"
+        words = ["rmtscale", "compare", "--model", spec.name, "--methods", methods]
+        words += ["--tokens", tokens] if tokens else []
+        words += ["--segment-size", segment_size, "--memory-tokens", str(memory_tokens)]
+        command_line = shlex.join([*words, "--precision", dtype])
         comparisons = {"field": comparison}
         page = comparisons_page(FIGURES["field"].title, comparisons, command_line)
         write_all(out, {**comparison_files(comparisons), "README.md": page}, force=force)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rmtscale.cli.evaluate_options import Asked, default_precision
-from rmtscale.cli.output import Row, write_rows, write_table, write_text
+from rmtscale.cli.output import Row, write_note, write_rows, write_table, write_text
 from rmtscale.errors import BadInput
 from rmtscale.study.records.clusters import Interval, Part, mean_interval
 from rmtscale.study.records.language import ALL, LanguageRecord, LanguageStore
@@ -88,12 +87,11 @@ def default_cache(checkpoint: Path) -> Path:
 def say(record: LanguageRecord, known: bool) -> None:
     """One line on standard error as soon as a length is done."""
     again = " (in the file already)" if known else ""
-    sys.stderr.write(
+    write_note(
         f"{format_tokens(record.point.segments)} segments: loss "
         f"{format_loss(record.whole.mean_nats)} on {format_tokens(record.whole.total_tokens)} "
-        f"tokens{again}\n"
+        f"tokens{again}"
     )
-    sys.stderr.flush()
 
 
 def plain_row(record: LanguageRecord) -> Row:

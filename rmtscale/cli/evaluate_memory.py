@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.evaluate_options import Asked, default_precision
-from rmtscale.cli.output import write_line, write_rows, write_table, write_text
+from rmtscale.cli.output import write_line, write_note, write_rows, write_table, write_text
 from rmtscale.cli.train_settings import read_options
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
@@ -78,8 +77,8 @@ def default_background(checkpoint: Checkpoint) -> str:
     source = checkpoint.settings.background
     if source == "python" or source.startswith("hf:") or Path(source).exists():
         return source
-    sys.stderr.write(
-        f"noise: python ({source!r}, which it was trained with, is not here; see --background)\n"
+    write_note(
+        f"noise: python ({source!r}, which it was trained with, is not here; see --background)"
     )
     return "python"
 
@@ -87,11 +86,10 @@ def default_background(checkpoint: Checkpoint) -> str:
 def say(record: EvaluationRecord, known: bool) -> None:
     """One line on standard error as soon as a length is done."""
     again = " (in the file already)" if known else ""
-    sys.stderr.write(
+    write_note(
         f"{format_tokens(record.point.segments)} segments: {format_accuracy(record.accuracy)} of "
-        f"{format_tokens(record.point.samples)}{again}\n"
+        f"{format_tokens(record.point.samples)}{again}"
     )
-    sys.stderr.flush()
 
 
 def plain_row(record: EvaluationRecord) -> dict[str, Any]:

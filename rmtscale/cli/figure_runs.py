@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rmtscale.cli.output import write_note
 from rmtscale.cli.train import require_libraries
 from rmtscale.errors import BadInput
 from rmtscale.units import require_positive
@@ -44,12 +44,8 @@ def training_setup(
     from rmtscale.cli.training_progress import PlainLines
     from rmtscale.study.figures.training_runs import TrainingSetup
 
-    def announce(text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-
     def observer(name: str) -> PlainLines:
-        announce(f"{name}:")
+        write_note(f"{name}:")
         return PlainLines()
 
     shared = Path("build") / (f"{trainings}-quick" if quick else trainings)
@@ -61,7 +57,7 @@ def training_setup(
         jobs=jobs,
         max_seconds=max_seconds,
         finish_within=finish_within,
-        announce=announce,
+        announce=write_note,
         observer=observer,
     )
 

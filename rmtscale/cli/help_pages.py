@@ -1,4 +1,4 @@
-"""How the help of a command is laid out: many options in panels, arguments with their help."""
+"""A command's parser: no option of nothing, and help in panels where there are many options."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import inspect
 from typing import Any, get_type_hints
 
 from typer.core import TyperCommand
+
+from rmtscale.errors import BadInput
 
 _MANY = 12
 """Options from which on a command's help is in panels."""
@@ -29,7 +31,23 @@ _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.sp
 
 
 class PanelCommand(TyperCommand):
-    """A command whose help has panels where it has many options."""
+    """A command that refuses empty values, and whose help has panels where it has many options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses a line, in which no value may be empty: an unset variable of a shell is no name.
+
+        Raises:
+            BadInput: an option or an argument of nothing but space.
+        """
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        names = {param.name: param.opts[0] for param in self.params}
+        for name, found in given.items():
+            for value in found if isinstance(found, list | tuple) else (found,):
+                if isinstance(value, str) and not value.strip():
+                    what = names.get(name, name)
+                    what = what if what.startswith("-") else what.upper()
+                    raise BadInput(f"{what} {value!r}: expected a value, or none of this")
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Lays the help out, only now that it is asked for, and writes it."""

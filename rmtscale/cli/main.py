@@ -17,8 +17,10 @@ import typer
 from rmtscale.cli.help_pages import PanelCommand
 from rmtscale.cli.interrupts import INTERRUPTED, Interrupts, interrupts
 from rmtscale.cli.options import OLD_OPTIONS
+from rmtscale.cli.output import write_note
 from rmtscale.cli.ranks import SHARED_OUT, is_first, wait_for_the_first_to_speak
 from rmtscale.errors import RmtscaleError
+from rmtscale.printable import one_line
 from rmtscale.processes import follow_parent
 
 COMMANDS = (
@@ -104,10 +106,18 @@ def _run(arguments: list[str] | None, interrupted: Interrupts) -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_report(interrupted.words, interrupted.exit_code))
     except BrokenPipeError:
-        _leave_quietly()
+        _leave_quietly(0)
+    except OSError as error:
+        _leave_quietly(_report(_refused_by_system(error), 2))
+    except MemoryError:
+        sys.exit(_report("memory: not enough for what was asked, expected smaller sizes", 2))
+    except RecursionError:
+        sys.exit(_report("input: nested too deep to be read, expected less than 100 levels", 2))
+    except UnicodeError as error:
+        sys.exit(_report(f"text: expected UTF-8 ({error})", 2))
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # click and rich make it a failure
-            _leave_quietly()
+            _leave_quietly(0)
         raise
     if code == INTERRUPTED:  # typer turns an interrupt into this code and says nothing
         sys.exit(_report(interrupted.words, interrupted.exit_code))
@@ -122,15 +132,27 @@ def _completed_words() -> list[str]:
     return line.split()[1:]
 
 
-def _leave_quietly() -> NoReturn:
-    """Ends well: the reader (head, less) has what it wanted and has gone."""
+def _refused_by_system(error: OSError) -> str:
+    """Says what the system refused, and of which file; without one it is what is printed to."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"output: {reason}"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return f"file {name!r}: {reason}"
+
+
+def _leave_quietly(code: int) -> NoReturn:
+    """Ends where nobody reads on: a reader (head, less) has gone, or a disk is full."""
     # What is still buffered is written at the very end, to nobody.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _report(message: str, code: int) -> int:
     """Prints ``error: ...`` in one line and hands the exit code back."""
     with suppress(OSError):  # a terminal that was closed
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        write_note(f"error: {one_line(message)}")
     return code

@@ -7,7 +7,6 @@ truth was built from, whatever the config's ``architectures`` say.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.weights import weight_bytes
 from rmtscale.errors import BadInput
+from rmtscale.readers import read_json
 from rmtscale.specs.huggingface import find_config, read_mapping
 from rmtscale.specs.reading import NoRow
 from rmtscale.specs.workload import Workload
@@ -33,7 +33,7 @@ def write_folder(folder: Path, truth_path: Path | None, output_format: str) -> N
     Raises:
         BadInput: no config in the folder, or a truth that is none.
     """
-    truth = {} if truth_path is None else _read_truth(truth_path)
+    truth = {} if truth_path is None else read_truth(truth_path)
     paths = sorted(
         path
         for path in folder.glob("*.json")
@@ -137,11 +137,13 @@ def _said(equal: bool | None) -> str:
     return "" if equal is None else "equal" if equal else "differs"
 
 
-def _read_truth(path: Path) -> Truth:
-    try:
-        truth = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"truth {str(path)!r}: expected a JSON file") from error
+def read_truth(path: Path) -> Truth:
+    """Reads what the real modules of a folder of configs have.
+
+    Raises:
+        BadInput: no object of one object for each file.
+    """
+    truth = read_json(path, f"truth {str(path)!r}")
     if not isinstance(truth, dict) or not all(isinstance(item, dict) for item in truth.values()):
         raise BadInput(f"truth {str(path)!r}: expected an object of one object for each file")
     return truth

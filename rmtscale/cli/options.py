@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rmtscale.cli.output import write_note
 from rmtscale.errors import BadInput
 
 OLD_OPTIONS = {
@@ -172,7 +172,7 @@ def chosen_model(name: str, weights: str = "") -> ModelSpec:
         if spec.quantization is not None:
             notes.append(f"weights {spec.quantization.title}")
         for note in notes:
-            sys.stderr.write(f"note: {note}\n")
+            write_note(f"note: {note}")
     if weights:
         from rmtscale.specs.quantization.reading import quantize
 
@@ -184,7 +184,7 @@ def trained(model: ModelSpec) -> ModelSpec:
     """Returns the model with plain weights, as it is trained, and says so where they were not."""
     if model.quantization is None:
         return model
-    sys.stderr.write(f"note: training takes plain weights, not {model.quantization.title}\n")
+    write_note(f"note: training takes plain weights, not {model.quantization.title}")
     return replace(model, quantization=None)
 
 

@@ -1,15 +1,21 @@
-"""How commands print: tables for people; JSON and CSV with plain numbers and units in the key."""
+"""How commands print: tables for people; JSON and CSV with plain numbers and units in the key.
+
+Whatever is printed passes here, and nothing in it moves a cursor or turns text around.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rmtscale.costs.breakdown import Breakdown
+from rmtscale.printable import printable
 from rmtscale.tabular import csv_text, flat_row
 from rmtscale.units import require_one_of
+
+if TYPE_CHECKING:
+    from rmtscale.costs.breakdown import Breakdown
 
 SCHEMA_VERSION = 1
 FORMATS = ("table", "json", "csv")
@@ -25,11 +31,22 @@ def write_rows(rows: Sequence[Row], output_format: str) -> None:
     if output_format == "json":
         write_line(json.dumps({"schema_version": SCHEMA_VERSION, "rows": list(rows)}, indent=2))
         return
-    sys.stdout.write(csv_text(map(flat_row, rows)))
+    write_plain(csv_text(map(flat_row, rows)))
 
 
 def write_line(text: str = "") -> None:
-    sys.stdout.write(f"{text}\n")
+    write_plain(f"{text}\n")
+
+
+def write_plain(text: str) -> None:
+    """Writes text of several lines as it is."""
+    sys.stdout.write(printable(text))
+
+
+def write_note(text: str) -> None:
+    """Writes a line on standard error, at once: a note, a warning, how far it is."""
+    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.flush()
 
 
 def write_table(
@@ -51,7 +68,7 @@ def write_table(
         words = index < text_columns or index in bars
         table.add_column(column, justify="left" if words else "right", no_wrap=words)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     Console(highlight=False, markup=False, emoji=False).print("", table, "", sep="\n")
 
 
@@ -59,7 +76,7 @@ def write_text(text: str) -> None:
     """Writes a paragraph, wrapped to the terminal."""
     from rich.console import Console
 
-    Console(highlight=False, markup=False, emoji=False, soft_wrap=False).print(text)
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=False).print(printable(text))
 
 
 def write_breakdowns(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.output import (
+    require_format,
+    write_line,
+    write_note,
+    write_rows,
+    write_table,
+    write_text,
+)
 from rmtscale.cli.progress import watching
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency
 from rmtscale.processes import PYTHON, ask
@@ -196,15 +202,18 @@ def command(
             run_sweep(todo, store, observer, machine=machine, retry=retry)
     except KeyboardInterrupt:
         with suppress(OSError):  # a terminal that was closed
-            sys.stderr.write(
-                f"what was measured is in {out}; the same command goes on from there\n"
-            )
+            write_note(f"what was measured is in {out}; the same command goes on from there")
         raise
     _write_result(todo, store, machine, output_format)
 
 
 def _list(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise BadInput(f"list {text!r}: expected one or more names, with commas between them")
+    return parts
 
 
 def _definition(sweep: Path | None, preset: str | None, model: str | None) -> dict[str, Any]:
@@ -310,7 +319,7 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
     latest = reading.latest()
     records = [latest[point.key] for point in sweep.points if point.key in latest]
     for warning in reading.warnings():
-        sys.stderr.write(f"warning: {store.path}: {warning}\n")
+        write_note(f"warning: {store.path}: {warning}")
     if output_format != "table":
         write_rows([record.to_row() for record in records], output_format)
     else:

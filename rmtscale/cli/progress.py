@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from rmtscale.cli.output import write_note
 from rmtscale.profiler.sweep import Observer
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
@@ -75,8 +76,7 @@ class PlainLines:
         )
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        write_note(text)
 
 
 class LiveTable:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rmtscale.cli.output import write_line, write_text
+from rmtscale.cli.output import write_line, write_note, write_plain, write_text
 from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_whole
 from rmtscale.report.bundle import make_files
@@ -46,7 +45,7 @@ def command(
     sources = [read_source(path) for path in records]
     for source in sources:
         for warning in source.reading.warnings():
-            sys.stderr.write(f"warning: {source.name}: {warning}\n")
+            write_note(f"warning: {source.name}: {warning}")
     document = make_document(sources)
     if output_format == "html":
         assert out is not None
@@ -54,7 +53,7 @@ def command(
         return
     text = markdown_report(document) if output_format == "markdown" else csv_report(document)
     if out is None:
-        sys.stdout.write(text)
+        write_plain(text)
         return
     write_whole(out / name, text)
     write_line(f"written to {out / name}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmtscale.cli.output import write_line, write_text
+from rmtscale.cli.output import write_line, write_note, write_text
 from rmtscale.errors import BadInput, CheckFailed, quoted_list
 from rmtscale.study.figures.figure import REPORTS, Figure, Sources
 from rmtscale.study.figures.registry import FIGURES
@@ -197,7 +196,7 @@ def _make(figure: Figure, folder: Path, sources: Sources, *, force: bool) -> lis
     """Makes a figure; what its file of records leaves out is said first."""
     if sources.records is not None and figure.kind.store is not None:
         for warning in figure.kind.store(sources.records).read().warnings():
-            sys.stderr.write(f"warning: {sources.records}: {warning}\n")
+            write_note(f"warning: {sources.records}: {warning}")
     return figure.make(folder, sources, force=force)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmtscale.errors import BadInput
-from rmtscale.units import require_one_of
+from rmtscale.errors import BadInput, quoted_list
+from rmtscale.readers import load_json
 
 if TYPE_CHECKING:
     from rmtscale.study.training.settings import LoopSettings
@@ -73,7 +73,12 @@ def _start(recipe: str | None, task: str | None) -> LoopSettings:
     kind = kind_of(chosen)
     if recipe is not None:
         known = {**memory_tasks.recipes(), **language.recipes()}
-        require_one_of("recipe", recipe, known)
+        if recipe not in known:
+            near = difflib.get_close_matches(recipe[:80], known, n=3, cutoff=0) or list(known)[:3]
+            raise BadInput(
+                f"recipe {recipe!r}: expected one of {len(known)} recipes such as "
+                f"{quoted_list(near)}"
+            )
         return known[recipe]
     return from_mapping(kind.settings, {"task": chosen})
 
@@ -96,6 +101,6 @@ def read_pair(text: str, what: str) -> tuple[str, Any]:
     if not equals or not name:
         raise BadInput(f"--{what} {text!r}: expected NAME=VALUE")
     try:
-        return name.strip(), json.loads(value)
+        return name.strip(), load_json(value)
     except ValueError:
         return name.strip(), value

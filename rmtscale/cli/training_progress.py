@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rmtscale.cli.output import write_note
 from rmtscale.units import (
     format_accuracy,
     format_count,
@@ -81,8 +82,7 @@ class PlainLines(_Watcher):
         self._say(f"step {format_tokens(interval.step)} {self.words(interval)}")
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        write_note(text)
 
 
 class Bar(_Watcher):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.costs.breakdown import Term
@@ -30,6 +31,7 @@ from rmtscale.costs.roofline import moved_bytes, seen_pairs
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, MemoryTerm, PassTerm
 from rmtscale.costs.weights import require_weights, weight_bytes
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_NEW_TOKENS, MOST_TOKENS
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention
@@ -72,13 +74,18 @@ class Generation:
     """Full attention reads the prompt in pieces of so many tokens; None is in one pass."""
 
     def __post_init__(self) -> None:
-        require_positive("context", self.context_tokens)
-        require_positive("new tokens", self.new_tokens)
-        require_positive("batch size", self.batch_size)
+        require_positive("context", self.context_tokens, MOST_TOKENS)
+        require_positive("new tokens", self.new_tokens, MOST_NEW_TOKENS)
+        require_positive("batch size", self.batch_size, MOST_TOKENS)
         object.__setattr__(self, "dtype", plain_dtype(self.dtype))
         require_one_of("kv dtype", self.kv_dtype or self.dtype, KV_DTYPE_BYTES)
         if self.prefill_chunk is not None:
             require_positive("prefill chunk", self.prefill_chunk)
+            if self.context_tokens > MOST_NEW_TOKENS * self.prefill_chunk:
+                raise BadInput(
+                    f"prefill chunk {self.prefill_chunk}: expected no more than "
+                    f"{MOST_NEW_TOKENS:,} pieces of a context of {self.context_tokens}"
+                )
 
     @property
     def dtype_bytes(self) -> int:
@@ -252,7 +259,10 @@ def _rmt_runs(
     def decode() -> Iterator[Run]:
         first, steps = divmod(opened + generation.new_tokens - 1, text)
         # Segment by segment every place is filled once; the first and the last one partly.
-        for place in range(1, text + 1):
+        # Those that no pass fills are left out, however many there are.
+        begun = steps if first else 0
+        behind = range(max(opened, begun) + 1, (text if first else steps) + 1)
+        for place in range(1, text + 1) if first > 1 else chain(range(1, begun + 1), behind):
             filled = first + (place <= steps) - (place <= opened)
             if filled:
                 # A segment's first token comes with the memory before it.

@@ -20,7 +20,7 @@ concern a point (a segment size with full attention, an optimizer in inference) 
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cache
@@ -29,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.limits import MOST_POINTS
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep
+from rmtscale.readers import read_toml
 from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
@@ -89,12 +91,7 @@ def read_definition(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: cannot be read, or is no TOML.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"sweep {str(path)!r}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"sweep {str(path)!r}: expected TOML ({error})") from error
+    return read_toml(path, f"sweep {str(path)!r}")
 
 
 def make_sweep(
@@ -149,6 +146,12 @@ def _points(grid: object, usual: Grid, on_top: Grid) -> Iterator[Point]:
         key: [_value(key, item) for item in (value if isinstance(value, list) else [value])]
         for key, value in values.items()
     }
+    empty = [key for key, items in lists.items() if not items]
+    if empty:
+        raise BadInput(f"{empty[0].replace('_', ' ')} []: expected one or more")
+    count = math.prod(map(len, lists.values()))
+    if count > MOST_POINTS:
+        raise BadInput(f"sweep of {count} points: expected {MOST_POINTS:,} or less")
     for combination in product(*lists.values()):
         yield _point(dict(zip(lists, combination, strict=True)))
 

@@ -1,7 +1,8 @@
 """Converts frozen dataclasses to plain mappings and back; a misfit is named by its field.
 
 A record read from a file is data from outside: every field is checked against its annotation, a
-missing or an unknown one is an error, and nothing is evaluated.
+missing or an unknown one is an error, and nothing is evaluated. A number of a measurement is also
+held against what its name says: no time is negative, and no share of all is above it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_NUMBER
+from rmtscale.printable import printable
 from rmtscale.specs.huggingface import from_config
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
@@ -23,8 +27,22 @@ T = TypeVar("T")
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
+_NOT_NEGATIVE = (
+    *("_bytes", "_seconds", "_tokens", "_flops", "_joules", "_per_second", "_segments", "_steps"),
+    *("tokens", "flops", "seconds", "samples", "segments", "correct", "step", "stage", "loss"),
+)
+"""Ends of the names of what is counted or measured from 0 on."""
+_SHARES = ("accuracy", "low", "high", "_share", "utilization")
+_SIGNED = ("non_torch_bytes",)
+"""Differences of two measurements."""
+
+
 class Misfit(ValueError):
     """Raised for a value that does not fit its field; the message names the field."""
+
+
+class Untrue(BadInput):
+    """Raised for a number that no measurement can have; the message names the field."""
 
 
 def to_mapping(value: Any) -> dict[str, Any]:
@@ -44,11 +62,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
+def from_mapping(kind: type[T], mapping: object, where: str = "", *, measured: bool = False) -> T:
     """Returns the dataclass ``kind`` that ``to_mapping`` made ``mapping`` of.
+
+    Args:
+        kind: what is made.
+        mapping: its fields.
+        where: names of the fields around it, for messages.
+        measured: its numbers were measured, and have to be in the ranges of their names.
 
     Raises:
         Misfit: a field is missing, unknown, of another type, or refused by ``kind`` itself.
+        Untrue: a measured number that cannot be.
     """
     if not isinstance(mapping, Mapping):
         raise Misfit(f"{where or kind.__name__}: expected an object")
@@ -63,11 +88,13 @@ def from_mapping(kind: type[T], mapping: object, where: str = "") -> T:
     hints, values = _hints(kind), {}  # type: ignore[arg-type]
     for name, field in known.items():
         if name in mapping:
-            values[name] = _convert(hints[name], mapping[name], f"{where}{name}")
+            values[name] = _convert(hints[name], mapping[name], f"{where}{name}", measured)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise Misfit(f"{where}{name}: missing")
     try:
         return kind(**values)
+    except Untrue as error:
+        raise Untrue(f"{where}{error}") from error
     except ValueError as error:
         raise Misfit(f"{where or kind.__name__}: {error}") from error
 
@@ -84,31 +111,55 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _convert(hint: Any, value: Any, where: str, measured: bool) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(hint, value, where)
+        return _convert(hint, value, where, measured)
     if origin is Literal:
-        if value not in arguments:
+        if not isinstance(value, str) or value not in arguments:
             raise Misfit(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise Misfit(f"{where}: expected a list")
-        return tuple(_convert(arguments[0], item, where) for item in value)
+        return tuple(_convert(arguments[0], item, where, measured) for item in value)
     if origin is dict:
         if not isinstance(value, Mapping):
             raise Misfit(f"{where}: expected an object")
-        return {str(key): _convert(arguments[1], item, where) for key, item in value.items()}
+        return {
+            str(key): _convert(arguments[1], item, where, measured) for key, item in value.items()
+        }
     if is_dataclass(hint):
-        return from_mapping(hint, value, f"{where}.")  # type: ignore[arg-type]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return from_mapping(hint, value, f"{where}.", measured=measured)  # type: ignore[arg-type]
     if hint is object:  # options of another module, which checks them
         return value
+    return _plain_value(hint, value, where, measured)
+
+
+def _plain_value(hint: Any, value: Any, where: str, measured: bool) -> Any:
+    """Returns a number, a text or a switch."""
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(min(max(value, -MOST_NUMBER * 10), MOST_NUMBER * 10))
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise Misfit(f"{where}: {value!r} is not {_KINDS.get(hint, hint.__name__)}")
+    if hint is str:
+        return printable(value)
+    if hint in (int, float):
+        why = _out_of_range(where.rpartition(".")[2], value, measured=measured)
+        if why:
+            raise (Untrue if measured else Misfit)(f"{where}: {value!r}, expected {why}")
     return value
+
+
+def _out_of_range(name: str, value: float, *, measured: bool) -> str:
+    """Returns what a number of that name would have to be; nothing where it is that."""
+    if not -MOST_NUMBER <= value <= MOST_NUMBER:  # not a number compares to nothing
+        return "a finite number"
+    if not measured or name in _SIGNED:
+        return ""
+    if name.endswith(_SHARES) and not 0 <= value <= 1:
+        return "0 to 1"
+    return "0 or more" if name.endswith(_NOT_NEGATIVE) and value < 0 else ""

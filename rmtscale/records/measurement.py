@@ -7,7 +7,10 @@ from statistics import median
 from typing import Literal
 
 from rmtscale.records.environment import Environment
+from rmtscale.records.mapping import Untrue
 
+_ROUNDED = 1e-6
+"""Two ways to work out a quartile differ by less."""
 Outcome = Literal["ok", "oom", "timeout", "crashed", "skipped"]
 OUTCOMES = ("ok", "oom", "timeout", "crashed", "skipped")
 
@@ -23,6 +26,20 @@ class Samples:
     upper_quartile_seconds: float
     iqr_seconds: float
     """Interquartile range: half of the steps lie within it."""
+
+    def __post_init__(self) -> None:
+        if not self.seconds:
+            raise Untrue("seconds: [], expected one or more")
+        lower, upper = quantile(self.seconds, 0.25), quantile(self.seconds, 0.75)
+        for name, expected in (
+            ("median_seconds", median(self.seconds)),
+            ("lower_quartile_seconds", lower),
+            ("upper_quartile_seconds", upper),
+            ("iqr_seconds", upper - lower),
+        ):
+            value = getattr(self, name)
+            if abs(value - expected) > _ROUNDED * max(self.seconds):
+                raise Untrue(f"{name}: {value!r}, expected {expected!r} of its seconds")
 
     @classmethod
     def of(cls, seconds: tuple[float, ...]) -> Samples | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from rmtscale.errors import BadInput
 from rmtscale.files import require_appendable, write_whole
+from rmtscale.limits import MOST_RECORDS_BYTES
 from rmtscale.locks import sole_writer
+from rmtscale.readers import load_json, no_such_file, read_bytes
 from rmtscale.records.mapping import Misfit, from_mapping
 from rmtscale.records.record import SCHEMA_VERSION, Record
 from rmtscale.tabular import to_frame
@@ -106,12 +107,13 @@ class Store(Generic[R]):
         """
         if self._anew:
             return Reading()
+        named = f"{self.what} {str(self.path)!r}"
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return Reading()
-        except OSError as error:
-            raise BadInput(f"{self.what} {str(self.path)!r}: {error.strerror}") from error
+            data = read_bytes(self.path, named, MOST_RECORDS_BYTES, pipes=True)
+        except BadInput as error:
+            if no_such_file(error):
+                return Reading()
+            raise
         *lines, rest = data.split(b"\n")
         records: list[R] = []
         damage: dict[int, str] = {}
@@ -123,8 +125,7 @@ class Store(Generic[R]):
             except (Misfit, UnicodeDecodeError) as error:
                 damage[number] = str(error)
             except BadInput as error:
-                where = f"{self.what} {str(self.path)!r}, line {number}"
-                raise BadInput(f"{where}: {error}") from error
+                raise BadInput(f"{named}, line {number}: {error}") from error
         first_damage = next(iter(damage.values()), "")
         return Reading(tuple(records), tuple(damage), first_damage, bool(rest.strip()))
 
@@ -160,11 +161,11 @@ class Store(Generic[R]):
         """Returns the record of one line.
 
         Raises:
-            BadInput: a record of another schema version.
+            BadInput: another schema version, or a number that no measurement can have.
             Misfit: damaged: no JSON, or not a record.
         """
         try:
-            mapping: Any = json.loads(line)
+            mapping: Any = load_json(line, finite=False)
         except ValueError as error:
             raise Misfit("not JSON") from error
         if not isinstance(mapping, dict) or "schema_version" not in mapping:
@@ -173,7 +174,7 @@ class Store(Generic[R]):
         if version != cls.version:
             raise BadInput(f"schema version {version!r}: expected {cls.version}")
         values = {cls.old_names.get(name, name): value for name, value in mapping.items()}
-        record: R = from_mapping(cls.kind, values)
+        record: R = from_mapping(cls.kind, values, measured=True)
         return record
 
 

@@ -95,7 +95,7 @@ def read_source(path: Path) -> Source:
     Raises:
         BadInput: it is not there, or cannot be read.
     """
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"records {str(path)!r}: no such file; 'rmtscale profile --out' makes one")
     return Source(path.name, RecordStore(path).read())
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import most_of
 
 
 class ConfigFields:
@@ -24,6 +25,7 @@ class ConfigFields:
             raise BadInput(
                 f"model {self.name!r}: {key} is {value!r}, expected a whole number of 1 or more"
             )
+        require_sane(self.name, key, value)
         return value
 
     def rate(self, key: str, default: float = 0.0) -> float:
@@ -56,3 +58,9 @@ class ConfigFields:
                 f"expected a multiple of {heads_key} ({heads})"
             )
         return width // heads
+
+
+def require_sane(name: str, key: str, value: int) -> None:
+    """Raises ``BadInput`` for a size above what its name may have (``rmtscale.limits``)."""
+    if value > most_of(key):
+        raise BadInput(f"model {name!r}: {key} is {value}, expected {most_of(key):,} or less")

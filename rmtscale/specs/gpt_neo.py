@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.fields import ConfigFields
@@ -95,17 +96,36 @@ def to_config(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _local_layers(fields: ConfigFields, layers: int) -> int:
-    """GPT-Neo's pattern: ``attention_layers``, or ``attention_types`` as [[kinds], times]."""
+    config = fields.config
+    listed, types = config.get("attention_layers"), config.get("attention_types")
+    return layer_kinds(listed, types, layers, fields.name).count("local")
+
+
+def layer_kinds(listed: object, types: object, layers: int, name: str) -> list[str]:
+    """Returns the attention of each layer, ``global`` or ``local``.
+
+    Args:
+        listed: GPT-Neo's ``attention_layers``, which counts where it is there.
+        types: ``attention_types`` as [[kinds], times].
+        layers: of the model.
+        name: of the model, for messages.
+
+    Raises:
+        BadInput: other names, or not one for each layer.
+    """
     pattern: list[Any] = []
     try:
-        for kinds, times in fields.config.get("attention_types") or []:
-            pattern += list(kinds) * times
-    except (TypeError, ValueError):
+        for kinds, times in cast("Iterable[Any]", types or []):
+            # One more than there should be is enough to be told.
+            pattern += list(kinds)[: layers + 1] * min(int(times), layers + 1)
+            if len(pattern) > layers:
+                break
+        pattern = list(cast("Iterable[Any]", listed or pattern))
+    except (TypeError, ValueError, OverflowError):
         pattern = []
-    pattern = list(fields.config.get("attention_layers") or pattern)
-    if len(pattern) != layers or not set(pattern) <= {"global", "local"}:
+    if len(pattern) != layers or not all(kind in ("global", "local") for kind in pattern):
         raise BadInput(
-            f"model {fields.name!r}: attention_types name {len(pattern)} layers, expected "
+            f"model {name!r}: attention_types name {len(pattern)} layers, expected "
             f"{layers} of 'global' or 'local'"
         )
-    return pattern.count("local")
+    return pattern

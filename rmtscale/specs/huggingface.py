@@ -8,7 +8,6 @@ stands in the family's own file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.printable import one_line
+from rmtscale.readers import parse_json, read_json
 from rmtscale.specs import bert, gpt2, gpt_neo, llama, opt, pythia
 from rmtscale.specs.catalog import find_preset, unknown_model
 from rmtscale.specs.fields import ConfigFields
@@ -90,23 +91,15 @@ def find_config(name: str) -> Mapping[str, Any]:
     path = Path(name)
     if path.is_dir():
         path = path / "config.json"
-    if path.is_file():
-        return _parse(_text_of(path, name), name)
-    if Path(name).is_dir():
-        raise BadInput(f"model {name!r}: expected a config.json in this folder")
+        if not path.exists():
+            raise BadInput(f"model {name!r}: expected a config.json in this folder")
+    if path.exists():
+        return _object(read_json(path, f"model {name!r}"), name)
     if _HUB_NAME.fullmatch(name) and not name.endswith(".json"):
         instead = "a preset or a config.json"
-        return _parse(hub_text(name, "config.json", what="model", instead=instead), name)
+        text = hub_text(name, "config.json", what="model", instead=instead)
+        return _object(parse_json(text, f"model {name!r}"), name)
     raise unknown_model(name)
-
-
-def _text_of(path: Path, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"model {name!r}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"model {name!r}: expected a config.json, this is not text") from error
 
 
 def from_config(config: Mapping[str, Any], name: str = "config") -> ModelSpec:
@@ -132,7 +125,8 @@ def read_mapping(config: Mapping[str, Any], name: str, built: str | None = None)
     """
     from rmtscale.specs.reading import with_quantization
 
-    return with_quantization(_read_shape(config, name, built))
+    # It stands in tables, pictures and pages.
+    return with_quantization(_read_shape(config, one_line(name), built))
 
 
 def _read_shape(config: Mapping[str, Any], name: str, built: str | None) -> Reading:
@@ -177,11 +171,7 @@ def to_config(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _parse(text: str, name: str) -> Mapping[str, Any]:
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise BadInput(f"model {name!r}: expected a config.json, this is not JSON") from error
+def _object(config: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise BadInput(f"model {name!r}: expected a JSON object with a model_type")
     return config

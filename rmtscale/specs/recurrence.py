@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_TOKENS
 from rmtscale.specs.model import ModelSpec
 from rmtscale.units import require_positive
 
@@ -26,8 +27,8 @@ class Recurrence:
     """Length m of the recurrent state. 0 is allowed: segments that do not know each other."""
 
     def __post_init__(self) -> None:
-        require_positive("segment size", self.segment_size)
-        if not isinstance(self.memory_tokens, int) or self.memory_tokens < 0:
+        require_positive("segment size", self.segment_size, MOST_TOKENS)
+        if not isinstance(self.memory_tokens, int) or not 0 <= self.memory_tokens <= MOST_TOKENS:
             raise BadInput(f"memory tokens {self.memory_tokens!r}: expected 0 or more")
 
     def overhead(self, model: ModelSpec) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.limits import MOST_TOKENS
 from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.precision import PRECISIONS, Precision, find_precision
 from rmtscale.units import require_one_of, require_positive
@@ -67,16 +68,16 @@ class Workload:
     """One activation checkpoint per layer (Transformers' gradient checkpointing)."""
 
     def __post_init__(self) -> None:
-        require_positive("tokens", self.tokens)
-        require_positive("batch size", self.batch_size)
+        require_positive("tokens", self.tokens, MOST_TOKENS)
+        require_positive("batch size", self.batch_size, MOST_TOKENS)
         require_one_of("mode", self.mode, MODES)
         object.__setattr__(self, "precision", find_precision(self.precision).name)
-        require_positive("accumulate", self.accumulate)
+        require_positive("accumulate", self.accumulate, MOST_TOKENS)
         require_one_of("attention", self.attention, ATTENTIONS)
         require_one_of("logits", self.logits, LOGITS)
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.bptt_segments is not None:
-            require_positive("bptt segments", self.bptt_segments)
+            require_positive("bptt segments", self.bptt_segments, MOST_TOKENS)
         if self.cache and self.mode == "train":
             raise BadInput("cache True: expected only in a forward pass, a training keeps none")
         if self.checkpoint_segments and self.checkpoint_layers:

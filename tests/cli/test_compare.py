@@ -50,7 +50,7 @@ def test_out_is_written_once(rmtscale: Command, tmp_path: Path) -> None:
     page = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
     words = " ".join(page.split())
     assert "rmtscale compare --model gpt2 --methods full,rmt,sliding-window,mamba" in words
-    assert "--tokens 1k,8k --segment-size 512 --memory-tokens 10 --dtype bf16" in words
+    assert "--tokens 1k,8k --segment-size 512 --memory-tokens 10 --precision bf16" in words
     again = rmtscale(*line)
     assert again.code == 2
     assert "exists already, expected --force" in again.err

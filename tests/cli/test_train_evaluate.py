@@ -160,7 +160,7 @@ def test_noise_that_is_not_here(
         ),
         ("train --out x --set steps", "--set 'steps': expected NAME=VALUE"),
         ("train --out x --set steps=many", "steps: 'many' is not a whole number"),
-        ("train --out x --recipe soup", "recipe 'soup': expected one of memorize-0"),
+        ("train --out x --recipe soup", "recipe 'soup': expected one of"),
         ("train --out x --option persons", "--option 'persons': expected NAME=VALUE"),
         ("train --out x --device tpu", "device 'tpu': expected cpu or cuda"),
         ("train --out x --burn-in 0", "burn-in '0': expected 1 or more"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rmtscale.errors import BadInput
+from rmtscale.specs.gpt_neo import layer_kinds
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.rows import modules, windows
 from rmtscale.specs.rows.fields import Fields
@@ -99,18 +100,8 @@ def _opt(fields: Fields, spec: LayeredSpec) -> LayeredSpec:
 
 def neo_window(fields: Fields, index: int, layers: int) -> int:
     """GPT-Neo: ``attention_layers``, or ``attention_types`` as [[kinds], times]."""
-    pattern: list[str] = []
-    try:
-        for kinds, times in fields.get("attention_types") or []:
-            pattern += list(kinds) * times
-    except (TypeError, ValueError):
-        pattern = []
-    pattern = list(fields.get("attention_layers") or pattern)
-    if len(pattern) != layers or not set(pattern) <= {"global", "local"}:
-        raise BadInput(
-            f"model {fields.name!r}: attention_types name {len(pattern)} layers, expected "
-            f"{layers} of 'global' or 'local'"
-        )
+    listed, types = fields.get("attention_layers"), fields.get("attention_types")
+    pattern = layer_kinds(listed, types, layers, fields.name)
     return fields.size("window_size") if pattern[index] == "local" else 0
 
 

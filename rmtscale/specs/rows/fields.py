@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rmtscale.errors import BadInput
+from rmtscale.specs.fields import require_sane
 
 IGNORED = frozenset(
     """
@@ -93,6 +94,7 @@ class Fields:
             return otherwise
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self.wrong(key, value, "a whole number of 1 or more")
+        require_sane(self.name, key, value)
         return value
 
     def count(self, key: str) -> int:
@@ -102,6 +104,7 @@ class Fields:
             return 0
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self.wrong(key, value, "a whole number of 0 or more")
+        require_sane(self.name, key, value)
         return value
 
     def flag(self, key: str) -> bool:

@@ -14,13 +14,12 @@ What comes without a split is split here: by document, so that no text is on bot
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.limits import MOST_RECORDS_BYTES
+from rmtscale.readers import parse_json, read_lines, read_text
 from rmtscale.study.tasks.documentation import python_documents
 from rmtscale.study.tasks.splitting import split_documents
 from rmtscale.study.tasks.task import SPLITS
@@ -72,32 +71,19 @@ def _named(folder: Path, split: str) -> Path | None:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"text {str(path)!r}: cannot be read as UTF-8 text") from error
+    return read_text(path, f"text {str(path)!r}", MOST_RECORDS_BYTES)
 
 
 def _read_lines(path: Path) -> Iterator[str]:
     """Yields the texts of a file of JSON lines."""
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.name.endswith(".gz")
-            else path.open(encoding="utf-8")
-        ) as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _text(line, f"text {str(path)!r}, line {number}")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise BadInput(f"text {str(path)!r}: cannot be read as UTF-8 lines") from error
+    named = f"text {str(path)!r}"
+    for number, line in enumerate(read_lines(path, named), 1):
+        if line.strip():
+            yield _text(line, f"{named}, line {number}")
 
 
 def _text(line: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise BadInput(f"{where}: expected JSON") from error
+    record = parse_json(line, where)
     text = record.get("text") if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise BadInput(f"{where}: expected an object with a field 'text'")

@@ -10,13 +10,11 @@ a ``.jsonl``, ``.jsonl.gz``   each line a declaration (Lean, Coq, ...) with the 
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rmtscale.errors import BadInput
+from rmtscale.readers import parse_json, read_lines
 from rmtscale.study.tasks.background import require_encodable
 from rmtscale.study.tasks.declaration import SPLITS, Declaration
 from rmtscale.study.tasks.functions import python_functions
@@ -52,23 +50,13 @@ def load_declarations(source: str = DEFAULT) -> tuple[Declaration, ...]:
 
 
 def _read(path: Path) -> Iterator[Declaration]:
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.name.endswith(".gz")
-            else path.open(encoding="utf-8")
-        ) as file:
-            for place, line in enumerate(file):
-                yield _declaration(line, place, f"declarations {str(path)!r}, line {place + 1}")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise BadInput(f"declarations {str(path)!r}: cannot be read as UTF-8 lines") from error
+    named = f"declarations {str(path)!r}"
+    for place, line in enumerate(read_lines(path, named)):
+        yield _declaration(line, place, f"{named}, line {place + 1}")
 
 
 def _declaration(line: str, place: int, where: str) -> Declaration:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise BadInput(f"{where}: expected JSON") from error
+    record = parse_json(line, where)
     if not isinstance(record, dict):
         raise BadInput(f"{where}: expected an object")
     for name in _TEXTS:

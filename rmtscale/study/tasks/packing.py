@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from rmtscale.errors import BadInput
 from rmtscale.files import whole_folder, write_whole
+from rmtscale.readers import no_such_file, read_json
 from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.tokenizer import TextTokenizer
 
@@ -125,10 +126,12 @@ def open_packed(folder: Path) -> Packed:
 
 def _meaning(folder: Path) -> dict[str, Any]:
     try:
-        meaning = json.loads((folder / _MEANING).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput(f"packed text {str(folder)!r}: expected a folder that pack made") from error
-    except (OSError, ValueError) as error:
+        meaning = read_json(folder / _MEANING, f"packed text {str(folder)!r}")
+    except BadInput as error:
+        if no_such_file(error):
+            raise BadInput(
+                f"packed text {str(folder)!r}: expected a folder that pack made"
+            ) from error
         raise _damaged(folder, f"{_MEANING} cannot be read") from error
     if not isinstance(meaning, dict) or meaning.get("format_version") != FORMAT_VERSION:
         raise _damaged(folder, f"{_MEANING} is not of version {FORMAT_VERSION}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.limits import MOST_TOKEN_ID, MOST_TOKENIZER_BYTES
+from rmtscale.readers import parse_json, read_text
 from rmtscale.specs.huggingface import hub_text
 
 if TYPE_CHECKING:
@@ -26,13 +28,10 @@ def tokenizer_json(name: str, instead: str = "a tokenizer.json or its folder") -
     path = Path(name)
     if path.is_dir():
         path = path / "tokenizer.json"
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"tokenizer {name!r}: cannot be read as text") from error
-    if Path(name).is_dir():
-        raise BadInput(f"tokenizer {name!r}: expected a tokenizer.json in this folder")
+        if not path.exists():
+            raise BadInput(f"tokenizer {name!r}: expected a tokenizer.json in this folder")
+    if path.exists():
+        return read_text(path, f"tokenizer {name!r}", MOST_TOKENIZER_BYTES)
     return hub_text(name, "tokenizer.json", what="tokenizer", instead=instead)
 
 
@@ -53,6 +52,7 @@ def parse_tokenizer(name: str, text: str) -> Tokenizer:
         raise MissingDependency(
             f"tokenizer {name!r}: needs pip install 'rmtscale[measure]'"
         ) from error
+    _require_ids(parse_json(text, f"tokenizer {name!r}"), name)
     try:
         tokenizer: Tokenizer = Tokenizer.from_str(text)
     # The library raises bare exceptions for whatever is wrong with the text.
@@ -61,3 +61,18 @@ def parse_tokenizer(name: str, text: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _require_ids(content: Any, name: str) -> None:
+    """Refuses a token id that no model has a row for: tables are made as long as the largest."""
+    model = content.get("model") if isinstance(content, dict) else None
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    added = content.get("added_tokens") if isinstance(content, dict) else None
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    if isinstance(added, list):
+        ids += [token.get("id") for token in added if isinstance(token, dict)]
+    for number in ids:
+        if isinstance(number, int) and not 0 <= number < MOST_TOKEN_ID:
+            raise BadInput(
+                f"tokenizer {name!r}: token id {number}, expected 0 to {MOST_TOKEN_ID - 1:,}"
+            )

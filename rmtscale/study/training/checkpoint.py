@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from rmtscale.errors import BadInput
 from rmtscale.files import replaced_folder
+from rmtscale.limits import MOST_TOKENIZER_BYTES
+from rmtscale.readers import read_json
 from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.study.records.old_names import renamed
@@ -177,10 +179,8 @@ def read_meaning(folder: Path) -> dict[str, Any]:
             f"checkpoint {str(folder)!r}: expected a folder with {TASK_FILE}, as 'rmtscale train' "
             "writes it"
         )
-    try:
-        meaning = renamed(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE} is not JSON") from error
+    named = f"checkpoint {str(folder)!r}: {TASK_FILE}"
+    meaning = renamed(read_json(path, named, MOST_TOKENIZER_BYTES))
     version = meaning.get("format_version") if isinstance(meaning, Mapping) else None
     if version != FORMAT_VERSION:
         raise BadInput(

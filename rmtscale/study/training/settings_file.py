@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from rmtscale.errors import BadInput
+from rmtscale.readers import read_json
 from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.study.records.old_names import renamed
 from rmtscale.study.training.kinds import kind_of
@@ -35,9 +35,10 @@ def read_settings(path: Path) -> LoopSettings:
     Raises:
         BadInput: no JSON, not settings, or of another version.
     """
+    mapping = read_json(path, f"settings {str(path)!r}")
     try:
-        return settings_from(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        return settings_from(mapping)
+    except ValueError as error:
         raise BadInput(f"settings {str(path)!r}: {error}") from error
 
 

@@ -135,7 +135,7 @@ def test_stored_and_read_back() -> None:
         ({"kind": "byte-level-bpe", "name": "x"}, "tokenizer without its JSON"),
         ({"kind": "byte-level-bpe", "name": 1, "tokenizer": "{}"}, "tokenizer without its JSON"),
         ({"kind": "byte-level-bpe", "name": "x", "tokenizer": "{}"}, "tokenizer 'x': expected a"),
-        ({"kind": "byte-level-bpe", "name": "x", "tokenizer": "?"}, "tokenizer 'x': expected a"),
+        ({"kind": "byte-level-bpe", "name": "x", "tokenizer": "?"}, "tokenizer 'x': expected JSON"),
     ],
 )
 def test_a_mapping_that_is_none(mapping: object, message: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rmtscale.readers import read_json
 from rmtscale.study.training.layout import METRICS, SETTINGS
 from rmtscale.study.training.metrics import Interval, read_metrics
 from rmtscale.tabular import csv_text
@@ -36,7 +37,7 @@ def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
         path = runs / name / SETTINGS
         if name in settings or not path.is_file():
             continue
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, f"settings {str(path)!r}")
         values["text"] = Path(values["text"]).name
         if values["init_from"] is not None:
             values["init_from"] = Path(values["init_from"]).parent.name

@@ -10,6 +10,8 @@ from typing import Any
 
 from rmtscale.errors import BadInput
 from rmtscale.files import make_folder, write_whole
+from rmtscale.limits import MOST_TOKENIZER_BYTES
+from rmtscale.readers import read_json
 from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.blocks import TargetBlocks
 from rmtscale.study.tasks.declaration import training_texts
@@ -110,8 +112,9 @@ def _trained_tokenizer(texts: list[str], settings: LanguageSettings, cache: Path
         digest.update(sha256(text.encode()).digest())
     path = cache / f"tokenizer-{digest.hexdigest()[:16]}.json"
     if path.is_file():
+        named = f"tokenizer {str(path)!r}"
         try:
-            return tokenizer_from_mapping(json.loads(path.read_text(encoding="utf-8")))
+            return tokenizer_from_mapping(read_json(path, named, MOST_TOKENIZER_BYTES))
         except ValueError as error:
             raise BadInput(
                 f"tokenizer {str(path)!r}: {error}; expected one of this release, or none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.readers import read_json
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.base import RMTPreTrainedModel
@@ -144,9 +144,9 @@ def _on_backbone(
 
 def _kind(folder: Path) -> object:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json", f"checkpoint {str(folder)!r}: config.json")
         return config["backbone_config"]["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise BadInput(
             f"checkpoint {str(folder)!r}: expected config.json of an RMT with its backbone"
         ) from error
