@@ -23,6 +23,8 @@ MOST_WIDTH = 2**31 - 1
 """Largest of any other size in a config: widths, heads, vocabulary, positions."""
 MOST_TOKEN_ID = 2**24
 """Largest id of a tokenizer that is loaded; the largest released ones have 2**18 tokens."""
+MOST_RANK = 2**14
+"""Largest rank of LoRA, and width of an adapter."""
 MOST_POINTS = 10_000
 """Most points of a sweep: a week at a minute each."""
 MOST_DIGITS = 40
@@ -40,8 +42,8 @@ MOST_TEXT_BYTES = 64 * 2**30
 """Largest file of text to train on, unpacked."""
 
 
-def most_of(field: str) -> int:
+def most_of(field: str, otherwise: int = MOST_WIDTH) -> int:
     """Returns the largest value of a size in a config, by what its name says it counts."""
     if field.endswith(("layers", "n_layer")):
         return MOST_LAYERS
-    return MOST_EXPERTS if field.endswith("experts") else MOST_WIDTH
+    return MOST_EXPERTS if field.endswith("experts") else otherwise

@@ -52,12 +52,13 @@ def open_file(path: Path, named: str, *, pipes: bool = False) -> Iterator[IO[byt
     """
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        mode = os.fstat(number).st_mode
+        if not (stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))):
+            os.close(number)
+            kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+            raise BadInput(f"{named}: cannot be read, expected a file, this is {kind}")
+        os.set_blocking(number, True)
         with os.fdopen(number, "rb") as file:
-            mode = os.fstat(number).st_mode
-            if not (stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))):
-                kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-                raise BadInput(f"{named}: cannot be read, expected a file, this is {kind}")
-            os.set_blocking(number, True)
             yield file
     except (OSError, EOFError, zlib.error) as error:
         why = error.strerror if isinstance(error, OSError) else None

@@ -12,14 +12,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of a cell that a spreadsheet computes."""
+
+
+def csv_text(
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str] | None = None,
+    *,
+    spreadsheet: bool = False,
+) -> str:
     """Returns rows as CSV with a header line; commas and quotes in a cell are quoted.
 
     Args:
         rows: cells by column name. A cell that is None or missing is left empty.
         columns: the header; by default every key, in the order of first appearance.
+        spreadsheet: text that a spreadsheet would take for a formula begins with an apostrophe.
     """
     rows = list(rows)
+    if spreadsheet:
+        rows = [{key: _as_text(cell) for key, cell in row.items()} for row in rows]
     if columns is None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
@@ -27,6 +39,10 @@ def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _as_text(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 class Printed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rmtscale.cli import options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.train import require_libraries
 from rmtscale.errors import CheckFailed
+from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.units import format_change, format_percent, format_tokens, require_positive
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ def command(
     Example: rmtscale dead-band reports/figure-5/checkpoints/reasoning-0
     """
     require_format(output_format)
-    require_positive("segments", segments)
-    require_positive("samples", samples)
+    require_positive("segments", segments, MOST_SEGMENTS)
+    require_positive("samples", samples, MOST_SAMPLES)
     require_libraries("dead-band")
     from rmtscale.cli.evaluate_memory import default_background
     from rmtscale.study.evaluation.memory_changes import measure_changes, training_noise
@@ -92,7 +94,8 @@ def _write(changes: MemoryChanges, checkpoint: Path, output_format: str) -> None
     columns = ["segment with", "50 %", "90 %", "99 %", "99.9 %", "largest", "numbers"]
     write_table(columns, shown, text_columns=1)
     if changes.dead_band is not None:
-        write_line(f"use it with: rmtscale evaluate {checkpoint} --dead-band {changes.dead_band:g}")
+        words = ["rmtscale", "evaluate", str(checkpoint), "--dead-band", f"{changes.dead_band:g}"]
+        write_line(f"use it with: {shlex.join(words)}")
 
 
 def _plain_row(name: str, kind: Changes, dead_band: float | None) -> Row:

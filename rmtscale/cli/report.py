@@ -27,6 +27,10 @@ def command(
         typer.Option("--out", "-o", help="Folder to write to; without it text is printed."),
     ] = None,
     output_format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "html",
+    spreadsheet: Annotated[
+        bool,
+        typer.Option("--spreadsheet", help="csv: text that begins with = + - or @ is no formula."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Turns measured records into a verdict, figures and tables.
@@ -51,7 +55,11 @@ def command(
         assert out is not None
         _write_folder(document, out, force=force)
         return
-    text = markdown_report(document) if output_format == "markdown" else csv_report(document)
+    text = (
+        markdown_report(document)
+        if output_format == "markdown"
+        else csv_report(document, spreadsheet=spreadsheet)
+    )
     if out is None:
         write_plain(text)
         return

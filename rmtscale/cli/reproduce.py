@@ -182,7 +182,7 @@ def _make_all(folder: Path, *, force: bool) -> None:
     for figure in FIGURES.values():
         sources = figure.committed()
         if sources is None:
-            write_line(f"{figure.name}: left out, it takes a training or a checkpoint")
+            write_line(f"{figure.name}: left out, it takes a training, or records not here")
             continue
         claims = _make(figure, folder / figure.name, sources, force=force)
         write_line(f"{figure.name}: {_verdict(claims)}; written to {folder / figure.name}")

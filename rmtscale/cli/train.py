@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import shlex
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -208,9 +211,26 @@ def command(
                 f"--finish-within {finish_within:g} with --force: expected one of them, what "
                 "begins anew has no throughput yet"
             )
-        from rmtscale.study.training.metrics import steps_within
+        from rmtscale.study.training.metrics import has_speed, steps_within
 
-        settings = replace(settings, steps=steps_within(out, finish_within, settings.log_every))
+        require_seconds("finish within", finish_within)
+        began = time.monotonic()
+        while not has_speed(out):  # two intervals of it, and the rest of the time for the rest
+            tried = run_training(
+                settings,
+                out,
+                device=device,
+                max_seconds=0.0,
+                measure_gpu_utilization=False,
+                cache=cache,
+            )
+            if tried.finished:
+                break
+        left = max(finish_within - (time.monotonic() - began), 0.0)
+        if has_speed(out):
+            settings = replace(settings, steps=steps_within(out, left, settings.log_every))
+    if max_seconds is not None:
+        require_seconds("max seconds", max_seconds)
     result = run_training(
         settings,
         out,
@@ -222,6 +242,12 @@ def command(
     )
     if is_first():
         _write_result(settings, out, result, output_format)
+
+
+def require_seconds(name: str, seconds: float) -> None:
+    """Raises ``BadInput`` unless it is a time: 0 or more, and finite."""
+    if not 0 <= seconds < math.inf:
+        raise BadInput(f"{name} {seconds!r}: expected seconds, 0 or more")
 
 
 def require_libraries(command_name: str) -> None:
@@ -309,15 +335,20 @@ def _write_result(settings: LoopSettings, out: Path, result: Result, output_form
     )
     if result.finished:
         source = getattr(settings, "text", "python")
-        given = "" if source == "python" else f" --text {source}"
-        write_line(
-            f"done; evaluate it with: rmtscale evaluate {out / BEST} --segments 1,2,4{given}"
-        )
+        words = ["rmtscale", "evaluate", str(out / BEST), "--segments", "1,2,4"]
+        words += [] if source == "python" else ["--text", source]
+        write_line(f"done; evaluate it with: {shlex.join(words)}")
     else:
         write_line(
             f"stopped at step {format_tokens(result.step)} of {format_tokens(settings.steps)}; "
             "the same command goes on"
         )
+        if not (out / BEST).is_dir():
+            first = min(settings.validate_every, settings.steps)
+            write_line(
+                f"nothing to evaluate yet: the first checkpoint is written at step "
+                f"{format_tokens(first)}"
+            )
 
 
 def _shown(best: float | None, *, answered: bool) -> str:

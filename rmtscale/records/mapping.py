@@ -33,8 +33,8 @@ _NOT_NEGATIVE = (
 )
 """Ends of the names of what is counted or measured from 0 on."""
 _SHARES = ("accuracy", "low", "high", "_share", "utilization")
-_SIGNED = ("non_torch_bytes",)
-"""Differences of two measurements."""
+_SIGNED = ("non_torch_bytes", "best_stage")
+"""Differences of two measurements, and numbers of which -1 says that there is none."""
 
 
 class Misfit(ValueError):

@@ -28,17 +28,25 @@ def markdown_report(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def csv_report(document: Document) -> str:
+def csv_report(document: Document, *, spreadsheet: bool = False) -> str:
     """Returns every record as plain numbers, or the comparison of two files."""
     if document.comparison is not None:
-        return csv_text(comparison_rows(document.comparison))
-    return records_csv(document)
+        return csv_text(comparison_rows(document.comparison), spreadsheet=spreadsheet)
+    return records_csv(document, spreadsheet=spreadsheet)
 
 
-def records_csv(document: Document) -> str:
-    """Returns every record as plain numbers, with the file it is from."""
+def records_csv(document: Document, *, spreadsheet: bool = False) -> str:
+    """Returns every record as plain numbers, with the file it is from.
+
+    Args:
+        document: of the records.
+        spreadsheet: no cell is taken for a formula.
+    """
     return csv_text(
-        {"file": source.name, **record.to_row()}
-        for source in document.sources
-        for record in source.reading.records
+        (
+            {"file": source.name, **record.to_row()}
+            for source in document.sources
+            for record in source.reading.records
+        ),
+        spreadsheet=spreadsheet,
     )

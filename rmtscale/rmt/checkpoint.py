@@ -7,8 +7,8 @@ configuration, casts all of them to one dtype, and makes buffers anew that it kn
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,7 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.limits import MOST_TOKEN_ID, most_of
+from rmtscale.readers import read_json
 from rmtscale.rmt.config import OPTIONS, RMTConfig
 from rmtscale.rmt.description import require_describable, share, shared_groups, without_adapters
 from rmtscale.rmt.peft_layers import adapters_of, set_switches, switches_of
@@ -28,6 +30,8 @@ from rmtscale.rmt.sharding import wait_for_all, whole_state
 
 _INDEX = "model.safetensors.index.json"
 _WEIGHTS = "model.safetensors"
+_SIZE = re.compile("size|dim|layer|head|embd|inner|position|ctx|width|expert|tokens|rank|labels")
+"""Names of what tensors are made as large as."""
 _IGNORED = frozenset(
     {
         "use_safetensors",
@@ -122,29 +126,28 @@ def load(cls: Any, folder: str | os.PathLike[str], *args: Any, **kwargs: Any) ->
         raise BadInput(f"checkpoint {str(folder)!r}: expected a folder with config.json")
     if args:
         raise BadInput(f"{len(args)} more positional arguments: expected none behind the folder")
-    _require_config(path)
+    values = _config_values(path)
     files = _weight_files(path)
     wants_info = kwargs.pop("output_loading_info", False)
     dtype = kwargs.pop("dtype", kwargs.pop("torch_dtype", None))
     device = _device(kwargs.pop("device_map", None))
-    config = _config(path, kwargs)
-    model: nn.Module
-    # Where there are no adapters, nothing looks at the weights before all of them are loaded.
-    with _loading(files if config.backbone_peft or config.peft else []):
-        try:
+    named = f"checkpoint {str(folder)!r}"
+    with _one_message(named):
+        config = _config(path, values, kwargs)
+        model: nn.Module
+        # Where there are no adapters, nothing looks at the weights before all of them are loaded.
+        with _loading(files if config.backbone_peft or config.peft else []):
             model = cls(config)
-        except ValueError as error:
-            if isinstance(error, BadInput):
-                raise
-            raise BadInput(f"checkpoint {str(folder)!r}: {str(error).splitlines()[0]}") from error
-    if config.shared_weights is not None:
-        share(model, config.shared_weights)
-    _fill(model, files, _dtype(dtype), f"checkpoint {str(folder)!r}", cls.__name__)
-    set_switches(model, config.peft_switches)
+        if config.shared_weights is not None:
+            share(model, config.shared_weights)
+        _fill(model, files, _dtype(dtype), named, cls.__name__)
+        set_switches(model, config.peft_switches)
+        backbone: Any = model.backbone
+        generation = path / "generation_config.json"
+        if generation.exists() and hasattr(backbone, "generation_config"):
+            read_json(generation, f"{named}: {generation.name}")
+            backbone.generation_config = type(backbone.generation_config).from_pretrained(path)
     model.to(device)
-    backbone: Any = model.backbone
-    if (path / "generation_config.json").is_file() and hasattr(backbone, "generation_config"):
-        backbone.generation_config = type(backbone.generation_config).from_pretrained(path)
     model.eval()
     info: dict[str, Any] = {
         name: set() for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -152,7 +155,26 @@ def load(cls: Any, folder: str | os.PathLike[str], *args: Any, **kwargs: Any) ->
     return (model, {**info, "error_msgs": []}) if wants_info else model
 
 
-def _config(path: Path, kwargs: dict[str, Any]) -> RMTConfig:
+@contextmanager
+def _one_message(named: str) -> Iterator[None]:
+    """Says in one line why a model cannot be built from what its files say.
+
+    The config is read by Transformers, by the backbone's class and by ``peft``, each of which
+    raises what it likes for a value of a wrong type.
+    """
+    try:
+        yield
+    except (BadInput, MissingDependency):
+        raise
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise BadInput(
+            f"{named}: expected a config.json that a model can be built from "
+            f"({type(error).__name__}: {why})"
+        ) from error
+
+
+def _config(path: Path, values: dict[str, Any], kwargs: dict[str, Any]) -> RMTConfig:
     config = kwargs.pop("config", None)
     given = {name: value for name, value in kwargs.items() if name not in _IGNORED}
     attention = given.pop("attn_implementation", None)
@@ -163,7 +185,6 @@ def _config(path: Path, kwargs: dict[str, Any]) -> RMTConfig:
                 "attn_implementation, output_loading_info, config or an option of RMTConfig"
             )
     if not isinstance(config, RMTConfig):
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
         config = RMTConfig(**{**values, **given})
     elif given:
         config = RMTConfig(**{**config.to_dict(), **given})
@@ -196,24 +217,37 @@ def _device(device_map: Any) -> torch.device:
         ) from error
 
 
-def _require_config(path: Path) -> None:
-    try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"checkpoint {str(path)!r}: config.json is not JSON: {error}") from error
+def _config_values(path: Path) -> dict[str, Any]:
+    values = read_json(path / "config.json", f"checkpoint {str(path)!r}: config.json")
     kind = values.get("model_type") if isinstance(values, dict) else None
     if kind != RMTConfig.model_type:
         raise BadInput(
             f"checkpoint {str(path)!r} is of model_type {kind!r}: expected {RMTConfig.model_type!r}"
         )
+    _require_sizes(values, f"checkpoint {str(path)!r}: config.json")
+    return dict(values)
+
+
+def _require_sizes(values: Any, named: str) -> None:
+    """Refuses a size that would fill the memory before a weight is looked at."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _require_sizes(value, named)
+        elif isinstance(value, int) and _SIZE.search(key) and value > most_of(key, MOST_TOKEN_ID):
+            most = most_of(key, MOST_TOKEN_ID)
+            raise BadInput(f"{named}: {key} is {value}, expected {most:,} or less")
 
 
 def _weight_files(path: Path) -> list[Path]:
     """Opens every weight file: a truncated one has a header that promises more than is there."""
     names = [_WEIGHTS]
-    if (path / _INDEX).is_file():
-        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        names = sorted(set(index["weight_map"].values()))
+    if (path / _INDEX).exists():
+        named = f"checkpoint {str(path)!r}: {_INDEX}"
+        index = read_json(path / _INDEX, named)
+        places = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(places, dict) or not places:
+            raise BadInput(f"{named}: expected a weight_map of names and files")
+        names = sorted({str(name) for name in places.values()})
     files = [path / Path(name).name for name in names]
     for file in files:
         if not file.is_file():
@@ -221,7 +255,7 @@ def _weight_files(path: Path) -> list[Path]:
         try:
             with safe_open(file, framework="pt") as opened:
                 opened.keys()
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, MemoryError) as error:
             raise BadInput(
                 f"checkpoint {str(path)!r}: {file.name} is truncated or damaged: {error}"
             ) from error
@@ -261,6 +295,8 @@ def _fill(
                 f"{checkpoint}: weights of another shape, {name} {tuple(value.shape)}: "
                 f"expected {tuple(owned[name].shape)}"
             )
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise BadInput(f"{checkpoint}: {name} has weights that are no finite numbers")
         cast = dtype is not None and value.is_floating_point()
         owned[name].data = value.to(dtype) if cast else value
         filled.add(left[name])

@@ -16,6 +16,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.intervals import wilson_interval
+from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.nvml import Gpu
@@ -26,7 +27,8 @@ from rmtscale.study.training.device import open_meter
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
-from rmtscale.units import require_positive
+from rmtscale.study.training.settings import PRECISIONS
+from rmtscale.units import require_one_of, require_positive
 
 LONG_SEGMENTS = 256
 """Longer inputs may be evaluated on fewer samples."""
@@ -50,12 +52,17 @@ class EvaluationSettings:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch_size"):
-            require_positive(name.replace("_", " "), getattr(self, name))
+        for name in ("samples", "batch_size", "long_samples"):
+            value = getattr(self, name)
+            if name != "long_samples" or value is not None:
+                require_positive(name.replace("_", " "), value, MOST_SAMPLES)
+        if not 0 <= self.seed < 2**31:
+            raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
+        require_one_of("precision", self.precision, PRECISIONS)
         if not self.segments:
             raise BadInput("segments: expected one or more numbers such as 1,2,4")
         for count in self.segments:
-            require_positive("segments", count)
+            require_positive("segments", count, MOST_SEGMENTS)
 
     def samples_at(self, segments: int) -> int:
         """Returns the number of samples at a length."""

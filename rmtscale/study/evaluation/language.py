@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.measurement import Memory
@@ -45,7 +46,8 @@ from rmtscale.study.training.language.flops import sample_flops
 from rmtscale.study.training.language.reading import TextReader
 from rmtscale.study.training.language.settings import LANGUAGE_MODELING, LEMMA_PROOF
 from rmtscale.study.training.layout import BEST, LAST, STAGES
-from rmtscale.units import require_positive
+from rmtscale.study.training.settings import PRECISIONS
+from rmtscale.units import require_one_of, require_positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,14 @@ class LanguageEvaluation:
     """Name of the model in the records; None is the folder of its training."""
 
     def __post_init__(self) -> None:
-        require_positive("batch size", self.batch_size)
+        require_positive("batch size", self.batch_size, MOST_SAMPLES)
         if self.samples is not None:
-            require_positive("samples", self.samples)
+            require_positive("samples", self.samples, MOST_SAMPLES)
+        require_one_of("precision", self.precision, PRECISIONS)
         if not self.segments:
             raise BadInput("segments: expected one or more numbers such as 1,2,4")
         for count in self.segments:
-            require_positive("segments", count)
+            require_positive("segments", count, MOST_SEGMENTS)
         if self.history_tokens is not None and self.history_tokens < 0:
             raise BadInput(f"history tokens {self.history_tokens}: expected 0 or more")
 

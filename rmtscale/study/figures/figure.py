@@ -83,10 +83,12 @@ class Figure:
     def committed(self) -> Sources | None:
         """Returns what its committed report is made from; None where that takes a training."""
         if self.kind.trainings is None:
-            return Sources()
+            own = getattr(import_module(f"{self.package}.page"), "RECORDS", None)
+            return Sources() if own is None or own.is_file() else None
         if self.kind.store is None:
             return None
-        return Sources(records=REPORTS / self.name / "records.jsonl")
+        records = REPORTS / self.name / "records.jsonl"
+        return Sources(records=records) if records.is_file() else None
 
     def make(self, folder: Path, sources: Sources, *, force: bool = False) -> list[Claim]:
         """Makes the figure and writes page, pictures and numbers into ``folder``.

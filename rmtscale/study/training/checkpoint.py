@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from rmtscale.errors import BadInput
 from rmtscale.files import replaced_folder
 from rmtscale.limits import MOST_TOKENIZER_BYTES
-from rmtscale.readers import read_json
+from rmtscale.readers import read_json, require_file
 from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.study.records.old_names import renamed
+from rmtscale.study.training.layout import BEST, LAST, SETTINGS
 from rmtscale.study.training.lora import frozen_digest, trained_part
 from rmtscale.study.training.settings import LoopSettings
 
@@ -107,6 +108,33 @@ def write_checkpoint(
         raise BadInput(f"output {str(folder)!r}: cannot be written ({error})") from error
 
 
+def require_trained_as(rmt: RMTPreTrainedModel, settings: LoopSettings, folder: Path) -> None:
+    """Refuses a config that cuts segments in another way than the training did.
+
+    Raises:
+        BadInput: another segment size or number of memory tokens than ``task.json`` says.
+    """
+    for name, trained in (
+        ("segment_size", settings.segment_size),
+        ("memory_tokens", settings.memory_tokens),
+    ):
+        found = getattr(rmt.config, name)
+        if found != trained:
+            raise BadInput(
+                f"checkpoint {str(folder)!r}: config.json has {name} {found}, expected {trained}, "
+                "with which it was trained"
+            )
+
+
+def _when_written(folder: Path) -> str:
+    """Says when a training will write a checkpoint that is not there yet."""
+    settings = folder.parent / SETTINGS
+    if folder.name not in (BEST, LAST) or not settings.is_file():
+        return ""
+    steps = read_json(settings, f"settings {str(settings)!r}").get("validate_every")
+    return f"; the training in {str(folder.parent)!r} writes its first after {steps} steps"
+
+
 Settings = TypeVar("Settings", bound=LoopSettings)
 
 
@@ -125,6 +153,7 @@ def load_trained_part(
             f"{base.get('digest')}, those of {base.get('name')!r} that checkpoint "
             f"{str(folder)!r} stands on"
         )
+    require_file(folder / TRAINED_PART, f"checkpoint {str(folder)!r}: {TRAINED_PART}")
     try:
         kept = load_file(folder / TRAINED_PART)
     except (OSError, SafetensorError) as error:
@@ -135,6 +164,11 @@ def load_trained_part(
             f"checkpoint {str(folder)!r}: {TRAINED_PART} has other weights, expected the "
             f"{len(expected)} that its settings train"
         )
+    for name, x in kept.items():
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            raise BadInput(
+                f"checkpoint {str(folder)!r}: {name} has weights that are no finite numbers"
+            )
     rmt.load_state_dict(kept, strict=False)
 
 
@@ -174,10 +208,10 @@ def read_meaning(folder: Path) -> dict[str, Any]:
         BadInput: no such file, no JSON, or another version.
     """
     path = folder / TASK_FILE
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(
             f"checkpoint {str(folder)!r}: expected a folder with {TASK_FILE}, as 'rmtscale train' "
-            "writes it"
+            f"writes it{_when_written(folder)}"
         )
     named = f"checkpoint {str(folder)!r}: {TASK_FILE}"
     meaning = renamed(read_json(path, named, MOST_TOKENIZER_BYTES))

@@ -229,7 +229,7 @@ class _Run:
 
     def _resume(self) -> None:
         path = self.folder / STATE
-        if path.is_file():
+        if path.exists():  # what is there and is no file is refused, not begun anew
             begun = self.state.data
             self.state = load_train_state(path, self.plain, self.keeper.ema, self.optimizer)
             if self.state.data != begun:

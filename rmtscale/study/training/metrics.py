@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_TOKEN_ID
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.store import Store
 from rmtscale.study.records.old_names import FIELDS
@@ -119,6 +121,11 @@ def keep_until(path: Path, step: int) -> None:
         MetricsStore(path).rewrite(read_metrics(path, step))
 
 
+def has_speed(folder: Path) -> bool:
+    """Whether the training in a folder has run for two intervals or more."""
+    return len(read_metrics(folder / METRICS)) > 1
+
+
 def steps_within(folder: Path, seconds: float, log_every: int) -> int:
     """Computes the steps of a training that is to be done in ``seconds`` from now.
 
@@ -127,6 +134,8 @@ def steps_within(folder: Path, seconds: float, log_every: int) -> int:
     Raises:
         BadInput: the training has not run yet.
     """
+    if not 0 <= seconds < math.inf:
+        raise BadInput(f"finish within {seconds!r}: expected seconds, 0 or more")
     intervals = read_metrics(folder / METRICS)
     if len(intervals) < 2:
         raise BadInput(
@@ -137,5 +146,7 @@ def steps_within(folder: Path, seconds: float, log_every: int) -> int:
     pairs = list(itertools.pairwise(intervals))[-_MEASURED_INTERVALS:]
     step_seconds = sorted(after.seconds / (after.step - before.step) for before, after in pairs)
     each = step_seconds[len(step_seconds) // 2]
-    left = max(1, int(seconds / each) // log_every)
+    if not each > 0:
+        raise BadInput(f"metrics of {str(folder)!r}: steps of no time, expected seconds above 0")
+    left = max(1, min(int(seconds / each), MOST_TOKEN_ID) // log_every)
     return done + left * log_every

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_RANK, MOST_SEGMENTS, MOST_TOKEN_ID
 from rmtscale.records.mapping import to_mapping
 from rmtscale.units import require_one_of, require_positive
 
@@ -82,9 +84,15 @@ class LoopSettings:
             "validate_every",
             "validation_samples",
         ):
-            require_positive(name.replace("_", " "), getattr(self, name))
+            most = MOST_SEGMENTS if name == "segments" else MOST_TOKEN_ID
+            require_positive(name.replace("_", " "), getattr(self, name), most)
         if self.lora_rank is not None:
-            require_positive("lora rank", self.lora_rank)
+            require_positive("lora rank", self.lora_rank, MOST_RANK)
+        if not 0 <= self.memory_tokens <= self.segment_size:
+            raise BadInput(
+                f"memory tokens {self.memory_tokens}: expected 0 to {self.segment_size}, the "
+                "segment size"
+            )
         if not 0 <= self.seed < 2**31:
             raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
         if self.warmup_steps < 0:
@@ -92,12 +100,12 @@ class LoopSettings:
         if not 0 <= self.beta2 < 1:
             raise BadInput(f"beta2 {self.beta2!r}: expected 0 or more, below 1")
         for value in self.validation_segments:
-            require_positive("validation segments", value)
+            require_positive("validation segments", value, MOST_SEGMENTS)
         require_share("final_decay_share", self.final_decay_share)
         if not 0 <= self.ema_decay < 1:
             raise BadInput(f"ema decay {self.ema_decay!r}: expected 0 or more, below 1")
         for name in ("learning_rate", "clip_norm", "stage_factor"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise BadInput(
                     f"{name.replace('_', ' ')} {getattr(self, name)!r}: expected more than 0"
                 )

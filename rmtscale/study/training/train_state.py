@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from rmtscale.errors import BadInput
 from rmtscale.files import whole_file
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.readers import load_json, require_file
+from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.study.records.old_names import FIELDS, renamed
 from rmtscale.study.training.curriculum import Progress
 
@@ -78,12 +79,13 @@ def load_train_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: An
     Raises:
         BadInput: not such a file, damaged, of another version, or of another model.
     """
+    require_file(path, f"state {str(path)!r}")
     try:
         with safe_open(path, framework="pt") as file:
             header = renamed(file.metadata() or {}).get(_HEADER, "{}")
-            state = from_mapping(TrainState, renamed(json.loads(header)))
+            state = from_mapping(TrainState, renamed(load_json(header)), measured=True)
             tensors = {_today(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, Misfit) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"state {str(path)!r}: {error}; expected one of this release") from error
     if state.state_version not in _READ_VERSIONS:
         raise BadInput(
@@ -97,15 +99,43 @@ def load_train_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: An
                     f"state {str(path)!r}: {prefix}.{name} is missing or of another shape; "
                     "expected the state of the same model"
                 )
+            if not bool(tensor.isfinite().all()):
+                raise BadInput(f"state {str(path)!r}: {prefix}.{name} has numbers that are none")
             parameter.copy_(tensor)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = tensor
+    moments = _moments(path, tensors, optimizer)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return state
+
+
+def _moments(
+    path: Path, tensors: dict[str, Tensor], optimizer: Any
+) -> dict[int, dict[str, Tensor]]:
+    """Returns the optimizer's moments by the place of their parameter, each of its shape.
+
+    Raises:
+        BadInput: of another parameter, of another shape, or not all of them.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if not name.startswith("optimizer."):
+            continue
+        _, index, key = [*name.split("."), "", ""][:3]
+        place = int(index) if index.isdecimal() and len(index) < 10 else len(weights)
+        shape = torch.Size() if key == "step" else None
+        if place < len(weights) and shape is None:
+            shape = weights[place].shape
+        if place >= len(weights) or tensor.shape != shape:
+            raise BadInput(
+                f"state {str(path)!r}: {name} {tuple(tensor.shape)}, expected the moments of the "
+                f"same {len(weights)} parameters"
+            )
+        moments.setdefault(place, {})[key] = tensor
+    names = {frozenset(each) for each in moments.values()}
+    if len(names) > 1:
+        raise BadInput(f"state {str(path)!r}: expected the same moments of every parameter")
+    return moments
 
 
 def _today(name: str) -> str:

@@ -258,7 +258,7 @@ def test_a_training_may_begin_with_a_checkpoint(
         ("task.json", "{", "is not JSON"),
         ("task.json", '{"format_version": 9}', "of version 9, expected 1"),
         ("task.json", None, "expected a folder with task.json"),
-        ("config.json", "[]", "expected config.json of an RMT"),
+        ("config.json", "[]", "expected that of an RMT"),
     ],
 )
 def test_other_folders_are_no_checkpoints(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         BadInput: no such file of records, or none of them is of this figure.
     """
     paths = [sources.records or RECORDS]
-    if not paths[0].is_file():
+    if not paths[0].exists():
         raise BadInput(
-            f"records {str(paths[0])!r}: no such file; make it with "
-            f"'rmtscale profile {SWEEP} --out {paths[0]}'"
+            f"records {str(paths[0])!r}: no such file here; expected --records with its place, "
+            f"rmtscale's own folder, or one of yours: rmtscale profile {SWEEP} --out "
+            f"{shlex.quote(str(paths[0]))}"
         )
     if sources.records is None and INFERENCE.is_file():
         paths.append(INFERENCE)

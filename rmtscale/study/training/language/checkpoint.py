@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.study.tasks.tokenizer import TextTokenizer, tokenizer_from_mapping
 from rmtscale.study.training.checkpoint import (
@@ -16,6 +16,7 @@ from rmtscale.study.training.checkpoint import (
     portable,
     quiet,
     read_meaning,
+    require_trained_as,
     write_checkpoint,
 )
 from rmtscale.study.training.language.model import Predictor
@@ -75,8 +76,9 @@ def load_language_checkpoint(folder: Path, task: str | None = None) -> LanguageC
         settings = from_mapping(LanguageSettings, meaning["settings"])
         trained = from_mapping(Trained, meaning["trained"])
         tokenizer = tokenizer_from_mapping(meaning["tokenizer"])
-    except (KeyError, TypeError, Misfit) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"checkpoint {str(folder)!r}: task.json: {error}") from error
     with quiet():
         rmt = RMTForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    require_trained_as(rmt, settings, folder)
     return LanguageCheckpoint(folder, Predictor(rmt).eval(), settings, tokenizer, trained)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_RANK, MOST_TOKEN_ID
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.units import require_one_of, require_positive
 
@@ -67,11 +68,12 @@ class LanguageSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         require_one_of("task", self.task, LANGUAGE_TASKS)
         for name in ("vocabulary_size", "stage_steps", "start_segments"):
-            require_positive(name.replace("_", " "), getattr(self, name))
+            require_positive(name.replace("_", " "), getattr(self, name), MOST_TOKEN_ID)
         for name in ("block_tokens", "adapter_width"):
             value = getattr(self, name)
             if value is not None:
-                require_positive(name.replace("_", " "), value)
+                most = MOST_RANK if name == "adapter_width" else MOST_TOKEN_ID
+                require_positive(name.replace("_", " "), value, most)
         for name in ("block_tokens", "history_tokens"):
             value = getattr(self, name)
             if value is not None and self.task == LEMMA_PROOF:

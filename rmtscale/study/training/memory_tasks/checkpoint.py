@@ -10,7 +10,7 @@ import torch
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.readers import read_json
-from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.families import ENCODERS
@@ -23,6 +23,7 @@ from rmtscale.study.training.checkpoint import (
     portable,
     quiet,
     read_meaning,
+    require_trained_as,
     write_checkpoint,
 )
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
@@ -98,14 +99,18 @@ def load_checkpoint(
         trained = from_mapping(Trained, meaning["trained"])
         data = restore_data(settings, meaning["vocabulary"])
         classes = meaning["classes"]
-    except (KeyError, TypeError, Misfit) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: {error}") from error
+    if not isinstance(classes, list):
+        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: classes, expected a list")
     if list(data.task.classes) != classes:
         raise BadInput(
             f"checkpoint {str(folder)!r} answers {', '.join(map(str, classes))}: expected "
             f"{', '.join(data.task.classes)}, the answers of {settings.task}"
         )
     base = meaning.get("base")
+    if base is not None and not isinstance(base, dict):
+        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: base, expected an object")
     if base is None:
         kind = _kind(folder)
         auto: Any = RMTForSequenceClassification if kind in ENCODERS else RMTForCausalLM
@@ -113,6 +118,7 @@ def load_checkpoint(
             rmt = auto.from_pretrained(folder, dtype=torch.float32)
     else:
         rmt = _on_backbone(folder, settings, data, base, backbone)
+    require_trained_as(rmt, settings, folder)
     answerer = Answerer(rmt, class_ids(data))
     return Checkpoint(folder, answerer.eval(), settings, data, trained)
 
@@ -142,11 +148,11 @@ def _on_backbone(
     return rmt
 
 
-def _kind(folder: Path) -> object:
-    try:
-        config = read_json(folder / "config.json", f"checkpoint {str(folder)!r}: config.json")
-        return config["backbone_config"]["model_type"]
-    except (KeyError, TypeError) as error:
-        raise BadInput(
-            f"checkpoint {str(folder)!r}: expected config.json of an RMT with its backbone"
-        ) from error
+def _kind(folder: Path) -> str:
+    named = f"checkpoint {str(folder)!r}: config.json"
+    config = read_json(folder / "config.json", named)
+    backbone = config.get("backbone_config") if isinstance(config, dict) else None
+    kind = backbone.get("model_type") if isinstance(backbone, dict) else None
+    if not isinstance(kind, str):
+        raise BadInput(f"{named}: expected that of an RMT with its backbone")
+    return kind

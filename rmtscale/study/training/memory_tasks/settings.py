@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rmtscale.limits import MOST_SEGMENTS, MOST_TOKEN_ID
 from rmtscale.study.training.settings import LoopSettings, require_share
 from rmtscale.units import require_positive
 
@@ -74,10 +75,10 @@ class MemoryTaskSettings(LoopSettings):
     def __post_init__(self) -> None:
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "burn_in_max_steps"):
-            require_positive(name.replace("_", " "), getattr(self, name))
+            require_positive(name.replace("_", " "), getattr(self, name), MOST_TOKEN_ID)
         for name in ("start_tokens", "burn_in"):
             for value in getattr(self, name):
-                require_positive(name.replace("_", " "), value)
+                require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
         for name in (
             "threshold",
             "current_stage_share",
