@@ -182,7 +182,10 @@ def _make_all(folder: Path, *, force: bool) -> None:
     for figure in FIGURES.values():
         sources = figure.committed()
         if sources is None:
-            write_line(f"{figure.name}: left out, it takes a training, or records not here")
+            why = "it takes a training or a checkpoint"
+            if figure.kind.store is not None:
+                why = "its records are not here"
+            write_line(f"{figure.name}: left out, {why}")
             continue
         claims = _make(figure, folder / figure.name, sources, force=force)
         write_line(f"{figure.name}: {_verdict(claims)}; written to {folder / figure.name}")
