@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 SEED ?= 1
+EXAMPLES ?= 2000
 H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt2-inference \
 	opt-inference)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench light lowest hostile mutants verify figures calibration configs backbones \
+.PHONY: help demo test lint unit bench light lowest hostile fuzz mutants verify figures calibration configs backbones \
 	peers docs clean
 
 help:  ## Show this list
@@ -65,6 +66,9 @@ lowest: $(VENV)/installed  ## The light installation on the lowest versions that
 
 hostile: $(VENV)/installed  ## Every bad value in every option and every file (8 minutes)
 	RMTSCALE_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/hostile
+
+fuzz: $(VENV)/installed  ## Configs, records and tokenizers that nobody wrote, EXAMPLES of each kind
+	RMTSCALE_FUZZ=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile.fuzz
 
 mutants: $(VENV)/installed  ## 100 random changes of the closed forms: the tests must find 95
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutation]"

@@ -27,7 +27,8 @@ def command(
         write_table(
             ["source", "arXiv", "used for"],
             [[item.key, item.arxiv or "", item.used_for] for item in REFERENCES],
-            text_columns=3,
+            text_columns=2,
+            prose=[2],
         )
     else:
         rows = [

@@ -54,10 +54,12 @@ def write_table(
     rows: Sequence[Sequence[str]],
     text_columns: int = 0,
     bars: Sequence[int] = (),
+    prose: Sequence[int] = (),
 ) -> None:
     """Writes a table for people; the first ``text_columns`` are words, the others numbers.
 
-    ``bars`` are the places of columns of bars, which begin at the left.
+    ``bars`` are the places of columns of bars, which begin at the left, and ``prose`` of those
+    whose words may take several lines.
     """
     from rich import box
     from rich.console import Console
@@ -66,7 +68,8 @@ def write_table(
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         words = index < text_columns or index in bars
-        table.add_column(column, justify="left" if words else "right", no_wrap=words)
+        side: Any = "left" if words or index in prose else "right"
+        table.add_column(column, justify=side, no_wrap=words)
     for row in rows:
         table.add_row(*map(printable, row))
     Console(highlight=False, markup=False, emoji=False).print("", table, "", sep="\n")

@@ -25,6 +25,7 @@ from rmtscale.profiler.real_module import (
     real_module,
     real_parameters,
 )
+from rmtscale.readers import read_json
 from rmtscale.specs.quantization.methods import method_of
 from rmtscale.specs.reading import quantization_of, text_part
 
@@ -118,7 +119,7 @@ def _place(config: Mapping[str, Any], class_name: str) -> Path:
 def _read(path: Path) -> dict[str, Any] | None:
     """Reads what was kept; None where there is nothing, or nothing that can be used."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path, f"counts {str(path)!r}")
         counts = [kept["parameters"], *kept["flops"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.limits import MOST_TOKENIZER_BYTES
 from rmtscale.printable import one_line
-from rmtscale.readers import parse_json, read_json
+from rmtscale.readers import parse_json, read_json, read_text
 from rmtscale.specs import bert, gpt2, gpt_neo, llama, opt, pythia
 from rmtscale.specs.catalog import find_preset, unknown_model
 from rmtscale.specs.fields import ConfigFields
@@ -201,7 +202,7 @@ def hub_text(name: str, file: str, *, what: str, instead: str) -> str:
     try:
         cached = try_to_load_from_cache(name, file)
         if isinstance(cached, str):
-            return Path(cached).read_text(encoding="utf-8")
+            return read_text(Path(cached), f"{what} {name!r}", MOST_TOKENIZER_BYTES)
         # Not hf_hub_download: without a network it tries six times, half a minute in all.
         url = hf_hub_url(name, file)
         answer = get_session().get(url, headers=build_hf_headers(), timeout=10)

@@ -23,7 +23,9 @@ from unittest import mock
 import typer
 
 SECONDS = 3.0
-"""A refusal takes milliseconds; whoever needs this is stopped."""
+"""Of this core: a refusal takes milliseconds, whoever needs this is stopped."""
+_WAITED = 15.0
+"""Seconds by the clock, for what waits and does not work."""
 _ROOM_BYTES = 3 * 2**30
 """More address space than the process has; without it, a size of 3e8 fills the machine."""
 _LONGEST = 700
@@ -55,14 +57,17 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
     room = pages * resource.getpagesize() + _ROOM_BYTES
-    before = signal.signal(signal.SIGALRM, stop)
+    before = [signal.signal(number, stop) for number in (signal.SIGALRM, signal.SIGPROF)]
     resource.setrlimit(resource.RLIMIT_AS, (room, limits[1]))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, _WAITED)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in zip((signal.SIGALRM, signal.SIGPROF), before, strict=True):
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 

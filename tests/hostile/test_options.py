@@ -9,6 +9,8 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -23,7 +25,7 @@ from tests.synthetic.cpu import cpu_point, cpu_record
 from tests.tiny_training import tiny_settings, write_background
 
 EVERYTHING = bool(os.environ.get("RMTSCALE_HOSTILE"))
-_SHARE = 12
+_SHARE = 10
 
 LINES = {
     "estimate": "--model=gpt2 --device=h200 --tokens=4k --mode=train",
@@ -55,6 +57,11 @@ WORK = (
     "rmtscale.study.figures.figure.Figure.make",
     "rmtscale.study.figures.field.page.comparison_files",
 )
+ONCE = (
+    "rmtscale.study.training.memory_tasks.checkpoint.load_checkpoint",
+    "rmtscale.study.training.device.open_meter",
+)
+"""What takes long and is the same for equal arguments: a checkpoint, a meter of memory."""
 """Where the work of a line begins: whatever comes here was accepted."""
 
 
@@ -66,6 +73,7 @@ def accepted(*_: Any, **__: Any) -> NoReturn:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Where the good and the bad files are."""
+    import rmtscale.profiler.fallback  # noqa: F401  (loads torch, which takes its seconds)
     from rmtscale.study.training.loop import train
 
     folder = tmp_path_factory.mktemp("outside")
@@ -90,6 +98,10 @@ def no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with ExitStack() as stack, built_once():
         for name in WORK:
             stack.enter_context(mock.patch(name, accepted))
+        for name in ONCE:
+            module, _, function = name.rpartition(".")
+            real = getattr(import_module(module), function)
+            stack.enter_context(mock.patch(name, cache(real)))
         yield
 
 
