@@ -94,7 +94,6 @@ def test_equal_points_are_no_calibration() -> None:
         ("captured_operator_seconds", 0.0),
         ("matmul_efficiency", {"bf16": 50.0}),
         ("attention_efficiency", {"bf16": float("nan")}),
-        ("attention_efficiency", {}),
     ],
 )
 def test_a_calibration_is_of_a_machine(field: str, value: object) -> None:
