@@ -219,6 +219,7 @@ def command(
             tried = run_training(
                 settings,
                 out,
+                anew=False,
                 device=device,
                 max_seconds=0.0,
                 measure_gpu_utilization=False,
