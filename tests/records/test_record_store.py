@@ -172,7 +172,7 @@ def test_flushed_before_it_returns(
 def test_a_path_that_cannot_be_written(tmp_path: Path, record: Callable[..., Record]) -> None:
     with pytest.raises(BadInput, match="cannot be written"):
         RecordStore(tmp_path).append(record())
-    with pytest.raises(BadInput, match="Is a directory"):
+    with pytest.raises(BadInput, match="this is a folder"):
         RecordStore(tmp_path).read()
 
 
