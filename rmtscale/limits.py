@@ -38,6 +38,8 @@ MOST_RECORDS_BYTES = 1 * 2**30
 """Largest file of records, of which a line is 4 kB."""
 MOST_LINE_BYTES = 2**26
 """Longest line of a file of text: a document."""
+MOST_TEXT_FILES = 100_000
+"""Most files below a folder of text."""
 MOST_TEXT_BYTES = 64 * 2**30
 """Largest file of text to train on, unpacked."""
 

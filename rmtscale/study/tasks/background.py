@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rmtscale.errors import BadInput, MissingDependency
-from rmtscale.limits import MOST_RECORDS_BYTES
+from rmtscale.limits import MOST_RECORDS_BYTES, MOST_TEXT_FILES
 from rmtscale.readers import parse_json, read_lines, read_text
 from rmtscale.study.tasks.documentation import python_documents
 from rmtscale.study.tasks.splitting import split_documents
@@ -56,7 +56,7 @@ def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
             if not documents:
                 raise BadInput(f"text {source!r}: no text in its {split} file")
             return documents
-        files = sorted(path.rglob("*.txt"))
+        files = sorted(_texts_below(path, source))
         if files:
             return split_documents([_read(file) for file in files], split, source)
     raise BadInput(
@@ -68,6 +68,17 @@ def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
 def _named(folder: Path, split: str) -> Path | None:
     files = (folder / f"{split}{ending}" for ending in _LINES)
     return next((file for file in files if file.is_file()), None)
+
+
+def _texts_below(folder: Path, source: str) -> Iterator[Path]:
+    """Yields the ``.txt`` files below a folder; a whole disk is not searched for them."""
+    for number, path in enumerate(folder.rglob("*")):
+        if number >= MOST_TEXT_FILES:
+            raise BadInput(
+                f"text {source!r}: expected a folder with no more than {MOST_TEXT_FILES:,} files"
+            )
+        if path.suffix == ".txt":
+            yield path
 
 
 def _read(path: Path) -> str:
