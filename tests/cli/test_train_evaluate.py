@@ -123,10 +123,7 @@ def test_the_end_is_moved_to_the_time_there_is(
 ) -> None:
     given = ["--background", str(background), "--out", str(tmp_path / "run"), *TINY]
     command = ["train", *given, "--steps", "400"]
-    early = rmtscale(*command, "--finish-within", "1")
-    assert (early.code, "has no throughput yet" in early.err) == (2, True)
-    for _ in range(2):
-        assert rmtscale(*command, "--max-seconds", "0.001").code == 0
+    # It has no speed yet: two intervals of 4 steps are run for that, and one more is left.
     done = rmtscale(*command, "--finish-within", "0.001", "--format", "json")
     row = json.loads(done.out)["rows"][0]
     assert (row["steps"], row["finished"]) == (12, True)

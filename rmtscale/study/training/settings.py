@@ -88,10 +88,9 @@ class LoopSettings:
             require_positive(name.replace("_", " "), getattr(self, name), most)
         if self.lora_rank is not None:
             require_positive("lora rank", self.lora_rank, MOST_RANK)
-        if not 0 <= self.memory_tokens <= self.segment_size:
+        if self.memory_tokens > MOST_TOKEN_ID:
             raise BadInput(
-                f"memory tokens {self.memory_tokens}: expected 0 to {self.segment_size}, the "
-                "segment size"
+                f"memory tokens {self.memory_tokens}: expected {MOST_TOKEN_ID:,} or less"
             )
         if not 0 <= self.seed < 2**31:
             raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
