@@ -16,7 +16,7 @@ _ECHOED = 80
 """Characters of a value that a message shows."""
 _ECHOED_PATH = 300
 """Characters shown of the name of a file, which has to be found by it."""
-_MESSAGE = 1200
+_MESSAGE = 690
 _VALUE = re.compile(
     r"""(?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|(?<!\w)"(?:[^"\\]|\\.)*"(?!\w)|\[[^\]]*\]|\{[^}]*\}|\S+"""
 )

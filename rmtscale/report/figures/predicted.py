@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def residuals(series: Series, quantity: Quantity) -> dict[int, float]:
     """Returns predicted over measured less one, by length, where both are known."""
     predicted, measured = series.predicted(quantity), series.values(quantity)
-    return {t: predicted[t] / value - 1 for t, value in measured.items() if t in predicted}
+    return {
+        t: predicted[t] / value - 1 for t, value in measured.items() if value and t in predicted
+    }
 
 
 @style.styled

@@ -76,10 +76,13 @@ def _shared_indexers(fields: Fields, count: int) -> list[bool]:
     if kinds is None:
         pattern = fields.get("index_topk_pattern")
         if pattern is not None:
+            if not isinstance(pattern, str | list):
+                raise fields.wrong("index_topk_pattern", pattern, "a letter for each layer")
             kinds = ["full" if item in ("F", "full") else "shared" for item in pattern]
         else:
-            frequency = max(fields.get("index_topk_freq", 1) or 1, 1)
-            offset = fields.get("index_skip_topk_offset", 2)
+            frequency = max(fields.count("index_topk_freq"), 1)
+            given = fields.get("index_skip_topk_offset") is not None
+            offset = fields.count("index_skip_topk_offset") if given else 2
             return [max(index - offset + 1, 0) % frequency == 0 for index in range(count)]
     if len(kinds) != count:
         raise BadInput(

@@ -273,7 +273,8 @@ def _lfm2_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
             multiple = fields.size("block_multiple_of")
             inner = multiple * -(-int(factor * inner) // multiple)
     names = fields.words("layer_types", count)
-    listed = fields.get("full_attn_idxs")
+    given = fields.get("full_attn_idxs") is not None
+    listed = fields.indices("full_attn_idxs") if given else None
     full = [listed is None or index in listed for index in range(count)]
     if names is not None:
         full = [name == "full_attention" for name in names]

@@ -66,6 +66,10 @@ def parse_tokenizer(name: str, text: str) -> Tokenizer:
 def _require_ids(content: Any, name: str) -> None:
     """Refuses a token id that no model has a row for: tables are made as long as the largest."""
     model = content.get("model") if isinstance(content, dict) else None
+    prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
+    if prefix and isinstance(model, dict) and model.get("type", "BPE") == "BPE":
+        # The library ends the process's thread over merges that lack it.
+        raise BadInput(f"tokenizer {name!r}: continuing_subword_prefix {prefix!r}, expected none")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     added = content.get("added_tokens") if isinstance(content, dict) else None
     ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
