@@ -14,6 +14,7 @@ from rmtscale.costs.time.device_time import Factors
 from rmtscale.costs.time.step_time import StepTime
 from rmtscale.costs.time_range import predicted_step
 from rmtscale.errors import BadInput
+from rmtscale.readers import read_text
 from rmtscale.records.measurement import quantile
 from rmtscale.records.record import Record
 from rmtscale.specs.device import DeviceSpec
@@ -164,9 +165,5 @@ def read_calibration(path: Path, device: DeviceSpec | None = None) -> TimeConsta
     Raises:
         BadInput: cannot be read, is of another device, or is none of this version.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "no text"
-        raise BadInput(f"calibration {str(path)!r}: cannot be read ({why})") from error
+    text = read_text(path, f"calibration {str(path)!r}")
     return read_constants(text, str(path), device)

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rmtscale.costs.calibration import Calibration
 from rmtscale.errors import BadInput
 from rmtscale.profiler.definition import make_sweep
 from rmtscale.records.mapping import Untrue, to_mapping
 from rmtscale.records.measurement import Samples
 from rmtscale.records.store import RecordStore
-from rmtscale.report.calibration import calibrate
 from rmtscale.report.document import make_document, read_source
 from rmtscale.report.text import csv_report, markdown_report
 from rmtscale.specs.huggingface import read_mapping
@@ -23,7 +21,6 @@ from rmtscale.tabular import csv_text
 from rmtscale.units import parse_sizes
 from tests.command_line import Command
 from tests.synthetic.cpu import cpu_point, cpu_record
-from tests.synthetic.records import figure_10
 from tests.tiny_training import write_background
 
 TRAINING = (
@@ -78,29 +75,6 @@ def test_times_of_zero_and_equal_points_are_reported(tmp_path: Path) -> None:
     document = make_document([read_source(file)])
     assert "# " in markdown_report(document)
     assert csv_report(document).count("\n") == 1002
-
-
-def test_equal_points_are_no_calibration() -> None:
-    one = next(record for record in figure_10() if record.measured.event_time is not None)
-    with pytest.raises(BadInput, match="expected 8 or more"):
-        calibrate([one] * 1000)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("operator_seconds", -1.0),
-        ("traffic_factor", float("nan")),
-        ("captured_operator_seconds", 0.0),
-        ("matmul_efficiency", {"bf16": 50.0}),
-        ("attention_efficiency", {"bf16": float("nan")}),
-    ],
-)
-def test_a_calibration_is_of_a_machine(field: str, value: object) -> None:
-    shares = {"matmul_efficiency": {"bf16": 0.5}, "attention_efficiency": {"bf16": 0.5}}
-    right = Calibration(device="h200", **shares)  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match=field):
-        replace(right, **{field: value})  # type: ignore[arg-type]
 
 
 def test_no_sweep_multiplies_without_bound() -> None:

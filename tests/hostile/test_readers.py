@@ -41,7 +41,7 @@ from tests.tiny_training import tiny_settings
 EVERYTHING = bool(os.environ.get("RMTSCALE_HOSTILE"))
 _SHARE = 12
 _TINY = Path(__file__).parents[1] / "specs" / "tiny"
-_CALIBRATION = Path(__file__).parents[2] / "profiles" / "nvidia-h200" / "calibration.json"
+_CALIBRATION = Path(rmtscale.__file__).parent / "costs" / "time" / "gpus" / "h200.json"
 
 
 class Reader(NamedTuple):

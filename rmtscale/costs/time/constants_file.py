@@ -9,6 +9,7 @@ from typing import Any
 
 from rmtscale.costs.time.constants import Spread, TimeConstants, datasheet_constants
 from rmtscale.errors import BadInput
+from rmtscale.readers import load_json
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import find_device
 
@@ -45,7 +46,7 @@ def read_constants(text: str, name: str, device: DeviceSpec | None = None) -> Ti
         BadInput: no such file, of another device, or a constant that no machine has.
     """
     try:
-        content: Any = json.loads(text)
+        content: Any = load_json(text)
         version = content["schema_version"]
         named = content["device"] if version == SCHEMA_VERSION else ""
         spreads = {

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rmtscale.costs.time.kernels import Attention, Kernel, Matmul, Stream
 from rmtscale.errors import BadInput
+from rmtscale.readers import load_json
 
 
 class MeasuredKernel(NamedTuple):
@@ -60,7 +61,7 @@ def from_line(line: str) -> Measured:
         BadInput: anything else.
     """
     try:
-        ((kind, fields),) = json.loads(line).items()
+        ((kind, fields),) = load_json(line).items()
         if kind == "kernel":
             ((which, sizes),) = fields["kernel"].items()
             fields = {**fields, "kernel": _KERNELS[which](**sizes)}
