@@ -48,7 +48,7 @@ def read_constants(text: str, name: str, device: DeviceSpec | None = None) -> Ti
     try:
         content: Any = load_json(text)
         version = content["schema_version"]
-        named = content["device"] if version == SCHEMA_VERSION else ""
+        named = str(content["device"]) if version == SCHEMA_VERSION else ""
         spreads = {
             key: Spread(*map(float, ends)) for key, ends in content.get("constants", {}).items()
         }
