@@ -219,8 +219,8 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         Args:
             enabled: False forgets what was captured.
             lengths: how many shapes of inputs are kept; the one unused for longest makes room.
-            compile_step: compile the step of a full segment, which takes about a minute, and the
-                loss behind a plain head.
+            compile_step: compile the blocks for full segments, all of them once, and the loss
+                behind a plain head.
 
         Raises:
             BadInput: fewer than one length.
@@ -231,14 +231,14 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
     def run_step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Any, ...]:
-        """Runs ``step``; compiled where it is a full segment that is captured, and asked for."""
+        """Runs ``step``; a full segment that is captured as ``CapturedTraining.step`` does."""
         training = self.captured_training
-        full = lengths_B is None and ids_BL.shape[1] == self.segment_tokens
-        if training is not None and training.compiles and full:
-            found: tuple[Any, ...] = training.step(self, state_BME, ids_BL)
-        else:
-            model: Any = self
+        model: Any = self
+        found: tuple[Any, ...]
+        if training is None or lengths_B is not None or ids_BL.shape[1] != self.segment_tokens:
             found = model.step(state_BME, ids_BL, lengths_B)
+        else:
+            found = training.step(self, state_BME, ids_BL)
         return found
 
     def embed(self, text_BL: Tensor) -> Tensor:

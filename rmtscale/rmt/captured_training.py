@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rmtscale.rmt.attention_kernel import fastest_attention
 from rmtscale.rmt.capturable import facts, refusal, settings
 from rmtscale.rmt.capture import Capture, Captures, Inputs
 from rmtscale.rmt.compiling import never_compiled, run_plainly
@@ -54,7 +55,7 @@ class CapturedTraining:
     Args:
         capture: how.
         lengths: how many shapes of inputs are kept; the one unused for longest makes room.
-        compile_step: compile the step of a full segment, and the loss behind a plain head.
+        compile_step: compile the blocks for full segments, and the loss behind a plain head.
         backend: of ``torch.compile``.
 
     Raises:
@@ -72,7 +73,7 @@ class CapturedTraining:
         require_positive("lengths", lengths)
         self._compiles = compile_step
         self._backend = backend
-        self._compiled_step: Callable[..., Any] | None = None
+        self._compiled: list[tuple[nn.Module, Any]] | None = None
         self._working = False
         self.capture = capture
         self._captures = Captures(capture, lengths, sights=2)
@@ -87,11 +88,31 @@ class CapturedTraining:
         return self._compiles and self._working
 
     def step(self, model: Any, state_BME: Tensor, ids_BL: Tensor) -> Any:
-        """Runs the step of a full segment, compiled once for all of them."""
-        if self._compiled_step is None:
-            self._compiled_step = torch.compile(model.step, dynamic=False, backend=self._backend)
-        # Slices have the strides of the whole input; for each it would be compiled anew.
-        return self._compiled_step(state_BME.contiguous(), ids_BL.contiguous())
+        """Runs the step of a full segment, while it is captured as fast as it can be."""
+        if not self._working:
+            return model.step(state_BME, ids_BL)
+        with fastest_attention(model, len(ids_BL)), self._compiled_blocks(model):
+            return model.step(state_BME, ids_BL)
+
+    @contextmanager
+    def _compiled_blocks(self, model: Any) -> Iterator[None]:
+        """Puts compiled code into the blocks: compiled once, because all of them are alike."""
+        if not self._compiles:
+            yield
+            return
+        if self._compiled is None:
+            self._compiled = [
+                (block, torch.compile(block._call_impl, dynamic=False, backend=self._backend))
+                for block in model.body.blocks(model.backbone)
+            ]
+        before = [block._compiled_call_impl for block, _ in self._compiled]
+        try:
+            for block, compiled in self._compiled:
+                block._compiled_call_impl = compiled
+            yield
+        finally:
+            for (block, _), old in zip(self._compiled, before, strict=True):
+                block._compiled_call_impl = old
 
     def __len__(self) -> int:
         """Counts the shapes that are captured."""

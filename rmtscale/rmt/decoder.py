@@ -21,17 +21,17 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.arguments import require_known, require_plain_output, require_text
+from rmtscale.rmt.arguments import require_known, require_plain_output
 from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
 from rmtscale.rmt.capturable import draws
 from rmtscale.rmt.capture import Inputs
 from rmtscale.rmt.captured_training import Results, TrainingStep
 from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
-from rmtscale.rmt.config import KEPT_LOGITS, RMTConfig, decoder_segment_tokens
+from rmtscale.rmt.config import RMTConfig, decoder_segment_tokens
 from rmtscale.rmt.decoder_call import Call, check_call
 from rmtscale.rmt.families import FamilyBody
 from rmtscale.rmt.generation import generate
-from rmtscale.rmt.graph import SegmentStep, require_evaluation
+from rmtscale.rmt.inference import infer
 from rmtscale.rmt.loss import SegmentLosses, summed_cross_entropy
 from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
 from rmtscale.rmt.outputs import RMTCausalLMOutput
@@ -47,11 +47,8 @@ from rmtscale.rmt.recurrence import (
     place_rows,
     recur,
 )
-from rmtscale.rmt.segmenting import cut
 from rmtscale.rmt.sharding import gathering, require_as_many
 from rmtscale.rmt.state_by_state import run_by_state
-from rmtscale.rmt.validation import require_memory, require_vocabulary
-from rmtscale.units import require_one_of
 
 ACCEPTED = (
     "input_ids, inputs_embeds, attention_mask, labels, shift_labels, memory, keep_logits, "
@@ -231,7 +228,8 @@ class RMTForCausalLM(RMTPreTrainedModel):
         """Reads an input of any length, in memory that does not depend on it.
 
         The same numbers as ``forward`` without labels, but full segments run as one CUDA graph
-        (where there is CUDA), compiled if asked. The captured step is kept for the next call.
+        (where there is CUDA), compiled if asked, and shorter ones of a length that comes again
+        too. What was captured is kept for the next call.
 
         Args:
             input_ids: (B, N), on any device.
@@ -248,33 +246,16 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Raises:
             BadInput: as ``forward``; also a model in training mode.
         """
-        require_known("infer", given, "input_ids, inputs_embeds, memory, keep_logits")
-        require_one_of("keep_logits", keep_logits, KEPT_LOGITS[:2])
-        weight = self.embedding_VE
-        ids_BN = require_text(input_ids, inputs_embeds, weight)
-        batch = ids_BN.shape[0]
-        if memory is not None:
-            require_memory(memory, batch, self.config.memory_tokens, weight)
-        require_vocabulary(ids_BN, self.vocabulary)
-        key = (batch, compile_step, cuda_graph)
-        require_evaluation(self)
-        step = self.segment_steps.get(key)
-        if step is None or not step.fits():
-            step = self.segment_steps[key] = SegmentStep(
-                self, batch, compile_step=compile_step, cuda_graph=cuda_graph
-            )
-        step.start(self.memory(weight, batch) if memory is None else memory)
-        for begin, end in cut(ids_BN.shape[1], self.segment_tokens, self.config.alignment):
-            if end - begin == self.segment_tokens and inputs_embeds is None:
-                step(ids_BN[:, begin:end])
-            else:
-                ids_BL = ids_BN[:, begin:end].to(weight.device)
-                new_BME, text_BLE = self.step(step.state_BME, ids_BL)
-                step.start(new_BME)
-                step.last_B1E.copy_(text_BLE[:, -1:])
-                del new_BME, text_BLE  # views of all hidden states of the segment
-        logits_B1V = None if keep_logits == "none" else self._head(step.last_B1E)
-        return RMTCausalLMOutput(logits=logits_B1V, memory=step.state_BME.clone())
+        return infer(
+            self,
+            input_ids,
+            memory,
+            inputs_embeds=inputs_embeds,
+            keep_logits=keep_logits,
+            compile_step=compile_step,
+            cuda_graph=cuda_graph,
+            **given,
+        )
 
     @gathering
     def generate(

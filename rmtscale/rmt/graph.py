@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.attention_kernel import fastest_attention
 from rmtscale.rmt.body import Body
 from rmtscale.rmt.families import NOT_CAPTURABLE, FamilyBody
 from rmtscale.rmt.sharding import is_cut
@@ -62,6 +63,7 @@ class SegmentStep:
         kept_tokens: of a decoder, the hidden states of so many of the last text tokens are kept.
             Of an encoder all T are, because its head may read any of them.
         backend: of ``torch.compile``.
+        tokens: L; None is a full segment.
 
     Raises:
         BadInput: a model in training mode (dropout would be frozen into the graph).
@@ -76,6 +78,7 @@ class SegmentStep:
         cuda_graph: bool | None = None,
         kept_tokens: int = 1,
         backend: str = "inductor",
+        tokens: int | None = None,
     ) -> None:
         require_evaluation(model)
         self.model = model
@@ -85,7 +88,7 @@ class SegmentStep:
         # Written to again and again: what is made under inference_mode could not be outside.
         with torch.inference_mode(False), torch.no_grad():
             self.ids_BL = torch.zeros(
-                batch_size, model.segment_tokens, dtype=torch.long, device=weight.device
+                batch_size, tokens or model.segment_tokens, dtype=torch.long, device=weight.device
             )
             self.state_BME = model.initial_state(batch_size).detach().clone()
             self.kept_BKE = torch.zeros(
@@ -128,7 +131,8 @@ class SegmentStep:
         return new_BME, hidden[:, -self.kept_BKE.shape[1] :]
 
     def _in_place(self) -> None:
-        new_BME, kept_BKE = self._run(self.state_BME, self.ids_BL)
+        with fastest_attention(self.model, len(self.ids_BL)):
+            new_BME, kept_BKE = self._run(self.state_BME, self.ids_BL)
         self.state_BME.copy_(new_BME)
         self.kept_BKE.copy_(kept_BKE)
 

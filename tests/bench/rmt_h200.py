@@ -26,6 +26,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -340,13 +341,23 @@ def child(pipe: Any, kind: str, given: dict[str, Any], options: dict[str, Any]) 
         )
 
 
-def run_point(kind: str, given: dict[str, Any], options: dict[str, Any], limit: float) -> Any:
-    """The row of one point: its measurement, or how it ended."""
-    context = multiprocessing.get_context("spawn")
+def start_point(kind: str, given: dict[str, Any], options: dict[str, Any]) -> tuple[Any, Any]:
+    """Starts the process of a point: the end of a pipe that its row comes out of, and itself.
+
+    All come of one server that has loaded the libraries and has touched no device.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "rmtscale.rmt"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=child, args=(theirs, kind, given, options))
     process.start()
     theirs.close()
+    return ours, process
+
+
+def run_point(kind: str, given: dict[str, Any], options: dict[str, Any], limit: float) -> Any:
+    """The row of one point: its measurement, or how it ended."""
+    ours, process = start_point(kind, given, options)
     row: dict[str, Any] = {"outcome": "timeout", "error": f"more than {limit:.0f} s"}
     try:
         if ours.poll(limit):
@@ -475,9 +486,14 @@ class Bench:
             "run_started_unix_seconds": time.time(),
             "environment": environ,
         }
-        for name, (kind, options) in self.points(given).items():
-            if parsed.only and not any(part in name for part in parsed.only):
-                continue
+        chosen = {
+            name: point
+            for name, point in self.points(given).items()
+            if not parsed.only or any(part in name for part in parsed.only)
+        }
+        if parsed.compile_first:
+            compile_together([point for name, point in chosen.items() if "compiled" in name], given)
+        for name, (kind, options) in chosen.items():
             row = run_point(kind, given, options, parsed.limit)
             rows[name] = row
             seconds = row.get("iteration_seconds")
@@ -499,8 +515,28 @@ class Bench:
         parser.add_argument(
             "--only", action="append", default=[], help="points whose name contains one of these"
         )
+        parser.add_argument(
+            "--compile-first",
+            action="store_true",
+            help="run all that compile at once before anything is timed, so that torch's cache "
+            "has what they need",
+        )
         parser.add_argument("--limit", type=float, default=240, help="seconds a point may take")
         return parser.parse_args(arguments)
+
+
+def compile_together(points: list[tuple[str, dict[str, Any]]], given: dict[str, Any]) -> None:
+    """Runs points side by side, for what they leave in torch's cache of compiled code."""
+    begun = time.time()
+    started = [start_point(kind, given | {"repeats": 1}, options) for kind, options in points]
+    for pipe, process in started:
+        row = {"outcome": "crashed"}
+        with suppress(EOFError):
+            row = pipe.recv()
+        process.join()
+        if row["outcome"] != "ok":
+            print(f"compiling: {row}", flush=True)  # noqa: T201
+    print(f"compiled in {time.time() - begun:.0f} s", flush=True)  # noqa: T201
 
 
 def append(path: Path | None, record: dict[str, Any]) -> None:

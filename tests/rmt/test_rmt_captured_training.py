@@ -388,7 +388,7 @@ def test_a_gpu_s_captured_steps_are_the_eager_ones(more: dict[str, Any], autocas
 
 
 @pytest.mark.parametrize("more", [{}, {"checkpoint_segments": True}])
-def test_a_full_segment_is_compiled_once(
+def test_a_block_is_compiled_once_for_all_full_segments(
     more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also under a checkpoint, whose inside torch does not compile by itself."""
