@@ -173,13 +173,15 @@ def training(
 
     torch.manual_seed(0)
     tokens = given["train"] if tokens is None else tokens
+    size = given["segment"] if segment is None else segment
+    with device:  # random numbers are drawn faster where they are needed
+        positions = tokens if method == "full" else size
+        model = gpt2(given, positions, attention=attention, dropout=dropout)
     if method == "full":
-        model = gpt2(given, tokens, attention=attention, dropout=dropout)
         if checkpoint:
             model.gradient_checkpointing_enable()
         extra: dict[str, Any] = {"use_cache": False}
     else:
-        size = given["segment"] if segment is None else segment
         config = RMTConfig(
             size,
             MEMORY_TOKENS,
@@ -187,8 +189,7 @@ def training(
             keep_logits="none",
             pad_vocabulary_to=pad_vocabulary_to,
         )
-        backbone = gpt2(given, size, attention=attention, dropout=dropout)
-        model = RMTForCausalLM(backbone, config)
+        model = RMTForCausalLM(model, config)
         extra = {}
     model = model.to(device, getattr(torch, dtype)).train()
     if capture:
@@ -480,7 +481,7 @@ class Bench:
             print("error: no CUDA device: expected one, or --toy", file=sys.stderr)  # noqa: T201
             return 2
         rows: dict[str, dict[str, Any]] = {}
-        about = {
+        about: dict[str, Any] = {
             "schema": self.schema,
             "toy": parsed.toy,
             "run_started_unix_seconds": time.time(),
@@ -494,6 +495,9 @@ class Bench:
         if parsed.compile_first:
             compile_together([point for name, point in chosen.items() if "compiled" in name], given)
         for name, (kind, options) in chosen.items():
+            if parsed.seconds and time.time() - about["run_started_unix_seconds"] > parsed.seconds:
+                print(f"{name}: no time left", flush=True)  # noqa: T201
+                continue
             row = run_point(kind, given, options, parsed.limit)
             rows[name] = row
             seconds = row.get("iteration_seconds")
@@ -521,6 +525,7 @@ class Bench:
             help="run all that compile at once before anything is timed, so that torch's cache "
             "has what they need",
         )
+        parser.add_argument("--seconds", type=float, help="begin no point after so many seconds")
         parser.add_argument("--limit", type=float, default=240, help="seconds a point may take")
         return parser.parse_args(arguments)
 

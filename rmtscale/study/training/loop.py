@@ -26,6 +26,7 @@ from torch import nn
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, remove_folder, remove_leavings, write_whole
 from rmtscale.locks import sole_writer_in
+from rmtscale.rmt.capture import GraphCapture
 from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
 from rmtscale.study.training.device import (
     begin_peak,
@@ -157,10 +158,9 @@ class _Run:
         self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
         self.plain: nn.Module = self.accelerator.unwrap_model(self.model)
         on_one = on_gpu and self.accelerator.num_processes == 1
+        captures = settings.cuda_graph and on_one and can_capture(learner)
         self.gradients = Gradients(
-            self.model,
-            self.accelerator.backward,
-            capture=settings.cuda_graph and on_one and can_capture(learner),
+            self.model, self.accelerator.backward, capture=GraphCapture() if captures else None
         )
         where: torch.device = self.accelerator.device
         self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)

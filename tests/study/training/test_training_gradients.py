@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from rmtscale.rmt.capture import GraphCapture
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training import loop
 from rmtscale.study.training.gradients import Gradients, can_capture
@@ -22,6 +23,7 @@ from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
+from tests.rmt.stand_in_capture import StandInCapture
 from tests.tiny_tokenizer import save_tokenizer
 from tests.tiny_training import write_background
 
@@ -47,12 +49,13 @@ def some_batches(made: MemoryObjective, count: int = 12) -> list[Batch]:
     return [made.batch(step, current) for step in range(count)]
 
 
-def test_each_call_begins_with_gradients_of_zero() -> None:
+@pytest.mark.parametrize("capture", [None, StandInCapture()])
+def test_each_call_begins_with_gradients_of_zero(capture: StandInCapture | None) -> None:
     model = torch.nn.Linear(3, 1)
     unused = torch.nn.Linear(2, 2)
     both = torch.nn.ModuleDict({"used": model, "unused": unused})
     both.forward = lambda x: model(x).sum()
-    gradients = Gradients(both, torch.autograd.backward, capture=False)
+    gradients = Gradients(both, torch.autograd.backward, capture=capture)
     buffers = [parameter.grad for parameter in both.parameters()]
     for scale in (1.0, 2.0):
         given = torch.full((5, 3), scale)
@@ -196,7 +199,8 @@ def test_a_captured_step_drops_what_an_eager_one_drops() -> None:
     answers = torch.tensor([0, 1, 2], device="cuda")
     found = {}
     for capture in (False, True):
-        gradients = Gradients(answerer, torch.autograd.backward, capture=capture)
+        how = GraphCapture() if capture else None
+        gradients = Gradients(answerer, torch.autograd.backward, capture=how)
         losses = []
         for seed in (7, 8, 7):
             torch.manual_seed(seed)
