@@ -15,7 +15,7 @@ PANELS = {
     "Model and input": "model tokens context new_tokens method methods mode batch_size checkpoint "
     "task text tokenizer backbone background segments block_tokens init_from",
     "RMT": "segment_size memory_tokens bptt_segments checkpoint_segments cuda_graph compile_step "
-    "burn_in mixing curriculum",
+    "capture burn_in mixing curriculum",
     "Precision, training and memory": "dtype precision weights kv_dtype attention optimizer "
     "dropout logits checkpoint_layers prefill_chunk accumulate adapter adapter_rank "
     "adapter_targets adapter_width lora_rank offload_optimizer host_memory "

@@ -100,8 +100,12 @@ def command(
         bool | None,
         typer.Option("--cuda-graph/--no-cuda-graph", help="RMT, forward: one captured step."),
     ] = None,
+    capture: Annotated[
+        bool | None,
+        typer.Option("--capture/--no-capture", help="RMT, train: whole steps captured."),
+    ] = None,
     compile_step: Annotated[
-        bool | None, typer.Option("--compile", help="RMT, forward: the step compiled.")
+        bool | None, typer.Option("--compile", help="RMT, captured: full segments compiled.")
     ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Real weights: a folder or hub name (safetensors).")
@@ -172,6 +176,7 @@ def command(
         "checkpoint_layers": checkpoint_layers,
         "logits": logits,
         "cuda_graph": cuda_graph,
+        "capture": capture,
         "compile_step": compile_step,
         "checkpoint": checkpoint,
         "device": device or ("cuda" if predict_for else None),

@@ -70,6 +70,7 @@ DEFAULTS: Grid = {
     "checkpoint_layers": False,
     "logits": "last",
     "cuda_graph": True,
+    "capture": False,
     "compile_step": False,
     "checkpoint": "",
     "device": AUTO,
@@ -81,6 +82,7 @@ _SIZES = ("tokens", "segment_size")
 _NUMBERS = ("memory_tokens", "batch_size", "accumulate", "adapter_rank")
 _FLAGS = (
     *("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "compile_step"),
+    "capture",
     "offload_optimizer",
 )
 
@@ -167,6 +169,7 @@ def _point(value: Grid) -> Point:
     logits: Any = None
     if not train and model.decoder:
         logits = "last" if rmt else value["logits"]
+    captured = value["capture"] and rmt and train and cuda and model.kind != "gpt_neo"
     # A segment step of GPT-Neo can be captured only when it is compiled.
     capturable = model.kind != "gpt_neo" or value["compile_step"]
     return Point(
@@ -190,7 +193,8 @@ def _point(value: Grid) -> Point:
         checkpoint_layers=value["checkpoint_layers"] and train,
         logits=logits,
         cuda_graph=value["cuda_graph"] and inferred and cuda and capturable,
-        compile_step=value["compile_step"] and inferred,
+        capture=captured,
+        compile_step=value["compile_step"] and (inferred or captured),
         checkpoint=value["checkpoint"] or None,
         device=value["device"],
         memory_limit_bytes=value["memory_limit"],

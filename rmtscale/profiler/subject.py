@@ -5,7 +5,7 @@ Shapes: B batch, N text tokens of the input, L text tokens of a segment.
 ``full`` is Hugging Face's module with its own loss (``labels=input_ids``), without a cache; it
 holds its output, logits included, until the backward pass is over. ``rmt`` is ``rmtscale.rmt``:
 in training the loss is summed segment by segment, with truncated BPTT the backward pass of a
-window runs before the next window; inference is ``infer``, which keeps no logits but the last.
+window runs before the next window, and whole steps are captured if asked; inference is ``infer``, which keeps no logits but the last.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Subject:
         self.labels = self.ids_BN
         if spec.head == "classification":
             self.labels = torch.zeros(point.batch_size, dtype=torch.long, device=point.device)
+        if point.capture:
+            self.model.capture_training(compile_step=point.compile_step)
         self._optimizer: Any = None
         if point.optimizer is not None:
             self._optimizer = make_optimizer(
@@ -112,7 +114,8 @@ class Subject:
 
     def _backward(self) -> None:
         point, model = self.point, self.model
-        if point.method == "rmt" and point.model.decoder and point.bptt_segments is not None:
+        by_window = point.bptt_segments is not None and not point.capture
+        if point.method == "rmt" and point.model.decoder and by_window:
             with self._autocast():
                 for loss in model.window_losses(self.ids_BN, labels=self.labels):
                     loss.backward()

@@ -66,8 +66,10 @@ class Point:
     """``forward`` of a language model: logits of all tokens or of the last (``rmt``: the last)."""
     cuda_graph: bool = False
     """``rmt`` forward of a decoder on CUDA: one captured segment step."""
+    capture: bool = False
+    """``rmt`` in ``train`` on CUDA: forward, loss and backward of a whole step captured."""
     compile_step: bool = False
-    """``rmt`` forward of a decoder: the segment step compiled."""
+    """``rmt``, forward of a decoder or a captured training step: full segments compiled."""
     checkpoint: str | None = None
     """Real weights: a folder or a hub name. None: random ones of the model's shape."""
     device: Literal["cuda", "cpu"] = "cuda"
@@ -79,11 +81,13 @@ class Point:
     def __post_init__(self) -> None:
         require_one_of("method", self.method, METHODS)
         require_one_of("device", self.device, DEVICES)
-        rmt, train = self.method == "rmt", self.mode == "train"
+        rmt, train, cuda = self.method == "rmt", self.mode == "train", self.device == "cuda"
         if rmt != (self.segment_size is not None) or rmt != (self.memory_tokens is not None):
             raise BadInput("segment size and memory tokens: expected both for rmt, none for full")
         if train != (self.optimizer is not None):
             raise BadInput(f"optimizer {self.optimizer!r}: expected one for train, none otherwise")
+        if self.capture and not (rmt and train and cuda and self.accumulate == 1):
+            raise BadInput("capture: expected rmt, train, cuda and no micro-batches")
         if self.memory_limit_bytes is not None:
             require_positive("memory limit", self.memory_limit_bytes)
         recurrence = self.recurrence()
@@ -176,6 +180,7 @@ class Point:
             words.append("one checkpoint per layer")
         if self.logits == "all":
             words.append("logits of every token")
+        words += ["captured"] * self.capture
         words += ["CUDA graph"] * self.cuda_graph + ["compiled"] * self.compile_step
         method = "full attention"
         if self.segment_size is not None:
@@ -188,6 +193,7 @@ _LATER: dict[str, Any] = {
     "adapter": None,
     "offload_optimizer": False,
     "host_memory_bytes": None,
+    "capture": False,
     "quantization": None,
 }
 """Fields that came after the first release, and what they say where nothing is asked."""

@@ -99,6 +99,7 @@ def usable(record: Record, device: DeviceSpec) -> bool:
         and measured.environment.gpu in device.driver_names
         and not point.compile_step
         and not point.offload_optimizer
+        and not point.capture
     )
 
 

@@ -56,6 +56,7 @@ def _arguments(series: Series, out: str) -> list[str]:
         and point.mode == "forward"
         and point.device == "cuda"
         and not point.cuda_graph,
+        "--capture": point.capture,
         "--compile": point.compile_step,
     }
     return [str(word) for word in words] + [name for name, on in flags.items() if on]

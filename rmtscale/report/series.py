@@ -306,11 +306,12 @@ def _traits(point: Point) -> dict[str, str]:
         "segments": "checkpoints" if point.checkpoint_segments else "no checkpoints",
         "layers": "layer checkpoints" if point.checkpoint_layers else "no layer checkpoints",
         "graph": "CUDA graph" if point.cuda_graph else "no graph" if graphs else "",
+        "capture": "captured" if point.capture else "not captured",
         "compiled": "compiled" if point.compile_step else "not compiled",
     }
 
 
-_QUIET = {"", "full BPTT", "no checkpoints", "no layer checkpoints", "not compiled"}
+_QUIET = {"", "full BPTT", "no checkpoints", "no layer checkpoints", "not captured", "not compiled"}
 """The plain case, or none at all: not said."""
 
 
