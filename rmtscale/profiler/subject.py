@@ -5,7 +5,8 @@ Shapes: B batch, N text tokens of the input, L text tokens of a segment.
 ``full`` is Hugging Face's module with its own loss (``labels=input_ids``), without a cache; it
 holds its output, logits included, until the backward pass is over. ``rmt`` is ``rmtscale.rmt``:
 in training the loss is summed segment by segment, with truncated BPTT the backward pass of a
-window runs before the next window, and whole steps are captured if asked; inference is ``infer``, which keeps no logits but the last.
+window runs before the next window, and whole steps are captured if asked; inference is ``infer``,
+which keeps no logits but the last.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Subject:
         if spec.head == "classification":
             self.labels = torch.zeros(point.batch_size, dtype=torch.long, device=point.device)
         if point.capture:
-            self.model.capture_training(compile_step=point.compile_step)
+            rmt: Any = self.model
+            rmt.capture_training(compile_step=point.compile_step)
         self._optimizer: Any = None
         if point.optimizer is not None:
             self._optimizer = make_optimizer(

@@ -114,6 +114,7 @@ class Captures:
         self._capture, self._limit, self._sights = capture, limit, sights
         self._works: OrderedDict[Hashable, Work] = OrderedDict()
         self._seen: OrderedDict[Hashable, int] = OrderedDict()
+        self._failed: set[Hashable] = set()
 
     def __len__(self) -> int:
         return len(self._works)
@@ -122,16 +123,23 @@ class Captures:
         """Forgets all of them."""
         self._works.clear()
         self._seen.clear()
+        self._failed.clear()
 
     def find(self, key: Hashable, inputs: Inputs, function: Function) -> Work | None:
-        """Returns the work of these shapes, captured if need be; None before its time.
+        """Returns the work of these shapes, captured if need be; None before its time, and where
+        capturing has failed once.
 
         Args:
             key: all that it depends on but the shapes of the inputs.
             inputs: what is copied into its buffers; anything but a tensor is part of the key.
             function: what is captured; called with buffers of the shapes of the inputs.
+
+        Raises:
+            RuntimeError: what capturing failed with.
         """
         whole = key, tuple(_shape(x) for x in inputs)
+        if whole in self._failed:
+            return None
         work = self._works.get(whole)
         if work is None:
             seen = self._seen.pop(whole, 0) + 1
@@ -142,7 +150,11 @@ class Captures:
                 return None
             while len(self._works) >= self._limit:
                 self._works.popitem(last=False)
-            work = self._works[whole] = self._capture(function, inputs)
+            try:
+                work = self._works[whole] = self._capture(function, inputs)
+            except RuntimeError:
+                self._failed.add(whole)
+                raise
         self._works.move_to_end(whole)
         return work
 

@@ -142,7 +142,11 @@ class CapturedTraining:
             found = self._captures.find(key, step.inputs, work)
         except RuntimeError as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self._say(f"{type(error).__name__}: {first}")
+            again = "; tried again without compiling" if self._compiles else ""
+            self._say(f"{type(error).__name__}: {first}{again}")
+            if self._compiles:
+                self._compiles = False
+                self._captures.clear()
             return None
         if found is None:
             return None

@@ -139,7 +139,8 @@ def points(given: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
 def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float | None]:
     """What the targets are about; None where a point is missing.
 
-    Training steps are captured as they are and compiled as well; the faster of the two counts.
+    Training steps are captured as they are and compiled as well; the faster of the two counts. One
+    that ran eagerly in the end does not.
     """
 
     def value(name: str, key: str) -> float | None:
@@ -151,6 +152,7 @@ def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float | None]:
 
     def fastest(prefix: str) -> str:
         names = [name for name in rows if name.startswith(prefix) and "captured" in name]
+        names = [name for name in names if rows[name].get("captured_shapes", 1)]
         timed = [name for name in names if value(name, "iteration_seconds")]
         return min(timed, key=lambda name: value(name, "iteration_seconds") or 0, default="")
 

@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 import traceback
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -203,8 +204,14 @@ def training(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    # The first step runs eagerly, the second captures.
-    return {"tokens": tokens, **measure(step, device, given["repeats"], 3 if capture else 2)}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        # The first step runs eagerly, the second captures.
+        found = measure(step, device, given["repeats"], 3 if capture else 2)
+    if capture:
+        found["captured_shapes"] = len(model.captured_training)
+        found["said"] = [str(one.message) for one in said if "captured" in str(one.message)]
+    return {"tokens": tokens, **found}
 
 
 def inference(
@@ -444,6 +451,7 @@ def table(
             lines.append(f"    {kind:44} {'':8} {spent:>10.6f}")
         if row.get("kernels_per_step"):
             lines.append(f"    kernels per step {row['kernels_per_step']:.0f}")
+        lines += [f"    {text[:90]}" for text in row.get("said", [])]
         if row["outcome"] != "ok":
             lines.append(f"    {str(row.get('error', '')).splitlines()[0][:90]}")
     lines += ["", f"{'ratio':48} {'found':>8} {'target':>10}"]

@@ -47,6 +47,38 @@ def test_what_does_not_concern_a_point_is_left_out() -> None:
     assert not neo[0].cuda_graph
 
 
+def test_captured_training_is_a_setting_of_its_own() -> None:
+    more = {"method": ["full", "rmt"], "mode": ["train", "forward"], "tokens": 1000}
+    plain = {point.key for point in points(**more)}
+    captured = points(**more, capture=True, compile_step=True)
+    both = {(point.method, point.mode): point for point in captured}
+    assert {kind: point.capture for kind, point in both.items()} == {
+        ("full", "train"): False,
+        ("full", "forward"): False,
+        ("rmt", "train"): True,
+        ("rmt", "forward"): False,
+    }
+    train = both["rmt", "train"]
+    assert train.compile_step
+    assert train.title().endswith("captured, compiled")
+    assert train.key not in plain
+    assert "capture" not in both["full", "train"].key, "as in records of earlier releases"
+    (neo,) = points(
+        tokens=1000,
+        model="gpt-neo-125m",
+        attention="eager",
+        method="rmt",
+        mode="train",
+        capture=True,
+    )
+    assert not neo.capture
+    assert not points(tokens=1000, method="rmt", mode="train", device="cpu", capture=True)[
+        0
+    ].capture
+    with pytest.raises(BadInput, match="no micro-batches"):
+        points(tokens=1000, method="rmt", mode="train", capture=True, accumulate=2)
+
+
 def test_values_on_top() -> None:
     made = make_sweep(
         {"preset": "figure-10", "set": {"dropout": False, "memory_limit": "none"}, "seed": 3},

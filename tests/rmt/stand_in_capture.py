@@ -32,13 +32,14 @@ class StandInCapture:
     """Makes them, and counts."""
 
     def __init__(self, fails: bool = False) -> None:
-        self.made, self._fails = 0, fails
+        self.made, self.tried, self._fails = 0, 0, fails
 
     def refusal(self, device: torch.device) -> str | None:
         del device
         return None
 
     def __call__(self, function: Function, inputs: Inputs) -> Rerun:
+        self.tried += 1
         if self._fails:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
         self.made += 1

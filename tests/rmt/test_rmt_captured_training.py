@@ -260,12 +260,22 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why_once() -> None:
     other = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).train()
     other.body = Body.of(other.backbone, causal=True)
     refused(captured(other), "run by its own forward")
-    failing = decoder()
-    failing.captured_training = CapturedTraining(StandInCapture(fails=True), 8)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_capture_that_fails_is_tried_once_more_at_most(compiled: bool) -> None:
+    """Without compiling, where that was asked for."""
+    model, capture = decoder(), StandInCapture(fails=True)
+    model.captured_training = CapturedTraining(capture, 8, compile_step=compiled)
     ids = tokens(1, 11)
-    failing(ids, labels=ids)
-    with pytest.warns(UserWarning, match="RuntimeError: operation not permitted when stream"):
-        failing(ids, labels=ids).loss.backward()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(6):
+            model(ids, labels=ids).loss.backward()
+    assert (capture.tried, capture.made) == (1 + compiled, 0)
+    assert len(said) == 1 + compiled
+    assert "RuntimeError: operation not permitted when stream" in str(said[0].message)
+    assert ("without compiling" in str(said[0].message)) == compiled
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU captures")
@@ -334,8 +344,9 @@ def test_accelerate_and_autocast() -> None:
 
 def gpu_decoder(**more: Any) -> Any:
     dropout = more.pop("dropout", False)
-    kind = more.pop("kind", "gpt2")
+    kind, attention = more.pop("kind", "gpt2"), more.pop("attention", "sdpa")
     model = decoder(kind, torch.float32, **more).cuda()
+    model.set_attn_implementation(attention)
     if dropout:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -353,6 +364,7 @@ def gpu_decoder(**more: Any) -> Any:
         {"kind": "gpt_neox"},
         {"kind": "opt"},
         {"dropout": True},
+        {"dropout": True, "attention": "eager"},
         {"bptt_segments": 2},
         {"checkpoint_segments": True},
         {"state_by_state": True},

@@ -11,7 +11,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification, SegmentStep
+from rmtscale.rmt import (
+    RMTConfig,
+    RMTForCausalLM,
+    RMTForSequenceClassification,
+    SegmentStep,
+    inference,
+)
 from rmtscale.rmt.families import classify
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from tests.rmt.comparing import equal
@@ -151,6 +157,38 @@ def test_bad_input_is_refused() -> None:
         model.infer(torch.tensor([[19]]))
     with pytest.raises(BadInput, match="memory of shape"):
         model.infer(tokens(1, 8), memory=torch.zeros(2, 2, 8))
+
+
+class _Replays(SegmentStep):
+    """Claims to have a graph, and runs the step."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.uses_graph = True
+        self.runs: list[int] = []
+
+    def __call__(self, ids_BL: torch.Tensor) -> None:
+        new_BME, text_BLE = self.model.step(self.state_BME, ids_BL)
+        self.start(new_BME)
+        self.last_B1E.copy_(text_BLE[:, -1:].detach())
+        self.runs.append(ids_BL.shape[1])
+
+
+@pytest.mark.parametrize("alignment", ["right", "left"])
+def test_shorter_segments_are_captured_when_they_come_again(
+    alignment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "SegmentStep", _Replays)
+    monkeypatch.setattr(inference, "SHORTER", 2)
+    model = make(alignment=alignment)
+    runs: list[int] = []
+    for call, columns in enumerate([11, 11, 11, 10, 10, 9, 9, 8, 10]):
+        ids = tokens(2, columns, seed=call)
+        assert_same(model.infer(ids), model(ids))
+        kept = [step for step in model.segment_steps.values() if step is not None]
+        runs = [sum(step.runs.count(size) for step in kept) for size in (1, 2, 3)]
+    # Of three calls with three tokens at the end two ran captured, but two lengths are kept.
+    assert runs == [1, 2, 0]
 
 
 @CUDA

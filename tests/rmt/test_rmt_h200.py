@@ -74,3 +74,39 @@ def test_a_point_that_fails_is_a_row_and_the_records_are_written(
 def test_without_a_gpu_it_says_so(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert script.main([]) == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_the_faster_captured_step_counts_and_none_that_ran_eagerly() -> None:
+    fastest = importlib.import_module("tests.bench.fastest_h200")
+    full: dict[str, Any] = {"iteration_seconds": 2.0, "peak_allocated_bytes": 100}
+    rows: dict[str, dict[str, Any]] = {
+        "train 16k fp32 full": full,
+        "train 16k fp32 rmt 1000, eager": {"iteration_seconds": 0.5},
+        "train 16k fp32 rmt 1000, captured": {"iteration_seconds": 1.0, "peak_reserved_bytes": 60},
+        "train 16k fp32 rmt 1000, captured, compiled": {
+            "iteration_seconds": 0.9, "peak_reserved_bytes": 40, "captured_shapes": 1,
+        },
+        "train 16k fp32 rmt 500, captured": {"iteration_seconds": 1.2, "captured_shapes": 0},
+        "ceiling inference dtype": {"flops_per_second": 4.0},
+        "infer llama, compiled": {"flops_per_second": 3.0},
+    }  # fmt: skip
+    found = fastest.ratios(rows)
+    assert set(found) == set(fastest.TARGETS)
+    assert found["16k fp32, segment 1000: time"] == 0.45
+    assert found["16k fp32, segment 1000: memory"] == 0.4
+    assert found["16k fp32, segment 500: time"] is None
+    assert found["inference, Llama of 1.2B: share of ceiling"] == 0.75
+
+
+def test_a_llama_s_flops_are_those_of_the_module() -> None:
+    fastest = importlib.import_module("tests.bench.fastest_h200")
+    given = fastest.fastest_sizes(toy=True)
+    with torch.device("meta"):
+        backbone = fastest.llama(given, given["llama segment"])
+    model = RMTForCausalLM(backbone, RMTConfig(given["llama segment"], 2)).eval()
+    ids = torch.zeros(1, 3 * model.segment_tokens, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(ids, keep_logits="none")
+    # The angles of rotary positions are a table, not a matmul of the model.
+    angles = 3 * 2 * (given["llama segment"]) * given["llama"]["hidden_size"] // 8
+    assert abs(counter.get_total_flops() - fastest.llama_flops(ids.shape[1], given)) <= angles
