@@ -99,8 +99,10 @@ def decoder_hidden(
     """
     start = 0 if past is None else past.get_seq_length()
     position_ids = torch.arange(start, start + embeds_BTE.shape[1], device=embeds_BTE.device)[None]
-    mask = None
-    if past is not None or backbone.config._attn_implementation != "sdpa":
+    mask, attention = None, backbone.config._attn_implementation
+    if past is None and attention == "eager":
+        mask = causal_mask(embeds_BTE)
+    elif past is not None or attention != "sdpa":
         mask = create_causal_mask(
             config=backbone.config,
             inputs_embeds=embeds_BTE,
@@ -129,6 +131,17 @@ def decoder_hidden(
     for module in leave:
         hidden_BTD = hidden_BTD if module is None else module(hidden_BTD)
     return hidden_BTD
+
+
+def causal_mask(embeds_BTE: Tensor) -> Tensor:
+    """Returns what eager attention adds to its scores, (B, 1, T, T), as Transformers makes it.
+
+    By kernels alone: Transformers up to 5.17 copies a number from the host for it, which is waited
+    for, and which no graph can hold.
+    """
+    batch, positions = embeds_BTE.shape[:2]
+    lowest = torch.finfo(embeds_BTE.dtype).min
+    return embeds_BTE.new_full((batch, 1, positions, positions), lowest).triu_(1)
 
 
 CACHE_ARGUMENT = {
