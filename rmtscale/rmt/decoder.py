@@ -11,9 +11,7 @@ what comes out at the write positions, which see all of the segment (Bulatov et 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,47 +20,28 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.arguments import require_known, require_plain_output
-from rmtscale.rmt.base import RMTPreTrainedModel, no_grad_unless
-from rmtscale.rmt.capturable import draws
-from rmtscale.rmt.capture import Inputs
-from rmtscale.rmt.captured_training import Results, TrainingStep
-from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
+from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.compiling import run_plainly
 from rmtscale.rmt.config import RMTConfig, decoder_segment_tokens
-from rmtscale.rmt.decoder_call import Call, check_call
+from rmtscale.rmt.decoder_call import check_call
 from rmtscale.rmt.families import FamilyBody
 from rmtscale.rmt.generation import generate
 from rmtscale.rmt.inference import infer
-from rmtscale.rmt.loss import SegmentLosses, summed_cross_entropy
-from rmtscale.rmt.memory import decoder_layout, decoder_state, last_text
+from rmtscale.rmt.memory import decoder_layout, decoder_state
 from rmtscale.rmt.outputs import RMTCausalLMOutput
 from rmtscale.rmt.own_head import OwnHead
+from rmtscale.rmt.reading import Reading, Window, captured_reading
 from rmtscale.rmt.recurrence import (
     Piece,
-    all_take_part,
     collect,
-    cut_gradient,
-    differentiate,
     join,
-    pieces,
-    place_rows,
-    recur,
 )
-from rmtscale.rmt.sharding import gathering, require_as_many
-from rmtscale.rmt.state_by_state import run_by_state
+from rmtscale.rmt.sharding import gathering
 
 ACCEPTED = (
     "input_ids, inputs_embeds, attention_mask, labels, shift_labels, memory, keep_logits, "
     "loss_mask, num_items_in_batch, return_dict"
 )
-
-
-@dataclass(slots=True)
-class _Window:
-    """The result of one window of segments."""
-
-    state_BME: Tensor
-    loss: Tensor | None
-    kept: list[tuple[Piece, Tensor]]
 
 
 class RMTForCausalLM(RMTPreTrainedModel):
@@ -183,26 +162,27 @@ class RMTForCausalLM(RMTPreTrainedModel):
             shift_labels=shift_labels,
             num_items_in_batch=num_items_in_batch,
         )
-        found = self._captured(call, memory)
+        reading = Reading(self, call)
+        found = captured_reading(reading, memory)
         kept: list[tuple[Piece, Tensor]] = []
         logits = loss = None
         if found is not None:
             loss, state_BME, logits = found
-        elif self._collects(call):
+        elif reading.collects:
             trained = [p for p in self.parameters() if p.requires_grad]
             for extra in (memory, inputs_embeds):
                 if extra is not None and extra.requires_grad:
                     trained.append(extra)
-            ran: list[_Window] = []
-            loss = collect(self._losses(call, ran, collected=True), trained)
+            ran: list[Window] = []
+            loss = collect(reading.losses(ran, collected=True), trained)
             # Their graph is gone, as that of the loss.
             kept = [(piece, logits.detach()) for piece, logits in ran[0].kept]
             state_BME = ran[0].state_BME.detach()
         else:
-            all_ran = list(self._run(call))
+            all_ran = list(reading.windows())
             losses = [window.loss for window in all_ran if window.loss is not None]
             if call.scored is not None:
-                loss = self._with_all(torch.stack(losses).sum() / call.scored)
+                loss = reading.with_all(torch.stack(losses).sum() / call.scored)
             state_BME = all_ran[-1].state_BME
             kept = [pair for window in all_ran for pair in window.kept]
         if kept and call.keep == "last":
@@ -345,64 +325,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         )
         if call.scored is None:
             raise BadInput("inputs_embeds without labels: expected labels or shift_labels")
-        return self._losses(call, [])
-
-    @run_plainly
-    def _losses(
-        self, call: Call, last: list[_Window], *, collected: bool = False
-    ) -> Iterator[Tensor]:
-        """Losses window by window; ``last`` holds the newest window, without its graph's loss.
-
-        In the last of them every parameter takes part, unless ``collect`` sees to that.
-        """
-        assert call.scored is not None, "labels were given"
-        left = len(call.windows)
-        for window in self._run(call):
-            loss, window.loss = window.loss, None
-            last[:] = [window]
-            left -= 1
-            if loss is not None:
-                loss = loss / call.scored
-                yield loss if left or collected else self._with_all(loss)
-                del loss
-
-    @run_plainly
-    def _captured(
-        self, call: Call, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None] | None:
-        """Loss, memory and logits of a captured training step; None where none is replayed."""
-        training = self.captured_training
-        if training is None or call.scored is None or not torch.is_grad_enabled():
-            return None
-        text_BN = call.text_BN
-        rows = place_rows(call.steps, text_BN.shape[0], text_BN.device)
-
-        @run_plainly
-        def run(inputs: Inputs, trained: list[Tensor]) -> tuple[Results, list[Tensor]]:
-            text_BN, targets_BN, scored, memory, rows = inputs
-            state_BME = memory
-            if memory is None:
-                state_BME = self.memory(self.embedding_VE, text_BN.shape[0])
-            own = replace(
-                call,
-                text_BN=text_BN,
-                targets_BN=targets_BN,
-                scored=scored,
-                state_BME=state_BME,
-                rows=rows,
-            )
-            ran: list[_Window] = []
-            loss, grads = differentiate(self._losses(own, ran, collected=True), trained)
-            kept = ran[-1].kept
-            return (loss, ran[-1].state_BME, kept[-1][1] if kept else None), grads
-
-        step = TrainingStep(
-            (call.steps, call.keep),
-            (text_BN, call.targets_BN, call.scored, memory, rows),
-            run,
-            "the logits of every token are kept" if call.keep == "all" else None,
-        )
-        return training(self, step)  # type: ignore[return-value]
+        return Reading(self, call).losses([])
 
     def _warn_of_frozen_memory(self) -> None:
         frozen = self.training and not any(p.requires_grad for p in self.memory.parameters())
@@ -420,152 +343,6 @@ class RMTForCausalLM(RMTPreTrainedModel):
             BadInput: always.
         """
         raise BadInput("prepare_inputs_for_generation of an RMT: expected model.generate")
-
-    def _with_all(self, loss: Tensor) -> Tensor:
-        """The loss, in which every parameter that is trained takes part."""
-        # FSDP2 does without.
-        wanted = torch.is_grad_enabled() and not self.sharded
-        return all_take_part(loss, self.parameters()) if wanted else loss
-
-    @run_plainly
-    def _collects(self, call: Call) -> bool:
-        """Whether gradients are worked out window by window, inside ``forward``."""
-        return (
-            len(call.windows) > 1
-            and call.scored is not None
-            and self.config.loss_on == "all"
-            and call.keep != "all"
-            and not self._by_state(call)
-            and not self.sharded
-        )
-
-    @run_plainly
-    def _by_state(self, call: Call) -> bool:
-        """Whether only states are kept for the backward pass; not beside logits of all tokens.
-
-        Of sharded weights no gradients can be worked out in ``forward`` (``collect``): windows go
-        this way too.
-        """
-        wanted = self.config.state_by_state or (self.sharded and len(call.windows) > 1)
-        asked = bool(wanted) and self.training and torch.is_grad_enabled()
-        return asked and call.keep != "all"
-
-    @run_plainly
-    def _run(self, call: Call) -> Iterator[_Window]:
-        inputs = pieces(call.steps, call.text_BN, call.targets_BN, call.rows)
-        state_BME, by_state = call.state_BME, self._by_state(call)
-        if self.sharded:
-            require_as_many(len(call.steps), state_BME.device)
-        # Where only the last segment matters, nothing can flow back from an earlier window.
-        everywhere = call.keep == "all" or (
-            call.scored is not None and self.config.loss_on == "all"
-        )
-        for window in call.windows:
-            if window.start:
-                before = call.steps[window.start - 1]
-                state_BME = cut_gradient(state_BME, call.state_BME, before)
-                if self.sharded:
-                    # Every process reduces the same gradients, whichever samples have not begun.
-                    state_BME = state_BME + 0 * call.state_BME
-            with no_grad_unless(everywhere or window is call.windows[-1]):
-                inside = islice(inputs, len(window))
-                if by_state and torch.is_grad_enabled():
-                    result = self._states(call, inside, state_BME)
-                else:
-                    result = self.gathered(self._window, call, inside, state_BME)
-            state_BME = result.state_BME
-            yield result
-
-    @run_plainly
-    def _states(self, call: Call, inputs: Iterable[Piece], state_BME: Tensor) -> _Window:
-        """A window of which the states alone are kept for the backward pass."""
-
-        @run_plainly
-        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
-            one = self.gathered(self._window, call, (piece,), own_BME, alone=True)
-            return one.state_BME, one.loss, one.kept[0][1] if one.kept else None
-
-        own = list(inputs)
-        loss, logits, state_BME = run_by_state(
-            segment,
-            own,
-            state_BME,
-            self.parameters(),
-            keep_rng=draws(self),
-            sharded=self if self.sharded else None,
-        )
-        return _Window(state_BME, loss, [] if logits is None else [(own[-1], logits)])
-
-    @run_plainly
-    def _window(
-        self, call: Call, inputs: Iterable[Piece], state_BME: Tensor, *, alone: bool = False
-    ) -> _Window:
-        """Runs segments; ``alone`` is one that is differentiated as soon as it has run."""
-        recompute = bool(self.config.checkpoint_segments) and self.training and not alone
-        training = self.captured_training
-        losses = SegmentLosses(
-            self.head,
-            self.config.pad_vocabulary_to,
-            narrow=alone,
-            compile_loss=training is not None and training.compiles and not alone,
-        )
-        scores = call.scored is not None
-        last_only = self.config.loss_on == "last"
-        kept: list[tuple[Piece, Tensor]] = []
-
-        @run_plainly
-        def segment(own_BME: Tensor, piece: Piece) -> tuple[Any, ...]:
-            scored = scores and (piece.last or not last_only)
-            keep = call.keep if call.keep != "last" or piece.last else "none"
-            return self._segment(own_BME, piece, scored, keep)
-
-        for piece, new_BME, (balance, loss, hidden_BLE, logits) in recur(
-            segment, inputs, state_BME, recompute=recompute, keep_rng=draws(self)
-        ):
-            state_BME = new_BME
-            if balance is not None and call.scored is not None:
-                # The mean over the segments; what is added up here is divided by the labels.
-                losses.add(balance * (call.scored / len(call.steps)))
-            if loss is not None:
-                losses.add(loss)
-            if hidden_BLE is not None and piece.targets_BL is not None:
-                losses.score(hidden_BLE, piece.targets_BL)
-            if logits is not None:
-                kept.append((piece, logits))
-            del balance, loss, hidden_BLE, logits  # not held while the next segment runs
-        return _Window(state_BME, losses.result() if losses.total is not None else None, kept)
-
-    @run_plainly
-    def _segment(
-        self, state_BME: Tensor, piece: Piece, scored: bool, keep: str
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """One recurrent step: new state, auxiliary loss, its loss or what to score, and logits."""
-        ids_BL = of_any_length(piece.ids_BL)
-        if self.body.balances(self.backbone):
-            new_BME, text_BLE, balance = self._balanced_step(state_BME, ids_BL, piece.lengths_B)
-        else:
-            (new_BME, text_BLE), balance = self.run_step(state_BME, ids_BL, piece.lengths_B), None
-        return new_BME, balance, *self._results(text_BLE, piece, scored, keep)
-
-    @never_compiled
-    def _results(
-        self, text_BLE: Tensor, piece: Piece, scored: bool, keep: str
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The loss of a segment or the hidden states to score, and its logits to keep."""
-        targets_BL = piece.targets_BL
-        if keep == "last" and not scored:
-            return None, None, self._head(last_text(text_BLE, piece.lengths_B))
-        if keep == "none":
-            return None, text_BLE if scored else None, None
-        logits_BLV = self._head(text_BLE)
-        loss = None
-        if scored:
-            assert targets_BL is not None, "labels were given"
-            loss = summed_cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten())
-        if keep == "last":
-            # A copy, so that the logits of the whole segment are not kept alive by a view.
-            return loss, None, last_text(logits_BLV, piece.lengths_B).clone()
-        return loss, None, logits_BLV
 
     def step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None = None
@@ -585,7 +362,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         )
         return self._parts(state_BME, ids_BL, lengths_B, hidden_BTE)
 
-    def _balanced_step(
+    def balanced_step(
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Runs as ``step`` does, with the loss that keeps experts in balance."""
@@ -602,9 +379,12 @@ class RMTForCausalLM(RMTPreTrainedModel):
         new_BME = self.hand_over(state_BME, decoder_state(hidden_BTE, memory, lengths_B))
         return new_BME, hidden_BTE[:, memory : memory + ids_BL.shape[1]]
 
-    def _head(self, text_BLE: Tensor) -> Tensor:
-        """Logits, (B, L, V). One matrix product: of the three dimensions of a slice torch makes a
-        batch of them, each with a copy of the weights."""
+    def logits_of(self, text_BLE: Tensor) -> Tensor:
+        """Returns logits, (B, L, V).
+
+        One matrix product: of the three dimensions of a slice torch makes a batch of them, each
+        with a copy of the weights.
+        """
         text_RE = text_BLE.flatten(0, 1)
         logits_BLV: Tensor = self.head(text_RE).unflatten(0, text_BLE.shape[:2])
         return logits_BLV

@@ -48,7 +48,7 @@ class Call:
     scored: Tensor | None
     """Divisor of the sum of the losses, at least 1; None without labels."""
     rows: Tensor | None = None
-    """The rows of all steps, as ``place_rows`` has them; None where they are still to be placed."""
+    """Rows, starts and lengths of all steps (``place_rows``); None: yet to be placed."""
 
 
 @never_compiled

@@ -221,7 +221,7 @@ def test_what_changes_a_step_captures_it_anew() -> None:
     check()
 
 
-def refused(model: Any, why: str, **given: Any) -> None:
+def assert_refused(model: Any, why: str, **given: Any) -> None:
     ids = tokens(1, 11)
     capture = model.captured_training.capture
     with pytest.warns(UserWarning, match=why):
@@ -241,25 +241,25 @@ def captured(model: Any) -> Any:
 
 
 def test_what_cannot_be_captured_runs_eagerly_and_says_why_once() -> None:
-    refused(captured(decoder("gpt_neo")), "'gpt_neo' copies numbers from the host")
-    refused(captured(decoder()), "logits of every token", keep_logits="all")
+    assert_refused(captured(decoder("gpt_neo")), "'gpt_neo' copies numbers from the host")
+    assert_refused(captured(decoder()), "logits of every token", keep_logits="all")
     hooked = captured(decoder())
     hooked.backbone.transformer.h[1].register_forward_hook(lambda *_: None)
-    refused(hooked, "'backbone.transformer.h.1' has hooks")
+    assert_refused(hooked, "'backbone.transformer.h.1' has hooks")
     replaced = captured(decoder())
     replaced.backbone.transformer.h[0].forward = replaced.backbone.transformer.h[0].forward
-    refused(replaced, "forward of module 'backbone.transformer.h.0' was replaced")
+    assert_refused(replaced, "forward of module 'backbone.transformer.h.0' was replaced")
     dropping = captured(decoder(checkpoint_segments=True))
     dropping.backbone.transformer.drop.p = 0.1
-    refused(dropping, "with dropout a second run puts random numbers back")
+    assert_refused(dropping, "with dropout a second run puts random numbers back")
     layers = captured(decoder())
     layers.backbone.gradient_checkpointing_enable()
-    refused(layers, "one checkpoint per layer")
+    assert_refused(layers, "one checkpoint per layer")
     with torch.autocast("cpu", torch.half):
-        refused(captured(decoder(dtype=torch.float32)), "in fp16")
+        assert_refused(captured(decoder(dtype=torch.float32)), "in fp16")
     other = RMTForCausalLM(backbone("gpt2"), RMTConfig(8, 2)).train()
     other.body = Body.of(other.backbone, causal=True)
-    refused(captured(other), "run by its own forward")
+    assert_refused(captured(other), "run by its own forward")
 
 
 @pytest.mark.parametrize("compiled", [False, True])
