@@ -221,4 +221,4 @@ def test_damaged_weights(evaluate: Command, run: Path) -> None:
     assert (done.code, "is truncated or damaged" in done.err) == (2, True)
     (run / "last" / "task.json").write_text("{")
     done = evaluate()
-    assert (done.code, "task.json is not JSON" in done.err) == (2, True)
+    assert (done.code, "this is not JSON" in done.err) == (2, True)

@@ -186,7 +186,7 @@ WORK = (
     "rmtscale.report.bundle.file_contents",
     "rmtscale.study.training.loop.make_objective",
     "rmtscale.study.figures.figure.import_module",
-    "rmtscale.cli.calibrate.calibrate",
+    "rmtscale.report.calibration.try_constants",
 )
 LINES = {
     "profile --model pythia-14m --methods full --tokens 64 --device cpu --force": "pipe folder .",
