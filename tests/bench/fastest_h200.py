@@ -165,12 +165,9 @@ def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float | None]:
         )
 
     full = "train 16k fp32 full"
-    sizes_of = {
-        int(name.split("rmt ")[1].split(",")[0])
-        for name in rows
-        if name.startswith("train 16k fp32 rmt")
-    }
-    large, small = max(sizes_of, default=0), min(sizes_of, default=0)
+    # Of all points, so that a run of only some of them does not take one segment for the other.
+    sizes_of = {int(name.split("rmt ")[1].split(",")[0]) for name in rows if "rmt " in name}
+    large, small = max(sizes_of, default=0), min(sizes_of, default=0) if len(sizes_of) > 1 else 0
     plain = pair(f"train 16k fp32 rmt {large},", full)
     checked = pair("train 16k fp32 checkpoints", full)
     ceiling = value("ceiling inference dtype", "flops_per_second")

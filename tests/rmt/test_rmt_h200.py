@@ -96,6 +96,8 @@ def test_the_faster_captured_step_counts_and_none_that_ran_eagerly() -> None:
     assert found["16k fp32, segment 1000: memory"] == 0.4
     assert found["16k fp32, segment 500: time"] is None
     assert found["inference, Llama of 1.2B: share of ceiling"] == 0.75
+    del rows["train 16k fp32 rmt 500, captured"]
+    assert fastest.ratios(rows)["16k fp32, segment 500: time"] is None, "no other size stands in"
 
 
 def test_a_llama_s_flops_are_those_of_the_module() -> None:
