@@ -175,10 +175,11 @@ def test_measured_sweeps_keep_their_precisions(name: str) -> None:
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_committed_sweeps(path: Path) -> None:
-    """They can be made, are for a GPU, begin with what is short, and are lean."""
+    """They can be made, are for a GPU, begin with what is short where lengths differ, are lean."""
     made = make_sweep(read_definition(path))
     assert {point.device for point in made.points} == {"cuda"}
-    assert made.order == "short-first"
+    # Many models at about one length: at random, so that a slow host hits no model alone.
+    assert made.order == ("random" if path.stem == "time-models" else "short-first")
     assert len(made.points) <= 80
     assert sum(point.replicate for point in made.points) == 1
 
