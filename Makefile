@@ -64,7 +64,7 @@ lowest: $(VENV)/installed  ## The light installation on the lowest versions that
 		--disable-pip-version-check -c build/lowest.txt -e .
 	.venv-lowest/bin/python tests/light_install.py
 
-hostile: $(VENV)/installed  ## Every bad value in every option and every file (8 minutes)
+hostile: $(VENV)/installed  ## Every bad value in every option and file (30 minutes)
 	RMTSCALE_HOSTILE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/hostile
 
 fuzz: $(VENV)/installed  ## Configs, records and tokenizers that nobody wrote, EXAMPLES of each kind

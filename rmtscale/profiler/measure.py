@@ -57,22 +57,6 @@ def measure(
     return _Run(point, protocol, report, sample).answer()
 
 
-def measure_here(
-    point: Point, protocol: Protocol, report: Callable[[str], None] = lambda _stage: None
-) -> Measurement:
-    """Measures a point on a GPU in this process, after others: no libraries to load for each.
-
-    What another point left behind is given back first, but a crash ends them all.
-    """
-    measured = measure(point, protocol, report)
-    gc.collect()
-    if point.device == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
-    return measured
-
-
 class _Run:
     def __init__(
         self, point: Point, protocol: Protocol, report: Callable[[str], None], sample: bool

@@ -25,7 +25,7 @@ from tests.synthetic.cpu import cpu_point, cpu_record
 from tests.tiny_training import tiny_settings, write_background
 
 EVERYTHING = bool(os.environ.get("RMTSCALE_HOSTILE"))
-_SHARE = 10
+_SHARE = 29
 
 LINES = {
     "estimate": "--model=gpt2 --device=h200 --tokens=4k --mode=train",
