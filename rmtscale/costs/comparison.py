@@ -123,8 +123,9 @@ def compare_methods(
 ) -> Comparison:
     """Every method at every length, and the break-even length of any two.
 
-    A break-even is found on a grid of growing steps and then by bisection; costs of methods that
-    work in blocks rise in steps, so it is exact to within a block of either.
+    A break-even is found on a grid of growing steps and then by bisection. Costs of methods that
+    work in blocks rise in steps, and two of them may cross several times before one stays below:
+    what is found is one of these crossings, between two steps of the grid.
 
     Raises:
         BadInput: a backbone that cannot have one of the methods, or a dtype that is not known.

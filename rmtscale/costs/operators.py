@@ -40,7 +40,7 @@ _LAYERS = {
 }
 _AROUND = {True: 7, False: 13}
 """Operators outside the layers, of a decoder and of an encoder: embeddings, positions, head."""
-_MASK = 10
+_MASK = {"full": 10, "rmt": 2}
 """The mask that eager attention of a decoder is given, made anew in every pass."""
 _SCORING = 26
 """The head, cross-entropy and their gradients of one segment of an RMT."""
@@ -70,12 +70,12 @@ def count_operators(
     dropouts = (layer.dropouts - fused) * bool(workload.train and has_dropout)
     passes = plan_passes(model, workload, recurrence)
     runs = sum(run.runs for run in passes)
-    around = _AROUND[model.decoder] + (0 if fused or not model.decoder else _MASK)
+    method = "full" if recurrence is None else "rmt"
+    around = _AROUND[model.decoder] + (0 if fused or not model.decoder else _MASK[method])
     once = model.layers * (forward + dropouts) + around
     operators = runs * once
     if not workload.train:
         return operators
-    method = "full" if recurrence is None else "rmt"
     differentiated = sum(run.backward_runs for run in passes)
     if recurrence is not None and model.decoder:
         operators += runs * _SCORING

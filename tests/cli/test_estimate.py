@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.yardstick import counting_slowness
+
 Command = Callable[..., Any]
 TINY = Path(__file__).parents[1] / "specs" / "tiny"
 QUESTIONS = [
@@ -81,7 +83,7 @@ def test_it_loads_nothing_heavy() -> None:
 
 
 def test_it_takes_a_fraction_of_a_second_of_a_core() -> None:
-    """Processor time, which other work on the machine does not lengthen as it does the clock's."""
+    """Processor time, which other work on the machine lengthens less than it does the clock's."""
     import resource
 
     line = [sys.executable, "-m", "rmtscale", "estimate", *QUESTIONS[3].split()]
@@ -91,4 +93,4 @@ def test_it_takes_a_fraction_of_a_second_of_a_core() -> None:
         subprocess.run(line, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.4
+    assert min(spent) < 0.4 * counting_slowness()

@@ -117,7 +117,7 @@ def test_missing_records_name_the_command(rmtscale: Command, tmp_path: Path) -> 
         "reproduce", "figure-10", "--records", str(tmp_path / "none.jsonl"), "-o", str(tmp_path)
     )
     assert done.code == 2
-    assert "'rmtscale profile profiles/sweeps/figure-10.toml --out" in done.err
+    assert "rmtscale profile profiles/sweeps/figure-10.toml --out" in done.err
     assert done.err.count("\n") == 1
     done = rmtscale("reproduce", "figure-2", "--records", "x.jsonl", "-o", str(tmp_path))
     assert (done.code, "figure-2 is not made from records, expected figure-4" in done.err) == (

@@ -181,7 +181,7 @@ def test_no_such_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BadInput, match=r"expected a tokenizer\.json in this folder"):
         TokenizerVocabulary(str(tmp_path))
     (tmp_path / "tokenizer.json").write_bytes(b"\xff")
-    with pytest.raises(BadInput, match="cannot be read as text"):
+    with pytest.raises(BadInput, match="cannot be read as UTF-8"):
         TokenizerVocabulary(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("[]")
     with pytest.raises(BadInput, match=r"expected a tokenizer\.json of tokenizers"):

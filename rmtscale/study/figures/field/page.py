@@ -62,7 +62,7 @@ def comparisons_page(
         "`rmtscale/costs/methods/` what is counted, what is left out, and its settings. A "
         "line is thick up to the longest input that the method's own paper reports."
     )
-    paragraphs = [f"# {title}\n\n{fill(intro, 100)}\n"]
+    paragraphs = [f"# {title}\n\n{fill(intro, 100, break_on_hyphens=False)}\n"]
     if claims is not None:
         paragraphs.append(claims)
     for stem, comparison in comparisons.items():
