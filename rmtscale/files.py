@@ -36,7 +36,8 @@ def require_writable(paths: Sequence[Path], *, force: bool) -> None:
         with _refusals(path):
             _remove_parts_of(path)
             _remove_parts_of(path.parent)
-            parent = next(parent for parent in path.absolute().parents if parent.exists())
+            whole = path.absolute()
+            parent = next(parent for parent in (*whole.parents, whole) if parent.exists())
             if not parent.is_dir():
                 raise BadInput(f"output {str(path)!r}: {str(parent)!r} is not a folder")
             if path.exists():

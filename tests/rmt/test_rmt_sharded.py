@@ -27,7 +27,7 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, shard
 from rmtscale.rmt.sharding import require_as_many
 from tests.costs.layouts.oracle_sharded import world
-from tests.rmt.sharded_worker import FEWER, IDS, LOSSES, MASK, READING, WINDOWS, WRAPPERS, wrap
+from tests.rmt.sharded_worker import FEWER, IDS, MASK, READING, SHARDED, WINDOWS, WRAPPERS, wrap
 from tests.rmt.tiny_models import backbone
 
 TOLERANCE = 1e-10
@@ -55,7 +55,7 @@ def test_every_public_method_does_what_it_does_with_whole_weights(
     folder: Path, wrapper: str
 ) -> None:
     found = json.loads((folder / "found.json").read_text())[wrapper]
-    assert {*(LOSSES if wrapper == "fsdp2" else FEWER), *READING} <= set(found)
+    assert {*(SHARDED if wrapper == "fsdp2" else FEWER), *READING} <= set(found)
     if wrapper != "ddp":
         assert {f"window_losses {label}" for label in WINDOWS} <= set(found)
     for what, apart in found.items():
