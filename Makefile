@@ -42,7 +42,8 @@ lint: $(VENV)/installed  ## Ruff and mypy
 	$(BIN)/mypy
 
 unit: $(VENV)/installed  ## All tests but the benchmarks
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/bench
+	# One thread a worker: two workers are what two cores have.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/bench
 
 bench: $(VENV)/installed  ## Speed limits, measured
 	$(BIN)/pytest tests/bench --benchmark-columns=min,median,max,rounds

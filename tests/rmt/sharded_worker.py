@@ -51,7 +51,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 FEWER = ("plain", "truncated", "truncated, state by state", "last, state by state")
 """Losses under DDP and tensor parallelism, of which a model knows little or nothing."""
-SHARDED = LOSSES if os.environ.get("RMTSCALE_THOROUGH") == "1" else FEWER + ("adapters", "left")
+SHARDED = LOSSES if os.environ.get("RMTSCALE_THOROUGH") == "1" else FEWER
 """Losses under FSDP2."""
 WINDOWS = ("truncated", "truncated, state by state")
 READING = ("forward", "infer", "generate", "Stream", "save_pretrained")
