@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import IO
 
 Process = subprocess.Popen[bytes]
@@ -23,6 +24,8 @@ TimedOut = subprocess.TimeoutExpired
 PIPE = subprocess.PIPE
 PYTHON = sys.executable
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals by which a system asks a process to end."""
 _PARENT = "RMTSCALE_PARENT"
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 10.0
@@ -143,6 +146,24 @@ def _begin_worker(parent: int, prepare: Callable[..., None], given: tuple[object
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     _die_with(parent)
     prepare(*given)
+
+
+@contextmanager
+def handled(
+    signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Lets ``handler`` take signals meanwhile; in another thread than the first none are told."""
+    before = {}
+    try:
+        for number in signals:
+            before[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread, which alone is told of signals
+        pass
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def follow_parent() -> None:

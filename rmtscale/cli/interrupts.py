@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rmtscale.processes import ENDING, handled
+
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code that shells give to what a Ctrl-C ended."""
-_TAKEN = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupts:
@@ -33,7 +34,7 @@ class Interrupts:
 
         A second one (a shutdown sends both) does not stop the closing that the first began.
         """
-        for taken in _TAKEN:
+        for taken in ENDING:
             signal.signal(taken, signal.SIG_IGN)
         self.taken = signal.Signals(number)
         raise KeyboardInterrupt
@@ -43,15 +44,6 @@ class Interrupts:
 def interrupts() -> Iterator[Interrupts]:
     """Takes the signals meanwhile; one that is ignored (``nohup``) stays ignored."""
     noted = Interrupts()
-    before = {}
-    try:
-        for number in _TAKEN:
-            if signal.getsignal(number) == signal.SIG_DFL:
-                before[number] = signal.signal(number, noted.take)
-    except ValueError:  # not the main thread, which alone is told of signals
-        pass
-    try:
+    usual = (number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL)
+    with handled(usual, noted.take):
         yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

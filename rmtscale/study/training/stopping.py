@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_TAKEN = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+from rmtscale.processes import ENDING, handled
 
 
 class Stop:
@@ -33,16 +33,7 @@ def noted_signals(several: bool) -> Iterator[Stop]:
         several: whether there are; one alone ends at once, as its caller wants it.
     """
     stop = Stop()
-    before = {}
-    try:
-        for number in _TAKEN if several else ():
-            before[number] = signal.signal(number, stop.note)
-    except ValueError:  # not the main thread, which alone is told of signals
-        pass
-    try:
+    with handled(ENDING if several else (), stop.note):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if stop.asked is not None:
         signal.raise_signal(stop.asked)
