@@ -159,6 +159,9 @@ def _write_pairs(comparison: Comparison) -> None:
         write_table(
             ["this needs less", "than this", "FLOPs from", "state from"], rows, text_columns=2
         )
+        write_text(
+            "From there on for good, up to 1e9 tokens; before, they may cross several times."
+        )
 
 
 def _start(tokens: int) -> str:

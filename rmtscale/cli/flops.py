@@ -132,7 +132,7 @@ def command(
     first = break_even_tokens(
         lambda length: estimate(length, "full", conventions[0]).total,
         lambda length: estimate(length, method, conventions[0]).total,
-        recurrence.segment_tokens(spec) if segmented else 1,
+        recurrence.segment_tokens(spec) if segmented else None,
     )
     if first is None:
         write_text(f"{title} needs no fewer FLOPs than full attention at any length.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.costs.breakeven import LONGEST_TOKENS, growing_steps
+from rmtscale.costs.breakeven import LONGEST_TOKENS, below_for_good_tokens
 from rmtscale.costs.method_estimates import MethodEstimate, estimate_method
 from rmtscale.costs.methods.catalog import find_method, methods_for, with_segments
 from rmtscale.costs.methods.method import Method
@@ -123,9 +123,8 @@ def compare_methods(
 ) -> Comparison:
     """Every method at every length, and the break-even length of any two.
 
-    A break-even is found on a grid of growing steps and then by bisection. Costs of methods that
-    work in blocks rise in steps, and two of them may cross several times before one stays below:
-    what is found is one of these crossings, between two steps of the grid.
+    Break-evens are exact: methods that work in blocks may cross several times, and what is found
+    is the length from which one stays below for good, that is up to 1e9 tokens.
 
     Raises:
         BadInput: a backbone that cannot have one of the methods, or a dtype that is not known.
@@ -135,40 +134,30 @@ def compare_methods(
         for method in methods
         for length in tokens
     }
-    grid = [tokens for tokens in growing_steps(LONGEST_TOKENS) if tokens]
-    on_grid = {method.name: estimate_method(model, grid, method, dtype) for method in methods}
     found = []
-    for first, second in combinations(methods, 2):
+    counted = {method.name: _Counted(model, method, dtype) for method in methods}
+    for pair in combinations(counted.items(), 2):
         for quantity in QUANTITIES:
-            costs = [list(getattr(on_grid[method.name], quantity)) for method in (first, second)]
-            if costs[0][-1] == costs[1][-1]:
-                continue
-            less, more = (first, second) if costs[0][-1] < costs[1][-1] else (second, first)
-            if less is second:
-                costs.reverse()
-            length = _first_below(model, less, more, quantity, dtype, grid, *costs)
-            found.append(Overtaking(quantity, less.name, more.name, length))
+            costs = {name: partial(one.costs, quantity) for name, one in pair}
+            less, more = sorted(costs, key=lambda name: costs[name]([LONGEST_TOKENS]))
+            start = below_for_good_tokens(costs[less], costs[more])
+            if start is not None:
+                found.append(Overtaking(quantity, less, more, start))
     return Comparison(model, tuple(methods), tuple(tokens), dtype, estimates, tuple(found))
 
 
-def _first_below(
-    model: ModelSpec,
-    less: Method,
-    more: Method,
-    quantity: str,
-    dtype: str,
-    grid: list[int],
-    lower: list[int],
-    upper: list[int],
-) -> int:
-    """The smallest length behind the last one of the grid where ``less`` is not below."""
-    dearer = [tokens for tokens, low, high in zip(grid, lower, upper, strict=True) if low >= high]
-    if not dearer:
-        return 1
+class _Counted:
+    """The costs of one method at all lengths that were asked for."""
 
-    def below(tokens: int) -> bool:
-        low, high = (estimate_method(model, tokens, method, dtype) for method in (less, more))
-        return bool(getattr(low, quantity) < getattr(high, quantity))
+    def __init__(self, model: ModelSpec, method: Method, dtype: str) -> None:
+        self._asked = model, method, dtype
+        self._known: dict[int, dict[str, int]] = {}
 
-    behind = range(max(dearer), LONGEST_TOKENS)
-    return behind.start + bisect_left(behind, True, key=below)
+    def costs(self, quantity: str, lengths: Sequence[int]) -> list[int]:
+        """Returns a cost for each length."""
+        unknown = [tokens for tokens in lengths if tokens not in self._known]
+        if unknown:
+            model, method, dtype = self._asked
+            rows = estimate_method(model, unknown, method, dtype).rows()
+            self._known.update(zip(unknown, rows, strict=True))
+        return [self._known[tokens][quantity] for tokens in lengths]

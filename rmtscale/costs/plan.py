@@ -86,8 +86,8 @@ def make_plan(
 
     Args:
         workload: its ``tokens`` are ignored; everything else is kept at every length.
-        recurrence: an RMT, or another method to compare with full attention; those that work in
-            blocks may be a block off. None compares nothing.
+        recurrence: an RMT, or another method to compare with full attention; lengths from which
+            those that work in blocks need less memory may be a block off. None compares nothing.
         calibration: constants of this device that were measured; else those that are known.
 
     Raises:
@@ -139,7 +139,7 @@ def make_plan(
         least = break_even_tokens(
             lambda tokens: roofline(tokens, None),
             lambda tokens: roofline(tokens, recurrence),
-            text,
+            text if isinstance(recurrence, Recurrence) else None,
         )
         return Crossover(least, None)
 
@@ -156,7 +156,7 @@ def make_plan(
         fewer_flops_tokens=break_even_tokens(
             lambda tokens: estimate_flops(model, at(tokens), None, convention).total,
             lambda tokens: estimate_flops(model, at(tokens), recurrence, convention).total,
-            text,
+            text if isinstance(recurrence, Recurrence) else None,
         ),
         less_memory_tokens=break_even_tokens(
             lambda tokens: peak_bytes(tokens, None),

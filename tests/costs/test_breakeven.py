@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtscale.costs.breakeven import break_even_tokens, growing_steps, longest_fitting_tokens
+from rmtscale.costs.breakeven import (
+    below_for_good_tokens,
+    break_even_tokens,
+    growing_steps,
+    longest_fitting_tokens,
+)
+from rmtscale.costs.comparison import QUANTITIES, compare_methods
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.method_estimates import estimate_method
+from rmtscale.costs.methods.catalog import METHODS, methods_for
+from rmtscale.costs.plan import make_plan
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
@@ -84,3 +97,77 @@ def test_a_dear_place_behind_a_cheap_one_is_seen() -> None:
         end = start + start // 3
         found = break_even_tokens(lambda _: 0, lambda t: 1 if start <= t < end else -1, 1)  # noqa: B023
         assert found == end
+
+
+@given(
+    rises=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=400),
+    offset=st.integers(-20, 20),
+)
+def test_the_last_of_many_crossings(rises: list[tuple[int, int]], offset: int) -> None:
+    less, more = [offset], [0]
+    for up, other in rises:
+        less.append(less[-1] + up)
+        more.append(more[-1] + other)
+    longest = len(rises)
+    found = below_for_good_tokens(
+        lambda lengths: [less[tokens] for tokens in lengths],
+        lambda lengths: [more[tokens] for tokens in lengths],
+        longest,
+    )
+    last = max((n for n in range(1, longest + 1) if less[n] >= more[n]), default=0)
+    assert found == (None if last == longest else last + 1)
+
+
+@pytest.mark.parametrize("name", ["opt-1.3b", "bert-large-cased"])
+def test_methods_cross_for_the_last_time_where_counting_every_length_says(name: str) -> None:
+    """Up to 9,000 tokens, in which methods that work in blocks cross many times."""
+    model, longest = PRESETS[name], 9000
+    methods = methods_for(model)
+    comparison = compare_methods(model, methods, [longest])
+    every = range(1, longest + 1)
+    rows = {method.name: estimate_method(model, every, method).rows() for method in methods}
+    seen = 0
+    for quantity in QUANTITIES:
+        costs = {each: [row[quantity] for row in rows[each]] for each in rows}
+        for cost in costs.values():  # which the search rests on
+            assert all(one <= other for one, other in pairwise(cost))
+        for pair in combinations(costs, 2):
+            found = comparison.overtaking(quantity, *pair)
+            if found is None:
+                assert costs[pair[0]][-1] == costs[pair[1]][-1]
+                continue
+            below = [a < b for a, b in zip(costs[found.less], costs[found.more], strict=True)]
+            last = max(
+                (n for n, is_below in zip(every, below, strict=True) if not is_below), default=0
+            )
+            assert (last + 1 == found.tokens) == (last < longest)
+            seen += 1 < found.tokens <= longest
+    assert seen > 20
+
+
+@pytest.mark.parametrize(
+    ("model", "less", "more", "tokens"),
+    [
+        ("bert-large-cased", "bigbird", "rmt", 8322),
+        ("bert-large-cased", "longformer", "full", 3110),
+        ("opt-1.3b", "transformer-xl", "retnet", 6604),
+    ],
+)
+def test_methods_in_blocks(model: str, less: str, more: str, tokens: int) -> None:
+    """Values that counting every length up to 60,000 gave."""
+    methods = [METHODS[less], METHODS[more]]
+    (found,) = (
+        each
+        for each in compare_methods(PRESETS[model], methods, [512]).overtakings
+        if each.quantity == "flops"
+    )
+    assert (found.less, found.tokens) == (less, tokens)
+
+
+def test_a_plan_of_a_method_in_blocks_says_the_same() -> None:
+    bert = PRESETS["bert-large-cased"]
+    for name, tokens in (("longformer", 3110), ("bigbird", 967)):
+        plan = make_plan(
+            bert, Workload(tokens=1), METHODS[name], find_device("a100-80gb"), "matmul"
+        )
+        assert plan.fewer_flops_tokens == tokens

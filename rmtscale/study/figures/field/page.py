@@ -60,7 +60,9 @@ def comparisons_page(
         "(`matmul` convention), state of one sequence. Only the sequence mixing is exchanged; "
         "width, depth, vocabulary and feed-forward stay. Every method says in "
         "`rmtscale/costs/methods/` what is counted, what is left out, and its settings. A "
-        "line is thick up to the longest input that the method's own paper reports."
+        "line is thick up to the longest input that the method's own paper reports. Methods that "
+        "work in blocks may cross several times: a break-even is the length from which one stays "
+        "below the other for good, up to 1e9 tokens, and exact."
     )
     paragraphs = [f"# {title}\n\n{fill(intro, 100, break_on_hyphens=False)}\n"]
     if claims is not None:
