@@ -166,6 +166,7 @@ def training(
     compile_step: bool = False,
     fused: bool = False,
     pad_vocabulary_to: int | None = None,
+    state_by_state: bool = False,
 ) -> dict[str, Any]:
     """One training step: forward, backward, AdamW."""
     import torch
@@ -189,6 +190,7 @@ def training(
             checkpoint_segments=checkpoint,
             keep_logits="none",
             pad_vocabulary_to=pad_vocabulary_to,
+            state_by_state=state_by_state,
         )
         model = RMTForCausalLM(model, config)
         extra = {}

@@ -112,3 +112,16 @@ def test_a_llama_s_flops_are_those_of_the_module() -> None:
     # The angles of rotary positions are a table, not a matmul of the model.
     angles = 3 * 2 * (given["llama segment"]) * given["llama"]["hidden_size"] // 8
     assert abs(counter.get_total_flops() - fastest.llama_flops(ids.shape[1], given)) <= angles
+
+
+def test_waves_of_tiles_and_the_points_of_the_kernel_script() -> None:
+    kernels = importlib.import_module("tests.bench.inference_kernels_h200")
+    # 8 x 18 tiles: one full wave of 132 and one of 12.
+    found = kernels.bound(1000, 768, 2304, (128, 128))
+    assert (found["tiles"], found["waves"]) == (144, 2)
+    assert found["share"] == pytest.approx(1000 * 2304 / (264 * 128 * 128), abs=1e-12)
+    memory = importlib.import_module("tests.bench.memory_h200")
+    for script in (kernels, memory):
+        for kind, _ in script.points(script.sizes(toy=True)).values():
+            module, _, name = kind.rpartition(":")
+            assert callable(getattr(importlib.import_module(module), name))
