@@ -23,11 +23,14 @@ from rmtscale.readers import read_text
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.specs.devices import find_device
-from rmtscale.units import format_percent, format_tokens
+from rmtscale.specs.links import node_link
+from rmtscale.units import format_percent, format_seconds, format_tokens
 
 if TYPE_CHECKING:
     from rmtscale.costs.time.constants import TimeConstants
     from rmtscale.costs.time.measured import Measured
+    from rmtscale.specs.device import DeviceSpec
+    from rmtscale.specs.spread import Spread
 
 _PROCESSORS = {"h200": 132}
 """Multiprocessors of the GPUs whose operators are committed."""
@@ -38,7 +41,16 @@ def command(
         list[Path] | None, typer.Argument(help="Files of measured steps to try constants on.")
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Measure the GPU at hand; takes under a minute.")
+        bool,
+        typer.Option(
+            "--measure",
+            help="Measure the GPU at hand, and where there are several the links between them; "
+            "each takes under a minute.",
+        ),
+    ] = False,
+    links_only: Annotated[
+        bool,
+        typer.Option("--links-only", help="With --measure: the links, and no operators."),
     ] = False,
     operators: Annotated[
         Path | None,
@@ -54,8 +66,9 @@ def command(
 ) -> None:
     """Measures what predicted times are made of, or tries it on measured steps.
 
-    Constants are found from single operators alone, never from steps of a model: records only test
-    them, by model and by what bounds a step.
+    Constants are found from single operators and collectives alone, never from steps of a model:
+    records only test them, by model and by what bounds a step. On a machine of several GPUs one
+    process runs on each of those that are visible; torchrun is not needed.
 
     Example: rmtscale calibrate profiles/nvidia-h200/gpt2-train.jsonl --device h200
     """
@@ -66,9 +79,13 @@ def command(
     if measure:
         if operators is not None:
             require_writable([operators], force=force)
-        found = _measured_here(operators)
+        found = _measured_here(operators, calibration, links_only=links_only)
+    elif links_only:
+        raise BadInput("--links-only: expected with --measure")
     elif operators is not None:
-        found = _fitted(device, _read(operators), str(operators))
+        gpu = find_device(device)
+        base = _base(gpu, calibration)
+        found = _fitted(base, _read(operators), str(operators), _PROCESSORS.get(gpu.name))
     if found is not None:
         _write_constants(found, output_format)
         if out is not None:
@@ -77,12 +94,11 @@ def command(
             return
     if not records:
         raise BadInput("nothing to do: expected files of records, --measure or --operators")
-    from rmtscale.costs.time.constants_file import known_constants
-    from rmtscale.report.calibration import read_calibration, rows_of_errors, try_constants
+    from rmtscale.report.calibration import rows_of_errors, try_constants
 
     gpu = find_device(device)
     if found is None:
-        found = known_constants(gpu) if calibration is None else read_calibration(calibration, gpu)
+        found = _base(gpu, calibration)
     tried = try_constants(found, _records(records))
     rows = rows_of_errors(tried)
     if output_format != "table":
@@ -129,21 +145,38 @@ def _read(path: Path) -> list[Measured]:
     return [from_line(line) for line in text.splitlines()]
 
 
+def _base(gpu: DeviceSpec, calibration: Path | None) -> TimeConstants:
+    """The constants of a file, or those that are known."""
+    from rmtscale.costs.time.constants_file import known_constants
+
+    return options.chosen_calibration(calibration, gpu) or known_constants(gpu)
+
+
 def _fitted(
-    device: str, measured: list[Measured], source: str, processors: int | None = None
+    base: TimeConstants, measured: list[Measured], source: str, processors: int | None
 ) -> TimeConstants:
+    """Constants of what was measured; those of ``base`` where it was links alone."""
+    from dataclasses import replace
+
     from rmtscale.costs.time.constants import USUAL_PROCESSORS
     from rmtscale.costs.time.fit import fit_constants
+    from rmtscale.costs.time.link_fit import fit_links
+    from rmtscale.costs.time.measured import MeasuredCollective
 
-    count = processors or _PROCESSORS.get(device, USUAL_PROCESSORS)
-    return fit_constants(find_device(device), count, measured, source)
+    links = [one for one in measured if isinstance(one, MeasuredCollective)]
+    if links and len(links) == len(measured):
+        named = f"{base.source}; links {source}"
+        return replace(base, links=fit_links(links), source=named)
+    return fit_constants(base.device, processors or USUAL_PROCESSORS, measured, source)
 
 
-def _measured_here(operators: Path | None) -> TimeConstants:
-    """Measures the GPU at hand.
+def _measured_here(
+    operators: Path | None, calibration: Path | None, *, links_only: bool
+) -> TimeConstants:
+    """Measures the GPU at hand, and the links where there are several.
 
     Raises:
-        BadInput: no GPU, or one whose datasheet is not known.
+        BadInput: no GPU, one whose datasheet is not known, or links of a single one.
     """
     from rmtscale.profiler.prediction import this_machine
 
@@ -153,15 +186,27 @@ def _measured_here(operators: Path | None) -> TimeConstants:
     import torch
 
     from rmtscale.costs.time.measured import to_line
-    from rmtscale.profiler.operator_bench import OperatorBench
+    from rmtscale.profiler.links import measure_links
 
-    measured = list(OperatorBench("cuda").run())
+    gpus = torch.cuda.device_count()
+    names = {torch.cuda.get_device_name(number) for number in range(gpus)}
+    if links_only and gpus < 2:
+        raise BadInput(f"--links-only: {gpus} GPU is visible, expected 2 or more")
+    measured: list[Measured] = []
+    if not links_only:
+        from rmtscale.profiler.operator_bench import OperatorBench
+
+        measured += OperatorBench("cuda").run()
+    if gpus > 1 and len(names) == 1:
+        measured += measure_links(gpus)
+    elif gpus > 1:
+        write_note(f"note: no links were measured, these GPUs are not alike: {sorted(names)}")
     source = "measured here"
     if operators is not None:
         source = str(operators)
         write_whole(operators, "".join(f"{to_line(one)}\n" for one in measured))
     processors = torch.cuda.get_device_properties(0).multi_processor_count
-    return _fitted(machine.device.name, measured, source, processors)
+    return _fitted(_base(machine.device, calibration), measured, source, processors)
 
 
 def _save(constants: TimeConstants, out: Path) -> None:
@@ -174,7 +219,7 @@ def _save(constants: TimeConstants, out: Path) -> None:
 def _write_constants(constants: TimeConstants, output_format: str) -> None:
     rows = [
         {"constant": name, "value": spread.value, "low": spread.low, "high": spread.high}
-        for name, spread in constants.spreads.items()
+        for name, spread in [*constants.spreads.items(), *_named_links(constants)]
     ]
     if output_format != "table":
         write_rows(rows, output_format)
@@ -188,3 +233,33 @@ def _write_constants(constants: TimeConstants, output_format: str) -> None:
         ],
         text_columns=1,
     )
+    if not constants.links:
+        return
+    link = node_link(constants.device)
+    write_line()
+    write_text(f"Links inside a node, beside {link.bytes_per_second / 1e9:g} GB/s ({link.source}):")
+    write_table(
+        ["collective", "GPUs", "latency", "bandwidth", "of the datasheet"],
+        [
+            [
+                one.kind.replace("_", " "),
+                str(one.ranks),
+                format_seconds(one.latency.value),
+                f"{one.bandwidth.value / 1e9:.4g} GB/s",
+                format_percent(one.bandwidth.value / link.bytes_per_second),
+            ]
+            for one in constants.links
+        ],
+        text_columns=1,
+    )
+
+
+def _named_links(constants: TimeConstants) -> list[tuple[str, Spread]]:
+    return [
+        (f"{one.kind} of {one.ranks} GPUs, {name}", spread)
+        for one in constants.links
+        for name, spread in (
+            ("latency seconds", one.latency),
+            ("bandwidth bytes per second", one.bandwidth),
+        )
+    ]

@@ -69,7 +69,7 @@ def command(
     Example: rmtscale estimate -m opt-30b -d a100 --tokens 64k --mode train --gpus 16
     """
     require_format(output_format)
-    layouts.require_many(gpus, layout, interconnect, calibration=calibration)
+    layouts.require_many(gpus, layout, interconnect)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     if mode == "train" and not weights:
         spec = options.trained(spec)
@@ -108,7 +108,7 @@ def command(
             [question.work],
             gpu,
             recurrence,
-            layouts.Asked(gpus, gpus_per_node, interconnect, layout),
+            layouts.Asked(gpus, gpus_per_node, interconnect, layout, question.calibration),
             output_format,
             usual=usual,
             terms=True,

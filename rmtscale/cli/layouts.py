@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -15,6 +14,7 @@ from rmtscale.units import format_bytes, format_percent, format_seconds, format_
 if TYPE_CHECKING:
     from rmtscale.costs.layouts.answer import ClusterAnswer
     from rmtscale.costs.layouts.search import Candidate, Search
+    from rmtscale.costs.time.constants import TimeConstants
     from rmtscale.specs.device import DeviceSpec
     from rmtscale.specs.model import ModelSpec
     from rmtscale.specs.recurrence import Recurrence
@@ -36,6 +36,8 @@ LayoutName = Annotated[
 ]
 MANY_PRECISION = "master-bf16"
 """Precision of a training on many GPUs, unless another is asked for."""
+_SHARES_SAID = "shares of the data sheet that were measured on an H200"
+_LINKS_SAID = "what others measured"
 
 
 def require_many(
@@ -43,9 +45,8 @@ def require_many(
     layout: str,
     interconnect: str,
     method: str = "rmt",
-    calibration: Path | None = None,
 ) -> None:
-    """Refuses options of many GPUs without them, and many GPUs with what is not known on them.
+    """Refuses options of many GPUs without them, and a method that is not known on them.
 
     Raises:
         BadInput: names the option.
@@ -57,11 +58,6 @@ def require_many(
         raise BadInput(f"{given}: expected with --gpus, the number of them")
     if gpus and method != "rmt":
         raise BadInput(f"method {method!r}: expected rmt with --gpus")
-    if gpus and calibration is not None:
-        raise BadInput(
-            f"calibration {str(calibration)!r}: expected none with --gpus, times there are from "
-            "shares of the data sheet"
-        )
 
 
 class Asked(NamedTuple):
@@ -71,6 +67,7 @@ class Asked(NamedTuple):
     gpus_per_node: int
     interconnect: str
     layout: str
+    calibration: TimeConstants | None = None
 
 
 def write_many(
@@ -94,9 +91,13 @@ def write_many(
         BadInput: a cluster, a layout or a model that cannot be.
     """
     from rmtscale.costs.layouts.answer import answer_cluster
+    from rmtscale.costs.time.constants_file import known_constants
     from rmtscale.specs.cluster import Cluster
 
-    cluster = Cluster.of(device, asked.gpus, asked.gpus_per_node, asked.interconnect)
+    constants = asked.calibration or known_constants(device)
+    cluster = Cluster.of(
+        device, asked.gpus, asked.gpus_per_node, asked.interconnect, constants.links
+    )
     found = [
         answer_cluster(
             model,
@@ -104,10 +105,11 @@ def write_many(
             cluster,
             recurrence,
             asked.layout,
+            constants,
         )
         for work in works
     ]
-    write_answers(found, output_format, terms=terms)
+    write_answers(found, output_format, constants, terms=terms)
 
 
 def _usual_precision(work: Workload) -> Workload:
@@ -119,11 +121,16 @@ def _usual_precision(work: Workload) -> Workload:
 
 
 def write_answers(
-    found: Sequence[ClusterAnswer], output_format: str, *, terms: bool = False
+    found: Sequence[ClusterAnswer],
+    output_format: str,
+    constants: TimeConstants,
+    *,
+    terms: bool = False,
 ) -> None:
     """Prints the words, then the best layout and the next five of full attention and RMT.
 
     Args:
+        constants: that arithmetic was predicted with.
         terms: the memory of the best ones by term, and what they send, too.
     """
     if output_format != "table":
@@ -150,10 +157,16 @@ def write_answers(
             _write_terms(answer)
     if any("logits" in reason for one in found for reason in one.full.dropped):
         write_text("A loss that is worked out in chunks needs less than its logits do here.")
+    arithmetic, links = _SHARES_SAID, _LINKS_SAID
+    if constants.measured:
+        arithmetic = f"constants of {constants.source}"
+    if found[0].cluster.measured:
+        links = "what calibrate --measure found of them"
+    elif constants.links:
+        links = "what was measured inside a node, and by others between nodes"
     write_text(
-        "Predicted: arithmetic from shares of the data sheet that were measured on an H200, links "
-        "from what others measured; no cluster was. busy: share of the step in which the busiest "
-        "GPU calculates."
+        f"Predicted: arithmetic from {arithmetic}, links from {links}; no cluster was measured. "
+        "busy: share of the step in which the busiest GPU calculates."
     )
 
 

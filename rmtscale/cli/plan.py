@@ -103,7 +103,7 @@ def command(
     Example: rmtscale plan --model opt-175b --device a100-80gb --gpus 256 --tokens 1024k
     """
     require_format(output_format)
-    layouts.require_many(gpus, layout, interconnect, method, calibration)
+    layouts.require_many(gpus, layout, interconnect, method)
     require_one_of("mode", mode, (*_TITLES, "all", "both"))
     plainly = method == "rmt" and not adapter
     convention = convention or (DEFAULT_CONVENTION if plainly else "matmul")
@@ -144,7 +144,7 @@ def command(
             [replace(work(name), tokens=parse_size(tokens)) for name in _spread(modes)],
             gpu,
             chosen,
-            layouts.Asked(gpus, gpus_per_node, interconnect, layout),
+            layouts.Asked(gpus, gpus_per_node, interconnect, layout, calibrated),
             output_format,
             usual=usual,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.link_speed import LinkSpeed
 from rmtscale.specs.links import Link, find_interconnect, node_link
 from rmtscale.units import require_positive
 
@@ -25,8 +26,6 @@ class Cluster:
     """Link among the GPUs of a node."""
     between: Link
     """Link from node to node."""
-    calibrated: bool = False
-    """Whether both links were measured on this very cluster."""
 
     def __post_init__(self) -> None:
         require_positive("gpus", self.gpus)
@@ -38,20 +37,33 @@ class Cluster:
 
     @classmethod
     def of(
-        cls, device: DeviceSpec, gpus: int, gpus_per_node: int = 8, interconnect: str = ""
+        cls,
+        device: DeviceSpec,
+        gpus: int,
+        gpus_per_node: int = 8,
+        interconnect: str = "",
+        measured: tuple[LinkSpeed, ...] = (),
     ) -> Cluster:
         """Returns a cluster with the links that the device and the interconnect's name stand for.
 
+        Args:
+            measured: what the links inside such a node were measured to reach.
+
         Raises:
-            BadInput: an unknown interconnect, or numbers that cannot be.
+            BadInput: an unknown interconnect, numbers that cannot be, or that no link has.
         """
         return cls(
             device=device,
             gpus=gpus,
             gpus_per_node=gpus_per_node,
-            inside=node_link(device),
+            inside=node_link(device, measured),
             between=find_interconnect(interconnect, device),
         )
+
+    @property
+    def measured(self) -> bool:
+        """Whether all of its links were measured: those between nodes never are."""
+        return bool(self.inside.measured) and self.gpus <= self.gpus_per_node
 
     def title(self) -> str:
         """Returns it in words: ``64 NVIDIA A100 80GB SXM4, 8 a node, nvlink3 and ib-hdr``."""

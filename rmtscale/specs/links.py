@@ -3,15 +3,17 @@
 Bandwidths are the vendor's, in one direction, for one GPU. What a collective reaches of them, and
 how long the smallest one takes, was measured by others on machines whose step times nothing here is
 held against (``REACHED``); another machine may reach more or less, so times that rest on links are
-ranges.
+ranges. ``rmtscale calibrate --measure`` measures the links inside a node of several GPUs.
 """
 
 from __future__ import annotations
 
+from math import log
 from typing import NamedTuple
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.link_speed import LinkSpeed
 
 GB = 10**9
 
@@ -26,6 +28,19 @@ class Link(NamedTuple):
     share: float
     """Share of the bandwidth that a large collective reaches."""
     source: str
+    measured: tuple[LinkSpeed, ...] = ()
+    """How fast it was measured to be, which goes before share and latency."""
+
+    def reach(self, kind: str, ranks: int) -> tuple[float, float]:
+        """Returns the bytes per second that a collective reaches, and the seconds of a tiny one.
+
+        Of groups that were measured the one nearest in size counts, of two as near the larger.
+        """
+        near = [one for one in self.measured if one.kind == kind]
+        if not near:
+            return self.share * self.bytes_per_second, self.latency_seconds
+        one = min(near, key=lambda it: (round(abs(log(it.ranks / ranks)), 9), -it.ranks))
+        return one.bandwidth.value, one.latency.value
 
 
 REACHED = "stas00/ml-engineering, network/benchmarks (H200 node, 4 nodes of B200), 2026"
@@ -76,12 +91,20 @@ _BY_DEVICE = {
 _USUAL = {"nvlink3": "ib-hdr", "nvlink4": "ib-ndr", "nvlink5": "ib-ndr", "xgmi": "ib-ndr"}
 
 
-def node_link(device: DeviceSpec) -> Link:
-    """Returns the link inside a node of this device; PCI Express 4.0 where it has no other."""
-    for name, devices in _BY_DEVICE.items():
-        if device.name in devices:
-            return NODE_LINKS[name]
-    return NODE_LINKS["pcie4"]
+def node_link(device: DeviceSpec, measured: tuple[LinkSpeed, ...] = ()) -> Link:
+    """Returns the link inside a node of this device; PCI Express 4.0 where it has no other.
+
+    Args:
+        measured: what such a link was measured to reach.
+
+    Raises:
+        BadInput: more, or less, than such a link can.
+    """
+    known = (name for name, devices in _BY_DEVICE.items() if device.name in devices)
+    link = NODE_LINKS[next(known, "pcie4")]
+    for one in measured:
+        one.require_plausible(link.bytes_per_second)
+    return link._replace(measured=measured)
 
 
 def find_interconnect(name: str, device: DeviceSpec) -> Link:

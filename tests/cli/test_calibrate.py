@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rmtscale.costs.time.measured import MeasuredCollective, to_line
+from rmtscale.specs.link_speed import KINDS
 from tests.command_line import Command
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +44,37 @@ def test_a_plan_with_constants_that_were_measured(rmtscale: Command, tmp_path: P
     assert {row["time"] for row in plain} == {"datasheet"}
 
 
+def test_links_are_fitted_written_and_planned_with(rmtscale: Command, tmp_path: Path) -> None:
+    measured = [
+        MeasuredCollective(kind, 2, size, 1e-5 + size / 1e11, 1e-5 + size / 1e11, 2e-5)
+        for kind in KINDS
+        for size in (4**power for power in range(5, 15))
+    ]
+    raw, path = tmp_path / "links.jsonl", tmp_path / "machine.json"
+    raw.write_text("".join(f"{to_line(one)}\n" for one in measured))
+    done = rmtscale("calibrate", "--operators", str(raw), "--out", str(path))
+    assert (done.code, done.err) == (0, "")
+    assert "all reduce" in done.out
+    assert "of the datasheet" in done.out
+    ask = ("-d", "h200", "--gpus", "2", "--layout", "tp2", "--tokens", "2k", "--format", "json")
+    steps = []
+    for more in ((), ("--calibration", str(path))):
+        found = rmtscale("plan", "-m", "opt-1.3b", "--mode", "train", *ask, *more)
+        assert (found.code, found.err) == (0, "")
+        steps.append(json.loads(found.out)["rows"][0])
+    known, own = steps
+    assert own["seconds"] > known["seconds"], "these links are slow"
+    width = [row["seconds_at_most"] / row["seconds_at_least"] for row in steps]
+    assert width[1] == pytest.approx(1.15**2)
+    assert width[0] > width[1]
+    said = rmtscale("estimate", "-m", "opt-1.3b", *ask[:-2], "--calibration", str(path)).out
+    assert "calibrate --measure found of them" in " ".join(said.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("calibrate", RECORDS, "--links-only"), "--links-only: expected with --measure"),
         (("calibrate",), "nothing to do: expected files of records"),
         (("calibrate", "none.jsonl"), "records 'none.jsonl': no such file"),
         (("calibrate", RECORDS, "--device", "l4"), "expected those of rmtscale profile on it"),

@@ -72,7 +72,7 @@ def test_flops_of_one_gpu(rmtscale: Command) -> None:
         ("--interconnect ib-hdr", "expected with --gpus"),
         ("--gpus 64 --layout tp8", "is of 8 GPUs, expected 64"),
         ("--gpus 8 --layout tp7", "7 GPUs"),
-        ("--gpus 8 --calibration a.json", "expected none with --gpus"),
+        ("--gpus 8 --calibration a.json", "calibration 'a.json': cannot be read"),
         ("--gpus 12", "expected a multiple of the 8 of a node"),
         ("--gpus 8 --method mamba", "expected rmt with --gpus"),
         ("--gpus 8 --interconnect string", "interconnect 'string': expected"),

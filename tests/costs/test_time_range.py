@@ -11,7 +11,7 @@ from rmtscale.costs.methods.catalog import METHODS
 from rmtscale.costs.operators import count_operators
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.roofline import estimate_time
-from rmtscale.costs.time.constants import BANDWIDTH, Spread
+from rmtscale.costs.time.constants import BANDWIDTH
 from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.costs.time.step_time import step_time
 from rmtscale.costs.time_range import operators, slow_end, step_seconds
@@ -23,6 +23,7 @@ from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.quantization.reading import quantize
 from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.spread import Spread
 from rmtscale.specs.workload import Workload
 from tests.specs.tiny_configs import TINY
 

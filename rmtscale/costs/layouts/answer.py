@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rmtscale.costs.layouts.search import Candidate, Search, search_layouts, shortfall
+from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import AUTO
 from rmtscale.specs.model import ModelSpec
@@ -86,8 +87,12 @@ def answer_cluster(
     cluster: Cluster,
     recurrence: Recurrence,
     name: str = AUTO,
+    constants: TimeConstants | None = None,
 ) -> ClusterAnswer:
     """Searches the layouts of full attention and of an RMT, or works out the one that is named.
+
+    Args:
+        constants: of the cluster's device; else those that are known of it.
 
     Raises:
         BadInput: a layout that cannot be of either, or a model whose layers are not known.
@@ -96,6 +101,6 @@ def answer_cluster(
         model=model,
         workload=workload,
         cluster=cluster,
-        full=search_layouts(model, workload, cluster, None, name),
-        rmt=search_layouts(model, workload, cluster, recurrence, name),
+        full=search_layouts(model, workload, cluster, None, name, constants),
+        rmt=search_layouts(model, workload, cluster, recurrence, name, constants),
     )

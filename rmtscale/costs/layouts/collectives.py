@@ -15,13 +15,11 @@ from typing import NamedTuple
 from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
 from rmtscale.costs.layouts.stages import Visits, visits
 from rmtscale.specs.layout import Layout
+from rmtscale.specs.link_speed import ALL_REDUCE, EXCHANGE, GATHER, REDUCE, SEND
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import FP32_BYTES
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
-
-GATHER, REDUCE, ALL_REDUCE = "all_gather", "reduce_scatter", "all_reduce"
-EXCHANGE, SEND = "all_to_all", "send"
 
 
 class Collective(NamedTuple):

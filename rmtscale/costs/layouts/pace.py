@@ -1,8 +1,8 @@
 """Seconds of one layer on one rank: the place where a model of a device's time is asked.
 
 Everything that knows how long arithmetic takes is behind ``layer_seconds`` and ``outer_seconds``.
-The constants are those of a GPU that nobody measured (``costs.time.constants``): shares of its data
-sheet as an H200 reached them.
+Its constants (``costs.time.constants``) are those that were measured of the GPU, or shares of its
+data sheet.
 What a rank has of a layer is taken as matmuls, attention and streams of its size; a step on one GPU
 is predicted kernel by kernel in ``costs.time``.
 """
@@ -21,13 +21,12 @@ from rmtscale.costs.time.constants import (
     ATTENTION,
     BACKWARD_OPERATOR,
     BANDWIDTH,
-    DATASHEET_SHARES,
     FLOOR,
     FORWARD_OPERATOR,
     MATMUL,
     MISALIGNED,
     POWER,
-    USUAL,
+    TimeConstants,
 )
 from rmtscale.costs.time.step_time import overlapped
 from rmtscale.specs.device import DeviceSpec
@@ -35,9 +34,8 @@ from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 
-MATMUL_SHARE, ATTENTION_SHARE = DATASHEET_SHARES[MATMUL, ""], DATASHEET_SHARES[ATTENTION, ""]
-STREAM_SHARE = DATASHEET_SHARES[BANDWIDTH, ""]
-MATMUL_FLOOR_SECONDS = 3 * USUAL[FLOOR]
+MATMUL_FLOORS = 3
+"""Least time of a matmul, in those of a kernel."""
 TILE_ROWS, TILE_COLUMNS = 128, 256
 """Output tile of a large matmul: the last wave of tiles leaves multiprocessors idle."""
 PROCESSORS = {
@@ -103,7 +101,7 @@ class LayerSeconds(NamedTuple):
 def layer_seconds(
     model: ModelSpec,
     workload: Workload,
-    device: DeviceSpec,
+    constants: TimeConstants,
     cut: Cut,
     reached: Reached | None = None,
 ) -> LayerSeconds:
@@ -121,17 +119,17 @@ def layer_seconds(
         if not term.in_block or term.name in (FlopTerm.HEAD, FlopTerm.PROJECTION):
             continue
         if term.name in ATTENTION_TERMS:
-            attention += _attention(model, workload, device, cut, term, fused, reached)
+            attention += _attention(model, workload, constants, cut, term, fused, reached)
         else:
-            matmuls += _matmul(workload, device, cut, term, model.layers, reached)
+            matmuls += _matmul(workload, constants, cut, term, model.layers, reached)
     attention /= model.layers
-    elementwise = _elementwise(model, workload, device, cut)
+    elementwise = _elementwise(model, workload, constants, cut)
     forward, backward = _operators(model, workload)
     device_forward = matmuls + attention + elementwise
     device_backward = 2 * matmuls + 2.5 * attention + 2 * elementwise
     return LayerSeconds(
-        overlapped(forward * USUAL[FORWARD_OPERATOR], device_forward),
-        overlapped(backward * USUAL[BACKWARD_OPERATOR], device_backward),
+        overlapped(forward * constants[FORWARD_OPERATOR], device_forward),
+        overlapped(backward * constants[BACKWARD_OPERATOR], device_backward),
         attention,
         elementwise,
     )
@@ -141,7 +139,7 @@ def layer_seconds(
 def outer_seconds(
     model: ModelSpec,
     workload: Workload,
-    device: DeviceSpec,
+    constants: TimeConstants,
     cut: Cut,
     text: int,
     reached: Reached | None = None,
@@ -150,33 +148,31 @@ def outer_seconds(
     seconds = 0.0
     for term in pass_terms("matmul", model, cut.size, text):
         if term.name in (FlopTerm.HEAD, FlopTerm.PROJECTION):
-            seconds += _matmul(workload, device, cut, term, 1, reached)
+            seconds += _matmul(workload, constants, cut, term, 1, reached)
     logits = cut.rows * text * model.vocabulary / (cut.tp * cut.cp)
     moved = logits * (2 * workload.dtype_bytes + 8) * (model.head == "language-model")
-    return seconds + moved / (STREAM_SHARE * device.bandwidth_bytes_per_second)
+    return seconds + moved / constants[BANDWIDTH]
 
 
-def optimizer_seconds(device: DeviceSpec, weights: int) -> float:
+def optimizer_seconds(constants: TimeConstants, weights: int) -> float:
     """Returns the seconds of a fused AdamW over so many weights of a rank."""
-    moved = OPTIMIZER_NUMBERS * 4 * weights
-    return moved / (STREAM_SHARE * device.bandwidth_bytes_per_second)
+    return OPTIMIZER_NUMBERS * 4 * weights / constants[BANDWIDTH]
 
 
 def _matmul(
     workload: Workload,
-    device: DeviceSpec,
+    constants: TimeConstants,
     cut: Cut,
     term: PassTerm,
     times: int,
     reached: Reached | None,
 ) -> float:
     """Seconds of one of ``times`` equal matmuls, forward."""
-    share = MATMUL_SHARE * sustained(device)
+    peak = sustained_rate(constants, workload.dtype)
     if reached is not None:
-        share = reached.matmul
-    share *= filled(device, cut, term, times)
-    peak = share * device.flops_per_second(workload.dtype)
-    bandwidth = STREAM_SHARE * device.bandwidth_bytes_per_second
+        peak = reached.matmul * constants.device.flops_per_second(workload.dtype)
+    peak *= filled(constants.device, cut, term, times)
+    bandwidth = constants[BANDWIDTH]
     flops = cut.rows * term.flops / (times * cut.tp * cut.cp)
     elements = cut.rows * term.elements / (times * cut.cp)
     moved = (elements + term.weights / times) / cut.tp * workload.dtype_bytes
@@ -184,13 +180,13 @@ def _matmul(
     # Output is about a half of the traffic that is not weights.
     output = elements / 2 / cut.tp * workload.dtype_bytes
     exposed = OUTPUT_TRAFFIC * output / bandwidth if half and term.operator != "bmm" else 0.0
-    return float(MATMUL_FLOOR_SECONDS + max(flops / peak, moved / bandwidth) + exposed)
+    return float(MATMUL_FLOORS * constants[FLOOR] + max(flops / peak, moved / bandwidth) + exposed)
 
 
 def _attention(
     model: ModelSpec,
     workload: Workload,
-    device: DeviceSpec,
+    constants: TimeConstants,
     cut: Cut,
     term: PassTerm,
     fused: bool,
@@ -198,29 +194,29 @@ def _attention(
 ) -> float:
     """Seconds of one of both products of all layers, forward."""
     flops = cut.rows * term.flops / (cut.tp * cut.cp)
-    bandwidth = STREAM_SHARE * device.bandwidth_bytes_per_second
-    peak = device.flops_per_second(workload.dtype)
     if fused:
-        share = ATTENTION_SHARE * model.head_width / (model.head_width + HALF_RATE_WIDTH)
+        rate = constants.rate(ATTENTION, workload.dtype)
+        rate *= model.head_width / (model.head_width + HALF_RATE_WIDTH)
         if reached is not None:
-            share = reached.attention
+            rate = reached.attention * constants.device.flops_per_second(workload.dtype)
         if model.decoder and term.causal:
             flops *= (cut.size + 1) / (2 * cut.size)
-        return MATMUL_FLOOR_SECONDS * model.layers + float(flops / (share * peak))
+        return MATMUL_FLOORS * constants[FLOOR] * model.layers + float(flops / rate)
     dropout = workload.train and workload.dropout is not False and model.attention_dropout > 0
     more = SQUARE_DROPOUT / 2 if dropout else 0.0
     squares = cut.rows * (term.square + more * term.flops / (2 * model.head_width))
     moved = squares * workload.dtype_bytes / (cut.tp * cut.cp)
-    share = MATMUL_SHARE * sustained(device)
+    rate = sustained_rate(constants, workload.dtype)
     if model.head_width % 8 and workload.dtype_bytes < 4:
-        share *= USUAL[MISALIGNED]
-    return float(flops / (share * peak) + moved / bandwidth)
+        rate *= constants[MISALIGNED]
+    return float(flops / rate + moved / constants[BANDWIDTH])
 
 
-def sustained(device: DeviceSpec) -> float:
-    """Returns the share of its speed that a device keeps over seconds of matmuls."""
-    hopper = device.compute_capability == (9, 0)
-    return USUAL[POWER] if hopper else 1.0
+def sustained_rate(constants: TimeConstants, arithmetic: str) -> float:
+    """Returns the FLOP/s of matmuls that a device keeps up for seconds."""
+    hopper = constants.device.compute_capability == (9, 0)
+    kept = constants[POWER] if hopper or constants.measured else 1.0
+    return constants.rate(MATMUL, arithmetic) * kept
 
 
 def filled(device: DeviceSpec, cut: Cut, term: PassTerm, times: int) -> float:
@@ -241,7 +237,7 @@ def filled(device: DeviceSpec, cut: Cut, term: PassTerm, times: int) -> float:
     return float(waves / -(-waves // 1))
 
 
-def _elementwise(model: ModelSpec, workload: Workload, device: DeviceSpec, cut: Cut) -> float:
+def _elementwise(model: ModelSpec, workload: Workload, constants: TimeConstants, cut: Cut) -> float:
     """Seconds of what is neither matmul nor attention of one layer, forward."""
     dropout = workload.train and workload.dropout is not False and model.hidden_dropout > 0
     wide = (WIDE_PASSES + DROPOUT_PASSES * dropout) * model.width
@@ -250,8 +246,7 @@ def _elementwise(model: ModelSpec, workload: Workload, device: DeviceSpec, cut: 
     inner = (GATED_PASSES if model.gated_mlp else PLAIN_PASSES) * model.mlp_width
     heads = HEAD_PASSES * (model.query_width + 2 * model.kv_width)
     numbers = cut.rows * cut.size / cut.cp * (wide + (inner + heads) / cut.tp)
-    bandwidth = STREAM_SHARE * device.bandwidth_bytes_per_second
-    return numbers * workload.dtype_bytes / bandwidth
+    return numbers * workload.dtype_bytes / constants[BANDWIDTH]
 
 
 @lru_cache(maxsize=1024)

@@ -18,6 +18,7 @@ from rmtscale.costs.layouts.memory import GpuMemory, gpu_memory
 from rmtscale.costs.layouts.possible import require_possible, runs_in, why_impossible
 from rmtscale.costs.layouts.seconds import StepTime, step_time
 from rmtscale.costs.memory import known_to_the_byte
+from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.errors import BadInput
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import AUTO, CONTEXTS, Layout, parse_layout
@@ -77,12 +78,14 @@ def search_layouts(
     cluster: Cluster,
     recurrence: Recurrence | None = None,
     name: str = AUTO,
+    constants: TimeConstants | None = None,
 ) -> Search:
     """Returns the layouts that fit, the fastest first, or the one that is named.
 
     Args:
         workload: the batch size is that of a whole step, on all GPUs together.
         name: ``auto``, or a layout as ``parse_layout`` takes it.
+        constants: of the cluster's device; else those that are known of it.
 
     Raises:
         BadInput: a named layout that cannot be, or a model whose layers are not known.
@@ -109,7 +112,7 @@ def search_layouts(
             memory = gpu_memory(model, workload, layout, recurrence, device)
             least = min(least, memory.total)
             if memory.total <= device.usable_memory_bytes:
-                time = step_time(model, workload, layout, cluster, recurrence)
+                time = step_time(model, workload, layout, cluster, recurrence, constants)
                 runs = runs_in(layout, recurrence)
                 found.append(Candidate(layout, memory, time, runs))
                 break

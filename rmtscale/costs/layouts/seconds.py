@@ -3,8 +3,8 @@
 FSDP2's gathers and scatters hide behind the arithmetic of the layers before and after, a ring's
 sends behind its attention, and nothing else hides. Tensor parallelism waits for its sums, stages
 wait for each other, and gradients that no FSDP2 scatters are summed at the end.
-The range lets arithmetic be a fifth faster or slower and links half as fast again or as slow; with
-links and device measured on the very cluster it is a tenth.
+The range lets arithmetic be a fifth faster or slower and links half as fast again or as slow; what
+was measured, 15 %.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from rmtscale.costs.layouts.pace import (
 )
 from rmtscale.costs.layouts.stages import pipeline_slots, visits
 from rmtscale.costs.layouts.traffic import collective_seconds
+from rmtscale.costs.time.constants import TimeConstants
+from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.costs.time_range import TimeRange
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import Layout
@@ -30,7 +32,7 @@ from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
-ARITHMETIC_RANGE, LINK_RANGE, CALIBRATED_RANGE = 1.2, 1.5, 1.1
+ARITHMETIC_RANGE, LINK_RANGE, MEASURED_RANGE = 1.2, 1.5, 1.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,9 @@ class StepTime:
     optimizer: float = 0.0
     gpus: int
     tokens: int
-    calibrated: bool = False
+    measured_device: bool = False
+    """Whether arithmetic is from constants that were measured of this GPU."""
+    measured_links: bool = False
 
     @property
     def seconds(self) -> float:
@@ -67,8 +71,8 @@ class StepTime:
     @property
     def range(self) -> TimeRange:
         """Seconds, at least and at most."""
-        wide = CALIBRATED_RANGE if self.calibrated else ARITHMETIC_RANGE
-        links = CALIBRATED_RANGE if self.calibrated else LINK_RANGE
+        wide = MEASURED_RANGE if self.measured_device else ARITHMETIC_RANGE
+        links = MEASURED_RANGE if self.measured_links else LINK_RANGE
         counted = self.arithmetic + self.optimizer + self.bubble
         return TimeRange(
             counted / wide + (self._links() - self.gradients) / links,
@@ -90,27 +94,29 @@ def step_time(
     layout: Layout,
     cluster: Cluster,
     recurrence: Recurrence | None = None,
-    reached: Reached | None = None,
+    constants: TimeConstants | None = None,
     *,
+    reached: Reached | None = None,
     every_layer: bool = False,
 ) -> StepTime:
     """Returns the seconds of one training step, or one pass, of the whole batch.
 
     Args:
-        reached: shares of the peak that this very device was measured to reach.
+        constants: of the device; else those that are known of it.
+        reached: shares of the peak that kernels of another time reach.
         every_layer: an RMT with a state in every layer, which can be pipelined at any batch.
 
     Raises:
         BadInput: the device has no peak for the dtype, or a segment cannot be.
     """
-    device = cluster.device
+    constants = known_constants(cluster.device) if constants is None else constants
     layers = stage_layers(model, layout)
     fused = fused_attention(model, workload)
     arithmetic = inside = attention = 0.0
     for run in visits(model, workload, layout, recurrence):
         whole = run.size * layout.cp
         cut = Cut(layout.micro_batch, whole, layout.tp, layout.cp, layout.sequence_parallel)
-        each = layer_seconds(model, workload, device, cut, reached)
+        each = layer_seconds(model, workload, constants, cut, reached)
         again = run.recomputed * each.forward
         if layout.recompute == "selective":
             again = run.backward * (each.elementwise if fused else each.attention)
@@ -118,7 +124,7 @@ def step_time(
         attention += layers * each.attention * (run.forward + 2.5 * run.backward + run.recomputed)
         if workload.train or recurrence is None:
             text = run.text * layout.cp if workload.train else layout.micro_batch
-            head = outer_seconds(model, workload, device, cut, text, reached)
+            head = outer_seconds(model, workload, constants, cut, text, reached)
             arithmetic += head * (run.forward + 2 * run.backward)
     arithmetic += inside
     sent = count_collectives(model, workload, layout, recurrence)
@@ -149,11 +155,12 @@ def step_time(
         # The stages before the last have no head.
         bubble=waiting * (busy - (arithmetic - inside) * (layout.pp > 1) + stages),
         gradients=took("data", when="step"),
-        optimizer=optimizer_seconds(device, rank_weights(model, layout, recurrence).stepped)
+        optimizer=optimizer_seconds(constants, rank_weights(model, layout, recurrence).stepped)
         * workload.train,
         gpus=layout.gpus,
         tokens=workload.batch_size * workload.tokens,
-        calibrated=cluster.calibrated and reached is not None,
+        measured_device=constants.measured,
+        measured_links=cluster.measured,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from rmtscale.costs.layouts.collectives import ALL_REDUCE, SEND, Collective, stage_layers
+from rmtscale.costs.layouts.collectives import Collective, stage_layers
 from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory, rank_weights
-from rmtscale.costs.layouts.pace import STREAM_SHARE
 from rmtscale.costs.layouts.traffic import collective_seconds
+from rmtscale.costs.time.constants import BANDWIDTH, TimeConstants
+from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import Layout
+from rmtscale.specs.link_speed import ALL_REDUCE, SEND
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -19,6 +21,7 @@ def decode_seconds(
     layout: Layout,
     cluster: Cluster,
     recurrence: Recurrence | None = None,
+    constants: TimeConstants | None = None,
 ) -> float:
     """Returns the seconds of one token for each sequence; kernels are started as one graph.
 
@@ -29,7 +32,7 @@ def decode_seconds(
     memory = gpu_memory(model, workload, layout, recurrence)
     cache = sum(term.amount for term in memory.terms if term.name == GpuTerm.CACHE)
     read = rank_weights(model, layout, recurrence).whole * workload.weight_bytes + cache
-    stage = read / (STREAM_SHARE * cluster.device.bandwidth_bytes_per_second)
+    stage = read / (known_constants(cluster.device) if constants is None else constants)[BANDWIDTH]
     layers, w = stage_layers(model, layout), workload.dtype_bytes
     rows = -(-workload.batch_size // layout.dp) * model.width
     sums = [Collective(ALL_REDUCE, "tp", layout.tp, 2 * layers, 2 * layers * rows, w, "layer")]

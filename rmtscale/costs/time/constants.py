@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.link_speed import LinkSpeed
+from rmtscale.specs.links import node_link
+from rmtscale.specs.spread import Plausible, Spread
 
 MATMUL, ATTENTION = "matmul", "attention"
 BANDWIDTH = "bandwidth bytes per second"
@@ -33,22 +35,6 @@ TENSOR = "tensor seconds"
 def rate_name(kind: str, arithmetic: str) -> str:
     """Name of a rate: ``matmul bf16 flops per second``."""
     return f"{kind} {arithmetic} flops per second"
-
-
-class Spread(NamedTuple):
-    """A constant, and between which values it was found."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Plausible(NamedTuple):
-    """The range that a constant may lie in."""
-
-    low: float
-    high: float
-    unit: str
 
 
 _RANGES = {
@@ -110,26 +96,20 @@ class TimeConstants:
     measured: bool = False
     """On this very kind of machine; else they are shares of its datasheet."""
     source: str = "shares of the datasheet"
+    links: tuple[LinkSpeed, ...] = ()
+    """How fast GPUs of one node were measured to reach each other."""
     _values: dict[str, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         expected = dict(_expected(self.device))
-        for name, (low, high, unit) in expected.items():
+        for name, plausible in expected.items():
             spread = self.spreads.get(name)
             if spread is None:
                 raise BadInput(f"constants of {self.device.name}: expected {name!r} among them")
-            if not low <= spread.value <= high:
-                raise BadInput(
-                    f"constant {name!r} {spread.value:.3g}: expected between {low:.3g} and "
-                    f"{high:.3g} {unit}".rstrip()
-                )
-            if not 0 < spread.low <= spread.value <= spread.high:
-                raise BadInput(
-                    f"constant {name!r} {spread.value:.3g}: expected between its ends "
-                    f"{spread.low:.3g} and {spread.high:.3g}"
-                )
+            plausible.require(name, spread)
         values = {name: self.spreads[name].value for name in expected}
         object.__setattr__(self, "_values", values)
+        node_link(self.device, self.links)
 
     def __getitem__(self, name: str) -> float:
         return self._values[name]
@@ -177,16 +157,12 @@ def datasheet_constants(device: DeviceSpec) -> TimeConstants:
         for kind in (MATMUL, ATTENTION):
             used = _attention_arithmetic(kind, arithmetic)
             share = DATASHEET_SHARES.get((kind, used), DATASHEET_SHARES[kind, ""])
-            spreads[rate_name(kind, arithmetic)] = _around(
+            spreads[rate_name(kind, arithmetic)] = Spread.around(
                 share * device.flops_per_second(used), 1 + UNMEASURED_SPREAD
             )
     bandwidth = DATASHEET_SHARES[BANDWIDTH, ""] * device.bandwidth_bytes_per_second
-    spreads[BANDWIDTH] = _around(bandwidth, 1 + UNMEASURED_SPREAD)
+    spreads[BANDWIDTH] = Spread.around(bandwidth, 1 + UNMEASURED_SPREAD)
     for name, value in USUAL.items():
         host = name in (FORWARD_OPERATOR, BACKWARD_OPERATOR, TENSOR)
-        spreads[name] = _around(value, HOST_SPREAD if host else 1 + UNMEASURED_SPREAD)
+        spreads[name] = Spread.around(value, HOST_SPREAD if host else 1 + UNMEASURED_SPREAD)
     return TimeConstants(device, spreads)
-
-
-def _around(value: float, factor: float) -> Spread:
-    return Spread(value, value / factor, value * factor)

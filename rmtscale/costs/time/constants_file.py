@@ -7,11 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rmtscale.costs.time.constants import Spread, TimeConstants, datasheet_constants
+from rmtscale.costs.time.constants import TimeConstants, datasheet_constants
 from rmtscale.errors import BadInput
 from rmtscale.readers import load_json
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import find_device
+from rmtscale.specs.link_speed import LinkSpeed
+from rmtscale.specs.spread import Spread
 
 SCHEMA_VERSION = 3
 """Versions 1 and 2 were efficiencies, fitted to steps; they are refused."""
@@ -21,13 +23,18 @@ _DIGITS = 5
 def constants_text(constants: TimeConstants) -> str:
     """Returns the content of a file: each constant with the ends of its spread."""
     found = {name: [_short(one) for one in spread] for name, spread in constants.spreads.items()}
-    content = {
+    content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "device": constants.device.name,
         "processors": constants.processors,
         "source": constants.source,
         "constants": found,
     }
+    if constants.links:
+        content["links"] = [
+            [one.kind, one.ranks, [*map(_short, one.latency)], [*map(_short, one.bandwidth)]]
+            for one in constants.links
+        ]
     return json.dumps(content, indent=1) + "\n"
 
 
@@ -49,9 +56,11 @@ def read_constants(text: str, name: str, device: DeviceSpec | None = None) -> Ti
         content: Any = load_json(text)
         version = content["schema_version"]
         named = str(content["device"]) if version == SCHEMA_VERSION else ""
-        spreads = {
-            key: Spread(*map(float, ends)) for key, ends in content.get("constants", {}).items()
-        }
+        spreads = {key: _spread(ends) for key, ends in content.get("constants", {}).items()}
+        links = tuple(
+            LinkSpeed(str(kind), int(ranks), _spread(latency), _spread(bandwidth))
+            for kind, ranks, latency, bandwidth in content.get("links", [])
+        )
         processors, source = int(content.get("processors", 0)), str(content.get("source", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
@@ -65,7 +74,12 @@ def read_constants(text: str, name: str, device: DeviceSpec | None = None) -> Ti
     if device is not None and named != device.name:
         raise BadInput(f"calibration {name!r}: is of {named}, expected {device.name}")
     gpu = find_device(named) if device is None else device
-    return TimeConstants(gpu, spreads, processors, measured=True, source=source)
+    return TimeConstants(gpu, spreads, processors, measured=True, source=source, links=links)
+
+
+def _spread(ends: Any) -> Spread:
+    value, low, high = map(float, ends)
+    return Spread(value, low, high)
 
 
 @lru_cache(maxsize=64)

@@ -26,17 +26,24 @@ from rmtscale.costs.time.constants import (
     POWER,
     ROW_SHARE,
     TENSOR,
-    Spread,
     TimeConstants,
     datasheet_constants,
     rate_name,
 )
 from rmtscale.costs.time.kernels import PLAIN, Attention, Kernel, Matmul, Stream
+from rmtscale.costs.time.link_fit import fit_links
 from rmtscale.costs.time.matmul_time import matmul_seconds
-from rmtscale.costs.time.measured import Measured, MeasuredHost, MeasuredKernel, Sustained
+from rmtscale.costs.time.measured import (
+    Measured,
+    MeasuredCollective,
+    MeasuredHost,
+    MeasuredKernel,
+    Sustained,
+)
 from rmtscale.costs.time.stream_time import SPEEDS, stream_seconds
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.spread import Spread
 
 _STEPS = (1.3, 1.1, 1.03, 1.01, 1.003)
 _LARGE_BYTES = 2**28
@@ -135,7 +142,8 @@ def fit_constants(
     for name, of in everything.items():
         spreads[name] = _spread(values[name], of, made)
     spreads |= _host(values, [one for one in found if isinstance(one, MeasuredHost)])
-    return TimeConstants(device, spreads, processors, measured=True, source=source)
+    links = fit_links(one for one in found if isinstance(one, MeasuredCollective))
+    return TimeConstants(device, spreads, processors, measured=True, source=source, links=links)
 
 
 def _bytes(one: MeasuredKernel) -> int:

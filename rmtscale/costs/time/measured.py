@@ -39,9 +39,28 @@ class Sustained(NamedTuple):
     sustained_seconds: float
 
 
-Measured = MeasuredKernel | MeasuredHost | Sustained
+class MeasuredCollective(NamedTuple):
+    """A collective among the GPUs of a node, called again and again."""
+
+    kind: str
+    ranks: int
+    bytes: int
+    """Size of the larger side of a call: what a gather makes, what a reduce-scatter reads."""
+    seconds: float
+    """The shortest, by the slowest rank, with the host ahead of the GPUs."""
+    median_seconds: float
+    host_seconds: float
+    """Seconds that the host takes to start one."""
+
+
+Measured = MeasuredKernel | MeasuredHost | Sustained | MeasuredCollective
 _KERNELS = {"matmul": Matmul, "attention": Attention, "stream": Stream}
-_KINDS = {"kernel": MeasuredKernel, "host": MeasuredHost, "sustained": Sustained}
+_KINDS = {
+    "kernel": MeasuredKernel,
+    "host": MeasuredHost,
+    "sustained": Sustained,
+    "collective": MeasuredCollective,
+}
 
 
 def to_line(measured: Measured) -> str:

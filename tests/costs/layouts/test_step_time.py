@@ -6,17 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from rmtscale.costs.layouts.collectives import ALL_REDUCE, GATHER, SEND, Collective
+from rmtscale.costs.layouts.collectives import Collective
 from rmtscale.costs.layouts.pace import Cut, filled, layer_seconds
 from rmtscale.costs.layouts.seconds import step_time
 from rmtscale.costs.layouts.stages import pipeline_slots
 from rmtscale.costs.layouts.traffic import collective_seconds, group_bandwidth, wire_bytes
 from rmtscale.costs.terms import FlopTerm, linear
+from rmtscale.costs.time.constants_file import known_constants
+from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.layout import Layout, parse_layout
+from rmtscale.specs.link_speed import ALL_REDUCE, GATHER, KINDS, SEND, LinkSpeed
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.spread import Spread
 from rmtscale.specs.workload import Workload
 
 A100 = find_device("a100-80gb")
@@ -71,17 +75,56 @@ def test_one_row_keeps_a_share_of_the_stages_busy() -> None:
 def test_links() -> None:
     layout = Layout(tp=8, dp=4, pp=2)
     inside, between = CLUSTER.inside, CLUSTER.between
-    assert group_bandwidth(CLUSTER, layout, "tp") == (0.8 * 300e9, inside.latency_seconds)
-    assert group_bandwidth(CLUSTER, layout, "data") == (0.9 * 25e9, between.latency_seconds)
+    assert group_bandwidth(CLUSTER, layout, "tp", GATHER) == (0.8 * 300e9, inside.latency_seconds)
+    across = (0.9 * 25e9, between.latency_seconds)
+    assert group_bandwidth(CLUSTER, layout, "data", GATHER) == across
     # Eight ranks of a group in each node share eight adapters, at most the link inside.
-    assert group_bandwidth(CLUSTER, Layout(dp=64), "data")[0] == pytest.approx(8 * 0.9 * 25e9)
-    assert group_bandwidth(CLUSTER, Layout(tp=4, pp=2), "pp")[0] == 0.8 * 300e9
+    assert group_bandwidth(CLUSTER, Layout(dp=64), "data", GATHER)[0] == pytest.approx(
+        8 * 0.9 * 25e9
+    )
+    assert group_bandwidth(CLUSTER, Layout(tp=4, pp=2), "pp", SEND)[0] == 0.8 * 300e9
     gather = Collective(GATHER, "tp", 8, 2, 16_000, 2, "layer")
     assert wire_bytes(gather) == 28_000
     assert wire_bytes(gather._replace(kind=ALL_REDUCE)) == 56_000
     assert wire_bytes(gather._replace(kind=SEND)) == 32_000
     seconds = collective_seconds(gather, CLUSTER, layout)
     assert seconds == pytest.approx(2 * 20e-6 + 28_000 / 240e9)
+
+
+def test_measured_links_go_before_the_datasheet() -> None:
+    speeds = tuple(
+        LinkSpeed(kind, ranks, Spread(us * 1e-6, 1e-6, 1e-3), Spread(gb * 1e9, 1e9, 1e12))
+        for kind, ranks, us, gb in ((ALL_REDUCE, 2, 12, 200), (ALL_REDUCE, 8, 30, 250))
+    )
+    cluster = Cluster.of(A100, 8, measured=speeds)
+    assert (cluster.measured, CLUSTER.measured) == (True, False)
+    for tp, us, gb in ((2, 12, 200), (4, 30, 250), (8, 30, 250)):  # of two as near the larger
+        layout = Layout(tp=tp, dp=8 // tp)
+        assert group_bandwidth(cluster, layout, "tp", ALL_REDUCE) == (gb * 1e9, us * 1e-6)
+    sums = Collective(ALL_REDUCE, "tp", 2, 3, 3000, 2, "layer")
+    seconds = collective_seconds(sums, cluster, Layout(tp=2, dp=4))
+    assert seconds == pytest.approx(3 * 12e-6 + 6000 / 200e9)
+    # What was not measured, and what reaches out of the node, stays as it was.
+    assert group_bandwidth(cluster, Layout(tp=8), "tp", GATHER)[0] == 0.8 * 300e9
+    more = Cluster.of(A100, 64, measured=speeds)
+    assert not more.measured
+    assert group_bandwidth(more, Layout(dp=64), "data", ALL_REDUCE)[1] == more.between[2]
+    with pytest.raises(BadInput, match="'all_reduce of 2 GPUs, bandwidth' 4e\\+11: expected"):
+        Cluster.of(A100, 8, measured=(speeds[0]._replace(bandwidth=Spread(*[4e11] * 3)),))
+
+
+def test_measured_ranges_are_narrower() -> None:
+    layout = parse_layout("tp8-zero0-full")
+    alone = Cluster.of(A100, 8)
+    constants = replace(known_constants(A100), measured=True)
+    speeds = [LinkSpeed(kind, 8, Spread(*[2e-5] * 3), Spread(*[2.4e11] * 3)) for kind in KINDS]
+    measured = Cluster.of(A100, 8, measured=tuple(speeds))
+    wide, narrow = (
+        step_time(MODEL, WORK, layout, *given).range
+        for given in ((alone,), (measured, None, constants))
+    )
+    assert wide.most_seconds / wide.least_seconds > 1.2**2
+    assert narrow.most_seconds / narrow.least_seconds == pytest.approx(1.15**2)
 
 
 def test_gathers_hide_behind_arithmetic_and_sums_do_not() -> None:
@@ -122,9 +165,11 @@ def test_more_recomputation_takes_longer() -> None:
 
 
 def test_a_layer_is_cut() -> None:
-    whole = layer_seconds(MODEL, WORK, A100, Cut(1, 8192))
-    half = layer_seconds(MODEL, WORK, A100, Cut(1, 8192, tp=2, sequence_parallel=True))
-    turned = layer_seconds(MODEL, WORK, A100, Cut(1, 8192, cp=2))
+    whole = layer_seconds(MODEL, WORK, known_constants(A100), Cut(1, 8192))
+    half = layer_seconds(
+        MODEL, WORK, known_constants(A100), Cut(1, 8192, tp=2, sequence_parallel=True)
+    )
+    turned = layer_seconds(MODEL, WORK, known_constants(A100), Cut(1, 8192, cp=2))
     assert half.forward == pytest.approx(whole.forward / 2, rel=0.15)
     assert turned.forward == pytest.approx(whole.forward / 2, rel=0.15)
     assert whole.backward == pytest.approx(2.1 * whole.forward, rel=0.1)

@@ -11,13 +11,13 @@ from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.time.constants import (
     BACKWARD_OPERATOR,
     FORWARD_OPERATOR,
-    Spread,
     TimeConstants,
 )
 from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.spread import Spread
 from rmtscale.specs.workload import Workload
 
 GPT2, H200 = PRESETS["gpt2"], find_device("h200")

@@ -14,7 +14,6 @@ from rmtscale.costs.time.constants import (
     MATMUL,
     ROW_SHARE,
     TENSOR,
-    Spread,
     TimeConstants,
     datasheet_constants,
     rate_name,
@@ -25,6 +24,7 @@ from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import DEVICES, find_device
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.spread import Spread
 from rmtscale.specs.workload import Workload
 
 H200 = datasheet_constants(find_device("h200"))

@@ -12,12 +12,9 @@ from functools import lru_cache
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.layouts.memory import gpu_memory
-from rmtscale.costs.layouts.pace import (
-    MATMUL_SHARE,
-    Reached,
-    sustained,
-)
+from rmtscale.costs.layouts.pace import Reached, sustained_rate
 from rmtscale.costs.layouts.seconds import step_time
+from rmtscale.costs.time.constants import datasheet_constants
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import find_device
@@ -89,7 +86,7 @@ def _point(row: dict[str, str]) -> Published:
     float8 = "float8" in row["dtype"]
     flops = estimate_flops(model, work, None, "matmul").total
     if row["kind"] == "time":
-        predicted = step_time(model, work, layout, cluster, None, _reached(row, device)).seconds
+        predicted = step_time(model, work, layout, cluster, reached=_reached(row, device)).seconds
         measured = _seconds(row)
     else:
         predicted = float(gpu_memory(model, work, layout, None, device).total)
@@ -205,7 +202,8 @@ def _reached(row: dict[str, str], device: DeviceSpec) -> Reached | None:
     if not row["id"].startswith("titan"):
         return None
     twice = 1 + ("float8" in row["dtype"])
-    return Reached(twice * MATMUL_SHARE * sustained(device), _ATTENTION_2)
+    rate = sustained_rate(datasheet_constants(device), "bf16")
+    return Reached(twice * rate / device.flops_per_second("bf16"), _ATTENTION_2)
 
 
 def _seconds(row: dict[str, str]) -> float:
