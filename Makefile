@@ -75,11 +75,9 @@ mutants: $(VENV)/installed  ## 100 random changes of the closed forms: the tests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutation]"
 	$(BIN)/python -W ignore -m tests.mutants --seed $(SEED)
 
-verify: $(VENV)/installed  ## Every preset against its real module, three lengths (20 minutes)
-	RMTSCALE_THOROUGH=1 $(BIN)/pytest -q tests/costs/test_memory_peak.py \
-		tests/costs/test_operators.py tests/profiler/test_flop_check.py \
-		tests/costs/test_layered_memory.py tests/specs/test_rows.py tests/test_model_types.py \
-		tests/specs/test_current.py tests/costs/layouts
+verify: $(VENV)/installed  ## Whole matrices of which tests take a share, and every preset (long)
+	RMTSCALE_THOROUGH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q \
+		$$(grep -rlE "THOROUGH|sharded_worker" --include="test_*.py" tests)
 	@for model in $$($(BIN)/rmtscale models --format csv | $(BIN)/python -c \
 		"import csv, sys; print(*(row['name'] for row in csv.DictReader(sys.stdin)))"); do \
 		for mode in forward train; do \

@@ -26,6 +26,7 @@ from rmtscale.study.figures.training_runs import TrainingSetup, train_all
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.training.layout import CACHE
 from rmtscale.study.training.loop import train
+from tests.forked import Started
 from tests.tiny_text import tiny_text_settings, write_text
 from tests.tiny_training import tiny_settings, write_background
 
@@ -133,6 +134,7 @@ def test_evaluations_beside_are_those_in_turn(
     alone = EvaluationStore(tmp_path / "a.jsonl")
     in_turn = evaluate_all(plan, Trainings(), setup, alone)
     monkeypatch.setattr(evaluation_runs, "count_gpus", lambda _: 2)
+    monkeypatch.setattr(side_by_side, "start", Started)
     lines: list[str] = []
     beside = replace(setup, announce=lines.append)
     store = EvaluationStore(tmp_path / "b.jsonl")
@@ -221,6 +223,7 @@ def test_of_language_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     train(settings, tmp_path / "one", device="cpu", cache=tmp_path / CACHE)
     plan = LanguagePlan({"one": settings}, {"one": (1, 2)}, {"one": 60}, 8, 4)
     monkeypatch.setattr(evaluation_runs, "count_gpus", lambda _: 2)
+    monkeypatch.setattr(side_by_side, "start", Started)
     setup = TrainingSetup(folder=tmp_path, device="cpu", jobs=2)
     found = language_runs.evaluate_all(plan, setup)
     assert [one.point.segments for one in found] == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Never
@@ -13,12 +14,13 @@ from rmtscale.cli.main import COMMANDS
 from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.study.evaluation.evaluate import EvaluationSettings
-from rmtscale.study.figures import training_runs
+from rmtscale.study.figures import side_by_side, training_runs
 from rmtscale.study.figures.figure_11.page import TRAININGS
 from rmtscale.study.figures.memory_tasks.plan import plan
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
+from tests.forked import Started
 from tests.tiny_training import write_background
 
 TINY = """
@@ -34,8 +36,16 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_background(tmp_path_factory.mktemp("text"))
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs a training leaves it for the others."""
+    return tmp_path_factory.mktemp("once") / "run"
+
+
 @pytest.fixture
-def trained(rmtscale: Command, background: Path, tmp_path: Path) -> Path:
+def trained(rmtscale: Command, background: Path, tmp_path: Path, once: Path) -> Path:
+    if once.exists():
+        return Path(shutil.copytree(once, tmp_path / "run"))
     out = tmp_path / "run"
     given = ["--background", str(background), "--out", str(out)]
     done = rmtscale("train", "--task", "detect-memorize", *given, *TINY)
@@ -43,6 +53,7 @@ def trained(rmtscale: Command, background: Path, tmp_path: Path) -> Path:
     assert "done; evaluate it with: rmtscale evaluate" in done.out
     assert done.err.count("\n") == 4
     assert "step 16 [4/4] 2 segments, burn-in 4: loss" in done.err
+    shutil.copytree(out, once)
     return out
 
 
@@ -190,7 +201,7 @@ def test_a_checkpoint_of_another_task(rmtscale: Command, trained: Path) -> None:
     assert "is of the task 'detect-memorize': expected reasoning" in done.err
 
 
-def test_side_by_side(background: Path, tmp_path: Path) -> None:
+def test_side_by_side(background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In processes of their own: one is stopped by the clock, the other cannot begin."""
     wanted = plan(TRAININGS, quick=True, background=str(background)).recipes
     missing = replace(wanted["quick-no-curriculum-0"], background=str(tmp_path / "missing"))
@@ -202,6 +213,7 @@ def test_side_by_side(background: Path, tmp_path: Path) -> None:
     command = training_runs.training_command(name, wanted[name], setup, 90.0)
     assert command[2:6] == ["rmtscale", "train", "--out", str(tmp_path / "quick-curriculum-0")]
     assert command[-2:] == ["--max-seconds", "90"]
+    monkeypatch.setattr(side_by_side, "start", Started)
     with pytest.raises(CheckFailed, match="training of quick-no-curriculum-0 failed: see training"):
         training_runs.train_all(wanted, setup)
     log = (tmp_path / "quick-no-curriculum-0" / training_runs.LOG).read_text()

@@ -1,4 +1,7 @@
-"""Children that load side by side: nothing loads while something is measured, none is left."""
+"""Children that load side by side: nothing loads while something is measured, none is left.
+
+One that loads the real libraries is in test_profiler_spawn.py.
+"""
 
 from __future__ import annotations
 
@@ -78,12 +81,3 @@ def test_one_that_dies_while_it_loads_is_a_row(point: Callable[..., Point]) -> N
         found = ready.measure(point(), QUICK, lambda _: None)
     assert found.outcome == "crashed"
     assert found.error == "ended with exit code 1 and no answer: no such library"
-
-
-def test_a_real_child(point: Callable[..., Point], tiny: Callable[[str], object]) -> None:
-    stages: list[str] = []
-    with Preloaded(1) as ready:
-        found = ready.measure(point(model=tiny("gpt2"), tokens=50), QUICK, stages.append)
-    assert (found.outcome, found.error) == ("ok", None)
-    assert stages == ["start", "build", "warm-up", "memory", "timing", "ceiling"]
-    assert found.stage_seconds["start"] < 2, "the libraries were there"

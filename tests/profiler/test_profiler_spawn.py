@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from rmtscale.profiler.measure import measure
+from rmtscale.profiler.preload import Preloaded
 from rmtscale.profiler.spawn import measure_in_child
-from rmtscale.records.mapping import to_mapping
+from rmtscale.records.mapping import from_mapping, to_mapping
+from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol, Record
+from tests.forked import fork
 
 QUICK = Protocol(warmup_steps=1, repeats=3)
 
@@ -132,8 +136,10 @@ def test_a_real_child(point: Callable[..., Point], tiny: Callable[[str], object]
         mode="train",
         optimizer="adamw",
     )
-    found = measure_in_child(one, QUICK, report=stages.append)
+    with Preloaded(1) as ready:
+        found = ready.measure(one, QUICK, stages.append)
     assert (found.outcome, found.error) == ("ok", None)
+    assert found.stage_seconds["start"] < 2, "the libraries were there"
     assert stages == ["start", "build", "warm-up", "memory", "timing", "ceiling"]
     assert list(found.stage_seconds) == stages
     assert found.wall_time is not None
@@ -156,20 +162,27 @@ def test_a_real_child(point: Callable[..., Point], tiny: Callable[[str], object]
     assert extra < 5
 
 
-def test_a_real_child_runs_out_of_memory(point: Callable[..., Point]) -> None:
+def measured_into(one: Point, out: Path) -> None:
+    out.write_text(json.dumps(to_mapping(measure(one, QUICK))))
+
+
+def test_a_process_runs_out_of_memory(point: Callable[..., Point], tmp_path: Path) -> None:
+    """The limit is set for good: not in this one."""
     one = point(tokens=8192, mode="train", optimizer="adamw", memory_limit_bytes=400 * 2**20)
-    found = measure_in_child(one, QUICK)
+    process = fork(measured_into, one, tmp_path / "x")
+    process.join(60)
+    found = from_mapping(Measurement, json.loads((tmp_path / "x").read_text()))
     assert found.outcome == "oom", found.error
     assert found.stage in ("build", "warm-up")
     assert "memory" in (found.error or "")
 
 
-def test_a_real_child_without_a_gpu(point: Callable[..., Point]) -> None:
+def test_without_a_gpu(point: Callable[..., Point]) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    found = measure_in_child(point(device="cuda"), QUICK)
+    found = measure(point(device="cuda"), QUICK)
     assert (found.outcome, found.stage) == ("crashed", "start")
     assert found.environment.gpu is found.environment.driver is None
     assert found.unknown["energy_joules"]

@@ -1,6 +1,4 @@
-"""One of two processes under torchrun: every way to cut the weights, every public method.
-
-    torchrun --nproc_per_node 2 tests/rmt/sharded_worker.py FOLDER
+"""One of two processes: every way to cut the weights, every public method.
 
 Rank 0 writes, by wrapper and by what was done, how far the results are from those of whole weights
 on one process: gradients, outputs, saved weights. A distributed checkpoint stays in the folder.
@@ -10,13 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 import torch.distributed as dist
@@ -35,7 +30,6 @@ from rmtscale.rmt import (
 )
 from tests.rmt.tiny_models import ENCODERS, backbone, padded, tokens
 
-warnings.filterwarnings("ignore")
 WRAPPERS = ("ddp", "fsdp2", "tp", "fsdp2 and tp")
 TENSOR_PARALLEL = ("tp", "fsdp2 and tp")
 LOSSES: dict[str, dict[str, Any]] = {
@@ -51,9 +45,30 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 FEWER = ("plain", "truncated", "truncated, state by state", "last, state by state")
 """Losses under DDP and tensor parallelism, of which a model knows little or nothing."""
-SHARDED = LOSSES if os.environ.get("RMTSCALE_THOROUGH") == "1" else FEWER
-"""Losses under FSDP2."""
+THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 WINDOWS = ("truncated", "truncated, state by state")
+SHARE: dict[str, tuple[str, ...]] = {
+    "ddp": FEWER[::2],
+    "fsdp2": FEWER,
+    "tp": FEWER[:2],
+    "fsdp2 and tp": FEWER[2:],
+}
+"""Losses of a wrapper in every run: of both kinds of tensor parallelism together, all of them."""
+
+
+def losses_under(wrapper: str) -> tuple[str, ...]:
+    if not THOROUGH:
+        return SHARE[wrapper]
+    return tuple(LOSSES) if wrapper == "fsdp2" else FEWER
+
+
+def windows_under(wrapper: str) -> tuple[str, ...]:
+    if wrapper == "ddp":
+        return ()
+    whole = THOROUGH or wrapper == "fsdp2"
+    return WINDOWS if whole else tuple(name for name in WINDOWS if name in SHARE[wrapper])
+
+
 READING = ("forward", "infer", "generate", "Stream", "save_pretrained")
 IDS, MASK = padded([13, 5, 9, 13], 15, left=True)
 
@@ -192,7 +207,8 @@ def keep_distributed(made: Made, folder: Path) -> None:
 
 
 def main(name: str) -> None:
-    torch.set_num_threads(1)
+    """What one process does of it; it ends here."""
+    warnings.filterwarnings("ignore")
     dist.init_process_group("gloo")
     folder = Path(name)
     made = Made(folder)
@@ -202,24 +218,19 @@ def main(name: str) -> None:
         kinds = dict.fromkeys(LOSSES, "gpt2") | {"adapters": "llama", "left": "opt"}
         found[wrapper] = {
             label: apart(made, wrapper, kinds[label], False, LOSSES[label])
-            for label in (SHARDED if wrapper == "fsdp2" else FEWER)
+            for label in losses_under(wrapper)
         }
         if wrapper == "fsdp2":
-            for kind, by_state in (("bert", False), ("bert", True)):
+            for by_state in (False, True) if THOROUGH else (True,):
                 more = {"state_by_state": by_state}
-                found[wrapper][f"encoder {by_state}"] = apart(made, wrapper, kind, False, more)
-        if wrapper != "ddp":
-            for label in WINDOWS:
-                distance = apart(made, wrapper, "gpt2", True, LOSSES[label])
-                found[wrapper][f"window_losses {label}"] = distance
+                found[wrapper][f"encoder {by_state}"] = apart(made, wrapper, "bert", False, more)
+        for label in windows_under(wrapper):
+            distance = apart(made, wrapper, "gpt2", True, LOSSES[label])
+            found[wrapper][f"window_losses {label}"] = distance
         found[wrapper] |= readings(made, wrapper, folder)
     keep_distributed(made, folder)
     if made.rank == 0:
         (folder / "found.json").write_text(json.dumps(found))
     dist.barrier()
-    # Without taking gloo down, as in torchrun_worker.py.
+    # Without taking gloo down, as in test_rmt_two_processes.py.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

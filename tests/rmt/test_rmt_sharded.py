@@ -7,9 +7,6 @@ sharded training takes is counted on one of eight processes, of which the others
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,17 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, shard
 from rmtscale.rmt.sharding import require_as_many
 from tests.costs.layouts.oracle_sharded import world
-from tests.rmt.sharded_worker import FEWER, IDS, MASK, READING, SHARDED, WINDOWS, WRAPPERS, wrap
+from tests.forked import as_ranks
+from tests.rmt import sharded_worker
+from tests.rmt.sharded_worker import (
+    IDS,
+    MASK,
+    READING,
+    WRAPPERS,
+    losses_under,
+    windows_under,
+    wrap,
+)
 from tests.rmt.tiny_models import backbone
 
 TOLERANCE = 1e-10
@@ -37,16 +44,7 @@ TOLERANCE = 1e-10
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that two processes left behind."""
     folder = tmp_path_factory.mktemp("sharded")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    worker = Path(__file__).with_name("sharded_worker.py")
-    done = subprocess.run(
-        [*launch, str(worker), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    as_ranks(2, folder, sharded_worker.main, str(folder))
     return folder
 
 
@@ -55,9 +53,8 @@ def test_every_public_method_does_what_it_does_with_whole_weights(
     folder: Path, wrapper: str
 ) -> None:
     found = json.loads((folder / "found.json").read_text())[wrapper]
-    assert {*(SHARDED if wrapper == "fsdp2" else FEWER), *READING} <= set(found)
-    if wrapper != "ddp":
-        assert {f"window_losses {label}" for label in WINDOWS} <= set(found)
+    windows = (f"window_losses {label}" for label in windows_under(wrapper))
+    assert {*losses_under(wrapper), *windows, *READING} <= set(found)
     for what, apart in found.items():
         assert apart < TOLERANCE, (wrapper, what)
 

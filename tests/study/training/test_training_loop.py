@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +22,8 @@ from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.metrics import read_metrics
 from rmtscale.study.training.train_state import TrainState
+from tests.forked import fork
 from tests.tiny_training import tiny_settings, write_background
-
-WORKER = Path(__file__).with_name("train_worker.py")
 
 
 @pytest.fixture(scope="module")
@@ -77,25 +72,28 @@ def test_metrics_say_what_was_read(whole: Path) -> None:
     assert 0 <= first.waiting_share <= 1
 
 
+def train_keeping_all(background: Path, folder: Path) -> None:
+    """A state is kept at every interval."""
+    torch.set_num_threads(1)
+    train(tiny_settings(background), folder, device="cpu", save_seconds=0.0)
+
+
 @pytest.mark.parametrize("after_step", [4, 28])
 def test_a_killed_training_ends_with_the_same_losses(
     background: Path, whole: Path, tmp_path: Path, after_step: int
 ) -> None:
     folder = tmp_path / "run"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(WORKER), str(folder), str(background)], env=environment
-    )
+    process = fork(train_keeping_all, background, folder)
     try:
         metrics = folder / METRICS
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
+        while time.monotonic() < deadline and process.is_alive():
             if metrics.is_file() and metrics.read_text().count("\n") >= after_step // 4:
                 break
             time.sleep(0.002)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     killed_at = len(read_metrics(metrics))
     assert after_step // 4 <= killed_at <= 8
     assert train(tiny_settings(background), folder, device="cpu").finished

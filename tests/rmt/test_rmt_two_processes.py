@@ -1,24 +1,19 @@
-"""One of two processes under torchrun: training steps on its half of the batch.
-
-    torchrun --nproc_per_node 2 tests/rmt/torchrun_worker.py OUT BPTT_SEGMENTS ...
-
-Rank 0 writes, by BPTT segments (0 is all) and whether state by state, the gradients that all ranks
-ended up with; every rank checks that its own agree.
-"""
+"""Two processes have the gradients of one process with both halves of the batch."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from tests.forked import as_ranks
 from tests.rmt.tiny_models import backbone, tokens
+
+WHOLE, TRUNCATED = 0, 2
 
 
 def build(depth: int | None, by_state: bool = False) -> RMTForCausalLM:
@@ -44,11 +39,15 @@ def gradients(
     return found
 
 
-def main(out: str, *depths: str) -> None:
-    torch.set_num_threads(1)
+def step_on_one_rank(out: Path, depths: tuple[int, ...]) -> None:
+    """Writes, by BPTT segments (0 is all) and whether state by state, what all ranks end up with.
+
+    Every rank checks that its own agree.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)  # of a test before this one
     accelerator = Accelerator(cpu=True)
     found = {
-        (int(depth), by_state): gradients(accelerator, int(depth) or None, by_state)
+        (depth, by_state): gradients(accelerator, depth or None, by_state)
         for depth in depths
         for by_state in (False, True)
     }
@@ -60,6 +59,15 @@ def main(out: str, *depths: str) -> None:
     os._exit(0)
 
 
-if __name__ == "__main__":
-    assert os.environ["WORLD_SIZE"] == "2", "run me under torchrun"
-    main(*sys.argv[1:])
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    out = tmp_path / "grads.pt"
+    as_ranks(2, tmp_path, step_on_one_rank, out, (WHOLE, TRUNCATED))
+    together = torch.load(out, weights_only=True)
+    assert {depth for depth, _ in together} == {WHOLE, TRUNCATED}
+    assert len(together) == 4
+    for (depth, _), found in together.items():
+        model, ids = build(depth or None), tokens(4, 13)
+        for half in (ids[:2], ids[2:]):
+            (model(half, labels=half).loss / 2).backward()
+        for name, parameter in model.named_parameters():
+            assert torch.allclose(found[name], parameter.grad, rtol=0, atol=1e-12), (depth, name)

@@ -1,0 +1,111 @@
+"""Processes that begin as copies of this one: they import nothing again, which takes 10 seconds.
+
+For tests of what happens in a process, or between several. How a process is started, and what it
+loads, is tested where a real one is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+TIMEOUT_SECONDS = 180.0
+
+
+def fork(function: Callable[..., object], *given: Any) -> BaseProcess:
+    """Runs ``function(*given)`` in another process.
+
+    Where a GPU is in use here a copy could not run backward: there it is started anew.
+    """
+    context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    process: BaseProcess = context.Process(target=function, args=given, daemon=True)
+    process.start()
+    return process
+
+
+def as_ranks(count: int, folder: Path, function: Callable[..., object], *given: Any) -> None:
+    """Runs ``function(*given)`` in so many processes, with the variables that torchrun sets.
+
+    Args:
+        folder: gets what each of them says, as ``rank-0.log``.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    ranks = [
+        fork(_rank, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, folder, function, given)
+        for rank in range(count)
+    ]
+    try:
+        for rank, process in enumerate(ranks):
+            process.join(TIMEOUT_SECONDS)
+            said = (folder / f"rank-{rank}.log").read_text()
+            assert process.exitcode == 0, said[-3000:]
+    finally:
+        for process in ranks:
+            process.kill()
+            process.join()
+
+
+class Started:
+    """A command of rmtscale that runs in a copy of this process; stands for a ``Popen``."""
+
+    def __init__(
+        self, command: Sequence[str], *, output: IO[bytes], environment: Mapping[str, str], **_: Any
+    ) -> None:
+        assert command[:3] == [sys.executable, "-m", "rmtscale"]
+        self._process = fork(_command, list(command[3:]), str(output.name), dict(environment))
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    def wait(self, timeout: float | None = None) -> None:
+        self._process.join(timeout)
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+
+def _command(words: list[str], output: str, environment: Mapping[str, str]) -> None:
+    from rmtscale.cli.main import main
+
+    _write_to(os.open(output, os.O_WRONLY | os.O_APPEND))
+    os.environ.clear()
+    os.environ.update(environment)
+    main(words)
+
+
+def _rank(
+    variables: Mapping[str, str],
+    folder: Path,
+    function: Callable[..., object],
+    given: tuple[Any, ...],
+) -> None:
+    _write_to(os.open(folder / f"rank-{variables['RANK']}.log", os.O_WRONLY | os.O_CREAT))
+    os.environ.update(variables)
+    torch.set_num_threads(1)
+    function(*given)
+
+
+def _write_to(file: int) -> None:
+    """Not where the tests' own output is kept."""
+    for standard in (1, 2):
+        os.dup2(file, standard)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
