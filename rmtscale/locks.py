@@ -48,13 +48,14 @@ def sole_writer_in(folder: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def sole_user(device: str) -> Iterator[None]:
+def sole_user(device: str, *, patient: bool = False) -> Iterator[None]:
     """Holds a device of this machine for measuring; two that measure disturb each other.
 
     The locks of devices lie in the folder ``RMTSCALE_LOCKS``, by default that of temporary files.
 
     Args:
         device: ``cpu`` or ``cuda``, which is the first GPU that this process sees.
+        patient: waits until another process of this user is done with it.
 
     Raises:
         BadInput: another process of this user measures on it.
@@ -62,12 +63,12 @@ def sole_user(device: str) -> Iterator[None]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] if device == "cuda" else ""
     one = re.sub(r"[^\w-]", "", f"{device}{visible}")
     place = Path(os.environ.get(_PLACE) or tempfile.gettempdir())
-    with _holding(place / f"rmtscale-{os.getuid()}-{one}.lock", f"device {device!r}"):
+    with _holding(place / f"rmtscale-{os.getuid()}-{one}.lock", f"device {device!r}", patient):
         yield
 
 
 @contextmanager
-def _holding(lock: Path, name: str) -> Iterator[None]:
+def _holding(lock: Path, name: str, patient: bool = False) -> Iterator[None]:
     before = os.environ.get(_HELD, "")
     if f"{os.getppid()} {lock}" in before.splitlines():
         yield
@@ -76,7 +77,7 @@ def _holding(lock: Path, name: str) -> Iterator[None]:
     try:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
-            file = _take(lock, name)
+            file = _take(lock, name, patient)
         except OSError as error:
             raise BadInput(f"{name}: cannot be written ({error.strerror})") from error
         os.environ[_HELD] = f"{before}\n{os.getpid()} {lock}"
@@ -91,13 +92,13 @@ def _holding(lock: Path, name: str) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _take(lock: Path, name: str) -> int:
+def _take(lock: Path, name: str, patient: bool) -> int:
     while True:
         file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             if not _locked(file):
                 holder = os.pread(file, _PID_BYTES, 0).decode(errors="replace")
-                if holder:
+                if holder and not patient:
                     raise BadInput(
                         f"{name} is in use by process {holder}: expected it to end first"
                     )

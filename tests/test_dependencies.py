@@ -44,8 +44,8 @@ def imported() -> dict[str, set[str]]:
 
 def test_declared_is_imported() -> None:
     everything = set().union(*imported().values())
-    assert everything == declared() | declared("measure", "text")
-    assert not declared() & declared("measure", "text")
+    assert everything == declared() | declared("measure", "text", "slurm")
+    assert not declared() & declared("measure", "text", "slurm")
 
 
 def test_the_light_part_imports_the_light_dependencies() -> None:

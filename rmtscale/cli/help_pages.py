@@ -22,6 +22,7 @@ PANELS = {
     "learning_rate steps setting option",
     "Device": "device reserve memory_limit predict_for calibration gpu_utilization",
     "Many GPUs": "gpus gpus_per_node interconnect layout",
+    "Many workers": "part shared on slurm",
     "Measuring and resuming": "warmup_steps repeats timeout_seconds order seed retry max_seconds "
     "finish_within cache preset recipe",
     "Output": "out dry_run force output_format breakdown convention",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rmtscale.cli import options
+from rmtscale.cli import options, profile_workers
 from rmtscale.cli.output import (
     require_format,
     write_line,
@@ -24,7 +24,9 @@ from rmtscale.processes import PYTHON, ask
 from rmtscale.profiler.definition import make_sweep, read_definition
 from rmtscale.profiler.prediction import Machine, fits, predict, this_machine
 from rmtscale.profiler.presets import PRESETS
+from rmtscale.profiler.shared_sweep import run_shared
 from rmtscale.profiler.sweep import ORDERS, Sweep, run_sweep
+from rmtscale.records.claims import folder_of
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import to_mapping
 from rmtscale.records.nvml import NoGpu, open_gpu
@@ -143,6 +145,10 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew: what is in the file is lost.")
     ] = False,
+    part: profile_workers.Part = None,
+    shared: profile_workers.Shared = False,
+    on: profile_workers.On = None,
+    slurm: profile_workers.Slurm = None,
     output_format: options.Format = "table",
 ) -> None:
     """Measures memory and time of full attention and RMT, each point in its own process.
@@ -192,6 +198,9 @@ def command(
         {key: value for key, value in given.items() if value is not None},
         None if predict_for is None else find_device(predict_for),
     )
+    if part is not None:
+        todo = profile_workers.part_of(todo, part)
+    where = profile_workers.chosen(on, slurm, shared=shared, force=force, part=part)
     machine = this_machine(todo.points[0].device, predict_for)
     if dry_run:
         _write_plan(todo, machine, output_format)
@@ -199,12 +208,19 @@ def command(
     if out is None:
         raise BadInput("no --out: expected a file for the records, or --dry-run")
     _require_libraries()
-    _require_device(todo.points[0].device)
+    if where is None or where.kind == "local":
+        _require_device(todo.points[0].device)
     store = RecordStore(out, anew=force)
     _require_own_records(store, todo.points[0].device)
     try:
         with watching() as observer:
-            run_sweep(todo, store, observer, machine=machine, retry=retry)
+            if where is not None:
+                profile_workers.run_on(
+                    where, todo, store, observer, slurm, predict_for=predict_for, retry=retry
+                )
+            else:
+                run = run_shared if shared or folder_of(out).is_dir() else run_sweep
+                run(todo, store, observer, machine=machine, retry=retry)
     except KeyboardInterrupt:
         with suppress(OSError):  # a terminal that was closed
             write_note(f"what was measured is in {out}; the same command goes on from there")

@@ -20,7 +20,8 @@ FORMATS = ("html", "markdown", "csv")
 
 def command(
     records: Annotated[
-        list[Path], typer.Argument(help="Files of records; two are compared point by point.")
+        list[Path],
+        typer.Argument(help="Files of records: parts of a sweep, or two runs to compare."),
     ],
     out: Annotated[
         Path | None,
@@ -34,6 +35,8 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Turns measured records into a verdict, figures and tables.
+
+    Files are put together; two with points in common are compared, point by point.
 
     html: a folder with index.html (everything in it), the figures as PNG and SVG, and records.csv.
     markdown (for an issue) and csv (for pandas) are printed unless a folder is given.

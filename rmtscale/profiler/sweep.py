@@ -54,6 +54,19 @@ class Sweep:
         middle = sorted(self.points, key=flops)[(len(self.points) - 1) // 2]
         return replace(self, points=(*self.points, replace(middle, replicate=1)))
 
+    @property
+    def most_parts(self) -> int:
+        """Parts that each have a point; an A/A pair stays together."""
+        return sum(not point.replicate for point in self.points)
+
+    def part(self, number: int, parts: int) -> Sweep:
+        """Returns one of so many parts; the first is 1."""
+        points = self.in_order()
+        once = [point for point in points if not point.replicate]
+        mine = set(once[number - 1 :: parts])
+        kept = (point for point in points if replace(point, replicate=0) in mine)
+        return replace(self, points=tuple(kept))
+
     def in_order(self) -> list[Point]:
         """Returns the points in the order of measuring; the same for the same seed."""
         points = list(self.points)
@@ -99,7 +112,7 @@ def run_sweep(
             the same device; all that was measured before is in the file.
     """
     points = sweep.in_order()
-    again = ("crashed", "timeout", "skipped") if retry else ()
+    again = outcomes_again(retry=retry)
     with store.writing():
         known = store.read().latest()
         todo = [
@@ -112,41 +125,55 @@ def run_sweep(
             for device in sorted({point.device for point in todo}):
                 held.enter_context(sole_user(device))
 
-            def in_child(
-                point: Point, protocol: Protocol, say: Callable[[str], None]
-            ) -> Measurement:
-                if point.device == "cuda":
-                    return ready.measure(point, protocol, say)
-                return measure_in_child(point, protocol, report=say)
+            ask = measure or in_child(ready)
+            for point in todo:
+                observer.point(point)
+                record = record_point(point, known.values(), sweep.protocol, observer, machine, ask)
+                store.append(record)
+                known[point.key] = record
+                observer.record(record)
 
-            _measure_all(todo, known, sweep.protocol, store, observer, machine, measure or in_child)
+
+def outcomes_again(*, retry: bool) -> tuple[str, ...]:
+    """Returns outcomes of which a point is measured once more."""
+    return ("crashed", "timeout", "skipped") if retry else ()
 
 
-def _measure_all(
-    todo: Sequence[Point],
-    known: dict[str, Record],
+def in_child(ready: Preloaded) -> Measure:
+    """Returns what measures a point in a process of its own; on a GPU in one that has loaded."""
+
+    def measure(point: Point, protocol: Protocol, say: Callable[[str], None]) -> Measurement:
+        if point.device == "cuda":
+            return ready.measure(point, protocol, say)
+        return measure_in_child(point, protocol, report=say)
+
+    return measure
+
+
+def record_point(
+    point: Point,
+    known: Iterable[Record],
     protocol: Protocol,
-    store: RecordStore,
     observer: Observer,
     machine: Machine | None,
     measure: Measure,
-) -> None:
+) -> Record:
+    """Measures one point, unless its series ended before it or the machine cannot hold it.
+
+    Args:
+        known: records of the sweep so far.
+    """
+    why = _ended_before(point, known)
+    if why is None and machine is not None:
+        why = never_fits(point, machine)
+    if why:
+        environment = host_environment()
+        measured = Measurement(outcome="skipped", error=why, environment=environment)
+    else:
+        measured = measure(point, protocol, observer.stage)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
     device = None if machine is None else machine.device
-    for point in todo:
-        observer.point(point)
-        why = _ended_before(point, known.values())
-        if why is None and machine is not None:
-            why = never_fits(point, machine)
-        if why:
-            environment = host_environment()
-            measured = Measurement(outcome="skipped", error=why, environment=environment)
-        else:
-            measured = measure(point, protocol, observer.stage)
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        record = Record.of(point, protocol, predict(point, device), measured, now)
-        store.append(record)
-        known[point.key] = record
-        observer.record(record)
+    return Record.of(point, protocol, predict(point, device), measured, now)
 
 
 def _ended_before(point: Point, records: Iterable[Record]) -> str | None:

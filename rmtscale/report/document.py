@@ -110,7 +110,8 @@ def make_document(
 ) -> Document:
     """Reads nothing and draws nothing: works out everything that is said.
 
-    Two sources are compared point by point, unless ``compared`` is False.
+    Two sources are compared point by point, unless ``compared`` is False or they have no point in
+    common: then they are parts of one sweep.
 
     Raises:
         BadInput: none of the files holds a record.
@@ -136,6 +137,8 @@ def make_document(
     ]
     if len(sources) == 2 and compared:
         comparison = compare(*(source.reading.records for source in sources))
+        comparison = comparison if comparison.pairs else None
+    if comparison is not None:
         tables.insert(0, comparison_table(comparison, (sources[0].name, sources[1].name)))
     return Document(
         title=title or _title(groups),

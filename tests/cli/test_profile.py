@@ -20,6 +20,7 @@ import pytest
 
 from rmtscale.cli import progress
 from rmtscale.profiler import sweep as sweep_module
+from rmtscale.records.claims import folder_of
 from rmtscale.records.environment import host_environment
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
@@ -56,6 +57,43 @@ def faked(record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch) -> lis
 
     monkeypatch.setattr(sweep_module, "measure_in_child", measure)
     return asked
+
+
+def test_parts_and_shared_workers_measure_each_point_once(
+    rmtscale: Command, faked: list[Point], out: Path
+) -> None:
+    for part in ("1/2", "2/2"):
+        done = rmtscale(*GRID, "--part", part, "--out", f"{out}.{part[0]}")
+        assert done.code == 0
+    assert len(faked) == len({point.key for point in faked}) == 5
+    done = rmtscale(*GRID, "--shared", "--out", str(out))
+    assert done.code == 0
+    assert len(faked) == 10
+    assert len(RecordStore(out).read().records) == 5
+    folder_of(out).mkdir()  # workers that were killed left it; any later run goes on in it
+    assert rmtscale(*GRID, "--out", str(out)).code == 0
+    assert (len(faked), folder_of(out).exists()) == (10, False)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--part 3/2", "part '3/2': expected such as 2/8, up to 4 parts"),
+        ("--part 1/5", "part '1/5': expected such as 2/8, up to 4 parts"),
+        ("--part x", "part 'x': expected such as 2/8"),
+        ("--on pbs:4", "on 'pbs:4': expected local:4 or slurm:16"),
+        ("--on local:2 --shared", "--shared with --on: expected one of them"),
+        ("--on local:2 --part 1/2", "--part with --on: expected one of them"),
+        ("--shared --force", "--force with --shared: expected a new --out"),
+        ("--slurm time=5", "slurm 'time=5': expected with --on slurm"),
+        ("--on slurm:2 --slurm gpu", "slurm 'gpu': expected KEY=VALUE"),
+    ],
+)
+def test_workers_that_cannot_be(rmtscale: Command, out: Path, more: str, said: str) -> None:
+    done = rmtscale(*GRID, "--out", str(out), *more.split())
+    assert (done.code, said in done.err) == (2, True)
+    assert done.err.count("\n") == 1
+    assert not out.exists()
 
 
 def test_measured_beside_predicted(rmtscale: Command, faked: list[Point], out: Path) -> None:

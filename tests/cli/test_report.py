@@ -76,6 +76,20 @@ def test_two_files_are_compared(rmtscale: Command, made: str, tmp_path: Path) ->
     assert "3 points are only in A." in said
 
 
+def test_parts_of_a_sweep_are_put_together(rmtscale: Command, tmp_path: Path) -> None:
+    records = figure_10([1000, 2000, 4000])
+    parts = [written(tmp_path / f"{one}.jsonl", records[one::2]) for one in range(2)]
+    whole = written(tmp_path / "whole.jsonl", records)
+    together, alone = (
+        list(csv.DictReader(io.StringIO(rmtscale("report", *files, "--format", "csv").out)))
+        for files in (parts, [whole])
+    )
+    without = [{**row, "file": ""} for row in together]
+    assert sorted(map(str, without)) == sorted(str({**row, "file": ""}) for row in alone)
+    said = rmtscale("report", *parts, "--format", "markdown").out
+    assert "A against B" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
