@@ -351,7 +351,7 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
         for field, why in _unknown(records).items():
             write_text(f"Not known: {field} ({why}).")
         if machine.why_unknown:
-            write_text(f"No roofline time: {machine.why_unknown}.")
+            write_text(f"No time is predicted: {machine.why_unknown}.")
         write_line(f"{format_tokens(len(records))} records in {store.path}")
     failed = [record for record in records if record.measured.outcome in ("crashed", "timeout")]
     if failed:
@@ -363,13 +363,13 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
 
 def _reading_help(records: list[Record]) -> str:
     if any(record.point.device == "cpu" for record in records):
-        memory = "resident memory of the process above its start without a model"
+        memory = (
+            "resident memory of the process above its start without a model, which is no "
+            "allocator's peak and is not held against the predicted one"
+        )
     else:
-        memory = "peak of allocated tensors"
-    return (
-        f"step: median; IQR: its spread; memory: {memory}; error: predicted against measured "
-        "memory; ceiling: share of the matmul ceiling."
-    )
+        memory = "peak of allocated tensors; error: predicted against measured memory"
+    return f"step: median; IQR: its spread; memory: {memory}; ceiling: share of the matmul ceiling."
 
 
 def _unknown(records: list[Record]) -> dict[str, str]:

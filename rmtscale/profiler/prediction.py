@@ -12,6 +12,7 @@ from rmtscale.errors import BadInput
 from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
+from rmtscale.report.predictions import peak_of, seconds_of
 from rmtscale.specs.device import DeviceSpec, torch_total_bytes
 from rmtscale.specs.devices import find_by_driver_name, find_device
 from rmtscale.units import format_bytes
@@ -53,13 +54,13 @@ def this_machine(kind: str, predict_for: str | None = None) -> Machine:
 
 
 def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
-    """Predicts FLOPs, peak memory and roofline time of a point as it is run.
+    """Predicts FLOPs, peak memory, roofline and range of time of a point as it is run.
 
     A step that computes the logits of its last token only (``infer``) is counted so in FLOPs and
     time.
     """
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
-    peak = estimate_memory(model, work, recurrence, device, cuda_graph=point.cuda_graph)
+    peak = peak_of(point, device)
     flops = estimate_flops(model, work, recurrence, "matmul")
     total = flops.total
     last_only = point.mode == "forward" and point.logits == "last"
@@ -67,6 +68,7 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
         head = flops.by_name()[f"forward.{FlopTerm.HEAD}"]
         total -= head - head // point.tokens
     seconds = None
+    between = seconds_of(point, device)
     if device is not None:
         try:
             time = estimate_time(model, work, device, recurrence)
@@ -79,6 +81,8 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
         peak_bytes=peak.total,
         seconds=seconds,
         device=None if device is None else device.name,
+        least_seconds=None if between is None else between.least,
+        most_seconds=None if between is None else between.most,
     )
 
 

@@ -45,6 +45,9 @@ class Prediction:
     """Roofline: a lower bound. None where the device is not one of the known ones."""
     device: str | None
     """The device whose peaks the roofline took."""
+    least_seconds: float | None = None
+    """The range that was predicted; None where only a roofline is known, as in older records."""
+    most_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

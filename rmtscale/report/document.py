@@ -14,6 +14,8 @@ from rmtscale.report.claims import Claim
 from rmtscale.report.compare import Comparison, compare
 from rmtscale.report.gallery import MOST_PANELS
 from rmtscale.report.measured import noise
+from rmtscale.report.predictions import peak_before, peak_now
+from rmtscale.report.quantities import MEMORY
 from rmtscale.report.repeat import commands
 from rmtscale.report.series import Group, group_runs
 from rmtscale.report.tables import (
@@ -28,7 +30,7 @@ from rmtscale.report.tables import (
     verdict_table,
 )
 from rmtscale.report.verdict import Verdict, judge
-from rmtscale.units import format_bytes, format_tokens
+from rmtscale.units import format_bytes, format_percent, format_tokens
 
 CONVENTIONS = (
     ("tokens", "text tokens of the whole input, per sequence"),
@@ -38,7 +40,8 @@ CONVENTIONS = (
     (
         "memory",
         "on a GPU the peak of allocated tensors during one step; on a CPU the peak of resident "
-        "memory above the process's start; never mixed, and neither is what the driver reports",
+        "memory above the process's start, which is no allocator's peak and is not held against "
+        "the predicted one; never mixed, and neither is what the driver reports",
     ),
     (
         "step",
@@ -47,8 +50,9 @@ CONVENTIONS = (
     ),
     (
         "predicted",
-        "by the formulas of the day, kept in the record before the point was measured; later "
-        "versions may know more. Time is a roofline",
+        "by the formulas of today; what they said before the point was measured is kept in the "
+        "record, and shown beside it where it reads otherwise. A time is a range; older records "
+        "kept a roofline, which is at least so long",
     ),
     ("FLOPs", "convention matmul: what the real modules multiply; a multiply-add is two"),
     ("ceiling", "FLOP/s of the step over those of one large matmul, same dtype and process"),
@@ -188,6 +192,13 @@ def _remarks(
             f"Drawn: the {MOST_PANELS} settings with the most points; in the tables only: "
             f"{'; '.join(undrawn)}."
         )
+    remarks += _predicted_otherwise(records)
+    if any(record.point.device == "cpu" for record in records):
+        remarks.append(
+            "On a CPU resident memory is measured: tensors, and what the allocator and the "
+            "libraries keep besides. That is no allocator's peak, which is what is predicted, so "
+            "no error is shown."
+        )
     single = [
         f"{series.label} ({group.name})"
         for group in groups
@@ -205,6 +216,23 @@ def _remarks(
     }
     remarks += [f"Not known: {reason}." for reason in sorted(unknown)]
     return remarks
+
+
+def _predicted_otherwise(records: Sequence[Record]) -> list[str]:
+    """Says by how much the formulas of today differ from those of before the measurement."""
+    changes = [
+        now.least / before.least - 1
+        for record in records
+        if (now := peak_now(record)) and (before := peak_before(record))
+        if MEMORY.show_span(now) != MEMORY.show_span(before)
+    ]
+    if not changes:
+        return []
+    return [
+        f"Memory of {len(changes)} of {len(records)} points is predicted otherwise today than "
+        f"before they were measured, by {format_percent(min(changes), signed=True)} to "
+        f"{format_percent(max(changes), signed=True)}; the table of points has both."
+    ]
 
 
 def _environments(records: Sequence[Record]) -> tuple[dict[int, str], dict[str, Environment]]:

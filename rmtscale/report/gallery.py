@@ -55,6 +55,7 @@ class Picture:
     svg: bytes = b""
 
 
+_NOT_ON_A_CPU = " (on a CPU resident memory is measured, which is no allocator's peak)"
 EXHIBITS = (
     Exhibit(
         "memory",
@@ -74,31 +75,36 @@ EXHIBITS = (
     Exhibit(
         "speed-up",
         "What RMT saves",
-        "The best full attention measured, over RMT, at the same length: above 1 RMT wins. The "
-        "dotted line is the shortest length measured from which on it does.",
+        "The best full attention measured, over RMT, at the same length: above the line at 1 RMT "
+        "wins, below it full attention. Bars are what the quartiles of both and the A/A pair leave "
+        "open. A shade at the bottom spans the measured lengths between which RMT overtakes.",
         "Full attention and RMT were nowhere both measured at the same length.",
         speed_up.draw,
     ),
     Exhibit(
         "predicted-memory",
         "Memory, predicted against measured",
-        "Lines are predicted, marks measured; below, the error of the prediction.",
-        "No point has its memory both measured and predicted.",
+        "Lines are predicted, by the formulas of today; marks are measured; below, how far the "
+        "prediction is off.",
+        f"No point has its memory both measured and predicted{_NOT_ON_A_CPU}.",
         predicted.draw_memory,
     ),
     Exhibit(
         "predicted-time",
         "Time, predicted against measured",
-        "The prediction is a roofline, a lower bound: the host and the efficiency of kernels are "
-        "not in it. Below, how far it is from the measured time.",
-        "No point has its time both measured and predicted (there is no roofline of a CPU).",
+        "Lines are predicted, by the formulas of today, and bands hold what else it may be: where "
+        "the host sets the pace it may need half as long again or twice as long. Marks are "
+        "measured. Below, how far the prediction is off; where a bar crosses zero, the interval "
+        "holds what was measured. Steps that are compiled or captured whole have no prediction.",
+        "No point has its time both measured and predicted (that of a CPU is not).",
         predicted.draw_time,
     ),
     Exhibit(
         "terms",
         "Memory by term",
-        "Bars are predicted, term by term; the diamond is the measured peak.",
-        "No point has its memory both measured and predicted.",
+        "Bars are predicted, term by term, by the formulas of today; the diamond is the measured "
+        "peak.",
+        f"No point has its memory both measured and predicted{_NOT_ON_A_CPU}.",
         terms.draw,
     ),
     Exhibit(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction, Record
+from rmtscale.report.predictions import stored_seconds
+from rmtscale.report.quantities import TIME
 from rmtscale.units import (
     format_bytes,
     format_flops,
@@ -31,7 +33,7 @@ class SeriesTable:
 
 def measured_tables(records: Iterable[Record]) -> list[SeriesTable]:
     """Makes a table for each series, in the order in which they first appear."""
-    columns = ("tokens", "step", "IQR", "roofline", "memory", "predicted", "error", "ceiling")
+    columns = ("tokens", "step", "IQR", "predicted", "memory", "predicted", "error", "ceiling")
     return [
         SeriesTable(
             first.point.title(),
@@ -61,13 +63,13 @@ def predicted_tables(
                     format_tokens(point.tokens),
                     format_flops(predicted.flops),
                     UNKNOWN if predicted.peak_bytes is None else format_bytes(predicted.peak_bytes),
-                    UNKNOWN if predicted.seconds is None else format_seconds(predicted.seconds),
+                    TIME.show_span(stored_seconds(predicted)),
                     {True: "yes", False: "no", None: UNKNOWN}[fit],
                 )
             )
         tables.append(
             SeriesTable(
-                group[0][0].title(), ("tokens", "FLOPs", "memory", "roofline", "fits"), tuple(rows)
+                group[0][0].title(), ("tokens", "FLOPs", "memory", "time", "fits"), tuple(rows)
             )
         )
     return tables
@@ -127,14 +129,18 @@ def _measured_row(record: Record) -> tuple[str, ...]:
     clock = measured.event_time or measured.wall_time
     size = None if measured.memory is None else measured.memory.model_bytes
     expected = predicted.peak_bytes
+    # What is resident on a CPU is no allocator's peak, which is predicted.
+    error = ""
+    if size and expected is not None and record.point.device == "cuda":
+        error = format_percent(expected / size - 1, signed=True)
     return (
         format_tokens(record.point.tokens),
         measured.outcome if clock is None else format_seconds(clock.median_seconds),
         "" if clock is None else format_percent(clock.iqr_seconds / clock.median_seconds),
-        UNKNOWN if predicted.seconds is None else format_seconds(predicted.seconds),
+        TIME.show_span(stored_seconds(predicted)),
         UNKNOWN if size is None else format_bytes(size),
         UNKNOWN if expected is None else format_bytes(expected),
-        "" if not size or expected is None else format_percent(expected / size - 1, signed=True),
+        error,
         "" if record.share_of_ceiling is None else format_percent(record.share_of_ceiling),
     )
 

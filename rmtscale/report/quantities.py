@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from rmtscale.records.record import Record
-from rmtscale.units import format_bytes, format_percent, format_seconds
+from rmtscale.report.predictions import Span, peak_before, peak_now, seconds_before, seconds_now
+from rmtscale.units import format_bytes, format_percent, format_seconds, format_seconds_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,30 @@ class Quantity:
     show: Callable[[float], str]
     better: str = "smaller"
     """How the smaller of two is called: ``faster``."""
-    predicted: Callable[[Record], float | None] | None = None
+    predicted: Callable[[Record], Span | None] | None = None
+    """Its prediction by the formulas of today."""
+    predicted_before: Callable[[Record], Span | None] | None = None
+    """Its prediction from before it was measured."""
     spread: Callable[[Record], tuple[float, float] | None] | None = None
     """The quartiles, where the number is a median."""
+
+    def show_span(self, span: Span | None) -> str:
+        """Formats a prediction: ``12 to 18 ms``, ``at least 12.0 ms``, ``1.50 GiB``, ``-``."""
+        if span is None:
+            return "-"
+        if span.most == inf:
+            return f"at least {self.show(span.least)}"
+        if span.least == span.most:
+            return self.show(span.least)
+        return format_seconds_range(span.least, span.most)
+
+
+def predicted_words(quantity: Quantity, record: Record) -> tuple[str, str]:
+    """Returns what is predicted of a point today, and what was before it was measured."""
+    if quantity.predicted is None or quantity.predicted_before is None:
+        return "-", "-"
+    now, before = quantity.predicted(record), quantity.predicted_before(record)
+    return quantity.show_span(now), quantity.show_span(before)
 
 
 def format_joules(joules: float) -> str:
@@ -86,7 +109,8 @@ TIME = Quantity(
     _seconds,
     format_seconds,
     "faster",
-    lambda record: record.predicted.seconds,
+    seconds_now,
+    seconds_before,
     _quartiles,
 )
 MEMORY = Quantity(
@@ -94,7 +118,8 @@ MEMORY = Quantity(
     "peak_bytes",
     _bytes,
     format_bytes,
-    predicted=lambda record: record.predicted.peak_bytes,
+    predicted=peak_now,
+    predicted_before=peak_before,
 )
 CEILING = Quantity("share of the matmul ceiling", "share_of_ceiling", _ceiling, format_percent)
 TIME_PER_TOKEN = Quantity(

@@ -16,6 +16,7 @@ from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.report.noise import pair_noise
+from rmtscale.report.predictions import Span
 from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.specs.model import ModelSpec
 from rmtscale.units import format_bytes
@@ -87,8 +88,8 @@ class Series:
         values = {record.point.tokens: quantity.read(record) for record in self.records}
         return {tokens: value for tokens, value in values.items() if value is not None}
 
-    def predicted(self, quantity: Quantity) -> dict[int, float]:
-        """Returns the predicted values by length, also for points that failed."""
+    def predicted(self, quantity: Quantity) -> dict[int, Span]:
+        """Returns what is predicted today by length, also for points that failed."""
         if quantity.predicted is None:
             return {}
         values = {record.point.tokens: quantity.predicted(record) for record in self.records}

@@ -17,6 +17,7 @@ from rmtscale.report.quantities import (
     TIME,
     TIME_PER_TOKEN,
     Quantity,
+    predicted_words,
 )
 from rmtscale.report.series import Group, Series
 from rmtscale.report.verdict import OUTCOMES, Verdict
@@ -141,15 +142,22 @@ def points_table(groups: Sequence[Group]) -> Table:
         "tokens",
         "step",
         "IQR",
+        "step, predicted",
+        "before",
         "memory",
-        "predicted",
+        "memory, predicted",
+        "before",
         "error",
         "ceiling",
         "per token",
         "energy per token",
         "outcome",
     )
-    return Table("points", "Points", columns, tuple(rows))
+    note = (
+        "Predicted: by the formulas of today; before: what the record keeps from before it was "
+        "measured, where that reads otherwise."
+    )
+    return Table("points", "Points", columns, tuple(rows), note)
 
 
 def exponents_table(groups: Sequence[Group]) -> Table:
@@ -309,14 +317,23 @@ def _point_row(group: Group, series: Series, record: Record) -> tuple[Cell, ...]
         _tokens(tokens),
         _shown(TIME, seconds),
         Cell(UNKNOWN if iqr is None else format_percent(iqr), iqr),
+        *_predicted(TIME, record),
         _shown(MEMORY, MEMORY.read(record)),
-        _shown(MEMORY, record.predicted.peak_bytes),
+        *_predicted(MEMORY, record),
         Cell(UNKNOWN if error is None else format_percent(error, signed=True), error),
         _shown(CEILING, CEILING.read(record)),
         _shown(TIME_PER_TOKEN, TIME_PER_TOKEN.read(record)),
         _shown(ENERGY_PER_TOKEN, ENERGY_PER_TOKEN.read(record)),
         Cell(OUTCOMES.get(outcome, outcome)),
     )
+
+
+def _predicted(quantity: Quantity, record: Record) -> tuple[Cell, Cell]:
+    """Returns today's prediction, and the one before the measurement where it reads otherwise."""
+    now, before = predicted_words(quantity, record)
+    span = None if quantity.predicted is None else quantity.predicted(record)
+    number = None if span is None else span.likely or span.least
+    return Cell(now, number), Cell("same" if before == now else before)
 
 
 def _what_was_wrong(record: Record) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rmtscale.records.record import Record
 from rmtscale.report.claims import claims_table
 from rmtscale.report.document import Document
+from rmtscale.report.predictions import peak_now, seconds_now
 from rmtscale.report.tables import comparison_rows
 from rmtscale.tabular import csv_text
 
@@ -35,6 +37,16 @@ def csv_report(document: Document, *, spreadsheet: bool = False) -> str:
     return records_csv(document, spreadsheet=spreadsheet)
 
 
+def _predicted_now(record: Record) -> dict[str, float | None]:
+    """Returns what the formulas of today say; other predictions are from before the measurement."""
+    peak, seconds = peak_now(record), seconds_now(record)
+    return {
+        "predicted_now_peak_bytes": None if peak is None else int(peak.least),
+        "predicted_now_least_seconds": None if seconds is None else seconds.least,
+        "predicted_now_most_seconds": None if seconds is None else seconds.most,
+    }
+
+
 def records_csv(document: Document, *, spreadsheet: bool = False) -> str:
     """Returns every record as plain numbers, with the file it is from.
 
@@ -44,7 +56,7 @@ def records_csv(document: Document, *, spreadsheet: bool = False) -> str:
     """
     return csv_text(
         (
-            {"file": source.name, **record.to_row()}
+            {"file": source.name, **record.to_row(), **_predicted_now(record)}
             for source in document.sources
             for record in source.reading.records
         ),

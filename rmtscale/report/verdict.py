@@ -3,16 +3,18 @@
 RMT is held against the best full attention that was measured at the same length in the same
 setting doing equal work: the same logits kept, and checkpoints where RMT has them. Pairs of unequal
 work stand in a table of their own and in no sentence. A length that one of several passed over is
-left out. "From 4,000 tokens on" is the
-shortest measured length from which on it wins at every length compared; nothing is read between
-the points. A point that ran out of memory has lost; a difference in time whose quartiles overlap,
-or that is smaller than that of an A/A pair, is none.
+left out. A point that ran out of memory has lost; a difference in time whose quartiles overlap, or
+that is smaller than that of an A/A pair, is none.
+
+Where RMT overtakes is known between two measured lengths and said so: the longest at which it is
+known to lose, and that from which on it wins at every length compared. Nothing is read between the
+points. A ratio that may be on either side of one, for the quartiles or the A/A pair, is its ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
@@ -42,6 +44,8 @@ class Duel:
     """The winner by length, also where only one of the two ran to its end."""
     losses: frozenset[int] = frozenset()
     """Lengths at which full attention needs less, by more than the noise."""
+    spans: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """Between which numbers each ratio lies, for the quartiles of both and the A/A pair."""
     difference: str = ""
     """Work that full attention does otherwise (``forms the logits of every token``); empty for
     equal work."""
@@ -57,6 +61,13 @@ class Duel:
         return shortest
 
     @property
+    def worse_until(self) -> int | None:
+        """The longest length before ``better_from`` at which RMT is known to need more."""
+        end = max(self.wins, default=0) + 1 if self.better_from is None else self.better_from
+        lost = self.losses | {t for t, won in self.wins.items() if not won and t not in self.ratios}
+        return max((tokens for tokens in lost if tokens < end), default=None)
+
+    @property
     def longest(self) -> int | None:
         """The longest length that both ran."""
         return max(self.ratios, default=None)
@@ -65,13 +76,26 @@ class Duel:
         """Returns ``x3.10 at 7,000``: full over RMT at the longest length that both ran."""
         if self.longest is None:
             return NOT_MEASURED
-        return f"{format_ratio(self.ratios[self.longest])} at {format_tokens(self.longest)}"
+        return f"{self.ratio_at(self.longest)} at {format_tokens(self.longest)}"
+
+    def ratio_at(self, tokens: int) -> str:
+        """Returns ``x3.10``, or ``x0.95 to x1.10`` where it is not known which needs less."""
+        low, high = self.spans.get(tokens, (self.ratios[tokens],) * 2)
+        if low < 1 < high:
+            return f"{format_ratio(low)} to {format_ratio(high)}"
+        return format_ratio(self.ratios[tokens])
 
     def from_words(self) -> str:
-        """Returns ``4,000``, ``nowhere`` or ``not measured``."""
+        """Returns ``between 3,000 and 4,000``, ``1,000 or before``, ``not by 7,000``."""
         if not self.wins:
             return NOT_MEASURED
-        return "nowhere" if self.better_from is None else format_tokens(self.better_from)
+        if self.better_from is None:
+            last = max(self.wins)
+            known = "" if self.worse_until == last else "known "
+            return f"not {known}by {format_tokens(last)}"
+        if self.worse_until is None:
+            return f"{format_tokens(self.better_from)} or before"
+        return f"between {format_tokens(self.worse_until)} and {format_tokens(self.better_from)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +181,13 @@ def duel(group: Group, rmt: Series, quantity: Quantity, difference: str = "") ->
     wins: dict[int, bool] = {}
     losses = set()
     room = 1 + group.noise_of(quantity)
+    spans: dict[int, tuple[float, float]] = {}
     for tokens, outcome in sorted(rmt.outcomes().items()):
         theirs = quantity.read(best[tokens]) if tokens in best else None
         if tokens in mine and theirs is not None:
             ratios[tokens] = theirs / mine[tokens]
             same = overlap(rmt.at(tokens), best[tokens], quantity)
+            spans[tokens] = _span(ratios[tokens], best[tokens], rmt.at(tokens), quantity, room)
             wins[tokens] = ratios[tokens] > room and not same
             if ratios[tokens] < 1 / room and not same:
                 losses.add(tokens)
@@ -169,7 +195,19 @@ def duel(group: Group, rmt: Series, quantity: Quantity, difference: str = "") ->
             wins[tokens] = True
         elif theirs is not None and outcome in ("oom", "skipped"):
             wins[tokens] = False
-    return Duel(rmt, quantity, ratios, wins, frozenset(losses), difference)
+    return Duel(rmt, quantity, ratios, wins, frozenset(losses), spans, difference)
+
+
+def _span(
+    ratio: float, full: Record, rmt: Record, quantity: Quantity, room: float
+) -> tuple[float, float]:
+    """Between which numbers a ratio lies, by the quartiles of both and by the A/A pair."""
+    ends = [ratio / room, ratio * room]
+    if quantity.spread is not None:
+        a, b = quantity.spread(full), quantity.spread(rmt)
+        if a is not None and b is not None:
+            ends += [a[0] / b[1], a[1] / b[0]]
+    return min(ends), max(ends)
 
 
 def end_of(series: Series) -> End:
@@ -258,22 +296,29 @@ def _wins(memory: Duel, time: Duel) -> str:
             verb = "" if contest.better_from is not None else "not "
             clauses.append(f"{verb}{contest.quantity.better} at {length}, the only length compared")
         elif contest.better_from is None:
-            clauses.append(f"nowhere {contest.quantity.better}")
-        elif contest.better_from == min(contest.wins):
+            last = max(contest.wins)
+            known = "" if contest.worse_until == last else "known to be "
+            clauses.append(f"not {known}{contest.quantity.better} by {format_tokens(last)} tokens")
+        elif all(contest.wins.values()):
             clauses.append(f"{contest.quantity.better} at every length measured")
-        else:
+        elif contest.worse_until is None:
             start = format_tokens(contest.better_from)
-            clauses.append(f"{contest.quantity.better} from {start} tokens on")
+            clauses.append(f"{contest.quantity.better} from {start} tokens on or before")
+        else:
+            clauses.append(
+                f"{contest.quantity.better} from a length {contest.from_words()} tokens on"
+            )
     text = f"{memory.rmt.label} is {clauses[0]} and {clauses[1]}"
     if clauses[0] == clauses[1].replace(time.quantity.better, memory.quantity.better):
+        both = "or" if clauses[0].startswith("not ") else "and"
         text = f"{memory.rmt.label} is " + clauses[0].replace(
-            memory.quantity.better, f"{memory.quantity.better} and {time.quantity.better}"
+            memory.quantity.better, f"{memory.quantity.better} {both} {time.quantity.better}"
         )
     if memory.longest is not None and memory.longest == time.longest:
         text += (
             f"; at {format_tokens(memory.longest)}, the longest that both ran, full attention "
-            f"takes {format_ratio(memory.ratios[memory.longest])} the memory and "
-            f"{format_ratio(time.ratios[memory.longest])} the time"
+            f"takes {memory.ratio_at(memory.longest)} the memory and "
+            f"{time.ratio_at(time.longest)} the time"
         )
     return f"{text}."
 

@@ -36,7 +36,9 @@ def test_what_the_design_lists_is_there(record: Callable[..., Record]) -> None:
     }
     assert data["point"]["model"]["layers"] == PRESETS["pythia-14m"].layers
     assert set(data["protocol"]) >= {"warmup_steps", "repeats", "timeout_seconds"}
-    assert set(data["predicted"]) == {"flops", "peak_bytes", "seconds", "device"}
+    assert set(data["predicted"]) == {
+        *("flops", "peak_bytes", "seconds", "device", "least_seconds", "most_seconds"),
+    }
     assert set(data["measured"]) >= {
         *("outcome", "error", "event_time", "wall_time", "memory", "attention_kernel"),
         *("matmul_ceiling_flops_per_second", "energy_joules", "unknown", "environment"),

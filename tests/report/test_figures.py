@@ -91,8 +91,11 @@ def test_the_ratio_is_the_same_in_picture_table_and_words(group: Group) -> None:
             assert row[place].text == f"{format_ratio(ratio)} at 7,000"
             assert format_ratio(ratio) in " ".join(verdict.sentences)
             assert any(format_ratio(ratio) in text.get_text() for text in axes.texts)
-    mark = [line for line in figure.axes[0].lines if line.get_gid() == "break-even RMT 500"]
-    assert points(mark[0])[0][0] == duel(group, group.of("rmt")[0], TIME).better_from
+    (mark,) = [bar for bar in figure.axes[0].patches if bar.get_gid() == "break-even RMT 500"]
+    found = duel(group, group.of("rmt")[0], TIME)
+    ends = mark.get_window_extent().transformed(figure.axes[0].transData.inverted())
+    assert (ends.x0, ends.x1) == pytest.approx((found.worse_until, found.better_from))
+    assert (found.worse_until, found.better_from) == (1000, 2000)
 
 
 def test_out_of_memory_is_marked_at_the_limit(group: Group) -> None:

@@ -33,7 +33,7 @@ def test_everything_is_in_it() -> None:
     text = page(figure_10(), drawn=True)
     assert text.count("data:image/svg+xml;base64,") == len(EXHIBITS)
     for words in (
-        "smaller at every length measured and faster from 2,000 tokens on",
+        "smaller at every length measured and faster from a length between 1,000 and 2,000",
         "out of memory",
         MACHINE,
         "torch 2.11.0",

@@ -50,14 +50,14 @@ def test_break_even_is_the_last_crossing() -> None:
     found = duel(group, group.of("rmt")[0], TIME)
     assert found.better_from == 8000
     assert found.ratios[8000] == pytest.approx(1.5)
-    assert "smaller and faster from 8,000 tokens on" in text(records)
+    assert "smaller and faster from a length between 4,000 and 8,000 tokens on" in text(records)
     assert "Full attention is faster than every RMT at 1,000, 4,000 tokens." in text(records)
 
 
 def test_out_of_memory_has_lost() -> None:
     records = made({"full": {1000: 1.0, 2000: None}, "rmt": {1000: 2.0, 2000: 4.0}})
     said = text(records)
-    assert "from 2,000 tokens on" in said
+    assert "from a length between 1,000 and 2,000 tokens on" in said
     assert "Full attention ends at 1,000 tokens; at 2,000 it is out of memory" in said
 
 
@@ -67,6 +67,33 @@ def test_overlapping_quartiles_are_no_win() -> None:
     found = duel(group, group.of("rmt")[0], TIME)
     assert found.wins == {1000: False, 2000: True}
     assert found.losses == set()
+
+
+@pytest.mark.parametrize(
+    ("full", "between", "words"),
+    [
+        # 2,000 is open: overtaking lies between the last length lost and the first one won.
+        ({1000: 1.0, 2000: 2.02, 4000: 8.0}, (1000, 4000), "between 1,000 and 4,000"),
+        ({1000: 2.02, 2000: 4.0}, (None, 2000), "2,000 or before"),
+        ({1000: 1.0, 2000: 2.02}, (1000, None), "not known by 2,000"),
+        ({1000: 1.0, 2000: 1.0}, (2000, None), "not by 2,000"),
+        ({1000: 4.0, 2000: 4.0}, (None, 1000), "1,000 or before"),
+    ],
+)
+def test_where_it_overtakes_is_between_what_is_known(
+    full: dict[int, float | None], between: tuple[int | None, int | None], words: str
+) -> None:
+    rmt: dict[int, float | None] = dict.fromkeys(full, 2.0)
+    (group,) = group_records(made({"full": full, "rmt": rmt}, jitter=0.05))
+    found = duel(group, group.of("rmt")[0], TIME)
+    assert (found.worse_until, found.better_from) == between
+    assert found.from_words() == words
+    for tokens, ratio in found.ratios.items():
+        low, high = found.spans[tokens]
+        assert low <= ratio <= high
+        opposite = low < 1 < high
+        assert opposite == (tokens not in found.losses and not found.wins[tokens])
+        assert (" to " in found.ratio_at(tokens)) == opposite
 
 
 def test_a_difference_within_the_aa_noise_is_no_win() -> None:
@@ -82,7 +109,7 @@ def test_a_difference_within_the_aa_noise_is_no_win() -> None:
 
 def test_full_attention_wins_everywhere() -> None:
     said = text(made({"full": {1000: 1.0, 2000: 2.0}, "rmt": {1000: 2.0, 2000: 4.0}}))
-    assert "RMT 500 is nowhere smaller and faster" in said
+    assert "RMT 500 is not smaller or faster by 2,000 tokens" in said
     assert "Full attention is faster than every RMT at 1,000, 2,000 tokens" in said
 
 

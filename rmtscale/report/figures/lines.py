@@ -70,7 +70,8 @@ def names(group: Group) -> list[str]:
 def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
     """Draws the names of the series beside their last points; the axes must have their limits.
 
-    A line that ended in a failure has its mark on the right, so its name stands on the left.
+    A line that ended in a failure has its mark on the right, so its name stands on the left, or
+    above where the line comes from there.
     """
     ends = []
     for series in group.series:
@@ -79,18 +80,31 @@ def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
             continue
         last, colour = max(values), looks[series.label].colour
         if any(outcome in MARKS for outcome in series.outcomes().values()):
+            beside = _rises(axes, values)
             axes.annotate(
                 series.label,
                 (last, values[last]),
-                xytext=(-9, 3),
+                xytext=(-9, 0) if beside else (0, 6),
                 textcoords="offset points",
-                ha="right",
+                ha="right" if beside else "center",
+                va="center" if beside else "bottom",
                 fontsize=8,
                 color=colour,
+                # Other lines may pass there.
+                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
             )
         else:
             ends.append((last, values[last], series.label, colour))
     style.label_line_ends(axes, ends)
+
+
+def _rises(axes: Axes, values: Mapping[int, float]) -> bool:
+    """Whether a line comes to its last point from well below."""
+    if len(values) < 2:
+        return True
+    before, last = sorted(values)[-2:]
+    ends = axes.transData.transform([(before, values[before]), (last, values[last])])
+    return bool(ends[1][1] - ends[0][1] > 0.5 * (ends[1][0] - ends[0][0]))
 
 
 def mark_failures(axes: Axes, group: Group, looks: Looks, height: float | None = None) -> None:

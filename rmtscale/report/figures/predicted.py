@@ -1,6 +1,7 @@
 """Predicted against measured, by length, with the residual underneath.
 
-Memory is predicted as the sum of live tensors; time as a roofline, which is a lower bound.
+Memory is predicted as the sum of live tensors, time between two ends; both by the formulas of
+today, whatever was predicted before the measurement.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.report.figures.lines import Looks, name_lines, with_values
+from rmtscale.report.predictions import Span
 from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.report.series import Group, Series
 
@@ -19,12 +21,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def residuals(series: Series, quantity: Quantity) -> dict[int, float]:
-    """Returns predicted over measured less one, by length, where both are known."""
+def residual_spans(series: Series, quantity: Quantity) -> dict[int, Span]:
+    """Returns predicted over measured less one, by length, where both are known.
+
+    None on a CPU for memory: what is resident there is no allocator's peak, which is predicted.
+    """
+    if quantity is MEMORY and series.point.device == "cpu":
+        return {}
     predicted, measured = series.predicted(quantity), series.values(quantity)
     return {
-        t: predicted[t] / value - 1 for t, value in measured.items() if value and t in predicted
+        tokens: Span(
+            span.least / value - 1,
+            span.most / value - 1,
+            None if span.likely is None else span.likely / value - 1,
+        )
+        for tokens, value in measured.items()
+        if value and (span := predicted.get(tokens)) is not None
     }
+
+
+def residuals(series: Series, quantity: Quantity) -> dict[int, float]:
+    """Returns the residuals of what is likeliest, by length."""
+    spans = residual_spans(series, quantity)
+    return {tokens: span.likely for tokens, span in spans.items() if span.likely is not None}
 
 
 @style.styled
@@ -32,7 +51,7 @@ def _draw(quantity: Quantity, groups: Sequence[Group], looks: Looks) -> Figure |
     groups = [
         group
         for group in with_values(groups, quantity)
-        if any(residuals(series, quantity) for series in group.series)
+        if any(residual_spans(series, quantity) for series in group.series)
     ]
     if not groups:
         return None
@@ -53,18 +72,28 @@ draw_time = partial(_draw, TIME)
 
 
 def _lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
-    """Lines are predicted, hollow marks measured."""
+    """Lines are predicted, in a band of what else it may be; hollow marks are measured."""
     every: list[float] = []
     for series in group.series:
         look = looks[series.label]
         predicted, measured = series.predicted(quantity), series.values(quantity)
-        every += [*predicted.values(), *measured.values()]
+        every += [end for span in predicted.values() for end in (span.least, span.most)]
+        every += measured.values()
+        likely = {tokens: span.likely for tokens, span in predicted.items() if span.likely}
         axes.plot(
-            list(predicted),
-            list(predicted.values()),
+            list(likely),
+            list(likely.values()),
             look.line,
             color=look.colour,
             gid=f"predicted {series.label}",
+        )
+        axes.fill_between(
+            list(predicted),
+            [span.least for span in predicted.values()],
+            [span.most for span in predicted.values()],
+            color=look.colour,
+            alpha=0.13,
+            linewidth=0,
         )
         axes.plot(
             list(measured),
@@ -81,14 +110,29 @@ def _lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
         style.seconds_axis(axes)
     axes.plot([], [], "-", color=style.REFERENCE_COLOUR, label="predicted")
     axes.plot([], [], "o", color=style.REFERENCE_COLOUR, mfc="white", label="measured")
+    if quantity is TIME:
+        axes.fill_between(
+            [], [], [], color=style.REFERENCE_COLOUR, alpha=0.13, label="its interval"
+        )
     axes.legend(frameon=False, loc="upper left", fontsize=8)
-    axes.set_ylabel("memory" if quantity is MEMORY else "time (predicted: roofline)")
+    axes.set_ylabel("memory" if quantity is MEMORY else "time")
 
 
 def _residuals(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
+    """Where a bar holds zero, the interval holds what was measured."""
     axes.axhline(0.0, color=style.REFERENCE_COLOUR, linewidth=0.8)
     for series in group.series:
-        errors, look = residuals(series, quantity), looks[series.label]
+        spans, look = residual_spans(series, quantity), looks[series.label]
+        errors = residuals(series, quantity)
+        if quantity is TIME:
+            axes.vlines(
+                list(spans),
+                [100 * span.least for span in spans.values()],
+                [100 * span.most for span in spans.values()],
+                color=look.colour,
+                linewidth=3.0,
+                alpha=0.3,
+            )
         axes.plot(
             list(errors),
             [100 * error for error in errors.values()],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.terms import MemoryTerm
 from rmtscale.records.record import Record
 from rmtscale.report import style
 from rmtscale.report.figures.lines import Looks
+from rmtscale.report.figures.predicted import residuals
+from rmtscale.report.predictions import device_of, peak_of
 from rmtscale.report.quantities import MEMORY
 from rmtscale.report.series import Group
 from rmtscale.units import format_bytes
@@ -38,19 +39,15 @@ TERMS: dict[str, tuple[str, str, str]] = {
 
 def predicted_terms(record: Record) -> dict[str, int]:
     """Returns predicted bytes of one point by term; the smallest terms are put together."""
-    point = record.point
     amounts = dict.fromkeys(TERMS, 0)
-    for term in estimate_memory(point.built_model, point.workload(), point.recurrence()).terms:
+    for term in peak_of(record.point, device_of(record)).terms:
         amounts[term.name if term.name in TERMS else OTHER] += term.amount
     return amounts
 
 
 def shown(group: Group) -> list[tuple[str, Record]]:
     """Returns ``(label, record)``: each series at the longest common length, or at its own."""
-    ran = {
-        series.label: set(series.values(MEMORY)) & set(series.predicted(MEMORY))
-        for series in group.series
-    }
+    ran = {series.label: set(residuals(series, MEMORY)) for series in group.series}
     ran = {label: lengths for label, lengths in ran.items() if lengths}
     common = set.intersection(*ran.values()) if ran else set()
     return [

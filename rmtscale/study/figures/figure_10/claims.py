@@ -165,8 +165,8 @@ def _wins(group: Group, rmt: Series, quantity: Quantity) -> Claim:
         return Claim(text, paper, "no length above it was measured", "not measurable")
     start = result.better_from
     outcome: Outcome = "pass" if start is not None and start <= min(above) else "fail"
-    ours = f"from {result.from_words()} on" if start is not None else result.from_words()
-    return Claim(text, paper, f"{ours}; {result.ratio_words()}", outcome, "at every length above")
+    ours = f"{result.from_words()}; {result.ratio_words()}"
+    return Claim(text, paper, ours, outcome, "at every length above")
 
 
 def _unmeasured_win(quantity: Quantity) -> Claim:

@@ -1,0 +1,103 @@
+"""Predictions by the formulas of today of points that were measured, and those made before.
+
+A record keeps the prediction that was made before its measurement. Formulas change; what is drawn
+is what they say now, and the earlier prediction stands beside it. Where a prediction may be off by
+more than a reader can overlook, as a time, it is a span.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from rmtscale.costs.memory import PeakMemory, estimate_memory
+from rmtscale.costs.time_range import predicted_step, step_seconds
+from rmtscale.errors import BadInput
+from rmtscale.records.point import Point
+from rmtscale.records.record import Prediction, Record
+from rmtscale.specs.device import DeviceSpec
+from rmtscale.specs.devices import DEVICES, find_by_driver_name
+
+
+class Span(NamedTuple):
+    """A prediction: between which numbers it lies."""
+
+    least: float
+    most: float
+    likely: float | None = None
+    """None where nothing inside is likelier than the rest."""
+
+
+def device_of(record: Record) -> DeviceSpec | None:
+    """Returns the device that a record is predicted for; None of a CPU, and of an unknown one."""
+    if record.point.device != "cuda":
+        return None
+    named = record.predicted.device
+    if named is not None:
+        return DEVICES.get(named)
+    gpu = record.measured.environment.gpu
+    return None if gpu is None else find_by_driver_name(gpu)
+
+
+@lru_cache(maxsize=16384)
+def peak_of(point: Point, device: DeviceSpec | None) -> PeakMemory:
+    """Returns the predicted memory of a point as it is run."""
+    return estimate_memory(
+        point.built_model, point.workload(), point.recurrence(), device, cuda_graph=point.cuda_graph
+    )
+
+
+@lru_cache(maxsize=16384)
+def seconds_of(point: Point, device: DeviceSpec | None) -> Span | None:
+    """Returns the predicted time of a point as it is run; None where it is not known.
+
+    That is so without a device whose peaks are known, and of steps that are compiled, captured
+    whole, or that the host takes part in: what they take was never predicted.
+    """
+    if device is None or not device.timed or not predicts_time(point):
+        return None
+    model, work, recurrence = point.built_model, point.workload(), point.recurrence()
+    try:
+        step = predicted_step(model, work, device, recurrence, captured=point.cuda_graph)
+        if step is not None:
+            return Span(step.least_seconds, step.most_seconds, step.seconds)
+        return Span(*step_seconds(model, work, device, recurrence, captured=point.cuda_graph))
+    except BadInput:  # arithmetic that the device does not have
+        return None
+
+
+def predicts_time(point: Point) -> bool:
+    """Whether the time of a point is predicted as it is run."""
+    return not (point.compile_step or point.capture or point.offload_optimizer)
+
+
+def peak_now(record: Record) -> Span | None:
+    """Returns the memory that is predicted today."""
+    total = float(peak_of(record.point, device_of(record)).total)
+    return Span(total, total, total)
+
+
+def peak_before(record: Record) -> Span | None:
+    """Returns the memory that was predicted before the point was measured."""
+    size = record.predicted.peak_bytes
+    return None if size is None else Span(size, size, size)
+
+
+def seconds_now(record: Record) -> Span | None:
+    """Returns the time that is predicted today."""
+    return seconds_of(record.point, device_of(record))
+
+
+def seconds_before(record: Record) -> Span | None:
+    """Returns the time that was predicted before the point was measured.
+
+    Earlier releases kept a roofline alone: at least so long, at most not known.
+    """
+    return stored_seconds(record.predicted)
+
+
+def stored_seconds(predicted: Prediction) -> Span | None:
+    """Returns the range that a prediction holds, or its roofline and no end."""
+    if predicted.least_seconds is not None and predicted.most_seconds is not None:
+        return Span(predicted.least_seconds, predicted.most_seconds)
+    return None if predicted.seconds is None else Span(predicted.seconds, float("inf"))
