@@ -152,8 +152,8 @@ class _Run:
     def _warm_up(self, subject: Any) -> None:
         steps = self.protocol.warmup_steps
         if self.point.capture:
-            # The second step captures, and torch sees all that it allocates; of a replay it sees
-            # nothing. So that step is the one whose memory is measured.
+            # The first step captures, and torch sees all that it allocates; of a replay it sees
+            # nothing. What is measured is a step that captures when the optimizer has its state.
             steps = 1
         if self.point.attention == "eager":
             self._unknown("eager attention is no fused kernel", "attention_kernel")
@@ -165,6 +165,8 @@ class _Run:
                 steps -= 1  # that was one
         for _ in range(steps):
             subject.step()
+        if self.point.capture:
+            subject.forget_captures()
 
     def _timing(self, subject: Any) -> None:
         cuda = self.point.device == "cuda"

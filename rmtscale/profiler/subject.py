@@ -87,6 +87,12 @@ class Subject:
             self._optimizer.step()
         self.model.zero_grad(set_to_none=True)
 
+    def forget_captures(self) -> None:
+        """Has the next step captured anew."""
+        training = self.model.captured_training
+        assert training is not None, "of a point that is captured"
+        training.forget()
+
     def one_pass(self) -> None:
         """Runs the backbone once, as a step runs it: what is looked at for the attention kernel."""
         if self.point.method == "full":

@@ -208,13 +208,14 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
     ) -> None:
         """Switches captured training steps on or off; ``forward`` with labels then replays them.
 
-        From the second call with inputs of one shape on, forward, loss and backward pass of all
-        segments are one CUDA graph: nothing waits for Python. ``loss.backward()`` hands the
-        gradients out, once. What the call returns beside the loss has no graph. ``parameter.grad``
-        is kept up to the next call of ``forward`` with labels, and accumulates beyond it, but
-        another reference to it does not outlive that call. What cannot be captured runs eagerly,
-        and a warning says why, once: a CPU, fp16, backbones run by their own forward, hooks,
-        dropout under checkpoints, logits of every token, several processes.
+        Forward, loss and backward pass of all segments are one CUDA graph: nothing waits for
+        Python. The first call captures its shape, another shape is captured when it comes for the
+        second time. ``loss.backward()`` hands the gradients out, once. What the call returns
+        beside the loss has no graph. ``parameter.grad`` is kept up to the next call of ``forward``
+        with labels, and accumulates beyond it, but another reference to it does not outlive that
+        call. What cannot be captured runs eagerly, and a warning says why, once: a CPU, fp16,
+        backbones run by their own forward, hooks, dropout under checkpoints, logits of every
+        token, several processes.
 
         Args:
             enabled: False forgets what was captured.

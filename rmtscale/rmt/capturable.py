@@ -58,11 +58,9 @@ def _refused_modules(model: Any) -> str | None:
     config = model.config
     recomputes = model.training and (config.checkpoint_segments or config.state_by_state)
     for name, module in model.named_modules():
-        if any(getattr(module, hooks, None) for hooks in _HOOKS):
-            return f"module {name or type(module).__name__!r} has hooks"
-        # The RMT's own may be wrapped: what is captured is inside.
-        if name and "forward" in vars(module):
-            return f"the forward of module {name!r} was replaced"
+        why = _watched(name, module)
+        if why is not None:
+            return why
         if module.training and getattr(module, "gradient_checkpointing", False):
             return "one checkpoint per layer puts random numbers back by way of the host"
         if module.training and getattr(module, "layerdrop", 0.0):
@@ -70,6 +68,20 @@ def _refused_modules(model: Any) -> str | None:
         if recomputes and _drops(module):
             return "with dropout a second run puts random numbers back by way of the host"
     return None
+
+
+def _watched(name: str, module: nn.Module) -> str | None:
+    if any(getattr(module, hooks, None) for hooks in _HOOKS):
+        return f"module {name or type(module).__name__!r} has hooks"
+    # The RMT's own may be wrapped: what is captured is inside.
+    if name and "forward" in vars(module):
+        return f"the forward of module {name!r} was replaced"
+    return None
+
+
+def is_watched(model: nn.Module) -> bool:
+    """Whether some module has hooks, or runs something else than its own forward."""
+    return any(_watched(name, module) is not None for name, module in model.named_modules())
 
 
 def _refused_now() -> str | None:

@@ -81,7 +81,19 @@ class GraphCapture:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            _make_workspaces(self._stream)
         return GraphWork(function, inputs, self._pool, self._stream)
+
+
+def _make_workspaces(stream: Any) -> None:
+    """Has cuBLAS allocate what it keeps for a stream.
+
+    Among the blocks of a step it would hold a larger piece of memory in which they stood.
+    """
+    with torch.cuda.stream(stream), torch.no_grad():
+        for dtype in (torch.float32, torch.bfloat16):
+            rows = torch.zeros(64, 64, device="cuda", dtype=dtype)
+            torch.addmm(rows[0], torch.mm(rows, rows), rows)  # a bias: by cuBLASLt
 
 
 def own_copies(inputs: Inputs) -> Inputs:
@@ -107,7 +119,9 @@ class Captures:
         capture: makes them.
         limit: how many are kept.
         sights: a shape is captured when it is seen for this time. Capturing takes as long as some
-            steps: with 2, shapes that never come again cost nothing.
+            steps: with 2, shapes that never come again cost nothing. While nothing is kept a shape
+            is captured at once: what an optimizer allocates in its first step would else lie among
+            the freed blocks of an eager step, and a graph cannot use what is left between.
     """
 
     def __init__(self, capture: Capture, limit: int, sights: int = 1) -> None:
@@ -143,7 +157,7 @@ class Captures:
         work = self._works.get(whole)
         if work is None:
             seen = self._seen.pop(whole, 0) + 1
-            if seen < self._sights:
+            if seen < self._sights and self._works:
                 self._seen[whole] = seen
                 if len(self._seen) > _REMEMBERED:
                     self._seen.popitem(last=False)

@@ -118,6 +118,11 @@ class CapturedTraining:
         """Counts the shapes that are captured."""
         return len(self._captures)
 
+    def forget(self) -> None:
+        """Drops what was captured: the next step captures anew. What was compiled is kept."""
+        self._captures.clear()
+        self._gradients = None
+
     @run_plainly
     def __call__(self, model: Any, step: TrainingStep) -> Results | None:
         """Replays a step; None where it has to be run eagerly, this time or always."""
@@ -128,8 +133,8 @@ class CapturedTraining:
             return None
         now = facts(model)
         if now != self._facts:
-            self._facts, self._gradients = now, None
-            self._captures.clear()
+            self._facts = now
+            self.forget()
         trained = [p for p in model.parameters() if p.requires_grad]
         self._keep_what_was_handed_out(trained)
         key = (step.key, settings(model))

@@ -11,6 +11,7 @@ the length of the input: memory is constant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt.attention_kernel import fastest_attention
 from rmtscale.rmt.body import Body
 from rmtscale.rmt.families import NOT_CAPTURABLE, FamilyBody
+from rmtscale.rmt.lean_gpt2 import LeanGPT2, is_plain_gpt2
 from rmtscale.rmt.sharding import is_cut
 
 _WARM_UP = 3
@@ -94,15 +96,15 @@ class SegmentStep:
             self.kept_BKE = torch.zeros(
                 batch_size, kept, weight.shape[1], dtype=weight.dtype, device=weight.device
             )
-        self._run = (
-            torch.compile(self._pure, dynamic=False, backend=backend)
-            if compile_step
-            else self._pure
-        )
         family = isinstance(model.body, FamilyBody)
         capturable = family and (compile_step or kind not in NOT_CAPTURABLE)
         whole = not any(is_cut(parameter) for parameter in self._parameters())
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable and whole
+        self._run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self._pure
+        if self.uses_graph and model.causal and is_plain_gpt2(model):
+            self._run = LeanGPT2(model, kept, compile_step=compile_step, backend=backend)
+        elif compile_step:
+            self._run = torch.compile(self._pure, dynamic=False, backend=backend)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._made_with = self._facts()
 

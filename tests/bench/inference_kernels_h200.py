@@ -8,8 +8,9 @@ Shape legend: B batch, T positions of a segment, R = B times T, E width, H heads
 GPT-2 in bf16, segments of 1000. Points: the table of kernels of the step as it is, with the time
 between them; each matmul alone, by torch's choice and by each suggestion of cuBLASLt; each
 attention kernel alone; the same step written with as few kernels as there can be (``lean``), with
-torch's matmuls and with the fastest suggestions; two inputs on two streams; the step under
-``max_autotune``. All times are those of replayed graphs. Every point runs in a fresh process.
+torch's matmuls and with the fastest suggestions; two inputs on two streams. All times are those of
+replayed graphs. FLOPs are those of the work that is done: the step leaves out of its last block
+what nobody reads. Every point runs in a fresh process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from tests.bench.lean_gpt2 import made, matmul_shapes
 from tests.bench.replays import replayed_seconds, timed
-from tests.bench.rmt_h200 import Bench, sizes
+from tests.bench.rmt_h200 import Bench, sizes, step_flops
 
 _HERE = "tests.bench.inference_kernels_h200"
 _LEAN = "tests.bench.lean_gpt2"
@@ -34,22 +35,21 @@ def shipped(
     device: Any,
     *,
     batch: int,
-    inductor: dict[str, Any] | None = None,
+    compile_step: bool = True,
     table: bool = True,
 ) -> dict[str, Any]:
-    """The segment step that ``infer`` takes, compiled: its time, one after another, and kernels."""
+    """The segment step that ``infer`` takes: its time, one after another, and kernels."""
     import torch
-    import torch._inductor.config
 
     from rmtscale.rmt import SegmentStep
 
     model = made(given, device)
-    with torch._inductor.config.patch(inductor or {}):
-        step = SegmentStep(model, batch, compile_step=True)
-        ids = torch.randint(0, given["vocabulary"], (batch, model.segment_tokens), device=device)
-        for _ in range(3):
-            step(ids)
-    return timed(lambda: step(ids), given, device, batch, table=table)
+    step = SegmentStep(model, batch, compile_step=compile_step)
+    ids = torch.randint(0, given["vocabulary"], (batch, model.segment_tokens), device=device)
+    for _ in range(3):
+        step(ids)
+    flops = batch * step_flops(given["segment"], given, captured=step.uses_graph)
+    return timed(lambda: step(ids), given, device, batch, table=table, flops=flops)
 
 
 def bound(rows: int, inner: int, outer: int, tile: tuple[int, int]) -> dict[str, float]:
@@ -188,27 +188,18 @@ def points(given: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     }
     for batch in (1, 8):
         found[f"step, compiled, batch {batch}"] = (f"{_HERE}:shipped", {"batch": batch})
+        plain = {"batch": batch, "compile_step": False}
+        found[f"step, batch {batch}"] = (f"{_HERE}:shipped", plain)
         found[f"matmuls, batch {batch}"] = (f"{_HERE}:matmuls", {"batch": batch})
         found[f"attention, batch {batch}"] = (f"{_HERE}:attention", {"batch": batch})
         for name, chosen in (("torch", False), ("chosen", True)):
             options = {"batch": batch, "chosen": chosen}
             found[f"lean, {name} products, compiled, batch {batch}"] = (f"{_LEAN}:lean", options)
-    autotuned = {
-        "max_autotune": True,
-        "max_autotune_gemm_backends": "ATEN,TRITON",
-        "coordinate_descent_tuning": True,
-    }
-    found["step, max_autotune, batch 1"] = (
-        f"{_HERE}:shipped", {"batch": 1, "inductor": autotuned},
-    )  # fmt: skip
     for batch in (2, 8):
         options = {"batch": batch}
         found[f"two streams, compiled, batch {batch}"] = (f"{_LEAN}:two_streams", options)
     found["lean, torch products, compiled, batch 2"] = (
         f"{_LEAN}:lean", {"batch": 2, "chosen": False},
-    )  # fmt: skip
-    found["step, max_autotune, batch 8"] = (
-        f"{_HERE}:shipped", {"batch": 8, "inductor": autotuned},
     )  # fmt: skip
     return found
 

@@ -86,7 +86,13 @@ def kernel_table(call: Function, calls: int) -> dict[str, Any]:
 
 
 def timed(
-    call: Function, given: dict[str, Any], device: Any, batch: int, *, table: bool
+    call: Function,
+    given: dict[str, Any],
+    device: Any,
+    batch: int,
+    *,
+    table: bool,
+    flops: int | None = None,
 ) -> dict[str, Any]:
     """Seconds of one of many calls in a row, the share of its kernels, and the FLOP/s."""
     import torch
@@ -103,7 +109,7 @@ def timed(
             torch.cuda.synchronize()
         walls.append((time.perf_counter() - begin) / many)
     seconds = statistics.median(walls)
-    flops = batch * segment_flops(given["segment"], given)
+    flops = batch * segment_flops(given["segment"], given) if flops is None else flops
     found = {
         "batch_size": batch,
         "iteration_seconds": seconds,

@@ -64,11 +64,25 @@ def segment_flops(size: int, given: dict[str, Any]) -> int:
     return layers * (24 * size * width**2 + 4 * size**2 * width)
 
 
-def inference_flops(tokens: int, given: dict[str, Any]) -> int:
+def step_flops(size: int, given: dict[str, Any], captured: bool) -> int:
+    """Matmul FLOPs that a segment of inference takes.
+
+    A captured one leaves out of its last block what is not read: all but keys and values of all
+    positions but the last text token and the write memory.
+    """
+    whole = segment_flops(size, given)
+    if not captured:
+        return whole
+    width = int(given["width"])
+    left_out = size - MEMORY_TOKENS - 1
+    return whole - left_out * (20 * width**2 + 4 * size * width)
+
+
+def inference_flops(tokens: int, given: dict[str, Any], captured: bool = False) -> int:
     """Every segment at its true size, memory tokens included."""
     text = int(given["segment"]) - 2 * MEMORY_TOKENS
     full, rest = divmod(tokens, text)
-    flops = full * segment_flops(given["segment"], given)
+    flops = full * step_flops(given["segment"], given, captured)
     return flops + (segment_flops(rest + 2 * MEMORY_TOKENS, given) if rest else 0)
 
 
@@ -208,8 +222,8 @@ def training(
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        # The first step runs eagerly, the second captures.
-        found = measure(step, device, given["repeats"], 3 if capture else 2)
+        # The first step captures, before the optimizer has any state.
+        found = measure(step, device, given["repeats"], 2)
     if capture:
         found["captured_shapes"] = len(model.captured_training)
         found["said"] = [str(one.message) for one in said if "captured" in str(one.message)]
@@ -242,7 +256,7 @@ def inference(
     # The first call captures and compiles; the short first segment is warmed up with it.
     model.infer(ids[:, : 3 * given["segment"]], compile_step=compile_step, cuda_graph=graph)
     found = measure(step, device, min(given["repeats"], 3), 1)
-    flops = batch * inference_flops(tokens, given)
+    flops = batch * inference_flops(tokens, given, captured=graph and device.type == "cuda")
     return {
         "tokens": tokens,
         "batch_size": batch,
@@ -298,7 +312,7 @@ def segment_profile(given: dict[str, Any], device: Any, compile_step: bool) -> d
         **found,
         "kernels_per_step": kernels / 10,
         "kernel_seconds": dict(sorted(seconds.items())),
-        "matmul_flops": segment_flops(given["segment"], given),
+        "matmul_flops": step_flops(given["segment"], given, device.type == "cuda"),
     }
 
 

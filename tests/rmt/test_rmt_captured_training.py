@@ -178,7 +178,9 @@ def test_shapes_are_kept_within_the_budget() -> None:
     def step(columns: int) -> None:
         model(tokens(1, columns), labels=tokens(1, columns)).loss.backward()
 
-    for columns in (5, 5, 6, 6, 5, 7, 7):  # 6 is the one unused for longest
+    step(5)
+    assert capture.made == 1, "the first of all, before an optimizer allocates anything"
+    for columns in (5, 6, 6, 5, 7, 7):  # 6 is the one unused for longest
         step(columns)
     assert (capture.made, len(training)) == (3, 2)
     step(5)
@@ -421,7 +423,7 @@ def test_a_block_is_compiled_once_for_all_full_segments(
             one.zero_grad()
             one(ids, labels=ids).loss.backward()
         assert_same_gradients(model, eager)
-        assert len(graphs) == min(call, 1)
+        assert len(graphs) == 1
 
 
 @CUDA
