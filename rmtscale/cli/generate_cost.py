@@ -16,19 +16,24 @@ from rmtscale.costs.generation import (
     GenerationCost,
     estimate_generation,
 )
+from rmtscale.costs.generation_time import GenerationTime, faster, generation_time
+from rmtscale.costs.time_range import SLOW_SHARE, TimeRange
 from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
     format_flops,
+    format_percent,
     format_ratio,
     format_seconds,
+    format_seconds_range,
     format_tokens,
     parse_size,
 )
 
 Costs = dict[str, GenerationCost]
+Times = dict[str, GenerationTime]
 
 
 def command(
@@ -71,6 +76,12 @@ def command(
     no_rmt = why_no_rmt(spec)
     if not no_rmt:
         costs["rmt"] = estimate_generation(spec, generation, gpu, recurrence)
+    times = {
+        method: generation_time(
+            spec, generation, gpu, cost, recurrence if method == "rmt" else None
+        )
+        for method, cost in costs.items()
+    }
     if output_format != "table":
         head: Row = {"model": spec.name, "device": gpu.name}
         rows = []
@@ -78,11 +89,13 @@ def command(
             segment: Row = {"segment_size": None, "memory_tokens": None}
             if method == "rmt":
                 segment = asdict(recurrence)
-            rows.append(head | {"method": method} | segment | asdict(generation) | asdict(cost))
+            row = head | {"method": method} | segment | asdict(generation) | asdict(cost)
+            rows.append(row | _time_row(times[method], generation))
         write_rows(rows, output_format)
         return
     titles = {"full": "Full attention", "rmt": "RMT"}
-    write_text(f"{'; '.join(_fits(titles[name], cost, gpu) for name, cost in costs.items())}.")
+    fits = "; ".join(_fits(titles[name], cost, gpu) for name, cost in costs.items())
+    write_text(" ".join([f"{fits}.", *_who_is_faster(times, generation)]))
     write_line(f"{spec.name} on {options.room(gpu)}")
     cache = f", cache {kv_dtype}" if kv_dtype else ""
     write_line(
@@ -95,23 +108,40 @@ def command(
         write_text(f"The encoder reads once, and the decoder writes behind it. No RMT: {no_rmt}.")
     else:
         write_text(options.described("RMT", recurrence, spec))
-    _write_costs(costs)
-    _write_words(costs, gpu, generation)
+    _write_costs(costs, times)
+    _write_words(costs, times, gpu, generation)
 
 
-def _write_costs(costs: Costs) -> None:
+def _time_row(time: GenerationTime, generation: Generation) -> Row:
+    """Times as plain numbers, beside the rooflines in the phases."""
+    per_second = time.tokens_per_second(generation) or (None, None)
+    return {
+        "prefill_least_seconds": time.prefill.least_seconds,
+        "prefill_most_seconds": time.prefill.most_seconds,
+        "decode_least_seconds": time.decode.least_seconds,
+        "decode_most_seconds": time.decode.most_seconds,
+        "least_tokens_per_second": per_second[0],
+        "most_tokens_per_second": per_second[1],
+    }
+
+
+def _write_costs(costs: Costs, times: Times) -> None:
     rows = []
     for phase in ("prefill", "decode"):
         sides = [getattr(cost, phase) for cost in costs.values()]
         for name, field, show in (
             ("FLOPs", "flops", format_flops),
             ("bytes moved", "moved_bytes", format_bytes),
-            ("time, arithmetic alone", "arithmetic_seconds", format_seconds),
-            ("time, bandwidth alone", "bandwidth_seconds", format_seconds),
-            ("time, slower of both", "seconds", format_seconds),
+            ("arithmetic alone", "arithmetic_seconds", format_seconds),
+            ("bandwidth alone", "bandwidth_seconds", format_seconds),
         ):
             values = [getattr(side, field) for side in sides]
-            rows.append([phase, name, *map(show, values), *_ratio(values)])
+            # Two lower bounds have no ratio that says anything.
+            ratio = [""] * (len(values) - 1) if show is format_seconds else _ratio(values)
+            rows.append([phase, name, *map(show, values), *ratio])
+        ranges = [getattr(time, phase) for time in times.values()]
+        shown = [format_seconds_range(*each) if each.most_seconds else "" for each in ranges]
+        rows.append([phase, "time", *shown, *_time_ratio(ranges)])
     held = {
         "weights": "weight_bytes",
         "keys and values": "cache_bytes",
@@ -133,34 +163,64 @@ def _ratio(values: list[float]) -> list[str]:
     return [format_ratio(full / rmt) if full and rmt else ""]
 
 
-def _write_words(costs: Costs, gpu: DeviceSpec, generation: Generation) -> None:
-    if len(costs) == 1:
-        (full,) = costs.values()
-        write_text(
-            f"Decoding: {full.tokens_per_second:,.0f} tokens per second, all sequences together. "
-            f"On {gpu.name} fit {_batch(full)}; here {_fits('it', full, gpu)}. Predicted: a "
-            "roofline without the host."
-        )
-        return
-    full, rmt = costs.values()
-    if generation.new_tokens > 1:
-        write_text(
-            f"Decoding: full attention {full.tokens_per_second:,.0f} tokens per second, RMT "
-            f"{rmt.tokens_per_second:,.0f}, all sequences together."
-        )
-    write_text(f"On {gpu.name} full attention fits {_batch(full)}, RMT {_batch(rmt)}.")
-    if full.decode.seconds < rmt.decode.seconds or full.prefill.seconds < rmt.prefill.seconds:
-        faster = [
-            phase
-            for phase in ("prefill", "decode")
-            if getattr(full, phase).seconds < getattr(rmt, phase).seconds
-        ]
-        write_text(f"Full attention is the faster one in {' and '.join(faster)}.")
-    write_text(
-        "Predicted: a roofline without the host, which is what a step of one token mostly "
-        "consists of on a small model. RMT reads its segments one after another and sees all but "
-        "the last through its memory only."
+def _time_ratio(ranges: list[TimeRange]) -> list[str]:
+    """Between which numbers full attention's time by RMT's lies, where there are both."""
+    if len(ranges) == 1:
+        return []
+    full, rmt = ranges
+    if not full.most_seconds or not rmt.most_seconds:
+        return [""]
+    low, high = full.least_seconds / rmt.most_seconds, full.most_seconds / rmt.least_seconds
+    return [f"x{_short(low)} to {_short(high)}"]
+
+
+def _write_words(costs: Costs, times: Times, gpu: DeviceSpec, generation: Generation) -> None:
+    titles = {"full": "full attention", "rmt": "RMT"}
+    pace = [
+        (f"{titles[name]} " if len(times) > 1 else "") + " to ".join(map(_short, per_second))
+        for name, time in times.items()
+        if (per_second := time.tokens_per_second(generation)) is not None
+    ]
+    if pace:
+        write_text(f"Decoding, tokens per second of all sequences together: {', '.join(pace)}.")
+    fits = [f"{titles[name]} fits {_batch(cost)}" for name, cost in costs.items()]
+    write_text(f"On {gpu.name} {', '.join(fits)}.")
+    ends = (
+        f"Predicted. A time is at least a roofline, which nothing beats, and at most "
+        f"{format_percent(SLOW_SHARE)} of the vendor's peaks and a slow host; of a prompt whose "
+        "kernels are known, what their spread leaves."
     )
+    if len(times) > 1:
+        ends += (
+            " RMT reads its segments one after another and sees all but the last through its "
+            "memory only."
+        )
+    write_text(ends)
+
+
+def _who_is_faster(times: Times, generation: Generation) -> list[str]:
+    """Says for both phases which way is faster, or that it is not known; nothing of one way."""
+    if len(times) == 1:
+        return []
+    by_answer: dict[str | None, list[str]] = {}
+    for phase in ("prefill", "decode") if generation.new_tokens > 1 else ("prefill",):
+        answer = faster(getattr(times["full"], phase), getattr(times["rmt"], phase))
+        by_answer.setdefault(answer, []).append(phase)
+    words = {
+        "full": "Full attention is the faster one in {}.",
+        "rmt": "RMT is the faster one in {}.",
+        None: "Which one is faster in {} is not known: their ranges overlap.",
+    }
+    return [
+        text.format(" and ".join(by_answer[answer]))
+        for answer, text in words.items()
+        if answer in by_answer
+    ]
+
+
+def _short(value: float) -> str:
+    """Formats an end of a range in two digits, more where it is 100 or above."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _batch(cost: GenerationCost) -> str:

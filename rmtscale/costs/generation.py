@@ -140,7 +140,7 @@ class GenerationCost(Printed):
     largest_batch: int | None
     """Sequences that fit on the device; None if not one does."""
     tokens_per_second: float
-    """While decoding, all sequences together; 0 where only one token is written."""
+    """While decoding, all sequences together, at most; 0 where only one token is written."""
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Returns the phases, and what is held, as text."""
