@@ -21,6 +21,7 @@ from rmtscale.costs.terms import PassTerm
 from rmtscale.errors import BadInput
 from rmtscale.profiler.prediction import this_machine
 from rmtscale.report.figures import terms
+from rmtscale.report.predictions import peak_of
 from rmtscale.specs import model as model_module
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import DEVICES, find_device
@@ -146,10 +147,10 @@ def test_a_memory_term_is_drawn_with_the_others(monkeypatch: pytest.MonkeyPatch)
     plain = terms.predicted_terms(measured)
 
     def with_fake(*given: Any) -> Any:
-        peak = estimate_memory(*given)
+        peak = peak_of(*given)
         return replace(peak, terms=(*peak.terms, Term("transient", "fake", 1000)))
 
-    monkeypatch.setattr(terms, "estimate_memory", with_fake)
+    monkeypatch.setattr(terms, "peak_of", with_fake)
     assert terms.predicted_terms(measured) == plain | {terms.OTHER: plain[terms.OTHER] + 1000}
 
 

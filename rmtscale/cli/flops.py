@@ -20,6 +20,7 @@ from rmtscale.cli.workload import chosen_adapter
 from rmtscale.costs.breakdown import Breakdown
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION, SOURCES
+from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
@@ -80,8 +81,10 @@ def command(
         return
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, recurrence)
-    segmented = design is recurrence
-    default = DEFAULT_CONVENTION if segmented and not adapter else "matmul"
+    no_rmt = why_no_rmt(spec) if design is recurrence else ""
+    segmented = design is recurrence and not no_rmt
+    sides = ("full",) if no_rmt else ("full", method)
+    default = DEFAULT_CONVENTION if method == "rmt" and not adapter else "matmul"
     conventions = _parse_conventions(convention or default)
 
     def workload(length: int) -> Workload:
@@ -103,7 +106,7 @@ def command(
         (name, length, side): estimate(length, side, name)
         for name in conventions
         for length in lengths
-        for side in ("full", method)
+        for side in sides
     }
     if output_format != "table":
         rows = _rows(spec, recurrence, workload(1), estimates, breakdown)
@@ -111,17 +114,18 @@ def command(
             rows = [row | {"gpus": gpus, "flops_per_gpu": -(-row["flops"] // gpus)} for row in rows]
         write_rows(rows, output_format)
         return
-    _write_header(spec, options.described(title, design, spec), workload(1), conventions)
+    description = f"No RMT: {no_rmt}." if no_rmt else options.described(title, design, spec)
+    _write_header(spec, description, workload(1), conventions)
     _write_estimates(spec, recurrence if segmented else None, title, estimates, gpus)
     if breakdown:
         for length in lengths if tokens else lengths[-1:]:
             for name in conventions:
-                sides = {side: estimates[name, length, side] for side in ("full", method)}
-                write_breakdowns(f"{format_tokens(length)} tokens, {name}", sides, format_flops)
+                parts = {side: estimates[name, length, side] for side in sides}
+                write_breakdowns(f"{format_tokens(length)} tokens, {name}", parts, format_flops)
     last = lengths[-1]
     others = [name for name in CONVENTIONS if name not in conventions]
-    terms = estimates[conventions[0], last, method].terms
-    if not segmented and any(term.operator is None for term in terms):
+    terms = estimates[conventions[0], last, sides[-1]].terms
+    if design is not recurrence and any(term.operator is None for term in terms):
         write_text("FFTs and scans, which no FLOP counter sees, are included.")
     if others and segmented and not adapter:
         totals = ", ".join(
@@ -129,25 +133,30 @@ def command(
             for name in others
         )
         write_text(f"At {format_tokens(last)} tokens the other conventions say: {totals}.")
-    first = break_even_tokens(
-        lambda length: estimate(length, "full", conventions[0]).total,
-        lambda length: estimate(length, method, conventions[0]).total,
-        recurrence.segment_tokens(spec) if segmented else None,
-    )
-    if first is None:
-        write_text(f"{title} needs no fewer FLOPs than full attention at any length.")
-    elif first == 1:
-        write_text(f"{title} needs fewer FLOPs at any length.")
-    else:
-        write_text(
-            f"{title} needs fewer FLOPs from {format_tokens(first)} tokens on; below, full "
-            "attention does."
+    if not no_rmt:
+        first = break_even_tokens(
+            lambda length: estimate(length, "full", conventions[0]).total,
+            lambda length: estimate(length, method, conventions[0]).total,
+            recurrence.segment_tokens(spec) if segmented else None,
         )
+        write_text(_break_even(title, first))
     if spec.positions is not None and last > spec.positions:
         write_text(
             f"Beyond {format_tokens(spec.positions)} tokens {spec.name} has no positions for full "
             "attention: the figure is what it would cost with a longer table."
         )
+
+
+def _break_even(title: str, first: int | None) -> str:
+    """From which length on a method needs fewer FLOPs, in words."""
+    if first is None:
+        return f"{title} needs no fewer FLOPs than full attention at any length."
+    if first == 1:
+        return f"{title} needs fewer FLOPs at any length."
+    return (
+        f"{title} needs fewer FLOPs from {format_tokens(first)} tokens on; below, full "
+        "attention does."
+    )
 
 
 def _write_counted(model: str, refused: BadInput, lengths: list[int], output_format: str) -> None:
@@ -242,10 +251,35 @@ def _write_header(
         write_text(f"Convention {name}: {SOURCES[name]}")
 
 
+def _write_alone(estimates: Estimates, gpus: int) -> None:
+    """Full attention by convention, where there is nothing to compare it with."""
+    conventions = list(dict.fromkeys(name for name, _, _ in estimates))
+    lengths = list(dict.fromkeys(tokens for _, tokens, _ in estimates))
+    rows = [
+        [
+            format_tokens(tokens),
+            *(
+                format_flops(estimates[name, tokens, "full"].total / each)
+                for name in conventions
+                for each in ((1, gpus) if gpus else (1,))
+            ),
+        ]
+        for tokens in lengths
+    ]
+    named = ["full attention"] if len(conventions) == 1 else conventions
+    columns = [
+        column for name in named for column in ((name, f"{name}, a GPU") if gpus else (name,))
+    ]
+    write_table(["tokens", *columns], rows)
+
+
 def _write_estimates(
     spec: ModelSpec, recurrence: Recurrence | None, title: str, estimates: Estimates, gpus: int
 ) -> None:
     other = next(side for _, _, side in reversed(estimates))
+    if other == "full":
+        _write_alone(estimates, gpus)
+        return
     conventions = list(dict.fromkeys(name for name, _, _ in estimates))
     lengths = list(dict.fromkeys(tokens for _, tokens, _ in estimates))
     if len(conventions) > 1:

@@ -17,6 +17,7 @@ from rmtscale.cli.output import (
 )
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
 from rmtscale.costs.breakeven import break_even_tokens
+from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.terms import MemoryTerm
@@ -103,7 +104,9 @@ def command(
         raise BadInput(f"reserve {reserve!r}: expected only with a device")
     precision = precision or default_precision(gpu)
     title, design = options.chosen_design(method, spec, recurrence)
-    segmented = design is recurrence
+    no_rmt = why_no_rmt(spec) if design is recurrence else ""
+    segmented = design is recurrence and not no_rmt
+    shown = {"full": "full attention"} if no_rmt else {"full": "full attention", method: title}
 
     def workload(length: int) -> Workload:
         return chosen_workload(
@@ -127,9 +130,7 @@ def command(
     def estimate(length: int, side: str) -> PeakMemory:
         return estimate_memory(spec, workload(length), None if side == "full" else design, gpu)
 
-    peaks = {
-        (length, side): estimate(length, side) for length in lengths for side in ("full", method)
-    }
+    peaks = {(length, side): estimate(length, side) for length in lengths for side in shown}
     fitting = {
         key: gpu is None or peak.total <= gpu.usable_memory_bytes for key, peak in peaks.items()
     }
@@ -161,49 +162,48 @@ def command(
         write_rows(rows, output_format)
         return
     if gpu is not None:
-        where = {
-            side: _which([length for length in lengths if fitting[length, side]], lengths)
-            for side in ("full", method)
-        }
-        write_text(
-            f"On {options.room(gpu)} full attention fits {where['full']}; {title} fits "
-            f"{where[method]}."
-        )
+        where = [
+            f"{name} fits {_which([one for one in lengths if fitting[one, side]], lengths)}"
+            for side, name in shown.items()
+        ]
+        write_text(f"On {options.room(gpu)} {'; '.join(where)}.")
     write_text(_settings(spec, workload(lengths[0])))
     if spec.quantization is not None:
         stored = peaks[lengths[0], "full"].by_name()[_WEIGHTS]
         write_text(f"Weights {spec.quantization.title}: {format_bytes(stored)}")
-    write_text(options.described(title, design, spec))
-    columns = ["tokens", "full attention", title, *(["segments"] if segmented else [])]
+    write_text(f"No RMT: {no_rmt}." if no_rmt else options.described(title, design, spec))
+    columns = ["tokens", *shown.values(), *(["segments"] if segmented else [])]
+    columns += [] if len(shown) == 1 else [f"full / {title if segmented else method}"]
     write_table(
-        [*columns, f"full / {title if segmented else method}"],
+        columns,
         [
             [
                 format_tokens(length),
-                format_bytes(peaks[length, "full"].total),
-                format_bytes(peaks[length, method].total),
+                *(format_bytes(peaks[length, side].total) for side in shown),
                 *([format_tokens(recurrence.segments(spec, length))] if segmented else []),
-                format_ratio(peaks[length, "full"].total / peaks[length, method].total),
+                *(
+                    format_ratio(peaks[length, "full"].total / peaks[length, side].total)
+                    for side in shown
+                    if side != "full"
+                ),
             ]
             for length in lengths
         ],
     )
     if breakdown:
         for length in lengths if tokens else lengths[-1:]:
-            sides = {side: peaks[length, side] for side in ("full", method)}
+            sides = {side: peaks[length, side] for side in shown}
             places = "; ".join(f"{side}: {peak.peak_at}" for side, peak in sides.items())
             write_breakdowns(
                 f"{format_tokens(length)} tokens, peak {places}", dict(sides), format_bytes
             )
-    first = break_even_tokens(
-        lambda length: estimate(length, "full").total,
-        lambda length: estimate(length, method).total,
-        recurrence.segment_tokens(spec) if segmented else 1,
-    )
-    if first is None:
-        write_text(f"{title} needs no less memory than full attention at any length.")
-    else:
-        write_text(f"{title} needs less memory from {format_tokens(first)} tokens on.")
+    if not no_rmt:
+        first = break_even_tokens(
+            lambda length: estimate(length, "full").total,
+            lambda length: estimate(length, method).total,
+            recurrence.segment_tokens(spec) if segmented else 1,
+        )
+        write_text(_break_even(title, first))
     write_text(
         "Peak of allocated tensors"
         + (f" and library workspaces on {gpu.title}" if gpu and gpu.library_workspace_bytes else "")
@@ -212,6 +212,13 @@ def command(
     if not all(peak.confirmed for peak in peaks.values()):
         of = "quantised weights" if spec.quantization else f"a {spec.kind}"
         write_text(f"Upper bound, not confirmed: no device has measured {of}.")
+
+
+def _break_even(title: str, first: int | None) -> str:
+    """From which length on a method needs less memory, in words."""
+    if first is None:
+        return f"{title} needs no less memory than full attention at any length."
+    return f"{title} needs less memory from {format_tokens(first)} tokens on."
 
 
 def _which(fitting: list[int], asked: list[int]) -> str:

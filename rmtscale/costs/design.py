@@ -8,7 +8,6 @@ from rmtscale.costs.methods.full import Full
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.errors import BadInput
-from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -21,9 +20,11 @@ def resolve_design(model: ModelSpec, workload: Workload, design: Design) -> Desi
     """The design as the estimates tell it apart: full attention and RMT have paths of their own.
 
     Raises:
-        BadInput: a method on a backbone of a kind that cannot have it, or an option of the
+        BadInput: a method, or an RMT, on a backbone that cannot have it, or an option of the
             workload that only an RMT has.
     """
+    if isinstance(design, Recurrence) and (reason := why_no_rmt(model)):
+        raise BadInput(f"method 'rmt': {reason}")
     if not isinstance(design, Method):
         return design
     if type(design) is Full:
@@ -42,6 +43,4 @@ def resolve_design(model: ModelSpec, workload: Workload, design: Design) -> Desi
 
 def why_no_rmt(model: ModelSpec) -> str:
     """Says why an RMT of a model is not shown; empty where one is."""
-    if isinstance(model, LayeredSpec) and model.encoder_groups:
-        return f"{model.name} reads with an encoder of its own, which no RMT is put around"
-    return ""
+    return Rmt().refusal(model) or ""

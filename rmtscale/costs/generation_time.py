@@ -24,7 +24,7 @@ class GenerationTime(NamedTuple):
 
     prefill: TimeRange
     decode: TimeRange
-    """Of all steps behind the prefill, which gives the first token."""
+    """All steps behind the prefill, which gives the first token."""
 
     def tokens_per_second(self, generation: Generation) -> tuple[float, float] | None:
         """Returns tokens a second while decoding, at least and at most; None without any step."""

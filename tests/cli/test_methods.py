@@ -8,8 +8,12 @@ import pytest
 
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.method_estimates import estimate_method
 from rmtscale.costs.methods.catalog import METHODS
+from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from tests.command_line import Command
 
@@ -61,3 +65,40 @@ def test_segments_of_a_method_without_any_are_refused(rmtscale: Command, command
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "expected only with methods rmt and armt, not mamba" in done.err
     assert rmtscale(*ask, "armt").code == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "flops --tokens 512",
+        "flops --tokens 512 --convention all",
+        "memory --tokens 512 -d h200",
+        "compare --tokens 512",
+        "plan -d h200",
+        "estimate --tokens 512 -d h200",
+        "generate-cost --context 512 --new-tokens 4 -d h200",
+    ],
+)
+def test_a_model_with_an_encoder_of_its_own_has_no_rmt_anywhere(
+    rmtscale: Command, line: str
+) -> None:
+    """One rule says so; full attention stands alone, and the reason beside it."""
+    name, *options = line.split()
+    rows = json.loads(rmtscale(name, "-m", "t5-small", *options, "--format", "json").out)["rows"]
+    assert {row["method"] for row in rows} == {"full"}
+    done = rmtscale(name, "-m", "t5-small", *options)
+    assert done.code == 0
+    assert "RMT" not in done.out.replace("No RMT", "").replace("no RMT", "")
+    if name != "compare":  # which is of several methods, of which there is one
+        assert "reads with an encoder of its own" in " ".join(done.out.split())
+
+
+def test_an_rmt_of_such_a_model_is_refused() -> None:
+    model, work = resolve_model("t5-small"), Workload(tokens=512)
+    for estimate in (
+        lambda: estimate_flops(model, work, Recurrence(), "matmul"),
+        lambda: estimate_memory(model, work, Recurrence()),
+        lambda: estimate_method(model, 512, "rmt"),
+    ):
+        with pytest.raises(BadInput, match="reads with an encoder of its own"):
+            estimate()

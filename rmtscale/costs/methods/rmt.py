@@ -36,6 +36,12 @@ class Rmt(Attention):
     segment_size: int = 512
     memory_tokens: int = 10
 
+    def refusal(self, model: ModelSpec) -> str | None:
+        """Says why an RMT cannot be put around a model; None if it can."""
+        if isinstance(model, LayeredSpec) and model.encoder_groups:
+            return f"{model.name} reads with an encoder of its own, which no RMT is put around"
+        return Attention.refusal(self, model)
+
     @property
     def recurrence(self) -> Recurrence:
         return Recurrence(self.segment_size, self.memory_tokens)
