@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -45,14 +46,14 @@ def _as_text(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-class Printed:
+class Printed(ABC):
     """A result that prints as a small table, in a terminal and in a notebook."""
 
     __slots__ = ()
 
+    @abstractmethod
     def cells(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         """Returns the columns and the rows, as text; the first column is words."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         columns, rows = self.cells()

@@ -9,7 +9,7 @@ import typer
 
 from rmtscale.cli.output import write_line, write_rows, write_table, write_text
 from rmtscale.specs.workload import MASTER_OPTIMIZERS
-from rmtscale.units import format_bytes, format_percent, format_seconds, format_seconds_range
+from rmtscale.units import format_bytes, format_percent, format_seconds_range
 
 if TYPE_CHECKING:
     from rmtscale.costs.layouts.answer import ClusterAnswer
@@ -164,9 +164,12 @@ def write_answers(
         links = "what calibrate --measure found of them"
     elif constants.links:
         links = "what was measured inside a node, and by others between nodes"
+    busy = ""
+    if any(one.workload.train for one in found):
+        busy = " busy: share of the step in which the busiest GPU calculates."
     write_text(
-        f"Predicted: arithmetic from {arithmetic}, links from {links}; no cluster was measured. "
-        "busy: share of the step in which the busiest GPU calculates."
+        f"Predicted: arithmetic from {arithmetic}, links from {links}; no cluster was measured."
+        f"{busy}"
     )
 
 
@@ -194,9 +197,10 @@ def _write_search(answer: ClusterAnswer, search: Search) -> None:
     shown = _shown(search)
     some = any(one.time.gpus != answer.cluster.gpus for one in shown)
     cells = [_cells(answer, search, one, gpus=some) for one in shown]
-    columns = ["layout", *(["GPUs"] if some else []), "step", "GPU s a token"]
-    columns += [] if answer.workload.train else ["next token"]
-    write_table([*columns, "memory", "busy"], cells, text_columns=1)
+    columns = ["layout", *(["GPUs"] if some else []), "step", "GPU s/token"]
+    # Beside the range of the next token there is no room for how busy a GPU is.
+    columns += ["memory", "busy"] if answer.workload.train else ["next token", "memory"]
+    write_table(columns, cells, text_columns=1)
     runs: dict[str, int] = {}
     for one in shown:
         for name in one.frameworks or ("nothing known (*)",):
@@ -241,22 +245,21 @@ def _write_terms(answer: ClusterAnswer) -> None:
 
 
 def _cells(answer: ClusterAnswer, search: Search, one: Candidate, *, gpus: bool) -> list[str]:
-    from rmtscale.costs.layouts.serving import decode_seconds
+    from rmtscale.costs.layouts.serving import decode_range, decode_seconds
 
-    after = []
+    memory = format_bytes(one.memory.total, 3)
+    after = [memory, format_percent(one.time.busy, digits=0)]
     if not answer.workload.train:
         seconds = decode_seconds(
             answer.model, answer.workload, one.layout, answer.cluster, search.recurrence
         )
-        after = [format_seconds(seconds)]
+        after = [format_seconds_range(*decode_range(seconds, one.time)), memory]
     return [
         one.layout.name + ("" if one.frameworks else " *"),
         *([str(one.time.gpus)] if gpus else []),
         format_seconds_range(*one.time.range),
         f"{one.time.gpu_seconds_per_token:.3g}",
         *after,
-        format_bytes(one.memory.total, 3),
-        format_percent(one.time.busy, digits=0),
     ]
 
 

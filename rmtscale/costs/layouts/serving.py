@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from rmtscale.costs.layouts.collectives import Collective, stage_layers
 from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory, rank_weights
+from rmtscale.costs.layouts.seconds import LINK_RANGE, MEASURED_RANGE, StepTime
 from rmtscale.costs.layouts.traffic import collective_seconds
 from rmtscale.costs.time.constants import BANDWIDTH, TimeConstants
 from rmtscale.costs.time.constants_file import known_constants
+from rmtscale.costs.time_range import TimeRange
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.link_speed import ALL_REDUCE, SEND
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+
+
+def decode_range(seconds: float, step: StepTime) -> TimeRange:
+    """Returns the range of one token's seconds: as wide as a step lets its widest part be."""
+    measured = step.measured_device and step.measured_links
+    wide = MEASURED_RANGE if measured else LINK_RANGE
+    return TimeRange(seconds / wide, seconds * wide)
 
 
 def decode_seconds(
