@@ -17,6 +17,8 @@ MOST_SEGMENTS = 10**6
 """Longest input of a training or an evaluation, 244 times the paper's 4096 segments."""
 MOST_SAMPLES = 10**7
 """Most samples of an evaluation."""
+MOST_GPUS = 2**20
+"""Most GPUs of a cluster, 64 times those of Llama 3 (Grattafiori et al. 2024)."""
 MOST_LAYERS = 10_000
 MOST_EXPERTS = 100_000
 MOST_WIDTH = 2**31 - 1

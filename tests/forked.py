@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from accelerate.state import AcceleratorState
 
 TIMEOUT_SECONDS = 180.0
 
@@ -100,6 +101,7 @@ def _rank(
 ) -> None:
     _write_to(os.open(folder / f"rank-{variables['RANK']}.log", os.O_WRONLY | os.O_CREAT))
     os.environ.update(variables)
+    AcceleratorState._reset_state(reset_partial_state=True)  # of a test before this one
     torch.set_num_threads(1)
     function(*given)
 

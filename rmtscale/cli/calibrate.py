@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from rmtscale.cli.output import (
 from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_whole
 from rmtscale.limits import MOST_RECORDS_BYTES
+from rmtscale.locks import sole_user
 from rmtscale.readers import read_text
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
@@ -193,13 +195,16 @@ def _measured_here(
     if links_only and gpus < 2:
         raise BadInput(f"--links-only: {gpus} GPU is visible, expected 2 or more")
     measured: list[Measured] = []
-    if not links_only:
-        from rmtscale.profiler.operator_bench import OperatorBench
+    with ExitStack() as held:
+        for number in range(gpus):
+            held.enter_context(sole_user("cuda", number))
+        if not links_only:
+            from rmtscale.profiler.operator_bench import OperatorBench
 
-        measured += OperatorBench("cuda").run()
-    if gpus > 1 and len(names) == 1:
-        measured += measure_links(gpus)
-    elif gpus > 1:
+            measured += OperatorBench("cuda").run()
+        if gpus > 1 and len(names) == 1:
+            measured += measure_links(gpus)
+    if len(names) > 1:
         write_note(f"note: no links were measured, these GPUs are not alike: {sorted(names)}")
     source = "measured here"
     if operators is not None:

@@ -51,19 +51,21 @@ def command(
     require_libraries("dead-band")
     from rmtscale.cli.evaluate_memory import default_background
     from rmtscale.study.evaluation.memory_changes import measure_changes, training_noise
-    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.device import find_device, in_use
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
 
     loaded = load_checkpoint(checkpoint, backbone=backbone)
     loaded.answerer.rmt.set_dead_band(0)
-    reader = Reader(loaded.answerer, find_device(device))
+    where = find_device(device)
+    reader = Reader(loaded.answerer, where)
     segment_tokens = loaded.answerer.segment_tokens
     data = training_noise(loaded, background or default_background(loaded))
     batches = data.batches(
         segments * segment_tokens, segment_tokens, batch_size=min(samples, 16), seed=seed
     )
-    changes = measure_changes(reader, batches, samples)
+    with in_use(where):
+        changes = measure_changes(reader, batches, samples)
     _write(changes, checkpoint, output_format)
     if changes.dead_band is None:
         raise CheckFailed(

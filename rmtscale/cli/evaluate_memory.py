@@ -41,7 +41,7 @@ def evaluate_checkpoint(
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
-    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.device import find_device, in_use
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(asked.checkpoint, asked.task, backbone)
@@ -66,10 +66,11 @@ def evaluate_checkpoint(
     else:
         _write_table(records, loaded)
     longest = max(settings.segments)
-    if probe:
-        _write_probe(loaded, settings, longest, device, asked.output_format)
-    if paired_noise:
-        _write_paired_noise(loaded, settings, longest, device, asked.output_format)
+    with in_use(device):
+        if probe:
+            _write_probe(loaded, settings, longest, device, asked.output_format)
+        if paired_noise:
+            _write_paired_noise(loaded, settings, longest, device, asked.output_format)
 
 
 def default_background(checkpoint: Checkpoint) -> str:

@@ -98,7 +98,7 @@ def run_on(
         with local_workers(where.workers, request, gpus=gpus) as ended:
             watch(sweep, store, observer, ended, retry=retry)
         return
-    folder = store.path.with_name(f"{store.path.name}.slurm")
+    folder = store.path.parent / f"{store.path.name}.slurm"
     with slurm_workers(where.workers, request, folder, _settings(slurm or ())) as ended:
         write_note(f"{where.workers} jobs are submitted; their logs are in {folder}")
         watch(sweep, store, observer, ended, retry=retry)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import shlex
-import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -203,21 +200,20 @@ def command(
             f"--cache {str(cache)!r} with {settings.task}: expected {quoted_list(packing)}, whose "
             "text is packed"
         )
-    if force and "RANK" in os.environ:
-        raise BadInput(f"--force under torchrun: expected a new --out, not {str(out)!r}")
     if finish_within is not None:
         if force:
             raise BadInput(
                 f"--finish-within {finish_within:g} with --force: expected one of them, what "
                 "begins anew has no throughput yet"
             )
-        from rmtscale.study.training.metrics import has_speed, steps_within
+        from rmtscale.study.training.within import ending_within
 
         require_seconds("finish within", finish_within)
-        began = time.monotonic()
-        while not has_speed(out):  # two intervals of it, and the rest of the time for the rest
+        chosen = settings
+
+        def one_interval() -> bool:
             tried = run_training(
-                settings,
+                chosen,
                 out,
                 anew=False,
                 device=device,
@@ -225,11 +221,9 @@ def command(
                 measure_gpu_utilization=False,
                 cache=cache,
             )
-            if tried.finished:
-                break
-        left = max(finish_within - (time.monotonic() - began), 0.0)
-        if has_speed(out):
-            settings = replace(settings, steps=steps_within(out, left, settings.log_every))
+            return tried.finished
+
+        settings = ending_within(settings, out, finish_within, one_interval)
     if max_seconds is not None:
         require_seconds("max seconds", max_seconds)
     result = run_training(

@@ -188,7 +188,8 @@ class Claims:
 
 def folder_of(records: Path) -> Path:
     """Returns the folder of the claims on the points of a file of records."""
-    return records.with_name(f"{records.name}.claims")
+    # Not ``with_name``, which refuses ``.``: that is said where records are written.
+    return records.parent / f"{records.name}.claims"
 
 
 def wait(seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_GPUS
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.link_speed import LinkSpeed
 from rmtscale.specs.links import Link, find_interconnect, node_link
@@ -28,8 +29,8 @@ class Cluster:
     """Link from node to node."""
 
     def __post_init__(self) -> None:
-        require_positive("gpus", self.gpus)
-        require_positive("gpus per node", self.gpus_per_node)
+        require_positive("gpus", self.gpus, MOST_GPUS)
+        require_positive("gpus per node", self.gpus_per_node, MOST_GPUS)
         if self.gpus > self.gpus_per_node and self.gpus % self.gpus_per_node:
             raise BadInput(
                 f"gpus {self.gpus}: expected a multiple of the {self.gpus_per_node} of a node"

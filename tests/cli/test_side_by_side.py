@@ -24,8 +24,10 @@ from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.figures.training_runs import TrainingSetup, train_all
 from rmtscale.study.records.evaluation import EvaluationStore
-from rmtscale.study.training.layout import CACHE
+from rmtscale.study.training.layout import CACHE, METRICS, SETTINGS
 from rmtscale.study.training.loop import train
+from rmtscale.study.training.metrics import read_metrics
+from rmtscale.study.training.settings_file import read_settings
 from tests.forked import Started
 from tests.tiny_text import tiny_text_settings, write_text
 from tests.tiny_training import tiny_settings, write_background
@@ -200,6 +202,32 @@ def test_with_one_gpu_each_is_a_process_even_in_turn(
     assert begun == [
         (["rmtscale train --out"] * 2, 1, 1),
         ([f"rmtscale evaluate {folder / 'one-0' / 'best'}"], 1, 1),
+    ]
+
+
+def test_ends_are_moved_to_the_time_there_is(
+    runs: tuple[Path, Plan, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In this process too, where none has a speed yet; one after another they share the time."""
+    _, plan, background = runs
+    new = {name: replace(one, steps=4000) for name, one in plan.recipes.items()}
+    setup = TrainingSetup(folder=tmp_path, background=background, device="cpu", finish_within=0.001)
+    assert train_all(new, setup) == []
+    for name in new:  # two intervals of 4 steps for the speed, and one more
+        assert read_metrics(tmp_path / name / METRICS)[-1].step == 12
+        assert read_settings(tmp_path / name / SETTINGS).steps == 12
+    commands: list[list[str]] = []
+
+    def noted(jobs: list[Job], *_: object, **__: object) -> list[str]:
+        commands.extend(job.command(None) for job in jobs)
+        return []
+
+    monkeypatch.setattr(training_runs, "run_jobs", noted)
+    four = {f"{name}-{again}": one for name, one in new.items() for again in "ab"}
+    beside = replace(setup, folder=tmp_path / "beside", jobs=2, finish_within=101)
+    assert train_all(four, beside) == list(four)
+    assert [command[-2:] for command in commands] == [
+        ["--finish-within", seconds] for seconds in ("50", "50", "100", "100")
     ]
 
 

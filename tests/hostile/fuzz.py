@@ -1,4 +1,4 @@
-"""A fuzzer of configs, records and tokenizers: ``make fuzz`` (Hypothesis, guided by what it meets).
+"""A fuzzer of configs, records and tokenizers: ``make fuzz`` (Hypothesis, not guided by coverage).
 
 It changes right files as a hand or a broken disk would (values swapped, keys moved, bytes turned),
 works out everything that follows from what is read, and stops at the first that breaks the rule.

@@ -35,6 +35,8 @@ from rmtscale.study.figures.memory_tasks.plan import Plan
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.tasks.packing import packed_text
+from rmtscale.study.tasks.tokenizer import load_tokenizer
 from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STATE
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
@@ -42,6 +44,7 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import read_metrics
 from tests.command_line import Command
 from tests.synthetic.records import figure_10
+from tests.tiny_text import tiny_text_settings, write_text
 from tests.tiny_training import tiny_settings, write_background
 
 MAKES = ("open", "os.mkdir", "os.link", "os.symlink")
@@ -342,6 +345,48 @@ def test_an_evaluation_killed_at_any_write(checkpoint: Path, tmp_path: Path) -> 
         assert [record.point.segments for record in kept.records] == [1, 2]
         assert (kept.warnings(), leavings(one)) == ([], [])
     assert full_disks(tmp_path, lambda: evaluated(checkpoint, tmp_path / "y.jsonl")) > 1
+
+
+def packed(text: Path, cache: Path) -> tuple[bytes, bytes]:
+    """What a text is as ids, from its folder in the cache or made anew."""
+    tokenizer = load_tokenizer("latex-4096")
+    splits = [packed_text(str(text), split, tokenizer, cache) for split in ("train", "validation")]
+    return splits[0].tokens.tobytes(), splits[1].starts.tobytes()
+
+
+def test_packing_a_text_killed_at_any_write(tmp_path: Path) -> None:
+    text, cache = write_text(tmp_path / "text", 3, 40), tmp_path / "here" / "cache"
+    cache.mkdir(parents=True)
+    killed, count = kills(cache, tmp_path / "killed", lambda: packed(text, cache))
+    whole = content(cache)
+    assert count > 15
+    assert len(killed) == 3, "neither, the first, both"
+    for one in killed:
+        assert packed(text, one) == packed(text, cache)
+        assert content(one) == whole
+    (tmp_path / "full").mkdir()
+    assert full_disks(tmp_path / "full", lambda: packed(text, tmp_path / "full" / "cache")) > 5
+
+
+def test_a_training_on_text_killed_at_any_write(tmp_path: Path) -> None:
+    """Its text is packed in its own folder, before anything else is there."""
+    settings = tiny_text_settings(
+        write_text(tmp_path / "text", 3, 120), segments=1, steps=4, validate_every=4
+    )
+    folder = tmp_path / "here" / "run"
+    folder.parent.mkdir()
+
+    def work(folder: Path) -> None:
+        assert train(settings, folder, device="cpu", save_seconds=0).finished
+
+    killed, _ = kills(folder.parent, tmp_path / "killed", lambda: work(folder))
+    expected = result(folder)
+    packing = [one for one in killed if not (one / "run" / SETTINGS).exists()]
+    assert len(packing) >= 3, "nothing, one text, both"
+    for one in packing:
+        work(one / "run")
+        assert result(one / "run") == expected
+        assert leavings(one) == []
 
 
 @pytest.fixture

@@ -6,19 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.locks import sole_user, sole_writer, sole_writer_in
+from rmtscale.locks import one_user, sole_user, sole_writer, sole_writer_in
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.metrics import Interval, MetricsStore, read_metrics
 from tests.command_line import Command
+from tests.forked import fork
 from tests.synthetic.records import figure_10
 from tests.tiny_training import tiny_settings, write_background
 
@@ -152,17 +154,61 @@ def test_every_command_that_writes_is_refused(rmtscale: Command, tmp_path: Path)
     (run / "metrics.jsonl").unlink()
     with sole_writer(file, "x"):
         refused(rmtscale, profile, f"records {str(file)!r}")
-    with sole_user("cpu"):
+    with one_user("cpu"):
         refused(rmtscale, profile, "device 'cpu'")
+    with sole_user("cpu"):
+        for line in (profile, training, f"{training} --force", reproduce):
+            refused(rmtscale, line, "device 'cpu'")
     with sole_writer_in(runs, "x"):
         refused(rmtscale, reproduce, f"folder {str(runs)!r}")
-    assert rmtscale(*training.split()).code == 0
-    evaluate = f"evaluate {run / 'best'} --segments 1 --samples 2 --device cpu"
-    evaluate += f" --background {background}"
+    with one_user("cpu"):  # trainings may run side by side
+        assert rmtscale(*training.split()).code == 0
+    more = f"--samples 2 --device cpu --background {background}"
+    evaluate = f"evaluate {run / 'best'} --segments 1 {more}"
+    with sole_user("cpu"):
+        refused(rmtscale, evaluate, "device 'cpu'")
+        refused(rmtscale, f"dead-band {run / 'best'} --segments 2 {more}", "device 'cpu'")
     with EvaluationStore(run / "best" / "evaluation.jsonl").writing():
         name = f"records {str(run / 'best' / 'evaluation.jsonl')!r}"
         refused(rmtscale, evaluate, name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "text"]
+
+
+def work_until_killed(ready: Path) -> None:
+    with one_user("cpu"):
+        ready.write_text(str(os.getpid()))
+        time.sleep(60)
+
+
+def test_what_works_on_a_device_is_found_by_what_measures(tmp_path: Path) -> None:
+    """Several may work; one that is killed holds nothing, and leaves no lock for good."""
+    ready = tmp_path / "ready"
+    process = fork(work_until_killed, ready)
+    try:
+        with one_user("cpu"):
+            while not (ready.is_file() and ready.read_text()):
+                time.sleep(0.01)
+        with (
+            pytest.raises(BadInput, match=f"^device 'cpu' is in use by process {process.pid}: "),
+            sole_user("cpu"),
+        ):
+            pass
+    finally:
+        process.kill()
+        process.join()
+    locks = Path(os.environ["RMTSCALE_LOCKS"])
+    assert [path.name.count(str(process.pid)) for path in locks.glob("*cpu*")] == [1]
+    with sole_user("cpu"):
+        pass
+    assert list(locks.glob("*cpu*")) == []
+
+
+def test_each_gpu_is_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-6f")
+    with one_user("cuda", 1), sole_user("cuda"), sole_user("cpu"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-6f")
+        with pytest.raises(BadInput, match=r"^device 'cuda' is in use"), sole_user("cuda"):
+            pass
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from tests.forked import as_ranks
@@ -44,7 +43,6 @@ def step_on_one_rank(out: Path, depths: tuple[int, ...]) -> None:
 
     Every rank checks that its own agree.
     """
-    AcceleratorState._reset_state(reset_partial_state=True)  # of a test before this one
     accelerator = Accelerator(cpu=True)
     found = {
         (depth, by_state): gradients(accelerator, depth or None, by_state)

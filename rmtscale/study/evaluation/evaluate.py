@@ -23,7 +23,7 @@ from rmtscale.records.nvml import Gpu
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.checkpoint import source_name, weights_digest
-from rmtscale.study.training.device import open_meter
+from rmtscale.study.training.device import in_use, open_meter
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
@@ -90,8 +90,11 @@ def evaluate(
 
     Returns:
         The records of all lengths asked for.
+
+    Raises:
+        BadInput: another process writes to the store, or measures on the device.
     """
-    with store.writing():
+    with store.writing(), in_use(device):
         meter, gpu = open_meter(device)
         compiled = checkpoint.settings.compile_step and device.type == "cuda"
         reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)

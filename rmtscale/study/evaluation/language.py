@@ -39,7 +39,7 @@ from rmtscale.study.tasks import lemma_proof
 from rmtscale.study.tasks.blocks import TokenBatch
 from rmtscale.study.tasks.lemma_proof import LemmaProof
 from rmtscale.study.training.checkpoint import source_name, weights_digest
-from rmtscale.study.training.device import open_meter
+from rmtscale.study.training.device import in_use, open_meter
 from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 from rmtscale.study.training.language.data import LanguageData, Source
 from rmtscale.study.training.language.flops import sample_flops
@@ -106,7 +106,7 @@ def evaluate_language(
     Raises:
         BadInput: no such text, none that is long enough, or bf16 on a CPU.
     """
-    with store.writing():
+    with store.writing(), in_use(device):
         meter, gpu = open_meter(device)
         settings, predictor = checkpoint.settings, checkpoint.predictor
         # Before any text is packed: it refuses what cannot be.

@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from rmtscale.files import write_whole
 from rmtscale.study.figures.side_by_side import Job, count_gpus, run_jobs
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import CACHE, LAST, SETTINGS
-from rmtscale.study.training.metrics import steps_within
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
 
@@ -98,31 +98,55 @@ def train_all(recipes: Recipes, setup: TrainingSetup) -> list[str]:
     if setup.jobs > 1 or count_gpus(setup.device):
         _side_by_side(recipes, todo, setup)
         return unfinished(recipes, setup.folder)
-    from rmtscale.study.training.loop import train
-
-    for name in todo:
+    for number, name in enumerate(todo):
         left = None if setup.max_seconds is None else setup.max_seconds - (time.monotonic() - began)
         if left is not None and left <= 0:
             break
-        settings, folder = recipes[name], setup.folder / name
-        if setup.finish_within is not None:
-            steps = steps_within(folder, setup.finish_within, settings.log_every)
-            settings = replace(settings, steps=steps)
-        result = train(
-            settings,
-            folder,
-            device=setup.device,
-            max_seconds=left,
-            cache=setup.folder / CACHE,
-            observer=setup.observer(name),
-        )
-        if not result.finished:
+        share = _share_of_time(setup, began, len(todo) - number)
+        if not _train_here(name, recipes[name], setup, left, share):
             break  # the time is up, and the next one may need this one
     return unfinished(recipes, setup.folder)
 
 
+def _train_here(
+    name: str, settings: LoopSettings, setup: TrainingSetup, left: float | None, share: float | None
+) -> bool:
+    """Trains in this process; returns whether it is done.
+
+    Args:
+        left: seconds after which it stops.
+        share: seconds within which it is to end.
+    """
+    from rmtscale.study.training.loop import train
+    from rmtscale.study.training.within import ending_within
+
+    folder = setup.folder / name
+    run = partial(
+        train,
+        folder=folder,
+        device=setup.device,
+        cache=setup.folder / CACHE,
+        observer=setup.observer(name),
+    )
+    if share is not None:
+        begun = settings
+        settings = ending_within(begun, folder, share, lambda: run(begun, max_seconds=0.0).finished)
+    return run(settings, max_seconds=left).finished
+
+
+def _share_of_time(setup: TrainingSetup, began: float, rounds: int) -> float | None:
+    """Returns the seconds of the next training, where so many are to end one after another."""
+    if setup.finish_within is None:
+        return None
+    return max(setup.finish_within - (time.monotonic() - began), 0.0) / rounds
+
+
 def training_command(
-    name: str, settings: LoopSettings, setup: TrainingSetup, max_seconds: float | None
+    name: str,
+    settings: LoopSettings,
+    setup: TrainingSetup,
+    max_seconds: float | None,
+    finish_within: float | None = None,
 ) -> list[str]:
     """Returns the command of a training whose settings lie in its folder, as given by hand."""
     folder = setup.folder / name
@@ -133,19 +157,23 @@ def training_command(
         command += ["--device", setup.device]
     if max_seconds is not None:
         command += ["--max-seconds", str(max(int(max_seconds), 1))]
-    if setup.finish_within is not None:
-        command += ["--finish-within", str(int(setup.finish_within))]
+    if finish_within is not None:
+        command += ["--finish-within", str(int(finish_within))]
     return command
 
 
 def _side_by_side(recipes: Recipes, todo: Sequence[str], setup: TrainingSetup) -> None:
+    began, waiting = time.monotonic(), set(todo)
+
     def job(name: str) -> Job:
         settings, folder = recipes[name], setup.folder / name
 
         def command(left: float | None) -> list[str]:
             if not (folder / SETTINGS).is_file():
                 write_whole(folder / SETTINGS, settings.to_json())
-            return training_command(name, settings, setup, left)
+            share = _share_of_time(setup, began, -(-len(waiting) // setup.jobs))
+            waiting.discard(name)
+            return training_command(name, settings, setup, left, share)
 
         return Job(name, command, folder / LOG, lambda: _may_start(settings))
 

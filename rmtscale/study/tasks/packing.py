@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
-from rmtscale.files import whole_folder, write_whole
+from rmtscale.files import remove_leavings, whole_folder, write_whole
 from rmtscale.readers import no_such_file, read_json
 from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.tokenizer import TextTokenizer
@@ -163,7 +163,10 @@ def packed_text(source: str, split: str, tokenizer: TextTokenizer, cache: Path) 
     """
     documents = load_background(source, split)
     folder = cache / _name(documents, split, tokenizer)
-    return open_packed(folder) if folder.is_dir() else pack(documents, tokenizer, folder)
+    if not folder.is_dir():
+        return pack(documents, tokenizer, folder)
+    remove_leavings(cache)  # of one that was killed when its text was there already
+    return open_packed(folder)
 
 
 def _name(documents: Sequence[str], split: str, tokenizer: TextTokenizer) -> str:

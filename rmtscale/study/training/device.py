@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.locks import one_user
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter
 from rmtscale.records.nvml import Gpu, NoGpu, open_gpu
 
@@ -29,6 +30,17 @@ def find_device(name: str | None) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("device 'cuda': no GPU that torch can use, expected --device cpu here")
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@contextmanager
+def in_use(device: torch.device) -> Iterator[None]:
+    """Holds a device for a training or an evaluation, so that nothing is measured beside it.
+
+    Raises:
+        BadInput: another process measures on it.
+    """
+    with one_user(device.type, device.index or 0):
+        yield
 
 
 def precision_on(device: torch.device, precision: str) -> str:

@@ -32,6 +32,7 @@ from rmtscale.study.training.device import (
     begin_peak,
     find_device,
     gpu_utilization,
+    in_use,
     peak_allocated_bytes,
     precision_on,
 )
@@ -107,8 +108,8 @@ def train(
         observer: is told of every interval.
 
     Raises:
-        BadInput: settings that cannot be, another training in the folder, or another process that
-            trains there.
+        BadInput: settings that cannot be, another training in the folder, another process that
+            trains there, or one that measures on the device.
         CheckFailed: the loss is no longer finite.
     """
     began = monotonic()
@@ -116,9 +117,16 @@ def train(
         if os.environ.get("RANK", "0") == "0":  # of several processes, the one that writes
             held.enter_context(sole_writer_in(folder, f"folder {str(folder)!r}"))
             remove_leavings(folder)
+        accelerator = _accelerator(settings, device)
+        held.enter_context(in_use(accelerator.device))
         if anew:
-            forget(folder)
-        run = _Run(settings, folder, device, cache or folder / CACHE, observer or NullObserver())
+            # One process forgets it, before any looks what is there.
+            with accelerator.main_process_first():
+                if accelerator.is_main_process:
+                    forget(folder)
+        run = _Run(
+            settings, folder, accelerator, cache or folder / CACHE, observer or NullObserver()
+        )
         on_gpu = run.accelerator.device.type == "cuda"
         run.measure_gpu_utilization = measure_gpu_utilization and on_gpu
         return run.go(began, max_seconds, save_seconds)
@@ -131,7 +139,7 @@ class _Run:
         self,
         settings: LoopSettings,
         folder: Path,
-        device: str | None,
+        accelerator: Accelerator,
         cache: Path,
         observer: Observer,
     ) -> None:
@@ -140,7 +148,7 @@ class _Run:
             require_same(folder / SETTINGS, settings)
         elif (folder / STATE).exists():
             raise BadInput(f"output {str(folder)!r}: a state without {SETTINGS}, expected --force")
-        self.accelerator = _accelerator(settings, device)
+        self.accelerator = accelerator
         begin_peak(self.accelerator.device)
         # The first process packs the text, the others find it there.
         with self.accelerator.main_process_first():

@@ -25,6 +25,7 @@ from rmtscale.study.training.metrics import Interval, read_metrics
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.share import Share
 from tests.command_line import Command
+from tests.forked import as_ranks
 from tests.tiny_training import tiny_settings, write_background
 
 STEPS, INTERVAL = 54, 18
@@ -113,6 +114,24 @@ def test_one_process_then_two_then_one(tmp_path: Path) -> None:
     assert [each.processes for each in found] == [1, 2, 1]
     assert_same(found, wanted)
     assert load_checkpoint(tmp_path / "mixed" / BEST).trained.step == STEPS
+
+
+def train_anew(folder: Path, background: Path) -> None:
+    train(tiny_settings(background, steps=4), folder, device="cpu", anew=True)
+    os._exit(0)  # as in test_rmt_two_processes.py
+
+
+def test_two_processes_begin_anew(tmp_path: Path) -> None:
+    """One of them forgets what is there, before any looks."""
+    background = write_background(tmp_path / "text")
+    folder = tmp_path / "run"
+    train(tiny_settings(background, steps=8, seed=5), folder, device="cpu")
+    as_ranks(2, tmp_path, train_anew, folder, background)
+    train(tiny_settings(background, steps=4), tmp_path / "one", device="cpu")
+    found, wanted = (read_metrics(path / METRICS) for path in (folder, tmp_path / "one"))
+    assert [each.processes for each in found] == [2]
+    assert_same(found, wanted)
+    assert load_checkpoint(folder / BEST).settings.seed == 0
 
 
 @settings(max_examples=50, derandomize=True)

@@ -41,20 +41,22 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     """
     from rmtscale.study.evaluation.attention import attention_maps
     from rmtscale.study.evaluation.evaluate import data_of
-    from rmtscale.study.training.device import find_device
+    from rmtscale.study.training.device import find_device, in_use
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
 
     setup = sources.training
     assert setup is not None, "no way to train, nor background and device of a checkpoint"
     checkpoint = load_checkpoint(sources.checkpoint or _trained(setup, sources), "reasoning")
-    reader = Reader(checkpoint.answerer, find_device(setup.device))
+    device = find_device(setup.device)
+    reader = Reader(checkpoint.answerer, device)
     data = data_of(checkpoint, setup.background)
     sample = find_sample(data, reader.answerer.segment_tokens)
-    maps = attention_maps(reader, data.vocabulary, sample.ids)
-    looks = [look for attention in maps for look in measure(reader, attention, sample)]
+    with in_use(device):
+        maps = attention_maps(reader, data.vocabulary, sample.ids)
+        looks = [look for attention in maps for look in measure(reader, attention, sample)]
+        answered = int(reader.logits(sample.ids[None]).argmax())
     claims = check_claims(looks)
-    answered = int(reader.logits(sample.ids[None]).argmax())
     drawing = draw([_heatmap(reader, attention, sample) for attention in maps])
     return FigureReport(
         claims=claims,
