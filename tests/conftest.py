@@ -48,6 +48,38 @@ def rmtscale(capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
+class _Here:
+    """Stands in the place of the second process: it never begins, all is drawn in this one."""
+
+    def __init__(self, *_: object) -> None:
+        self.submit = lambda *_: self
+
+    def __enter__(self) -> _Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def cancel(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of their data alone: pixels take the time, where nobody looks at them."""
+    if os.environ.get("RMTSCALE_THOROUGH") == "1":
+        return
+
+    from rmtscale.report import gallery, style
+
+    def render(figure: Any) -> dict[str, bytes]:
+        digest = style.data_digest(figure)
+        return {"png": digest.encode(), "svg": f"<svg>{digest}</svg>".encode()}
+
+    monkeypatch.setattr(style, "render", render)
+    monkeypatch.setattr(gallery, "pool", _Here)
+
+
 @pytest.fixture
 def point() -> Callable[..., Point]:
     """Makes a point on this machine's CPU: small full attention, but for what is given."""

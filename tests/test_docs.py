@@ -81,6 +81,7 @@ def test_a_wrong_anchor_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", documented_commands(), ids=" ".join)
+@pytest.mark.usefixtures("unpainted")
 def test_commands_run_or_parse(
     arguments: list[str],
     rmtscale: Command,

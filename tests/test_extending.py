@@ -30,6 +30,7 @@ from rmtscale.specs.workload import Workload
 from tests.synthetic.records import point, record
 
 GPT2 = PRESETS["gpt2"]
+PLAN = ("plan", "--model", "gpt2", "--segment-size", "512", "--mode", "forward")
 TRAINING = Workload(tokens=1024, mode="train")
 
 
@@ -58,14 +59,11 @@ def test_a_device_is_taken_everywhere(
     assert listed[-1]["usable_memory_bytes"] == 63 * 1024**3
     longest = {}
     for device in (fake_device, "h200"):
-        done = rmtscale("plan", "--model", "gpt2", "--device", device, "--format", "json")
+        done = rmtscale(*PLAN, "--device", device, "--format", "json")
         longest[device] = json.loads(done.out)["rows"][0]["full_longest_tokens"]
     assert longest[fake_device] < longest["h200"]
-    assert rmtscale("plan", "--model", "gpt2", "--device", "NVIDIA Fake 9000 64GB").code == 0
-    assert (
-        f"did you mean {fake_device}?"
-        in rmtscale("plan", "--model", "gpt2", "--device", "fake").err
-    )
+    assert rmtscale(*PLAN, "--device", "NVIDIA Fake 9000 64GB").code == 0
+    assert f"did you mean {fake_device}?" in rmtscale(*PLAN, "--device", "fake").err
     for asks in ("profiler.prediction", "records.at_hand"):
         monkeypatch.setattr(
             f"rmtscale.{asks}.open_gpu",
@@ -73,7 +71,7 @@ def test_a_device_is_taken_everywhere(
         )
     assert this_machine("cuda").device == find_device(fake_device)
     assert this_machine("cuda").memory_bytes == 63 * 1024**3
-    at_hand = rmtscale("plan", "--model", "gpt2", "--device", "auto", "--format", "json").out
+    at_hand = rmtscale(*PLAN, "--device", "auto", "--format", "json").out
     assert json.loads(at_hand)["rows"][0]["device"] == fake_device
     assert api.estimate("gpt2", "auto", "1k").question.device.name == fake_device
 
@@ -82,7 +80,7 @@ def test_what_is_reserved_fits_nowhere(rmtscale: Callable[..., Any]) -> None:
     """Every command that says what fits says less where some of the device is left to others."""
     asked = ("--model", "gpt2", "--device", "t4", "--dtype", "fp16", "--format", "json")
     for field, command in {
-        "full_longest_tokens": ("plan",),
+        "full_longest_tokens": ("plan", "--segment-size", "512", "--mode", "forward"),
         "largest_batch": ("generate-cost", "--context", "1k"),
         "fits": ("memory", "--mode", "train", "--tokens", "10k"),
     }.items():

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from rmtscale.report import gallery, style
 from rmtscale.study.figures.registry import FIGURES
 from tests.command_line import Command
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
@@ -44,36 +38,6 @@ def digest(path: Path) -> bytes:
 def plain(page: str) -> str:
     """A page without its pictures, whose pixels depend on the fonts of a machine."""
     return re.sub(r"data:image/[^\"]*|<svg.*?</svg>", "", page, flags=re.S)
-
-
-class Here:
-    """Stands in the place of the second process: it never begins, all is drawn in this one."""
-
-    def __init__(self, *_: object) -> None:
-        self.submit = lambda *_: self
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def cancel(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of their data alone: pixels take the time, and are not compared."""
-    if os.environ.get("RMTSCALE_THOROUGH") == "1":
-        return
-
-    def render(figure: Figure) -> dict[str, bytes]:
-        digest = style.data_digest(figure)
-        return {"png": digest.encode(), "svg": f"<svg>{digest}</svg>".encode()}
-
-    monkeypatch.setattr(style, "render", render)
-    monkeypatch.setattr(gallery, "pool", Here)
 
 
 @pytest.mark.parametrize("name", commands())

@@ -1,7 +1,7 @@
 """Peak of whole steps against the real modules with every live storage counted, on meta.
 
-Each family meets each kind of step and each setting, but not each two of them together: those are
-run by ``make verify``.
+Each family meets half of the kinds of step, each kind half of the families, and each setting some
+of both; ``make verify`` has all of them together.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ SETTINGS: list[tuple[int, int, bool, int, str, str, bool | None]] = [
         for row, name in enumerate(FAMILIES)
         for column, step in enumerate(SEGMENTED)
         for setting in range(len(SETTINGS))
-        if THOROUGH or setting == (row + column) % len(SETTINGS)
+        if THOROUGH or ((row + column) % 2 == 0 and setting == (row // 2 + column) % len(SETTINGS))
     ],
 )
 def test_rmt(name: str, step: str, setting: int) -> None:
@@ -168,10 +168,10 @@ def test_what_a_checkpointed_segment_costs() -> None:
             Workload(tokens=28 * count, precision="fp32", **settings),
             recurrence,
         ).peak
-        for count in (4, 24)
+        for count in (4, 12)
     )
     state = 2 * spec.width * 4
-    each = (many - few) / 20
+    each = (many - few) / 8
     text = 28 * spec.width * 4
     assert 28 * 16 + text + state <= each <= 28 * 16 + text + 2 * state
 
@@ -192,8 +192,15 @@ def test_gpt2_at_its_true_width(tokens: int, attention: str) -> None:
     assert estimate_memory(spec, workload).total == pytest.approx(peak, rel=0.02)
 
 
-@pytest.mark.parametrize("step", SEGMENTED)
-@pytest.mark.parametrize("tokens", [500, 1700])
+@pytest.mark.parametrize(
+    ("tokens", "step"),
+    [
+        (tokens, step)
+        for row, tokens in enumerate((500, 1700))
+        for column, step in enumerate(SEGMENTED)
+        if THOROUGH or (row + column) % 2
+    ],
+)
 def test_rmt_at_gpt2s_true_width(tokens: int, step: str) -> None:
     spec, recurrence = replace(PRESETS["gpt2"], layers=3), Recurrence(504, 2)
     workload = Workload(tokens=tokens, **SEGMENTED[step])

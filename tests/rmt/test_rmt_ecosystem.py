@@ -106,6 +106,7 @@ def test_accelerate() -> None:
 
 def test_torch_compile_of_the_whole_model() -> None:
     model, ids = model_of(), tokens(2, 12)
+    model.backbone.transformer.h = model.backbone.transformer.h[:1]  # compiling takes the time
     compiled = torch.compile(model, backend="aot_eager")
     compiled(ids, labels=ids).loss.backward()
     ours = {n: p.grad.clone() for n, p in model.named_parameters()}
