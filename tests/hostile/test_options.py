@@ -18,6 +18,7 @@ from unittest import mock
 import pytest
 
 from rmtscale.cli.main import COMMANDS
+from rmtscale.study.tasks.background import load_background
 from tests.command_line import parser_of
 from tests.hostile.rule import breach_of_command, built_once, tell
 from tests.hostile.values import TEXTS, make_places
@@ -76,6 +77,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     import rmtscale.profiler.fallback  # noqa: F401  (loads torch, which takes its seconds)
     from rmtscale.study.training.loop import train
 
+    if EVERYTHING:  # the word ``python`` is right in places, and its library takes seconds to read
+        load_background("python", "train")
     folder = tmp_path_factory.mktemp("outside")
     background = write_background(folder / "background")
     settings = tiny_settings(background, steps=4, validation_samples=1)
