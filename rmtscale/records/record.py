@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
-from rmtscale.records.mapping import to_mapping
+from rmtscale.records.mapping import Untrue, to_mapping
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 
@@ -48,6 +48,10 @@ class Prediction:
     least_seconds: float | None = None
     """The range that was predicted; None where only a roofline is known, as in older records."""
     most_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.peak_bytes == 0:  # a step has its weights; changes are told as shares of it
+            raise Untrue("peak_bytes: 0, expected more than 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

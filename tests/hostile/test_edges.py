@@ -40,6 +40,7 @@ TRAINING = (
         ("share_of_ceiling", float("nan"), "share_of_ceiling: nan, expected a finite number"),
         ("achieved_flops_per_second", -1.0, "achieved_flops_per_second: -1.0, expected 0 or more"),
         ("predicted.flops", -1, "predicted.flops: -1, expected 0 or more"),
+        ("predicted.peak_bytes", 0, "predicted.peak_bytes: 0, expected more than 0"),
     ],
 )
 def test_a_number_that_cannot_be_measured_is_named(
