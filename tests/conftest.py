@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -27,10 +28,28 @@ hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 
 
+MANY_MODULES = 100
+
+
+class Frozen:
+    modules = 0
+
+
 def pytest_collection_finish() -> None:
+    freeze()
+
+
+def pytest_runtest_setup() -> None:
+    """Libraries that a test has loaded are a hundred thousand objects more."""
+    if len(sys.modules) > Frozen.modules + MANY_MODULES:
+        freeze()
+
+
+def freeze() -> None:
     """What was imported is no garbage: a training or a measurement collects among its own."""
     gc.collect()
     gc.freeze()
+    Frozen.modules = len(sys.modules)
 
 
 @pytest.fixture
