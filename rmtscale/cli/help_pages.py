@@ -21,7 +21,7 @@ PANELS = {
     "adapter_targets adapter_width lora_rank offload_optimizer host_memory "
     "learning_rate steps setting option",
     "Device": "device reserve memory_limit predict_for calibration gpu_utilization",
-    "Many GPUs": "gpus gpus_per_node interconnect layout",
+    "Many GPUs": "gpus gpus_per_node interconnect layout shard tp state_by_state",
     "Many workers": "part shared on slurm",
     "Measuring and resuming": "warmup_steps repeats timeout_seconds order seed retry max_seconds "
     "finish_within cache preset recipe",

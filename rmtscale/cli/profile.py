@@ -19,6 +19,7 @@ from rmtscale.cli.output import (
     write_text,
 )
 from rmtscale.cli.progress import watching
+from rmtscale.cli.ranks import processes_here
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency
 from rmtscale.processes import PYTHON, ask
 from rmtscale.profiler.definition import make_sweep, read_definition
@@ -112,6 +113,16 @@ def command(
     checkpoint: Annotated[
         str | None, typer.Option(help="Real weights: a folder or hub name (safetensors).")
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Under torchrun: ddp,fsdp2, over all data ranks.")
+    ] = None,
+    tp: Annotated[
+        str | None, typer.Option(help="Under torchrun: processes that share each matrix, a list.")
+    ] = None,
+    state_by_state: Annotated[
+        bool | None,
+        typer.Option("--state-by-state", help="RMT, under torchrun: so differentiated."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cuda or cpu.  (default: the GPU if there is one)")
     ] = None,
@@ -185,6 +196,9 @@ def command(
         "capture": capture,
         "compile_step": compile_step,
         "checkpoint": checkpoint,
+        "shard": _list(shard),
+        "tp": None if tp is None else parse_sizes(tp, "tp"),
+        "state_by_state": state_by_state,
         "device": device or ("cuda" if predict_for else None),
         "memory_limit": memory_limit,
         "warmup_steps": warmup_steps,
@@ -197,10 +211,13 @@ def command(
         _definition(sweep, preset, model or checkpoint),
         {key: value for key, value in given.items() if value is not None},
         None if predict_for is None else find_device(predict_for),
+        processes_here(),
     )
     if part is not None:
         todo = profile_workers.part_of(todo, part)
     where = profile_workers.chosen(on, slurm, shared=shared, force=force, part=part)
+    if (shared or on is not None) and any(point.layout is not None for point in todo.points):
+        raise BadInput("layouts with many workers: expected one sweep, whose points take all GPUs")
     machine = this_machine(todo.points[0].device, predict_for)
     if dry_run:
         _write_plan(todo, machine, output_format)

@@ -6,6 +6,8 @@ import os
 import sys
 import time
 
+from rmtscale.errors import BadInput
+
 SHARED_OUT = ("train",)
 """Commands whose work is shared out among the processes; the first one does all of any other."""
 _FIRST_SECONDS = 20.0
@@ -14,6 +16,19 @@ _FIRST_SECONDS = 20.0
 def is_first() -> bool:
     """Whether this is the only process, or the first of all."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def processes_here() -> int:
+    """Returns how many processes torchrun started, all on this host.
+
+    Raises:
+        BadInput: some are on other hosts, where the first one cannot start what it measures.
+    """
+    every = os.environ.get("WORLD_SIZE", "1")
+    here = os.environ.get("LOCAL_WORLD_SIZE", every)
+    if not every.isdecimal() or here != every:
+        raise BadInput(f"{every} processes, {here} on this host: expected one host (--nnodes 1)")
+    return int(every)
 
 
 def wait_for_the_first_to_speak(code: int) -> None:

@@ -1,10 +1,10 @@
 """``python -m rmtscale.profiler.child``: measures one point in a process of its own.
 
-Reads one JSON object ``{"point": ..., "protocol": ..., "sample": true}`` from standard input and
-writes lines of JSON to standard output: ``{"stage": "build"}`` as each stage begins, at last
-``{"measured": ...}``. Whatever libraries print goes to standard error. It does not outlive the
-process that started it. With ``--load`` it loads the libraries first and says
-``{"stage": "loaded"}``; no GPU is touched before the request is there.
+Reads one JSON object ``{"point": ..., "protocol": ..., "sample": true}`` from standard input, with
+``"place"`` where several processes share the point, and writes lines of JSON to standard output:
+``{"stage": "build"}`` as each stage begins, at last ``{"measured": ...}``. Whatever libraries print
+goes to standard error. It does not outlive the process that started it. With ``--load`` it loads
+the libraries first and says ``{"stage": "loaded"}``; no GPU is touched before the request is there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from rmtscale.processes import follow_parent
+from rmtscale.profiler.ranks import Place
 from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
@@ -48,6 +49,7 @@ def main() -> None:
         from_mapping(Protocol, request["protocol"]),
         lambda stage: say({"stage": stage}),
         sample=request["sample"],
+        place=Place(**request["place"]) if request.get("place") else None,
     )
     say({"measured": to_mapping(measured)})
     # Nothing is left to do, and tearing down a CUDA context takes a second.

@@ -28,6 +28,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from rmtscale.costs.layouts.possible import why_impossible
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.limits import MOST_POINTS
 from rmtscale.profiler.presets import PRESETS
@@ -40,12 +41,16 @@ from rmtscale.specs.adapter import ATTENTION, Adapter
 from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.huggingface import resolve_model
+from rmtscale.specs.layout import Layout
+from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import find_precision
-from rmtscale.specs.workload import OPTIMIZERS
+from rmtscale.specs.workload import OPTIMIZERS, Workload
 from rmtscale.units import parse_bytes, parse_size, require_one_of
 
 Grid = dict[str, Any]
-NO_LIMIT = NO_ADAPTER = "none"
+NO_LIMIT = NO_ADAPTER = NO_LAYOUT = "none"
+SHARDS = {"ddp": 0, "fsdp2": 3}
+"""Ways to share weights among data ranks, and what of them ZeRO cuts."""
 ALL_SEGMENTS = "all"
 AUTO = "auto"
 """The GPU where there is one, else the CPU."""
@@ -73,14 +78,18 @@ DEFAULTS: Grid = {
     "capture": False,
     "compile_step": False,
     "checkpoint": "",
+    "shard": NO_LAYOUT,
+    "tp": 1,
+    "state_by_state": False,
     "device": AUTO,
     "memory_limit": NO_LIMIT,
 }
 _KEYS = ("model", "tokens", *DEFAULTS)
 _TOP_LEVEL = ("preset", "grid", "set", "protocol", "order", "seed")
 _SIZES = ("tokens", "segment_size")
-_NUMBERS = ("memory_tokens", "batch_size", "accumulate", "adapter_rank")
+_NUMBERS = ("memory_tokens", "batch_size", "accumulate", "adapter_rank", "tp")
 _FLAGS = (
+    "state_by_state",
     *("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "compile_step"),
     "capture",
     "offload_optimizer",
@@ -100,6 +109,7 @@ def make_sweep(
     definition: Mapping[str, Any],
     replaced: Mapping[str, Any] | None = None,
     device: DeviceSpec | None = None,
+    processes: int = 1,
 ) -> Sweep:
     """Makes the sweep of a definition.
 
@@ -108,6 +118,7 @@ def make_sweep(
             those of every grid), ``protocol``, ``order`` and ``seed``.
         replaced: values from the command line; they replace all others.
         device: what is predicted for, whose usual precision is taken where none is given.
+        processes: that share a point which is to be shared (``shard``, ``tp``).
 
     Raises:
         BadInput: a key or a value that is not known, or a point that cannot be.
@@ -124,7 +135,9 @@ def make_sweep(
     on_top = _table("set", definition) | {k: v for k, v in replaced.items() if k in _KEYS}
     # The order of a dictionary: each point once, in the order of the definition.
     usual = {"precision": default_precision(device)}
-    points = dict.fromkeys(point for grid in grids for point in _points(grid, usual, on_top))
+    points = dict.fromkeys(
+        point for grid in grids for point in _points(grid, usual, on_top, processes)
+    )
     protocol = _table("protocol", definition)
     protocol |= {k: v for k, v in replaced.items() if k not in _KEYS and k not in _TOP_LEVEL}
     order = replaced.get("order", definition.get("order", ORDERS[0]))
@@ -135,7 +148,7 @@ def make_sweep(
     ).with_pair()
 
 
-def _points(grid: object, usual: Grid, on_top: Grid) -> Iterator[Point]:
+def _points(grid: object, usual: Grid, on_top: Grid, processes: int) -> Iterator[Point]:
     if not isinstance(grid, dict):
         raise BadInput("grid: expected a table")
     given = {Point.old_names.get(key, key): grid[key] for key in grid}
@@ -155,10 +168,10 @@ def _points(grid: object, usual: Grid, on_top: Grid) -> Iterator[Point]:
     if count > MOST_POINTS:
         raise BadInput(f"sweep of {count} points: expected {MOST_POINTS:,} or less")
     for combination in product(*lists.values()):
-        yield _point(dict(zip(lists, combination, strict=True)))
+        yield _point(dict(zip(lists, combination, strict=True)), processes)
 
 
-def _point(value: Grid) -> Point:
+def _point(value: Grid, processes: int) -> Point:
     """Keeps of one combination what concerns the point."""
     # What is built and measured has plain weights, whatever the config says.
     model = replace(resolve_model(value["model"]), quantization=None)
@@ -172,6 +185,7 @@ def _point(value: Grid) -> Point:
     captured = value["capture"] and rmt and train and cuda and model.kind != "gpt_neo"
     # A segment step of GPT-Neo can be captured only when it is compiled.
     capturable = model.kind != "gpt_neo" or value["compile_step"]
+    layout = _layout(value, model, processes)
     return Point(
         model=model,
         method=value["method"],
@@ -190,15 +204,56 @@ def _point(value: Grid) -> Point:
         dropout=value["dropout"] and train,
         bptt_segments=value["bptt_segments"] if rmt and train else None,
         checkpoint_segments=value["checkpoint_segments"] and rmt and train,
-        checkpoint_layers=value["checkpoint_layers"] and train,
+        checkpoint_layers=value["checkpoint_layers"] and train and layout is None,
         logits=logits,
         cuda_graph=value["cuda_graph"] and inferred and cuda and capturable,
         capture=captured,
         compile_step=value["compile_step"] and (inferred or captured),
         checkpoint=value["checkpoint"] or None,
+        layout=layout,
         device=value["device"],
         memory_limit_bytes=value["memory_limit"],
     )
+
+
+def _layout(value: Grid, model: ModelSpec, processes: int) -> Layout | None:
+    """The layout of a point over so many processes; None where it is not shared."""
+    shard, tp, states = value["shard"], value["tp"], value["state_by_state"]
+    require_one_of("shard", shard, (NO_LAYOUT, *SHARDS))
+    if shard == NO_LAYOUT and tp == 1 and not states:
+        return None
+    asked = f"shard {shard!r}" if shard != NO_LAYOUT else f"tp {tp}" if tp > 1 else "state by state"
+    if processes == 1:
+        raise BadInput(
+            f"{asked}: expected 2 processes or more, started by torchrun (--nproc_per_node 2)"
+        )
+    if tp < 1 or processes % tp:
+        raise BadInput(f"tp {tp}: expected a divisor of the {processes} processes")
+    dp = processes // tp
+    if dp > 1 and shard == NO_LAYOUT:
+        raise BadInput(f"{asked}: expected a shard with it, ddp or fsdp2, for {dp} data ranks")
+    if dp > 1 and tp > 1 and shard != "fsdp2":
+        raise BadInput(f"shard {shard!r}: expected fsdp2 with tp {tp} on {processes} processes")
+    batch = value["batch_size"]
+    if batch % dp:
+        raise BadInput(f"batch size {batch}: expected a multiple of {dp}, the data ranks")
+    by_state = states and value["method"] == "rmt"
+    found = Layout(
+        tp=tp,
+        dp=dp,
+        zero=SHARDS.get(shard, 0) if dp > 1 else 0,
+        micro_batch=batch // dp,
+        recompute="full" if value["checkpoint_layers"] else "none",
+        state_by_state=by_state,
+        shard_vocabulary=tp == 1,
+    )
+    work = Workload(tokens=value["tokens"], batch_size=batch)
+    reason = why_impossible(model, work, replace(found, state_by_state=False))
+    if not reason and tp > 1 and model.kind == "gpt2":
+        reason = f"tp {tp}, expected 1: the matrices of {model.name} are fused"
+    if reason:
+        raise BadInput(f"layout {found.name!r}: {reason}")
+    return found
 
 
 def _adapter(value: Grid) -> Adapter | None:

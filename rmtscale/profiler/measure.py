@@ -17,11 +17,13 @@ from typing import Any
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.host_loop import drifted, loop_seconds
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter, data_bytes
+from rmtscale.profiler.ranks import Place, Ranks
 from rmtscale.profiler.timing import time_steps
 from rmtscale.records.measurement import HostSpeed, Measurement, Outcome, Samples
 from rmtscale.records.nvml import Gpu, NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
+from rmtscale.specs.layout import Layout
 from rmtscale.specs.precision import find_precision
 
 SHORTEST_ENERGY_SECONDS = 0.5
@@ -47,22 +49,29 @@ def measure(
     report: Callable[[str], None] = lambda _stage: None,
     *,
     sample: bool = True,
+    place: Place | None = None,
 ) -> Measurement:
     """Measures ``point``; whatever goes wrong is said in the outcome.
 
     Args:
         report: is told the name of each stage when it begins.
         sample: read the process's memory during the step, in a thread.
+        place: of this process among those that share the step; what it finds is its own part.
     """
-    return _Run(point, protocol, report, sample).answer()
+    return _Run(point, protocol, report, sample, place).answer()
 
 
 class _Run:
     def __init__(
-        self, point: Point, protocol: Protocol, report: Callable[[str], None], sample: bool
+        self,
+        point: Point,
+        protocol: Protocol,
+        report: Callable[[str], None],
+        sample: bool,
+        place: Place | None,
     ) -> None:
         self.point, self.protocol, self.report = point, protocol, report
-        self.sample = sample
+        self.sample, self.place = sample, place
         self.stage = "start"
         self.stage_seconds: dict[str, float] = {}
         self.unknown: dict[str, str] = {}
@@ -107,10 +116,11 @@ class _Run:
         with self._in("build"):
             from rmtscale.profiler.subject import DTYPES, Subject
 
-            subject = Subject(self.point)
+            subject = Subject(self.point, self.ranks)
         with self._in("warm-up"):
             self._warm_up(subject)
         with self._in("memory"):
+            self.ranks.wait()
             self.found["memory"] = memory = meter.measure(subject.step)
             if self.point.device == "cuda" and memory.process_bytes is None:
                 self._unknown("the driver does not say", "memory.process_bytes")
@@ -124,11 +134,12 @@ class _Run:
 
     def _start(self) -> MemoryMeter:
         cuda = self.point.device == "cuda"
+        rank = 0 if self.place is None else self.place.rank
         if not cuda:
             self._unknown("measured on the CPU", "event_time", "energy_joules")
         else:
             try:
-                self.gpu = open_gpu()
+                self.gpu = open_gpu(rank)
             except NoGpu as error:
                 self._unknown(str(error), "energy_joules", "memory.process_bytes")
         # After the libraries, before the model: their memory and time are not the model's.
@@ -139,14 +150,16 @@ class _Run:
         if not cuda:
             from rmtscale.profiler.subject import warm_libraries
 
+            self.ranks = Ranks(self.place, self.point.device)
             warm_libraries(self.point)
             _limit_data(self.point.memory_limit_bytes)
             return ResidentMeter(sample=self.sample)
         meter = CudaMeter(self.gpu, sample=self.sample)
-        total = torch.cuda.get_device_properties(0).total_memory
+        self.ranks = Ranks(self.place, self.point.device)  # from here on its GPU is the current one
+        total = torch.cuda.get_device_properties(rank).total_memory
         limit = self.point.memory_limit_bytes
         if limit is not None and limit < total:
-            torch.cuda.set_per_process_memory_fraction(limit / total)
+            torch.cuda.set_per_process_memory_fraction(limit / total, rank)
         return meter
 
     def _warm_up(self, subject: Any) -> None:
@@ -161,12 +174,26 @@ class _Run:
             self.found["attention_kernel"] = attention_kernel(subject.one_pass)
             if self.found["attention_kernel"] is None:
                 self._unknown("no attention operator was seen", "attention_kernel")
-            if self.point.method == "full":
+            if self.point.method == "full" or self.point.layout is not None:
                 steps -= 1  # that was one
+        if self.point.layout is not None:
+            self._count(subject, self.point.layout)
+            return
         for _ in range(steps):
             subject.step()
         if self.point.capture:
             subject.forget_captures()
+
+    def _count(self, subject: Any, layout: Layout) -> None:
+        """Warms up, and counts what the last step sends; DDP's second one sorts its buckets."""
+        from rmtscale.profiler.collectives import CollectiveCounter
+
+        before = max(1 + (layout.zero == 0 and layout.dp > 1), self.protocol.warmup_steps - 1)
+        for _ in range(before - (self.point.attention != "eager")):
+            subject.step()
+        with CollectiveCounter() as counter:
+            subject.step()
+        self.found["sent"] = counter.sent()
 
     def _timing(self, subject: Any) -> None:
         cuda = self.point.device == "cuda"
@@ -204,11 +231,13 @@ class _Run:
             if gpu is not None:
                 self.found["before"] = gpu.state()
             start = perf_counter()
-            timed = time_steps(subject.step, self.protocol, cuda=cuda, midway=midway)
+            timed = time_steps(
+                subject.step, self.protocol, cuda=cuda, midway=midway, agree=self.ranks.agree
+            )
             window = perf_counter() - start
             after = loop_seconds()
             changed = drifted(loop, after)
-            if not (cuda and changed) or again:
+            if not (cuda and self.ranks.agree(changed)) or again:
                 break
         self.found |= {"event_time": timed.event, "wall_time": timed.wall}
         if cuda:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.rmt.sharding import is_cut, part_of
 
 RATE = 1e-6
 """Learning rate: weights have to move, and nothing else is asked of them."""
@@ -59,7 +60,7 @@ class MasterWeights:
     """Steps on fp32 copies of the weights, on a device of their own.
 
     A gradient is copied and freed, one after another; when the copies have been stepped on they
-    are written back.
+    are written back. Of weights that are cut a process copies its own part.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class MasterWeights:
     ) -> None:
         self.weights = list(parameters)
         self.copies = [
-            weight.detach().to(device, torch.float32, copy=True).requires_grad_()
+            part_of(weight.detach()).to(device, torch.float32, copy=True).requires_grad_()
             for weight in self.weights
         ]
         self.optimizer = make(list(self.copies))
@@ -80,12 +81,12 @@ class MasterWeights:
         """Moves the copies, and the weights with them."""
         for weight, copied in zip(self.weights, self.copies, strict=True):
             if weight.grad is not None:
-                copied.grad = weight.grad.to(copied.device, torch.float32)
+                copied.grad = part_of(weight.grad).to(copied.device, torch.float32)
                 weight.grad = None
         self.optimizer.step()
         for weight, copied in zip(self.weights, self.copies, strict=True):
             copied.grad = None
-            weight.copy_(copied)
+            part_of(weight).copy_(copied)
 
 
 def make_optimizer(
@@ -111,7 +112,10 @@ def make_optimizer(
         return Several(muon, torch.optim.AdamW(others, lr=RATE)) if others else muon
     make = _maker(name)
     if not (master or offloaded):
-        return make(trained)
+        cut = [one for one in trained if is_cut(one)]
+        whole = [one for one in trained if not is_cut(one)]
+        # One operator over many tensors takes them all cut or all whole.
+        return make([{"params": some} for some in (cut, whole) if some])
     device = "cpu" if offloaded else trained[0].device
     return MasterWeights(trained, make, device)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.costs.terms import FlopTerm
 from rmtscale.errors import BadInput
+from rmtscale.profiler.layout_prediction import predict_layout
 from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
@@ -59,6 +59,8 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
     A step that computes the logits of its last token only (``infer``) is counted so in FLOPs and
     time.
     """
+    if point.layout is not None:
+        return predict_layout(point, point.layout, device)
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
     peak = peak_of(point, device)
     flops = estimate_flops(model, work, recurrence, "matmul")
@@ -96,13 +98,14 @@ def fits(point: Point, predicted: Prediction, machine: Machine) -> bool | None:
 
 def never_fits(point: Point, machine: Machine) -> str | None:
     """Says why not even one token of this series can be run; None: it can."""
-    least = estimate_memory(point.model, replace(point, tokens=1).workload(), point.recurrence())
+    one = replace(point, tokens=1)
+    least = peak_of(one, None).total
     limits = [size for size in (point.memory_limit_bytes, machine.memory_bytes) if size]
-    if not limits or least.total <= min(limits):
+    if not limits or least <= min(limits):
         return None
     what = "training state" if point.mode == "train" else "model"
     return (
-        f"the {what} alone is predicted to take {format_bytes(least.total)} of "
+        f"the {what} alone is predicted to take {format_bytes(least)} of "
         f"{format_bytes(min(limits))}"
     )
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from time import monotonic
 
 from rmtscale.profiler.child import LOAD
 from rmtscale.profiler.spawn import CHILD, Child
+from rmtscale.profiler.together import measure_together, processes_of
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
 from rmtscale.records.record import Protocol
@@ -26,7 +28,7 @@ class Preloaded:
     """``with Preloaded(points) as ready: ready.measure(point, protocol, report)``.
 
     Args:
-        points: how many are to be measured; no more children than that are started.
+        points: children that are wanted, one for each point and process; no more are started.
         at_once: children that load side by side; by default half of the cores, 8 at most.
     """
 
@@ -39,6 +41,7 @@ class Preloaded:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._at_once = at_once or max(1, min(AT_ONCE, cores // 2))
         self._left, self._command = points, command
+        """Children that are still wanted."""
         self._idle: list[Child] = []
 
     def __enter__(self) -> Preloaded:
@@ -51,12 +54,19 @@ class Preloaded:
     def measure(
         self, point: Point, protocol: Protocol, report: Callable[[str], None]
     ) -> Measurement:
-        """Measures one point, on a GPU, in a child that has loaded; see ``Child.measure``."""
-        if not self._idle:
-            self._load(max(1, min(self._at_once, self._left)))
-        self._left -= 1
-        with self._idle.pop(0) as child:
-            return child.measure(point, protocol, report=report)
+        """Measures one point in children that have loaded, one for each process that shares it.
+
+        See ``Child.measure`` and ``measure_together``.
+        """
+        wanted = processes_of(point)
+        if len(self._idle) < wanted:
+            self._load(max(wanted, min(self._at_once, self._left)) - len(self._idle))
+        self._left -= wanted
+        with ExitStack() as held:
+            children = [held.enter_context(self._idle.pop(0)) for _ in range(wanted)]
+            if point.layout is not None:
+                return measure_together(children, point, protocol, report)
+            return children[0].measure(point, protocol, report=report)
 
     def _load(self, count: int) -> None:
         for _ in range(count):

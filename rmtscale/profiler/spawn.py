@@ -18,6 +18,7 @@ from typing import IO
 
 from rmtscale.processes import PIPE, PYTHON, Process, TimedOut, kill_group, start
 from rmtscale.profiler.child import LOADED
+from rmtscale.profiler.ranks import Place
 from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
 from rmtscale.records.measurement import Measurement, Outcome
@@ -67,6 +68,11 @@ class Child:
         kill_group(self._process)
         self._noise.close()
 
+    def kill(self) -> None:
+        """Kills the process and all it started, while another thread may wait for its answer."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def wait_loaded(self, timeout_seconds: float) -> None:
         """Waits for a child that was told to load its libraries first.
 
@@ -85,6 +91,7 @@ class Child:
         *,
         report: Callable[[str], None] = lambda _stage: None,
         sample: bool = True,
+        place: Place | None = None,
     ) -> Measurement:
         """Hands the point over and waits for the answer.
 
@@ -95,8 +102,10 @@ class Child:
         Args:
             report: is told the stage the child is in.
             sample: read the process's memory during the step, in a thread.
+            place: of the child among those that share the point.
         """
         request = {"point": to_mapping(point), "protocol": to_mapping(protocol), "sample": sample}
+        request["place"] = None if place is None else to_mapping(place)
         conversation = _Conversation(self._process, report, self._noise, protocol.timeout_seconds)
         return conversation.run(request)
 

@@ -22,7 +22,9 @@ from torch import nn
 from rmtscale.errors import BadInput
 from rmtscale.profiler.adapters import with_adapter
 from rmtscale.profiler.optimizers import make_optimizer
+from rmtscale.profiler.ranks import Ranks
 from rmtscale.profiler.real_module import class_of_config, real_module, without_dropout
+from rmtscale.profiler.shared_step import share
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone
 from rmtscale.specs.huggingface import from_config
@@ -48,7 +50,7 @@ class Subject:
         BadInput: a checkpoint that is not there or is of another shape.
     """
 
-    def __init__(self, point: Point) -> None:
+    def __init__(self, point: Point, ranks: Ranks | None = None) -> None:
         self.point = point
         torch.manual_seed(_SEED)
         self.casts = find_precision(point.precision)
@@ -56,19 +58,22 @@ class Subject:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self.model: Any = _build(point)
         self.model.train(point.mode == "train")
-        spec = point.model
-        self.ids_BN = torch.randint(
-            spec.vocabulary, (point.batch_size, point.tokens), device=point.device
-        )
+        spec, rows = point.model, point.batch_size
+        if point.layout is not None and ranks is not None:
+            self.model = share(self.model, point.layout, point.device, ranks)
+            rows = point.layout.micro_batch
+            # Ranks of tensor parallelism read the same rows, those of data their own.
+            torch.manual_seed(_SEED + 1 + ranks.place.rank // point.layout.tp)
+        self.ids_BN = torch.randint(spec.vocabulary, (rows, point.tokens), device=point.device)
         self.labels = self.ids_BN
         if spec.head == "classification":
             self.labels = torch.zeros(point.batch_size, dtype=torch.long, device=point.device)
         if point.capture:
             rmt: Any = self.model
             rmt.capture_training(compile_step=point.compile_step)
-        self._optimizer: Any = None
+        self.optimizer: Any = None
         if point.optimizer is not None:
-            self._optimizer = make_optimizer(
+            self.optimizer = make_optimizer(
                 point.optimizer,
                 self.model,
                 master=self.casts.master,
@@ -83,8 +88,8 @@ class Subject:
             return
         for _ in range(self.point.accumulate):
             self._backward()
-        if self._optimizer is not None:
-            self._optimizer.step()
+        if self.optimizer is not None:
+            self.optimizer.step()
         self.model.zero_grad(set_to_none=True)
 
     def forget_captures(self) -> None:
@@ -95,7 +100,7 @@ class Subject:
 
     def one_pass(self) -> None:
         """Runs the backbone once, as a step runs it: what is looked at for the attention kernel."""
-        if self.point.method == "full":
+        if self.point.method == "full" or self.point.layout is not None:
             self.step()
             return
         model = self.model
@@ -144,11 +149,14 @@ def warm_libraries(point: Point) -> None:
     """
     tokens = min(point.tokens, 16)
     small = _one_layer(point.model)
+    alone: dict[str, Any] = {}
+    if point.layout is not None:
+        alone = {"layout": None, "batch_size": point.layout.micro_batch}
     size = None
     if point.memory_tokens is not None:
         size = min(point.segment_size or 0, 2 * point.memory_tokens + ENCODER_SPECIAL_TOKENS + 8)
     point = replace(point, model=small, tokens=tokens, segment_size=size)
-    Subject(replace(point, compile_step=False, checkpoint=None)).step()
+    Subject(replace(point, compile_step=False, checkpoint=None, **alone)).step()
 
 
 def _one_layer(model: ModelSpec) -> ModelSpec:
@@ -164,7 +172,7 @@ def _one_layer(model: ModelSpec) -> ModelSpec:
 def _build(point: Point) -> nn.Module:
     backbone = _backbone(point)
     if point.method == "full":
-        if point.checkpoint_layers:
+        if _recomputes(point):
             _checkpoint_layers(backbone)
         if point.adapter is not None:
             backbone = with_adapter(backbone, point.adapter, point.model).to(point.device)
@@ -182,6 +190,7 @@ def _build(point: Point) -> nn.Module:
         point.memory_tokens or 0,
         bptt_segments=point.bptt_segments,
         checkpoint_segments=point.checkpoint_segments,
+        state_by_state=point.layout is not None and point.layout.state_by_state,
         adapter_width=None if parallel is None else parallel.rank,
         adapter_scale=1.0,
         **special,
@@ -192,9 +201,15 @@ def _build(point: Point) -> nn.Module:
     elif point.adapter is not None:
         backbone = with_adapter(backbone, point.adapter, point.model)
     model: nn.Module = wrap(backbone, config)
-    if point.checkpoint_layers:
+    if _recomputes(point):
         _checkpoint_layers(backbone)
     return model.to(point.device)
+
+
+def _recomputes(point: Point) -> bool:
+    """Whether each layer is one checkpoint."""
+    by_layout = point.layout is not None and point.layout.recompute == "full"
+    return point.checkpoint_layers or by_layout
 
 
 def _backbone(point: Point) -> nn.Module:

@@ -19,6 +19,7 @@ from rmtscale.locks import sole_user
 from rmtscale.profiler.prediction import Machine, never_fits, predict
 from rmtscale.profiler.preload import Preloaded
 from rmtscale.profiler.spawn import measure_in_child
+from rmtscale.profiler.together import measure_in_children, processes_of
 from rmtscale.records.environment import host_environment
 from rmtscale.records.measurement import Measurement
 from rmtscale.records.point import Point
@@ -121,9 +122,13 @@ def run_sweep(
             if point.key not in known or known[point.key].measured.outcome in again
         ]
         observer.begin(todo, len(points) - len(todo))
-        with ExitStack() as held, Preloaded(sum(point.device == "cuda" for point in todo)) as ready:
+        wanted = sum(processes_of(point) for point in todo if point.device == "cuda")
+        with ExitStack() as held, Preloaded(wanted) as ready:
             for device in sorted({point.device for point in todo}):
                 held.enter_context(sole_user(device))
+            most = max((processes_of(one) for one in todo if one.device == "cuda"), default=0)
+            for number in range(1, most):
+                held.enter_context(sole_user("cuda", number))
 
             ask = measure or in_child(ready)
             for point in todo:
@@ -145,6 +150,8 @@ def in_child(ready: Preloaded) -> Measure:
     def measure(point: Point, protocol: Protocol, say: Callable[[str], None]) -> Measurement:
         if point.device == "cuda":
             return ready.measure(point, protocol, say)
+        if point.layout is not None:
+            return measure_in_children(point, protocol, report=say)
         return measure_in_child(point, protocol, report=say)
 
     return measure

@@ -13,6 +13,9 @@ FEWEST = 3
 """Steps that are timed however long they take: a median of fewer says nothing."""
 
 
+Agree = Callable[[bool], bool]
+
+
 class Timed(NamedTuple):
     """The clocks of the timed steps."""
 
@@ -29,28 +32,32 @@ def time_steps(
     *,
     cuda: bool,
     midway: Callable[[], None] = lambda: None,
+    agree: Agree = lambda wanted: wanted,
 ) -> Timed:
     """Measures each step.
 
     Args:
         midway: is called once on a GPU, when a step has been started and not yet waited for.
+        agree: whether any process that shares the steps wants one more; all of them begin it then.
     """
     if cuda:
-        return _cuda(step, protocol, midway)
-    return Timed(None, Samples.of(_wall(step, protocol)))
+        return _cuda(step, protocol, midway, agree)
+    return Timed(None, Samples.of(_wall(step, protocol, agree)))
 
 
-def _wall(step: Callable[[], None], protocol: Protocol) -> tuple[float, ...]:
+def _wall(step: Callable[[], None], protocol: Protocol, agree: Agree) -> tuple[float, ...]:
     seconds: list[float] = []
     begun = perf_counter()
-    while _goes_on(len(seconds), begun, protocol):
+    while agree(_goes_on(len(seconds), begun, protocol)):
         start = perf_counter()
         step()
         seconds.append(perf_counter() - start)
     return tuple(seconds)
 
 
-def _cuda(step: Callable[[], None], protocol: Protocol, midway: Callable[[], None]) -> Timed:
+def _cuda(
+    step: Callable[[], None], protocol: Protocol, midway: Callable[[], None], agree: Agree
+) -> Timed:
     import torch
 
     events: list[float] = []
@@ -58,7 +65,7 @@ def _cuda(step: Callable[[], None], protocol: Protocol, midway: Callable[[], Non
     hosts: list[float] = []
     event: Any = torch.cuda.Event
     begun = perf_counter()
-    while _goes_on(len(walls), begun, protocol):
+    while agree(_goes_on(len(walls), begun, protocol)):
         first, last = (event(enable_timing=True) for _ in range(2))
         # Nothing is under way when the clock starts, nothing when it stops.
         torch.cuda.synchronize()

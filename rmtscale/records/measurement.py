@@ -131,6 +131,30 @@ class HostSpeed:
         return (self.before_seconds + self.after_seconds) / 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Collectives of one kind that one process takes part in, in a whole step."""
+
+    kind: str
+    """``all_gather``, ``reduce_scatter``, ``all_reduce``, ..."""
+    calls: int
+    elements: int
+    """The sum over all calls, each by its larger side."""
+    sent_bytes: int
+    """Bytes of these elements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankMeasurement:
+    """The part of one process in a step that several share."""
+
+    rank: int
+    memory: Memory | None = None
+    event_time: Samples | None = None
+    wall_time: Samples | None = None
+    sent: tuple[Sent, ...] = ()
+
+
 FREE_SHARE = 0.05
 """A host that is free for less than this share of the step sets its pace."""
 
@@ -158,6 +182,11 @@ class Measurement:
     """A large matmul in the same dtype and process; the best that could be reached."""
     energy_joules: float | None = None
     """The energy of one step, whole GPU."""
+    sent: tuple[Sent, ...] = ()
+    """With a layout: what the first process sent in one step, counted at the dispatcher."""
+    ranks: tuple[RankMeasurement, ...] = ()
+    """With a layout: each process for itself. Times above are then the longest of any process, step
+    by step, and the memory that of the process which peaked highest."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage of the child took."""
     unknown: dict[str, str] = field(default_factory=dict)

@@ -92,19 +92,24 @@ class Gpu:
         return answer.decode() if isinstance(answer, bytes) else answer
 
 
-def open_gpu() -> Gpu:
-    """Returns the GPU that CUDA calls device 0 (in the order of the bus).
+def open_gpu(number: int = 0) -> Gpu:
+    """Returns the GPU that CUDA calls device ``number`` (in the order of the bus).
 
     Raises:
-        NoGpu: no library, no driver, no GPU, or none made visible.
+        NoGpu: no library, no driver, no such GPU, or none made visible.
     """
     try:
         import pynvml
     except ImportError as error:
         raise NoGpu("nvidia-ml-py is not installed") from error
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if visible in ("", "-1"):
+    every = ",".join(str(place) for place in range(number + 1))
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", every)
+    places = [part.strip() for part in shown.split(",")]
+    if places[0] in ("", "-1"):
         raise NoGpu("CUDA_VISIBLE_DEVICES hides every GPU")
+    if number >= len(places):
+        raise NoGpu(f"CUDA_VISIBLE_DEVICES shows {len(places)} GPUs, expected {number + 1}")
+    visible = places[number]
     try:
         pynvml.nvmlInit()
         if visible.isdigit():

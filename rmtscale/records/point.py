@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.mapping import to_mapping
 from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.layout import Layout
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import METHODS, Method, Mode, Workload
+from rmtscale.specs.workload import MASTER_OPTIMIZERS, METHODS, Method, Mode, Workload
 from rmtscale.units import require_one_of, require_positive
 
 DEVICES = ("cuda", "cpu")
 LOGITS = ("all", "last")
+LAYOUT_PRECISIONS = ("fp32", "bf16", "master-bf16")
+"""Precisions in which points are shared out: with autocast FSDP2 would gather fp32 weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,9 @@ class Point:
     """``rmt``, forward of a decoder or a captured training step: full segments compiled."""
     checkpoint: str | None = None
     """Real weights: a folder or a hub name. None: random ones of the model's shape."""
+    layout: Layout | None = None
+    """``train``: the processes that share the step, whose whole batch is ``batch_size``; a layout
+    says recomputation too. None: one process, and nothing is shared."""
     device: Literal["cuda", "cpu"] = "cuda"
     memory_limit_bytes: int | None = None
     """CUDA: cap of torch's allocator. CPU: cap of what the process allocates above its start."""
@@ -92,6 +98,7 @@ class Point:
             require_positive("memory limit", self.memory_limit_bytes)
         recurrence = self.recurrence()
         self.workload()
+        self._require_layout()
         if recurrence is not None:
             recurrence.segment_tokens(self.model)
         if self.model.kind == "gpt_neo" and self.attention == "sdpa":
@@ -102,8 +109,40 @@ class Point:
                 f"table of {self.checkpoint} (only one of random weights can be made longer)"
             )
 
+    def _require_layout(self) -> None:
+        """Raises ``BadInput`` for a layout that nothing here runs."""
+        layout = self.layout
+        if layout is None:
+            return
+        what = f"layout {layout.name!r}"
+        if (layout.pp, layout.cp, layout.ep) != (1, 1, 1) or layout.sequence_parallel:
+            raise BadInput(f"{what}: expected tp, dp and zero3 alone, nothing else is measured")
+        if layout.zero not in (0, 3) or layout.recompute == "selective" or layout.fp32_gradients:
+            raise BadInput(f"{what}: expected zero 0 or 3 (FSDP2), and all or nothing recomputed")
+        if self.mode != "train" or not self.model.decoder:
+            raise BadInput(f"{what}: expected train and a decoder")
+        if self.precision not in LAYOUT_PRECISIONS:
+            accepted = quoted_list(LAYOUT_PRECISIONS)
+            raise BadInput(f"precision {self.precision!r}: expected {accepted} in a layout")
+        if self.optimizer not in (*MASTER_OPTIMIZERS, "none"):
+            accepted = quoted_list((*MASTER_OPTIMIZERS, "none"))
+            raise BadInput(f"optimizer {self.optimizer!r}: expected {accepted} in a layout")
+        others = (self.adapter, self.capture, self.offload_optimizer, self.bptt_segments)
+        if any(others) or self.checkpoint or self.accumulate > 1 or self.dropout:
+            raise BadInput(
+                f"{what}: expected random weights, all trained, full BPTT, no dropout, no "
+                "micro-batches, no capture and the optimizer on the GPU"
+            )
+        if self.batch_size != layout.dp * layout.micro_batch:
+            raise BadInput(
+                f"batch size {self.batch_size}: expected {layout.dp * layout.micro_batch}, "
+                f"{layout.micro_batch} on each of {layout.dp} data ranks of {layout.name!r}"
+            )
+        if layout.state_by_state and self.method != "rmt":
+            raise BadInput(f"{what}: is state by state, expected rmt, full attention has no state")
+
     def workload(self) -> Workload:
-        """Returns the point's workload, for the formulas."""
+        """Returns the point's workload, for the formulas; with a layout that of all processes."""
         return Workload(
             tokens=self.tokens,
             batch_size=self.batch_size,
@@ -181,6 +220,7 @@ class Point:
         if self.logits == "all":
             words.append("logits of every token")
         words += ["captured"] * self.capture
+        words += [] if self.layout is None else [self.layout.name]
         words += ["CUDA graph"] * self.cuda_graph + ["compiled"] * self.compile_step
         method = "full attention"
         if self.segment_size is not None:
@@ -194,6 +234,7 @@ _LATER: dict[str, Any] = {
     "offload_optimizer": False,
     "host_memory_bytes": None,
     "capture": False,
+    "layout": None,
     "quantization": None,
 }
 """Fields that came after the first release, and what they say where nothing is asked."""

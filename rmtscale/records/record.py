@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import Untrue, to_mapping
-from rmtscale.records.measurement import Measurement
+from rmtscale.records.measurement import Measurement, Sent
 from rmtscale.records.point import Point
 
 SCHEMA_VERSION = 1
@@ -34,11 +34,26 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutPrediction:
+    """Numbers that the formulas of many GPUs give for the busiest process."""
+
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes by term."""
+    peak_at: str = ""
+    """The place in the step where it peaks."""
+    sent: tuple[Sent, ...] = ()
+    """Collectives of one step, by kind."""
+    step_seconds: float | None = None
+    """The step with its communication; None where the device is not one of the known ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """The prediction of the formulas for the same point, made without having seen it."""
 
     flops: int
-    """FLOPs of this step as it was run, by the ``matmul`` convention."""
+    """FLOPs of this step as it was run, by the ``matmul`` convention; with a layout the mean of its
+    processes."""
     peak_bytes: int | None
     """Allocated tensors; None where the formulas do not cover the point."""
     seconds: float | None
@@ -48,6 +63,8 @@ class Prediction:
     least_seconds: float | None = None
     """The range that was predicted; None where only a roofline is known, as in older records."""
     most_seconds: float | None = None
+    layout: LayoutPrediction | None = None
+    """With a layout: of one process, communication included."""
 
     def __post_init__(self) -> None:
         if self.peak_bytes == 0:  # a step has its weights; changes are told as shares of it
@@ -104,13 +121,14 @@ class Record:
     def to_row(self) -> dict[str, object]:
         """Returns the numbers of the record, flat, with units in the keys."""
         point, measured, predicted = self.point, self.measured, self.predicted
-        memory = measured.memory
+        memory, of_layout = measured.memory, predicted.layout or LayoutPrediction()
         return {
             "model": point.model.name,
             "method": point.method,
             "tokens": point.tokens,
             "segment_size": point.segment_size,
             "memory_tokens": point.memory_tokens,
+            "layout": None if point.layout is None else point.layout.name,
             "mode": point.mode,
             "batch_size": point.batch_size,
             "dtype": point.precision,
@@ -121,8 +139,13 @@ class Record:
             "error": measured.error,
             "step_seconds": measured.step_seconds,
             "predicted_seconds": predicted.seconds,
+            "predicted_step_seconds": of_layout.step_seconds,
             "peak_bytes": None if memory is None else memory.model_bytes,
             "predicted_peak_bytes": predicted.peak_bytes,
+            "sent_bytes": sum(one.sent_bytes for one in measured.sent) if point.layout else None,
+            "predicted_sent_bytes": (
+                sum(one.sent_bytes for one in of_layout.sent) if point.layout else None
+            ),
             "peak_reserved_bytes": None if memory is None else memory.peak_reserved_bytes,
             "process_bytes": None if memory is None else memory.process_bytes,
             "predicted_flops": predicted.flops,

@@ -10,11 +10,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from rmtscale.costs.layouts.memory import GpuMemory, gpu_memory
+from rmtscale.costs.layouts.seconds import step_time
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.time_range import predicted_step, step_seconds
 from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction, Record
+from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.devices import DEVICES, find_by_driver_name
 
@@ -40,8 +43,11 @@ def device_of(record: Record) -> DeviceSpec | None:
 
 
 @lru_cache(maxsize=16384)
-def peak_of(point: Point, device: DeviceSpec | None) -> PeakMemory:
-    """Returns the predicted memory of a point as it is run."""
+def peak_of(point: Point, device: DeviceSpec | None) -> PeakMemory | GpuMemory:
+    """Returns the predicted memory of a point as it is run; with a layout of one process."""
+    if point.layout is not None:
+        model, work, recurrence = point.built_model, point.workload(), point.recurrence()
+        return gpu_memory(model, work, point.layout, recurrence, copied_gradients=True)
     return estimate_memory(
         point.built_model, point.workload(), point.recurrence(), device, cuda_graph=point.cuda_graph
     )
@@ -58,6 +64,10 @@ def seconds_of(point: Point, device: DeviceSpec | None) -> Span | None:
         return None
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
     try:
+        if point.layout is not None:
+            cluster = Cluster.of(device, point.layout.gpus)
+            time = step_time(model, work, point.layout, cluster, recurrence)
+            return Span(*time.range, time.seconds)
         step = predicted_step(model, work, device, recurrence, captured=point.cuda_graph)
         if step is not None:
             return Span(step.least_seconds, step.most_seconds, step.seconds)

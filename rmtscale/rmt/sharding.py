@@ -11,7 +11,7 @@ not grow with the number of segments.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Protocol, TypeVar
@@ -99,12 +99,15 @@ def freed_after_forward(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def shard(model: Any, mesh: Any = None, **options: Any) -> Any:
+def shard(
+    model: Any, mesh: Any = None, *, parts: Sequence[nn.Module] | None = None, **options: Any
+) -> Any:
     """Shards a model by FSDP2: every block, and the root with all that is in none.
 
     Args:
         model: an RMT; changed in place.
         mesh: a ``DeviceMesh``; by default one over all processes.
+        parts: blocks, first to last, of a model that is no RMT.
         options: of ``torch.distributed.fsdp.fully_shard``, for blocks and root alike.
 
     Returns:
@@ -112,7 +115,8 @@ def shard(model: Any, mesh: Any = None, **options: Any) -> Any:
     """
     from torch.distributed.fsdp import fully_shard
 
-    blocks = [fully_shard(x, mesh=mesh, **options) for x in model.body.layers(model.backbone)]
+    parts = model.body.layers(model.backbone) if parts is None else parts
+    blocks = [fully_shard(part, mesh=mesh, **options) for part in parts]
     for before, block in itertools.pairwise(blocks):
         # By itself FSDP2 knows no order in a backward pass that runs segments again.
         block.set_modules_to_backward_prefetch([before])

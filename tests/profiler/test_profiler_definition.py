@@ -176,7 +176,7 @@ def test_measured_sweeps_keep_their_precisions(name: str) -> None:
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_committed_sweeps(path: Path) -> None:
     """They can be made, are for a GPU, begin with what is short where lengths differ, are lean."""
-    made = make_sweep(read_definition(path))
+    made = make_sweep(read_definition(path), processes=2)
     assert {point.device for point in made.points} == {"cuda"}
     # Many models at about one length: at random, so that a slow host hits no model alone.
     assert made.order == ("random" if path.stem == "time-models" else "short-first")

@@ -38,6 +38,7 @@ def test_what_the_design_lists_is_there(record: Callable[..., Record]) -> None:
     assert set(data["protocol"]) >= {"warmup_steps", "repeats", "timeout_seconds"}
     assert set(data["predicted"]) == {
         *("flops", "peak_bytes", "seconds", "device", "least_seconds", "most_seconds"),
+        "layout",
     }
     assert set(data["measured"]) >= {
         *("outcome", "error", "event_time", "wall_time", "memory", "attention_kernel"),

@@ -21,6 +21,9 @@ from rmtscale.specs.precision import FP32_BYTES
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
+_COUNT_BYTES = 8
+"""Bytes of one count of segments."""
+
 
 class Collective(NamedTuple):
     """Equal calls of one kind, of one rank, in a whole step."""
@@ -204,12 +207,18 @@ def _data(
     # Only the first segment differentiates the first state.
     unused = (reduced - micro_batches * workload.train) * held(memory, layout).padded
     gathers = layers * (forward + backward)
+    alone = micro_batches * (recurrence is not None and workload.train and layout.pp == 1)
+    if alone:
+        # An RMT's first state is made before its segments and differentiated behind them: what is
+        # outside the layers is gathered once more for it, and it is reduced by itself. And all
+        # ranks make sure that they have as many segments.
+        yield Collective(ALL_REDUCE, "data", ranks, alone, 2 * alone, _COUNT_BYTES, "weights")
     yield Collective(
         GATHER,
         "data",
         ranks,
-        gathers + graphs,
-        gathers * layer.padded + graphs * rest.padded,
+        gathers + graphs + alone,
+        gathers * layer.padded + (graphs + alone) * rest.padded,
         w,
         "weights",
     )
@@ -217,7 +226,7 @@ def _data(
         REDUCE,
         "data",
         ranks,
-        reduced * (layers + 1),
+        reduced * (layers + 1) + alone,
         reduced * (layers * layer.padded + rest.padded) - unused,
         wide,
         "weights",

@@ -114,11 +114,15 @@ def gpu_memory(
     layout: Layout,
     recurrence: Recurrence | None = None,
     device: DeviceSpec | None = None,
+    *,
+    copied_gradients: bool = False,
 ) -> GpuMemory:
     """Returns the memory of the busiest rank; with a device its context and NCCL too.
 
     Args:
         workload: its batch size is that of the whole step.
+        copied_gradients: with fp32 copies of the weights the optimizer steps on copies of all
+            gradients too, as on one GPU; a framework that casts them one by one needs none.
 
     Raises:
         BadInput: a segment that cannot be, or an activation that is not known.
@@ -153,9 +157,12 @@ def gpu_memory(
         GpuTerm.MASTER: numbers.stepped * FP32_BYTES * master,
         GpuTerm.MOMENTS: state,
     }
-    places = [("in the optimizer step", {
-        **terms, GpuTerm.WORKING_SET: work_bytes(workload.optimizer, tensors, width)
-    })]  # fmt: skip
+    stepping = {**terms, GpuTerm.WORKING_SET: work_bytes(workload.optimizer, tensors, width)}
+    if master and copied_gradients:
+        # fp32 copies of gradients, for which those in 16 bits go; DDP keeps them in its buckets.
+        kept = terms[GpuTerm.GRADIENTS] * (layout.zero < 2 and layout.shards > 1)
+        stepping[GpuTerm.GRADIENTS] = kept + numbers.stepped * FP32_BYTES
+    places = [("in the optimizer step", stepping)]
     inside = {
         **terms,
         GpuTerm.STATE: part.state_bytes(),
@@ -170,7 +177,10 @@ def gpu_memory(
         GpuTerm.HEAD: part.head_bytes(),
         GpuTerm.WORKING_SET: 0,
     }
-    if layout.zero < 3 or layout.shards == 1:
+    alone = layout.shards == 1 and layout.micro_batches(workload.batch_size) == 1
+    if alone and layout.pp == 1 and not layout.state_by_state:
+        places += _places_alone(inside, scored, numbers, part)
+    elif layout.zero < 3 or layout.shards == 1:
         places += [("in the last layer, backward", inside), (AT_THE_LOSS, scored)]
     else:
         places += _gathered_places(inside, scored, numbers, part)
@@ -179,6 +189,20 @@ def gpu_memory(
 
 
 Amounts = dict[GpuTerm, int]
+
+
+def _places_alone(
+    inside: Amounts, scored: Amounts, numbers: RankWeights, part: _Part
+) -> Iterator[tuple[str, Amounts]]:
+    """The places of a step whose gradients appear one after another, and wait for nobody."""
+    kept, wide = inside[GpuTerm.ACTIVATIONS], part.workload.weight_bytes
+    early = (part.head_weights() + numbers.layer) * wide
+    yield AT_THE_LOSS, scored | {GpuTerm.GRADIENTS: 0}
+    yield "in the last layer, backward", inside | {GpuTerm.GRADIENTS: early}
+    if part.one_graph and part.segments > 1:
+        left = kept - kept // part.segments
+        yield "in a later segment's last layer, backward", inside | {GpuTerm.ACTIVATIONS: left}
+    yield "in the first layer, backward", inside | {GpuTerm.ACTIVATIONS: part.layer_bytes()}
 
 
 def _gathered_places(

@@ -32,14 +32,14 @@ def visits(
 ) -> Iterator[Visits]:
     """Yields the runs of one step: one pass of full attention, or the segments of an RMT.
 
-    State by state, all segments but the last one run once more, without a graph and beforehand.
+    State by state all segments run once more, without a graph and beforehand.
     """
     micro_batches = layout.micro_batches(workload.batch_size)
     passes = plan_passes(model, workload, recurrence)
     for number, run in enumerate(passes):
         forward = run.runs
         if layout.state_by_state and workload.train:
-            forward += run.runs - run.last  # the last segment in time is run once
+            forward += run.runs
         again = run.backward_runs if layout.recompute == "full" else 0
         yield Visits(
             -(-run.size_tokens // layout.cp),

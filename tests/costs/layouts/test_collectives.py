@@ -12,18 +12,16 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaC
 
 from rmtscale.costs.layouts.collectives import count_collectives, summed
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.rmt import shard as shard_rmt
 from rmtscale.specs.huggingface import from_config
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from tests.costs.layouts.oracle_sharded import (
-    OneGraph,
-    SegmentStep,
     count,
     make_whole,
     mesh_of,
     shard,
-    state_by_state,
     tensor_parallel,
     world,
 )
@@ -122,24 +120,20 @@ def _sent(config: Any, layout: Layout, way: str, tokens: int) -> dict[str, tuple
         if layout.recompute == "full":
             module.gradient_checkpointing_enable({"use_reentrant": False})
         if way.startswith("rmt"):
-            module = RMTForCausalLM(module, RMTConfig(segment_size=SEGMENT, memory_tokens=MEMORY))
+            by_state = layout.state_by_state
+            settings = RMTConfig(SEGMENT, MEMORY, state_by_state=by_state, keep_logits="none")
+            module = RMTForCausalLM(module, settings)
         module.train()
         mesh = mesh_of(layout.dp, layout.tp)
         if layout.tp > 1:
             tensor_parallel(module, mesh["tp"], sequence=layout.sequence_parallel)
-        if way.startswith("rmt"):
-            module = SegmentStep(module) if layout.state_by_state else OneGraph(module)
         if layout.dp > 1:
-            shard(module, mesh["dp"])
+            (shard_rmt if way.startswith("rmt") else shard)(module, mesh["dp"])
         ids = torch.randint(90, (ROWS, tokens))
 
         def run() -> None:
-            if layout.state_by_state:
-                state_by_state(module, ids, TEXT)
-            elif way.startswith("rmt"):
-                module(ids, TEXT).backward()
-            else:
-                module(ids, labels=ids, use_cache=False).loss.backward()
+            more = {} if way.startswith("rmt") else {"use_cache": False}
+            module(ids, labels=ids, **more).loss.backward()
             make_whole(module)
 
         return count(run).found()
