@@ -8,16 +8,17 @@ parent had open, and copies locks that its threads hold.
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 Process = subprocess.Popen[bytes]
 TimedOut = subprocess.TimeoutExpired
@@ -117,6 +118,9 @@ def pool(
         prepare: is called in each of them first.
         given: its arguments.
     """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     others = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(
         workers,

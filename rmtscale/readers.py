@@ -7,13 +7,11 @@ thousand brackets or a number of a million digits. Each is told in one line, and
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import json
 import math
 import os
 import stat
-import tomllib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +149,8 @@ def read_toml(path: Path, named: str) -> dict[str, Any]:
     Raises:
         BadInput: as ``read_text``, or no TOML.
     """
+    import tomllib
+
     text = read_text(path, named)
     try:
         value = tomllib.loads(text, parse_float=_finite)
@@ -168,6 +168,8 @@ def read_lines(path: Path, named: str) -> Iterator[str]:
     Raises:
         BadInput: as ``open_file``, no UTF-8, or a line or a file without an end.
     """
+    import gzip
+
     read = 0
     with open_file(path, named) as file:
         packed = path.suffix == ".gz"

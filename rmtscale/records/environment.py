@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 from rmtscale.processes import ask
@@ -55,6 +54,8 @@ class Environment:
 
 def host_environment() -> Environment:
     """Describes the host, as the standard library knows it; a GPU is asked elsewhere."""
+    from importlib import metadata
+
     packages = {}
     for name in ("rmtscale", "torch", "transformers"):
         try:

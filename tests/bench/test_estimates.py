@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ import pytest
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.method_estimates import estimate_method
+from rmtscale.costs.time_range import step_seconds
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 from tests.yardstick import counting_slowness, start_slowness
@@ -25,6 +28,12 @@ from tests.yardstick import counting_slowness, start_slowness
 def test_flops_as_a_whole_process(benchmark: Any, tmp_path: Path) -> None:
     """``rmtscale flops --model opt-175b`` in under 0.20 s, its modules compiled as after a first
     use."""
+    slowness = timed_process(benchmark, tmp_path, ["flops", "--model", "opt-175b"])
+    assert benchmark.stats.stats.median < 0.20 * slowness
+
+
+def timed_process(benchmark: Any, tmp_path: Path, words: list[str]) -> float:
+    """Times a command; returns how slow the machine is."""
     script = Path(sys.executable).with_name("rmtscale")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "rmtscale"]
 
@@ -32,12 +41,39 @@ def test_flops_as_a_whole_process(benchmark: Any, tmp_path: Path) -> None:
     given["PYTHONPYCACHEPREFIX"] = str(tmp_path)
 
     def run() -> None:
-        words = [*command, "flops", "--model", "opt-175b"]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=given)
+        subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL, env=given)
 
     before = start_slowness()
     benchmark.pedantic(run, rounds=15, warmup_rounds=2)
-    assert benchmark.stats.stats.median < 0.20 * max(before, start_slowness())
+    return max(before, start_slowness())
+
+
+def test_estimate_as_a_whole_process(benchmark: Any, tmp_path: Path) -> None:
+    """``rmtscale estimate`` of a training step, its time from its kernels, in under 0.30 s."""
+    words = ["estimate", "-m", "gpt2", "-d", "h200", "--tokens", "16k", "--mode", "train"]
+    slowness = timed_process(benchmark, tmp_path, words)
+    assert benchmark.stats.stats.median < 0.30 * slowness
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama-3.2-1b"])
+def test_two_thousand_times(benchmark: Any, name: str) -> None:
+    """2,000 times of training steps, full attention and RMT, each of another length, in a second
+    of this process."""
+    model, device = PRESETS[name], find_device("h200")
+    offset = iter(range(10**6))
+
+    def run() -> float:
+        first = 600 + next(offset) * 1_000
+        begun = process_time()
+        for tokens in range(first, first + 1_000):
+            work = Workload(tokens=tokens, mode="train")
+            for recurrence in (None, Recurrence(512, 10)):
+                assert step_seconds(model, work, device, recurrence).most_seconds > 0
+        return process_time() - begun
+
+    before = counting_slowness()
+    seconds = benchmark.pedantic(run, rounds=1)
+    assert seconds < 1.0 * max(before, counting_slowness())
 
 
 def test_ten_thousand_comparisons(benchmark: Any) -> None:

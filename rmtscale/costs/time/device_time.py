@@ -7,6 +7,7 @@ cap takes from ``_COOL + _WARMING`` on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +20,11 @@ from rmtscale.costs.time.constants import (
     POWER,
     TimeConstants,
 )
-from rmtscale.costs.time.kernels import Attention, Matmul, Stream
+from rmtscale.costs.time.growing import MOVED, NUMBERS, GrowingKernel, GrowingList, Listed
+from rmtscale.costs.time.kernels import SCATTER, Attention, Kernel, KernelList, Matmul, Stream
 from rmtscale.costs.time.matmul_time import matmul_seconds
-from rmtscale.costs.time.step_kernels import KernelList, Part
-from rmtscale.costs.time.stream_time import stream_seconds
+from rmtscale.costs.time.step_kernels import Part
+from rmtscale.costs.time.stream_time import stream_costs, stream_seconds
 from rmtscale.specs.precision import FP32_BYTES
 
 _COOL, _WARMING = 0.35, 0.5
@@ -80,22 +82,79 @@ class DeviceTime:
 
 
 @lru_cache(maxsize=4096)
-def price(kernels: KernelList, arithmetic: str, constants: TimeConstants) -> Priced:
+def price(kernels: Listed, arithmetic: str, constants: TimeConstants) -> Priced:
     """Returns the seconds of a list of kernels."""
+    if isinstance(kernels, KernelList):
+        return _sum_up(Counter(kernels.kernels).items(), arithmetic, constants)
+    growth, length = _growth(kernels.of, constants), kernels.length
+    others = [(one.at(length), times) for one, times in growth.others]
+    found = _sum_up(others, arithmetic, constants)
+    constant, linear, square = growth.stream
+    return found._replace(stream=found.stream + constant + length * (linear + length * square))
+
+
+def _sum_up(
+    kernels: Iterable[tuple[Kernel, int]], arithmetic: str, constants: TimeConstants
+) -> Priced:
+    """Adds up kernels, equal ones at once."""
     matmul = attention = stream = dense = 0.0
-    for one in kernels.kernels:
+    for one, times in kernels:
         if isinstance(one, Stream):
-            stream += stream_seconds(one, constants)
+            stream += times * stream_seconds(one, constants)
         elif isinstance(one, Matmul):
             used = arithmetic if one.tf32 or one.width < FP32_BYTES else "fp32"
-            matmul += matmul_seconds(one, used, constants)
+            matmul += times * matmul_seconds(one, used, constants)
             if one.width < FP32_BYTES and one.aligned:
-                dense += one.flops / constants.rate(MATMUL, used)
+                dense += times * one.flops / constants.rate(MATMUL, used)
         else:
-            attention += _attention(one, arithmetic, constants)
+            attention += times * _attention(one, arithmetic, constants)
             if one.width < FP32_BYTES:
-                dense += _ATTENTION_HEAT * _heat(one, arithmetic, constants)
+                dense += times * _ATTENTION_HEAT * _heat(one, arithmetic, constants)
     return Priced(matmul, attention, stream, dense)
+
+
+class _Growth(NamedTuple):
+    """A growing list: the time of its streams as a polynomial of the length, and the others."""
+
+    stream: tuple[float, float, float]
+    others: tuple[tuple[GrowingKernel, int], ...]
+    """With how many equal ones there are."""
+
+
+@lru_cache(maxsize=1024)
+def _growth(of: GrowingList, constants: TimeConstants) -> _Growth:
+    whole = [0.0, 0.0, 0.0]
+    others = []
+    for one, times in Counter(of.growing).items():
+        found = None
+        if isinstance(one.base, Stream):
+            found = _stream_growth(one, one.base.kind, constants)
+        if found is None:
+            others.append((one, times))
+        else:
+            whole = [all_ + times * each for all_, each in zip(whole, found, strict=True)]
+    constant, linear, square = whole
+    return _Growth((constant, linear, square), tuple(others))
+
+
+def _stream_growth(
+    one: GrowingKernel, kind: str, constants: TimeConstants
+) -> tuple[float, float, float] | None:
+    """The polynomial of a stream's time; None where it has none, or bytes and numbers take turns
+    in being what counts."""
+    if kind == SCATTER:
+        return None
+    least, byte, number, beside = stream_costs(constants)[kind]
+    _, *moved = one.term(MOVED)
+    _, *numbers = one.term(NUMBERS)
+    by_byte, by_number = [byte * x for x in moved], [number * x for x in numbers]
+    above = [a >= b for a, b in zip(by_byte, by_number, strict=True)]
+    below = [a <= b for a, b in zip(by_byte, by_number, strict=True)]
+    if not all(above) and not all(below):
+        return None
+    busy = by_byte if all(above) else by_number
+    constant, linear, square = (a + beside * b for a, b in zip(busy, numbers, strict=True))
+    return least + constant, linear, square
 
 
 def _attention(one: Attention, arithmetic: str, constants: TimeConstants) -> float:

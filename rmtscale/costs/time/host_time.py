@@ -49,7 +49,7 @@ def started(parts: Iterable[Part], tensors: int, *, one_by_one: bool = False) ->
         if part.captured:
             continue
         if part.phase == FORWARD or (part.phase == OPTIMIZER and one_by_one):
-            forward += part.times * len(part.kernels.kernels)
+            forward += part.times * part.kernels.launched
         elif part.phase == BACKWARD:
-            backward += part.times * len(part.kernels.kernels)
+            backward += part.times * part.kernels.launched
     return Started(forward, backward, tensors)

@@ -17,6 +17,7 @@ from rmtscale.costs.time.kernels import (
     CURVE,
     DROPOUT,
     JOIN,
+    LONG_ROW,
     LONG_SOFTMAX,
     NORM,
     NORM_BACK,
@@ -36,7 +37,6 @@ from rmtscale.costs.time.kernels import (
 )
 from rmtscale.specs.precision import FP32_BYTES
 
-_LONG_ROW = 2048
 _NOWHERE = Storage(0, external=True)
 
 
@@ -340,7 +340,7 @@ class KernelTape(Tape):
     def softmax(self, x: Value, width: int, squares: int, beside: int = 0) -> Value:
         del squares, beside  # of memory
         x = self.cast(x, width)
-        kind = LONG_SOFTMAX if self.row > _LONG_ROW else SOFTMAX
+        kind = LONG_SOFTMAX if self.row > LONG_ROW else SOFTMAX
         return self._one_to_one(x, width, kind, backward=x.size_bytes, back=SOFTMAX_BACK)
 
     def picked(self, x: Value, numbers: int, index: Storage) -> Value:

@@ -9,10 +9,13 @@ that they reach.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 ALIGNED_NUMBERS = 8
 """In 16 bits a matrix whose rows are no multiple of so many numbers falls to slow kernels."""
+LONG_ROW = 2048
+"""A softmax over longer rows is another kernel."""
 
 
 class Matmul(NamedTuple):
@@ -82,7 +85,7 @@ DROPOUT = "dropout"
 NORM, NORM_BACK = "norm", "norm backward"
 """The backward pass also sums the gradients of its weights over all rows."""
 SOFTMAX, LONG_SOFTMAX, SOFTMAX_BACK = "softmax", "long softmax", "softmax backward"
-"""Long rows, of more than 2,048 numbers, do not fit into a block's registers."""
+"""Long rows, of more than ``LONG_ROW`` numbers, do not fit into a block's registers."""
 LOSS, LOSS_BACK = "loss", "loss backward"
 """The log-softmax of logits."""
 REDUCE = "reduce"
@@ -98,6 +101,18 @@ STREAMS = (
 )
 
 Kernel = Matmul | Attention | Stream
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelList:
+    """Kernels one after another; two lists are equal only if they are the same object."""
+
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def launched(self) -> int:
+        """How many kernels there are."""
+        return len(self.kernels)
 
 
 def aligned(*numbers: int) -> bool:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from rmtscale.costs.parameter_shapes import count_numbers, trained_tensors
 from rmtscale.costs.time.kernels import PLAIN, Kernel, Stream
+from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import FP32_BYTES
 from rmtscale.specs.workload import Workload
@@ -72,4 +73,9 @@ def _even(moved: float, kernels: int) -> tuple[Kernel, ...]:
 
 def trained_tensor_count(model: ModelSpec, workload: Workload, memory_tokens: int) -> int:
     """Counts the tensors that an optimizer steps on."""
-    return sum(one.copies for one in trained_tensors(model, workload.adapter, memory_tokens))
+    return _tensor_count(model, workload.adapter, memory_tokens)
+
+
+@lru_cache(maxsize=256)
+def _tensor_count(model: ModelSpec, adapter: Adapter | None, memory_tokens: int) -> int:
+    return sum(one.copies for one in trained_tensors(model, adapter, memory_tokens))

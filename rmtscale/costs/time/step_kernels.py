@@ -7,7 +7,7 @@ so that what was worked out for one is remembered for all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,8 +22,9 @@ from rmtscale.costs.taped_layer import (
     training_of,
 )
 from rmtscale.costs.time import around_layers as around
+from rmtscale.costs.time.growing import Lengths, Listed
 from rmtscale.costs.time.kernel_tape import KernelTape
-from rmtscale.costs.time.kernels import Kernel
+from rmtscale.costs.time.kernels import Kernel, KernelList
 from rmtscale.costs.time.layer_kernels import layer_kernels
 from rmtscale.costs.time.optimizer_kernels import optimizer_kernels
 from rmtscale.specs.layered import LayeredSpec
@@ -36,18 +37,11 @@ _CAPTURED_COPIES = 3
 """A captured segment: ids and state are copied in, the last hidden state out."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KernelList:
-    """Kernels one after another; two lists are equal only if they are the same object."""
-
-    kernels: tuple[Kernel, ...]
-
-
 class Part(NamedTuple):
     """A list of kernels that runs so many times."""
 
     phase: str
-    kernels: KernelList
+    kernels: Listed
     times: int
     captured: bool = False
     """Whether it is launched as part of a CUDA graph."""
@@ -56,21 +50,21 @@ class Part(NamedTuple):
 class PassKernels(NamedTuple):
     """Kernels of one pass of the backbone."""
 
-    forward: KernelList
+    forward: Listed
     """Outside the layers, the head apart."""
-    backward: KernelList
-    layer: KernelList
-    first_backward: KernelList
+    backward: Listed
+    layer: Listed
+    first_backward: Listed
     """Backward pass of the first layer, whose input may want no gradient."""
-    layer_backward: KernelList
-    scored: KernelList
-    scored_backward: KernelList
-    once: KernelList
-    once_backward: KernelList
-    sums: KernelList
-    layer_once: KernelList
-    layer_once_backward: KernelList
-    layer_sums: KernelList
+    layer_backward: Listed
+    scored: Listed
+    scored_backward: Listed
+    once: Listed
+    once_backward: Listed
+    sums: Listed
+    layer_once: Listed
+    layer_once_backward: Listed
+    layer_sums: Listed
 
 
 def has_kernels(model: ModelSpec, workload: Workload, recurrence: Recurrence | None) -> bool:
@@ -101,14 +95,15 @@ def step_kernels(
     Raises:
         BadInput: a segment that cannot be.
     """
-    parts = list(_passes(model, workload, recurrence, cuda_graph))
+    work = replace(workload, tokens=1, accumulate=1)  # one object for all lengths
+    parts = list(_passes(model, workload, work, recurrence, cuda_graph))
     if workload.accumulate > 1:
         parts = [one._replace(times=one.times * workload.accumulate) for one in parts]
     if workload.train:
         memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
-        made = optimizer_kernels(model, workload, memory_tokens)
+        made = optimizer_kernels(model, work, memory_tokens)
         parts.append(Part(OPTIMIZER, _optimizer_list(made), 1))
-    return tuple(one for one in parts if one.times and one.kernels.kernels)
+    return tuple(one for one in parts if one.times and one.kernels.launched)
 
 
 @lru_cache(maxsize=256)
@@ -117,9 +112,12 @@ def _optimizer_list(kernels: tuple[Kernel, ...]) -> KernelList:
 
 
 def _passes(
-    model: ModelSpec, workload: Workload, recurrence: Recurrence | None, cuda_graph: bool
+    model: ModelSpec,
+    workload: Workload,
+    work: Workload,
+    recurrence: Recurrence | None,
+    cuda_graph: bool,
 ) -> Iterator[Part]:
-    work = replace(workload, tokens=1, accumulate=1)  # one object for all lengths
     runs = plan_passes(model, workload, recurrence)
     layers, reached = model.layers, sum(run.backward_runs for run in runs)
     windows = 1
@@ -131,7 +129,7 @@ def _passes(
     sums = (reached - 1) if segment else 0
     sums += workload.accumulate - 1
     for run in runs:
-        made = pass_kernels(model, work, run.size_tokens, run.text_tokens, segment)
+        made = kernels_at(model, work, run.size_tokens, run.size_tokens - run.text_tokens, segment)
         captured = graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
         yield Part(FORWARD, made.forward, run.runs, captured)
         yield Part(FORWARD, made.layer, run.runs * layers, captured)
@@ -171,6 +169,29 @@ def _differentiated(
 
 
 @lru_cache(maxsize=512)
+def kernels_at(
+    model: ModelSpec, work: Workload, size: int, overhead: int, segment: bool
+) -> PassKernels:
+    """Returns what ``pass_kernels`` does, from tapes of a few other lengths where these tell."""
+    grown = _lengths(model, work, overhead, segment).at(size)
+    if grown is None:
+        return pass_kernels(model, work, size, size - overhead, segment)
+    return PassKernels._make(grown)
+
+
+@lru_cache(maxsize=256)
+def _lengths(model: ModelSpec, work: Workload, overhead: int, segment: bool) -> Lengths:
+    def made(size: int) -> PassKernels | None:
+        if isinstance(model, LayeredSpec):
+            found = taped_layers(model, size, eager=work.attention == "eager")
+            # Rows are shared out among the experts of a mixture, in whole numbers.
+            if found is None or found[0].experts:
+                return None
+        return pass_kernels(model, work, size, size - overhead, segment)
+
+    return Lengths(made, overhead)
+
+
 def pass_kernels(
     model: ModelSpec, workload: Workload, size: int, text: int, segment: bool
 ) -> PassKernels:

@@ -7,6 +7,7 @@ operator alone (``profiles/nvidia-h200``).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.time.constants import BANDWIDTH, FLOOR, ROW_SHARE, TimeConstants
@@ -73,16 +74,35 @@ _SORTED_TOKENS = 3072
 _SORTED_FLOORS = 0.012
 
 
+class Cost(NamedTuple):
+    """Seconds of a kind: at least, for each byte or each number, whichever is more, and for each
+    row or token besides."""
+
+    least: float
+    byte: float
+    number: float
+    beside: float = 0.0
+
+
+@lru_cache(maxsize=64)
+def stream_costs(constants: TimeConstants) -> dict[str, Cost]:
+    """Returns what each kind of stream costs on a machine; ``SCATTER`` up to ``_SORTED_TOKENS``."""
+    floor, each = constants[FLOOR], 1 / constants[BANDWIDTH]
+    found = {}
+    for kind, (floors, rows, number_bytes) in SPEEDS.items():
+        byte = each / (rows * constants[ROW_SHARE]) if rows else each
+        found[kind] = Cost(floors * floor, byte, number_bytes * each)
+    found[NORM_BACK] = found[NORM_BACK]._replace(beside=_NORM_ROW_FLOORS * floor)
+    found[SCATTER] = found[SCATTER]._replace(beside=_TOKEN_FLOORS * floor)
+    return found
+
+
 def stream_seconds(kernel: Stream, constants: TimeConstants) -> float:
     """Returns the time of one such kernel."""
-    floors, rows, number_bytes = SPEEDS[kernel.kind]
-    bandwidth = constants[BANDWIDTH]
-    moved = kernel.moved_bytes / (rows * constants[ROW_SHARE] if rows else 1.0)
-    if kernel.kind == NORM_BACK:
-        floors += _NORM_ROW_FLOORS * kernel.numbers
-    elif kernel.kind == SCATTER:
-        few = min(kernel.numbers, _SORTED_TOKENS)
-        floors += _TOKEN_FLOORS * few + _SORTED_FLOORS * (kernel.numbers - few)
-    else:
-        moved = max(moved, number_bytes * kernel.numbers)
-    return floors * constants[FLOOR] + moved / bandwidth
+    kind, moved, numbers = kernel
+    least, byte, number, beside = stream_costs(constants)[kind]
+    seconds = least + max(byte * moved, number * numbers) + beside * numbers
+    if kind == SCATTER and numbers > _SORTED_TOKENS:
+        more = numbers - _SORTED_TOKENS
+        seconds += (_SORTED_FLOORS - _TOKEN_FLOORS) * constants[FLOOR] * more
+    return seconds
