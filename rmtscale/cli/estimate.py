@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from rmtscale.cli import layouts, options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
-from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
+from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why_eager
 from rmtscale.costs.estimate import Estimate, Way, answer, attends, predicts_kernels
 from rmtscale.costs.question import Question
 from rmtscale.costs.segment_choice import AUTO, recommend_segment
@@ -49,6 +50,8 @@ def command(
     offload_optimizer: options.OffloadOptimizer = False,
     host_memory: options.HostMemory = "",
     dropout: options.Dropout = True,
+    capture: options.Capture = False,
+    compile_step: options.Compile = False,
     weights: options.Weights = "",
     kv_dtype: Annotated[
         str,
@@ -86,6 +89,8 @@ def command(
         offload_optimizer=offload_optimizer,
         host_memory=host_memory,
         dropout=dropout,
+        capture=capture,
+        compile_step=compile_step,
     )
     question = Question(
         model=spec,
@@ -156,8 +161,22 @@ def _write_ways(found: Estimate) -> None:
             "RMT rows: an existing checkpoint has to be trained to use its memory; what they cost "
             "says nothing of what it then remembers."
         )
+    _write_eager(found)
     if found.segment_reason:
         write_text(f"Segment size: {found.segment_reason}.")
+
+
+def _write_eager(found: Estimate) -> None:
+    """Says which of the RMTs runs eagerly although captured steps were asked for, and why."""
+    model, work = found.question.model, found.question.work
+    if found.no_rmt:
+        return
+    plain = why_eager(model, work)
+    checked = why_eager(model, replace(work, checkpoint_segments=work.train))
+    if plain:
+        write_text(plain)
+    elif checked:
+        write_text(f"With checkpoints: {checked[0].lower()}{checked[1:]}")
 
 
 def _write_terms(found: Estimate) -> None:

@@ -114,6 +114,11 @@ Dropout = Annotated[
 BpttSegments = Annotated[
     int | None, typer.Option(help="RMT: segments a gradient flows back through. (default: all)")
 ]
+Capture = Annotated[
+    bool,
+    typer.Option("--capture/--no-capture", help="RMT, train: whole steps captured."),
+]
+Compile = Annotated[bool, typer.Option("--compile", help="RMT, captured: full segments compiled.")]
 CheckpointSegments = Annotated[
     bool, typer.Option("--checkpoint-segments", help="RMT: one activation checkpoint per segment.")
 ]

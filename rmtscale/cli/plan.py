@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmtscale.cli import layouts, options
-from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
-from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
+from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_text
+from rmtscale.cli.plan_words import LIMITS, TITLES, Plans, write_answers, write_sizes, write_words
+from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why_eager
 from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
-from rmtscale.costs.crossover import Crossover
 from rmtscale.costs.design import why_no_rmt
-from rmtscale.costs.plan import Plan, make_plan
+from rmtscale.costs.plan import make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
 from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.costs.time.constants_file import known_constants
@@ -29,21 +29,13 @@ from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import find_precision
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
-from rmtscale.units import format_bytes, format_count, format_tokens, parse_size, require_one_of
+from rmtscale.units import format_bytes, parse_size, require_one_of
 
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
 
-_TITLES = {"prefill": "prefill", "train": "training", "forward": "one pass"}
-_LIMITS = (
-    "full_longest_tokens",
-    "full_checkpointed_longest_tokens",
-    "longest_tokens",
-    "checkpointed_longest_tokens",
-)
 _REFERENCE_TOKENS = 65_536
 """The length at which a segment size is recommended: a plan is about all lengths."""
-_LESS_TIME = "less_time"
 _TIMES = {
     "measured": "what single operators on such a GPU add up to; between two lengths it is not "
     "known which is faster, for the host's speed changes and kernels are predicted within a few "
@@ -51,7 +43,6 @@ _TIMES = {
     "datasheet": "of shares of the datasheet that an H200 reaches, and a host that may be half or "
     "twice as fast: rmtscale calibrate --measure narrows it",
 }
-Plans = dict[str, Plan]
 
 
 def command(
@@ -80,6 +71,8 @@ def command(
     host_memory: options.HostMemory = "",
     dropout: options.Dropout = True,
     bptt_segments: options.BpttSegments = None,
+    capture: options.Capture = False,
+    compile_step: options.Compile = False,
     convention: Annotated[
         str,
         typer.Option(
@@ -104,7 +97,7 @@ def command(
     """
     require_format(output_format)
     layouts.require_many(gpus, layout, interconnect, method)
-    require_one_of("mode", mode, (*_TITLES, "all", "both"))
+    require_one_of("mode", mode, (*TITLES, "all", "both"))
     plainly = method == "rmt" and not adapter
     convention = convention or (DEFAULT_CONVENTION if plainly else "matmul")
     require_one_of("convention", convention, CONVENTIONS)
@@ -120,11 +113,13 @@ def command(
         "offload_optimizer": offload_optimizer,
         "host_memory": host_memory,
         "bptt_segments": bptt_segments,
+        "capture": capture,
     }
 
     def work(mode: str) -> Workload:
         # Beside a training, what is set for it says nothing of the other modes.
         own = training if mode == "train" or "train" not in modes else {}
+        captured = mode != "train" or capture or len(modes) == 1
         return chosen_workload(
             mode,
             _REFERENCE_TOKENS,
@@ -133,6 +128,7 @@ def command(
             attention=attention,
             optimizer=optimizer,
             dropout=dropout,
+            compile_step=compile_step and captured,
             **own,
         )
 
@@ -185,23 +181,28 @@ def command(
         return
     mine = by_size[chosen.segment_size]
     write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, precision)}")
-    if segmented:
-        write_line(
-            f"{in_words(asked)}; RMT segment {chosen.segment_size} = "
-            f"{chosen.segment_tokens(spec)} text + {chosen.overhead(spec)} memory"
-            + ("" if spec.decoder else " and special")
-        )
-    else:
-        write_line(in_words(asked))
+    write_text(in_words(asked) + (f"; {_segment_words(spec, chosen)}" if segmented else ""))
+    if not segmented:
         write_text(f"No RMT: {no_rmt}." if no_rmt else options.described(title, design, spec))
-    if reason:
-        write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
+    recommended = f"Segment size {chosen.segment_size} is recommended: {reason}." if reason else ""
+    for note in (recommended, why_eager(spec, asked) if segmented else ""):
+        if note:
+            write_text(note)
     named = "" if no_rmt else title if segmented else method
-    _write_answers(mine, convention, named, timed=gpu.timed)
-    _write_words(spec, mine, named, timed=gpu.timed)
+    write_answers(mine, convention, named, timed=gpu.timed)
+    write_words(spec, mine, named, timed=gpu.timed)
     if len(sizes) > 1:
-        _write_sizes(by_size, chosen.segment_size, timed=gpu.timed)
+        write_sizes(by_size, chosen.segment_size, timed=gpu.timed)
     _write_remarks(spec, gpu, modes, calibrated)
+
+
+def _segment_words(spec: ModelSpec, chosen: Recurrence) -> str:
+    """What a segment consists of."""
+    special = "" if spec.decoder else " and special"
+    return (
+        f"RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text + "
+        f"{chosen.overhead(spec)} memory{special}"
+    )
 
 
 def _sizes(spec: ModelSpec, chosen: Recurrence, memory_tokens: int) -> list[int]:
@@ -252,13 +253,13 @@ def _modes(spec: ModelSpec, mode: str) -> tuple[str, ...]:
         raise BadInput(f"mode 'prefill': {spec.name} writes no text, expected forward or train")
     if mode not in ("all", "both"):
         return (mode,)
-    return tuple(_TITLES) if keeps else ("forward", "train")
+    return tuple(TITLES) if keeps else ("forward", "train")
 
 
 def _open_ended(row: dict[str, Any]) -> dict[str, Any]:
     """A row in which a search that ended before the length did is null and marked so."""
-    ended = {f"{name}_search_ended": row[name] == LONGEST_TOKENS for name in _LIMITS}
-    return row | {name: None for name in _LIMITS if row[name] == LONGEST_TOKENS} | ended
+    ended = {f"{name}_search_ended": row[name] == LONGEST_TOKENS for name in LIMITS}
+    return row | {name: None for name in LIMITS if row[name] == LONGEST_TOKENS} | ended
 
 
 def _time_by(gpu: DeviceSpec, calibrated: TimeConstants | None) -> str:
@@ -267,106 +268,6 @@ def _time_by(gpu: DeviceSpec, calibrated: TimeConstants | None) -> str:
         return "not known"
     found = known_constants(gpu) if calibrated is None else calibrated
     return "measured" if found.measured else "datasheet"
-
-
-def _less_time(plan: Plan) -> Crossover:
-    return Crossover(plan.less_time_least_tokens, plan.less_time_most_tokens)
-
-
-def _write_answers(plans: Plans, convention: str, title: str, *, timed: bool) -> None:
-    compared = {
-        f"{title} needs fewer FLOPs ({convention}) from": "fewer_flops_tokens",
-        f"{title} needs less memory from": "less_memory_tokens",
-        "  both with activation checkpoints": "less_memory_checkpointed_tokens",
-        **({f"{title} needs less time": _LESS_TIME} if timed else {}),
-    }
-    ends = {
-        "full attention fits up to": "full_longest_tokens",
-        "  with one checkpoint per layer up to": "full_checkpointed_longest_tokens",
-    }
-    others = {
-        f"{title} fits up to": "longest_tokens",
-        "  with one checkpoint per segment up to": "checkpointed_longest_tokens",
-    }
-    questions = compared | ends | others if title else ends
-    rows = []
-    for question, field in questions.items():
-        show = _limit if field in _LIMITS else _start
-        cells = [
-            ""
-            if "checkpointed" in field
-            and (mode != "train" or (title and plan.segment_size is None))
-            else _less_time(plan).short
-            if field == _LESS_TIME
-            else show(getattr(plan, field))
-            for mode, plan in plans.items()
-        ]
-        if any(cells):
-            rows.append([question, *cells])
-    write_table(["tokens", *(_TITLES[mode] for mode in plans)], rows, text_columns=1)
-
-
-def _write_words(spec: ModelSpec, plans: Plans, title: str, *, timed: bool) -> None:
-    """The answer in a sentence for each mode: where RMT needs less, and where each one ends."""
-    for mode, plan in plans.items():
-        if mode == "forward" and "prefill" in plans:
-            continue
-        parts = [_needs(plan, title, timed=timed)] if title else []
-        if plan.full_longest_tokens is None:
-            parts.append(f"not one token of {spec.name} fits with full attention")
-        else:
-            parts.append(f"full attention {_reach(plan.full_longest_tokens)}")
-        parts += _further(plan.full_longest_tokens, plan.full_checkpointed_longest_tokens, "layer")
-        if title:
-            parts.append(f"{title} {_reach(plan.longest_tokens)}")
-            parts += _further(plan.longest_tokens, plan.checkpointed_longest_tokens, "segment")
-        write_text(f"{_TITLES[mode].capitalize()}: {'; '.join(parts)}.")
-
-
-def _needs(plan: Plan, title: str, *, timed: bool) -> str:
-    """From where on the other way needs less of anything."""
-    words = (
-        f"{title} needs {_from('fewer FLOPs', plan.fewer_flops_tokens)}, "
-        f"{_from('less memory', plan.less_memory_tokens)}"
-    )
-    return f"{words}, and less time {_less_time(plan).words}" if timed else words
-
-
-def _from(what: str, tokens: int | None) -> str:
-    if tokens is None:
-        return f"no {what} at any length"
-    return f"{what} from {format_tokens(tokens)} tokens on"
-
-
-def _further(longest: int | None, checkpointed: int | None, each: str) -> list[str]:
-    """How much further activation checkpoints reach, where they do."""
-    if checkpointed is None or (longest is not None and checkpointed <= longest):
-        return []
-    return [f"with one checkpoint per {each} it {_reach(checkpointed)}"]
-
-
-def _write_sizes(by_size: dict[int, Plans], chosen: int, *, timed: bool) -> None:
-    write_line()
-    write_line("Another segment size (RMT needs less from ..., and fits up to ...)")
-    rows = []
-    for size, plans in by_size.items():
-        for mode, plan in plans.items():
-            if mode == "forward" and "prefill" in plans:
-                continue
-            rows.append(
-                [
-                    f"{size}{' *' if size == chosen else ''}",
-                    _TITLES[mode],
-                    _start(plan.fewer_flops_tokens),
-                    _start(plan.less_memory_tokens),
-                    *([_less_time(plan).short] if timed else []),
-                    _limit(plan.longest_tokens),
-                    _limit(plan.checkpointed_longest_tokens) if mode == "train" else "",
-                ]
-            )
-    time = ["time"] if timed else []
-    columns = ["segment", "", "FLOPs", "memory", *time, "fits up to", "checkpointed"]
-    write_table(columns, rows, text_columns=2)
 
 
 def _write_remarks(
@@ -384,21 +285,3 @@ def _write_remarks(
         write_text(
             f"Memory is an upper bound, not confirmed: no device has measured a {spec.kind}."
         )
-
-
-def _start(tokens: int | None) -> str:
-    return "never" if tokens is None else format_tokens(tokens)
-
-
-def _limit(tokens: int | None) -> str:
-    if tokens is None:
-        return "does not fit"
-    return f"over {format_count(tokens)}" if tokens >= LONGEST_TOKENS else format_tokens(tokens)
-
-
-def _reach(tokens: int | None) -> str:
-    if tokens is None:
-        return "does not fit either"
-    if tokens >= LONGEST_TOKENS:
-        return f"has no end below {format_count(tokens)} tokens"
-    return f"ends at {format_tokens(tokens)}"

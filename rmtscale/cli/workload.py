@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rmtscale.costs.captured_steps import why_not_captured
 from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 from rmtscale.units import parse_bytes
 
@@ -52,4 +54,11 @@ def in_words(work: Workload) -> str:
         words += [f"{work.accumulate} micro-batches"] * (work.accumulate > 1)
         words += [work.adapter.title()] if work.adapter else []
         words += ["optimizer on the host"] * work.offload_optimizer
+    words += ["RMT captured"] * work.capture + ["RMT compiled"] * work.compile_step
     return ", ".join(words)
+
+
+def why_eager(model: ModelSpec, work: Workload) -> str:
+    """Returns the sentence that says why an RMT is not captured that was to be; else nothing."""
+    why = why_not_captured(model, work) if work.capture else ""
+    return f"Not captured: {why}; its times are those of an eager RMT." if why else ""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rmtscale.costs.captured_steps import trains_captured
 from rmtscale.costs.changes import Change, cheapest_change
 from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.flops import estimate_flops
@@ -193,10 +194,17 @@ def _ways(question: Question, recurrence: Recurrence | None) -> Iterator[Way]:
     if recurrence is None:
         return
     title = f"RMT {recurrence.segment_size}"
-    yield _way(question, work, recurrence, title)
+    yield _way(question, work, recurrence, title + _captured(question, work, recurrence))
     if train:
         checkpointed = replace(work, checkpoint_segments=True, checkpoint_layers=False)
-        yield _way(question, checkpointed, recurrence, f"{title}, checkpoints")
+        title += ", checkpoints" + _captured(question, checkpointed, recurrence)
+        yield _way(question, checkpointed, recurrence, title)
+
+
+def _captured(question: Question, work: Workload, recurrence: Recurrence) -> str:
+    if not trains_captured(question.model, work, recurrence):
+        return ""
+    return ", compiled" if work.compile_step else ", captured"
 
 
 def _way(

@@ -30,6 +30,7 @@ from functools import lru_cache
 
 from rmtscale.costs.activations import ID_BYTES, KEPT_BY_ACTIVATION
 from rmtscale.costs.breakdown import Breakdown, Term
+from rmtscale.costs.captured_steps import runs_captured
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.kept import prefill_cache_bytes
 from rmtscale.costs.layered_memory import layered_peaks
@@ -185,11 +186,6 @@ def in_closed_form(model: ModelSpec, workload: Workload, recurrence: Design) -> 
         size = min(size + recurrence.overhead(model), recurrence.segment_size)
     masked = any(0 < window < size for window in model.windows)
     return workload.attention == "eager" or not masked
-
-
-def runs_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
-    """Whether a step is captured in a CUDA graph: the inference of a decoder's RMT is."""
-    return model.decoder and not workload.train and isinstance(design, Recurrence)
 
 
 def _candidates(

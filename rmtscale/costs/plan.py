@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
+from rmtscale.costs.captured_steps import captures_too, runs_captured
 from rmtscale.costs.crossover import Crossover, faster_from
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.memory import estimate_memory, runs_captured
+from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.costs.time.constants import TimeConstants
@@ -50,6 +51,11 @@ class Plan(Printed):
     less_time_most_tokens: int | None = None
     """It does from here on; None: not known, it may never. Where kernels are not known (methods
     other than RMT, quantised weights) a roofline gives the least, and nothing the most."""
+    capturable: bool = False
+    """Whether an RMT's training steps could be captured, where that was not asked for."""
+    less_time_captured_least_tokens: int | None = None
+    """The same for an RMT whose training steps are captured, where it is ``capturable``."""
+    less_time_captured_most_tokens: int | None = None
     full_longest_tokens: int | None = None
     """The longest input that fits with full attention; None if not even one token does."""
     full_checkpointed_longest_tokens: int | None = None
@@ -64,9 +70,9 @@ class Plan(Printed):
         rows = []
         for field in fields(self)[1:]:
             tokens = getattr(self, field.name)
-            rows.append(
-                [field.name.replace("_", " "), "-" if tokens is None else format_tokens(tokens)]
-            )
+            if not isinstance(tokens, bool):
+                shown = "-" if tokens is None else format_tokens(tokens)
+                rows.append([field.name.replace("_", " "), shown])
         return ["", "tokens"], rows
 
     def to_frame(self) -> pd.DataFrame:
@@ -122,19 +128,22 @@ def make_plan(
         return estimate_time(model, at(tokens), device, with_memory).seconds
 
     @lru_cache(maxsize=4096)
-    def step(tokens: int, with_memory: Design) -> StepTime:
+    def step(tokens: int, with_memory: Design, *, capture: bool = False) -> StepTime:
         graph = runs_captured(model, workload, with_memory)
-        found = predicted_step(model, at(tokens), device, with_memory, calibration, captured=graph)
+        work = replace(at(tokens), capture=True) if capture else at(tokens)
+        found = predicted_step(model, work, device, with_memory, calibration, captured=graph)
         assert found is not None, "asked for where kernels are known"
         return found
 
-    def less_time() -> Crossover:
+    def less_time(*, capture: bool = False) -> Crossover:
         if not device.timed:
             return Crossover(None, None)
         known = predicted_step(model, at(text), device, recurrence, calibration) is not None
         if known and predicted_step(model, at(text), device, None, calibration) is not None:
             return faster_from(
-                lambda tokens: step(tokens, None), lambda tokens: step(tokens, recurrence), text
+                lambda tokens: step(tokens, None),
+                lambda tokens: step(tokens, recurrence, capture=capture),
+                text,
             )
         least = break_even_tokens(
             lambda tokens: roofline(tokens, None),
@@ -143,7 +152,7 @@ def make_plan(
         )
         return Crossover(least, None)
 
-    ends = {
+    ends: dict[str, Any] = {
         "full_longest_tokens": longest(None),
         "full_checkpointed_longest_tokens": longest(None, checkpoint=True) if checkpoints else None,
     }
@@ -151,6 +160,8 @@ def make_plan(
         return Plan(**ends)
     text = recurrence.segment_tokens(model) if isinstance(recurrence, Recurrence) else 1
     time = less_time()
+    capturable = captures_too(model, workload, recurrence)
+    captured = less_time(capture=True) if capturable else Crossover(None, None)
     return Plan(
         segment_size=recurrence.segment_size if isinstance(recurrence, Recurrence) else None,
         fewer_flops_tokens=break_even_tokens(
@@ -172,6 +183,9 @@ def make_plan(
         else None,
         less_time_least_tokens=time.least_tokens,
         less_time_most_tokens=time.most_tokens,
+        capturable=capturable,
+        less_time_captured_least_tokens=captured.least_tokens,
+        less_time_captured_most_tokens=captured.most_tokens,
         **ends,
         longest_tokens=longest(recurrence),
         checkpointed_longest_tokens=longest(recurrence, checkpoint=True) if checkpoints else None,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rmtscale.costs.captured_steps import runs_captured, trains_captured
 from rmtscale.costs.design import Design
-from rmtscale.costs.memory import runs_captured
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.operators import count_operators
 from rmtscale.costs.parameters import count_parameters
@@ -66,7 +66,8 @@ def step_seconds(
 
     Args:
         calibration: constants of the device, measured elsewhere; else those that are known.
-        captured: full segments run as CUDA graphs; by default where they do.
+        captured: of a forward pass, full segments run as CUDA graphs; by default where they do.
+            Training steps are captured where the workload says so and it can be.
 
     Raises:
         BadInput: the device has no peak for the dtype, a segment cannot be, or a calibration that
@@ -80,7 +81,7 @@ def step_seconds(
         found = slow_end(
             estimate_time(model, workload, device, design).seconds,
             operators(model, workload, design),
-            captured=graph,
+            captured=graph or trains_captured(model, workload, design),
             share=SLOW_SHARE_TF32 if workload.precision == "tf32" else SLOW_SHARE,
         )
     if not workload.offload_optimizer:
@@ -112,7 +113,8 @@ def predicted_step(
     if not has_kernels(model, workload, design):
         return None
     constants = known_constants(device) if calibration is None else calibration
-    return step_time(model, workload, constants, design, cuda_graph=captured)
+    graph = captured or trains_captured(model, workload, design)
+    return step_time(model, workload, constants, design, cuda_graph=graph)
 
 
 def slow_end(

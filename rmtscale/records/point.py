@@ -159,6 +159,8 @@ class Point:
             bptt_segments=self.bptt_segments,
             checkpoint_segments=self.checkpoint_segments,
             checkpoint_layers=self.checkpoint_layers,
+            capture=self.capture,
+            compile_step=self.compile_step,
         )
 
     def recurrence(self) -> Recurrence | None:

@@ -66,6 +66,12 @@ class Workload:
     """RMT: one activation checkpoint per segment, recomputed in the backward pass."""
     checkpoint_layers: bool = False
     """One activation checkpoint per layer (Transformers' gradient checkpointing)."""
+    capture: bool = False
+    """RMT, ``train``: whole steps as one CUDA graph (``capture_training``), where they can be.
+    Matters for time; memory is that of an eager step."""
+    compile_step: bool = False
+    """RMT, captured: full segments are compiled; a forward pass of a decoder is captured anyway.
+    Matters for time only."""
 
     def __post_init__(self) -> None:
         require_positive("tokens", self.tokens, MOST_TOKENS)
@@ -82,11 +88,18 @@ class Workload:
             raise BadInput("cache True: expected only in a forward pass, a training keeps none")
         if self.checkpoint_segments and self.checkpoint_layers:
             raise BadInput("checkpoint: expected one per segment or one per layer, not both")
+        if self.compile_step and self.mode == "train" and not self.capture:
+            raise BadInput("compile True: expected with capture in a training")
         self._require_training()
 
     def _require_training(self) -> None:
         """Raises ``BadInput`` for settings of a training that exclude each other."""
         if self.mode != "train":
+            if self.capture:
+                raise BadInput(
+                    f"capture with mode {self.mode!r}: expected train; segments of a forward pass "
+                    "are captured anyway"
+                )
             if self.accumulate > 1 or self.adapter or self.offload_optimizer:
                 raise BadInput(
                     f"mode {self.mode!r}: expected train with accumulation, adapters or an "

@@ -19,6 +19,11 @@ from rmtscale.costs.time.constants import (
 )
 from rmtscale.costs.time.step_kernels import BACKWARD, FORWARD, OPTIMIZER, Part
 
+LOOKED_UP = 0.75
+"""Operators that could be started while the host makes sure, for each tensor of the weights, that a
+captured training step is still the one that it captured: 3.3 ms for GPT-2's 149 on a host whose
+operators take 30 us."""
+
 
 class Started(NamedTuple):
     """Counts what the host starts, one by one."""

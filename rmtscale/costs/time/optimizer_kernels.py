@@ -61,6 +61,16 @@ def optimizer_kernels(
     return tuple(kernels)
 
 
+@lru_cache(maxsize=256)
+def handed_out_kernels(
+    model: ModelSpec, workload: Workload, memory_tokens: int
+) -> tuple[Kernel, ...]:
+    """Returns what hands out the gradients of a captured step: each is scaled in its place."""
+    tensors = trained_tensors(model, workload.adapter, memory_tokens)
+    moved = 2 * count_numbers(tensors) * workload.casts.weight_bytes
+    return _even(moved, -(-sum(one.copies for one in tensors) // LIST_TENSORS))
+
+
 def _moved(name: str, width: int) -> float:
     """Numbers moved for each weight; short numbers keep a list's kernels from full speed."""
     narrow = _NARROW_LISTED if name == "adamw" and width < FP32_BYTES else 1.0

@@ -22,11 +22,12 @@ from rmtscale.costs.taped_layer import (
     training_of,
 )
 from rmtscale.costs.time import around_layers as around
+from rmtscale.costs.time.fused import fused
 from rmtscale.costs.time.growing import Lengths, Listed
 from rmtscale.costs.time.kernel_tape import KernelTape
 from rmtscale.costs.time.kernels import Kernel, KernelList
 from rmtscale.costs.time.layer_kernels import layer_kernels
-from rmtscale.costs.time.optimizer_kernels import optimizer_kernels
+from rmtscale.costs.time.optimizer_kernels import handed_out_kernels, optimizer_kernels
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -90,17 +91,24 @@ def step_kernels(
 ) -> tuple[Part, ...]:
     """Everything that one pass or one training step launches.
 
-    With ``cuda_graph`` every full segment of an RMT is captured; the shorter first one is not.
+    With ``cuda_graph`` every full segment of a forward pass of an RMT is captured, and the shorter
+    first one is not; of a training step, all but the optimizer is.
 
     Raises:
         BadInput: a segment that cannot be.
     """
-    work = replace(workload, tokens=1, accumulate=1)  # one object for all lengths
+    # One object for all lengths, and for all ways to run the same kernels.
+    work = replace(workload, tokens=1, accumulate=1, capture=False, compile_step=False)
     parts = list(_passes(model, workload, work, recurrence, cuda_graph))
     if workload.accumulate > 1:
         parts = [one._replace(times=one.times * workload.accumulate) for one in parts]
+    if workload.train and cuda_graph:
+        parts = [one._replace(captured=True) for one in parts]
     if workload.train:
         memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
+        if cuda_graph:
+            out = handed_out_kernels(model, work, memory_tokens)
+            parts.append(Part(OPTIMIZER, _optimizer_list(out), workload.accumulate))
         made = optimizer_kernels(model, work, memory_tokens)
         parts.append(Part(OPTIMIZER, _optimizer_list(made), 1))
     return tuple(one for one in parts if one.times and one.kernels.launched)
@@ -131,6 +139,8 @@ def _passes(
     for run in runs:
         made = kernels_at(model, work, run.size_tokens, run.size_tokens - run.text_tokens, segment)
         captured = graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
+        if captured and workload.compile_step:
+            made = _compiled(made)
         yield Part(FORWARD, made.forward, run.runs, captured)
         yield Part(FORWARD, made.layer, run.runs * layers, captured)
         scored = run.runs
@@ -148,6 +158,17 @@ def _passes(
             yield Part(BACKWARD, made.layer_once_backward, windows * layers)
             yield Part(BACKWARD, made.sums, sums)
             yield Part(BACKWARD, made.layer_sums, sums * layers)
+
+
+def _compiled(made: PassKernels) -> PassKernels:
+    """What a compiler makes of the blocks and the loss."""
+    return made._replace(
+        layer=fused(made.layer),
+        first_backward=fused(made.first_backward),
+        layer_backward=fused(made.layer_backward),
+        scored=fused(made.scored),
+        scored_backward=fused(made.scored_backward),
+    )
 
 
 def _differentiated(

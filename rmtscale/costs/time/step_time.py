@@ -2,7 +2,8 @@
 
 The device works while the host starts what comes next. Where one of them takes much longer it alone
 counts; where both take about as long they wait for each other now and then, as steps on an H200
-showed: ``(host^4 + device^4)^(1/4)``. Captured segments run after what the host starts one by one.
+showed: ``(host^4 + device^4)^(1/4)``. Captured segments run after what the host starts one by one;
+a captured training step runs beside what the host starts behind it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rmtscale.costs.time.constants import (
     rate_name,
 )
 from rmtscale.costs.time.device_time import DeviceTime, Factors, device_time, power_factor
-from rmtscale.costs.time.host_time import Started, started
+from rmtscale.costs.time.host_time import LOOKED_UP, Started, started
 from rmtscale.costs.time.optimizer_kernels import ONE_BY_ONE, trained_tensor_count
 from rmtscale.costs.time.step_kernels import step_kernels
 from rmtscale.specs.model import ModelSpec
@@ -46,6 +47,8 @@ class StepTime(NamedTuple):
     """How many times as long the device takes for the power cap."""
     host_seconds: float
     started: Started
+    begin_seconds: float = 0.0
+    """The host's, before a captured training step begins: the device waits for it."""
 
     @property
     def device(self) -> DeviceTime:
@@ -59,12 +62,12 @@ class StepTime(NamedTuple):
     @property
     def bound(self) -> str:
         """Names what sets the pace: ``host`` or ``device``."""
-        return HOST if self.host_seconds > self.device_seconds else DEVICE
+        return HOST if self.host_seconds + self.begin_seconds > self.device_seconds else DEVICE
 
     def where(self, host: float, device: Factors) -> float:
         """Seconds on a host and a device that need so many times as long."""
         eager, captured = (one.scaled(device) * self.power for one in (self.eager, self.captured))
-        return overlapped(self.host_seconds * host, eager) + captured
+        return self.begin_seconds * host + overlapped(self.host_seconds * host, eager) + captured
 
 
 def overlapped(host: float, device: float) -> float:
@@ -87,7 +90,8 @@ def step_time(
     """Predicts one pass or one training step of a model whose kernels are known.
 
     Args:
-        cuda_graph: every full segment of an RMT is captured.
+        cuda_graph: every full segment of a forward pass of an RMT is captured, or all of a training
+            step but the optimizer.
 
     Raises:
         BadInput: arithmetic that the device does not have, or a segment that cannot be.
@@ -103,9 +107,14 @@ def step_time(
     begun = started(parts, tensors, one_by_one=workload.optimizer in ONE_BY_ONE)
     host = begun.seconds(constants)
     whole = eager.plus(captured)
+    begin = 0.0
+    if cuda_graph and workload.train:
+        # While the graph runs, the host starts what comes behind it.
+        eager, captured = whole, device_time((), arithmetic, constants)
+        begin = workload.accumulate * LOOKED_UP * tensors * constants[FORWARD_OPERATOR]
     elapsed = max(whole.seconds, host if not captured.seconds else 0.0)
     cap = power_factor(whole, elapsed, constants)
-    made = StepTime(0.0, 0.0, 0.0, eager, captured, cap, host, begun)
+    made = StepTime(0.0, 0.0, 0.0, eager, captured, cap, host, begun, begin)
     seconds, least, most = (
         made.where(slower, factors)
         for slower, factors in zip(

@@ -1,0 +1,47 @@
+"""Which steps run as one captured graph, and why others do not.
+
+The RMT's inference runs segment by segment as captured graphs where it can. A training step does so
+where ``capture_training()`` was called (``Workload.capture``): what the module refuses is refused
+here, as far as a workload says it.
+"""
+
+from __future__ import annotations
+
+from rmtscale.costs.design import Design
+from rmtscale.specs.layered import LayeredSpec
+from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.recurrence import Recurrence
+from rmtscale.specs.workload import Workload
+
+
+def runs_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
+    """Whether segments of a forward pass are captured: those of a decoder's RMT are."""
+    return model.decoder and not workload.train and isinstance(design, Recurrence)
+
+
+def trains_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
+    """Whether a training step is captured: where it is asked for, and can be."""
+    asked = workload.train and workload.capture and isinstance(design, Recurrence)
+    return asked and not why_not_captured(model, workload)
+
+
+def captures_too(model: ModelSpec, workload: Workload, design: Design) -> bool:
+    """Whether a training step that is not asked to be captured could be."""
+    eager = workload.train and not workload.capture and isinstance(design, Recurrence)
+    return eager and not why_not_captured(model, workload)
+
+
+def why_not_captured(model: ModelSpec, workload: Workload) -> str:
+    """Says why a training step of an RMT would run eagerly; empty where it can be captured."""
+    drops = workload.dropout is not False and bool(model.hidden_dropout or model.attention_dropout)
+    if isinstance(model, LayeredSpec):
+        return f"a backbone of type {model.kind!r} is run by its own forward"
+    if model.kind == "gpt_neo":
+        return "GPT-Neo copies numbers from the host in every layer"
+    if workload.dtype == "fp16":
+        return "in fp16 gradients are worked out under scales that are tried one after another"
+    if workload.checkpoint_layers:
+        return "one checkpoint per layer puts random numbers back by way of the host"
+    if workload.checkpoint_segments and drops:
+        return "with dropout a checkpoint puts random numbers back by way of the host"
+    return ""
