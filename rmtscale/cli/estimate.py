@@ -10,6 +10,7 @@ import typer
 from rmtscale.cli import layouts, options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why_eager
+from rmtscale.costs.advice import advice_words
 from rmtscale.costs.estimate import Estimate, Way, answer, attends, predicts_kernels
 from rmtscale.costs.question import Question
 from rmtscale.costs.segment_choice import AUTO, recommend_segment
@@ -162,6 +163,11 @@ def _write_ways(found: Estimate) -> None:
             "says nothing of what it then remembers."
         )
     _write_eager(found)
+    for method in ("full", "rmt"):
+        ways = [way for way in found.ways if way.method == method]
+        for way in [way for way in ways if way.fits][:1]:
+            if way.advice:
+                write_text(advice_words(way.title, way.advice))
     if found.segment_reason:
         write_text(f"Segment size: {found.segment_reason}.")
 

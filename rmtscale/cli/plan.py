@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +12,11 @@ from rmtscale.cli import layouts, options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_text
 from rmtscale.cli.plan_words import LIMITS, TITLES, Plans, write_answers, write_sizes, write_words
 from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why_eager
+from rmtscale.costs.advice import advice_words, advise
 from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.design import why_no_rmt
-from rmtscale.costs.plan import make_plan
+from rmtscale.costs.plan import Plan, make_plan
 from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
 from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.costs.time.constants_file import known_constants
@@ -29,7 +30,7 @@ from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import find_precision
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
-from rmtscale.units import format_bytes, parse_size, require_one_of
+from rmtscale.units import format_bytes, format_tokens, parse_size, require_one_of
 
 if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method as CostMethod
@@ -158,46 +159,78 @@ def command(
         }
 
     sizes = _sizes(spec, chosen, memory_tokens) if segmented else [chosen.segment_size]
-    other = None if no_rmt else design
     by_size = {
-        size: plans(Recurrence(size, memory_tokens) if segmented else other) for size in sizes
+        size: plans(Recurrence(size, memory_tokens) if segmented else None if no_rmt else design)
+        for size in sizes
     }
     if output_format != "table":
         head: Row = {"method": "full" if no_rmt else method, "device": gpu.name}
         settings = {"precision": precision, "memory_tokens": memory_tokens if segmented else None}
         settings |= {"convention": convention, "time": _time_by(gpu, calibrated)}
-        width = find_precision(precision).weight_bytes
-        write_rows(
-            [
-                {"model": spec.name}
-                | (head | {"mode": name} | settings)
-                | {"weight_bytes": weight_bytes(by_mode[name], width)}
-                | _open_ended(asdict(plan))
-                for size_plans in by_size.values()
-                for name, plan in size_plans.items()
-            ],
-            output_format,
-        )
+        write_rows(_rows(by_mode, by_size.values(), head, settings), output_format)
         return
     mine = by_size[chosen.segment_size]
     write_line(f"{spec.name} on {options.room(gpu)}{_stored(spec, precision)}")
     write_text(in_words(asked) + (f"; {_segment_words(spec, chosen)}" if segmented else ""))
     if not segmented:
         write_text(f"No RMT: {no_rmt}." if no_rmt else options.described(title, design, spec))
-    recommended = f"Segment size {chosen.segment_size} is recommended: {reason}." if reason else ""
-    for note in (recommended, why_eager(spec, asked) if segmented else ""):
-        if note:
-            write_text(note)
+    if reason:
+        write_text(f"Segment size {chosen.segment_size} is recommended: {reason}.")
+    _write_eager(spec, asked, segmented=segmented)
     named = "" if no_rmt else title if segmented else method
     write_answers(mine, convention, named, timed=gpu.timed)
     write_words(spec, mine, named, timed=gpu.timed)
+    if "train" in modes:
+        _write_advice(
+            *(by_mode["train"], work("train"), mine["train"], {named: chosen} if segmented else {}),
+            *(gpu, calibrated),
+        )
     if len(sizes) > 1:
         write_sizes(by_size, chosen.segment_size, timed=gpu.timed)
     _write_remarks(spec, gpu, modes, calibrated)
 
 
+def _write_eager(spec: ModelSpec, work: Workload, *, segmented: bool) -> None:
+    """Says why captured steps that were asked for would run eagerly, where they would."""
+    why = why_eager(spec, work) if segmented else ""
+    if why:
+        write_text(why)
+
+
+def _write_advice(
+    spec: ModelSpec,
+    work: Workload,
+    plan: Plan,
+    segments: Mapping[str, Recurrence],
+    gpu: DeviceSpec,
+    calibrated: TimeConstants | None,
+) -> None:
+    """Says what saves most time in training, at one length that fits."""
+    work = replace(work, tokens=min(_REFERENCE_TOKENS, plan.full_longest_tokens or 1))
+    for title, design in {"Full attention": None, **segments}.items():
+        found = advise(spec, work, gpu, design, calibrated)
+        if found:
+            found = (max(found, key=lambda one: one.saved_seconds),)
+            write_text(advice_words(f"{title} at {format_tokens(work.tokens)} tokens", found))
+
+
+def _rows(
+    by_mode: Mapping[str, ModelSpec], by_size: Iterable[Plans], head: Row, settings: Row
+) -> list[Row]:
+    """A row for each segment size and mode."""
+    width = find_precision(settings["precision"]).weight_bytes
+    return [
+        {"model": by_mode[name].name}
+        | (head | {"mode": name} | settings)
+        | {"weight_bytes": weight_bytes(by_mode[name], width)}
+        | _open_ended(asdict(plan))
+        for plans in by_size
+        for name, plan in plans.items()
+    ]
+
+
 def _segment_words(spec: ModelSpec, chosen: Recurrence) -> str:
-    """What a segment consists of."""
+    """Returns what a segment consists of."""
     special = "" if spec.decoder else " and special"
     return (
         f"RMT segment {chosen.segment_size} = {chosen.segment_tokens(spec)} text + "

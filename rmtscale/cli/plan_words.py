@@ -1,4 +1,4 @@
-"""What a plan says: its tables, and the answer in sentences."""
+"""Tables of a plan, and its answer in sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMITS = (
 )
 _LESS_TIME, _LESS_TIME_CAPTURED = "less_time", "less_time_captured"
 Plans = dict[str, Plan]
-"""By mode."""
+"""A plan for each mode."""
 
 
 def _less_time(plan: Plan) -> Crossover:

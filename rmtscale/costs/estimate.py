@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rmtscale.costs.advice import Advice, advise
 from rmtscale.costs.captured_steps import trains_captured
 from rmtscale.costs.changes import Change, cheapest_change
 from rmtscale.costs.design import why_no_rmt
@@ -49,6 +50,8 @@ class Way:
     """FLOPs in the ``matmul`` convention."""
     time: TimeRange | None
     """None where no peak of the device is known."""
+    advice: tuple[Advice, ...] = ()
+    """Changes that save time beyond what their prediction may be off by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +134,17 @@ class Estimate(Printed):
                 "flops": way.flops,
                 "seconds_at_least": None if way.time is None else way.time.least_seconds,
                 "seconds_at_most": None if way.time is None else way.time.most_seconds,
+                "saved_seconds": {one.name: one.saved_seconds for one in way.advice},
                 "terms": way.peak.by_name(),
             }
             for way in self.ways
         ]
 
     def to_frame(self) -> pd.DataFrame:
-        """Returns ``rows`` as a frame, without the terms."""
+        """Returns ``rows`` as a frame, without the terms and what saves time."""
         return to_frame(
-            {name: value for name, value in row.items() if name != "terms"} for row in self.rows()
+            {name: value for name, value in row.items() if not isinstance(value, dict)}
+            for row in self.rows()
         )
 
 
@@ -226,7 +231,16 @@ def _way(
         fits=peak.total <= question.device.usable_memory_bytes,
         flops=flops,
         time=time,
+        advice=_advice(question, work, recurrence, piece),
     )
+
+
+def _advice(
+    question: Question, work: Workload, recurrence: Recurrence | None, piece: int | None
+) -> tuple[Advice, ...]:
+    if question.mode == "generate" or piece is not None:
+        return ()
+    return advise(question.model, work, question.device, recurrence, question.calibration)
 
 
 def _one_pass(question: Question) -> bool:

@@ -54,8 +54,10 @@ class Plan(Printed):
     capturable: bool = False
     """Whether an RMT's training steps could be captured, where that was not asked for."""
     less_time_captured_least_tokens: int | None = None
-    """The same for an RMT whose training steps are captured, where it is ``capturable``."""
+    """An RMT whose training steps are captured does not need less time before, where it is
+    ``capturable``."""
     less_time_captured_most_tokens: int | None = None
+    """And does from here on."""
     full_longest_tokens: int | None = None
     """The longest input that fits with full attention; None if not even one token does."""
     full_checkpointed_longest_tokens: int | None = None

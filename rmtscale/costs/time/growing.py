@@ -37,7 +37,7 @@ class GrowingKernel(NamedTuple):
     """A kernel of which some fields grow."""
 
     base: Kernel
-    """What does not grow; fields that do are 0."""
+    """Fields that do not grow; those that do are 0."""
     terms: tuple[Term, ...]
 
     def at(self, length: int) -> Kernel:

@@ -161,7 +161,7 @@ def _passes(
 
 
 def _compiled(made: PassKernels) -> PassKernels:
-    """What a compiler makes of the blocks and the loss."""
+    """Returns the blocks and the loss as a compiler makes them."""
     return made._replace(
         layer=fused(made.layer),
         first_backward=fused(made.first_backward),

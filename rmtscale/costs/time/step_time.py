@@ -118,14 +118,14 @@ def step_time(
     seconds, least, most = (
         made.where(slower, factors)
         for slower, factors in zip(
-            _host_factors(constants), _device_factors(arithmetic, constants), strict=True
+            _host_factors(constants), device_factors(arithmetic, constants), strict=True
         )
     )
     return made._replace(seconds=seconds, least_seconds=least, most_seconds=most)
 
 
 @lru_cache(maxsize=64)
-def _device_factors(arithmetic: str, constants: TimeConstants) -> tuple[Factors, ...]:
+def device_factors(arithmetic: str, constants: TimeConstants) -> tuple[Factors, ...]:
     """Returns factors of the prediction, of the fast end and of the slow end."""
     spreads = [
         constants.spreads[name]
