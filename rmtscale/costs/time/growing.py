@@ -19,9 +19,6 @@ _STEP = 64
 """Between the lengths that are worked out: a multiple of all that tensors are cut into."""
 _TRIED = 3
 """The length that is held against the others, in steps behind the first."""
-_SIGHTS = 3
-"""A kind of pass grows from the length that is asked for so many times on: a single question is
-answered faster from its own tape."""
 
 
 class Term(NamedTuple):
@@ -93,18 +90,15 @@ class Lengths:
         self._made = made
         self._least = least
         self._families: dict[tuple[bool, bool], tuple[GrowingList, ...] | None] = {}
-        self._asked = 0
 
     def at(self, length: int) -> Sequence[Listed] | None:
         """Returns the lists at a length; None where they do not grow."""
-        self._asked += 1
-        if self._asked >= _SIGHTS:
-            family = (bool(length % ALIGNED_NUMBERS), length > LONG_ROW)
-            if family not in self._families:
-                self._families[family] = self._grown(*family)
-            grown = self._families[family]
-            if grown is not None:
-                return [GrownList(one, length) for one in grown]
+        family = (bool(length % ALIGNED_NUMBERS), length > LONG_ROW)
+        if family not in self._families:
+            self._families[family] = self._grown(*family)
+        grown = self._families[family]
+        if grown is not None:
+            return [GrownList(one, length) for one in grown]
         return self._made(length)
 
     def _grown(self, odd: bool, long: bool) -> tuple[GrowingList, ...] | None:

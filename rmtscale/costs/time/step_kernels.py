@@ -137,7 +137,8 @@ def _passes(
     sums = (reached - 1) if segment else 0
     sums += workload.accumulate - 1
     for run in runs:
-        made = kernels_at(model, work, run.size_tokens, run.size_tokens - run.text_tokens, segment)
+        overhead = run.size_tokens - run.text_tokens
+        made = kernels_at(model, _in_passes(work), run.size_tokens, overhead, segment)
         captured = graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
         if captured and workload.compile_step:
             made = _compiled(made)
@@ -158,6 +159,22 @@ def _passes(
             yield Part(BACKWARD, made.layer_once_backward, windows * layers)
             yield Part(BACKWARD, made.sums, sums)
             yield Part(BACKWARD, made.layer_sums, sums * layers)
+
+
+@lru_cache(maxsize=256)
+def _in_passes(work: Workload) -> Workload:
+    """The same work without what changes how often kernels run, but not which: one set of tapes."""
+    return replace(
+        work,
+        optimizer="adamw",
+        offload_optimizer=False,
+        host_memory_bytes=None,
+        cache=False,
+        bptt_segments=None,
+        checkpoint_segments=False,
+        # With frozen weights it makes a gradient reach the first layer.
+        checkpoint_layers=work.checkpoint_layers and work.adapter is not None,
+    )
 
 
 def _compiled(made: PassKernels) -> PassKernels:
