@@ -113,7 +113,10 @@ def fit_constants(
 
     fit(ROW_SHARE, rows)
     # What fits into a cache is faster, when it is read again and again; a step seldom does so.
-    everything = {BANDWIDTH: [one for one in streams if _bytes(one) >= _UNCACHED_BYTES]}
+    everything = {
+        BANDWIDTH: [one for one in streams if _bytes(one) >= _UNCACHED_BYTES],
+        ROW_SHARE: [one for one in rows if _bytes(one) >= _UNCACHED_BYTES],
+    }
     for arithmetic in device.dtypes:
         for kind, which in ((MATMUL, Matmul), (ATTENTION, Attention)):
             of = [
@@ -126,7 +129,9 @@ def fit_constants(
             if of:
                 fit(rate_name(kind, arithmetic), of)
                 everything[rate_name(kind, arithmetic)] = of
-    fit(MISALIGNED, [one for one in kernels if not getattr(one.kernel, "aligned", True)])
+    odd = [one for one in kernels if not getattr(one.kernel, "aligned", True)]
+    fit(MISALIGNED, odd)
+    everything[MISALIGNED] = odd
     for one in found:
         if isinstance(one, Sustained):
             values[POWER] = one.burst_seconds / one.sustained_seconds
@@ -141,6 +146,9 @@ def fit_constants(
         spreads[name] = Spread(value, value, value)
     for name, of in everything.items():
         spreads[name] = _spread(values[name], of, made)
+    # A floor is the shortest of all, so that nothing lies below it.
+    slowest = sorted(one.seconds for one in small)[-1 - len(small) // _OUTER]
+    spreads[FLOOR] = Spread(values[FLOOR], values[FLOOR], slowest)
     spreads |= _host(values, [one for one in found if isinstance(one, MeasuredHost)])
     links = fit_links(one for one in found if isinstance(one, MeasuredCollective))
     return TimeConstants(device, spreads, processors, measured=True, source=source, links=links)
