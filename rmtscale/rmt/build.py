@@ -31,17 +31,28 @@ def build_backbone(
     Raises:
         ValueError: Transformers has no such attention for this kind (GPT-Neo has no SDPA).
     """
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-    )
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     if dropout is False:
         spec = replace(spec, hidden_dropout=0.0, attention_dropout=0.0)
-    config = AutoConfig.for_model(**to_config(spec))
+    config = _config(spec)
     classifier = spec.head == "classification"
     auto: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
     with torch.device(device):
-        module: nn.Module = auto.from_config(config, attn_implementation=attention, dtype=dtype)
+        made: Any = auto.from_config(config, attn_implementation=attention, dtype=dtype)
+    # Transformers takes this one where a class's name names none, but warns of it.
+    if made.loss_type is None:
+        made.loss_type = "ForCausalLM"
+    module: nn.Module = made
     return module
+
+
+def _config(spec: ModelSpec) -> Any:
+    """The config of ``spec``, without the ids of its type's text that no token of it has."""
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    usual = CONFIG_MAPPING[spec.kind]
+    ends = ((name, getattr(usual, name, None)) for name in ("bos_token_id", "eos_token_id"))
+    absent = {name: None for name, one in ends if isinstance(one, int) and one >= spec.vocabulary}
+    return AutoConfig.for_model(**to_config(spec), **absent)

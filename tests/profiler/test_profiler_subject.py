@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from logging import Handler
 from typing import Any
 
 import pytest
@@ -141,6 +142,27 @@ def test_libraries_are_warmed_by_every_kind(
     with FlopCounterMode(display=False) as counter:
         warm_libraries(point(model=tiny(name), tokens=60, attention="eager", **method))
     assert counter.get_total_flops() > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "opt-125m", "llama-3.2-1b", "pythia-160m", "gpt-neo-125m", "bert-base-uncased"]
+)
+def test_a_toy_is_built_without_warnings(name: str, tiny: Callable[[str], Any]) -> None:
+    from transformers.utils import logging
+
+    said: list[str] = []
+    handler = Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    before = logging.get_verbosity()
+    logging.add_handler(handler)
+    logging.set_verbosity_warning()
+    try:
+        module: Any = build_backbone(tiny(name))
+    finally:
+        logging.set_verbosity(before)
+        logging.remove_handler(handler)
+    assert said == []
+    assert module.loss_type is not None
 
 
 def test_dtype_and_dropout(point: Callable[..., Point], tiny: Callable[[str], Any]) -> None:
