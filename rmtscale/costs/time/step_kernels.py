@@ -163,7 +163,7 @@ def _passes(
 
 @lru_cache(maxsize=256)
 def _in_passes(work: Workload) -> Workload:
-    """The same work without what changes how often kernels run, but not which: one set of tapes."""
+    """Returns the work with every setting at its usual value that changes no kernel of a pass."""
     return replace(
         work,
         optimizer="adamw",
