@@ -91,8 +91,11 @@ figures: $(VENV)/installed  ## Make reports/ again from what is committed
 	$(BIN)/rmtscale reproduce all --force || test $$? -eq 1
 	$(BIN)/rmtscale report $(H200) --out reports/nvidia-h200 --force
 
-calibration: $(VENV)/installed  ## Find the H200's constants again from its operators
+calibration: $(VENV)/installed  ## Find the H200's constants again from its operators and links
 	$(BIN)/rmtscale calibrate --operators profiles/nvidia-h200/operators.jsonl \
+		--out rmtscale/costs/time/gpus/h200.json --force
+	$(BIN)/rmtscale calibrate --operators profiles/nvidia-h200-x2/links.jsonl --device h200 \
+		--calibration rmtscale/costs/time/gpus/h200.json \
 		--out rmtscale/costs/time/gpus/h200.json --force
 
 configs: $(VENV)/installed  ## The table of configs of RMTSCALE_CONFIGS against its TRUTH.json

@@ -20,7 +20,8 @@ from rmtscale.costs.crossover import Crossover
 from rmtscale.costs.plan import make_plan
 from rmtscale.costs.time.constants_file import constants_text, known_constants
 from rmtscale.costs.time.fit import fit_constants
-from rmtscale.costs.time.measured import from_line
+from rmtscale.costs.time.link_fit import fit_links
+from rmtscale.costs.time.measured import MeasuredCollective, from_line
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.report.calibration import Errors, Tried, try_constants
@@ -57,7 +58,13 @@ def test_the_committed_constants_are_those_of_the_committed_operators() -> None:
     path = FOLDER / "operators.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     name = str(path.relative_to(ROOT))
-    fitted = fit_constants(H200, 132, map(from_line, lines), name)
+    links = FOLDER.with_name("nvidia-h200-x2") / "links.jsonl"
+    between = map(from_line, links.read_text(encoding="utf-8").splitlines())
+    fitted = replace(
+        fit_constants(H200, 132, map(from_line, lines), name),
+        links=fit_links(one for one in between if isinstance(one, MeasuredCollective)),
+        source=f"{name}; links {links.relative_to(ROOT)}",
+    )
     assert json.loads(constants_text(known_constants(H200))) == json.loads(constants_text(fitted))
 
 

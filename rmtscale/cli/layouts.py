@@ -157,20 +157,17 @@ def write_answers(
             _write_terms(answer)
     if any("logits" in reason for one in found for reason in one.full.dropped):
         write_text("A loss that is worked out in chunks needs less than its logits do here.")
-    arithmetic, links = _SHARES_SAID, _LINKS_SAID
+    arithmetic, links, unseen = _SHARES_SAID, _LINKS_SAID, "; no cluster was measured"
     if constants.measured:
         arithmetic = f"constants of {constants.source}"
     if found[0].cluster.measured:
-        links = "what calibrate --measure found of them"
+        links, unseen = "what calibrate --measure found of them", ""
     elif constants.links:
         links = "what was measured inside a node, and by others between nodes"
     busy = ""
     if any(one.workload.train for one in found):
         busy = " busy: share of the step in which the busiest GPU calculates."
-    write_text(
-        f"Predicted: arithmetic from {arithmetic}, links from {links}; no cluster was measured."
-        f"{busy}"
-    )
+    write_text(f"Predicted: arithmetic from {arithmetic}, links from {links}{unseen}.{busy}")
 
 
 def _shown(search: Search) -> list[Candidate]:

@@ -64,7 +64,8 @@ class Cluster:
     @property
     def measured(self) -> bool:
         """Whether all of its links were measured: those between nodes never are."""
-        return bool(self.inside.measured) and self.gpus <= self.gpus_per_node
+        together = max((one.ranks for one in self.inside.measured), default=0)
+        return self.gpus <= min(self.gpus_per_node, together)
 
     def title(self) -> str:
         """Returns it in words: ``64 NVIDIA A100 80GB SXM4, 8 a node, nvlink3 and ib-hdr``."""

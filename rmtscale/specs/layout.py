@@ -16,9 +16,10 @@ from rmtscale.units import require_one_of, require_positive
 CONTEXTS = ("ring", "gather", "alltoall")
 """Ways of context parallelism: keys and values travel round a ring (Liu et al. 2023), are gathered
 (Grattafiori et al. 2024), or heads are exchanged for positions (Jacobs et al. 2023)."""
-RECOMPUTATIONS = ("none", "selective", "full")
+RECOMPUTATIONS = ("none", "selective", "alternate", "attention", "full")
 """Activations that the backward pass makes again: none, the square of attention (Korthikanti et
-al. 2022), or all inside each layer."""
+al. 2022), all but attention and every second matmul, all but attention (both torchtitan's, see
+``costs.layouts.recompute``), or all inside each layer."""
 _DEGREES = {
     "tp": "tp",
     "pp": "pp",

@@ -35,9 +35,11 @@ class Link(NamedTuple):
         """Returns the bytes per second that a collective reaches, and the seconds of a tiny one.
 
         Of groups that were measured the one nearest in size counts, of two as near the larger.
+        Of a larger group than any of them nothing was measured: two GPUs of a node reach less of
+        their links than eight do.
         """
         near = [one for one in self.measured if one.kind == kind]
-        if not near:
+        if ranks > max((one.ranks for one in near), default=0):
             return self.share * self.bytes_per_second, self.latency_seconds
         one = min(near, key=lambda it: (round(abs(log(it.ranks / ranks)), 9), -it.ranks))
         return one.bandwidth.value, one.latency.value

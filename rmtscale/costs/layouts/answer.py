@@ -23,6 +23,8 @@ class ClusterAnswer:
     cluster: Cluster
     full: Search
     rmt: Search
+    wave: Search | None = None
+    """Layouts of an RMT with a state in every layer, where a single state leaves GPUs idle."""
 
     @property
     def words(self) -> str:
@@ -62,8 +64,7 @@ class ClusterAnswer:
 
     def _of_width(self, rmt: Candidate) -> str:
         """Says how many GPUs an RMT leaves idle, and at what batch it would not."""
-        assert self.rmt.recurrence is not None, "the second search is an RMT's"
-        if rmt.time.gpus == self.cluster.gpus and rmt.time.bubble < 0.2 * rmt.time.seconds:
+        if not is_narrow(rmt, self.cluster):
             return ""
         tp = rmt.layout.tp
         enough = -(-self.cluster.gpus // tp)
@@ -73,8 +74,24 @@ class ClusterAnswer:
         share = format_percent(rmt.time.busy, digits=0)
         return (
             f"An RMT is as wide as its batch times tp: {idle}a stage is busy {share} of the time; "
-            f"a batch of {enough} would keep all busy."
+            f"a batch of {enough} would keep all busy.{self._of_a_wave(rmt)}"
         )
+
+    def _of_a_wave(self, rmt: Candidate) -> str:
+        """Says what a state in every layer would do, whose segments can follow each other."""
+        wave = None if self.wave is None else self.wave.best
+        if wave is None or wave.time.seconds > 0.9 * rmt.time.seconds:
+            return ""
+        return (
+            " With a state in every layer (associative RMT, Transformer-XL; Sivtsov et al. 2025) "
+            f"segments follow each other through the stages: {_took(wave)} as {wave.layout.name}, "
+            "and more by what its memories calculate."
+        )
+
+
+def is_narrow(best: Candidate, cluster: Cluster) -> bool:
+    """Whether an RMT leaves GPUs of the cluster idle, or lets them wait."""
+    return best.time.gpus < cluster.gpus or best.time.bubble >= 0.2 * best.time.seconds
 
 
 def _took(one: Candidate) -> str:
@@ -97,10 +114,16 @@ def answer_cluster(
     Raises:
         BadInput: a layout that cannot be of either, or a model whose layers are not known.
     """
+    given = (recurrence, name, constants)
+    rmt = search_layouts(model, workload, cluster, *given)
+    wave = None
+    if name == AUTO and rmt.best is not None and is_narrow(rmt.best, cluster):
+        wave = search_layouts(model, workload, cluster, *given, every_layer=True)
     return ClusterAnswer(
         model=model,
         workload=workload,
         cluster=cluster,
         full=search_layouts(model, workload, cluster, None, name, constants),
-        rmt=search_layouts(model, workload, cluster, recurrence, name, constants),
+        rmt=rmt,
+        wave=wave,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rmtscale.costs.layouts.recompute import BY_OPERATOR
 from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
 from rmtscale.costs.layouts.stages import Visits, visits
 from rmtscale.specs.layout import Layout
@@ -87,9 +88,12 @@ def _tensor(
     for run in visits(model, workload, layout, recurrence):
         rows = layout.micro_batch * run.size * model.width
         # torch stops recomputing before a layer's last matrix, unless a dropout follows it.
-        again = run.recomputed * (1 + _dropout(model, workload))
+        remade = run.backward if layout.recompute in BY_OPERATOR else run.recomputed
+        again = remade * (1 + _dropout(model, workload))
         forward, backward = 2 * layers * run.forward, 2 * layers * run.backward
         more = layers * again
+        if layout.sequence_parallel and layout.recompute in BY_OPERATOR:
+            more = 0  # its policies keep what was scattered
         if not layout.sequence_parallel:
             calls = forward + backward + more
             yield _of(ALL_REDUCE, layout, calls, rows, w)
@@ -97,7 +101,7 @@ def _tensor(
             yield _of(ALL_REDUCE, layout, outer, rows, w)
         else:
             # Each gather of the forward pass is a scatter backward, and the other way round.
-            gathers = forward + backward + 2 * layers * run.recomputed
+            gathers = forward + backward + 2 * layers * remade
             entry = run.forward + run.backward  # gathered for the head, and for the embedding
             yield _of(GATHER, layout, gathers + entry, rows, w)
             yield _of(REDUCE, layout, forward + backward + more, rows, w)

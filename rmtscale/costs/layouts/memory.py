@@ -20,6 +20,7 @@ from rmtscale.costs.activations import activation_rates, fused_attention
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.grouped_experts import experts_of
 from rmtscale.costs.layouts.collectives import stage_layers
+from rmtscale.costs.layouts.recompute import BY_OPERATOR, kept_widths
 from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
 from rmtscale.costs.optimizers import MOMENTS, state_bytes, work_bytes
 from rmtscale.costs.parameter_shapes import Tensors
@@ -346,6 +347,8 @@ class _Part:
         rates, model, tp = self.rates, self.model, self.layout.tp
         if self.layout.recompute == "full":
             return self.tokens * model.width * self.w // self.spread
+        if self.layout.recompute in BY_OPERATOR:
+            return self._listed_bytes()
         pair, forward = rates.attention_pair, rates.feed_forward_token
         norms = rates.norms_token
         if self.layout.recompute == "selective":
@@ -357,6 +360,17 @@ class _Part:
         if rates.row_block:
             attention += self.tokens * model.heads // tp * FP32_BYTES
         return attention + self.tokens * (norms // self.spread + forward // tp)
+
+    def _listed_bytes(self) -> int:
+        """Bytes of one layer's input and of what a policy of ``BY_OPERATOR`` keeps."""
+        model, tp, w = self.model, self.layout.tp, self.w
+        cut, whole = kept_widths(model, self.layout.recompute)
+        square = self.size * self.rates.attention_pair
+        if self.rates.row_block:
+            square += model.heads * FP32_BYTES
+        wide = model.width * (1 + 2 * self.layout.sequence_parallel)  # and what was scattered
+        each = ((cut + model.query_width) * w + square) // tp + wide * w // self.spread + whole * w
+        return self.tokens * each
 
     def final_bytes(self) -> int:
         """Bytes that the norm behind the layers keeps, which is differentiated first."""

@@ -1,19 +1,31 @@
 """Seconds of one layer on one rank: the place where a model of a device's time is asked.
 
 Everything that knows how long arithmetic takes is behind ``layer_seconds`` and ``outer_seconds``.
-Its constants (``costs.time.constants``) are those that were measured of the GPU, or shares of its
-data sheet.
-What a rank has of a layer is taken as matmuls, attention and streams of its size; a step on one GPU
-is predicted kernel by kernel in ``costs.time``.
+Where the GPU's constants (``costs.time.constants``) were measured, a rank's part of a layer is
+taken kernel by kernel (``rank_kernels``), as a step on one GPU is. From shares of a data sheet it
+is taken as matmuls, attention and streams of its size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.activations import fused_attention
 from rmtscale.costs.conventions import pass_terms
+from rmtscale.costs.layouts.float8 import RATE, Float8, cast_bytes
+from rmtscale.costs.layouts.rank_kernels import (
+    NOTHING,
+    Cut,
+    Spent,
+    is_known,
+    rank_layer,
+    rank_outside,
+    whole_optimizer,
+)
+from rmtscale.costs.layouts.recompute import BY_OPERATOR, layer_matmuls, made_again
 from rmtscale.costs.operators import count_operators
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, PassTerm
 from rmtscale.costs.time.attention_time import HALF_RATE_WIDTH
@@ -28,6 +40,7 @@ from rmtscale.costs.time.constants import (
     POWER,
     TimeConstants,
 )
+from rmtscale.costs.time.step_kernels import has_kernels
 from rmtscale.costs.time.step_time import overlapped
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
@@ -72,29 +85,23 @@ class Reached(NamedTuple):
 
     matmul: float
     attention: float
-
-
-class Cut(NamedTuple):
-    """One rank's part of a layer."""
-
-    rows: int
-    """Sequences at once."""
-    size: int
-    """Positions of a whole pass, over all ranks of context parallelism."""
-    tp: int = 1
-    cp: int = 1
-    sequence_parallel: bool = False
+    float8: Float8 | None = None
+    """How the matmuls of the layers are cast to float8, which doubles their rate."""
 
 
 class LayerSeconds(NamedTuple):
-    """Seconds of one layer."""
+    """One layer, without any communication."""
 
-    forward: float
-    backward: float
+    forward: Spent
+    backward: Spent
+    again: Spent
+    """Parts that the backward pass makes again."""
     attention: float
-    """Part of the forward pass that is attention, which a ring hides its sends behind."""
-    elementwise: float
-    """Part of the forward pass that is no matmul and no attention."""
+    """Seconds of the forward pass that are attention, which a ring hides its sends behind."""
+    once: Spent = NOTHING
+    """Casts of weights, once for all segments."""
+    sums: Spent = NOTHING
+    """Gradients added to those of another segment or micro-batch."""
 
 
 @lru_cache(maxsize=16384)
@@ -104,16 +111,23 @@ def layer_seconds(
     constants: TimeConstants,
     cut: Cut,
     reached: Reached | None = None,
+    recompute: str = "none",
 ) -> LayerSeconds:
     """Returns the seconds of one layer, forward and backward, without any communication.
 
     Args:
         workload: dtype, attention and dropout are read of it; its length and batch are the cut's.
+        recompute: what of the layer is made again, as a layout says it.
 
     Raises:
         BadInput: the device has no peak for the dtype.
     """
-    matmuls = attention = 0.0
+    if constants.measured and reached is None and is_known(model, workload, cut):
+        return _by_kernel(model, workload, constants, cut, recompute)
+    matmuls = attention = again = 0.0
+    shares: Mapping[str, float] = {}
+    if recompute in BY_OPERATOR:
+        shares = made_again(model, recompute)
     fused = fused_attention(model, workload)
     for term in pass_terms("matmul", model, cut.size, cut.size):
         if not term.in_block or term.name in (FlopTerm.HEAD, FlopTerm.PROJECTION):
@@ -121,18 +135,52 @@ def layer_seconds(
         if term.name in ATTENTION_TERMS:
             attention += _attention(model, workload, constants, cut, term, fused, reached)
         else:
-            matmuls += _matmul(workload, constants, cut, term, model.layers, reached)
+            seconds = _matmul(workload, constants, cut, term, model.layers, reached)
+            matmuls += seconds
+            again += shares.get(term.name, 0.0) * seconds
     attention /= model.layers
     elementwise = _elementwise(model, workload, constants, cut)
     forward, backward = _operators(model, workload)
-    device_forward = matmuls + attention + elementwise
-    device_backward = 2 * matmuls + 2.5 * attention + 2 * elementwise
-    return LayerSeconds(
-        overlapped(forward * constants[FORWARD_OPERATOR], device_forward),
-        overlapped(backward * constants[BACKWARD_OPERATOR], device_backward),
-        attention,
-        elementwise,
-    )
+    casts = [0.0, 0.0]
+    if reached is not None and reached.float8 is not None:
+        tokens = cut.rows * cut.size / cut.cp
+        moved = cast_bytes(model, reached.float8, tokens, cut.tp)
+        casts = [one / constants[BANDWIDTH] for one in moved]
+    device_forward = matmuls + attention + elementwise + casts[0]
+    device_backward = 2 * matmuls + 2.5 * attention + 2 * elementwise + casts[1]
+    whole = overlapped(forward * constants[FORWARD_OPERATOR], device_forward)
+    if recompute in BY_OPERATOR:
+        again += elementwise + casts[0]
+    elif recompute == "selective":
+        again = elementwise if fused else attention
+    elif recompute == "full":
+        again = whole
+    back = overlapped(backward * constants[BACKWARD_OPERATOR], device_backward)
+    return LayerSeconds(Spent(whole), Spent(back), Spent(again), attention)
+
+
+def _by_kernel(
+    model: ModelSpec,
+    workload: Workload,
+    constants: TimeConstants,
+    cut: Cut,
+    recompute: str,
+) -> LayerSeconds:
+    """Seconds of a layer, kernel by kernel, and what of it is made again."""
+    made = rank_layer(model, workload, constants, cut)
+    again, started = NOTHING, made.forward.host
+    if recompute == "full":
+        again = made.forward
+    elif recompute == "selective":
+        fused = fused_attention(model, workload)
+        again = Spent(made.stream if fused else made.attention, 0.0, started)
+    elif recompute in BY_OPERATOR:
+        terms = {term.name: term.flops for term in pass_terms("matmul", model, 1, 1)}
+        every = sum(terms[one.term] * one.share for one in layer_matmuls(model))
+        shares = made_again(model, recompute)
+        part = sum(terms[name] * share for name, share in shares.items()) / every
+        again = Spent(made.stream + made.matmul * part, made.forward.dense * part, started)
+    return LayerSeconds(made.forward, made.backward, again, made.attention, made.once, made.sums)
 
 
 @lru_cache(maxsize=16384)
@@ -143,20 +191,43 @@ def outer_seconds(
     cut: Cut,
     text: int,
     reached: Reached | None = None,
-) -> float:
-    """Returns the seconds of the head and the loss over ``text`` positions, forward alone."""
+    *,
+    segment: bool = False,
+) -> tuple[Spent, Spent]:
+    """Returns the head and the loss over ``text`` positions, forward and backward.
+
+    Args:
+        segment: whether it is a segment of an RMT.
+    """
+    if constants.measured and reached is None and is_known(model, workload, cut):
+        return rank_outside(model, workload, constants, cut, text, segment=segment)
     seconds = 0.0
     for term in pass_terms("matmul", model, cut.size, text):
         if term.name in (FlopTerm.HEAD, FlopTerm.PROJECTION):
             seconds += _matmul(workload, constants, cut, term, 1, reached)
     logits = cut.rows * text * model.vocabulary / (cut.tp * cut.cp)
     moved = logits * (2 * workload.dtype_bytes + 8) * (model.head == "language-model")
-    return seconds + moved / constants[BANDWIDTH]
+    forward = seconds + moved / constants[BANDWIDTH]
+    return Spent(forward), Spent(2 * forward)
 
 
-def optimizer_seconds(constants: TimeConstants, weights: int) -> float:
-    """Returns the seconds of a fused AdamW over so many weights of a rank."""
-    return OPTIMIZER_NUMBERS * 4 * weights / constants[BANDWIDTH]
+def optimizer_seconds(
+    model: ModelSpec,
+    workload: Workload,
+    constants: TimeConstants,
+    weights: int,
+    share: float,
+    memory_tokens: int,
+) -> Spent:
+    """Returns what an optimizer takes over so many weights of a rank, a share of all.
+
+    From a data sheet they are those of a fused AdamW.
+    """
+    if constants.measured and has_kernels(model, workload, None):
+        whole = replace(workload, tokens=1, batch_size=1)  # one object for all lengths
+        every = whole_optimizer(model, whole, constants, memory_tokens)
+        return every._replace(seconds=share * every.seconds)
+    return Spent(OPTIMIZER_NUMBERS * 4 * weights / constants[BANDWIDTH])
 
 
 def _matmul(
@@ -171,6 +242,7 @@ def _matmul(
     peak = sustained_rate(constants, workload.dtype)
     if reached is not None:
         peak = reached.matmul * constants.device.flops_per_second(workload.dtype)
+        peak *= RATE if reached.float8 is not None and term.in_block else 1.0
     peak *= filled(constants.device, cut, term, times)
     bandwidth = constants[BANDWIDTH]
     flops = cut.rows * term.flops / (times * cut.tp * cut.cp)
@@ -254,8 +326,6 @@ def _operators(model: ModelSpec, workload: Workload) -> tuple[float, float]:
     """Operators of one layer, forward and backward; the length does not matter."""
     if isinstance(model, LayeredSpec):
         return _LAYER_OPERATORS, 2 * _LAYER_OPERATORS
-    from dataclasses import replace
-
     short = replace(
         workload, tokens=8, batch_size=1, mode="forward", precision="bf16", cache=False,
         checkpoint_layers=False, checkpoint_segments=False, bptt_segments=None, accumulate=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rmtscale.costs.grouped_experts import experts_of
+from rmtscale.costs.layouts.recompute import BY_OPERATOR, why_not
 from rmtscale.errors import BadInput
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layered import LayeredSpec
@@ -73,7 +74,7 @@ def _of_the_model(model: ModelSpec, layout: Layout) -> str:
             return f"ep {layout.ep}, expected a divisor of the {block.experts} experts"
         if layout.dp % layout.ep:
             return f"ep {layout.ep}, expected a divisor of dp {layout.dp}"
-    return ""
+    return why_not(model, layout.recompute)
 
 
 def _taped(model: ModelSpec) -> bool:
@@ -119,20 +120,24 @@ def runs_in(layout: Layout, recurrence: Recurrence | None) -> tuple[str, ...]:
     """Names the frameworks that can train with a layout; none where nothing that is known can.
 
     Full attention: Megatron-LM has ZeRO-1 and no FSDP with pipelines, torchtitan FSDP2 with all
-    else, DeepSpeed ZeRO with all-to-all. An RMT is trained by ``rmtscale.rmt`` with whatever wraps
-    a module: DDP, FSDP2, Transformers' ``tp_plan``; nothing known pipelines it, cuts its segments
-    by position among tensor ranks, or joins FSDP2 and tensor parallelism around its own loss.
+    else, DeepSpeed ZeRO with all-to-all. An RMT is trained by ``rmtscale.rmt`` under DDP, under
+    FSDP2, and by Transformers' ``tp_plan`` alone or inside FSDP2, state by state too
+    (docs/cluster.md); nothing known pipelines it, or cuts its segments by position among tensor
+    ranks, and of recomputation it has that of whole layers and segments.
     """
     if recurrence is not None:
         plain = layout.pp == 1 and layout.ep == 1 and not layout.sequence_parallel
+        plain = plain and layout.recompute in ("none", "full")
         joined = layout.tp > 1 and layout.shards > 1
-        runs = plain and not joined and layout.zero in (0, 3)
-        return ("rmtscale",) if runs and not (layout.state_by_state and layout.tp > 1) else ()
+        runs = layout.zero == 3 or (layout.zero == 0 and not joined)
+        return ("rmtscale",) if plain and runs else ()
     found = []
-    if layout.zero < 2 and layout.shard_vocabulary:
+    listed = layout.recompute in BY_OPERATOR
+    if layout.zero < 2 and layout.shard_vocabulary and not listed:
         found.append("Megatron-LM")
     if (layout.zero == 3 or layout.shards == 1) and layout.context != "alltoall":
         found.append("torchtitan")
-    if layout.pp == 1 and layout.tp == 1 and (layout.cp == 1 or layout.context == "alltoall"):
+    whole = layout.pp == 1 and layout.tp == 1 and not listed
+    if whole and (layout.cp == 1 or layout.context == "alltoall"):
         found.append("DeepSpeed")
     return tuple(found)

@@ -79,6 +79,8 @@ def search_layouts(
     recurrence: Recurrence | None = None,
     name: str = AUTO,
     constants: TimeConstants | None = None,
+    *,
+    every_layer: bool = False,
 ) -> Search:
     """Returns the layouts that fit, the fastest first, or the one that is named.
 
@@ -86,6 +88,7 @@ def search_layouts(
         workload: the batch size is that of a whole step, on all GPUs together.
         name: ``auto``, or a layout as ``parse_layout`` takes it.
         constants: of the cluster's device; else those that are known of it.
+        every_layer: an RMT with a state in every layer, which can be pipelined at any batch.
 
     Raises:
         BadInput: a named layout that cannot be, or a model whose layers are not known.
@@ -105,6 +108,8 @@ def search_layouts(
         alone = replace(skeleton, micro_batch=1)
         if alone in too_large:  # more sequences at once need more
             continue
+        if every_layer and skeleton.pp == 1:  # as fast as with a single state
+            continue
         memory = None
         for recompute in (skeleton.recompute,) if named else RECOMPUTATION[:: _step(workload)]:
             layout = replace(skeleton, recompute=recompute) if not named else skeleton
@@ -112,8 +117,9 @@ def search_layouts(
             memory = gpu_memory(model, workload, layout, recurrence, device)
             least = min(least, memory.total)
             if memory.total <= device.usable_memory_bytes:
-                time = step_time(model, workload, layout, cluster, recurrence, constants)
-                runs = runs_in(layout, recurrence)
+                given = (model, workload, layout, cluster, recurrence, constants)
+                time = step_time(*given, every_layer=every_layer)
+                runs = () if every_layer else runs_in(layout, recurrence)
                 found.append(Candidate(layout, memory, time, runs))
                 break
         else:

@@ -1,30 +1,37 @@
 """Seconds of a step on a cluster: arithmetic, communication that it does not hide, and bubbles.
 
-FSDP2's gathers and scatters hide behind the arithmetic of the layers before and after, a ring's
-sends behind its attention, and nothing else hides. Tensor parallelism waits for its sums, stages
-wait for each other, and gradients that no FSDP2 scatters are summed at the end.
+FSDP2's gathers and scatters hide behind the arithmetic of the layers before and after, as far as
+the host is ahead of it, a ring's sends behind its attention, and nothing else hides. Tensor
+parallelism waits for its sums, stages wait for each other, and gradients that no FSDP2 scatters are
+summed at the end.
 The range lets arithmetic be a fifth faster or slower and links half as fast again or as slow; what
-was measured, 15 %.
+was measured, 15 %; a host half as fast again or half as fast.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.activations import fused_attention
 from rmtscale.costs.layouts.collectives import Collective, count_collectives, stage_layers
 from rmtscale.costs.layouts.memory import rank_weights
 from rmtscale.costs.layouts.pace import (
-    Cut,
     Reached,
     layer_seconds,
     optimizer_seconds,
     outer_seconds,
 )
+from rmtscale.costs.layouts.rank_kernels import NOTHING, Cut, Spent
 from rmtscale.costs.layouts.stages import pipeline_slots, visits
 from rmtscale.costs.layouts.traffic import collective_seconds
-from rmtscale.costs.time.constants import TimeConstants
+from rmtscale.costs.time.constants import (
+    FASTER_HOST,
+    FORWARD_OPERATOR,
+    HOST_SPREAD,
+    TimeConstants,
+)
 from rmtscale.costs.time.constants_file import known_constants
+from rmtscale.costs.time.device_time import DeviceTime, power_factor
+from rmtscale.costs.time.step_time import overlapped
 from rmtscale.costs.time_range import TimeRange
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import Layout
@@ -33,6 +40,12 @@ from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 ARITHMETIC_RANGE, LINK_RANGE, MEASURED_RANGE = 1.2, 1.5, 1.15
+FSDP_OPERATORS = 41
+"""Operators that a host starts in the time in which it starts one of FSDP2's gathers or scatters,
+with the hooks around it: a GPT-2's RMT on two H200, FSDP2 against DDP (profiles/nvidia-h200-x2)."""
+DTENSOR_OPERATORS = 86
+"""And one sum of tensor parallelism, with all that torch's DTensor adds to the operators before it:
+an RMT of Llama 3.2 1B, on the same machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +70,11 @@ class StepTime:
     tokens: int
     measured_device: bool = False
     """Whether arithmetic is from constants that were measured of this GPU."""
+    host: float = 0.0
+    """Seconds in which the host starts all of it, which arithmetic and optimizer wait for where it
+    is slower; 0 where nothing is known of it. Its speed changes by a factor of two."""
+    device: float = 0.0
+    """Seconds of arithmetic and optimizer on the device alone."""
     measured_links: bool = False
 
     @property
@@ -73,11 +91,19 @@ class StepTime:
         """Seconds, at least and at most."""
         wide = MEASURED_RANGE if self.measured_device else ARITHMETIC_RANGE
         links = MEASURED_RANGE if self.measured_links else LINK_RANGE
-        counted = self.arithmetic + self.optimizer + self.bubble
+        least = most = self.arithmetic + self.optimizer
+        if self.host:
+            least = overlapped(self.host / FASTER_HOST * wide, self.device)
+            most = overlapped(self.host * HOST_SPREAD / wide, self.device)
         return TimeRange(
-            counted / wide + (self._links() - self.gradients) / links,
-            counted * wide + self._links() * links,
+            (least + self.bubble) / wide + (self._links() - self.gradients) / links,
+            (most + self.bubble) * wide + self._links() * links,
         )
+
+    @property
+    def host_bound(self) -> bool:
+        """Whether the host takes longer than the device."""
+        return self.host > self.device
 
     @property
     def gpu_seconds_per_token(self) -> float:
@@ -111,23 +137,29 @@ def step_time(
     """
     constants = known_constants(cluster.device) if constants is None else constants
     layers = stage_layers(model, layout)
-    fused = fused_attention(model, workload)
-    arithmetic = inside = attention = 0.0
+    rows = layout.micro_batches(workload.batch_size)
+    inside, outside, attention = NOTHING, NOTHING, 0.0
+    sent = count_collectives(model, workload, layout, recurrence)
     for run in visits(model, workload, layout, recurrence):
         whole = run.size * layout.cp
         cut = Cut(layout.micro_batch, whole, layout.tp, layout.cp, layout.sequence_parallel)
-        each = layer_seconds(model, workload, constants, cut, reached)
-        again = run.recomputed * each.forward
-        if layout.recompute == "selective":
-            again = run.backward * (each.elementwise if fused else each.attention)
-        inside += layers * (run.forward * each.forward + run.backward * each.backward + again)
-        attention += layers * each.attention * (run.forward + 2.5 * run.backward + run.recomputed)
+        each = layer_seconds(model, workload, constants, cut, reached, layout.recompute)
+        back = each.backward.plus(each.again).plus(each.sums)
+        spent = each.forward.times(run.forward).plus(back.times(run.backward))
+        if run.first:  # its gradient is added to none
+            spent = spent.plus(each.once.times(rows)).plus(each.sums.times(-1))
+        inside = inside.plus(spent.times(layers))
+        times = 2.5 + (layout.recompute == "full")
+        attention += layers * each.attention * (run.forward + times * run.backward)
         if workload.train or recurrence is None:
             text = run.text * layout.cp if workload.train else layout.micro_batch
-            head = outer_seconds(model, workload, constants, cut, text, reached)
-            arithmetic += head * (run.forward + 2 * run.backward)
-    arithmetic += inside
-    sent = count_collectives(model, workload, layout, recurrence)
+            segment = recurrence is not None
+            head = outer_seconds(model, workload, constants, cut, text, reached, segment=segment)
+            outside = outside.plus(head[0].times(run.forward)).plus(head[1].times(run.backward))
+    made = inside.plus(outside)
+    if made.host:
+        more = Spent(0.0, 0.0, started_operators(sent) * constants[FORWARD_OPERATOR])
+        made, inside = made.plus(more), inside.plus(more)
 
     def took(*axes: str, when: str | None = None) -> float:
         return sum(
@@ -139,29 +171,60 @@ def step_time(
     tensor, context = took("tp", "ep"), took("cp")
     if layout.cp > 1 and layout.context == "ring":
         context = max(0.0, context - attention)
-    weights = _not_hidden(sent, cluster, layout, arithmetic)
-    stages = took("pp")
-    busy = arithmetic + tensor + context + weights
+    weights = _not_hidden(sent, cluster, layout, max(0.0, made.seconds - made.host))
+    stages, gradients = took("pp"), took("data", when="step")
+    step = NOTHING
+    if workload.train:
+        step = _optimizer(model, workload, layout, recurrence, constants)
     segments = 1 if recurrence is None else recurrence.segments(model, workload.tokens)
-    rows = layout.micro_batches(workload.batch_size)
     slots = pipeline_slots(layout.pp, segments, rows, every_layer=every_layer)
     waiting = (slots - segments * rows) / layout.virtual_stages / (segments * rows)
+    links = tensor + context + weights + stages
+    elapsed = (made.seconds + links) * (1 + waiting) + gradients + step.seconds
+    device = DeviceTime(workload.dtype, made.seconds + step.seconds, 0.0, 0.0, made.dense)
+    cap = power_factor(device, elapsed, constants)
+    arithmetic = overlapped(made.host, cap * made.seconds)
+    both = made.plus(step)
+    # The stages before the last have no head.
+    before = inside if layout.pp > 1 else made
+    busy = overlapped(before.host, cap * before.seconds) + links
     return StepTime(
         arithmetic=arithmetic,
         tensor=tensor,
         context=context,
         weights=weights,
         stages=stages,
-        # The stages before the last have no head.
-        bubble=waiting * (busy - (arithmetic - inside) * (layout.pp > 1) + stages),
-        gradients=took("data", when="step"),
-        optimizer=optimizer_seconds(constants, rank_weights(model, layout, recurrence).stepped)
-        * workload.train,
+        bubble=waiting * busy,
+        gradients=gradients,
+        optimizer=overlapped(both.host, cap * both.seconds) - arithmetic,
         gpus=layout.gpus,
         tokens=workload.batch_size * workload.tokens,
         measured_device=constants.measured,
+        host=both.host,
+        device=cap * both.seconds,
         measured_links=cluster.measured,
     )
+
+
+def started_operators(sent: tuple[Collective, ...]) -> int:
+    """Returns how many operators a host could start in the time that it spends on collectives."""
+    weights = sum(one.calls for one in sent if one.when == "weights")
+    sums = sum(one.calls for one in sent if one.axis == "tp" and one.when == "layer")
+    return weights * FSDP_OPERATORS + sums * DTENSOR_OPERATORS
+
+
+def _optimizer(
+    model: ModelSpec,
+    workload: Workload,
+    layout: Layout,
+    recurrence: Recurrence | None,
+    constants: TimeConstants,
+) -> Spent:
+    """The optimizer over what a rank steps on."""
+    mine = rank_weights(model, layout, recurrence).stepped
+    share = mine / rank_weights(model, Layout(), recurrence).stepped
+    memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
+    return optimizer_seconds(model, workload, constants, mine, share, memory_tokens)
 
 
 def _not_hidden(

@@ -244,8 +244,8 @@ def pass_kernels(
     if not train:
         training = replace(training, trained=False)
     reached = train and (training.trained or segment or workload.checkpoint_layers)
-    layer = _layer(shape, training, workload, size, train)
-    first = layer if reached == train else _layer(shape, training, workload, size, False)
+    layer = _listed_layer(shape, training, workload, size, train)
+    first = layer if reached == train else _listed_layer(shape, training, workload, size, False)
     before, head = KernelTape(casts), KernelTape(casts)
     hidden = around.embed(before, model, shape, training, batch, size, segment=segment)
     hidden = Value(hidden.numbers, hidden.width, train, hidden.storage)
@@ -311,10 +311,15 @@ def _listed_layer(
     )
 
 
-def _layer(
-    shape: LayerShape, training: Training, workload: Workload, size: int, grad: bool
-) -> _Layer:
-    return _listed_layer(shape, training, workload, size, grad)
+def layer_lists(
+    model: ModelSpec, shape: LayerShape, workload: Workload, size: int
+) -> tuple[KernelList, KernelList, KernelList, KernelList, KernelList]:
+    """Returns what a layer launches that has another shape than the model's: a rank's part of it.
+
+    Forward, backward, both once for all segments of a window, and sums of gradients.
+    """
+    training = replace(training_of(model, workload.casts, None), trained=workload.train)
+    return _listed_layer(shape, training, workload, size, workload.train)
 
 
 def _listed(*kernels: Iterable[Kernel]) -> KernelList:

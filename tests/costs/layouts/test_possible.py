@@ -79,7 +79,10 @@ def test_what_no_framework_runs_is_known() -> None:
     assert runs_in(parse_layout("tp8-sp-pp8-dp2-zero3"), None) == ("torchtitan",)
     assert "DeepSpeed" in runs_in(parse_layout("cp8-alltoall-zero3"), None)
     assert runs_in(parse_layout("dp8-zero3"), RMT) == ("rmtscale",)
-    assert runs_in(parse_layout("tp8-pp2"), RMT) == ()
+    for runs in ("tp2-dp4-zero3", "tp2-dp4-zero3-states", "tp8-states", "dp8-states", "dp8-full"):
+        assert runs_in(parse_layout(runs), RMT) == ("rmtscale",), runs
+    for none in ("tp8-pp2", "tp2-dp4", "tp8-sp", "dp8-zero1", "dp8-selective"):
+        assert runs_in(parse_layout(none), RMT) == (), none
 
 
 def test_every_link_has_a_source_and_every_gpu_a_link() -> None:

@@ -81,6 +81,28 @@ def test_both_ways_in_words() -> None:
     assert short.startswith("Which is faster cannot be told, their ranges overlap:")
 
 
+def test_a_state_in_every_layer_is_a_wave() -> None:
+    model = resolve_model("opt-175b")
+    work = replace(WORK, tokens=1_024_000, batch_size=1)
+    cluster = Cluster.of(A100, 512)
+    answer = answer_cluster(model, work, cluster, RMT)
+    assert answer.wave is not None
+    best, single = answer.wave.best, answer.rmt.best
+    assert best is not None
+    assert single is not None
+    assert best.layout.pp > 1
+    assert best.frameworks == ()
+    alone = step_time(model, work, best.layout, cluster, RMT)
+    wave = step_time(model, work, best.layout, cluster, RMT, every_layer=True)
+    assert best.time == wave
+    # Each segment waits for a whole round through the stages; a wave for the first one alone.
+    assert alone.bubble > 100 * wave.bubble
+    assert wave.seconds < single.time.seconds / 10
+    assert f"as {best.layout.name}, and more by what its memories calculate" in answer.words
+    wide = answer_cluster(model, replace(work, batch_size=64), Cluster.of(A100, 64), RMT)
+    assert wide.wave is None
+
+
 def test_a_thousand_layouts_a_second() -> None:
     model = resolve_model("opt-175b")
     work = replace(WORK, tokens=1_024_000, batch_size=1)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rmtscale.costs.layouts.collectives import Collective
-from rmtscale.costs.layouts.pace import Cut, filled, layer_seconds
+from rmtscale.costs.layouts.pace import filled, layer_seconds
+from rmtscale.costs.layouts.rank_kernels import Cut
 from rmtscale.costs.layouts.seconds import step_time
 from rmtscale.costs.layouts.stages import pipeline_slots
 from rmtscale.costs.layouts.traffic import collective_seconds, group_bandwidth, wire_bytes
@@ -124,7 +125,9 @@ def test_measured_ranges_are_narrower() -> None:
         for given in ((alone,), (measured, None, constants))
     )
     assert wide.most_seconds / wide.least_seconds > 1.2**2
-    assert narrow.most_seconds / narrow.least_seconds == pytest.approx(1.15**2)
+    assert narrow.most_seconds / narrow.least_seconds >= 1.15**2
+    faster = replace(step_time(MODEL, WORK, layout, measured, None, constants), host=0.0).range
+    assert faster.most_seconds / faster.least_seconds == pytest.approx(1.15**2)
 
 
 def test_gathers_hide_behind_arithmetic_and_sums_do_not() -> None:
@@ -170,9 +173,9 @@ def test_a_layer_is_cut() -> None:
         MODEL, WORK, known_constants(A100), Cut(1, 8192, tp=2, sequence_parallel=True)
     )
     turned = layer_seconds(MODEL, WORK, known_constants(A100), Cut(1, 8192, cp=2))
-    assert half.forward == pytest.approx(whole.forward / 2, rel=0.15)
-    assert turned.forward == pytest.approx(whole.forward / 2, rel=0.15)
-    assert whole.backward == pytest.approx(2.1 * whole.forward, rel=0.1)
+    assert half.forward.seconds == pytest.approx(whole.forward.seconds / 2, rel=0.15)
+    assert turned.forward.seconds == pytest.approx(whole.forward.seconds / 2, rel=0.15)
+    assert whole.backward.seconds == pytest.approx(2.1 * whole.forward.seconds, rel=0.1)
 
 
 def test_the_last_wave_of_tiles() -> None:

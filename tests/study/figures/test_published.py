@@ -15,6 +15,8 @@ from rmtscale.study.figures.published.claims import (
     one_utilization,
     ordered_pairs,
     out_of_memory,
+    pairs_within,
+    repeats,
     source_errors,
 )
 from rmtscale.study.figures.published.points import SOURCES, Published, published_points
@@ -49,6 +51,8 @@ def test_layouts_are_read_as_the_sources_have_them() -> None:
     by_name = {one.name: one.layout for one in POINTS}
     assert by_name["korthikanti-t5-175b-selective"] == "tp8-sp-pp8-vp3-selective"
     assert by_name["bloom-176b-384"] == "tp4-pp12-dp8-zero1-mb2-full"
+    assert by_name["titan-8b-8-fsdp-time"] == "dp8-zero3-mb2-alternate"
+    assert by_name["titan-8b-8-fsdp-float8-time"] == "dp8-zero3-mb2-attention"
     assert by_name["titan-405b-512-cp8-time"] == "tp8-sp-pp8-cp8-gather-zero3-full"
 
 
@@ -61,6 +65,16 @@ def test_order_of_pairs() -> None:
     assert ordered_pairs([a, replace(b, predicted=80)]) == (0, 1)
     assert ordered_pairs([a, near]) == (0, 0)
     assert ordered_pairs([a, other]) == (0, 0)
+    assert pairs_within([a, b], 0.09) == 0
+    assert pairs_within([b, a], 0.11) == 1
+
+
+def test_what_was_measured_twice_varies() -> None:
+    a = made(source="bloom", kind="time", layout="a", alike=("m",), measured=100)
+    again = [replace(a, measured=110), replace(a, measured=104), replace(a, layout="b")]
+    ((times, spread),) = repeats([a, *again])
+    assert times == 3
+    assert spread == pytest.approx(0.1)
 
 
 def test_one_utilization_is_that_of_the_others() -> None:
@@ -87,6 +101,7 @@ def test_what_the_predictions_reach() -> None:
     assert errors["megatron", "time"].median < 0.08
     assert errors["korthikanti", "time"].worst < 0.15
     assert errors["bloom", "memory"].median < 0.05
+    assert errors["titan", "time"].median < 0.15
     claims = check_claims(POINTS)
     assert len(claims) == 8
     assert {claim.outcome for claim in claims} <= {"pass", "fail"}

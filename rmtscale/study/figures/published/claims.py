@@ -95,14 +95,38 @@ def one_utilization(points: Sequence[Published], source: str) -> list[float]:
 
 def ordered_pairs(points: Sequence[Published], source: str = "bloom") -> tuple[int, int]:
     """Returns how many pairs of layouts of one model are in the right order, and of how many."""
-    right = pairs = 0
+    pairs = _pairs(points, source)
+    right = sum((a.predicted < b.predicted) == (a.measured < b.measured) for a, b in pairs)
+    return right, len(pairs)
+
+
+def _pairs(points: Sequence[Published], source: str) -> list[tuple[Published, Published]]:
+    """Different layouts of one model whose times differ enough to be put in order."""
     mine = [one for one in times(points) if one.source == source]
-    for a, b in combinations(mine, 2):
-        if a.alike != b.alike or a.layout == b.layout or abs(a.measured / b.measured - 1) < APART:
-            continue
-        pairs += 1
-        right += (a.predicted < b.predicted) == (a.measured < b.measured)
-    return right, pairs
+    return [
+        (a, b)
+        for a, b in combinations(mine, 2)
+        if a.alike == b.alike and a.layout != b.layout and abs(a.measured / b.measured - 1) >= APART
+    ]
+
+
+def pairs_within(points: Sequence[Published], spread: float, source: str = "bloom") -> int:
+    """Returns how many of ``ordered_pairs`` differ by no more than such a spread."""
+    pairs = [sorted((a.measured, b.measured)) for a, b in _pairs(points, source)]
+    return sum(slow / fast - 1 <= spread for fast, slow in pairs)
+
+
+def repeats(points: Sequence[Published], source: str = "bloom") -> list[tuple[int, float]]:
+    """Returns of each layout that was measured more than once how often, and by how much it varies.
+
+    The slowest over the fastest, less 1: no prediction can be nearer to both than half of that.
+    """
+    found: dict[tuple[object, ...], list[float]] = {}
+    for one in times(points):
+        if one.source == source:
+            found.setdefault((one.alike, one.layout), []).append(one.measured)
+    several = [values for values in found.values() if len(values) > 1]
+    return [(len(values), max(values) / min(values) - 1) for values in several]
 
 
 def out_of_memory(points: Sequence[Published]) -> tuple[int, int]:

@@ -41,8 +41,10 @@ def draw_points(points: Sequence[Published], titles: dict[str, str]) -> Figure:
         for factor in (1 - _NEAR, 1 + _NEAR):
             line = [factor * end for end in ends]
             axes.plot(ends, line, ":", color=style.REFERENCE_COLOUR, linewidth=0.8)
-        axes.set_xscale("log")
-        style.plain_log_axis(axes)
+        if kind == "time":
+            axes.set_xscale("log")
+            style.plain_log_axis(axes)
+            axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())
         axes.set_xlabel(f"published, {unit}")
         axes.set_ylabel(f"predicted, {unit}")
         axes.legend(frameon=False, loc="upper left")

@@ -1,8 +1,8 @@
 """Published measurements, each with its model, layout and machine as the prediction takes them.
 
 The table holds measurements alone, each with its source; numbers that a paper computed are not in
-it. No constant of a step time was fitted to them. Float8 is told to the prediction as matmuls
-at twice the peak (NVIDIA H100 data sheet, 2023) and attention in 16 bits.
+it. No constant of a step time was fitted to them. torchtitan's selective checkpoints are those of
+its list of operators, which float8's matmuls are not on (``costs.layouts.recompute``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from rmtscale.costs.flops import estimate_flops
+from rmtscale.costs.layouts.float8 import ROWWISE, TENSORWISE
 from rmtscale.costs.layouts.memory import gpu_memory
 from rmtscale.costs.layouts.pace import Reached, sustained_rate
 from rmtscale.costs.layouts.seconds import step_time
@@ -150,6 +151,8 @@ def _layout(row: dict[str, str]) -> Layout:
     if row["id"].startswith("titan"):  # its batch of a rank is cut into as many as there are stages
         local = max(1, local // pp)
     recompute = next((one for one in ("full", "selective") if row["recompute"].startswith(one)), "")
+    if recompute == "selective" and row["id"].startswith("titan"):
+        recompute = "attention" if "float8" in row["dtype"] else "alternate"
     return Layout(
         tp=tp,
         sequence_parallel=row["sp"] == "1" and tp > 1,
@@ -198,12 +201,12 @@ def _workload(row: dict[str, str]) -> Workload:
 
 
 def _reached(row: dict[str, str], device: DeviceSpec) -> Reached | None:
-    """Returns what kernels of a source's time reach; float8's matmuls at twice the peak."""
+    """Returns what kernels of a source's time reach, and how they cast to float8."""
     if not row["id"].startswith("titan"):
         return None
-    twice = 1 + ("float8" in row["dtype"])
-    rate = sustained_rate(datasheet_constants(device), "bf16")
-    return Reached(twice * rate / device.flops_per_second("bf16"), _ATTENTION_2)
+    rate = sustained_rate(datasheet_constants(device), "bf16") / device.flops_per_second("bf16")
+    cast = ROWWISE if "rowwise" in row["dtype"] else TENSORWISE
+    return Reached(rate, _ATTENTION_2, cast if "float8" in row["dtype"] else None)
 
 
 def _seconds(row: dict[str, str]) -> float:
