@@ -13,7 +13,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -130,11 +130,20 @@ def replaced_folder(folder: Path, dropped: Container[str] = ()) -> Iterator[Path
             part.rename(place)
 
 
-def remove_leavings(folder: Path) -> None:
-    """Removes what killed processes left in a folder: parts of files, and locks."""
-    for kind in (".*.part", ".lock", ".*.lock"):
-        for left in list(folder.rglob(kind)):
-            _remove_unlocked(left)
+def remove_leavings(folder: Path, names: Iterable[str]) -> None:
+    """Removes what killed processes left of these files and folders: parts, and locks.
+
+    Nothing of any other name is touched, and no folder in it is looked into.
+
+    Args:
+        folder: may be anybody's.
+        names: of what is written there; ``*`` where nobody else writes, and nothing for the lock
+            of the folder itself.
+    """
+    for name in names:
+        for kind in (f".{name}.*.part", f".{name}.lock") if name else (".lock",):
+            for left in list(folder.glob(kind)):
+                _remove_unlocked(left)
 
 
 def remove_folder(folder: Path) -> None:

@@ -226,6 +226,19 @@ def test_a_training_on_a_full_disk(
     assert result(folder) == result(whole)
 
 
+def test_leavings_of_others_stay(settings: MemoryTaskSettings, tmp_path: Path) -> None:
+    """In whatever folder a training is begun: its own names alone are removed."""
+    others = [".x.lock", ".film.mkv.abc.part", "mine/.lock", "mine/.best.abc.part", "mine/a.lock"]
+    own = [".best.abc.part", "best/.evaluation.jsonl.lock", "stages/.segments-1.abc.part"]
+    for name in [*others, *own]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    train(replace(settings, steps=2), tmp_path, device="cpu")
+    assert [name for name in others if (tmp_path / name).exists()] == others
+    assert [name for name in own if (tmp_path / name).exists()] == []
+
+
 def test_an_end_that_was_moved_is_not_reached_yet(
     settings: MemoryTaskSettings, whole: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmtscale.files import remove_leavings, require_writable, write_all
 from rmtscale.locks import sole_writer_in
+from rmtscale.study.training.layout import CACHE, SETTINGS, remove_leavings_of
 
 if TYPE_CHECKING:
     from rmtscale.records.store import Store
@@ -108,7 +109,9 @@ class Figure:
             if sources.training is not None:
                 runs = sources.training.folder
                 held.enter_context(sole_writer_in(runs, f"folder {str(runs)!r}"))
-                remove_leavings(runs)
+                remove_leavings(runs, (CACHE, "*.jsonl"))
+                for settings in runs.glob(f"*/{SETTINGS}"):
+                    remove_leavings_of(settings.parent)
             report: FigureReport = page.make(self, sources)
         write_all(folder, {**report.files, _PAGE: report.page}, force=force)
         return report.claims

@@ -165,7 +165,7 @@ def packed_text(source: str, split: str, tokenizer: TextTokenizer, cache: Path) 
     folder = cache / _name(documents, split, tokenizer)
     if not folder.is_dir():
         return pack(documents, tokenizer, folder)
-    remove_leavings(cache)  # of one that was killed when its text was there already
+    remove_leavings(cache, [folder.name])  # of one that was killed when its text was there already
     return open_packed(folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rmtscale.files import remove_folder
+from rmtscale.files import remove_folder, remove_leavings
 
 SETTINGS = "settings.json"
 STATE = "state.safetensors"
@@ -19,6 +19,14 @@ STAGES = "stages"
 """Checkpoints at the ends of the stages of whole segments: ``stages/segments-3``."""
 CACHE = "text"
 """Packed text of a language task, where no folder is given that trainings share."""
+
+
+def remove_leavings_of(folder: Path) -> None:
+    """Removes what killed processes left of a training, and nothing else, from a folder."""
+    remove_leavings(folder, ("", SETTINGS, STATE, METRICS, BEST, LAST, STAGES, CACHE))
+    stages = folder / STAGES
+    for own in (folder / BEST, folder / LAST, folder / CACHE, stages, *stages.glob("*")):
+        remove_leavings(own, "*")
 
 
 def forget(folder: Path) -> None:

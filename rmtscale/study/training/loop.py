@@ -24,7 +24,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
-from rmtscale.files import make_folder, remove_folder, remove_leavings, write_whole
+from rmtscale.files import make_folder, remove_folder, write_whole
 from rmtscale.locks import sole_writer_in
 from rmtscale.rmt.capture import GraphCapture
 from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
@@ -39,7 +39,15 @@ from rmtscale.study.training.device import (
 from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.keeping import Keeper
 from rmtscale.study.training.kinds import make_objective
-from rmtscale.study.training.layout import CACHE, LAST, METRICS, SETTINGS, STATE, forget
+from rmtscale.study.training.layout import (
+    CACHE,
+    LAST,
+    METRICS,
+    SETTINGS,
+    STATE,
+    forget,
+    remove_leavings_of,
+)
 from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until, read_metrics
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
@@ -116,7 +124,7 @@ def train(
     with ExitStack() as held:
         if os.environ.get("RANK", "0") == "0":  # of several processes, the one that writes
             held.enter_context(sole_writer_in(folder, f"folder {str(folder)!r}"))
-            remove_leavings(folder)
+            remove_leavings_of(folder)
         accelerator = _accelerator(settings, device)
         held.enter_context(in_use(accelerator.device))
         if anew:
