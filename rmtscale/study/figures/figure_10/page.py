@@ -19,6 +19,8 @@ from rmtscale.study.figures.figure_10.claims import SWEEP, check_claims, explain
 from rmtscale.study.figures.figure_10.drawing import draw
 
 RECORDS = Path("profiles/nvidia-h200/figure-10.jsonl")
+CAPTURED = Path("profiles/nvidia-h200/figure-10-captured.jsonl")
+"""The RMT's steps captured: series of their own, each with its claims."""
 INFERENCE = Path("profiles/nvidia-h200/gpt2-inference.jsonl")
 """The paper states the constant memory of inference beside the figure."""
 
@@ -36,8 +38,8 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
             f"rmtscale's own folder, or one of yours: rmtscale profile {SWEEP} --out "
             f"{shlex.quote(str(paths[0]))}"
         )
-    if sources.records is None and INFERENCE.is_file():
-        paths.append(INFERENCE)
+    if sources.records is None:
+        paths += [path for path in (CAPTURED, INFERENCE) if path.is_file()]
     files = [read_source(path) for path in paths]
     groups = group_records([record for file in files for record in file.reading.records])
     group = training_group(groups)
