@@ -46,6 +46,7 @@ TOLD = {
     "cli/progress.py": ELAPSED,
     "cli/train.py": ELAPSED,
     "cli/training_progress.py": ELAPSED,
+    "costs/advice.py": "named only where the least that it saves is more than nothing",
     "costs/generation.py": BOUND,
     "costs/roofline.py": BOUND,
     "report/field.py": COUNTED,

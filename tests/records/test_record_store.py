@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -21,6 +22,20 @@ from rmtscale.records.store import RecordStore
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
     return RecordStore(tmp_path / "folder" / "records.jsonl")
+
+
+def test_whatever_was_measured_and_kept_is_read() -> None:
+    profiles = Path(__file__).parents[2] / "profiles"
+    measured = [
+        path
+        for path in sorted(profiles.rglob("*.jsonl"))
+        if {"point", "protocol", "measured"} <= set(json.loads(path.open().readline()))
+    ]
+    assert {path.parent.name for path in measured} >= {"bench", "nvidia-h200", "nvidia-h200-x2"}
+    for path in measured:
+        reading = RecordStore(path).read()
+        assert reading.records
+        assert not reading.damaged_lines, f"{path.name}: {reading.first_damage}"
 
 
 def test_nothing_there_is_no_records(store: RecordStore) -> None:
