@@ -95,7 +95,7 @@ EXHIBITS = (
         "Lines are predicted, by the formulas of today, and bands hold what else it may be: where "
         "the host sets the pace it may need half as long again or twice as long. Marks are "
         "measured. Below, how far the prediction is off; where a bar crosses zero, the interval "
-        "holds what was measured. Steps that are compiled or captured whole have no prediction.",
+        "holds what was measured.",
         "No point has its time both measured and predicted (that of a CPU is not).",
         predicted.draw_time,
     ),

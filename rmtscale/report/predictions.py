@@ -57,10 +57,10 @@ def peak_of(point: Point, device: DeviceSpec | None) -> PeakMemory | GpuMemory:
 def seconds_of(point: Point, device: DeviceSpec | None) -> Span | None:
     """Returns the predicted time of a point as it is run; None where it is not known.
 
-    That is so without a device whose peaks are known, and of steps that are compiled, captured
-    whole, or that the host takes part in: what they take was never predicted.
+    That is so without a device whose peaks are known, and of steps whose optimizer is on the host:
+    what these take was never predicted.
     """
-    if device is None or not device.timed or not predicts_time(point):
+    if device is None or not device.timed or point.offload_optimizer:
         return None
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
     try:
@@ -74,11 +74,6 @@ def seconds_of(point: Point, device: DeviceSpec | None) -> Span | None:
         return Span(*step_seconds(model, work, device, recurrence, captured=point.cuda_graph))
     except BadInput:  # arithmetic that the device does not have
         return None
-
-
-def predicts_time(point: Point) -> bool:
-    """Whether the time of a point is predicted as it is run."""
-    return not (point.compile_step or point.capture or point.offload_optimizer)
 
 
 def peak_now(record: Record) -> Span | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+OVER_LINES: Any = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
+"""The box of a name that other lines pass behind."""
 P = ParamSpec("P")
 F = TypeVar("F")
 """``Figure``, or ``Figure | None`` where there may be nothing to draw."""
@@ -311,6 +313,7 @@ def label_line_ends(
     apart = (high - low) * 11 / (72 * height_inches)
     ends = sorted(ends, key=lambda end: end[1])
     places = [height(end[1]) for end in ends]
+    longest = max((end[0] for end in ends), default=0.0)
     for _ in range(200):  # neighbours that are too near push each other away by equal steps
         for index in range(len(places) - 1):
             overlap = apart - (places[index + 1] - places[index])
@@ -336,4 +339,6 @@ def label_line_ends(
             va="center",
             fontsize=8,
             annotation_clip=False,
+            # Beside a line that ends early others go on.
+            bbox=OVER_LINES if end_x < longest else None,
         )

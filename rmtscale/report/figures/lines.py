@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
@@ -53,6 +54,20 @@ def draw_series(
     )
 
 
+def draw_bars(axes: Axes, spans: Mapping[int, tuple[float, float]], colour: str) -> None:
+    """Draws between which values each point lies, as bars: all one line with gaps, which is short
+    in a file."""
+    axes.plot(
+        [place for tokens in spans for place in (tokens, tokens, nan)],
+        [place for low, high in spans.values() for place in (low, high, nan)],
+        "-",
+        color=colour,
+        linewidth=3.0,
+        alpha=0.3,
+        solid_capstyle="butt",
+    )
+
+
 def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
     """Draws every series of a group in one quantity, without axis or names."""
     for series in group.series:
@@ -91,7 +106,7 @@ def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
                 fontsize=8,
                 color=colour,
                 # Other lines may pass there.
-                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5},
+                bbox=style.OVER_LINES,
             )
         else:
             ends.append((last, values[last], series.label, colour))

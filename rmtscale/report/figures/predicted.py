@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks, name_lines, with_values
+from rmtscale.report.figures.lines import Looks, draw_bars, name_lines, with_values
 from rmtscale.report.predictions import Span
 from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.report.series import Group, Series
@@ -125,14 +125,8 @@ def _residuals(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> No
         spans, look = residual_spans(series, quantity), looks[series.label]
         errors = residuals(series, quantity)
         if quantity is TIME:
-            axes.vlines(
-                list(spans),
-                [100 * span.least for span in spans.values()],
-                [100 * span.most for span in spans.values()],
-                color=look.colour,
-                linewidth=3.0,
-                alpha=0.3,
-            )
+            ends = {t: (100 * span.least, 100 * span.most) for t, span in spans.items()}
+            draw_bars(axes, ends, look.colour)
         axes.plot(
             list(errors),
             [100 * error for error in errors.values()],

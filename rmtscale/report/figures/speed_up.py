@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks, draw_series
+from rmtscale.report.figures.lines import Looks, draw_bars, draw_series
 from rmtscale.report.quantities import MEMORY, TIME
 from rmtscale.report.series import Group
 from rmtscale.report.verdict import Duel, duel
@@ -57,14 +57,7 @@ def _panel(axes: Axes, duels: list[Duel], looks: Looks) -> None:
     for contest in duels:
         look = looks[contest.rmt.label]
         draw_series(axes, contest.rmt, contest.ratios, look)
-        axes.vlines(
-            list(contest.spans),
-            [low for low, _ in contest.spans.values()],
-            [high for _, high in contest.spans.values()],
-            color=look.colour,
-            linewidth=3.0,
-            alpha=0.3,
-        )
+        draw_bars(axes, contest.spans, look.colour)
         last = max(contest.ratios)
         text = f"{contest.rmt.label}  {contest.ratio_at(last)}"
         ends.append((last, contest.ratios[last], text, look.colour))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rmtscale.report import style
 from rmtscale.report.figures.lines import (
     Looks,
+    draw_bars,
     draw_group,
     mark_failures,
     name_lines,
@@ -54,11 +55,4 @@ def _quartiles(axes: Axes, group: Group, looks: Looks) -> None:
     for series in group.series:
         quartiles = {record.point.tokens: TIME.spread(record) for record in series.records}
         bars = {tokens: ends for tokens, ends in quartiles.items() if ends is not None}
-        axes.vlines(
-            list(bars),
-            [low for low, _ in bars.values()],
-            [high for _, high in bars.values()],
-            color=looks[series.label].colour,
-            linewidth=3.0,
-            alpha=0.35,
-        )
+        draw_bars(axes, bars, looks[series.label].colour)

@@ -70,6 +70,15 @@ def draw_scaling(rows: Sequence[Scaling]) -> Figure:
                     for row in rows
                     if row.model == model and row.method == method and getattr(row, field)
                 ]
+                if field == "seconds":
+                    ranges = [
+                        (row.gpus, row.least_seconds, row.most_seconds)
+                        for row in rows
+                        if row.model == model and row.method == method and row.seconds
+                    ]
+                    axes.fill_between(
+                        *zip(*ranges, strict=True), color=colour, alpha=0.15, linewidth=0
+                    )
                 if mine:
                     axes.plot(*zip(*mine, strict=True), f"o{line}", color=colour, ms=4,
                               label=f"{model}, {method}")  # fmt: skip

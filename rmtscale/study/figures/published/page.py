@@ -21,7 +21,7 @@ from rmtscale.study.figures.published.drawing import draw_points, draw_scaling
 from rmtscale.study.figures.published.points import SOURCES, Published, published_points
 from rmtscale.study.figures.published.scaling import BATCH, DEVICE, TOKENS, Scaling, scaling_rows
 from rmtscale.tabular import csv_text, markdown_table
-from rmtscale.units import format_percent, format_seconds, format_tokens
+from rmtscale.units import format_percent, format_seconds_range, format_tokens
 
 
 def make(figure: Figure, _sources: Sources) -> FigureReport:
@@ -125,7 +125,8 @@ Where it is wrong, and why, as far as that is known:
 ## Clusters
 
 Training at {format_tokens(TOKENS)} tokens, batch size {BATCH}, on {DEVICE} (8 a node): the longest
-input that fits in any layout, and the fastest step.
+input that fits in any layout, and the fastest step: bands and ranges are what the prediction leaves
+open.
 
 ![Longest input and step time against the number of GPUs](clusters.svg)
 
@@ -155,6 +156,20 @@ def _errors(errors: list[SourceError]) -> str:
     )
 
 
+def _seconds(row: Scaling) -> str:
+    if not row.layout:
+        return "does not fit"
+    return format_seconds_range(row.least_seconds, row.most_seconds)
+
+
+def _gpu_seconds_per_token(row: Scaling) -> str:
+    """The range of the step's seconds, as those of one GPU for one token."""
+    if not row.layout:
+        return ""
+    each = row.gpu_seconds_per_token / row.seconds
+    return f"{each * row.least_seconds:.2g} to {each * row.most_seconds:.2g}"
+
+
 def _clusters(rows: Sequence[Scaling]) -> str:
     columns = ("model", "", "GPUs", "longest input", "step", "GPU-seconds a token", "layout")
     return markdown_table(
@@ -165,8 +180,8 @@ def _clusters(rows: Sequence[Scaling]) -> str:
                 row.method,
                 str(row.gpus),
                 format_tokens(row.longest_tokens) if row.longest_tokens else "none",
-                format_seconds(row.seconds) if row.layout else "does not fit",
-                f"{row.gpu_seconds_per_token:.3g}" if row.layout else "",
+                _seconds(row),
+                _gpu_seconds_per_token(row),
                 f"`{row.layout}`" if row.layout else "",
             )
             for row in rows

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.layouts.search import fits_somehow, search_layouts
+from rmtscale.costs.time_range import TimeRange
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.huggingface import resolve_model
@@ -32,6 +33,8 @@ class Scaling(NamedTuple):
     layout: str
     """Fastest at ``TOKENS``; empty where nothing fits."""
     seconds: float
+    least_seconds: float
+    most_seconds: float
     gpu_seconds_per_token: float
 
 
@@ -57,6 +60,7 @@ def scaling_rows() -> tuple[Scaling, ...]:
                     else:
                         high = middle
                 best = search_layouts(model, work, cluster, recurrence).best
+                between = best.time.range if best else TimeRange(0.0, 0.0)
                 rows.append(
                     Scaling(
                         name,
@@ -65,6 +69,7 @@ def scaling_rows() -> tuple[Scaling, ...]:
                         _SHORTEST * 2**low if low >= 0 else 0,
                         best.layout.name if best else "",
                         best.time.seconds if best else 0.0,
+                        *between,
                         best.time.gpu_seconds_per_token if best else 0.0,
                     )
                 )
