@@ -137,11 +137,11 @@ def remove_leavings(folder: Path, names: Iterable[str]) -> None:
 
     Args:
         folder: may be anybody's.
-        names: of what is written there; ``*`` where nobody else writes, and nothing for the lock
-            of the folder itself.
+        names: of what is written there; ``*`` where nobody else writes, and ``rmtscale`` for
+            the lock of the folder itself.
     """
     for name in names:
-        for kind in (f".{name}.*.part", f".{name}.lock") if name else (".lock",):
+        for kind in (f".{name}.*.part", f".{name}.lock"):
             for left in list(folder.glob(kind)):
                 _remove_unlocked(left)
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from rmtscale.errors import BadInput
 
+FOLDER_LOCK = ".rmtscale.lock"
+"""The lock of a folder, which lies in it: anybody may have a file ``.lock`` there."""
 _HELD = "RMTSCALE_HELD"
 """Locks that a process holds, a line each: ``PID PATH``. Its children work in its name."""
 _PLACE = "RMTSCALE_LOCKS"
@@ -45,7 +47,7 @@ def sole_writer(path: Path, name: str) -> Iterator[None]:
 @contextmanager
 def sole_writer_in(folder: Path, name: str) -> Iterator[None]:
     """Holds a folder as ``sole_writer`` a file; one made for it that stays empty is removed."""
-    with _holding(Path(os.path.realpath(folder)) / ".lock", name):
+    with _holding(Path(os.path.realpath(folder)) / FOLDER_LOCK, name):
         yield
 
 

@@ -7,11 +7,13 @@ point's time is over: they are ended a moment later.
 from __future__ import annotations
 
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty, Queue
 
 from rmtscale.profiler.ranks import Place
 from rmtscale.profiler.spawn import CHILD, Child
@@ -61,34 +63,47 @@ def measure_together(
     Returns:
         The measurement of all, see ``merged``; of a failure the one that failed first.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="rmtscale-ranks-") as folder,
-        ThreadPoolExecutor(len(children)) as threads,
-    ):
+    answered: Queue[tuple[int, Measurement | BaseException]] = Queue()
+    answers: dict[int, Measurement] = {}
+
+    def ask(rank: int, child: Child, store: str) -> None:
+        try:
+            answer = child.measure(
+                point,
+                protocol,
+                report=report if rank == 0 else lambda _stage: None,
+                place=Place(rank=rank, size=len(children), store=store),
+            )
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            answered.put((rank, error))
+        else:
+            answered.put((rank, answer))
+
+    def hear(seconds: float | None = None) -> Measurement:
+        rank, answer = answered.get(timeout=seconds)
+        if isinstance(answer, BaseException):
+            raise answer
+        answers[rank] = answer
+        return answer
+
+    with tempfile.TemporaryDirectory(prefix="rmtscale-ranks-") as folder:
         try:
             store = str(Path(folder) / "store")
-            running = [
-                threads.submit(
-                    child.measure,
-                    point,
-                    protocol,
-                    report=report if rank == 0 else lambda _stage: None,
-                    place=Place(rank=rank, size=len(children), store=store),
-                )
-                for rank, child in enumerate(children)
-            ]
-            left = set(running)
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
-                if left and any(one.result().outcome != "ok" for one in done):
-                    _, left = wait(left, GRACE_SECONDS)
-                    break
-            ended = {running.index(one) for one in left}
+            for rank, child in enumerate(children):
+                threading.Thread(target=ask, args=(rank, child, store), daemon=True).start()
+            while len(answers) < len(children) and hear().outcome == "ok":
+                pass
+            until = time.monotonic() + GRACE_SECONDS
+            with suppress(Empty):
+                while len(answers) < len(children):
+                    hear(max(until - time.monotonic(), 0))
         finally:
             for child in children:
                 child.kill()
-        answers = [one.result() for one in running]
-    return merged(answers, ended)
+        ended = set(range(len(children))) - answers.keys()
+        while len(answers) < len(children):
+            hear()
+    return merged([answers[rank] for rank in range(len(children))], ended)
 
 
 def merged(answers: Sequence[Measurement], ended: frozenset[int] | set[int]) -> Measurement:

@@ -228,7 +228,14 @@ def test_a_training_on_a_full_disk(
 
 def test_leavings_of_others_stay(settings: MemoryTaskSettings, tmp_path: Path) -> None:
     """In whatever folder a training is begun: its own names alone are removed."""
-    others = [".x.lock", ".film.mkv.abc.part", "mine/.lock", "mine/.best.abc.part", "mine/a.lock"]
+    others = [
+        ".lock",
+        ".x.lock",
+        ".film.mkv.abc.part",
+        "mine/.lock",
+        "mine/.best.abc.part",
+        "mine/a.lock",
+    ]
     own = [".best.abc.part", "best/.evaluation.jsonl.lock", "stages/.segments-1.abc.part"]
     for name in [*others, *own]:
         path = tmp_path / name

@@ -23,7 +23,7 @@ CACHE = "text"
 
 def remove_leavings_of(folder: Path) -> None:
     """Removes what killed processes left of a training, and nothing else, from a folder."""
-    remove_leavings(folder, ("", SETTINGS, STATE, METRICS, BEST, LAST, STAGES, CACHE))
+    remove_leavings(folder, ("rmtscale", SETTINGS, STATE, METRICS, BEST, LAST, STAGES, CACHE))
     stages = folder / STAGES
     for own in (folder / BEST, folder / LAST, folder / CACHE, stages, *stages.glob("*")):
         remove_leavings(own, "*")
