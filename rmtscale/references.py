@@ -454,6 +454,13 @@ REFERENCES = (
         used_for="pipelines with virtual stages",
     ),
     Reference(
+        key="Thakur et al. 2005",
+        authors="Thakur, Rajeev and Rabenseifner, Rolf and Gropp, William",
+        title="Optimization of Collective Communication Operations in MPICH",
+        venue="International Journal of High Performance Computing Applications 19(1)",
+        used_for="bytes that collectives send around a ring",
+    ),
+    Reference(
         key="Liu et al. 2023",
         authors="Liu, Hao and Zaharia, Matei and Abbeel, Pieter",
         title="Ring Attention with Blockwise Transformers for Near-Infinite Context",

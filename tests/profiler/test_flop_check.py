@@ -134,5 +134,5 @@ def test_an_rmt_around_every_type_with_a_row(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["gemma4_text", "bart"])
 def test_an_rmt_that_is_not_counted_says_why(kind: str) -> None:
     reading = read(TINY[kind], "tiny", f"{ROWS[kind].prefix}{ROWS[kind].default_class}")
-    with pytest.raises(BadInput, match=r"cannot be run without values|an encoder-decoder"):
+    with pytest.raises(BadInput, match=r"cannot be run without values|an encoder of its own"):
         check_flops(reading.spec, Workload(tokens=40), Recurrence(20, 2), real_build(reading))
