@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from statistics import NormalDist
 
 LEVEL = 0.95
@@ -47,6 +48,7 @@ def newcombe_interval(
     )
 
 
+@cache
 def student_t(degrees: int, level: float = LEVEL) -> float:
     """Returns the two-sided quantile: within so many standard errors lies ``level`` of the mass.
 
