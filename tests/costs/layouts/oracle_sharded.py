@@ -5,7 +5,6 @@ No network and no GPU: one process stands for rank 0 of any world. Nothing here 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,46 +25,8 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
-KINDS = {
-    "_allgather_base_": "all_gather",
-    "all_gather_into_tensor": "all_gather",
-    "_reduce_scatter_base_": "reduce_scatter",
-    "reduce_scatter_tensor": "reduce_scatter",
-    "allreduce_": "all_reduce",
-    "all_reduce": "all_reduce",
-    "all_to_all_single": "all_to_all",
-    "alltoall_base_": "all_to_all",
-    "send": "send",
-}
-IGNORED = ("wait", "_wrap", "recv", "barrier")
-
-
-class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts calls and elements of the larger side by kind."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: Counter[str] = Counter()
-        self.elements: Counter[str] = Counter()
-        self.order: list[tuple[str, int]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        name = func._opname
-        if func.namespace in ("c10d", "_c10d_functional") and not name.startswith(IGNORED):
-            sizes = [one.numel() for one in tree_iter((args, out)) if isinstance(one, Tensor)]
-            kind = KINDS[name]
-            self.calls[kind] += 1
-            self.elements[kind] += max(sizes)
-            self.order.append((kind, max(sizes)))
-        return out
-
-    def found(self) -> dict[str, tuple[int, int]]:
-        """Returns calls and elements by kind."""
-        return {kind: (self.calls[kind], self.elements[kind]) for kind in self.calls}
+from rmtscale.profiler.collectives import CollectiveCounter
 
 
 @contextmanager
