@@ -135,11 +135,14 @@ EXHIBITS = (
 )
 
 
+_OF_PREDICTIONS = {"predicted-memory", "predicted-time", "terms"}
+
+
 def draw_all(groups: Sequence[Group]) -> list[Picture]:
     """Draws the figures of the groups with the most points; a series looks the same in all.
 
-    Drawing is what a report takes its time for: a second process draws from the first figure on,
-    this one from the last, until they meet.
+    Drawing is what a report takes its time for: a second process draws what needs no prediction
+    first, this one what does, until they meet.
     """
     looks = looks_of(groups)
     drawn = [group for group in groups if group.measured()][:MOST_PANELS]
@@ -147,13 +150,11 @@ def draw_all(groups: Sequence[Group]) -> list[Picture]:
         return [_picture(exhibit) for exhibit in EXHIBITS]
     _Work.hand_over(drawn, looks)
     with pool(1, _Work.hand_over, (drawn, looks)) as other:
-        theirs = [other.submit(_draw, place) for place in range(len(EXHIBITS))]
-        ours = {
-            place: _draw(place)
-            for place in reversed(range(len(EXHIBITS)))
-            if theirs[place].cancel()
-        }
-        return [ours.get(place) or future.result() for place, future in enumerate(theirs)]
+        # Predictions are known here, from the tables: the other process comes to them last.
+        order = sorted(range(len(EXHIBITS)), key=lambda at: EXHIBITS[at].name in _OF_PREDICTIONS)
+        theirs = {place: other.submit(_draw, place) for place in order}
+        ours = {place: _draw(place) for place in reversed(order) if theirs[place].cancel()}
+        return [ours.get(at) or theirs[at].result() for at in range(len(EXHIBITS))]
 
 
 class _Work:
