@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -166,6 +167,7 @@ class _Work:
     @classmethod
     def hand_over(cls, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
         cls.groups, cls.looks = groups, looks
+        gc.freeze()  # records stay until the end: they are not looked through for garbage again
 
 
 def _draw(place: int) -> Picture:
