@@ -215,7 +215,8 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         with labels, and accumulates beyond it, but another reference to it does not outlive that
         call. What cannot be captured runs eagerly, and a warning says why, once: a CPU, fp16,
         backbones run by their own forward, hooks, dropout under checkpoints, logits of every
-        token, several processes.
+        token, weights that are sharded or cut. DDP around the model is no such thing: nothing of
+        it is captured, and it reduces the gradients as they are handed out.
 
         Args:
             enabled: False forgets what was captured.

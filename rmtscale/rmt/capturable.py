@@ -85,9 +85,6 @@ def is_watched(model: nn.Module) -> bool:
 
 
 def _refused_now() -> str | None:
-    many = torch.distributed
-    if many.is_available() and many.is_initialized() and many.get_world_size() > 1:
-        return "several processes train together"
     if any(getattr(module_globals, f"_global{hooks}") for hooks in _HOOKS):
         return "hooks are on every module"
     if _get_current_dispatch_mode() is not None:

@@ -2,6 +2,9 @@
 
 Shape legend: inputs are what the learner takes; tensors of any shape, or None.
 
+Several processes average their gradients themselves, behind the backward pass: nothing of it is in
+a graph, so that steps are captured whatever number of processes there is.
+
 The forward and backward pass of seven segments of a small model is thousands of kernels of a few
 microseconds each, which Python launches slower than a GPU runs them. A curriculum has a dozen
 shapes, so that each is captured in a CUDA graph and then replayed with one launch. Dropout is
@@ -20,9 +23,12 @@ from torch import Tensor, nn
 from rmtscale.rmt.capture import Capture, Captures
 from rmtscale.rmt.families import NOT_CAPTURABLE
 from rmtscale.study.training.segment_reader import SegmentReader
+from rmtscale.study.training.share import ALL, Share
 
 SHAPES = 64
 """The number of shapes that are kept captured: more than the stages of a curriculum have."""
+_ALIGNED_BYTES = 256
+"""Each gradient begins at a multiple of this, as a tensor of its own would."""
 
 Found = tuple[Tensor, Tensor | None]
 """The loss, detached, and the number of right answers where there are answers."""
@@ -37,42 +43,77 @@ class Gradients:
         model: what is called with the inputs, where it stays.
         backward: of a loss.
         capture: how, of a model that ``can_capture``; None runs eagerly.
+        share: of several processes, each of which has some rows of a batch; gradients are then the
+            mean over all of them, weighted.
     """
 
     def __init__(
-        self, model: nn.Module, backward: Callable[[Tensor], None], *, capture: Capture | None
+        self,
+        model: nn.Module,
+        backward: Callable[[Tensor], None],
+        *,
+        capture: Capture | None,
+        share: Share = ALL,
     ) -> None:
-        self.model, self._backward = model, backward
+        self.model, self._backward, self._share = model, backward, share
         # A curriculum meets each of its shapes again and again: at first sight.
         self._captures = None if capture is None else Captures(capture, SHAPES)
-        self._grads: list[Tensor] = []
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.grad = torch.zeros_like(parameter)
-                self._grads.append(parameter.grad)
+        self._flat = flat_gradients(model)
 
     def __call__(self, *inputs: Any, weight: float = 1.0) -> Found:
         """Computes loss and gradients of a batch; a captured result lasts until the next call.
 
         Args:
             inputs: of the model.
-            weight: factor of the loss, 1 where it is captured.
+            weight: factor of loss and gradients.
         """
         if self._captures is None:
-            return self._run(*inputs, weight=weight)
-        work = self._captures.find("gradients", inputs, self._run)
-        assert work is not None, "captured at first sight"
-        found: Found = work.replay(inputs)
-        return found
+            loss, correct = self._run(*inputs)
+        else:
+            work = self._captures.find("gradients", inputs, self._run)
+            assert work is not None, "captured at first sight"
+            loss, correct = work.replay(inputs)
+        if self._share.ranks > 1:
+            # Not in the graph, which is captured once for all batches of a shape.
+            loss = loss * weight
+            for flat in self._flat:
+                flat.mul_(weight / self._share.ranks)
+                self._share.add_up(flat)
+        return loss, correct
 
-    def _run(self, *inputs: Any, weight: float = 1.0) -> Found:
-        torch._foreach_zero_(self._grads)
+    def _run(self, *inputs: Any) -> Found:
+        torch._foreach_zero_(self._flat)
         outcome = self.model(*inputs)
         loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
-        if weight != 1.0:
-            loss = loss * weight
         self._backward(loss)
         return loss.detach(), correct
+
+
+def flat_gradients(model: nn.Module) -> list[Tensor]:
+    """Gives every parameter that is trained a gradient of zeros, a part of one buffer for each
+    dtype: one sum over all processes is all that averaging them takes.
+
+    Returns:
+        The buffers.
+    """
+    places: dict[tuple[torch.dtype, torch.device], list[tuple[nn.Parameter, int]]] = {}
+    sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            kind = parameter.dtype, parameter.device
+            begin = sizes.get(kind, 0)
+            places.setdefault(kind, []).append((parameter, begin))
+            aligned = _ALIGNED_BYTES // parameter.element_size()
+            sizes[kind] = begin + -(-parameter.numel() // aligned) * aligned
+    buffers = []
+    for kind, placed in places.items():
+        flat = torch.zeros(sizes[kind], dtype=kind[0], device=kind[1])
+        for parameter, begin in placed:
+            # Laid out as the parameter, which fused optimizers ask for.
+            strides = torch.empty_like(parameter, device="meta").stride()
+            parameter.grad = flat.as_strided(parameter.shape, strides, begin)
+        buffers.append(flat)
+    return buffers
 
 
 def can_capture(reader: SegmentReader) -> bool:

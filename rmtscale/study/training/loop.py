@@ -20,7 +20,6 @@ from typing import Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
@@ -164,6 +163,8 @@ class _Run:
         self.stages = self.objective.stages
         learner = self.objective.learner
         on_gpu = self.accelerator.device.type == "cuda"
+        # Without a wrapper of several processes: ``Gradients`` averages.
+        self.plain: nn.Module = self.accelerator.prepare_model(learner, evaluation_mode=True)
         optimizer = torch.optim.AdamW(
             [weight for weight in learner.parameters() if weight.requires_grad],
             lr=settings.learning_rate,
@@ -171,15 +172,18 @@ class _Run:
             weight_decay=settings.weight_decay,
             fused=on_gpu,
         )
-        self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
-        self.plain: nn.Module = self.accelerator.unwrap_model(self.model)
-        on_one = on_gpu and self.accelerator.num_processes == 1
-        captures = settings.cuda_graph and on_one and can_capture(learner)
-        self.gradients = Gradients(
-            self.model, self.accelerator.backward, capture=GraphCapture() if captures else None
-        )
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         where: torch.device = self.accelerator.device
         self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        self.share.begin_alike(learner)
+        capture = GraphCapture()
+        captures = settings.cuda_graph and capture.refusal(where) is None and can_capture(learner)
+        self.gradients = Gradients(
+            self.plain,
+            self.accelerator.backward,
+            capture=capture if captures else None,
+            share=self.share,
+        )
         self.keeper = Keeper(settings, folder, self.objective, self.plain, where, self.share)
         data = self.objective.data_digest
         self.state = TrainState(step=0, progress=Progress(), data=data, seconds=0.0)
@@ -232,16 +236,8 @@ class _Run:
         if finished and self.main and not (folder / LAST).exists():
             self._keep_last()
         self.accelerator.wait_for_everyone()
-        self._end()
-        return Result(finished, self.state.step, self.objective.measure, self.state.best_score)
-
-    def _end(self) -> None:
-        # The wrapper goes before its process group. Whoever drops a gloo group last waits for its
-        # threads, which may wait for Python's lock; the group's own handle lets go of the lock
-        # meanwhile, the wrapper's does not (pytorch/pytorch#56297) and would hang now and then.
-        del self.model, self.gradients
-        self.accelerator.free_memory()
         self.accelerator.end_training()
+        return Result(finished, self.state.step, self.objective.measure, self.state.best_score)
 
     def _resume(self) -> None:
         path = self.folder / STATE
@@ -350,12 +346,12 @@ class _Run:
         # another process, drop out other things.
         rank_seed = self.share.rank * 1_000_000_007
         torch.manual_seed(self.settings.seed * 1_000_003 + batch.step + rank_seed)
-        self.model.train()
+        self.plain.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         inputs = self.objective.inputs(batch, self.accelerator.device)
         loss, correct = self.gradients(*inputs, weight=batch.weight)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.accelerator.clip_grad_norm_(self.plain.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.keeper.follow(batch.step)
         return loss, correct
@@ -388,6 +384,4 @@ def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:
     torch_device = find_device(device)
     cpu = torch_device.type == "cpu"
     precision = "bf16" if precision_on(torch_device, settings.precision) == "bf16" else "no"
-    # After a burn-in the initial memory has no gradient, which DDP has to be told to expect.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused])
+    return Accelerator(cpu=cpu, mixed_precision=precision)

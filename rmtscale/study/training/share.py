@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rmtscale.errors import BadInput
 
@@ -48,10 +48,23 @@ class Share:
         """Returns the sum over all processes; each of them has to ask for it."""
         if self.ranks == 1:
             return parts
-        distributed: Any = torch.distributed
         parts = parts.clone()
-        distributed.all_reduce(parts)
+        self.add_up(parts)
         return parts
+
+    def add_up(self, parts: Tensor) -> None:
+        """Puts the sum over all processes into each one's tensor."""
+        distributed: Any = torch.distributed
+        if self.ranks > 1:
+            distributed.all_reduce(parts)
+
+    @torch.no_grad()
+    def begin_alike(self, model: nn.Module) -> None:
+        """Gives every process the first one's weights and buffers."""
+        distributed: Any = torch.distributed
+        if self.ranks > 1:
+            for tensor in (*model.parameters(), *model.buffers()):
+                distributed.broadcast(tensor.detach(), 0)
 
 
 ALL = Share()

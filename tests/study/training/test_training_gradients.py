@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from rmtscale.rmt.capture import GraphCapture
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training import loop
-from rmtscale.study.training.gradients import Gradients, can_capture
+from rmtscale.study.training.gradients import Gradients, can_capture, flat_gradients
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
@@ -68,6 +68,29 @@ def test_each_call_begins_with_gradients_of_zero(capture: StandInCapture | None)
         assert not parameter.grad.any()
     for parameter, buffer in zip(both.parameters(), buffers, strict=True):
         assert parameter.grad is buffer
+
+
+def test_gradients_lie_in_one_buffer_of_each_dtype() -> None:
+    """Each laid out as its parameter, none upon another; what is frozen has none."""
+    model = torch.nn.ParameterList(
+        [
+            torch.nn.Parameter(torch.zeros(3, 5).t()),
+            torch.nn.Parameter(torch.zeros(7, dtype=torch.bfloat16)),
+            torch.nn.Parameter(torch.zeros(2), requires_grad=False),
+            torch.nn.Parameter(torch.zeros(())),
+            torch.nn.Parameter(torch.zeros(2, 4)),
+        ]
+    )
+    buffers = flat_gradients(model)
+    assert sorted(str(flat.dtype) for flat in buffers) == ["torch.bfloat16", "torch.float32"]
+    assert model[2].grad is None
+    trained = [parameter for parameter in model if parameter.requires_grad]
+    for number, parameter in enumerate(trained, 1):
+        assert parameter.grad.stride() == parameter.stride()
+        parameter.grad.fill_(number)
+    for number, parameter in enumerate(trained, 1):
+        assert (parameter.grad == number).all()
+    assert sum(float(flat.sum()) for flat in buffers) == 15 + 2 * 7 + 3 + 4 * 8
 
 
 def test_a_batch_with_a_burn_in_is_its_end_and_the_state_before_it(
