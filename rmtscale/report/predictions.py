@@ -47,7 +47,7 @@ def peak_of(point: Point, device: DeviceSpec | None) -> PeakMemory | GpuMemory:
     """Returns the predicted memory of a point as it is run; with a layout of one process."""
     if point.layout is not None:
         model, work, recurrence = point.built_model, point.workload(), point.recurrence()
-        return gpu_memory(model, work, point.layout, recurrence, copied_gradients=True)
+        return gpu_memory(model, work, point.layout, recurrence, profiled=True)
     return estimate_memory(
         point.built_model, point.workload(), point.recurrence(), device, cuda_graph=point.cuda_graph
     )

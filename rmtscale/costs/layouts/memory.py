@@ -116,14 +116,16 @@ def gpu_memory(
     recurrence: Recurrence | None = None,
     device: DeviceSpec | None = None,
     *,
-    copied_gradients: bool = False,
+    profiled: bool = False,
 ) -> GpuMemory:
     """Returns the memory of the busiest rank; with a device its context and NCCL too.
 
     Args:
         workload: its batch size is that of the whole step.
-        copied_gradients: with fp32 copies of the weights the optimizer steps on copies of all
-            gradients too, as on one GPU; a framework that casts them one by one needs none.
+        profiled: as ``profile`` steps, like a plain loop around Hugging Face's module on one GPU:
+            full attention's caller holds the output, logits included, until the backward pass is
+            over, and with fp32 copies of the weights the optimizer steps on copies of all
+            gradients too. Megatron-LM and its like free the logits and cast gradients one by one.
 
     Raises:
         BadInput: a segment that cannot be, or an activation that is not known.
@@ -159,7 +161,7 @@ def gpu_memory(
         GpuTerm.MOMENTS: state,
     }
     stepping = {**terms, GpuTerm.WORKING_SET: work_bytes(workload.optimizer, tensors, width)}
-    if master and copied_gradients:
+    if master and profiled:
         # fp32 copies of gradients, for which those in 16 bits go; DDP keeps them in its buckets.
         kept = terms[GpuTerm.GRADIENTS] * (layout.zero < 2 and layout.shards > 1)
         stepping[GpuTerm.GRADIENTS] = kept + numbers.stepped * FP32_BYTES
@@ -175,7 +177,7 @@ def gpu_memory(
     scored = {
         **inside,
         GpuTerm.ACTIVATIONS: part.kept_bytes(last=True),
-        GpuTerm.HEAD: part.head_bytes(),
+        GpuTerm.HEAD: part.head_bytes() + part.held_bytes() * profiled,
         GpuTerm.WORKING_SET: 0,
     }
     alone = layout.shards == 1 and layout.micro_batches(workload.batch_size) == 1
@@ -444,6 +446,15 @@ class _Part:
             summed = model.vocabulary * model.embedding_width * FP32_BYTES
             return (logits * (FP32_BYTES + self.w * (self.w < FP32_BYTES)) + summed) // tp
         return each.loss // tp
+
+    def held_bytes(self) -> int:
+        """Bytes of the logits that full attention's caller holds; an RMT hands out none."""
+        layout, model = self.layout, self.model
+        if self.recurrence is not None or model.head == "classification":
+            return 0
+        tp = layout.tp if layout.shard_vocabulary else 1
+        text = -(-self.text // layout.cp)
+        return head_work(model, self.workload.casts, layout.micro_batch, text).forward // tp
 
     def state_bytes(self) -> int:
         """Bytes of the states that are kept: of all segments, state by state."""
