@@ -10,10 +10,10 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit bench light lowest hostile fuzz mutants verify figures calibration configs backbones \
-	peers docs clean
+	peers docs docs-site clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -112,5 +112,15 @@ peers:  ## What other calculators say of the same configs; PEERS is a Python tha
 docs: $(VENV)/installed  ## Fill the pages with counts, shown output and the file map
 	$(BIN)/python -m tests.generated_docs
 
+docs-site: .venv-docs/installed  ## A web site of all pages in build/docs-site/site, links checked
+	.venv-docs/bin/python -m tests.docs_site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet -f build/docs-site/mkdocs.yml
+	@echo "open build/docs-site/site/index.html"
+
+.venv-docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .venv-light .venv-lowest build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-docs .venv-light .venv-lowest build .pytest_cache .mypy_cache .ruff_cache .hypothesis

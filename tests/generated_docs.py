@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import notebook
+from tests import notebook, reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -144,6 +144,14 @@ def figure_table() -> str:
     return "\n".join([*lines, ""])
 
 
+def figure_list() -> str:
+    """The reports of all figures, a line each."""
+    from rmtscale.study.figures.registry import FIGURES
+
+    lines = [f"* [{figure.title}](../reports/{name}/README.md)" for name, figure in FIGURES.items()]
+    return "\n".join(["", *lines, ""])
+
+
 def old_options() -> str:
     """The options that had another name, and the commands that take them."""
     from rmtscale.cli.main import COMMANDS
@@ -222,6 +230,21 @@ def _count_equal(*, causal: bool) -> str:
     return f"{sum(row['rmt'] == 'equal' for row in rows)} of {len(rows)}"
 
 
+def command_reference() -> str:
+    """Every command with its options."""
+    return reference.commands_reference()
+
+
+def python_reference() -> str:
+    """Every public name of the package."""
+    return reference.python_reference("rmtscale")
+
+
+def rmt_reference() -> str:
+    """Every public name of the RMT."""
+    return reference.python_reference("rmtscale.rmt")
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "presets": count_presets,
     "rmt-presets": count_rmt_presets,
@@ -232,10 +255,14 @@ MAKERS: dict[str, Callable[[], str]] = {
     "retention": retention_table,
     "peers": peer_table,
     "figures": figure_table,
+    "figure-list": figure_list,
     "old-options": old_options,
     "old-fields": old_fields,
     "layers": layer_table,
     "files": file_map,
+    "command-reference": command_reference,
+    "python-reference": python_reference,
+    "rmt-reference": rmt_reference,
 }
 
 

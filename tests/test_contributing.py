@@ -1,4 +1,4 @@
-"""The examples in CONTRIBUTING are the code they are taken from."""
+"""The examples of what is added are the code they are taken from."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def examples(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)\n```", text, flags=re.S)
+
+
 def test_examples_are_shown_as_they_are() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    method, test, row = re.findall(r"```python\n(.*?)\n```", text, flags=re.S)
+    method, test = examples("adding-a-method.md")
+    (row,) = examples("adding-a-model.md")
     methods = ROOT / "rmtscale" / "costs" / "methods"
     assert method in (methods / "sliding_window.py").read_text(encoding="utf-8")
     plain = ROOT / "tests" / "costs" / "methods" / "plain_modules.py"

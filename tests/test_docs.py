@@ -16,21 +16,16 @@ from rmtscale.cli.main import COMMANDS
 from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.references import REFERENCES
 from tests.command_line import Command, options_of, parser_of
+from tests.docs_site import ALL_PAGES
 from tests.generated_docs import PAGES, ROOT
 from tests.test_layers import LAYERS
 
-LINKING = (
-    *PAGES,
-    ROOT / "CHANGELOG.md",
-    ROOT / "SECURITY.md",
-    ROOT / "profiles" / "README.md",
-    *sorted((ROOT / "reports").rglob("README.md")),
-)
-"""Every page whose links are followed; those under reports/ are mostly made by commands."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.S | re.M)
 RECORDS = "profiles/nvidia-h200/gpt2-train.jsonl"
 STAND_INS = ("build/pythia.jsonl", "before.jsonl", "after.jsonl")
 """Files that the pages make or assume; the tests copy measured records there."""
+PARTS_OF_FILES = {ROOT / "docs" / f"adding-a-{what}.md" for what in ("method", "model")}
+"""Pages whose examples are shown as they stand in files: ``test_contributing.py`` holds them."""
 SLOW = {"train", "evaluate", "dead-band", "profile", "verify"}
 """Commands that train, measure or read a long input: their options are parsed, they do not run."""
 
@@ -63,7 +58,7 @@ def documented_commands() -> list[list[str]]:
     return [list(words[1:]) for words in sorted(lines) if words[0] == "rmtscale"]
 
 
-@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"https?:", target):
@@ -112,7 +107,7 @@ def test_commands_run_or_parse(
 
 
 def test_every_line_of_a_shell_block_is_a_known_command() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
     extras = re.findall(r"^(\w+) = \[$", (ROOT / "pyproject.toml").read_text("utf-8"), flags=re.M)
     for page in (*PAGES, ROOT / "profiles" / "README.md"):
         for line in shell_lines(page.read_text(encoding="utf-8")):
@@ -132,7 +127,7 @@ def test_every_line_of_a_shell_block_is_a_known_command() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_in_the_prose_names_what_is_there(page: Path) -> None:
     """Commands, their options, targets of make, paths and modules."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.M))
     everywhere = {option for name in COMMANDS for option in options_of(name)}
     if page.name == "words.md":
         everywhere |= {f"--{old}" for old in OLD_OPTIONS}
@@ -156,7 +151,7 @@ def test_code_in_the_prose_names_what_is_there(page: Path) -> None:
     [
         pytest.param(body, id=page.name)
         for page in PAGES
-        if page.name != "CONTRIBUTING.md"  # its examples are parts of files: test_contributing.py
+        if page not in PARTS_OF_FILES
         for language, body in FENCED.findall(page.read_text(encoding="utf-8"))
         if language == "python"
     ],

@@ -50,18 +50,23 @@ class PanelCommand(TyperCommand):
                     raise BadInput(f"{what} {value!r}: expected a value, or none of this")
         return super().parse_args(ctx, args)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Lays the help out, only now that it is asked for, and writes it."""
+    def describe_arguments(self) -> None:
+        """Gives arguments the help of their annotations, which the newest click forgets."""
         function: Any = self.callback
         hints = get_type_hints(inspect.unwrap(function), include_extras=True)
-        options = [param for param in self.params if param.param_type_name == "option"]
         for param in self.params:
             if param.param_type_name == "argument" and not getattr(param, "help", None):
-                # The newest click forgets what typer has told it before.
                 described = getattr(hints.get(param.name or ""), "__metadata__", ())
                 param.help = next((each.help for each in described), None)
-            elif len(options) >= _MANY and param.name in _PANEL_OF:
-                param.rich_help_panel = _PANEL_OF[param.name]  # type: ignore[attr-defined]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Lays the help out, only now that it is asked for, and writes it."""
+        self.describe_arguments()
+        options = [param for param in self.params if param.param_type_name == "option"]
+        if len(options) >= _MANY:
+            for param in options:
+                if param.name in _PANEL_OF:
+                    param.rich_help_panel = _PANEL_OF[param.name]  # type: ignore[attr-defined]
         order = [*PANELS, None]
         self.params.sort(key=lambda param: order.index(getattr(param, "rich_help_panel", None)))
         super().format_help(ctx, formatter)
