@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := build/demo
 SEED ?= 1
 EXAMPLES ?= 2000
 H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt2-inference \
@@ -10,26 +9,28 @@ H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit bench light lowest hostile fuzz mutants verify figures calibration configs backbones \
-	peers docs docs-site clean
+	peers docs docs-site release clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+# pip is asked twice to be quiet: an index that it passes over is no news.
+PIP := -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-demo: $(VENV)/installed  ## Set up, then predict, check against real modules, measure, and draw
-	$(BIN)/rmtscale flops --model opt-175b
-	$(BIN)/rmtscale plan --model gpt2 --device a100-80gb
-	$(BIN)/rmtscale verify --model gpt2 --tokens 512 --segment-size 128
-	$(BIN)/rmtscale profile --model pythia-14m --tokens 512,1024 --segment-size 256 \
-		--memory-tokens 2 --mode train --precision fp32 --device cpu --warmup-steps 1 --repeats 3 \
-		--out $(DEMO)/profile.jsonl --force
-	$(BIN)/rmtscale report $(DEMO)/profile.jsonl --out $(DEMO)/report --force
-	$(BIN)/rmtscale reproduce figure-2 --out $(DEMO)/figure-2 --force
+$(VENV)/measure: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): torch and Transformers are downloaded once." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) "torch==2.13.0"
+	@$(BIN)/python $(PIP) -e ".[measure]"
+	@touch $@
+
+$(VENV)/installed: $(VENV)/measure
+	@echo "Adding what tests and checks need." >&2
+	@$(BIN)/python $(PIP) -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/measure  ## Set up, then one answer, one measurement on this machine, and its page
+	@$(BIN)/python tests/demo.py
 
 test: $(VENV)/installed  ## Set up, then lint, type-check and test everything
 	# The linting takes one core: the light installation is made and tested beside it.
@@ -72,7 +73,7 @@ fuzz: $(VENV)/installed  ## Configs, records and tokenizers that nobody wrote, E
 	RMTSCALE_FUZZ=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile.fuzz
 
 mutants: $(VENV)/installed  ## 100 random changes of the closed forms: the tests must find 95
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutation]"
+	$(BIN)/python $(PIP) -e ".[mutation]"
 	$(BIN)/python -W ignore -m tests.mutants --seed $(SEED)
 
 verify: $(VENV)/installed  ## Whole matrices of which tests take a share, and every preset (long)
@@ -118,9 +119,17 @@ docs-site: .venv-docs/installed  ## A web site of all pages in build/docs-site/s
 	@echo "open build/docs-site/site/index.html"
 
 .venv-docs/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
-	touch $@
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python $(PIP) -e ".[docs]"
+	@touch $@
+
+release: .venv-release/installed  ## Build, check and try what is released, from the last commit
+	@.venv-release/bin/python -m tests.release
+
+.venv-release/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python $(PIP) "build>=1.2" "twine>=6"
+	@touch $@
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .venv-docs .venv-light .venv-lowest build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-docs .venv-light .venv-lowest .venv-release build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rmtscale.specs.recurrence import Recurrence
     from rmtscale.specs.workload import Workload
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "CONVENTIONS",
     "DEVICES",
