@@ -22,14 +22,14 @@ from rmtscale.specs.devices import find_device
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "profiles" / "nvidia-h200"
-UNFINISHED = {"precisions", "figure-10-captured", "advice", "two-gpus"}
+ELSEWHERE = {"precisions", "figure-10-captured", "advice", "two-gpus"}
 SWEEPS = sorted(
     path.stem
     for path in (ROOT / "profiles" / "sweeps").glob("*.toml")
-    if path.stem not in UNFINISHED and not path.stem.startswith("time-")
+    if path.stem not in ELSEWHERE and not path.stem.startswith("time-")
 )
-"""Those that were measured to the end; ``test_measured_precisions`` and ``test_measured_time`` have
-others. Of ``figure-10-captured`` 8 of 11 points were measured, and no memory is predicted."""
+"""Those whose memory is predicted, measured to the end; ``test_measured_precisions``, ``_time``,
+``_captured``, ``_advice`` and ``_layouts`` have others."""
 ACCURACY = " ".join((ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8").split())
 RMT_PAGE = (ROOT / "docs" / "rmt.md").read_text(encoding="utf-8")
 GIB = 2**30
