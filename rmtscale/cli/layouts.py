@@ -194,7 +194,7 @@ def _write_search(answer: ClusterAnswer, search: Search) -> None:
     shown = _shown(search)
     some = any(one.time.gpus != answer.cluster.gpus for one in shown)
     cells = [_cells(answer, search, one, gpus=some) for one in shown]
-    columns = ["layout", *(["GPUs"] if some else []), "step", "GPU s/token"]
+    columns = ["layout", *(["GPUs"] if some else []), "step", "GPU time a token"]
     # Beside the range of the next token there is no room for how busy a GPU is.
     columns += ["memory", "busy"] if answer.workload.train else ["next token", "memory"]
     write_table(columns, cells, text_columns=1)
@@ -244,18 +244,18 @@ def _write_terms(answer: ClusterAnswer) -> None:
 def _cells(answer: ClusterAnswer, search: Search, one: Candidate, *, gpus: bool) -> list[str]:
     from rmtscale.costs.layouts.serving import decode_range, decode_seconds
 
-    memory = format_bytes(one.memory.total, 3)
-    after = [memory, format_percent(one.time.busy, digits=0)]
+    after = [format_bytes(one.memory.total, 3), format_percent(one.time.busy, digits=0)]
     if not answer.workload.train:
         seconds = decode_seconds(
             answer.model, answer.workload, one.layout, answer.cluster, search.recurrence
         )
-        after = [format_seconds_range(*decode_range(seconds, one.time)), memory]
+        after = [format_seconds_range(*decode_range(seconds, one.time))]
+        after.append(format_bytes(one.memory.total, 2))  # three ranges leave no room for more
     return [
         one.layout.name + ("" if one.frameworks else " *"),
         *([str(one.time.gpus)] if gpus else []),
         format_seconds_range(*one.time.range),
-        f"{one.time.gpu_seconds_per_token:.3g}",
+        format_seconds_range(*one.time.gpu_seconds_range),
         *after,
     ]
 

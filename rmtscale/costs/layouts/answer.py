@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rmtscale.costs.layouts.search import Candidate, Search, search_layouts, shortfall
+from rmtscale.costs.layouts.seconds import StepTime
 from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import AUTO
@@ -46,21 +48,27 @@ class ClusterAnswer:
         a, b = full.time, rmt.time
         both = f"full attention {_took(full)}, {self.rmt.title} {_took(rmt)}"
         if a.range.most_seconds < b.range.least_seconds:
-            return f"Full attention is faster: {both}, x{b.seconds / a.seconds:.1f} as long."
+            return f"Full attention is faster: {both}, {_times(b, a)} as long."
         if b.range.most_seconds < a.range.least_seconds:
-            return f"{self.rmt.title} is faster: {both}, x{a.seconds / b.seconds:.1f} less."
+            return f"{self.rmt.title} is faster: {both}, {_times(a, b)} less."
         return f"Which is faster cannot be told, their ranges overlap: {both}."
 
     def _of_gpus(self) -> str:
         full, rmt = self.full.cheapest, self.rmt.cheapest
         assert full is not None, "asked where both fit"
         assert rmt is not None, "asked where both fit"
-        a, b = full.time.gpu_seconds_per_token, rmt.time.gpu_seconds_per_token
-        if b <= a:
-            saves = f"{self.rmt.title} saves {format_percent(1 - b / a)} of the GPU-seconds a token"
+        a, b = full.time, rmt.time
+        ratio = ratio_range(b, a, b.gpus / a.gpus)
+        if ratio.most <= 1:
+            least, most = (format_percent(1 - one) for one in (ratio.most, ratio.least))
+            saves = f"saves {least} to {most} of the GPU-seconds a token"
+        elif ratio.least >= 1:
+            saves = f"takes {_times(b, a, b.gpus / a.gpus)} the GPU-seconds a token"
         else:
-            saves = f"{self.rmt.title} takes x{b / a:.2f} the GPU-seconds a token"
-        return f"In its cheapest layout {saves}, {a:.3g} against {b:.3g}."
+            times = _times(b, a, b.gpus / a.gpus)
+            saves = f"may take more GPU-seconds a token or fewer, {times} as many"
+        both = " against ".join(format_seconds_range(*one.gpu_seconds_range) for one in (b, a))
+        return f"In its cheapest layout {self.rmt.title} {saves}: {both}."
 
     def _of_width(self, rmt: Candidate) -> str:
         """Says how many GPUs an RMT leaves idle, and at what batch it would not."""
@@ -87,6 +95,25 @@ class ClusterAnswer:
             f"segments follow each other through the stages: {_took(wave)} as {wave.layout.name}, "
             "and more by what its memories calculate."
         )
+
+
+class RatioRange(NamedTuple):
+    """How many times as long one takes as another, at least and at most."""
+
+    least: float
+    most: float
+
+
+def ratio_range(one: StepTime, other: StepTime, factor: float = 1.0) -> RatioRange:
+    """Returns how many times as long ``one`` takes as ``other``, times ``factor``."""
+    (least, most), (other_least, other_most) = one.range, other.range
+    return RatioRange(factor * least / other_most, factor * most / other_least)
+
+
+def _times(one: StepTime, other: StepTime, factor: float = 1.0) -> str:
+    ends = ratio_range(one, other, factor)
+    least, most = (f"{end:.0f}" if end >= 9.95 else f"{end:.2g}" for end in ends)
+    return f"x{least} to {most}"
 
 
 def is_narrow(best: Candidate, cluster: Cluster) -> bool:

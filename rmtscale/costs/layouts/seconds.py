@@ -110,6 +110,11 @@ class StepTime:
         """Seconds of one GPU that one token costs."""
         return self.seconds * self.gpus / self.tokens
 
+    @property
+    def gpu_seconds_range(self) -> TimeRange:
+        """Seconds of one GPU that one token costs, at least and at most."""
+        return TimeRange(*(end * self.gpus / self.tokens for end in self.range))
+
     def _links(self) -> float:
         return self.tensor + self.context + self.weights + self.stages + self.gradients
 

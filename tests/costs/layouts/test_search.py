@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from rmtscale.costs.layouts.answer import answer_cluster
+from rmtscale.costs.layouts.answer import answer_cluster, ratio_range
 from rmtscale.costs.layouts.memory import gpu_memory
 from rmtscale.costs.layouts.possible import why_impossible
 from rmtscale.costs.layouts.search import fits_somehow, search_layouts
@@ -21,6 +21,7 @@ from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from rmtscale.units import format_percent
 
 A100 = find_device("a100-80gb")
 OPT = resolve_model("opt-6.7b")
@@ -73,12 +74,27 @@ def test_both_ways_in_words() -> None:
     work = replace(WORK, tokens=1_024_000, batch_size=1)
     many = answer_cluster(model, work, Cluster.of(A100, 1024), RMT).words
     assert many.startswith("Full attention is faster:")
-    assert "RMT 512 saves" in many
+    assert "RMT 512 may take more GPU-seconds a token or fewer" in many
     assert "a batch of 128 would keep all busy" in many
     few = answer_cluster(model, work, Cluster.of(A100, 8), RMT)
     assert few.words.count("no layout fits") == 2
     short = answer_cluster(OPT, replace(WORK, tokens=500), Cluster.of(A100, 8), RMT).words
     assert short.startswith("Which is faster cannot be told, their ranges overlap:")
+
+
+def test_how_many_times_as_long_is_between_the_ends() -> None:
+    work = replace(WORK, tokens=128_000, batch_size=1)
+    nodes, design = Cluster.of(find_device("h100"), 64), Recurrence(2048, 10)
+    answer = answer_cluster(resolve_model("llama-3-8b"), work, nodes, design)
+    assert answer.full.cheapest is not None
+    assert answer.rmt.cheapest is not None
+    full, rmt = answer.full.cheapest.time, answer.rmt.cheapest.time
+    least, most = ratio_range(rmt, full, rmt.gpus / full.gpus)
+    assert least == pytest.approx(rmt.gpu_seconds_range[0] / full.gpu_seconds_range[1])
+    assert most == pytest.approx(rmt.gpu_seconds_range[1] / full.gpu_seconds_range[0])
+    assert least < rmt.gpu_seconds_per_token / full.gpu_seconds_per_token < most < 1
+    said = " to ".join(format_percent(1 - end) for end in (most, least))
+    assert f"saves {said} of the GPU-seconds a token" in answer.words
 
 
 def test_a_state_in_every_layer_is_a_wave() -> None:
