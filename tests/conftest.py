@@ -83,20 +83,31 @@ class _Here:
         return True
 
 
-@pytest.fixture
-def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of their data alone: pixels take the time, where nobody looks at them."""
-    if os.environ.get("RMTSCALE_THOROUGH") == "1":
-        return
+def leave_unpainted(patch: pytest.MonkeyPatch, figures: list[Any]) -> None:
+    """Pictures of their data alone: pixels take the time, where nobody looks at them.
 
+    Args:
+        figures: takes what would have been painted.
+    """
     from rmtscale.report import gallery, style
 
+    paint = style.render if os.environ.get("RMTSCALE_THOROUGH") == "1" else None
+
     def render(figure: Any) -> dict[str, bytes]:
+        figures.append(figure)
+        if paint is not None:
+            return paint(figure)
         digest = style.data_digest(figure)
         return {"png": digest.encode(), "svg": f"<svg>{digest}</svg>".encode()}
 
-    monkeypatch.setattr(style, "render", render)
-    monkeypatch.setattr(gallery, "pool", _Here)
+    patch.setattr(style, "render", render)
+    patch.setattr(gallery, "pool", _Here)
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of their data alone, in this process."""
+    leave_unpainted(monkeypatch, [])
 
 
 @pytest.fixture

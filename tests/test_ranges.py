@@ -22,7 +22,6 @@ from rmtscale.records.store import Reading
 from rmtscale.report.document import Source, make_document
 from rmtscale.report.field import overtaking_rows
 from rmtscale.report.figures import predicted, speed_up
-from rmtscale.report.gallery import looks_of
 from rmtscale.report.series import group_records
 from rmtscale.report.text import markdown_report
 from rmtscale.specs.catalog import PRESETS
@@ -113,7 +112,7 @@ def claims() -> str:
 
 def speed_up_words() -> str:
     groups = group_records(open_records())
-    figure = speed_up.draw(groups, looks_of(groups))
+    figure = speed_up.draw(groups)
     assert figure is not None
     return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
 
@@ -151,7 +150,7 @@ def test_what_is_not_known_is_said(place: str, rmtscale: Command) -> None:
 
 def test_a_prediction_is_drawn_with_its_interval() -> None:
     groups = group_records(open_records())
-    figure = predicted.draw_time(groups, looks_of(groups))
+    figure = predicted.draw_time(groups)
     assert figure is not None
     top, below = figure.axes[:2]
     assert len(top.collections) >= len(groups[0].series)  # a band for each

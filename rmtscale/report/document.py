@@ -55,7 +55,11 @@ CONVENTIONS = (
         "kept a roofline, which is at least so long",
     ),
     ("FLOPs", "convention matmul: what the real modules multiply; a multiply-add is two"),
-    ("ceiling", "FLOP/s of the step over those of one large matmul, same dtype and process"),
+    (
+        "ceiling",
+        "FLOP/s of the step over those of one large matmul, same dtype and process; without the "
+        "half of attention's square that a fused causal kernel skips",
+    ),
     ("bytes", "IEC, powers of two; tokens and FLOPs: SI, powers of ten"),
     ("A/A", "the same point measured twice: what a difference is by chance"),
 )

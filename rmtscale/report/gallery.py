@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rmtscale.processes import pool
@@ -14,6 +13,7 @@ from rmtscale.report.figures import (
     ceiling,
     exponents,
     memory,
+    overview,
     per_token,
     predicted,
     speed_up,
@@ -21,12 +21,11 @@ from rmtscale.report.figures import (
     time,
 )
 from rmtscale.report.series import Group
-from rmtscale.report.style import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Draw = Callable[[Sequence[Group], Mapping[str, Look]], "Figure | None"]
+Draw = Callable[[Sequence[Group]], "Figure | None"]
 MOST_PANELS = 4
 """Settings that are drawn: those with the most points. The tables hold all of them."""
 
@@ -58,6 +57,13 @@ class Picture:
 
 _NOT_ON_A_CPU = " (on a CPU resident memory is measured, which is no allocator's peak)"
 EXHIBITS = (
+    Exhibit(
+        "overview",
+        "The setting with the most points",
+        "Peak memory and median time of one step. A cross is a point that ran out of memory.",
+        "No setting has memory and time measured.",
+        overview.draw,
+    ),
     Exhibit(
         "memory",
         "Memory against length",
@@ -111,9 +117,9 @@ EXHIBITS = (
     Exhibit(
         "ceiling",
         "Share of the matmul ceiling",
-        "FLOP/s of the step (convention matmul) over those of one large matmul in the same "
-        "dtype and process. Above 100 %: a fused causal kernel skips the half of attention's "
-        "square that lies above the diagonal, which is counted.",
+        "FLOP/s of the step over those of one large matmul in the same dtype and process. What a "
+        "fused causal kernel skips, the half of attention's square above the diagonal, is not "
+        "counted.",
         "The matmul ceiling was not measured.",
         ceiling.draw,
     ),
@@ -145,12 +151,11 @@ def draw_all(groups: Sequence[Group]) -> list[Picture]:
     Drawing is what a report takes its time for: a second process draws what needs no prediction
     first, this one what does, until they meet.
     """
-    looks = looks_of(groups)
     drawn = [group for group in groups if group.measured()][:MOST_PANELS]
     if not drawn:
         return [_picture(exhibit) for exhibit in EXHIBITS]
-    _Work.hand_over(drawn, looks)
-    with pool(1, _Work.hand_over, (drawn, looks)) as other:
+    _Work.hand_over(drawn)
+    with pool(1, _Work.hand_over, (drawn,)) as other:
         # Predictions are known here, from the tables: the other process comes to them last.
         order = sorted(range(len(EXHIBITS)), key=lambda at: EXHIBITS[at].name in _OF_PREDICTIONS)
         theirs = {place: other.submit(_draw, place) for place in order}
@@ -159,19 +164,18 @@ def draw_all(groups: Sequence[Group]) -> list[Picture]:
 
 
 class _Work:
-    """The groups and looks that a process draws."""
+    """The groups that a process draws."""
 
     groups: Sequence[Group] = ()
-    looks: Mapping[str, Look] = MappingProxyType({})
 
     @classmethod
-    def hand_over(cls, groups: Sequence[Group], looks: Mapping[str, Look]) -> None:
-        cls.groups, cls.looks = groups, looks
+    def hand_over(cls, groups: Sequence[Group]) -> None:
+        cls.groups = groups
         gc.freeze()  # records stay until the end: they are not looked through for garbage again
 
 
 def _draw(place: int) -> Picture:
-    figure = EXHIBITS[place].draw(_Work.groups, _Work.looks)
+    figure = EXHIBITS[place].draw(_Work.groups)
     if figure is None:
         return _picture(EXHIBITS[place])
     files = style.render(figure)
@@ -180,8 +184,3 @@ def _draw(place: int) -> Picture:
 
 def _picture(exhibit: Exhibit, png: bytes = b"", svg: bytes = b"") -> Picture:
     return Picture(exhibit.name, exhibit.title, exhibit.caption, exhibit.missing, png, svg)
-
-
-def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
-    """Returns the look of every series of a report, by its label."""
-    return style.looks((series.label, series.method) for group in groups for series in group.series)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction, Record
 from rmtscale.report.predictions import stored_seconds
-from rmtscale.report.quantities import TIME
+from rmtscale.report.quantities import CEILING, TIME
 from rmtscale.units import (
     format_bytes,
     format_flops,
@@ -141,7 +141,7 @@ def _measured_row(record: Record) -> tuple[str, ...]:
         UNKNOWN if size is None else format_bytes(size),
         UNKNOWN if expected is None else format_bytes(expected),
         error,
-        "" if record.share_of_ceiling is None else format_percent(record.share_of_ceiling),
+        "" if (share := CEILING.read(record)) is None else CEILING.show(share),
     )
 
 

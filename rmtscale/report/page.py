@@ -8,10 +8,26 @@ from importlib.resources import files
 
 from rmtscale.report.document import CONVENTIONS, Document
 from rmtscale.report.gallery import Picture
+from rmtscale.report.summary import lead, summary
 from rmtscale.report.tables import Table
 
+QUESTIONS = (
+    ("Where does RMT win?", ("speed-up",), ("wins", "unequal", "ends")),
+    ("What does it cost?", ("memory", "time", "per-token"), ()),
+    (
+        "How good are the predictions?",
+        ("predicted-memory", "predicted-time", "terms"),
+        (),
+    ),
+    ("How does it grow, and how busy is the machine?", ("exponents", "ceiling"), ("fits",)),
+    ("What was measured, where and when?", (), ("points", "provenance", "environments")),
+)
+"""Questions of a reader, with the figures and tables that answer each, in the order of the page."""
+HERO = "overview"
 _SORTED = ("points", "provenance", "comparison", "fits", "ends", "wins")
 """Tables that can be sorted and filtered."""
+_CLAIMS = ("fail", "not measurable", "pass")
+"""Outcomes of claims in the order of the page."""
 
 
 def render_page(document: Document, pictures: Sequence[Picture]) -> str:
@@ -25,14 +41,20 @@ def render_page(document: Document, pictures: Sequence[Picture]) -> str:
     tables = {table.name: table for table in document.tables}
     return environment.from_string(source.read_text(encoding="utf-8")).render(
         document=document,
-        pictures=pictures,
+        hero=next((picture for picture in pictures if picture.name == HERO), None),
         image=_image,
         described=_described,
-        first=[tables[name] for name in ("comparison", "wins", "ends") if name in tables],
-        rest=[
-            tables[name]
-            for name in ("points", "fits", "provenance", "environments")
-            if name in tables
+        lead=lead(document.verdicts),
+        rows=summary(document.verdicts),
+        comparison=tables.get("comparison"),
+        claims=sorted(document.claims, key=lambda claim: _CLAIMS.index(claim.outcome)),
+        questions=[
+            (
+                title,
+                [picture for picture in pictures if picture.name in figures],
+                [tables[name] for name in names if name in tables],
+            )
+            for title, figures, names in QUESTIONS
         ],
         sortable=lambda table: table.name in _SORTED and len(table.rows) > 1,
         conventions=CONVENTIONS,

@@ -10,9 +10,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.layouts.memory import GpuMemory, gpu_memory
 from rmtscale.costs.layouts.seconds import step_time
 from rmtscale.costs.memory import PeakMemory, estimate_memory
+from rmtscale.costs.terms import ATTENTION_TERMS
 from rmtscale.costs.time_range import predicted_step, step_seconds
 from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
@@ -51,6 +53,25 @@ def peak_of(point: Point, device: DeviceSpec | None) -> PeakMemory | GpuMemory:
     return estimate_memory(
         point.built_model, point.workload(), point.recurrence(), device, cuda_graph=point.cuda_graph
     )
+
+
+FUSED_KERNELS = {"flash", "efficient", "cudnn"}
+"""Kernels of attention that skip what a causal mask hides."""
+
+
+@lru_cache(maxsize=16384)
+def done_share(point: Point, kernel: str | None) -> float:
+    """Returns the share of the counted FLOPs that a step of a point really multiplies.
+
+    The ``matmul`` convention counts the whole square of attention; a fused causal kernel skips the
+    part above the diagonal, as in ``estimate_time``: (T + 1) / 2T of T positions are left.
+    """
+    if kernel not in FUSED_KERNELS or not point.built_model.decoder:
+        return 1.0
+    counted = estimate_flops(point.built_model, point.workload(), point.recurrence(), "matmul")
+    square = sum(term.amount for term in counted.terms if term.name in ATTENTION_TERMS)
+    positions = point.segment_size or point.tokens
+    return 1 - square / counted.total * (positions - 1) / (2 * positions)
 
 
 @lru_cache(maxsize=16384)

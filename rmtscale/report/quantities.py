@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from math import inf
 
 from rmtscale.records.record import Record
-from rmtscale.report.predictions import Span, peak_before, peak_now, seconds_before, seconds_now
+from rmtscale.report.predictions import (
+    Span,
+    done_share,
+    peak_before,
+    peak_now,
+    seconds_before,
+    seconds_now,
+)
 from rmtscale.units import format_bytes, format_percent, format_seconds, format_seconds_range
 
 
@@ -84,7 +91,10 @@ def _bytes(record: Record) -> float | None:
 
 
 def _ceiling(record: Record) -> float | None:
-    return record.share_of_ceiling if record.measured.outcome == "ok" else None
+    share, measured = record.share_of_ceiling, record.measured
+    if share is None or measured.outcome != "ok":
+        return None
+    return share * done_share(record.point, measured.attention_kernel)
 
 
 def _fed_tokens(record: Record) -> int:

@@ -1,7 +1,8 @@
-"""One look for all figures: the same colour for the same method everywhere.
+"""One look for all figures: a method has one colour, an attention one line, a segment one marker.
 
 Colours are Okabe and Ito's set for colour-blind readers; every series also differs in line style
-or marker, so that a grey print can be read.
+or marker, so that a grey print can be read. A name is written in a darker shade where its line's
+colour is too light for text. Titles say the answer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import functools
 import hashlib
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from rmtscale.units import format_bytes, format_seconds
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OVER_LINES: Any = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
-"""The box of a name that other lines pass behind."""
 P = ParamSpec("P")
 F = TypeVar("F")
 """``Figure``, or ``Figure | None`` where there may be nothing to draw."""
@@ -30,42 +30,47 @@ RMT_COLOUR = "#0072B2"
 REFERENCE_COLOUR = "#666666"
 SEQUENCE_COLOURS = ("#882255", "#CC6677", "#E69F00", "#117733", "#44AA99")
 """For sizes of one family, in order."""
-
-_LOOKS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
-    "full": ((FULL_COLOUR, "#8A3D00", "#F0A35E", "#5C2900"), "osD^p", ("-",)),
-    "rmt": (
-        (RMT_COLOUR, "#56B4E9", "#003A5C", "#2F8FC4", "#7A9CC6", "#1E5A80"),
-        "vPX<>*h",
-        ("--", "-.", ":"),
-    ),
-}
-"""Shades, markers and lines of each method."""
+METHOD_COLOURS = {"full": FULL_COLOUR, "rmt": RMT_COLOUR}
+_LINES = {"sdpa": "-", "eager": "--", "flash_attention_2": "-."}
+"""Lines by kind of attention; any other is dotted."""
+_FULL_MARKER = "o"
+_SEGMENT_MARKERS = "v^sDPX*<>"
+"""Markers by doublings of the segment size: 500 and 512 have the same, 1000 and 1024 the next."""
 
 
 class Look(NamedTuple):
-    """How one series is drawn, in every figure of a report."""
+    """How one series is drawn, in every figure."""
 
     colour: str
     marker: str
     line: str
+    hollow: bool = False
+    """Whether its markers are open: RMT as it is written down, neither captured nor compiled."""
+
+    @property
+    def face(self) -> str:
+        """The colour inside its markers."""
+        return "white" if self.hollow else self.colour
 
 
-def looks(series: Iterable[tuple[str, str]]) -> dict[str, Look]:
-    """Returns the look by ``(label, method)``: full attention orange and solid, RMT blue, broken.
+def look(method: str, attention: str, segment_size: int | None, *, plain: bool = True) -> Look:
+    """Returns the look of a series: the same wherever the series is drawn.
 
-    The first of a method has its main colour. Shades, markers and lines are of different numbers,
-    so that many variants of one method stay apart.
+    Args:
+        method: gives the colour.
+        attention: gives the line.
+        segment_size: gives the marker; None for full attention.
+        plain: whether nothing of it is captured or compiled.
     """
-    by_label: dict[str, Look] = {}
-    count = {"full": 0, "rmt": 0}
-    for label, method in dict.fromkeys(series):
-        shades, markers, lines = _LOOKS[method]
-        index = count[method]
-        count[method] += 1
-        by_label[label] = Look(
-            shades[index % len(shades)], markers[index % len(markers)], lines[index % len(lines)]
-        )
-    return by_label
+    marker = _FULL_MARKER
+    if segment_size is not None:
+        marker = _SEGMENT_MARKERS[round(math.log2(segment_size)) % len(_SEGMENT_MARKERS)]
+    return Look(
+        METHOD_COLOURS[method],
+        marker,
+        _LINES.get(attention, ":"),
+        hollow=method == "rmt" and plain,
+    )
 
 
 _SETTINGS: Any = {
@@ -108,13 +113,41 @@ def new_figure(columns: int = 1, width: float = 9.0, height: float = 4.4) -> tup
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
+def headline(figure: Figure, text: str) -> None:
+    """Writes the answer over all panels."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    place: dict[str, Any] = {"x": 0.09 / figure.get_figwidth()}
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        place |= {"y": 1 - 0.07 / figure.get_figheight(), "va": "top"}
+    # So many letters of this size stand in an inch.
+    text = fill(text, round(figure.get_figwidth() * 10.8))
+    figure.suptitle(text, ha="left", fontsize=11, fontweight="bold", color="#222222", **place)
+
+
+def entitle(axes: Axes, name: str, answer: str = "") -> None:
+    """Names a panel, and says in a line of its own what it shows."""
+    axes.set_title(name, pad=18 if answer else 6)
+    if answer:
+        axes.annotate(
+            answer,
+            (0.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(0, 5),
+            textcoords="offset points",
+            fontsize=8.5,
+            color="#333333",
+            annotation_clip=False,
+        )
+
+
 class Margins(NamedTuple):
     """Inches around each panel, for what is written there."""
 
     left: float = 0.85
     right: float = 0.12
     bottom: float = 0.5
-    top: float = 0.32
+    top: float = 0.52
 
 
 def new_grid(
@@ -124,8 +157,12 @@ def new_grid(
     height: float = 4.2,
     margins: Margins = Margins(),  # noqa: B008
     below: float = 0.0,
+    above: float = 0.3,
+    columns: int = 2,
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Panels side by side, two in a row; each is ``rows`` axes on top of each other.
+    """Panels side by side, the last over the whole width where it is alone there.
+
+    Each is ``rows`` axes on top of each other.
 
     Margins are given, not found: to find them a figure has to be drawn twice more.
 
@@ -133,18 +170,20 @@ def new_grid(
         rows: relative heights of the axes of one panel; they share their lengths.
         height: of one panel, inches.
         below: inches under all panels, for a legend.
+        above: inches over all panels, for the answer.
+        columns: at most so many panels in a row.
 
     Returns:
         The figure, and for each panel its axes from top to bottom.
     """
     from matplotlib.figure import Figure
 
-    columns = min(panels, 2)
+    columns = min(panels, columns)
     lines = math.ceil(panels / columns)
     width = width if columns == 1 else 11.0
     # Long names make the figure wider; they never leave a panel without room.
     width = max(width, columns * (margins.left + margins.right + 1.8))
-    total = height * lines + below
+    total = height * lines + below + above
     figure = Figure(figsize=(width, total))
     figure.set_layout_engine("none")
     inner_width = width / columns - margins.left - margins.right
@@ -155,17 +194,18 @@ def new_grid(
         left=margins.left / width,
         right=1 - margins.right / width,
         bottom=(margins.bottom + below) / total,
-        top=1 - margins.top / total,
+        top=1 - (margins.top + above) / total,
         wspace=(margins.left + margins.right) / inner_width,
         hspace=(margins.bottom + margins.top) / inner_height,
     )
     axes_by_panel = []
     for panel in range(panels):
-        cell = grid[divmod(panel, columns)].subgridspec(
-            len(rows), 1, height_ratios=list(rows), hspace=0.09
-        )
-        first = figure.add_subplot(cell[0])
-        others = [figure.add_subplot(cell[row], sharex=first) for row in range(1, len(rows))]
+        line, column = divmod(panel, columns)
+        alone = column == 0 and panel == panels - 1
+        cell = grid[line, :] if alone else grid[line, column]
+        inner = cell.subgridspec(len(rows), 1, height_ratios=list(rows), hspace=0.09)
+        first = figure.add_subplot(inner[0])
+        others = [figure.add_subplot(inner[row], sharex=first) for row in range(1, len(rows))]
         for axes in (first, *others)[:-1]:
             axes.tick_params(labelbottom=False)
         axes_by_panel.append([first, *others])
@@ -224,25 +264,19 @@ def token_axis(axes: Axes, lengths: list[int]) -> None:
     axes.set_xlabel("input length, tokens")
 
 
-def length_axis(axes: Axes, lengths: Sequence[int], names: Iterable[str] = ()) -> None:
-    """Makes a log axis of measured lengths: ticked at them, thinned where they would touch.
-
-    Args:
-        names: of the lines, written beside their ends; there is room for the longest.
-    """
-    share = min((12 + 4.7 * max(map(len, names), default=0)) / 330, 0.6)
-    room = share / (1 - share)
+def length_axis(axes: Axes, lengths: Sequence[int]) -> None:
+    """Makes a log axis of measured lengths: ticked at them, thinned where they would touch."""
     first, last = math.log10(min(lengths)), math.log10(max(lengths))
     span = max(last - first, 0.3)
     ticks: list[int] = []
     for tokens in sorted(lengths, reverse=True):
-        if not ticks or math.log10(ticks[-1] / tokens) > span * (1 + room) / 11:
+        if not ticks or math.log10(ticks[-1] / tokens) > span / 7:
             ticks.append(tokens)
     axes.set_xscale("log")
     axes.set_xticks(ticks, [short_tokens(tokens) for tokens in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("input length, tokens")
-    axes.set_xlim(10 ** (first - 0.05 * span), 10 ** (last + room * span))
+    axes.set_xlim(10 ** (first - 0.05 * span), 10 ** (last + 0.05 * span))
 
 
 def unit_axis(axes: Axes, show: Callable[[float], str], base: int = 10) -> None:
@@ -292,53 +326,3 @@ def short_tokens(tokens: int) -> str:
     if tokens >= 1_000_000:
         return f"{tokens / 1_000_000:g}M"
     return f"{tokens // 1000}k" if tokens % 1000 == 0 else f"{tokens:,}"
-
-
-def label_line_ends(
-    axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, leaders: bool = False
-) -> None:
-    """Names beside the right ends of lines, moved apart where they would overlap.
-
-    Args:
-        ends: ``(x, y, text, colour)`` of each line's last point.
-        leaders: thin lines from ends to names, where many names had to move.
-    """
-    scale = axes.yaxis.get_transform()
-
-    def height(value: float) -> float:
-        return float(scale.transform([value])[0])
-
-    low, high = (height(limit) for limit in axes.get_ylim())
-    height_inches = axes.get_position().height * axes.get_figure(root=True).get_figheight()  # type: ignore[union-attr]
-    apart = (high - low) * 11 / (72 * height_inches)
-    ends = sorted(ends, key=lambda end: end[1])
-    places = [height(end[1]) for end in ends]
-    longest = max((end[0] for end in ends), default=0.0)
-    for _ in range(200):  # neighbours that are too near push each other away by equal steps
-        for index in range(len(places) - 1):
-            overlap = apart - (places[index + 1] - places[index])
-            if overlap > 0:
-                places[index] -= overlap / 2
-                places[index + 1] += overlap / 2
-        if leaders:  # inside the axes, however far that is from the line
-            for index in range(len(places)):
-                above = high - (len(places) - index - 0.5) * apart
-                places[index] = min(max(places[index], low + (index + 0.5) * apart), above)
-    for (end_x, y, text, colour), place in zip(ends, places, strict=True):
-        moved = float(scale.inverted().transform([place])[0])
-        x = end_x
-        if leaders:  # a ninth of the way from the line's end to the edge
-            x *= (axes.get_xlim()[1] / end_x) ** 0.11
-            axes.plot([end_x, x], [y, moved], color=colour, linewidth=0.5, clip_on=False)
-        axes.annotate(
-            text,
-            (x, moved),
-            xytext=(2 if leaders else 7, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-            # Beside a line that ends early others go on.
-            bbox=OVER_LINES if end_x < longest else None,
-        )

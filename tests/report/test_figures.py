@@ -18,6 +18,7 @@ from rmtscale.report.figures import (
     terms,
     time,
 )
+from rmtscale.report.figures.panels import look_of, panels_of
 from rmtscale.report.fits import fit_power
 from rmtscale.report.quantities import CEILING, ENERGY_PER_TOKEN, MEMORY, TIME, TIME_PER_TOKEN
 from rmtscale.report.series import Group, group_records
@@ -55,7 +56,7 @@ def lines(axes: Any, gid: str) -> dict[float, float]:
 def test_a_picture_shows_the_numbers_of_the_table(
     group: Group, draw: Any, panel: int, quantity: Any
 ) -> None:
-    figure = draw([group], gallery.looks_of([group]))
+    figure = draw([group])
     table = points_table([group])
     column = {
         MEMORY: "memory",
@@ -79,7 +80,7 @@ def test_a_picture_shows_the_numbers_of_the_table(
 
 
 def test_the_ratio_is_the_same_in_picture_table_and_words(group: Group) -> None:
-    figure = speed_up.draw([group], gallery.looks_of([group]))
+    figure = speed_up.draw([group])
     assert figure is not None
     verdict = judge(group)
     table = verdict_table([verdict])
@@ -99,7 +100,7 @@ def test_the_ratio_is_the_same_in_picture_table_and_words(group: Group) -> None:
 
 
 def test_out_of_memory_is_marked_at_the_limit(group: Group) -> None:
-    figure = memory.draw([group], gallery.looks_of([group]))
+    figure = memory.draw([group])
     assert figure is not None
     assert lines(figure.axes[0], "failed full") == {8000: 80 * 1024**3}
     words = [text.get_text() for text in figure.axes[0].texts]
@@ -108,7 +109,7 @@ def test_out_of_memory_is_marked_at_the_limit(group: Group) -> None:
 
 
 def test_residuals(group: Group) -> None:
-    figure = predicted.draw_memory([group], gallery.looks_of([group]))
+    figure = predicted.draw_memory([group])
     assert figure is not None
     shown = lines(figure.axes[1], "residual full")
     assert shown[1000] == pytest.approx(100 * (1 / 1.06 - 1), rel=1e-6)
@@ -129,18 +130,28 @@ def test_exponents_are_those_of_the_fit(group: Group) -> None:
 
 def test_a_method_has_one_colour_everywhere() -> None:
     groups = group_records([*figure_10(), *inference()])
-    looks = gallery.looks_of(groups)
-    assert looks["full"] if "full" in looks else looks["full, eager"]
-    assert len(set(looks.values())) == len(looks)
-    colours = {look.colour for label, look in looks.items() if label.startswith("full")}
-    assert style.FULL_COLOUR in colours
-    assert all(look.line == "-" for label, look in looks.items() if label.startswith("full"))
-    assert all(look.line != "-" for label, look in looks.items() if label.startswith("RMT"))
+    shown: set[style.Look] = set()
+    for group in groups:
+        for series in group.series:
+            drawn, of = look_of(series), series.point
+            assert drawn.colour == {"full": style.FULL_COLOUR, "rmt": style.RMT_COLOUR}[of.method]
+            assert drawn.line == {"sdpa": "-", "eager": "--"}[of.attention]
+            assert drawn.marker == style.look("rmt", "sdpa", of.segment_size).marker
+            shown.add(drawn)
+    assert len({one.marker for one in shown}) == 3  # full, RMT 500, RMT 1000
+    assert len({one.line for one in shown}) == 2
 
 
 def test_twenty_variants_stay_apart() -> None:
-    looks = style.looks((f"RMT {size}", "rmt") for size in range(100, 2100, 100))
-    assert len(set(looks.values())) == 20
+    """In panels of five, none of which has two that look alike."""
+    sizes = range(50, 1025, 50)
+    records = [record(point(method="rmt", segment_size=size, memory_tokens=10)) for size in sizes]
+    (group,) = group_records([record(point()), *records])
+    shown = panels_of([group])
+    assert {one.label for panel in shown for one in panel.series} == set(group.labels())
+    for panel in shown:
+        assert len(panel.series) <= 5
+        assert len({look_of(one) for one in panel.series}) == len(panel.series)
 
 
 def test_nothing_to_draw_is_no_picture() -> None:
@@ -149,6 +160,7 @@ def test_nothing_to_draw_is_no_picture() -> None:
     (single,) = group_records([record(point(), energy_joules=None)])
     drawn = {picture.name: bool(picture.svg) for picture in gallery.draw_all([single])}
     assert drawn == {
+        "overview": True,
         "memory": True,
         "time": True,
         "speed-up": False,

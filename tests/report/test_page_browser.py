@@ -77,8 +77,18 @@ def test_no_errors_and_no_network(browser: Any, path: Path) -> None:
     assert not any('"url":"http' in message for message in asked)
 
 
+def unfold(browser: Any, opened: bool = True) -> None:
+    """Opens or closes everything that is folded."""
+    browser.execute_script(
+        "document.querySelectorAll('details').forEach((one) => { one.open = arguments[0]; })",
+        opened,
+    )
+
+
+@pytest.mark.parametrize("opened", [False, True])
 @pytest.mark.parametrize("width", [320, 375, 768, 1280])
-def test_nothing_overflows(browser: Any, width: int) -> None:
+def test_nothing_overflows(browser: Any, width: int, opened: bool) -> None:
+    unfold(browser, opened)
     resize(browser, width)
     inner, scroll = browser.execute_script(
         "return [window.innerWidth, document.documentElement.scrollWidth]"
@@ -88,23 +98,57 @@ def test_nothing_overflows(browser: Any, width: int) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (375, 812)])
-def test_the_verdict_is_on_the_first_screen(browser: Any, width: int, height: int) -> None:
+def test_the_results_are_on_the_first_screen(browser: Any, width: int, height: int) -> None:
+    unfold(browser, opened=False)
     resize(browser, width, height)
     bottom = browser.execute_script(
-        "return document.querySelector('.lead').getBoundingClientRect().bottom + scrollY"
+        "return document.querySelector('#summary').getBoundingClientRect().bottom + scrollY"
     )
     assert bottom < height
+    if width > 1000:  # and the first picture begins there
+        top = browser.execute_script(
+            "return document.querySelector('figure img').getBoundingClientRect().top + scrollY"
+        )
+        assert top < height
+
+
+def test_won_and_lost_are_said_in_words_and_in_colour(browser: Any) -> None:
+    resize(browser, 1280)
+    cells = browser.execute_script(
+        "return [...document.querySelectorAll('#summary td.won, #summary td.lost')].map("
+        "(one) => [one.className, one.textContent, getComputedStyle(one).color])"
+    )
+    assert cells
+    for name, words, _ in cells:
+        assert words.startswith({"won": "RMT wins", "lost": "full attention wins"}[name])
+    assert len({colour for name, _, colour in cells}) == len({name for name, _, _ in cells})
+
+
+def test_what_is_folded_opens_by_keyboard_and_by_its_address(browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    unfold(browser, opened=False)
+    heading = browser.find_element(By.CSS_SELECTOR, "#conventions summary")
+    heading.send_keys(Keys.ENTER)
+    assert browser.find_element(By.CSS_SELECTOR, "#conventions dl").is_displayed()
+    assert not browser.find_element(By.ID, "points").is_displayed()
+    browser.execute_script("location.hash = 'points'")
+    time.sleep(0.3)
+    assert browser.find_element(By.ID, "points").is_displayed()
 
 
 def test_every_figure_is_shown(browser: Any) -> None:
+    unfold(browser)
     sizes = browser.execute_script(
         "return [...document.images].map((one) => [one.complete, one.naturalWidth, one.alt])"
     )
-    assert len(sizes) == 9
+    assert len(sizes) == 10
     assert all(complete and width > 100 and len(alt) > 40 for complete, width, alt in sizes)
 
 
 def test_sorting_by_keyboard(browser: Any) -> None:
+    unfold(browser)
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -121,19 +165,21 @@ def test_sorting_by_keyboard(browser: Any) -> None:
 
 
 def test_sorting_goes_by_the_number_and_keeps_what_is_missing_last(browser: Any) -> None:
+    unfold(browser)
     from selenium.webdriver.common.by import By
 
     resize(browser, 1280)
-    button = browser.find_element(By.CSS_SELECTOR, "#points thead th:nth-child(6) button")
+    button = browser.find_element(By.CSS_SELECTOR, "#points thead th:nth-child(8) button")
     for _ in range(2):
         browser.execute_script("arguments[0].click()", button)
-        values = column(browser, "points", 5)
+        values = column(browser, "points", 7)
         assert values[-1] == "-"
     assert values[0] == "77.09 GiB"  # although 354.4 MiB has more of them
     assert values[-2].endswith("MiB")
 
 
 def test_filtering(browser: Any) -> None:
+    unfold(browser)
     from selenium.webdriver.common.by import By
 
     resize(browser, 1280)

@@ -12,7 +12,6 @@ from rmtscale.records.record import Record
 from rmtscale.records.store import Reading, RecordStore
 from rmtscale.report.document import Document, Source, make_document
 from rmtscale.report.figures import predicted, terms
-from rmtscale.report.gallery import looks_of
 from rmtscale.report.measured import measured_tables
 from rmtscale.report.predictions import peak_now, seconds_now
 from rmtscale.report.text import markdown_report, records_csv
@@ -80,9 +79,8 @@ def test_resident_memory_of_a_cpu_is_not_held_against_the_predicted_peak() -> No
     made = document(records)
     assert column(made, "error") == ["-", "-"]
     assert "no allocator's peak" in markdown_report(made)
-    looks = looks_of(made.groups)
-    assert predicted.draw_memory(made.groups, looks) is None
-    assert terms.draw(made.groups, looks) is None
+    assert predicted.draw_memory(made.groups) is None
+    assert terms.draw(made.groups) is None
     assert all(row[6] == "" for table in measured_tables(records) for row in table.rows)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks
+from rmtscale.report.colours import ink
+from rmtscale.report.figures.answers import short_name
+from rmtscale.report.figures.panels import look_of
 from rmtscale.report.fits import Power, fit_power
 from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.report.series import Group, Series
@@ -31,7 +33,7 @@ def fits(group: Group) -> list[tuple[Series, Quantity, Power]]:
 
 
 @style.styled
-def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
+def draw(groups: Sequence[Group]) -> Figure | None:
     """Draws a panel for each group; None where no series has three points."""
     fitted = [(group, rows) for group in groups if (rows := fits(group))]
     if not fitted:
@@ -40,18 +42,51 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     longest = max(len(series.label) for _, rows in fitted for series, _, _ in rows)
     figure, panels = style.new_grid(
         len(fitted),
-        height=1.2 + 0.3 * most,
-        margins=style.Margins(left=1.3 + 0.068 * longest, right=1.55),
+        width=9.0,
+        height=1.3 + 0.24 * most,
+        columns=1,
+        margins=style.Margins(left=1.35 + 0.07 * longest, right=2.3, top=0.62),
     )
     for (axes,), (group, rows) in zip(panels, fitted, strict=True):
-        _dots(axes, rows, looks)
-        axes.set_title(group.name)
+        _dots(axes, rows)
+        style.entitle(axes, group.name, _answer(rows))
+    style.headline(figure, _headline([row for _, rows in fitted for row in rows]))
     return figure
 
 
-def _dots(axes: Axes, rows: Sequence[tuple[Series, Quantity, Power]], looks: Looks) -> None:
+def _answer(rows: Sequence[tuple[Series, Quantity, Power]]) -> str:
+    """Says the exponents of time where something is a power of the length."""
+    powers = [(series, fit) for series, quantity, fit in rows if quantity is TIME and fit.is_power]
+    if not powers:
+        return "the time of none is a power of the length yet"
+    low, high = (choose(powers, key=lambda one: one[1].exponent) for choose in (min, max))
+    if len(powers) == 1:
+        return f"time of {short_name(low[0])}: {low[1].exponent:.2f}"
+    return (
+        f"time: {short_name(low[0])} {low[1].exponent:.2f} to "
+        f"{short_name(high[0])} {high[1].exponent:.2f}"
+    )
+
+
+def _headline(rows: Sequence[tuple[Series, Quantity, Power]]) -> str:
+    said = []
+    for method, name in (("full", "full attention"), ("rmt", "RMT")):
+        found = [
+            fit.exponent
+            for series, quantity, fit in rows
+            if quantity is TIME and fit.is_power and series.method == method
+        ]
+        if found:
+            ends = sorted({f"{min(found):.2f}", f"{max(found):.2f}"})
+            said.append(f"{name} with exponent {' to '.join(ends)}")
+    if not said:
+        return "No time grows as a power of the length at the lengths that were measured"
+    return f"Time grows as a power of the length: {', '.join(said)}"
+
+
+def _dots(axes: Axes, rows: Sequence[tuple[Series, Quantity, Power]]) -> None:
     for place, (series, _, fit) in enumerate(rows):
-        look = looks[series.label]
+        look = look_of(series)
         # An interval of three points can be wider than any axis; it is cut there, not hidden.
         low, high = max(fit.low, _SHOWN[0]), min(fit.high, _SHOWN[1])
         axes.plot([low, high], [place] * 2, "-", color=look.colour, linewidth=2.2, alpha=0.6)
@@ -60,27 +95,27 @@ def _dots(axes: Axes, rows: Sequence[tuple[Series, Quantity, Power]], looks: Loo
             [place],
             look.marker,
             color=look.colour,
-            markerfacecolor="white" if series.method == "rmt" else look.colour,
-            gid=series.label,
+            markerfacecolor=look.face,
+            gid=f"row {series.label}",
         )
         axes.annotate(
             f"{fit.exponent:.2f} from {style.short_tokens(fit.first_tokens)} on"
             + ("" if fit.is_power else " (no power)"),
-            (1.01, place),
+            (1.03, place),
             xycoords=axes.get_yaxis_transform(),
             va="center",
-            fontsize=8,
-            color=look.colour,
+            fontsize=8.5,
+            color=ink(look.colour),
         )
-    for value, words in ((0, "0"), (1, "1: linear"), (2, "2: quadratic")):
+    for value, words in ((0, ""), (1, "linear"), (2, "quadratic")):
         axes.axvline(value, color=style.REFERENCE_COLOUR, linewidth=0.8, linestyle=":")
         axes.annotate(
             words,
             (value, 1.0),
             xycoords=axes.get_xaxis_transform(),
-            xytext=(2, -9),
+            xytext=(3, -9),
             textcoords="offset points",
-            fontsize=7.5,
+            fontsize=8,
             color=style.REFERENCE_COLOUR,
         )
     axes.set_yticks(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
+from rmtscale.report.figures.panels import Panel, look_of
+from rmtscale.report.names import label_line_ends, names_inches
 from rmtscale.report.quantities import Quantity
 from rmtscale.report.series import Group, Series
 from rmtscale.report.style import Look
@@ -14,7 +16,6 @@ from rmtscale.report.style import Look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Looks = Mapping[str, Look]
 MOST_MARKERS = 15
 """On one line; with more they would touch."""
 MARKS = {
@@ -49,7 +50,7 @@ def draw_series(
         color=look.colour,
         markersize=5,
         markevery=-(-len(values) // MOST_MARKERS) or 1,
-        markerfacecolor="white" if series.method == "rmt" else look.colour,
+        markerfacecolor=look.face,
         gid=series.label,
     )
 
@@ -68,90 +69,78 @@ def draw_bars(axes: Axes, spans: Mapping[int, tuple[float, float]], colour: str)
     )
 
 
-def draw_group(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
-    """Draws every series of a group in one quantity, without axis or names."""
-    for series in group.series:
+def draw_panel(axes: Axes, panel: Panel, quantity: Quantity) -> None:
+    """Draws every series of a panel in one quantity, without axis or names."""
+    for series in panel.series:
         values = series.values(quantity)
         if values:
-            draw_series(axes, series, values, looks[series.label])
+            draw_series(axes, series, values, look_of(series))
 
 
-def names(group: Group) -> list[str]:
-    """Returns the words to the right of the last points."""
-    outcomes = {outcome for series in group.series for outcome in series.outcomes().values()}
-    return group.labels() + [words for outcome, (_, words) in MARKS.items() if outcome in outcomes]
+def names(panels: Iterable[Panel]) -> list[str]:
+    """Returns the words to the right of panels."""
+    return [
+        words
+        for panel in panels
+        for words in (*panel.names.values(), *(words for _, words in MARKS.values()))
+    ]
 
 
-def name_lines(axes: Axes, group: Group, quantity: Quantity, looks: Looks) -> None:
-    """Draws the names of the series beside their last points; the axes must have their limits.
+def margins(panels: Iterable[Panel]) -> style.Margins:
+    """Returns the margins of panels with names beside them."""
+    return style.Margins(right=names_inches(names(panels)))
 
-    A line that ended in a failure has its mark on the right, so its name stands on the left, or
-    above where the line comes from there.
+
+def name_lines(
+    axes: Axes,
+    panel: Panel,
+    quantity: Quantity,
+    failures: Sequence[tuple[float, float, str, str]] = (),
+) -> None:
+    """Writes the names of the series beside the panel; the axes must have their limits.
+
+    Args:
+        failures: what else is named there, as ``mark_failures`` returns it.
     """
     ends = []
-    for series in group.series:
+    for series in panel.series:
         values = series.values(quantity)
-        if not values:
-            continue
-        last, colour = max(values), looks[series.label].colour
-        if any(outcome in MARKS for outcome in series.outcomes().values()):
-            beside = _rises(axes, values)
-            axes.annotate(
-                series.label,
-                (last, values[last]),
-                xytext=(-9, 0) if beside else (0, 6),
-                textcoords="offset points",
-                ha="right" if beside else "center",
-                va="center" if beside else "bottom",
-                fontsize=8,
-                color=colour,
-                # Other lines may pass there.
-                bbox=style.OVER_LINES,
-            )
-        else:
-            ends.append((last, values[last], series.label, colour))
-    style.label_line_ends(axes, ends)
+        if values:
+            last = max(values)
+            name = panel.names[series.label]
+            ends.append((last, values[last], name, look_of(series).colour))
+    label_line_ends(axes, [*ends, *failures])
 
 
-def _rises(axes: Axes, values: Mapping[int, float]) -> bool:
-    """Whether a line comes to its last point from well below."""
-    if len(values) < 2:
-        return True
-    before, last = sorted(values)[-2:]
-    ends = axes.transData.transform([(before, values[before]), (last, values[last])])
-    return bool(ends[1][1] - ends[0][1] > 0.5 * (ends[1][0] - ends[0][0]))
+def mark_failures(
+    axes: Axes, panel: Panel, height: float | None = None
+) -> list[tuple[float, float, str, str]]:
+    """Draws a mark where a point failed: at ``height``, or just under the top of the axes.
 
-
-def mark_failures(axes: Axes, group: Group, looks: Looks, height: float | None = None) -> None:
-    """Draws a mark where a point failed: at ``height``, or just under the top of the axes."""
-    transform = axes.transData if height is not None else axes.get_xaxis_transform()
-    place = 0.96 if height is None else height
-    named: set[str] = set()
-    for series in group.series:
+    Returns:
+        The names of the marks and where they are, one for each kind of failure.
+    """
+    if height is None:
+        low, high = axes.get_ylim()
+        scale = axes.yaxis.get_transform()
+        ends = scale.transform([low, high])
+        height = float(scale.inverted().transform([ends[0] + 0.95 * (ends[1] - ends[0])])[0])
+    named: dict[str, tuple[float, float, str, str]] = {}
+    for series in panel.series:
         for tokens, outcome in series.outcomes().items():
             if outcome not in MARKS:
                 continue
             marker, words = MARKS[outcome]
+            colour = look_of(series).colour
             axes.plot(
                 [tokens],
-                [place],
+                [height],
                 marker,
-                color=looks[series.label].colour,
+                color=colour,
                 markersize=9,
                 markeredgewidth=2.2,
-                transform=transform,
                 clip_on=False,
                 gid=f"failed {series.label}",
             )
-            if words not in named:
-                named.add(words)
-                axes.annotate(
-                    words,
-                    (tokens, place),
-                    xycoords=transform,
-                    xytext=(8, -1 if height is None else 8),
-                    textcoords="offset points",
-                    fontsize=8,
-                    color=looks[series.label].colour,
-                    va="center",
-                )
+            named.setdefault(words, (tokens, height, words, colour))
+    return list(named.values())

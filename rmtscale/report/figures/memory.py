@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
+from rmtscale.report.figures.answers import answer, headline
 from rmtscale.report.figures.lines import (
-    Looks,
-    draw_group,
+    draw_panel,
+    margins,
     mark_failures,
     name_lines,
-    names,
-    with_values,
 )
+from rmtscale.report.figures.panels import Panel, panels_of
 from rmtscale.report.quantities import MEMORY
 from rmtscale.report.series import Group
 from rmtscale.units import format_bytes
@@ -29,48 +29,42 @@ MEMORY_NAMES = {
 
 
 @style.styled
-def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """Draws a panel for each group; None where no memory was measured."""
-    groups = with_values(groups, MEMORY)
-    if not groups:
+def draw(groups: Sequence[Group]) -> Figure | None:
+    """Draws the panels of each group; None where no memory was measured."""
+    panels = panels_of(groups, lambda series: bool(series.values(MEMORY)))
+    if not panels:
         return None
-    figure, panels = style.new_grid(len(groups))
-    for (axes,), group in zip(panels, groups, strict=True):
-        panel(axes, group, looks)
-        axes.set_title(group.name)
+    figure, grid = style.new_grid(len(panels), height=3.9, margins=margins(panels))
+    for (axes,), one in zip(grid, panels, strict=True):
+        panel(axes, one)
+    style.headline(figure, headline(groups, MEMORY))
     return figure
 
 
-def panel(axes: Axes, group: Group, looks: Looks) -> None:
-    """Draws one group on one pair of axes."""
-    draw_group(axes, group, MEMORY, looks)
-    style.length_axis(axes, group.lengths(), names(group))
-    _frame(axes, group, looks)
+def panel(axes: Axes, one: Panel) -> None:
+    """Draws one panel on one pair of axes."""
+    draw_panel(axes, one, MEMORY)
+    style.length_axis(axes, one.lengths())
+    failures = _frame(axes, one)
     style.bytes_axis(axes)
-    name_lines(axes, group, MEMORY, looks)
-    axes.set_ylabel(MEMORY_NAMES[group.setting.device])
+    name_lines(axes, one, MEMORY, failures)
+    axes.set_ylabel(MEMORY_NAMES[one.group.setting.device])
+    style.entitle(axes, one.title, answer(one, MEMORY))
 
 
-def _frame(axes: Axes, group: Group, looks: Looks) -> None:
+def _frame(axes: Axes, one: Panel) -> list[tuple[float, float, str, str]]:
     """The range of the axis; the limit is drawn where something comes near it."""
-    values = [value for series in group.series for value in series.values(MEMORY).values()]
-    low, high, limit = min(values), max(values), group.limit_bytes()
+    values = [value for series in one.series for value in series.values(MEMORY).values()]
+    low, high, limit = min(values), max(values), one.group.limit_bytes()
     failed = any(
-        outcome == "oom" for series in group.series for outcome in series.outcomes().values()
+        outcome == "oom" for series in one.series for outcome in series.outcomes().values()
     )
     if limit is None or not (failed or limit < 8 * high):
         axes.set_ylim(low / 1.4, high * 1.6)
-        mark_failures(axes, group, looks)
-        return
+        return mark_failures(axes, one)
     axes.set_ylim(low / 1.4, max(limit, high) * 1.6)
     axes.axhline(limit, color=style.REFERENCE_COLOUR, linewidth=1.0, linestyle=(0, (4, 2)))
-    axes.annotate(
-        f"limit: {format_bytes(limit)}",
-        (0.01, limit),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(0, 3),
-        textcoords="offset points",
-        fontsize=8,
-        color=style.REFERENCE_COLOUR,
-    )
-    mark_failures(axes, group, looks, limit)
+    words = f"limit: {format_bytes(limit)}"
+    named = mark_failures(axes, one, limit)
+    last = max(one.lengths())
+    return [*named, (last, limit, words, style.REFERENCE_COLOUR)]

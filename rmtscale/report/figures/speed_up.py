@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks, draw_bars, draw_series
-from rmtscale.report.quantities import MEMORY, TIME
+from rmtscale.report.figures.answers import answer, headline, short_name
+from rmtscale.report.figures.lines import draw_bars, draw_series
+from rmtscale.report.figures.panels import Panel, look_of, panels_of
+from rmtscale.report.names import label_line_ends, names_inches
+from rmtscale.report.quantities import MEMORY, TIME, Quantity
 from rmtscale.report.series import Group
 from rmtscale.report.verdict import Duel, duel
 
@@ -23,91 +26,96 @@ _SHADES = 0.055
 """The share of an axes' height that the shade of one RMT takes."""
 
 
-def duels(group: Group) -> list[list[Duel]]:
-    """Returns, for time and for memory, each RMT series that has a ratio."""
-    return [
-        [contest for rmt in group.of("rmt") if (contest := duel(group, rmt, quantity)).ratios]
-        for quantity in (TIME, MEMORY)
-    ]
-
-
 @style.styled
-def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """Draws two panels a group, time and memory; None where nothing can be compared."""
-    contested = [(group, both) for group in groups if any(both := duels(group))]
+def draw(groups: Sequence[Group]) -> Figure | None:
+    """Draws time and memory beside each other; None where nothing can be compared."""
+    contested = [
+        (panel, both)
+        for panel in panels_of(groups)
+        if any(both := [duels(panel, quantity) for quantity in (TIME, MEMORY)])
+    ]
     if not contested:
         return None
-    figure, panels = style.new_grid(2 * len(contested), height=3.6)
-    for index, (group, both) in enumerate(contested):
-        for (axes,), of_quantity, word in zip(
-            panels[2 * index : 2 * index + 2], both, ("faster", "smaller"), strict=True
-        ):
-            _panel(axes, of_quantity, looks)
-            axes.set_ylabel(f"full / RMT: times {word}")
-            axes.set_title(group.name)
+    names = [_name(panel, one) for panel, both in contested for some in both for one in some]
+    figure, grid = style.new_grid(
+        2 * len(contested), height=3.5, margins=style.Margins(right=names_inches(names))
+    )
+    for index, (panel, both) in enumerate(contested):
+        beside = zip(grid[2 * index : 2 * index + 2], both, (TIME, MEMORY), strict=True)
+        for (axes,), some, quantity in beside:
+            _panel(axes, panel, some)
+            axes.set_ylabel(f"full / RMT: times {quantity.better}")
+            style.entitle(axes, f"{quantity.name}: {panel.title}", _answer(panel, some, quantity))
+    style.headline(figure, headline(groups, TIME))
     return figure
 
 
-def _panel(axes: Axes, duels: list[Duel], looks: Looks) -> None:
-    if not duels:
+def duels(panel: Panel, quantity: Quantity) -> list[Duel]:
+    """Returns the RMTs of a panel that have a ratio, each against its whole group's full ones."""
+    return [
+        contest for rmt in panel.of("rmt") if (contest := duel(panel.group, rmt, quantity)).ratios
+    ]
+
+
+def _name(panel: Panel, contest: Duel) -> str:
+    return f"{panel.names[contest.rmt.label]}  {contest.ratio_at(max(contest.ratios))}"
+
+
+def _answer(panel: Panel, contests: Sequence[Duel], quantity: Quantity) -> str:
+    """Says between which lengths RMTs overtake; where none does, who is ahead at the end."""
+    overtaking = [
+        f"{short_name(contest.rmt)} overtakes between {style.short_tokens(contest.worse_until)} "
+        f"and {style.short_tokens(contest.better_from)}"
+        for contest in contests
+        if contest.worse_until and contest.better_from
+    ]
+    if len(overtaking) == 1:
+        return overtaking[0]
+    if overtaking:
+        return f"{len(overtaking)} RMTs overtake within the shades at the bottom"
+    return answer(panel, quantity)
+
+
+def _panel(axes: Axes, panel: Panel, contests: list[Duel]) -> None:
+    if not contests:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         axes.set_axis_off()
         return
     ends = []
-    for contest in duels:
-        look = looks[contest.rmt.label]
+    for contest in contests:
+        look = look_of(contest.rmt)
         draw_series(axes, contest.rmt, contest.ratios, look)
         draw_bars(axes, contest.spans, look.colour)
         last = max(contest.ratios)
-        text = f"{contest.rmt.label}  {contest.ratio_at(last)}"
-        ends.append((last, contest.ratios[last], text, look.colour))
+        ends.append((last, contest.ratios[last], _name(panel, contest), look.colour))
     lengths = sorted(
-        {tokens for contest in duels for tokens in contest.ratios}
-        | {contest.better_from for contest in duels if contest.better_from is not None}
+        {tokens for contest in contests for tokens in contest.ratios}
+        | {contest.better_from for contest in contests if contest.better_from is not None}
     )
-    overtaking = [contest for contest in duels if contest.worse_until and contest.better_from]
-    names = [*(text for _, _, text, _ in ends), *map(_between, overtaking)]
-    style.length_axis(axes, lengths, names)
-    values = [1.0, *(end for contest in duels for span in contest.spans.values() for end in span)]
+    overtaking = [contest for contest in contests if contest.worse_until and contest.better_from]
+    style.length_axis(axes, lengths)
+    values = [1.0, *(end for one in contests for span in one.spans.values() for end in span)]
     low, high = min(values) / 1.5, max(values) * 1.5
     shaded = _SHADES * len(overtaking)  # of the height, below all that is drawn
     axes.set_ylim(low / (high / low) ** (shaded / (1 - shaded)), high)
     style.unit_axis(axes, lambda value: f"x{value:g}")
-    # Only as far as something is compared: names stand behind.
-    equal = [axes.get_xlim()[0], lengths[-1]]
-    axes.plot(equal, [1.0, 1.0], color=style.REFERENCE_COLOUR, linewidth=1.0)
-    _break_even(axes, overtaking, lengths[-1], looks)
-    style.label_line_ends(axes, ends)
+    axes.axhline(1.0, color=style.REFERENCE_COLOUR, linewidth=1.0)
+    _break_even(axes, overtaking)
+    label_line_ends(axes, ends)
 
 
-def _between(contest: Duel) -> str:
-    ends = (contest.worse_until or 0, contest.better_from or 0)
-    return "overtakes between {} and {}".format(*map(style.short_tokens, ends))
-
-
-def _break_even(axes: Axes, overtaking: list[Duel], longest: int, looks: Looks) -> None:
+def _break_even(axes: Axes, overtaking: list[Duel]) -> None:
     """A shade at the bottom for each RMT: between which lengths it overtakes."""
     for place, contest in enumerate(overtaking):
         assert contest.worse_until is not None
         assert contest.better_from is not None
-        look = looks[contest.rmt.label]
         axes.axvspan(
             contest.worse_until,
             contest.better_from,
             ymin=place * _SHADES,
             ymax=(place + 1) * _SHADES,
-            color=look.colour,
+            color=look_of(contest.rmt).colour,
             alpha=0.3,
             linewidth=0,
             gid=f"break-even {contest.rmt.label}",
-        )
-        axes.annotate(
-            _between(contest),
-            (longest, (place + 0.5) * _SHADES),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=look.colour,
         )

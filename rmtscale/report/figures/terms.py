@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from rmtscale.costs.terms import MemoryTerm
 from rmtscale.records.record import Record
 from rmtscale.report import style
-from rmtscale.report.figures.lines import Looks
 from rmtscale.report.figures.predicted import residuals
 from rmtscale.report.predictions import device_of, peak_of
 from rmtscale.report.quantities import MEMORY
 from rmtscale.report.series import Group
-from rmtscale.units import format_bytes
+from rmtscale.units import format_bytes, format_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,9 +57,8 @@ def shown(group: Group) -> list[tuple[str, Record]]:
 
 
 @style.styled
-def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
+def draw(groups: Sequence[Group]) -> Figure | None:
     """Draws a panel for each group; None where no point has both numbers."""
-    del looks  # terms have colours of their own
     drawn = [(group, rows) for group in groups if (rows := shown(group))]
     if not drawn:
         return None
@@ -74,10 +72,31 @@ def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
     )
     for (axes,), (group, rows) in zip(panels, drawn, strict=True):
         _bars(axes, rows)
-        axes.set_title(group.name)
+        style.entitle(axes, group.name, _answer(rows[0]))
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=8.5)
+    style.headline(figure, _headline([rows[0] for _, rows in drawn]))
     return figure
+
+
+def _largest(record: Record) -> tuple[str, float]:
+    """The largest term of a point in words, and its share of the predicted peak."""
+    amounts = predicted_terms(record)
+    name = max(amounts, key=lambda term: amounts[term])
+    return TERMS[name][0], amounts[name] / sum(amounts.values())
+
+
+def _answer(row: tuple[str, Record]) -> str:
+    words, share = _largest(row[1])
+    return f"most of {row[0].split(', ')[0]}: {words}, {format_percent(share)}"
+
+
+def _headline(rows: Sequence[tuple[str, Record]]) -> str:
+    """Says what the first of each setting, full attention where there is some, is made of."""
+    largest = dict.fromkeys(_largest(record)[0] for _, record in rows)
+    names = {label.split(", ")[0] for label, _ in rows}
+    who = "full attention" if names == {"full"} else " and ".join(sorted(names))
+    return f"What the memory of {who} is made of, first of all: {', '.join(largest)}"
 
 
 def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
@@ -123,7 +142,7 @@ def _bars(axes: Axes, rows: Sequence[tuple[str, Record]]) -> None:
             xytext=(9, 0),
             textcoords="offset points",
             va="center",
-            fontsize=8,
+            fontsize=8.5,
             annotation_clip=False,
         )
     axes.set_xlim(0, right * 1.05)

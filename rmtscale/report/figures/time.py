@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
+from rmtscale.report.figures.answers import answer, headline
 from rmtscale.report.figures.lines import (
-    Looks,
     draw_bars,
-    draw_group,
+    draw_panel,
+    margins,
     mark_failures,
     name_lines,
-    names,
-    with_values,
 )
+from rmtscale.report.figures.panels import Panel, look_of, panels_of
 from rmtscale.report.quantities import TIME
 from rmtscale.report.series import Group
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 
 
 @style.styled
-def draw(groups: Sequence[Group], looks: Looks) -> Figure | None:
-    """Draws a panel for each group; None where no time was measured."""
-    groups = with_values(groups, TIME)
-    if not groups:
+def draw(groups: Sequence[Group]) -> Figure | None:
+    """Draws the panels of each group; None where no time was measured."""
+    panels = panels_of(groups, lambda series: bool(series.values(TIME)))
+    if not panels:
         return None
-    figure, panels = style.new_grid(len(groups))
-    for (axes,), group in zip(panels, groups, strict=True):
-        panel(axes, group, looks)
-        axes.set_title(group.name)
+    figure, grid = style.new_grid(len(panels), height=3.9, margins=margins(panels))
+    for (axes,), one in zip(grid, panels, strict=True):
+        panel(axes, one)
+    style.headline(figure, headline(groups, TIME))
     return figure
 
 
-def panel(axes: Axes, group: Group, looks: Looks) -> None:
-    """Draws one group on one pair of axes."""
-    draw_group(axes, group, TIME, looks)
-    _quartiles(axes, group, looks)
-    values = [value for series in group.series for value in series.values(TIME).values()]
-    style.length_axis(axes, group.lengths(), names(group))
+def panel(axes: Axes, one: Panel) -> None:
+    """Draws one panel on one pair of axes."""
+    draw_panel(axes, one, TIME)
+    _quartiles(axes, one)
+    values = [value for series in one.series for value in series.values(TIME).values()]
+    style.length_axis(axes, one.lengths())
     axes.set_ylim(min(values) / 1.6, max(values) * 2.2)
     style.seconds_axis(axes)
-    mark_failures(axes, group, looks)
-    name_lines(axes, group, TIME, looks)
-    axes.set_ylabel("training step" if group.setting.mode == "train" else "forward pass")
+    name_lines(axes, one, TIME, mark_failures(axes, one))
+    axes.set_ylabel("training step" if one.group.setting.mode == "train" else "forward pass")
+    style.entitle(axes, one.title, answer(one, TIME))
 
 
-def _quartiles(axes: Axes, group: Group, looks: Looks) -> None:
+def _quartiles(axes: Axes, one: Panel) -> None:
     """Half of the steps lie within the bar; often it is smaller than the marker."""
     assert TIME.spread is not None
-    for series in group.series:
+    for series in one.series:
         quartiles = {record.point.tokens: TIME.spread(record) for record in series.records}
         bars = {tokens: ends for tokens, ends in quartiles.items() if ends is not None}
-        draw_bars(axes, bars, looks[series.label].colour)
+        draw_bars(axes, bars, look_of(series).colour)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rmtscale.report import style
 from rmtscale.report.style import Look
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ def trained_look(trained: int) -> Look:
 
 
 def trained_legend(figure: Figure, axes: Axes) -> None:
-    """Draws one legend under all panels, of the lines labelled in ``axes``."""
+    """Draws one legend under all panels, of the lines labelled in ``axes``, and of level lines."""
+    from matplotlib.lines import Line2D
+
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        handles,
-        [f"trained on {label}" for label in labels],
+        [*handles, Line2D([], [], color=style.FULL_COLOUR, linewidth=1.0)],
+        [*(f"trained on {label}" for label in labels), "no memory"],
         loc="outside lower center",
-        ncols=len(labels),
+        ncols=len(labels) + 1,
         frameon=False,
-        fontsize=8,
+        fontsize=8.5,
     )

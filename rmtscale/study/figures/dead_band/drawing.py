@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from rmtscale.report import style
 from rmtscale.study.figures.dead_band.claims import Comparisons
 from rmtscale.study.figures.memory_tasks.axes import (
-    SEED_COLOURS,
-    SEED_MARKERS,
     TITLES,
     accuracy_axis,
     draw_curve,
@@ -18,36 +16,62 @@ from rmtscale.study.figures.memory_tasks.axes import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_WAYS = (
+    ("plain", style.REFERENCE_COLOUR, "--", "o"),
+    ("with a dead band", style.RMT_COLOUR, "-", "s"),
+)
+"""Name, colour, line and marker; the seeds of one way look alike."""
+
 
 @style.styled
 def draw(ours: Comparisons) -> Figure:
     """A panel for each task: a solid line with the dead band, a broken one without."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.9 * len(ours), 3.7))
+    figure = Figure(figsize=(3.6 * len(ours), 3.9))
     panels = figure.subplots(1, len(ours), squeeze=False)[0]
     for axes, (task, pairs) in zip(panels, ours.items(), strict=True):
         lengths: set[int] = set()
-        for seed, pair in pairs.items():
-            ways = (("plain", "--", pair.plain), (f"dead band {pair.dead_band:g}", "-", pair.held))
-            for way, line, curve in ways:
+        for pair in pairs.values():
+            for (way, colour, line, marker), curve in zip(
+                _WAYS, (pair.plain, pair.held), strict=True
+            ):
                 if curve:
                     draw_curve(
-                        axes,
-                        curve,
-                        SEED_COLOURS[seed % len(SEED_COLOURS)],
-                        marker=SEED_MARKERS[seed % len(SEED_MARKERS)],
-                        line=line,
-                        by_tokens=True,
-                        label=f"seed {seed}, {way}",
+                        axes, curve, colour, marker=marker, line=line, by_tokens=True, name=way
                     )
                     lengths |= {record.point.tokens for record in curve.values()}
         token_axis(axes, sorted(lengths))
         accuracy_axis(axes)
-        axes.set_title(TITLES[task])
-        axes.legend(
-            frameon=False, fontsize=7.5, handlelength=4, loc="lower left", bbox_to_anchor=(0, 0.2)
-        )
+        seeds = f"{len(pairs)} seeds" if len(pairs) > 1 else "1 seed"
+        axes.set_title(f"{TITLES[task]}, {seeds}")
         if axes is not panels[0]:
             axes.set_ylabel("")
+    for way, colour, line, marker in _WAYS:
+        panels[0].plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
+    )
+    style.headline(figure, _headline(ours))
     return figure
+
+
+def _headline(ours: Comparisons) -> str:
+    """Says what the dead band changes on the longest input, by task."""
+    said = []
+    for task, pairs in ours.items():
+        ends = [
+            [100 * curve[max(curve)].accuracy for curve in way if curve]
+            for way in (
+                [pair.plain for pair in pairs.values()],
+                [pair.held for pair in pairs.values()],
+            )
+        ]
+        if all(ends):
+            plain, held = (sum(some) / len(some) for some in ends)
+            said.append(f"{TITLES[task]} {plain:.0f} % to {held:.0f} %")
+    return f"With a dead band, right at the longest input: {', '.join(said)}"

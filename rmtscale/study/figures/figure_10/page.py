@@ -10,7 +10,6 @@ from rmtscale.errors import BadInput
 from rmtscale.report.bundle import file_contents
 from rmtscale.report.claims import Claim, claims_table
 from rmtscale.report.document import make_document, read_source
-from rmtscale.report.gallery import looks_of
 from rmtscale.report.series import Group, group_records
 from rmtscale.report.style import picture_files
 from rmtscale.report.verdict import judge
@@ -52,7 +51,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         differences,
         compared=False,
     )
-    drawing = draw(group, looks_of(groups))
+    drawing = draw(group)
     pictures = {} if drawing is None else picture_files("figure-10", drawing)
     return FigureReport(
         claims=claims,

@@ -36,7 +36,7 @@ def draw(ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> Figu
         colour, line, marker = _LOOKS[way]
         for index, curve in enumerate(curves.values()):
             label = way if not index else None
-            draw_curve(axes, curve, colour, marker=marker, line=line, label=label)
+            draw_curve(axes, curve, colour, marker=marker, line=line, label=label, name=way)
             counts |= set(curve)
     axes.axvline(trained_segments, color=style.REFERENCE_COLOUR, linewidth=0.8)
     axes.annotate(
@@ -44,11 +44,22 @@ def draw(ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> Figu
         (trained_segments, 50),
         xytext=(4, 0),
         textcoords="offset points",
-        fontsize=7.5,
+        fontsize=8,
         color=style.REFERENCE_COLOUR,
     )
     accuracy_axis(axes)
     segment_axis(axes, sorted(counts))
     axes.set_title("Memorize, the same steps with and without a curriculum")
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.4))
+    style.headline(figure, _headline(ours))
     return figure
+
+
+def _headline(ours: Mapping[str, Mapping[int, Curve]]) -> str:
+    """Says what is right on the longest input, with a curriculum and without."""
+    said = []
+    for way, curves in ours.items():
+        shares = [100 * curve[max(curve)].accuracy for curve in curves.values() if curve]
+        said.append(f"{way} {min(shares):.0f} % to {max(shares):.0f} %")
+    longest = max(count for curves in ours.values() for curve in curves.values() for count in curve)
+    return f"Right after {longest} segments: {', '.join(said)}"

@@ -12,7 +12,6 @@ from rmtscale.study.figures.language.lines import (
     draw_baselines,
     draw_published,
     draw_runs,
-    headline,
     is_known,
     level_line,
     limits,
@@ -56,7 +55,7 @@ def draw(ours: Mapping[str, InputSize], paper: Mapping[str, Published], title: s
         grid[row][0].set_ylabel("bits per byte")
     most = max(range(len(ours)), key=lambda at: len(list(ours.values())[at].rmt))
     trained_legend(figure, grid[0][most])
-    headline(figure, title)
+    style.headline(figure, title)
     return figure
 
 
@@ -83,7 +82,7 @@ def _papers(
     axes.set_ylim(*limits(known, beyond))
     cut = []
     for trained, curve in points[way].items():
-        draw_published(axes, curve, trained_look(trained).colour)
+        draw_published(axes, curve, trained_look(trained), f"the paper's {trained}")
         if max(curve.values()) > axes.get_ylim()[1]:
             cut.append(f"trained on {trained}")
     level_line(axes, paper[way].baseline_bits, "no memory")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.report import style
+from rmtscale.report.names import label_line_ends, names_inches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,85 +32,115 @@ def draw_scaling(
     paper: Mapping[str, Sequence[Point]],
     headlines: Mapping[str, float],
 ) -> Figure:
-    """Draws both panels: our lines and the paper's points.
+    """Draws short and long inputs, small and large models: our lines and the paper's points.
 
     Args:
         ours, paper: by series, FLOPs over those of 512 tokens; drawn by length into the panels.
         headlines: by series, full / RMT at the longest length, written into panel b.
     """
-    figure, panels = style.new_figure(2, width=11.0, height=4.8)
-    limits = (("a", 512, 32_768), ("b", 64_000, 2_048_000))
-    for axes, (name, shortest, longest) in zip(panels, limits, strict=True):
+    ranges = (("a", 512, 32_768), ("b", 64_000, 2_048_000))
+    models = [name for name in ours if name not in (RMT_SERIES, QUADRATIC_SERIES)]
+    half = len(models) // 2
+    beside = [name for name in ours if name not in models]
+    looks = _looks(list(ours))
+    labels = [_label(name, "b", headlines) for name in ours]
+    figure, grid = style.new_grid(
+        4,
+        height=3.5,
+        margins=style.Margins(left=0.95, right=names_inches(labels), top=0.4),
+        below=0.35,
+    )
+    panels = [
+        (range_, [*some, *beside]) for range_ in ranges for some in (models[:half], models[half:])
+    ]
+    for (axes,), ((name, shortest, longest), shown_series) in zip(grid, panels, strict=True):
         ends = []
-        for series, colour, line in _looks(list(ours)):
+        for series in shown_series:
+            colour, line = looks[series]
             shown = [point for point in ours[series] if shortest <= point.tokens <= longest]
-            axes.plot(*_columns(shown), line, color=colour)
+            axes.plot(*_columns(shown), line, color=colour, gid=series)
             marks = [point for point in paper[series] if shortest <= point.tokens <= longest]
             axes.plot(*_columns(marks), "o", color=colour, mfc="white", ms=4.5, mew=1.0)
-            ratio = f"  ÷{headlines[series]:,.2f}" if name == "b" and series in headlines else ""
-            ends.append((longest, shown[-1].value, _title(series) + ratio, colour))
+            ends.append((longest, shown[-1].value, _label(series, name, headlines), colour))
         lengths = [point.tokens for point in next(iter(ours.values()))]
-        style.token_axis(axes, [tokens for tokens in lengths if shortest <= tokens <= longest])
+        ticks = [tokens for tokens in lengths if shortest <= tokens <= longest]
+        style.token_axis(axes, ticks[::-1][::2][::-1])
         style.plain_log_axis(axes)
-        axes.set_ylabel("FLOPs of a forward pass, 512 tokens = 1")
-        axes.set_title(f"{name}) {style.short_tokens(shortest)} to {style.short_tokens(longest)}")
-        axes.set_xlim(shortest * 0.93, longest * (3.4 if name == "a" else 3.6))
-        style.label_line_ends(axes, ends)
-    panels[0].plot([], [], "-", color=style.REFERENCE_COLOUR, label="rmtscale, paper convention")
-    panels[0].plot(
-        [], [], "o", color=style.REFERENCE_COLOUR, mfc="white", label="the paper's points"
+        axes.set_ylabel("FLOPs, 512 tokens = 1")
+        between = f"{style.short_tokens(shortest)} to {style.short_tokens(longest)} tokens"
+        axes.set_title(f"{name}) {between}")
+        axes.set_xlim(shortest * 0.93, longest * 1.07)
+        label_line_ends(axes, ends)
+    colour, first = style.REFERENCE_COLOUR, grid[0][0]
+    first.plot([], [], "-", color=colour, label="rmtscale, paper convention")
+    first.plot([], [], "o", color=colour, mfc="white", label="the paper's points")
+    figure.legend(
+        *first.get_legend_handles_labels(),
+        loc="lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
     )
-    panels[0].legend(frameon=False, loc="upper left")
+    low, high = min(headlines.values()), max(headlines.values())
+    style.headline(
+        figure,
+        f"At {style.short_tokens(ranges[-1][2])} tokens full attention takes {low:,.0f} to "
+        f"{high:,.0f} times the FLOPs of RMT; the larger the model, the less RMT saves",
+    )
     return figure
+
+
+def _label(series: str, panel: str, headlines: Mapping[str, float]) -> str:
+    saved = f"  ÷{headlines[series]:,.2f}" if panel == "b" and series in headlines else ""
+    return _title(series) + saved
 
 
 @style.styled
 def draw_conventions(savings: Mapping[tuple[str, str], Sequence[Point]]) -> Figure:
     """Draws full attention over RMT against length, by model (panel) and convention (line)."""
     models = list(dict.fromkeys(model for model, _ in savings))
-    figure, panels = style.new_figure(len(models), width=11.0, height=4.4)
     lines = {"paper": "-", "hoffmann": "--", "matmul": "-.", "kaplan": ":"}
-    for axes, model in zip(panels, models, strict=True):
+    figure, grid = style.new_grid(
+        len(models), height=4.0, margins=style.Margins(right=names_inches(["hoffmann 214.6"]))
+    )
+    for (axes,), model in zip(grid, models, strict=True):
         ends = []
         for (owner, convention), points in savings.items():
             if owner != model:
                 continue
             colour = style.SEQUENCE_COLOURS[list(lines).index(convention)]
-            axes.plot(*_columns(points), lines[convention], color=colour)
+            axes.plot(*_columns(points), lines[convention], color=colour, gid=convention)
             last = points[-1]
             ends.append((last.tokens, last.value, f"{convention} {last.value:,.1f}", colour))
         lengths = [point.tokens for point in points]
-        style.token_axis(axes, lengths[::2])
+        style.token_axis(axes, lengths[::-1][::3][::-1])
         style.plain_log_axis(axes)
         axes.axhline(1.0, color=style.REFERENCE_COLOUR, linewidth=0.8)
-        axes.annotate(
-            "below this line full attention is cheaper",
-            (lengths[-1] * 6, 1.0),
-            xytext=(0, -10),
-            textcoords="offset points",
-            fontsize=7.5,
-            ha="right",
-            color=style.REFERENCE_COLOUR,
-        )
         axes.set_ylabel("FLOPs of full attention / FLOPs of RMT")
-        axes.set_title(f"{model}: what RMT saves")
+        style.entitle(axes, model, "below the line at 1 full attention is cheaper")
         axes.set_ylim(bottom=0.6)
-        axes.set_xlim(lengths[0] * 0.85, lengths[-1] * 6)
-        style.label_line_ends(axes, ends)
+        axes.set_xlim(lengths[0] * 0.85, lengths[-1] * 1.15)
+        label_line_ends(axes, ends)
+    ratios = [end[-1].value for end in savings.values()]
+    style.headline(
+        figure,
+        f"Whatever is counted, RMT saves: full attention takes {min(ratios):.0f} to "
+        f"{max(ratios):.0f} times its FLOPs at {style.short_tokens(lengths[-1])} tokens",
+    )
     return figure
 
 
-def _looks(series: list[str]) -> list[tuple[str, str, str]]:
-    """Returns ``(series, colour, line)``: models in sequence, RMT and the rule of thumb apart."""
-    looks = []
+def _looks(series: list[str]) -> dict[str, tuple[str, str]]:
+    """Returns ``(colour, line)``: models in sequence, RMT and the rule of thumb apart."""
+    looks = {}
     colours = iter(style.SEQUENCE_COLOURS)
     for name in series:
         if name == RMT_SERIES:
-            looks.append((name, style.RMT_COLOUR, "-"))
+            looks[name] = (style.RMT_COLOUR, "-")
         elif name == QUADRATIC_SERIES:
-            looks.append((name, style.REFERENCE_COLOUR, ":"))
+            looks[name] = (style.REFERENCE_COLOUR, ":")
         else:
-            looks.append((name, next(colours), "-"))
+            looks[name] = (next(colours), "-")
     return looks
 
 

@@ -17,7 +17,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     draw_paper,
     token_axis,
 )
-from rmtscale.units import format_bytes
+from rmtscale.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +40,18 @@ def draw(
     from matplotlib.figure import Figure
 
     panels = len(ours) + bool(peaks)
-    figure = Figure(figsize=(3.6 * panels, 3.7))
-    grid = figure.subplots(1, panels, squeeze=False)[0]
+    columns = min(panels, 2)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(4.6 * columns, 0.9 + 2.6 * rows))
+    cells = figure.add_gridspec(rows, columns)
+    grid = [
+        figure.add_subplot(
+            cells[at // columns, :]
+            if at == panels - 1 and not at % columns
+            else cells[divmod(at, columns)]
+        )
+        for at in range(panels)
+    ]
     for index, (task, curves) in enumerate(ours.items()):
         axes = grid[index]
         for seed, curve in curves.items():
@@ -62,12 +72,33 @@ def draw(
         token_axis(axes, lengths)
         accuracy_axis(axes)
         axes.set_title(TITLES[task])
-        if index:
+        if index % columns:
             axes.set_ylabel("")
-    grid[0].legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 0.2))
     if peaks:
         _memory_panel(grid[-1], peaks)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels),
+        frameon=False,
+        fontsize=8.5,
+    )
+    style.headline(figure, _headline(ours))
     return figure
+
+
+def _headline(ours: Mapping[str, Mapping[int, Curve]]) -> str:
+    """Says what is right at the longest input, by task."""
+    longest, said = 0, []
+    for task, curves in ours.items():
+        ends = [curve[max(curve)] for curve in curves.values() if curve]
+        longest = max([longest, *(end.point.tokens for end in ends)])
+        low, high = (choose(100 * end.accuracy for end in ends) for choose in (min, max))
+        spread = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
+        said.append(f"{TITLES[task]} {spread} %")
+    return f"Right after {format_count(longest, digits=3)} tokens: {', '.join(said)}"
 
 
 def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:

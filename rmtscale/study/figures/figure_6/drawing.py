@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rmtscale.report import style
+from rmtscale.report.colours import ink
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,8 @@ def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
     maps = [condensed(heatmap) for heatmap in maps]
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    side = 1.6 + 0.105 * max(len(heatmap.labels) for heatmap in maps)
+    most = max(len(heatmap.labels) for heatmap in maps)
+    side = 1.6 + _label_points(most) * 0.0175 * most
     figure = Figure(figsize=(side * columns + 0.6, (side + 0.2) * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
     image = None
@@ -85,17 +87,22 @@ def condensed(heatmap: Heatmap) -> Heatmap:
     return Heatmap(heatmap.title, labels, means, marked, [where[at] for at in heatmap.memory])
 
 
+def _label_points(count: int) -> float:
+    """The size of a label, so that it can be read and does not touch its neighbour."""
+    return 8.0 if count <= 24 else 6.5
+
+
 def _label(axes: Any, heatmap: Heatmap) -> None:
     count = len(heatmap.labels)
     marked = {position for positions in heatmap.marked for position in positions}
     memory = set(heatmap.memory)
-    axes.set_xticks(range(count), heatmap.labels, rotation=90, fontsize=5.5)
-    axes.set_yticks(range(count), heatmap.labels, fontsize=5.5)
+    axes.set_xticks(range(count), heatmap.labels, rotation=90, fontsize=_label_points(count))
+    axes.set_yticks(range(count), heatmap.labels, fontsize=_label_points(count))
     axes.tick_params(length=1.5, pad=1)
     for axis in (axes.xaxis, axes.yaxis):
         for at, text in enumerate(axis.get_ticklabels()):
             if at in marked:
-                text.set_color(style.FULL_COLOUR)
+                text.set_color(ink(style.FULL_COLOUR))
                 text.set_fontweight("bold")
             elif at in memory:
                 text.set_color(style.RMT_COLOUR)

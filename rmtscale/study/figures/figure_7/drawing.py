@@ -19,7 +19,6 @@ from rmtscale.study.figures.language.lines import (
     draw_baselines,
     draw_published,
     draw_runs,
-    headline,
     is_known,
     level_line,
     limits,
@@ -74,7 +73,7 @@ def draw(sizes: Sequence[InputSize], paper: Mapping[int, Published], title: str 
             segments_axis(grid[row][column], counts)
     most = max(range(len(sizes)), key=lambda at: len(sizes[at].rmt))
     trained_legend(figure, grid[0][most])
-    headline(figure, title)
+    style.headline(figure, title)
     return figure
 
 
@@ -128,7 +127,9 @@ def _changes(axes: Axes, size: InputSize) -> dict[int, float]:
             alpha=0.18,
             linewidth=0,
         )
-        axes.plot(xs, means, color=look.colour, marker=look.marker, markersize=3.5)
+        axes.plot(
+            xs, means, color=look.colour, marker=look.marker, markersize=3.5, gid=str(trained)
+        )
         if means:
             highest[trained] = max(means)
     _zero(axes)
@@ -155,7 +156,7 @@ def _published(axes: Axes, published: Published, size: InputSize, above: Axes) -
             for count, share in published.changes(trained).items()
             if count <= max(size.counts)
         }
-        draw_published(axes, points, trained_look(trained).colour)
+        draw_published(axes, points, trained_look(trained), f"the paper's {trained}")
     axes.set_title(f"the paper's at input {published.input_size}")
     low, high = zip(axes.get_ylim(), above.get_ylim(), strict=True)
     for panel in (axes, above):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.report import style
+from rmtscale.report.colours import ink
 from rmtscale.study.figures.language.groups import InputSize, mean_over_seeds
-from rmtscale.study.figures.language.lines import headline, size_name
+from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_flops, format_seconds, format_tokens
 
@@ -23,6 +24,8 @@ _LOOKS = {
     KINDS[2]: (style.RMT_COLOUR, "D", "white", "the same in a stream: one segment a block"),
 }
 """Colour, marker, its face, and what the numbers beside the points count."""
+_NAME_PLACES = {KINDS[0]: (-6, 2, "right"), KINDS[1]: (6, 4, "left"), KINDS[2]: (-6, -8, "right")}
+"""Where a number stands, in points: a frontier comes from above and leaves to the right."""
 
 
 class Choice(NamedTuple):
@@ -112,10 +115,8 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
             _cost_axis(axes, ways, cost)
         grid[row][0].set_ylabel("loss, nats per token")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8
-    )
-    headline(figure, title)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
+    style.headline(figure, title)
     return figure
 
 
@@ -130,20 +131,21 @@ def _draw_points(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
             markerfacecolor=face,
             markersize=5,
             label=words,
+            gid=kind,
         )
     losses = [way.loss_nats for way in ways]
     costs = [math.log(getattr(way, cost)) for way in ways]
     for kind, (colour, _, _, _) in _LOOKS.items():
-        aside = kind == KINDS[2]
+        x, y, align = _NAME_PLACES[kind]
         for way in _apart([way for way in ways if way.kind == kind], cost, losses, costs):
             axes.annotate(
                 format_tokens(way.size),
                 (getattr(way, cost), way.loss_nats),
-                xytext=(-6, -2.5) if aside else (0, -11 if kind == KINDS[0] else 6),
+                xytext=(x, y),
                 textcoords="offset points",
-                ha="right" if aside else "center",
-                fontsize=7,
-                color=colour,
+                ha=align,
+                fontsize=8.5,
+                color=ink(colour),
             )
 
 

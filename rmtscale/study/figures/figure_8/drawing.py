@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.report import style
 from rmtscale.study.figures.language.groups import InputSize
-from rmtscale.study.figures.language.lines import context_name, headline, size_name
+from rmtscale.study.figures.language.lines import context_name, size_name
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import format_flops, format_tokens
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BINS_PER_DOUBLING = 3
 _ALONE = "#888888"
 _CONTEXTS = ("#F0A35E", "#8A3D00", "#B8860B", "#5C2900", "#CC6677")
-_MEMORIES = (style.RMT_COLOUR, "#56B4E9", "#003A5C")
+_MEMORIES = ((style.RMT_COLOUR, "-"), ("#003A5C", "--"), ("#56B4E9", ":"))
 _LINES = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1)))
 
 
@@ -41,30 +41,53 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
         sizes: ours.
         title: the answer in words.
     """
-    figure, panels = style.new_figure(len(sizes), width=5.6 * len(sizes) + 0.4, height=4.9)
-    for axes, size in zip(panels, sizes, strict=True):
-        for reader in readers(size):
-            losses = mean_positions(reader.records)
-            positions = range(1, len(losses) + 1)
-            axes.plot(positions, losses, color=reader.colour, linewidth=0.5, alpha=0.3)
-            middles, means = smoothed(losses)
-            axes.plot(
-                middles, means, linestyle=reader.line, color=reader.colour, label=reader.label
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6 * len(sizes) + 0.4, 8.4))
+    grid = figure.subplots(2, len(sizes), squeeze=False, sharex="col", sharey=True)
+    for column, size in enumerate(sizes):
+        for axes, (words, some) in zip(grid[:, column], _panels(size).items(), strict=True):
+            for reader in some:
+                losses = mean_positions(reader.records)
+                positions = range(1, len(losses) + 1)
+                axes.plot(positions, losses, color=reader.colour, linewidth=0.5, alpha=0.3)
+                middles, means = smoothed(losses)
+                axes.plot(
+                    middles,
+                    means,
+                    linestyle=reader.line,
+                    color=reader.colour,
+                    label=reader.label,
+                    gid=reader.label,
+                )
+            axes.set_title(f"{size_name(size, sizes)}: {words}")
+            _position_axis(axes, size.block_tokens)
+            if not column:
+                axes.set_ylabel("loss, nats per token")
+            axes.legend(
+                frameon=False,
+                fontsize=8,
+                loc="upper right",
+                title="forward FLOPs for each token scored",
+                title_fontsize=8,
+                alignment="left",
             )
-        axes.set_title(size_name(size, sizes))
-        axes.set_xlabel("position in the block, tokens")
-        axes.set_ylabel("loss, nats per token")
-        _position_axis(axes, size.block_tokens)
-        axes.legend(
-            frameon=False,
-            fontsize=7.5,
-            loc="upper right",
-            title="forward FLOPs for each token scored",
-            title_fontsize=7.5,
-            alignment="left",
-        )
-    headline(figure, title)
+        grid[-1, column].set_xlabel("position in the block, tokens")
+    style.headline(figure, title)
     return figure
+
+
+def _panels(size: InputSize) -> dict[str, list[Reader]]:
+    """Memory beside what it was trained from, and beside more of true context."""
+    shown = readers(size)
+    true = [one for one in shown if one.label.startswith("no memory")]
+    small = true[: len(shown) - len(size.larger_contexts) - len(memories(size))]
+    with_memory = [one for one in shown if one not in true]
+    larger = true[len(small) :]
+    return {
+        "memory and no more context": [*small, *with_memory],
+        "memory and more context": [*with_memory[-1:], *larger],
+    }
 
 
 def readers(size: InputSize) -> list[Reader]:
@@ -82,7 +105,7 @@ def readers(size: InputSize) -> list[Reader]:
         shown.append(Reader(label, style.FULL_COLOUR, "-", size.own))
     for index, (count, records) in enumerate(memories(size).items()):
         label = _priced(f"memory, {format_tokens(count)} segments", records)
-        shown.append(Reader(label, _MEMORIES[index % 3], "-", records))
+        shown.append(Reader(label, *_MEMORIES[index % 3], records))
     for index, (context, records) in enumerate(size.larger_contexts.items()):
         look = _CONTEXTS[index % len(_CONTEXTS)], _LINES[index % len(_LINES)]
         shown.append(Reader(_priced(context_name(context), records), *look, records))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rmtscale.report import style
 from rmtscale.report.style import Look
@@ -16,8 +16,7 @@ from rmtscale.study.figures.language.groups import (
     require_same_targets,
     runs_of,
 )
-from rmtscale.study.figures.language.lines import headline, segments_axis
-from rmtscale.study.figures.trained import trained_look
+from rmtscale.study.figures.language.lines import segments_axis
 from rmtscale.study.records.clusters import Part, mean_interval
 from rmtscale.study.records.language import ALL, LanguageRecord
 from rmtscale.units import format_tokens
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAST, NAMES, NAMES_WITHOUT = "last-segment", "names", "names-without"
+OTHER_LEMMA = "another lemma stands in its place"
 _STAR = 9
 """Size of a marker that no line leads to."""
 
@@ -46,21 +46,29 @@ class Prover(NamedTuple):
         return not self.memory and self.trained == 1
 
     @property
-    def look(self) -> Look:
-        """Without memory one colour, and the marker of those with it that were trained alike."""
-        with_memory = trained_look(self.trained)
-        if self.memory:
-            return with_memory
-        return Look(style.FULL_COLOUR, "*" if self.one_pass else with_memory.marker, "--")
+    def kind(self) -> str:
+        """Its words in the legend."""
+        if self.one_pass:
+            return f"no memory, {format_tokens(self.segment_tokens)} tokens in one pass"
+        return "memory" if self.memory else "no memory"
 
     def label(self, unit_tokens: int) -> str:
         """Names it, with the size of its segments where that is not ``unit_tokens``."""
         if self.one_pass:
-            return f"no memory, {format_tokens(self.segment_tokens)} tokens in one pass"
-        name = f"{'' if self.memory else 'no '}memory, trained on {format_tokens(self.trained)}"
+            return self.kind
+        name = f"{self.kind}, trained on {format_tokens(self.trained)}"
         if self.segment_tokens == unit_tokens:
             return name
         return f"{name}, segments of {format_tokens(self.segment_tokens)}"
+
+    @property
+    def look(self) -> Look:
+        """With memory as RMT, without as full attention; a star reads all in one pass."""
+        if self.memory:
+            return Look(style.RMT_COLOUR, "s", "-")
+        if self.one_pass:
+            return Look("#882255", "*", "-.")
+        return Look(style.FULL_COLOUR, "o", "--")
 
 
 def provers(records: Iterable[LanguageRecord]) -> list[Prover]:
@@ -83,44 +91,70 @@ def provers(records: Iterable[LanguageRecord]) -> list[Prover]:
 
 @style.styled
 def draw(models: Sequence[Prover], title: str = "") -> Figure:
-    """Draws the perplexity of all tokens and of the last segment, and below names of lemmas.
+    """Draws a column for each training: perplexities, names of lemmas, and what a lemma is worth.
 
     Args:
-        found: our models.
+        models: ours.
         title: the answer in words.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.8, 7.4))
-    grid = figure.subplots(2, 2)
     unit = max((model.segment_tokens for model in models if model.memory), default=0)
     unit = unit or max(model.segment_tokens for model in models)
-    for axes, part, words in (
-        (grid[0][0], ALL, "all tokens"),
-        (grid[0][1], LAST, f"the last segment, {format_tokens(unit)} tokens"),
-    ):
-        _perplexities(axes, models, part, unit)
-        axes.set_title(words)
-        axes.set_ylabel("perplexity")
-    _names(grid[1][0], models, unit)
-    _worth(grid[1][1], models, unit)
+    trainings = sorted({model.trained for model in models if not model.one_pass}) or [1]
+    rows = (
+        ("all tokens", "perplexity"),
+        (f"the last {format_tokens(unit)} tokens", "perplexity"),
+        ("names of lemmas", "loss, nats per token"),
+        ("a lemma's worth", "nats per token of its name"),
+    )
+    figure = Figure(figsize=(3.5 * len(trainings) + 0.3, 1.0 + 2.4 * len(rows)))
+    grid = figure.subplots(len(rows), len(trainings), squeeze=False, sharey="row")
+    for column, trained in enumerate(trainings):
+        some = [model for model in models if model.trained == trained or model.one_pass]
+        panels = grid[:, column]
+        for axes, part in ((panels[0], ALL), (panels[1], LAST)):
+            for model in some:
+                _draw(axes, model, part, unit, perplexity=True)
+        for model in some:
+            _draw(panels[2], model, NAMES, unit)
+            _draw(panels[2], model, NAMES_WITHOUT, unit, hollow=True)
+        _worth(panels[3], some, unit)
+        for axes, (words, label) in zip(panels, rows, strict=True):
+            axes.set_title(f"{words}: trained on {trained}")
+            axes.set_ylabel("" if column else label)
     counts = sorted(
         {count for model in models if model.memory for run in model.runs.values() for count in run}
     )
     for axes in grid.flat:
         segments_axis(axes, counts or [1, 2], room=0.0)
+        axes.set_xlabel("")
+    for axes in grid[-1]:
         axes.set_xlabel(f"segments of {format_tokens(unit)} tokens read")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(len(labels), 4),
-        frameon=False,
-        fontsize=8,
-    )
-    headline(figure, title)
+    _legend(figure, models)
+    style.headline(figure, title)
     return figure
+
+
+def _legend(figure: Figure, models: Sequence[Prover]) -> None:
+    """Says under all panels what colours, stars and open markers are."""
+    from matplotlib.lines import Line2D
+
+    shown: dict[str, Any] = {model.kind: model.look for model in reversed(models)}
+    handles: list[Any] = [
+        Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, ms=5, label=kind)
+        for kind, look in shown.items()
+    ]
+    handles.append(
+        Line2D([], [], color="#444444", ls=":", marker="o", mfc="white", ms=5, label=OTHER_LEMMA)
+    )
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8.5,
+    )
 
 
 def worth(runs: Runs) -> dict[int, tuple[float, float, float]]:
@@ -149,31 +183,9 @@ def worth_part(record: LanguageRecord) -> Part | None:
     return replace(with_lemma, loss_nats=tuple(more - less for more, less in pairs))
 
 
-def _perplexities(axes: Axes, models: Sequence[Prover], part: str, unit: int) -> None:
-    for model in models:
-        _draw(axes, model, part, unit, label=model.label(unit), perplexity=True)
-
-
-def _names(axes: Axes, models: Sequence[Prover], unit: int) -> None:
-    """Draws the loss on names for the longest training."""
-    for model in _with_few_baselines(models, all_memory=False):
-        _draw(axes, model, NAMES, unit)
-        _draw(axes, model, NAMES_WITHOUT, unit, hollow=True)
-    for words, line, face in (
-        ("the lemma is in the context", "-", "#444444"),
-        ("another stands in its place", ":", "white"),
-    ):
-        axes.plot(
-            [], [], line, color="#444444", marker="o", markerfacecolor=face, ms=4, label=words
-        )
-    axes.legend(frameon=False, fontsize=7.5)
-    axes.set_title("names of lemmas in the proof")
-    axes.set_ylabel("loss, nats per token")
-
-
 def _worth(axes: Axes, models: Sequence[Prover], unit: int) -> None:
     axes.axhline(0, color=style.REFERENCE_COLOUR, linewidth=0.8)
-    for model in _with_few_baselines(models, all_memory=True):
+    for model in models:
         points = worth(model.runs)
         means = [mean for mean, _, _ in points.values()]
         errors = [
@@ -192,18 +204,6 @@ def _worth(axes: Axes, models: Sequence[Prover], unit: int) -> None:
             elinewidth=0.9,
             capsize=2,
         )
-    axes.set_title("what the lemma in the context is worth")
-    axes.set_ylabel("nats per token of its name")
-
-
-def _with_few_baselines(models: Sequence[Prover], *, all_memory: bool) -> list[Prover]:
-    """Picks the longest training, with memory and without, and one pass: all would be too many."""
-    longest = max((model.trained for model in models), default=0)
-    return [
-        model
-        for model in models
-        if model.trained == longest or model.one_pass or (model.memory and all_memory)
-    ]
 
 
 def _draw(
@@ -212,7 +212,6 @@ def _draw(
     part: str,
     unit: int,
     *,
-    label: str | None = None,
     perplexity: bool = False,
     hollow: bool = False,
 ) -> None:
@@ -235,7 +234,7 @@ def _draw(
         marker=look.marker,
         markersize=_STAR if model.one_pass else 5,
         markerfacecolor="white" if hollow else look.colour,
-        label=label,
+        gid=model.kind,  # open markers are the same model, and the legend says what they are
     )
 
 

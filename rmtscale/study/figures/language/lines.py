@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
+from rmtscale.report.colours import ink
+from rmtscale.report.names import spread
 from rmtscale.report.style import Look
 from rmtscale.study.figures.language.groups import (
     InputSize,
@@ -21,11 +22,10 @@ from rmtscale.units import format_perplexity, format_tokens
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAMES_ROOM = 0.28
 """Share of a panel's width, left of one segment, for the names of the baselines."""
-_NAME_SHARE = 0.055
+_NAME_SHARE = 0.085
 """Share of a panel's height that a name takes."""
 
 
@@ -45,14 +45,6 @@ def context_name(tokens: int) -> str:
     return f"no memory, context {format_tokens(tokens)}"
 
 
-def headline(figure: Figure, text: str) -> None:
-    """Writes the answer over all panels."""
-    width = round(figure.get_figwidth() * 10.8)
-    figure.suptitle(
-        fill(text, width), x=0.01, ha="left", fontsize=11, fontweight="bold", color="#222222"
-    )
-
-
 def draw_runs(axes: Axes, runs: Runs, look: Look, value: Value, label: str | None = None) -> None:
     """Draws the mean over seeds with markers, and each seed as a thin line."""
     for curve in runs.values():
@@ -65,20 +57,22 @@ def draw_runs(axes: Axes, runs: Runs, look: Look, value: Value, label: str | Non
         marker=look.marker,
         markersize=3.5,
         label=label,
+        gid=label,
     )
 
 
-def draw_published(axes: Axes, points: Mapping[int, float], colour: str) -> None:
+def draw_published(axes: Axes, points: Mapping[int, float], look: Look, name: str) -> None:
     """Draws the paper's points, open, on a thin broken line."""
     axes.plot(
         *_columns(points),
         "--",
-        color=colour,
+        color=look.colour,
         linewidth=0.9,
-        marker="o",
+        marker=look.marker,
         markersize=3.5,
         markerfacecolor="white",
         markeredgewidth=0.9,
+        gid=name,
     )
 
 
@@ -88,30 +82,58 @@ def draw_baselines(
     """Draws level lines, named in the room on the left; the limits of the axes must be set."""
     heights = {context: mean_over_seeds(records, value) for context, records in contexts.items()}
     low, high = axes.get_ylim()
-    place, smallest = -math.inf, min(contexts, default=0)
-    for context, y in sorted(heights.items(), key=lambda item: item[1]):
-        if low <= y <= high:
-            # Over the line, and further up where the name below needs the room.
-            place = max(y, place + (high - low) * _NAME_SHARE)
-            _level(axes, y, place, context_name(context), solid=context == smallest)
+    shown = sorted(
+        ((y, context) for context, y in heights.items() if low <= y <= high), key=lambda one: one[0]
+    )
+    places = spread([(y - low) / (high - low) for y, _ in shown], _NAME_SHARE)
+    for (y, context), place in zip(shown, places, strict=True):
+        _level(axes, y, solid=context == min(contexts))
+        axes.annotate(
+            f"context {format_tokens(context)}",
+            (NAMES_ROOM, y),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(NAMES_ROOM - 0.035, place),
+            textcoords="axes fraction",
+            ha="right",
+            va="center",
+            fontsize=8,
+            color=ink(style.FULL_COLOUR),
+            arrowprops={
+                "arrowstyle": "-",
+                "color": style.FULL_COLOUR,
+                "linewidth": 0.6,
+                "relpos": (1.0, 0.5),
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
 
 
 def level_line(axes: Axes, y: float, name: str) -> None:
     """Draws one level line, named in the room on the left."""
-    _level(axes, y, y, name, solid=True)
-
-
-def _level(axes: Axes, y: float, place: float, name: str, *, solid: bool) -> None:
-    line = "-" if solid else (0, (4, 1.5))
-    axes.axhline(y, color=style.FULL_COLOUR, linewidth=1.0, linestyle=line, zorder=1.5)
+    _level(axes, y, solid=True)
     axes.annotate(
         name,
-        (0.0, place),
+        (NAMES_ROOM, y),
         xycoords=axes.get_yaxis_transform(),
-        xytext=(3, 1.5),
+        xytext=(-4, 0),
         textcoords="offset points",
-        fontsize=7,
+        ha="right",
+        va="center",
+        fontsize=8,
+        color=ink(style.FULL_COLOUR),
+    )
+
+
+def _level(axes: Axes, y: float, *, solid: bool) -> None:
+    """The line begins where its name ends."""
+    axes.axhline(
+        y,
+        xmin=NAMES_ROOM,
         color=style.FULL_COLOUR,
+        linewidth=1.0,
+        linestyle="-" if solid else (0, (4, 1.5)),
+        zorder=1.5,
     )
 
 
@@ -150,15 +172,15 @@ def is_known(record: LanguageRecord) -> bool:
 
 
 def say_cut(axes: Axes, cut: Sequence[str]) -> None:
-    """Writes what left the panel at its top."""
+    """Writes what left the panel at its top, in the room for names."""
     if cut:
         axes.annotate(
             f"off the top: {', '.join(cut)}",
-            (1.0, 1.02),  # beside the title: inside it would lie on the curves that left
+            (0.01, 0.03),  # at the bottom: at the top it would lie on the curves that left
             xycoords="axes fraction",
-            ha="right",
+            ha="left",
             va="bottom",
-            fontsize=7,
+            fontsize=8,
             color=style.REFERENCE_COLOUR,
         )
 

@@ -38,11 +38,12 @@ def accuracy_axis(axes: Axes) -> None:
         "chance",
         (1.0, 100 * CHANCE),
         xycoords=axes.get_yaxis_transform(),
-        xytext=(-2, -9),
+        xytext=(4, 0),
         textcoords="offset points",
-        ha="right",
-        fontsize=7.5,
+        va="center",
+        fontsize=8,
         color=style.REFERENCE_COLOUR,
+        annotation_clip=False,
     )
 
 
@@ -55,8 +56,20 @@ def draw_curve(
     line: str = "-",
     by_tokens: bool = False,
     label: str | None = None,
+    name: str | None = None,
 ) -> None:
-    """Draws one line with its 95 % intervals as a band."""
+    """Draws one line with its 95 % intervals as a band.
+
+    Args:
+        axes: the panel.
+        curve: what is drawn.
+        colour: of line, markers and band.
+        marker: of the points.
+        line: its style.
+        by_tokens: against tokens in place of segments.
+        label: its words in the legend.
+        name: of the series that it belongs to, where that is not its label.
+    """
     xs = [record.point.tokens if by_tokens else count for count, record in curve.items()]
     axes.fill_between(
         xs,
@@ -74,10 +87,20 @@ def draw_curve(
         marker=marker,
         markersize=3.5,
         label=label,
+        gid=name or label,
     )
 
 
-def draw_paper(axes: Axes, points: Points, colour: str, xs: list[int], label: str | None) -> None:
+def draw_paper(
+    axes: Axes,
+    points: Points,
+    colour: str,
+    xs: list[int],
+    label: str | None,
+    *,
+    marker: str = "o",
+    name: str | None = None,
+) -> None:
     """Draws the paper's points, open, on a thin broken line."""
     axes.plot(
         xs,
@@ -85,17 +108,18 @@ def draw_paper(axes: Axes, points: Points, colour: str, xs: list[int], label: st
         "--",
         color=colour,
         linewidth=0.9,
-        marker="o",
+        marker=marker,
         markersize=3.5,
         markerfacecolor="white",
         markeredgewidth=0.9,
         label=label,
+        gid=name or label,
     )
 
 
 def segment_axis(axes: Axes, counts: list[int]) -> None:
     """Sets an axis of whole numbers of segments."""
-    axes.set_xticks(counts if len(counts) <= 8 else counts[::2])
+    axes.set_xticks(counts[:: -(-len(counts) // 8)])
     axes.set_xlabel("segments read")
 
 
@@ -104,7 +128,7 @@ def token_axis(axes: Axes, lengths: Sequence[int]) -> None:
     span = math.log(max(lengths) / min(lengths)) or 1.0
     ticks: list[int] = []
     for tokens in sorted(lengths, reverse=True):
-        if not ticks or math.log(ticks[-1] / tokens) > span / 5:
+        if not ticks or math.log(ticks[-1] / tokens) > span / 4:
             ticks.append(tokens)
     axes.set_xscale("log")
     axes.set_xlim(min(lengths) * 0.8, max(lengths) * 1.25)
