@@ -63,9 +63,10 @@ TOLD = {
 CROSSED = {
     "cli/flops.py": COUNTED,
     "cli/memory.py": COUNTED,
+    "costs/by_length.py": f"{COUNTED}; of a roofline the least, and no most",
     "costs/comparison.py": COUNTED,
     "costs/crossover.py": "makes intervals of many",
-    "costs/plan.py": f"{COUNTED}; of a roofline the least, and no most",
+    "costs/plan.py": COUNTED,
 }
 """Modules that search for a length from which one way is ahead, and what is said of it."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import count, pairwise, takewhile
 
@@ -28,6 +29,8 @@ def break_even_tokens(
     rmt: Callable[[int], float],
     segment_tokens: int | None,
     longest_tokens: int = LONGEST_TOKENS,
+    *,
+    rough: float = 1.0,
 ) -> int | None:
     """The smallest length from which ``rmt`` stays below ``full``; None if there is none.
 
@@ -35,6 +38,9 @@ def break_even_tokens(
         full, rmt: cost of an input of so many tokens, in the same unit.
         segment_tokens: text tokens of a full segment; None of a method that has none, whose cost
             never falls with the length (``below_for_good_tokens``).
+        longest_tokens: where the search ends.
+        rough: times by which costs may be off the laws of growth that the search rests on: that
+            full attention's grows at most with the square of the length, and an RMT's never falls.
 
     An RMT's cost jumps where a segment begins (its memory tokens are paid then) and grows more
     slowly than full attention's inside it, so a segment's first token is its worst place. Those
@@ -53,17 +59,40 @@ def break_even_tokens(
 
     starts = range(1, longest_tokens, segment_tokens)
     grid = growing_steps(len(starts) - 1)
-    dearer = [index for index in grid if not cheaper(starts[index])]
-    if not dearer:
+    last = _last_dearer(full, rmt, [starts[index] for index in grid], rough)
+    if last is None:
         return 1
-    low = max(dearer)
-    high = next((index for index in grid if index > low), None)
-    if high is None:
+    if last == len(grid) - 1:
         return None
+    low, high = grid[last : last + 2]
     steps = range(low, high)
     first = low + bisect_left(steps, True, key=lambda index: cheaper(starts[index]))
     inside = range(starts[first - 1], starts[first])
     return inside.start + bisect_left(inside, True, key=cheaper)
+
+
+def _last_dearer(
+    full: Callable[[int], float],
+    rmt: Callable[[int], float],
+    lengths: Sequence[int],
+    rough: float,
+) -> int | None:
+    """Returns the place of the last length at which ``rmt`` is not the cheaper; None: at none.
+
+    It is looked for from the end on. Where full attention costs many times as much, no length is
+    looked at down to one so short that by the laws of growth the two might be equal.
+    """
+    place = len(lengths) - 1
+    while place >= 0:
+        length = lengths[place]
+        more, less = full(length), rmt(length)
+        if not less < more:
+            return place
+        place -= 1
+        if 0 < rough * less < more:
+            apart = length * math.sqrt(rough * less / more)
+            place = min(place, bisect_right(lengths, apart) - 1)
+    return None
 
 
 def below_for_good_tokens(
@@ -110,5 +139,7 @@ def longest_fitting_tokens(
     peak_bytes: Callable[[int], int], memory_bytes: int, longest_tokens: int = LONGEST_TOKENS
 ) -> int | None:
     """The longest input whose peak fits; None if nothing does, ``longest_tokens`` if all do."""
-    lengths = range(1, longest_tokens + 1)
+    if peak_bytes(longest_tokens) <= memory_bytes:
+        return longest_tokens
+    lengths = range(1, longest_tokens)
     return bisect_left(lengths, True, key=lambda tokens: peak_bytes(tokens) > memory_bytes) or None

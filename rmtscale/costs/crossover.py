@@ -21,6 +21,9 @@ APART = 1.06
 """Kernels of segments and of the whole input may be predicted so far apart."""
 _ATTENTION = 1.12
 """And attention, which grows with the square, be off by this."""
+_ROUGH = 8.0
+"""Full attention of an odd length was seen to take up to twice as long as that of a longer one,
+whose matrices are aligned; more on a machine that likes them less."""
 
 
 class Crossover(NamedTuple):
@@ -68,6 +71,7 @@ def faster_from(
             lambda tokens, host=host, both=both: full(tokens).where(host, both),  # type: ignore[misc]
             lambda tokens, host=host, alone=alone: rmt(tokens).where(host, alone),  # type: ignore[misc]
             segment_tokens,
+            rough=_ROUGH,
         )
         for host, both, alone in _cases()
     ]

@@ -91,9 +91,6 @@ class Step:
     ``gradients`` are the bytes of the gradients of all that is trained.
     """
 
-    copies = 0
-    """Copies of all layers' weights that autocast keeps for several segments."""
-
     def __init__(self, model: ModelSpec, workload: Workload, gradients: int) -> None:
         self.model, self.workload, self.gradients = model, workload, gradients
         # A tied head's gradient is there before the embedding adds its part.
@@ -102,6 +99,11 @@ class Step:
         # under autocast as a cast of it.
         self.sums_views = not workload.casts.autocast
         self.embedding = model.vocabulary * model.embedding_width * workload.weight_bytes
+
+    @property
+    def copies(self) -> int:
+        """Copies of all layers' weights that autocast keeps for several segments."""
+        return 0
 
     @cached_property
     def rates(self) -> Rates:

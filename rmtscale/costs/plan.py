@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rmtscale.costs.breakeven import break_even_tokens, longest_fitting_tokens
-from rmtscale.costs.captured_steps import captures_too, runs_captured
-from rmtscale.costs.crossover import Crossover, faster_from
+from rmtscale.costs.breakeven import break_even_tokens
+from rmtscale.costs.by_length import fewer_flops_tokens, less_time, longest_tokens, peak_bytes
+from rmtscale.costs.captured_steps import captures_too
+from rmtscale.costs.crossover import Crossover
 from rmtscale.costs.design import Design, resolve_design
-from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.methods.method import Method
-from rmtscale.costs.roofline import estimate_time
 from rmtscale.costs.time.constants import TimeConstants
-from rmtscale.costs.time.step_time import StepTime
-from rmtscale.costs.time_range import predicted_step
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.model import ModelSpec
@@ -109,86 +104,59 @@ def make_plan(
         raise BadInput(f"method {recurrence.name!r}: a calibration is of full attention and rmt")
     checkpoints = workload.train and (alone or isinstance(recurrence, Recurrence))
 
-    def at(tokens: int) -> Workload:
-        # The last logits for both: it is all that an RMT forms, so nothing else compares.
-        return replace(workload, tokens=tokens, logits="last")
+    # The last logits for both: it is all that an RMT forms, so nothing else compares.
+    work = replace(workload, tokens=1, logits="last")
 
-    def peak_bytes(tokens: int, with_memory: Design, *, checkpoint: bool = False) -> int:
-        work = at(tokens)
-        if checkpoint:
-            segments = isinstance(with_memory, Recurrence)
-            work = replace(work, checkpoint_segments=segments, checkpoint_layers=not segments)
-        return estimate_memory(model, work, with_memory, device).total
+    def checkpointed(design: Design) -> Workload:
+        segments = isinstance(design, Recurrence)
+        return replace(work, checkpoint_segments=segments, checkpoint_layers=not segments)
 
-    def longest(with_memory: Design, *, checkpoint: bool = False) -> int | None:
-        return longest_fitting_tokens(
-            lambda tokens: peak_bytes(tokens, with_memory, checkpoint=checkpoint),
-            device.usable_memory_bytes,
-        )
+    def ends(design: Design) -> tuple[int | None, int | None]:
+        usual = longest_tokens(model, work, device, design)
+        if not checkpoints:
+            return usual, None
+        return usual, longest_tokens(model, checkpointed(design), device, design)
 
-    def roofline(tokens: int, with_memory: Design) -> float:
-        return estimate_time(model, at(tokens), device, with_memory).seconds
-
-    @lru_cache(maxsize=4096)
-    def step(tokens: int, with_memory: Design, *, capture: bool = False) -> StepTime:
-        graph = runs_captured(model, workload, with_memory)
-        work = replace(at(tokens), capture=True) if capture else at(tokens)
-        found = predicted_step(model, work, device, with_memory, calibration, captured=graph)
-        assert found is not None, "asked for where kernels are known"
-        return found
-
-    def less_time(*, capture: bool = False) -> Crossover:
-        if not device.timed:
-            return Crossover(None, None)
-        known = predicted_step(model, at(text), device, recurrence, calibration) is not None
-        if known and predicted_step(model, at(text), device, None, calibration) is not None:
-            return faster_from(
-                lambda tokens: step(tokens, None),
-                lambda tokens: step(tokens, recurrence, capture=capture),
-                text,
-            )
-        least = break_even_tokens(
-            lambda tokens: roofline(tokens, None),
-            lambda tokens: roofline(tokens, recurrence),
-            text if isinstance(recurrence, Recurrence) else None,
-        )
-        return Crossover(least, None)
-
-    ends: dict[str, Any] = {
-        "full_longest_tokens": longest(None),
-        "full_checkpointed_longest_tokens": longest(None, checkpoint=True) if checkpoints else None,
-    }
+    full_longest, full_checkpointed_longest = ends(None)
     if alone:
-        return Plan(**ends)
+        return Plan(
+            full_longest_tokens=full_longest,
+            full_checkpointed_longest_tokens=full_checkpointed_longest,
+        )
     text = recurrence.segment_tokens(model) if isinstance(recurrence, Recurrence) else 1
-    time = less_time()
+
+    def less_memory(full: Workload, other: Workload) -> int | None:
+        return break_even_tokens(
+            peak_bytes(model, full, device, None),
+            peak_bytes(model, other, device, recurrence),
+            text,
+        )
+
+    # Neither arithmetic nor time is another where keys and values are kept.
+    once = replace(work, cache=False)
+    time = less_time(model, once, device, recurrence, calibration)
     capturable = captures_too(model, workload, recurrence)
-    captured = less_time(capture=True) if capturable else Crossover(None, None)
+    captured = Crossover(None, None)
+    if capturable:
+        graphs = replace(once, capture=True)
+        captured = less_time(model, graphs, device, recurrence, calibration)
+    flops = fewer_flops_tokens(model, once, recurrence, convention)
+    memory, checkpointed_memory = less_memory(work, work), None
+    if checkpoints:
+        checkpointed_memory = less_memory(checkpointed(None), checkpointed(recurrence))
+    longest, checkpointed_longest = ends(recurrence)
     return Plan(
         segment_size=recurrence.segment_size if isinstance(recurrence, Recurrence) else None,
-        fewer_flops_tokens=break_even_tokens(
-            lambda tokens: estimate_flops(model, at(tokens), None, convention).total,
-            lambda tokens: estimate_flops(model, at(tokens), recurrence, convention).total,
-            text if isinstance(recurrence, Recurrence) else None,
-        ),
-        less_memory_tokens=break_even_tokens(
-            lambda tokens: peak_bytes(tokens, None),
-            lambda tokens: peak_bytes(tokens, recurrence),
-            text,
-        ),
-        less_memory_checkpointed_tokens=break_even_tokens(
-            lambda tokens: peak_bytes(tokens, None, checkpoint=True),
-            lambda tokens: peak_bytes(tokens, recurrence, checkpoint=True),
-            text,
-        )
-        if checkpoints
-        else None,
+        fewer_flops_tokens=flops,
+        less_memory_tokens=memory,
+        less_memory_checkpointed_tokens=checkpointed_memory,
         less_time_least_tokens=time.least_tokens,
         less_time_most_tokens=time.most_tokens,
         capturable=capturable,
         less_time_captured_least_tokens=captured.least_tokens,
         less_time_captured_most_tokens=captured.most_tokens,
-        **ends,
-        longest_tokens=longest(recurrence),
-        checkpointed_longest_tokens=longest(recurrence, checkpoint=True) if checkpoints else None,
+        full_longest_tokens=full_longest,
+        full_checkpointed_longest_tokens=full_checkpointed_longest,
+        longest_tokens=longest,
+        checkpointed_longest_tokens=checkpointed_longest,
     )

@@ -9,6 +9,8 @@ gradient is all that a segment keeps, besides the state it was given.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from typing import Any
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, Saved
 from rmtscale.costs.parameters import memory_parameters
@@ -33,14 +35,13 @@ class RecurrentStep(Step):
         self, model: ModelSpec, workload: Workload, gradients: int, recurrence: Recurrence
     ) -> None:
         super().__init__(model, workload, gradients)
-        batch, overhead = workload.batch_size, recurrence.overhead(model)
-        self.state = batch * workload.weight_bytes * memory_parameters(model, recurrence)
-        sizes = recurrence.segment_sizes(model, workload.tokens)
-        self.segments = sum(count for _, count in sizes)
-        self.text = sizes[0][0] - overhead
-        self.full = self.short = self.segment(sizes[0][0], self.text)
-        if len(sizes) > 1:
-            self.short = self.segment(sizes[1][0], sizes[1][0] - overhead)
+        self.recurrence, overhead = recurrence, recurrence.overhead(model)
+        self.state = (
+            workload.batch_size * workload.weight_bytes * memory_parameters(model, recurrence)
+        )
+        self.sizes = recurrence.segment_sizes(model, workload.tokens)
+        self.segments = sum(count for _, count in self.sizes)
+        self.text = self.sizes[0][0] - overhead
         depth = workload.bptt_segments or self.segments
         if not (model.decoder or recurrence.memory_tokens):
             depth = 1  # nothing leads from an earlier segment to the answer
@@ -50,8 +51,25 @@ class RecurrentStep(Step):
         # Of an encoder, only the last window has a graph and a loss.
         # A later micro-batch finds gradients too.
         self.later = (model.decoder and self.window < self.segments) or workload.accumulate > 1
-        # Copies that autocast keeps are one set for all segments of a window.
-        self.copies = self.full.copies
+
+    @cached_property
+    def full(self) -> Segment:
+        """The longest segment."""
+        return self._of_size(self.sizes[0][0])
+
+    @cached_property
+    def short(self) -> Segment:
+        """The first segment."""
+        return self._of_size(self.sizes[-1][0])
+
+    def _of_size(self, size: int) -> Segment:
+        kind: Any = type(self)  # mypy takes no class for hashable
+        return _segment(kind, self.model, self.workload.any_length(), self.recurrence, size)
+
+    @property
+    def copies(self) -> int:
+        """Copies that autocast keeps are one set for all segments of a window."""
+        return self.full.copies
 
     def _held(self) -> int:
         # Of the families that are taken apart (``rmtscale.rmt.families``) nothing is held.
@@ -152,3 +170,11 @@ class RecurrentStep(Step):
         if self.model.decoder:  # the head keeps a gradient of its text, and not what it has read
             kept = kept.plus(Saved(0, segment.head.text - segment.read))
         return kept
+
+
+@lru_cache(maxsize=512)
+def _segment(
+    kind: type[RecurrentStep], model: ModelSpec, work: Workload, recurrence: Recurrence, size: int
+) -> Segment:
+    """Returns a segment, which is the same however many there are."""
+    return kind(model, work, 0, recurrence).segment(size, size - recurrence.overhead(model))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from rmtscale.costs.activations import (
     FUSED_ROW_BLOCK,
@@ -155,7 +157,10 @@ def plain_layer(model: ModelSpec, *, eager: bool, dropout: bool) -> LayerShape:
 def taped_layers(model: LayeredSpec, size: int, *, eager: bool) -> tuple[LayerShape, int] | None:
     """Returns the layer that a model consists of, and how many there are; None where there are
     several kinds of layers, or one that the tape does not have: then only a bound is known."""
-    shapes = {_layered(model, layer, size, eager) for layer, _ in model.groups}
+    shapes = {
+        None if 0 < _window(layer) < size else _layered(model, layer, eager)
+        for layer, _ in model.groups
+    }
     if len(shapes) != 1 or model.encoder_groups or model.shared_layers or not model.causal:
         return None
     (shape,) = shapes
@@ -164,9 +169,20 @@ def taped_layers(model: LayeredSpec, size: int, *, eager: bool) -> tuple[LayerSh
     return shape, model.layers
 
 
-def _layered(model: LayeredSpec, layer: Layer, size: int, eager: bool) -> LayerShape | None:
+def _window(layer: Layer) -> int:
+    return layer.mixer.window if isinstance(layer.mixer, Attention) else 0
+
+
+@lru_cache(maxsize=64)
+def _fields(config: str) -> dict[str, Any]:
+    """Returns what a config says; read only."""
+    found: dict[str, Any] = json.loads(config or "{}")
+    return found
+
+
+def _layered(model: LayeredSpec, layer: Layer, eager: bool) -> LayerShape | None:
     mixer, block = layer.mixer, layer.feed_forward
-    config = json.loads(model.config or "{}")
+    config = _fields(model.config)
     known = model.kind in TAPED_KINDS and layer.norms == 2 and model.norm_parts == 1
     if not known or not isinstance(mixer, Attention):
         return None
@@ -175,7 +191,6 @@ def _layered(model: LayeredSpec, layer: Layer, size: int, eager: bool) -> LayerS
         *(mixer.index_heads, mixer.added_positions, mixer.bias_apart, layer.cross, layer.vectors),
         *(block.shared, block.latent, block.dense_beside, block.side, block.all_multiplied),
         *(mixer.value != mixer.head_width, mixer.qk_norm == "heads", not block.gated),
-        0 < mixer.window < size,
     )
     if any(odd) or block == FeedForward(inner=0):
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Literal
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.limits import MOST_TOKENS
@@ -116,6 +118,23 @@ class Workload:
                 f"{what}, which steps on fp32 copies of the weights"
             )
 
+    def of_length(self, tokens: int) -> Workload:
+        """Returns the same work over inputs of so many tokens, none of it looked at again.
+
+        Raises:
+            BadInput: tokens below 1, or more than anything has.
+        """
+        require_positive("tokens", tokens, MOST_TOKENS)
+        made = object.__new__(Workload)
+        for name, value in zip(_OTHERS, _others(self), strict=True):
+            object.__setattr__(made, name, value)
+        object.__setattr__(made, "tokens", tokens)
+        return made
+
+    def any_length(self) -> Workload:
+        """Returns the same work over one token: one object for all lengths, to remember by."""
+        return _of_one_token(_others(self))
+
     @property
     def casts(self) -> Precision:
         """The precision, as dtypes."""
@@ -139,3 +158,12 @@ class Workload:
     @property
     def train(self) -> bool:
         return self.mode == "train"
+
+
+_OTHERS = tuple(field.name for field in fields(Workload) if field.name != "tokens")
+_others = attrgetter(*_OTHERS)
+
+
+@lru_cache(maxsize=256)
+def _of_one_token(others: tuple[Any, ...]) -> Workload:
+    return Workload(tokens=1, **dict(zip(_OTHERS, others, strict=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations, pairwise
 
 import pytest
@@ -24,7 +25,7 @@ from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
-LONGEST = 4000
+LONGEST = 2500
 
 
 @given(
@@ -33,7 +34,7 @@ LONGEST = 4000
     convention=st.sampled_from(["hoffmann", "matmul", "kaplan", "paper"]),
     name=st.sampled_from(["pythia-14m", "pythia-70m", "pythia-1b"]),
 )
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_the_smallest_length_from_which_it_holds(
     text: int, memory: int, convention: str, name: str
 ) -> None:
@@ -89,6 +90,41 @@ def test_wherever_they_cross_it_is_found(text: int, crossing: int, segment: bool
     crossing += segment * (-crossing % text)
     found = break_even_tokens(lambda _: 0, lambda t: -1 if t > crossing else 1, text, 4000)
     assert found == crossing + 1
+
+
+@given(
+    constant=st.integers(0, 10**7),
+    linear=st.integers(1, 10**4),
+    square=st.integers(0, 30),
+    rmt=st.tuples(st.integers(0, 10**7), st.integers(1, 10**6)),
+    text=st.integers(1, 40),
+    off=st.lists(st.floats(1.0, 1.7), min_size=1, max_size=5),
+)
+@settings(max_examples=100)
+def test_no_length_is_skipped_at_which_they_may_cross(
+    constant: int, linear: int, square: int, rmt: tuple[int, int], text: int, off: list[float]
+) -> None:
+    """Costs that are off by a factor at some lengths; infinitely rough is a search of all."""
+
+    def full(tokens: int) -> float:
+        return (constant + tokens * (linear + square * tokens)) * off[tokens % len(off)]
+
+    def recurrent(tokens: int) -> float:
+        return (rmt[0] + rmt[1] * -(-tokens // text)) / off[tokens % 7 % len(off)]
+
+    searched = break_even_tokens(full, recurrent, text, 10**6, rough=max(off) ** 2)
+    assert searched == break_even_tokens(full, recurrent, text, 10**6, rough=math.inf)
+
+
+def test_few_lengths_are_looked_at() -> None:
+    asked = []
+
+    def full(tokens: int) -> int:
+        asked.append(tokens)
+        return tokens * tokens
+
+    assert break_even_tokens(full, lambda tokens: 900 * tokens, 1) == 901
+    assert len(asked) < 30
 
 
 def test_a_dear_place_behind_a_cheap_one_is_seen() -> None:

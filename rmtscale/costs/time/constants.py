@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.device import DeviceSpec
@@ -32,6 +33,7 @@ BACKWARD_OPERATOR = "backward operator seconds"
 TENSOR = "tensor seconds"
 
 
+@lru_cache(maxsize=64)
 def rate_name(kind: str, arithmetic: str) -> str:
     """Name of a rate: ``matmul bf16 flops per second``."""
     return f"{kind} {arithmetic} flops per second"

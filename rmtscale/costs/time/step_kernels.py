@@ -97,8 +97,7 @@ def step_kernels(
     Raises:
         BadInput: a segment that cannot be.
     """
-    # One object for all lengths, and for all ways to run the same kernels.
-    work = replace(workload, tokens=1, accumulate=1, capture=False, compile_step=False)
+    work = _kernel_work(workload.any_length())
     parts = list(_passes(model, workload, work, recurrence, cuda_graph))
     if workload.accumulate > 1:
         parts = [one._replace(times=one.times * workload.accumulate) for one in parts]
@@ -126,7 +125,7 @@ def _passes(
     recurrence: Recurrence | None,
     cuda_graph: bool,
 ) -> Iterator[Part]:
-    runs = plan_passes(model, workload, recurrence)
+    runs, in_passes = plan_passes(model, workload, recurrence), _in_passes(work)
     layers, reached = model.layers, sum(run.backward_runs for run in runs)
     windows = 1
     if recurrence is not None and workload.bptt_segments and model.decoder:
@@ -138,7 +137,7 @@ def _passes(
     sums += workload.accumulate - 1
     for run in runs:
         overhead = run.size_tokens - run.text_tokens
-        made = kernels_at(model, _in_passes(work), run.size_tokens, overhead, segment)
+        made = kernels_at(model, in_passes, run.size_tokens, overhead, segment)
         captured = graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
         if captured and workload.compile_step:
             made = _compiled(made)
@@ -159,6 +158,12 @@ def _passes(
             yield Part(BACKWARD, made.layer_once_backward, windows * layers)
             yield Part(BACKWARD, made.sums, sums)
             yield Part(BACKWARD, made.layer_sums, sums * layers)
+
+
+@lru_cache(maxsize=256)
+def _kernel_work(work: Workload) -> Workload:
+    """Returns one object for all ways to run the same kernels."""
+    return replace(work, accumulate=1, capture=False, compile_step=False)
 
 
 @lru_cache(maxsize=256)

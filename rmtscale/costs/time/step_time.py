@@ -66,7 +66,8 @@ class StepTime(NamedTuple):
 
     def where(self, host: float, device: Factors) -> float:
         """Seconds on a host and a device that need so many times as long."""
-        eager, captured = (one.scaled(device) * self.power for one in (self.eager, self.captured))
+        eager = self.eager.scaled(device) * self.power
+        captured = self.captured.scaled(device) * self.power
         return self.begin_seconds * host + overlapped(self.host_seconds * host, eager) + captured
 
 
