@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import rmtscale
+from tests.sources import parsed
 
 RIDDLE = re.compile(r"(Of|By|As|What|The same)\b")
 """Beginnings that leave the subject to be guessed."""
@@ -30,11 +29,10 @@ def riddles(tree: ast.Module) -> list[tuple[int, str]]:
 
 
 def test_no_docstring_is_a_riddle() -> None:
-    root = Path(rmtscale.__file__).parent
     assert [
-        f"{path.relative_to(root)}:{line}: {text.splitlines()[0]}"
-        for path in sorted(root.rglob("*.py"))
-        for line, text in riddles(ast.parse(path.read_text(encoding="utf-8")))
+        f"{file}:{line}: {text.splitlines()[0]}"
+        for file, tree in parsed().items()
+        for line, text in riddles(tree)
     ] == []
 
 

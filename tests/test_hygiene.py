@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import rmtscale
+from tests.sources import TESTS, parsed
 
-TESTS = Path(__file__).parent
-FILES = {
-    path.relative_to(TESTS).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(TESTS.rglob("*.py"))
-}
 DEMANDS = {"raises", "warns", "fail"}
 HELPERS = ("check", "assert", "demand")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -27,8 +21,8 @@ def private(name: str) -> bool:
 def private_names() -> set[str]:
     """Every private name that the package defines: functions, classes, constants, attributes."""
     names: set[str] = set()
-    for path in Path(rmtscale.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for tree in parsed().values():
+        for node in ast.walk(tree):
             if isinstance(node, Function | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -79,12 +73,13 @@ def functions(tree: ast.AST) -> Iterator[Function]:
 def test_tests_use_public_names_only() -> None:
     names = private_names()
     assert "_docstrings" in names
-    found = {file: sorted(looks_behind(tree, names)) for file, tree in FILES.items()}
+    found = {file: sorted(looks_behind(tree, names)) for file, tree in parsed(TESTS).items()}
     assert {file: used for file, used in found.items() if used} == {}
 
 
 def test_every_test_demands_something() -> None:
-    every = [(file, function) for file, tree in FILES.items() for function in functions(tree)]
+    files = parsed(TESTS)
+    every = [(file, function) for file, tree in files.items() for function in functions(tree)]
     helpers = frozenset(
         function.name
         for _, function in every

@@ -10,10 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-import rmtscale
 from rmtscale.study.figures.registry import FIGURES
+from tests.sources import PACKAGE, parsed
 
-ROOT = Path(rmtscale.__file__).parent
 LAYERS = {
     "printable": -1,
     "limits": -1,
@@ -51,10 +50,10 @@ SLOW = {"numpy", "pandas", "matplotlib", "jinja2"}
 def modules() -> dict[str, ast.Module]:
     """Every module of the package by its dotted name, parsed."""
     found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    for file, tree in parsed().items():
+        parts = (PACKAGE.name, *Path(file).with_suffix("").parts)
         name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+        found[name] = tree
     return found
 
 
@@ -168,7 +167,7 @@ def test_the_kinds_of_training_do_not_know_each_other() -> None:
 
 
 def test_the_kinds_of_training_have_the_same_files() -> None:
-    folder = ROOT / "study" / "training"
+    folder = PACKAGE / "study" / "training"
     memory, language = (
         {path.name for path in (folder / kind).glob("*.py")}
         for kind in ("memory_tasks", "language")

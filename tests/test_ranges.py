@@ -10,11 +10,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-import rmtscale as package
 from rmtscale.costs.comparison import compare_methods
 from rmtscale.costs.methods.catalog import METHODS
 from rmtscale.records.record import Record
@@ -27,9 +25,9 @@ from rmtscale.report.text import markdown_report
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.study.figures.figure_10.claims import check_claims, training_group
 from tests.command_line import Command
+from tests.sources import parsed
 from tests.synthetic.records import figure_10, record
 
-ROOT = Path(package.__file__).parent
 FORMATS = {"format_seconds", "format_ratio"}
 CROSSINGS = {"break_even_tokens", "below_for_good_tokens", "faster_from"}
 
@@ -74,12 +72,11 @@ CROSSED = {
 def users(names: set[str]) -> set[str]:
     """Modules that call one of the functions, or hand it on; not those that define it."""
     found = set()
-    for path in sorted(ROOT.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for file, tree in parsed().items():
         defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         if used & names - defined:
-            found.add(path.relative_to(ROOT).as_posix())
+            found.add(file)
     return found
 
 

@@ -6,9 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import rmtscale
+from tests.sources import PACKAGE, parsed
 
-ROOT = Path(rmtscale.__file__).parent
 PARSERS = {"json.load", "json.loads", "tomllib.load", "tomllib.loads", "gzip.open"}
 OWN = {
     "readers.py": "it is the reader",
@@ -37,15 +36,11 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 def parsing(root: Path) -> set[str]:
     """Modules of a package that parse JSON, TOML or archives themselves."""
-    found = set()
-    for path in root.rglob("*.py"):
-        if PARSERS & set(calls(ast.parse(path.read_text(encoding="utf-8")))):
-            found.add(str(path.relative_to(root)))
-    return found
+    return {file for file, tree in parsed(root).items() if PARSERS & set(calls(tree))}
 
 
 def test_only_the_reader_parses_what_comes_from_outside() -> None:
-    assert parsing(ROOT) - set(OWN) == set()
+    assert parsing(PACKAGE) - set(OWN) == set()
 
 
 def test_a_second_reader_is_seen(tmp_path: Path) -> None:
