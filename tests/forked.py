@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +22,13 @@ from accelerate.state import AcceleratorState
 TIMEOUT_SECONDS = 180.0
 
 
-def fork(function: Callable[..., object], *given: Any) -> BaseProcess:
-    """Runs ``function(*given)`` in another process.
+def fork(function: Callable[..., object], *given: Any, parent: bool = False) -> BaseProcess:
+    """Runs ``function(*given)`` in another process, which may be a parent itself.
 
     Where a GPU is in use here a copy could not run backward: there it is started anew.
     """
     context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
-    process: BaseProcess = context.Process(target=function, args=given, daemon=True)
+    process: BaseProcess = context.Process(target=function, args=given, daemon=not parent)
     process.start()
     return process
 
@@ -61,6 +62,49 @@ def as_ranks(count: int, folder: Path, function: Callable[..., object], *given: 
         for process in ranks:
             process.kill()
             process.join()
+
+
+def launched(count: int, folder: Path, function: Callable[..., object], *given: Any) -> int:
+    """Runs ``function(*given)`` in so many processes under torchrun's own agent.
+
+    Args:
+        folder: gets what the agent says, as ``agent.log``, and each process, as ``rank-0.log``.
+
+    Returns:
+        The exit code that torchrun would have.
+    """
+    agent = fork(_agent, count, folder, function, given, parent=True)
+    agent.join(TIMEOUT_SECONDS)
+    running = agent.is_alive()
+    agent.kill()
+    assert not running, (folder / "agent.log").read_text()[-3000:]
+    return agent.exitcode or 0
+
+
+def _agent(
+    count: int, folder: Path, function: Callable[..., object], given: tuple[Any, ...]
+) -> None:
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    _write_to(os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    config = LaunchConfig(
+        run_id="tested",
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="fork",
+    )
+    elastic_launch(config, _launched)(folder, function, given)
+
+
+def _launched(folder: Path, function: Callable[..., object], given: tuple[Any, ...]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # not the agent's own
+    _rank({"RANK": os.environ["RANK"]}, folder, function, given)
 
 
 class Started:

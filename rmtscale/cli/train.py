@@ -145,6 +145,13 @@ def command(
         float | None,
         typer.Option(help="Move the end (and --steps) so that it is done in so many seconds."),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Under torchrun: ddp, or fsdp2, which cuts weights.  (default: ddp)"),
+    ] = None,
+    tp: Annotated[
+        int | None, typer.Option(help="Under torchrun: processes that share each matrix.")
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(help="Language: folder of packed text, to share.  (default: in --out)"),
@@ -159,7 +166,8 @@ def command(
     A training that was stopped or killed goes on when the command is given again; --out alone
     is enough then, and --steps moves its end.
     Several GPUs of this machine: torchrun --nproc_per_node 2 -m rmtscale train ...
-    How many there are changes nothing but the time, also when the training goes on with others.
+    How many there are changes nothing but the time, also when the training goes on with others;
+    nor does how they share the weights (--shard, --tp).
 
     Example: rmtscale train --task memorize --segments 3 --segment-size 64
     --backbone gpt-neox-tiny --steps 500 --learning-rate 2e-3 --out build/memorize
@@ -220,6 +228,8 @@ def command(
                 max_seconds=0.0,
                 measure_gpu_utilization=False,
                 cache=cache,
+                shard=shard,
+                tp=tp,
             )
             return tried.finished
 
@@ -234,6 +244,8 @@ def command(
         max_seconds=max_seconds,
         measure_gpu_utilization=gpu_utilization,
         cache=cache,
+        shard=shard,
+        tp=tp,
     )
     if is_first():
         _write_result(settings, out, result, output_format)
@@ -261,6 +273,8 @@ def run_training(
     max_seconds: float | None,
     measure_gpu_utilization: bool,
     cache: Path | None,
+    shard: str | None = None,
+    tp: int | None = None,
 ) -> Result:
     """``train``, watched; an interrupt says how to go on."""
     from rmtscale.cli.training_progress import watching
@@ -277,6 +291,8 @@ def run_training(
                 measure_gpu_utilization=measure_gpu_utilization,
                 cache=cache,
                 observer=observer,
+                shard="ddp" if shard is None else shard,
+                tp=1 if tp is None else tp,
             )
     except KeyboardInterrupt:
         with suppress(OSError):  # a terminal that was closed

@@ -25,6 +25,7 @@ from rmtscale.limits import MOST_TOKENIZER_BYTES
 from rmtscale.readers import read_json, require_file
 from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.sharding import whole_state
 from rmtscale.study.records.old_names import renamed
 from rmtscale.study.training.layout import BEST, LAST, SETTINGS
 from rmtscale.study.training.lora import frozen_digest, trained_part
@@ -73,6 +74,8 @@ def write_checkpoint(
 ) -> None:
     """Weights in half precision and ``task.json``, the folder whole or not at all.
 
+    Of weights that are cut every process has to ask for it, and the first one writes.
+
     Args:
         folder: of the checkpoint.
         rmt: what is written.
@@ -83,22 +86,34 @@ def write_checkpoint(
     Raises:
         BadInput: it cannot be written.
     """
+    state, writes = whole_state(rmt)
+    if writes is False:
+        return
     whole = {
         "format_version": FORMAT_VERSION,
         **meaning,
         "environment": asdict(_environment(rmt.device)),
     }
     if base is not None:
-        whole["base"] = {"name": source_name(base), "digest": frozen_digest(rmt)}
-    # A copy of the module, not of its tensors: what is tied has to be saved once.
-    half = copy.deepcopy(rmt).to("cpu", torch.float16)
+        whole["base"] = {"name": source_name(base), "digest": frozen_digest(state)}
+    half, given = rmt, None
+    if writes is None:
+        # A copy of the module, not of its tensors: what is tied has to be saved once.
+        half = copy.deepcopy(rmt).to("cpu", torch.float16)
+        state = half.state_dict()
+    else:
+        state = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+        given = state
     try:
         with replaced_folder(folder) as part, quiet():
             if base is None:
-                half.save_pretrained(part)
+                half.save_pretrained(part, state_dict=given)
+                if given is not None:
+                    half.config.dtype = torch.float16
+                    half.config.save_pretrained(part)
             else:
                 half.config.save_pretrained(part)
-                kept = {name: x.contiguous() for name, x in trained_part(half).items()}
+                kept = {name: x.contiguous() for name, x in trained_part(state).items()}
                 save_file(kept, part / TRAINED_PART, metadata={"format": "pt"})
             meaning_text = json.dumps(whole, indent=1, sort_keys=True) + "\n"
             (part / TASK_FILE).write_text(meaning_text, encoding="utf-8")
@@ -146,7 +161,7 @@ def load_trained_part(
     Raises:
         BadInput: the backbone has other weights, or the file is damaged or of another shape.
     """
-    digest = frozen_digest(rmt)
+    digest = frozen_digest(rmt.state_dict())
     if digest != base.get("digest"):
         raise BadInput(
             f"backbone {backbone!r} has weights of digest {digest}: expected "
@@ -158,7 +173,7 @@ def load_trained_part(
         kept = load_file(folder / TRAINED_PART)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"checkpoint {str(folder)!r}: {TRAINED_PART}: {error}") from error
-    expected = {name: x.shape for name, x in trained_part(rmt).items()}
+    expected = {name: x.shape for name, x in trained_part(rmt.state_dict()).items()}
     if {name: x.shape for name, x in kept.items()} != expected:
         raise BadInput(
             f"checkpoint {str(folder)!r}: {TRAINED_PART} has other weights, expected the "

@@ -32,6 +32,16 @@ def find_device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def own_device(accelerator: Any) -> torch.device:
+    """Returns the device of a process; a CPU is ``cpu``, whatever accelerate counts.
+
+    On a ``cpu:0`` torch takes ``to`` for a move: it copies weights, and gradients out of buffers
+    that they have to stay in.
+    """
+    found: torch.device = accelerator.device
+    return torch.device("cpu") if found.type == "cpu" else found
+
+
 @contextmanager
 def in_use(device: torch.device) -> Iterator[None]:
     """Holds a device for a training or an evaluation, so that nothing is measured beside it.

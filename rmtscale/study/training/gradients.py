@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from rmtscale.rmt.capture import Capture, Captures
 from rmtscale.rmt.families import NOT_CAPTURABLE
+from rmtscale.study.training.cutting import TrainedWeights
 from rmtscale.study.training.segment_reader import SegmentReader
 from rmtscale.study.training.share import ALL, Share
 
@@ -59,6 +60,8 @@ class Gradients:
         # A curriculum meets each of its shapes again and again: at first sight.
         self._captures = None if capture is None else Captures(capture, SHAPES)
         self._flat = flat_gradients(model)
+        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._places = self._where()
 
     def __call__(self, *inputs: Any, weight: float = 1.0) -> Found:
         """Computes loss and gradients of a batch; a captured result lasts until the next call.
@@ -81,11 +84,41 @@ class Gradients:
                 self._share.add_up(flat)
         return loss, correct
 
+    def _where(self) -> list[int]:
+        return [-1 if x.grad is None else x.grad.data_ptr() for x in self._trained]
+
     def _run(self, *inputs: Any) -> Found:
+        assert self._where() == self._places, "gradients stay in their buffers"
         torch._foreach_zero_(self._flat)
         outcome = self.model(*inputs)
         loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
         self._backward(loss)
+        return loss.detach(), correct
+
+
+class CutGradients:
+    """``inputs -> loss, right answers``, of weights that are cut: FSDP2 averages as it reduces.
+
+    Args:
+        model: what is called with the inputs, cut and where it stays.
+        backward: of a loss.
+        trained: gets the gradients.
+    """
+
+    def __init__(
+        self, model: nn.Module, backward: Callable[[Tensor], None], trained: TrainedWeights
+    ) -> None:
+        self.model, self._backward, self._trained = model, backward, trained
+
+    def __call__(self, *inputs: Any, weight: float = 1.0) -> Found:
+        """Computes loss and gradients of a batch, as ``Gradients`` does."""
+        for parameter in self._trained.weights:
+            parameter.grad = None
+        outcome = self.model(*inputs)
+        loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
+        loss = loss * weight
+        self._backward(loss)
+        self._trained.take_gradients()
         return loss.detach(), correct
 
 
@@ -118,7 +151,8 @@ def flat_gradients(model: nn.Module) -> list[Tensor]:
 
 def can_capture(reader: SegmentReader) -> bool:
     """Tells whether a training step can be captured: of a model whose code copies nothing to the
-    host, without activation checkpoints, which put random numbers back by way of it."""
+    host, without activation checkpoints, which put random numbers back by way of it; and of whole
+    weights, for which no process waits."""
     config = reader.rmt.config
     capturable = config.backbone_config.model_type not in NOT_CAPTURABLE
-    return capturable and not config.checkpoint_segments
+    return capturable and not config.checkpoint_segments and not reader.cut

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.curriculum import Stage
+from rmtscale.study.training.cutting import own_parts, reshard
 from rmtscale.study.training.device import peak_allocated_bytes
 from rmtscale.study.training.layout import BEST, LAST, STAGES
+from rmtscale.study.training.learning import Learning
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.settings import LoopSettings
-from rmtscale.study.training.share import ALL, Share
 from rmtscale.study.training.train_state import TrainState
 
 _CAUGHT_UP = 0.02
@@ -36,9 +36,7 @@ class Keeper:
         settings: of the training.
         folder: where checkpoints go.
         objective: validates and writes them.
-        plain: the weights that are trained, where they stay.
-        device: of the training.
-        share: of several processes, each of which validates a part; the first one writes.
+        learning: has the weights that are trained, and their EMA.
     """
 
     def __init__(
@@ -46,23 +44,24 @@ class Keeper:
         settings: LoopSettings,
         folder: Path,
         objective: Objective,
-        plain: nn.Module,
-        device: torch.device,
-        share: Share = ALL,
+        learning: Learning,
     ) -> None:
         self.settings, self.folder, self.objective = settings, folder, objective
-        self.plain, self.device, self.share = plain, device, share
-        self.ema = objective.ema_copy()
-        self.ema.to(device).eval().requires_grad_(False)
+        self.plain, self.ema = learning.plain, learning.ema
+        self.device, self.share = learning.device, learning.share
+        self._ema_parts = own_parts(self.ema.parameters())
+        self._plain_parts = own_parts(self.plain.parameters())
 
     def follow(self, step: int) -> None:
         """Takes the weights after a step into the EMA."""
         average: Any = get_ema_multi_avg_fn(ema_decay_at(self.settings, step))  # type: ignore[no-untyped-call]
-        average(list(self.ema.parameters()), list(self.plain.parameters()), None)
+        average(self._ema_parts, self._plain_parts, None)
 
     def validate(self, stage: int) -> dict[str, float]:
         """Validates the EMA weights at the lengths of a stage."""
-        return self.objective.validate(self.ema, self._stage(stage), self.device, self.share)
+        found = self.objective.validate(self.ema, self._stage(stage), self.device, self.share)
+        reshard(self.ema)
+        return found
 
     def keep_best(self, state: TrainState, stage: int, found: dict[str, float]) -> TrainState:
         """Writes a checkpoint, where none of this stage or a later one did better."""
@@ -103,7 +102,7 @@ class Keeper:
     @torch.no_grad()
     def _swap(self) -> None:
         """Exchanges the EMA weights for the last ones, in place: captured steps read them."""
-        pairs = zip(self.ema.parameters(), self.plain.parameters(), strict=True)
+        pairs = zip(self._ema_parts, self._plain_parts, strict=True)
         for ema, plain in pairs:
             before = ema.clone()
             ema.copy_(plain)
@@ -121,8 +120,9 @@ class Keeper:
         *,
         ema: bool = True,
     ) -> None:
-        if not self.share.writes:
+        if not self.share.writes and not self.ema.cut:
             return
+        reshard(self.plain)
         parameters = list(self.plain.parameters())
         trained = Trained(
             step=state.step,

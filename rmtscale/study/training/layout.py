@@ -9,6 +9,8 @@ from rmtscale.files import remove_folder, remove_leavings
 SETTINGS = "settings.json"
 STATE = "state.safetensors"
 """Train state, with which a training goes on."""
+CUT_STATE = "state"
+"""Folder of the train state of weights that are cut, in place of that file."""
 METRICS = "metrics.jsonl"
 BEST = "best"
 """The checkpoint that did best on validation text, of the latest stage validated."""
@@ -23,7 +25,9 @@ CACHE = "text"
 
 def remove_leavings_of(folder: Path) -> None:
     """Removes what killed processes left of a training, and nothing else, from a folder."""
-    remove_leavings(folder, ("rmtscale", SETTINGS, STATE, METRICS, BEST, LAST, STAGES, CACHE))
+    remove_leavings(
+        folder, ("rmtscale", SETTINGS, STATE, CUT_STATE, METRICS, BEST, LAST, STAGES, CACHE)
+    )
     stages = folder / STAGES
     for own in (folder / BEST, folder / LAST, folder / CACHE, stages, *stages.glob("*")):
         remove_leavings(own, "*")
@@ -34,6 +38,6 @@ def forget(folder: Path) -> None:
     remove_folder(folder / LAST)
     for name in (STATE, METRICS):
         (folder / name).unlink(missing_ok=True)
-    for name in (BEST, STAGES):
+    for name in (CUT_STATE, BEST, STAGES):
         remove_folder(folder / name)
     (folder / SETTINGS).unlink(missing_ok=True)

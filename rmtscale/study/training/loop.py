@@ -20,26 +20,27 @@ from typing import Protocol
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, remove_folder, write_whole
 from rmtscale.locks import sole_writer_in
-from rmtscale.rmt.capture import GraphCapture
+from rmtscale.specs.layout import Layout
 from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
+from rmtscale.study.training.cutting import training_layout
 from rmtscale.study.training.device import (
     begin_peak,
     find_device,
     gpu_utilization,
     in_use,
+    own_device,
     peak_allocated_bytes,
     precision_on,
 )
-from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.keeping import Keeper
 from rmtscale.study.training.kinds import make_objective
 from rmtscale.study.training.layout import (
     CACHE,
+    CUT_STATE,
     LAST,
     METRICS,
     SETTINGS,
@@ -47,13 +48,15 @@ from rmtscale.study.training.layout import (
     forget,
     remove_leavings_of,
 )
+from rmtscale.study.training.learning import Learning
 from rmtscale.study.training.metrics import Interval, MetricsStore, keep_until, read_metrics
 from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.study.training.settings_file import require_same
-from rmtscale.study.training.share import Share
-from rmtscale.study.training.stopping import Stop, noted_signals
-from rmtscale.study.training.train_state import TrainState, load_train_state, save_train_state
+from rmtscale.study.training.stopping import Stop, lost_processes, noted_signals
+from rmtscale.study.training.train_state import (
+    TrainState,
+)
 
 
 class Observer(Protocol):
@@ -98,6 +101,8 @@ def train(
     measure_gpu_utilization: bool = False,
     cache: Path | None = None,
     observer: Observer | None = None,
+    shard: str = "ddp",
+    tp: int = 1,
 ) -> Result:
     """Trains in ``folder``, or goes on with what is there.
 
@@ -113,11 +118,13 @@ def train(
         cache: language tasks: folder of the packed text, which trainings may share; by default
             one in ``folder``.
         observer: is told of every interval.
+        shard: what several processes do with the weights: ``ddp`` or ``fsdp2``.
+        tp: processes that share each matrix.
 
     Raises:
         BadInput: settings that cannot be, another training in the folder, another process that
             trains there, or one that measures on the device.
-        CheckFailed: the loss is no longer finite.
+        CheckFailed: the loss is no longer finite, or another process of the training has gone.
     """
     began = monotonic()
     with ExitStack() as held:
@@ -125,16 +132,22 @@ def train(
             held.enter_context(sole_writer_in(folder, f"folder {str(folder)!r}"))
             remove_leavings_of(folder)
         accelerator = _accelerator(settings, device)
-        held.enter_context(in_use(accelerator.device))
+        layout = training_layout(accelerator.num_processes, shard, tp)
+        held.enter_context(in_use(own_device(accelerator)))
         if anew:
             # One process forgets it, before any looks what is there.
             with accelerator.main_process_first():
                 if accelerator.is_main_process:
                     forget(folder)
         run = _Run(
-            settings, folder, accelerator, cache or folder / CACHE, observer or NullObserver()
+            settings,
+            folder,
+            accelerator,
+            layout,
+            cache or folder / CACHE,
+            observer or NullObserver(),
         )
-        on_gpu = run.accelerator.device.type == "cuda"
+        on_gpu = run.device.type == "cuda"
         run.measure_gpu_utilization = measure_gpu_utilization and on_gpu
         return run.go(began, max_seconds, save_seconds)
 
@@ -147,44 +160,24 @@ class _Run:
         settings: LoopSettings,
         folder: Path,
         accelerator: Accelerator,
+        layout: Layout,
         cache: Path,
         observer: Observer,
     ) -> None:
         self.settings, self.folder, self.observer = settings, folder, observer
         if (folder / SETTINGS).is_file():
             require_same(folder / SETTINGS, settings)
-        elif (folder / STATE).exists():
+        elif any((folder / name).exists() for name in (STATE, CUT_STATE)):
             raise BadInput(f"output {str(folder)!r}: a state without {SETTINGS}, expected --force")
-        self.accelerator = accelerator
-        begin_peak(self.accelerator.device)
+        self.accelerator, self.device = accelerator, own_device(accelerator)
+        begin_peak(self.device)
         # The first process packs the text, the others find it there.
         with self.accelerator.main_process_first():
             self.objective = make_objective(settings, cache)
         self.stages = self.objective.stages
-        learner = self.objective.learner
-        on_gpu = self.accelerator.device.type == "cuda"
-        # Without a wrapper of several processes: ``Gradients`` averages.
-        self.plain: nn.Module = self.accelerator.prepare_model(learner, evaluation_mode=True)
-        optimizer = torch.optim.AdamW(
-            [weight for weight in learner.parameters() if weight.requires_grad],
-            lr=settings.learning_rate,
-            betas=(0.9, settings.beta2),
-            weight_decay=settings.weight_decay,
-            fused=on_gpu,
-        )
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-        where: torch.device = self.accelerator.device
-        self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
-        self.share.begin_alike(learner)
-        capture = GraphCapture()
-        captures = settings.cuda_graph and capture.refusal(where) is None and can_capture(learner)
-        self.gradients = Gradients(
-            self.plain,
-            self.accelerator.backward,
-            capture=capture if captures else None,
-            share=self.share,
-        )
-        self.keeper = Keeper(settings, folder, self.objective, self.plain, where, self.share)
+        self.learning = Learning(settings, self.objective, accelerator, layout)
+        self.share = self.learning.share
+        self.keeper = Keeper(settings, folder, self.objective, self.learning)
         data = self.objective.data_digest
         self.state = TrainState(step=0, progress=Progress(), data=data, seconds=0.0)
         self.measure_gpu_utilization = False
@@ -195,7 +188,8 @@ class _Run:
         return self.share.writes
 
     def go(self, began: float, max_seconds: float | None, save_seconds: float) -> Result:
-        with noted_signals(self.share.ranks > 1) as stop:
+        several = self.share.processes > 1
+        with noted_signals(several) as stop, lost_processes(several):
             return self._go(began, max_seconds, save_seconds, stop)
 
     def _go(
@@ -223,9 +217,11 @@ class _Run:
                     self.observer.interval(interval)
                 now = monotonic()
                 over = max_seconds is not None and now - began >= max_seconds
-                over = self._agree(over or stop.asked is not None)
-                if self.main and (finished or over or now - saved >= save_seconds):
-                    self._save()
+                over, due = self.learning.agree(
+                    over or stop.asked is not None, self.main and now - saved >= save_seconds
+                )
+                if finished or over or due:
+                    self.learning.save(folder, self.state)
                     saved = now
                 if over:
                     break
@@ -233,17 +229,16 @@ class _Run:
             if prefetcher is not None:
                 prefetcher.close()
         finished = self.state.step >= settings.steps
-        if finished and self.main and not (folder / LAST).exists():
+        if any(self.learning.agree(finished and self.main and not (folder / LAST).exists())):
             self._keep_last()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return Result(finished, self.state.step, self.objective.measure, self.state.best_score)
 
     def _resume(self) -> None:
-        path = self.folder / STATE
-        if path.exists():  # what is there and is no file is refused, not begun anew
-            begun = self.state.data
-            self.state = load_train_state(path, self.plain, self.keeper.ema, self.optimizer)
+        found = self.learning.load(self.folder)
+        if found is not None:
+            begun, self.state = self.state.data, found
             if self.state.data != begun:
                 raise BadInput(
                     f"output {str(self.folder)!r}: it was begun with another text or tokenizer, "
@@ -257,14 +252,9 @@ class _Run:
             write_whole(self.folder / SETTINGS, self.settings.to_json())
         self.accelerator.wait_for_everyone()
 
-    def _save(self) -> None:
-        save_train_state(
-            self.folder / STATE, self.plain, self.keeper.ema, self.optimizer, self.state
-        )
-
     def _prefetch(self) -> Prefetcher:
         stage, objective = self.state.progress.stage, self.objective
-        device = self.accelerator.device
+        device = self.device
         return Prefetcher(
             lambda step: objective.batch(step, stage).part(self.share, objective.scored),
             self.state.step,
@@ -286,7 +276,7 @@ class _Run:
         """Steps up to the next multiple of ``log_every``."""
         settings, progress, first = self.settings, self.state.progress, self.state.step
         last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
-        sums = torch.zeros(5, device=self.accelerator.device)
+        sums = torch.zeros(5, device=self.device)
         tokens, rate = 0, 0.0
         flops: int | None = 0
         start, waited = perf_counter(), prefetcher.waited_seconds
@@ -305,7 +295,7 @@ class _Run:
             tokens += batch.rows * columns
             each = self.objective.sample_flops(batch.draw)
             flops = None if flops is None or each is None else flops + each * batch.rows
-        sums = self.accelerator.reduce(sums, "sum")
+        sums = self.share.total(sums)
         loss_sum, right, current_right, current_rows, rows_sum = sums.tolist()
         seconds = perf_counter() - start
         steps = last - first
@@ -335,9 +325,10 @@ class _Run:
             flops=flops,
             seconds=seconds,
             tokens_per_second=tokens / seconds,
-            processes=self.share.ranks,
+            processes=self.share.processes,
+            layout=self.learning.layout.name,
             waiting_share=(prefetcher.waited_seconds - waited) / seconds,
-            peak_allocated_bytes=peak_allocated_bytes(self.accelerator.device),
+            peak_allocated_bytes=peak_allocated_bytes(self.device),
         )
 
     def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -346,15 +337,11 @@ class _Run:
         # another process, drop out other things.
         rank_seed = self.share.rank * 1_000_000_007
         torch.manual_seed(self.settings.seed * 1_000_003 + batch.step + rank_seed)
-        self.plain.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        inputs = self.objective.inputs(batch, self.accelerator.device)
-        loss, correct = self.gradients(*inputs, weight=batch.weight)
-        self.accelerator.clip_grad_norm_(self.plain.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
+        self.learning.plain.train()
+        inputs = self.objective.inputs(batch, self.device)
+        found = self.learning.update(inputs, batch.weight, rate)
         self.keeper.follow(batch.step)
-        return loss, correct
+        return found
 
     def _validated(self, interval: Interval, stage: int, finished: bool) -> Interval:
         """Adds the validation of the EMA weights, where it is time, and keeps the best ones."""
@@ -368,16 +355,11 @@ class _Run:
 
     def _keep_last(self) -> None:
         """Writes the checkpoint of the end, behind all else: where it is, nothing is missing."""
-        intervals = read_metrics(self.folder / METRICS)
+        intervals = read_metrics(self.folder / METRICS) if self.main else []
         if intervals:
             self.keeper.keep_last(self.state, intervals[-1].stage, intervals[-1].validation)
         else:
             self.keeper.keep_last(self.state, self.state.progress.stage, None)
-
-    def _agree(self, over: bool) -> bool:
-        """Stops all processes, or none."""
-        flag = torch.tensor(float(over), device=self.accelerator.device)
-        return bool(self.share.total(flag).item() > 0)
 
 
 def _accelerator(settings: LoopSettings, device: str | None) -> Accelerator:

@@ -9,6 +9,7 @@ layers, and its pooler and head are trained whole.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -63,22 +64,21 @@ def with_lora(backbone: nn.Module, rank: int) -> nn.Module:
     return wrapped
 
 
-def trained_part(model: nn.Module) -> dict[str, Tensor]:
-    """Returns what LoRA training changes in an RMT: LoRA, what is trained whole, and the memory."""
+def trained_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns what LoRA training changes of an RMT's weights: LoRA, what is trained whole, and the
+    memory."""
     return {
-        name: x for name, x in model.state_dict().items() if not name.startswith("backbone.")
-    } | {
         name: x
-        for name, x in model.state_dict().items()
-        if name.startswith("backbone.") and ("lora_" in name or "modules_to_save" in name)
+        for name, x in state.items()
+        if not name.startswith("backbone.") or "lora_" in name or "modules_to_save" in name
     }
 
 
-def frozen_digest(model: nn.Module) -> str:
+def frozen_digest(state: Mapping[str, Tensor]) -> str:
     """Computes the first 16 digits of the SHA-256 of what stays as it was, in half precision."""
-    trained = trained_part(model)
+    trained = trained_part(state)
     digest = hashlib.sha256()
-    for name, x in sorted(model.state_dict().items()):
+    for name, x in sorted(state.items()):
         if name not in trained and "original_module" not in name:
             digest.update(name.encode())
             digest.update(x.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())

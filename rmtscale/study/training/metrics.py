@@ -50,6 +50,9 @@ class Interval:
     """Share of the time in which a kernel of this process ran; None where it is not measured."""
     processes: int = 1
     """Processes that shared the work; they change nothing but the time."""
+    layout: str | None = None
+    """How they shared it, such as ``dp2`` or ``tp2-dp2-zero3-states-wholevocab``; None: an older
+    line."""
     peak_allocated_bytes: int | None = None
     """Peak that torch allocated on the GPU, since the training was started or went on."""
     validation: dict[str, float] | None = None

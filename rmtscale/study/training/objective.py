@@ -34,8 +34,8 @@ class Objective(ABC):
     """Measure of a validation: ``accuracy`` or ``loss``."""
 
     @abstractmethod
-    def ema_copy(self) -> nn.Module:
-        """Copies the model for the EMA weights; called when the learner is where it stays."""
+    def ema_copy(self) -> SegmentReader:
+        """Copies the model for the EMA weights; called before the learner is cut."""
 
     @abstractmethod
     def batch(self, step: int, current: int) -> Batch:

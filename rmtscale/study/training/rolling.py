@@ -36,7 +36,7 @@ class Roller:
         precision: ``fp32``, or ``bf16`` (autocast, as in training; a GPU only).
         compile_step: compile the step of a full segment.
         kept_tokens: K of a decoder.
-        cuda_graph: False never captures.
+        cuda_graph: False never captures, and neither does a model that is cut.
         batch_size: of the segments that are captured; those of another size run eagerly. None
             captures one of each size.
 
@@ -58,10 +58,10 @@ class Roller:
         require_one_of("precision", precision, PRECISIONS)
         if precision == "bf16" and device.type == "cpu":
             raise BadInput("precision 'bf16' on a CPU: expected fp32")
-        self.model = model.to(device).eval()
+        self.model = (model if model.cut else model.to(device)).eval()
         self.device, self.precision = device, precision
         self._compile, self._kept_tokens = compile_step, kept_tokens
-        self.captures = cuda_graph and device.type == "cuda"
+        self.captures = cuda_graph and device.type == "cuda" and not model.cut
         self._batch_size = batch_size
         self.segment_steps: dict[int, SegmentStep] = {}
         """The captured step of each batch size."""

@@ -1,7 +1,8 @@
 """A signal to one of several processes stops all of them behind the same interval, with a state.
 
 Each of them waits for the others in every step: one that left at once would have the others wait,
-or be killed, and what was trained since the last state would be lost.
+or be killed, and what was trained since the last state would be lost. Where one is killed all the
+same, the others end too; the last state is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
+
+from rmtscale.errors import CheckFailed
 from rmtscale.processes import ENDING, handled
 
 
@@ -37,3 +41,27 @@ def noted_signals(several: bool) -> Iterator[Stop]:
         yield stop
     if stop.asked is not None:
         signal.raise_signal(stop.asked)
+
+
+_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+"""Words of what torch raises, mostly as a plain ``RuntimeError``, where a process has gone."""
+
+
+@contextmanager
+def lost_processes(several: bool) -> Iterator[None]:
+    """Makes one line of what is raised where another process has gone.
+
+    Raises:
+        CheckFailed: another process was killed, or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, torch.distributed.DistError)
+        if not several or not (lost or any(word in str(error) for word in _LOST)):
+            raise
+        first = str(error).strip().splitlines()[0][:200]
+        raise CheckFailed(
+            f"another process of this training has gone ({first}); the last state is kept, the "
+            "same command goes on from there"
+        ) from error

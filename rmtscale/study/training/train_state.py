@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rmtscale.errors import BadInput
 from rmtscale.files import whole_file
-from rmtscale.readers import load_json, require_file
+from rmtscale.readers import load_json, read_json, require_file
 from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.study.records.old_names import FIELDS, renamed
 from rmtscale.study.training.curriculum import Progress
@@ -79,18 +79,12 @@ def load_train_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: An
     Raises:
         BadInput: not such a file, damaged, of another version, or of another model.
     """
-    require_file(path, f"state {str(path)!r}")
+    state = read_header(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = renamed(file.metadata() or {}).get(_HEADER, "{}")
-            state = from_mapping(TrainState, renamed(load_json(header)), measured=True)
-            tensors = {_today(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {named_today(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"state {str(path)!r}: {error}; expected one of this release") from error
-    if state.state_version not in _READ_VERSIONS:
-        raise BadInput(
-            f"state {str(path)!r} of version {state.state_version}: expected {STATE_VERSION}"
-        )
     for prefix, module in (("model", model), ("ema", ema)):
         for name, parameter in module.named_parameters():
             tensor = tensors.get(f"{prefix}.{name}")
@@ -105,6 +99,32 @@ def load_train_state(path: Path, model: nn.Module, ema: nn.Module, optimizer: An
     moments = _moments(path, tensors, optimizer)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return state
+
+
+def read_header(path: Path) -> TrainState:
+    """Reads everything of a state that is not a tensor.
+
+    Args:
+        path: of a file of ``save_train_state``, or of JSON.
+
+    Raises:
+        BadInput: not such a file, damaged, or of another version.
+    """
+    require_file(path, f"state {str(path)!r}")
+    try:
+        if path.suffix == ".json":
+            found = read_json(path, f"state {str(path)!r}")
+        else:
+            with safe_open(path, framework="pt") as file:
+                found = load_json(renamed(file.metadata() or {}).get(_HEADER, "{}"))
+        state = from_mapping(TrainState, renamed(found), measured=True)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInput(f"state {str(path)!r}: {error}; expected one of this release") from error
+    if state.state_version not in _READ_VERSIONS:
+        raise BadInput(
+            f"state {str(path)!r} of version {state.state_version}: expected {STATE_VERSION}"
+        )
     return state
 
 
@@ -138,7 +158,7 @@ def _moments(
     return moments
 
 
-def _today(name: str) -> str:
+def named_today(name: str) -> str:
     """Gives a tensor of an older state the name that it has today."""
     module, _, weight = name.partition(".")
     return f"{FIELDS.get(module, module)}.{weight}"

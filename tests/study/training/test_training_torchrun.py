@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,43 +15,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rmtscale.cli.main import main
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import to_mapping
-from rmtscale.study.training import loop
+from rmtscale.study.training import learning
 from rmtscale.study.training.curriculum import Draw
-from rmtscale.study.training.kinds import make_objective
-from rmtscale.study.training.layout import BEST, METRICS
+from rmtscale.study.training.layout import BEST, METRICS, SETTINGS, STATE
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval, read_metrics
-from rmtscale.study.training.objective import Objective
-from rmtscale.study.training.prefetch import Batch
+from rmtscale.study.training.prefetch import Batch, Prefetcher
 from rmtscale.study.training.share import Share
+from rmtscale.study.training.train_state import read_header
 from tests.command_line import Command
-from tests.forked import as_ranks
+from tests.forked import as_ranks, launched
 from tests.rmt.stand_in_capture import StandInCapture
+from tests.study.training.exact_training import THOROUGH, train_exactly
 from tests.tiny_training import tiny_settings, write_background
 
 STEPS, INTERVAL = 54, 18
 SAME = 1e-6
-
-LAUNCHED = """
-import os, signal
-from rmtscale.cli.main import main
-from rmtscale.study.training.prefetch import Prefetcher
-
-made = Prefetcher.next
-
-def ended(self):
-    Prefetcher.next = made
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGTERM)
-    return made(self)
-
-Prefetcher.next = ended
-main()
-"""
 
 
 def some_settings(background: Path, **more: Any) -> MemoryTaskSettings:
@@ -69,17 +53,25 @@ def some_settings(background: Path, **more: Any) -> MemoryTaskSettings:
     return tiny_settings(background, **values)
 
 
-def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = folder / "launched.py"
-    script.write_text(LAUNCHED)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    return subprocess.run(
-        [*launch, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
+def command_on_one_rank(words: list[str], at: int, how: signal.Signals) -> None:
+    """Runs a command; a signal comes to the second process, in the midst of a step."""
+    made, left = Prefetcher.next, [at]
+
+    def ended(self: Prefetcher) -> Batch:
+        left[0] -= 1
+        if left[0] == 0 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), how)
+        return made(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prefetcher, "next", ended)
+        defaults: Any = train.__kwdefaults__
+        patch.setitem(defaults, "save_seconds", 0.0)  # a state each interval
+        try:
+            main(words)
+        except SystemExit as leaving:
+            sys.stdout.flush()
+            os._exit(leaving.code if isinstance(leaving.code, int) else 1)
 
 
 def assert_same(found: list[Interval], wanted: list[Interval]) -> None:
@@ -96,9 +88,10 @@ def test_one_process_then_two_then_one(tmp_path: Path) -> None:
     begun = train(chosen, tmp_path / "mixed", device="cpu", max_seconds=0.0)
     assert begun.step == INTERVAL
     # A signal to one of two, in their first step, ends both behind that interval, with a state.
-    done = torchrun(tmp_path, "train", "--out", str(tmp_path / "mixed"), "--device", "cpu")
-    assert done.returncode != 0
-    assert done.stderr.count("error: interrupted by SIGTERM") == 1, done.stderr[-2000:]
+    words = ["train", "--out", str(tmp_path / "mixed"), "--device", "cpu"]
+    assert launched(2, tmp_path, command_on_one_rank, words, 1, signal.SIGTERM) != 0
+    said = (tmp_path / "rank-1.log").read_text()  # the agent may have told the other one too
+    assert said.count("error: interrupted by SIGTERM") == 1, said
     ended = train(chosen, tmp_path / "mixed", device="cpu")
     assert (ended.finished, ended.step) == (True, STEPS)
     found, wanted = (read_metrics(tmp_path / name / METRICS) for name in ("mixed", "one"))
@@ -107,23 +100,30 @@ def test_one_process_then_two_then_one(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "mixed" / BEST).trained.step == STEPS
 
 
-def train_exactly(chosen: MemoryTaskSettings, folder: Path) -> None:
-    """In float64, but for losses: single steps in single precision drift apart by 1e-6."""
-
-    def made(chosen: Any, cache: Path) -> Objective:
-        objective = make_objective(chosen, cache)
-        objective.learner.double()
-        return objective
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_objective", made)
-        train(chosen, folder, device="cpu")
+def test_a_process_that_is_killed_ends_all_of_them(tmp_path: Path) -> None:
+    """Within a minute, with a state of one interval ago at most; the same command goes on."""
+    chosen = some_settings(write_background(tmp_path / "text"), steps=18, log_every=3)
+    train(chosen, tmp_path / "one", device="cpu")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / SETTINGS).write_text(chosen.to_json())
+    words = ["train", "--out", str(tmp_path / "killed"), "--device", "cpu"]
+    began = time.monotonic()
+    assert launched(2, tmp_path, command_on_one_rank, words, 11, signal.SIGKILL) != 0
+    assert time.monotonic() - began < 60
+    said = (tmp_path / "rank-0.log").read_text()
+    assert said.count("error: another process of this training has gone (") == 1, said
+    assert "Traceback" not in said
+    assert read_header(tmp_path / "killed" / STATE).step == 9, "it was in its eleventh step"
+    train(chosen, tmp_path / "killed", device="cpu")
+    found, wanted = (read_metrics(tmp_path / name / METRICS) for name in ("killed", "one"))
+    assert [each.processes for each in found] == [2, 2, 2, 1, 1, 1]
+    assert_same(found, wanted)
 
 
 def train_captured(folder: Path, chosen: MemoryTaskSettings) -> None:
     capture = StandInCapture()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "GraphCapture", lambda: capture)
+        patch.setattr(learning, "GraphCapture", lambda: capture)
         train_exactly(chosen, folder)
     assert capture.made > 2, "the stages, and two numbers of rows"
     os._exit(0)  # as in test_rmt_two_processes.py
@@ -131,13 +131,23 @@ def train_captured(folder: Path, chosen: MemoryTaskSettings) -> None:
 
 def test_captured_steps_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     """Nothing that is captured is of several processes: they average what a replay leaves."""
-    chosen = some_settings(write_background(tmp_path / "text"), log_every=1, learning_rate=5e-4)
+    each = 10 if THOROUGH else 4
+    chosen = some_settings(
+        write_background(tmp_path / "text"),
+        steps=5 * each,
+        log_every=1,
+        validate_every=each,
+        stage_min_steps=each,
+        stage_max_steps=each,
+        learning_rate=5e-4,
+    )
     train_exactly(chosen, tmp_path / "one")
     as_ranks(2, tmp_path, train_captured, tmp_path / "two", chosen)
     found = read_metrics(tmp_path / "two" / METRICS)
-    assert [each.processes for each in found] == [2] * STEPS
+    assert [each.processes for each in found] == [2] * chosen.steps
     assert_same(found, read_metrics(tmp_path / "one" / METRICS))
-    assert len({each.loss for each in found}) == STEPS
+    assert found[-1].stage_name.endswith("burn-in 4")
+    assert len({each.loss for each in found}) == chosen.steps
 
 
 def train_anew(folder: Path, background: Path) -> None:
@@ -193,7 +203,7 @@ def test_what_is_not_shared_out_is_done_by_the_first_process_alone(
 ) -> None:
     for rank, speaks in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)
-        for command in ("evaluate", "profile", "devices", "report"):
+        for command in ("dead-band", "profile", "devices", "report"):
             done = rmtscale(command, "--help")
             assert (done.code, bool(done.out)) == (0, speaks), (rank, command)
 

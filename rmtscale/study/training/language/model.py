@@ -75,16 +75,32 @@ class Predictor(SegmentReader):
             scored = text_BLE.shape[1] - max(first - piece.start, 0)
             return new_BME, text_BLE[:, -scored:] if scored > 0 else None
 
+        def targets_of(piece: Piece, count: int) -> Tensor:
+            end = piece.start + piece.ids_BL.shape[1]
+            return targets_BN[:, end - count : end]
+
+        # On the device: the number of them is not waited for.
+        scored = (targets_BN[:, first:] != IGNORED).sum().clamp(min=1)
         state_BME = self.initial(ids_BN.shape[0])
+        if self.by_state:
+
+            def scoring(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, None]:
+                new_BME, read_BKE = segment(own_BME, piece)
+                if read_BKE is None:
+                    return new_BME, None, None
+                own = SegmentLosses(self.rmt.get_output_embeddings(), narrow=True)
+                own.score(read_BKE, targets_of(piece, read_BKE.shape[1]))
+                return new_BME, own.result(), None
+
+            total, _, _ = self.run_by_state(scoring, inputs, state_BME)
+            assert total is not None, "the last segment is scored"
+            return total / scored
         for piece, _, (read_BKE,) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
         ):
             if read_BKE is not None:
-                end = piece.start + piece.ids_BL.shape[1]
-                losses.score(read_BKE, targets_BN[:, end - read_BKE.shape[1] : end])
+                losses.score(read_BKE, targets_of(piece, read_BKE.shape[1]))
             del read_BKE  # not held while the next segment runs
-        # On the device: the number of them is not waited for.
-        scored = (targets_BN[:, first:] != IGNORED).sum().clamp(min=1)
         return losses.result() / scored
 
     @torch.no_grad()
@@ -113,6 +129,9 @@ class Predictor(SegmentReader):
             text_BKE: hidden states, as ``step`` reads them.
             targets_BK: the token after each position.
         """
+        return self.rmt.gathered(self._losses, text_BKE, targets_BK)
+
+    def _losses(self, text_BKE: Tensor, targets_BK: Tensor) -> Tensor:
         logits_RV = self.rmt.get_output_embeddings()(text_BKE.flatten(0, 1))
         exact = torch.promote_types(logits_RV.dtype, torch.float32)
         losses_R = F.cross_entropy(

@@ -87,11 +87,11 @@ class LanguageObjective(Objective):
                 scored = settings.scored_tokens_of(count)
                 total, tokens = 0.0, 0
                 given = source.batches(read, settings.batch_size, settings.validation_samples)
-                for index, batch in enumerate(given):
-                    if not share.takes(index):
-                        continue
+                for batch, counted in share.dealt(given):
                     ids_BN, targets_BN = (tensor.to(device) for tensor in _tensors(batch))
                     losses_BC = ema.token_losses(ids_BN, targets_BN, scored)
+                    if not counted:
+                        continue
                     total += float(losses_BC.double().sum())
                     tokens += int((batch.targets[:, -scored:] >= 0).sum())
                 sums = torch.tensor([total, tokens], dtype=torch.float64, device=device)

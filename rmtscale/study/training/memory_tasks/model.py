@@ -56,12 +56,16 @@ class Answerer(SegmentReader):
         return new_BME, hidden_BTE[:, -1:] if self.decoder else hidden_BTE
 
     def answer(self, read_BTE: Tensor) -> Tensor:
-        """Logits of the classes, (B, C), in fp32."""
-        if not self.decoder:
-            return classify(self.rmt.backbone, read_BTE, None).float()
-        head = self.rmt.get_output_embeddings()
-        weight_CE = head.weight[self.class_ids_C]
-        return F.linear(read_BTE[:, -1], weight_CE).float()
+        """Logits of the classes, (B, C), in fp32 or better."""
+        return self.rmt.gathered(self._answer, read_BTE)
+
+    def _answer(self, read_BTE: Tensor) -> Tensor:
+        if self.decoder:
+            head = self.rmt.get_output_embeddings()
+            logits_BC = F.linear(read_BTE[:, -1], head.weight[self.class_ids_C])
+        else:
+            logits_BC = classify(self.rmt.backbone, read_BTE, None)
+        return logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32))
 
     def read(self, ids_BN: Tensor, state_BME: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reads the whole input, right-aligned: logits (B, C) and the state after it, (B, M, E).
@@ -79,6 +83,15 @@ class Answerer(SegmentReader):
             return new_BME, read_BTE if piece.last else None
 
         inputs = slices(ids_BN, bounds)
+        if self.by_state:
+
+            def answered(own_BME: Tensor, piece: Piece) -> tuple[Tensor, None, Tensor | None]:
+                new_BME, read_BTE = segment(own_BME, piece)
+                return new_BME, None, None if read_BTE is None else self.answer(read_BTE)
+
+            _, logits_BC, after_BME = self.run_by_state(answered, inputs, state_BME)
+            assert logits_BC is not None, "the last segment answers"
+            return logits_BC, after_BME
         after_BME, read_BTE = state_BME, None
         for _, new_BME, (found,) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training

@@ -61,9 +61,8 @@ class Reader(Roller):
         wait for the device; several processes read some of the batches each."""
         count = math.ceil(samples / batches.batch_size)
         right = torch.zeros((), dtype=torch.long, device=self.device)
-        for index in range(count):
-            if not share.takes(index):
-                continue
+        for index, counted in share.dealt(range(count)):
             batch = batches.batch(index)
-            right += (self.logits(batch.ids).argmax(1) == self.on_device(batch.answers)).sum()
+            found = (self.logits(batch.ids).argmax(1) == self.on_device(batch.answers)).sum()
+            right += found * counted
         return int(share.total(right)) / (count * batches.batch_size)
