@@ -116,6 +116,7 @@ def command(
     of a memory task; loss, perplexity and bits per byte of a language task.
 
     Lengths that are in the file of records are not evaluated again.
+    Several GPUs: torchrun --nproc_per_node 2 -m rmtscale evaluate ... shares the samples out.
 
     Example: rmtscale evaluate build/memorize/best --segments 1,2,4,8,16 --samples 200
     """

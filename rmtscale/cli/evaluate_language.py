@@ -35,26 +35,30 @@ def evaluate_checkpoint(
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
-    from rmtscale.study.training.device import find_device
+    from rmtscale.study.evaluation.processes import sharing_processes
     from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
     loaded = load_language_checkpoint(asked.checkpoint, asked.task)
     if asked.dead_band is not None:
         loaded.predictor.rmt.set_dead_band(asked.dead_band)
-    device = find_device(asked.device)
-    settings = LanguageEvaluation(
-        segments=asked.segments,
-        samples=asked.samples,
-        batch_size=32 if asked.batch_size is None else asked.batch_size,
-        text=text,
-        history_tokens=None if history is None else _history_tokens(history),
-        precision=default_precision(asked, loaded.settings, device),
-    )
-    if text is None:
-        _require_here(loaded)
-    where = default_cache(loaded.folder) if cache is None else cache
-    store = LanguageStore(asked.out, anew=asked.anew)
-    records = evaluate_language(loaded, settings, store, device=device, cache=where, observe=say)
+    with sharing_processes(asked.device) as (device, share):
+        settings = LanguageEvaluation(
+            segments=asked.segments,
+            samples=asked.samples,
+            batch_size=32 if asked.batch_size is None else asked.batch_size,
+            text=text,
+            history_tokens=None if history is None else _history_tokens(history),
+            precision=default_precision(asked, loaded.settings, device),
+        )
+        if text is None:
+            _require_here(loaded)
+        where = default_cache(loaded.folder) if cache is None else cache
+        store = LanguageStore(asked.out, anew=asked.anew)
+        records = evaluate_language(
+            loaded, settings, store, device=device, cache=where, observe=say, share=share
+        )
+    if not records:  # another process writes
+        return
     if asked.output_format != "table":
         write_rows([plain_row(record) for record in records], asked.output_format)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.evaluate_options import Asked, default_precision
 from rmtscale.cli.output import write_line, write_note, write_rows, write_table, write_text
+from rmtscale.cli.ranks import is_first
 from rmtscale.cli.train_settings import read_options
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rmtscale.study.tasks.batches import Batches
     from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
+    from rmtscale.study.training.share import Share as Processes
 
 
 def evaluate_checkpoint(
@@ -41,36 +43,37 @@ def evaluate_checkpoint(
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
-    from rmtscale.study.training.device import find_device, in_use
+    from rmtscale.study.evaluation.processes import sharing_processes
+    from rmtscale.study.training.device import in_use
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(asked.checkpoint, asked.task, backbone)
     if asked.dead_band is not None:
         loaded.answerer.rmt.set_dead_band(asked.dead_band)
-    device = find_device(asked.device)
-    settings = EvaluationSettings(
-        segments=asked.segments,
-        samples=asked.samples,
-        long_samples=long_samples,
-        batch_size=100 if asked.batch_size is None else asked.batch_size,
-        background=background or default_background(loaded),
-        noise_repeats=repeats,
-        task_options=None if option is None else read_options(option),
-        seed=seed,
-        precision=default_precision(asked, loaded.settings, device),
-    )
-    store = EvaluationStore(asked.out, anew=asked.anew)
-    records = evaluate(loaded, settings, store, device=device, observe=say)
-    if asked.output_format != "table":
-        write_rows([plain_row(record) for record in records], asked.output_format)
-    else:
-        _write_table(records, loaded)
-    longest = max(settings.segments)
-    with in_use(device):
-        if probe:
-            _write_probe(loaded, settings, longest, device, asked.output_format)
-        if paired_noise:
-            _write_paired_noise(loaded, settings, longest, device, asked.output_format)
+    with sharing_processes(asked.device) as (device, share):
+        settings = EvaluationSettings(
+            segments=asked.segments,
+            samples=asked.samples,
+            long_samples=long_samples,
+            batch_size=100 if asked.batch_size is None else asked.batch_size,
+            background=background or default_background(loaded),
+            noise_repeats=repeats,
+            task_options=None if option is None else read_options(option),
+            seed=seed,
+            precision=default_precision(asked, loaded.settings, device),
+        )
+        store = EvaluationStore(asked.out, anew=asked.anew)
+        records = evaluate(loaded, settings, store, device=device, observe=say, share=share)
+        if records:  # on the first process
+            if asked.output_format != "table":
+                write_rows([plain_row(record) for record in records], asked.output_format)
+            else:
+                _write_table(records, loaded)
+        with in_use(device):
+            if probe:
+                _write_probe(loaded, settings, device, share, asked.output_format)
+            if paired_noise:
+                _write_paired_noise(loaded, settings, device, share, asked.output_format)
 
 
 def default_background(checkpoint: Checkpoint) -> str:
@@ -78,9 +81,10 @@ def default_background(checkpoint: Checkpoint) -> str:
     source = checkpoint.settings.background
     if source == "python" or source.startswith("hf:") or Path(source).exists():
         return source
-    write_note(
-        f"noise: python ({source!r}, which it was trained with, is not here; see --background)"
-    )
+    if is_first():
+        write_note(
+            f"noise: python ({source!r}, which it was trained with, is not here; see --background)"
+        )
     return "python"
 
 
@@ -168,15 +172,18 @@ def _open(
 
 
 def _write_probe(
-    checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
+    checkpoint: Checkpoint, settings: Any, device: Any, share: Processes, output_format: str
 ) -> None:
     from rmtscale.records.mapping import to_mapping
     from rmtscale.study.evaluation.probe import probe
 
+    segments = max(settings.segments)
     samples = settings.samples_at(segments)
     size = min(settings.batch_size, samples)
     reader, batches = _open(checkpoint, settings, segments, device, size)
-    probed = probe(reader, batches, samples)
+    probed = probe(reader, batches, samples, share)
+    if not share.writes:
+        return
     if output_format != "table":
         write_rows([to_mapping(replace(probed, broke_at=()))], output_format)
         return
@@ -190,15 +197,18 @@ def _write_probe(
 
 
 def _write_paired_noise(
-    checkpoint: Checkpoint, settings: Any, segments: int, device: Any, output_format: str
+    checkpoint: Checkpoint, settings: Any, device: Any, share: Processes, output_format: str
 ) -> None:
     from rmtscale.records.mapping import to_mapping
     from rmtscale.study.evaluation.paired_noise import paired_noise_test
 
+    segments = max(settings.segments)
     stories = max(settings.samples_at(segments) // 2, 2)
     size = 2 * min(max(settings.batch_size // 2, 2), stories)
     reader, batches = _open(checkpoint, settings, segments, device, size, placement="start")
-    outcome = paired_noise_test(reader, batches, stories)
+    outcome = paired_noise_test(reader, batches, stories, share)
+    if not share.writes:
+        return
     if output_format != "table":
         write_rows([to_mapping(outcome)], output_format)
         return

@@ -8,7 +8,7 @@ import time
 
 from rmtscale.errors import BadInput
 
-SHARED_OUT = ("train",)
+SHARED_OUT = ("train", "evaluate")
 """Commands whose work is shared out among the processes; the first one does all of any other."""
 _FIRST_SECONDS = 20.0
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -28,6 +28,7 @@ from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
 from rmtscale.study.training.settings import PRECISIONS
+from rmtscale.study.training.share import ALL, Share
 from rmtscale.units import require_one_of, require_positive
 
 LONG_SEGMENTS = 256
@@ -78,6 +79,7 @@ def evaluate(
     *,
     device: torch.device,
     observe: Callable[[EvaluationRecord, bool], None] | None = None,
+    share: Share = ALL,
 ) -> list[EvaluationRecord]:
     """Evaluates every length that is not in the store yet, shortest first.
 
@@ -87,14 +89,15 @@ def evaluate(
         store: records are appended to it, one per length.
         device: where it runs.
         observe: is told of each record, and whether it was there before.
+        share: of several processes, each of which reads some batches; the first one writes.
 
     Returns:
-        The records of all lengths asked for.
+        The records of all lengths asked for; none on another process than the first.
 
     Raises:
         BadInput: another process writes to the store, or measures on the device.
     """
-    with store.writing(), in_use(device):
+    with store.writing() if share.writes else nullcontext(), in_use(device):
         meter, gpu = open_meter(device)
         compiled = checkpoint.settings.compile_step and device.type == "cuda"
         reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
@@ -105,7 +108,7 @@ def evaluate(
             noise_repeats=settings.noise_repeats,
         )
         weights = weights_digest(checkpoint.folder)
-        known = store.read().latest()
+        known = store.read().latest() if share.writes else {}
         records = []
         for segments in sorted(set(settings.segments)):
             point = EvaluationPoint(
@@ -121,14 +124,18 @@ def evaluate(
                 device=device.type,
                 dead_band=reader.answerer.rmt.config.dead_band,
             )
-            recorded = known.get(point.key)
-            record = recorded or _evaluate_length(
-                point, checkpoint, reader, data, settings, meter, gpu
-            )
-            if recorded is None:
+            record = known.get(point.key)
+            (there,) = share.agree(device, record is not None)
+            if not there:
+                record = _evaluate_length(
+                    point, checkpoint, reader, data, settings, meter, gpu, share
+                )
+            if not share.writes or record is None:
+                continue
+            if not there:
                 store.append(record)
             if observe is not None:
-                observe(record, recorded is not None)
+                observe(record, there)
             records.append(record)
         return records
 
@@ -150,18 +157,34 @@ def data_of(
     return data
 
 
-def right_answers(reader: Reader, batches: Batches, samples: int) -> tuple[list[bool], float, int]:
-    """Finds which answers are right, the seconds of reading, and the bytes of a batch's ids."""
-    right: list[bool] = []
-    seconds, ids_bytes = 0.0, 0
-    for index in range(math.ceil(samples / batches.batch_size)):
+@dataclass(slots=True)
+class Answers:
+    """What reading the batches of one length came to."""
+
+    right: list[bool] = field(default_factory=list)
+    seconds: float = 0.0
+    """Time of this process's batches; making them is not in it."""
+    ids_bytes: int = 0
+    """Of the ids of a batch."""
+
+
+def right_answers(reader: Reader, batches: Batches, samples: int, share: Share = ALL) -> Answers:
+    """Finds which answers are right, in the order of the samples."""
+    found = Answers()
+
+    def read(index: int) -> tuple[torch.Tensor]:
         batch = batches.batch(index)
-        ids_bytes = batch.ids.nbytes
+        found.ids_bytes = batch.ids.nbytes
         start = perf_counter()
-        chosen = reader.logits(batch.ids).argmax(1).cpu()
-        seconds += perf_counter() - start
-        right += (chosen == torch.from_numpy(batch.answers)).tolist()
-    return right[:samples], seconds, ids_bytes
+        chosen_B = reader.logits(batch.ids).argmax(1).cpu()
+        found.seconds += perf_counter() - start
+        right_B = chosen_B == torch.from_numpy(batch.answers)
+        return (right_B.to(reader.device, torch.uint8),)
+
+    for _, (right_B,) in share.in_order(range(math.ceil(samples / batches.batch_size)), read):
+        found.right += (right_B > 0).tolist()
+    found.right = found.right[:samples]
+    return found
 
 
 def _evaluate_length(
@@ -172,6 +195,7 @@ def _evaluate_length(
     settings: EvaluationSettings,
     meter: MemoryMeter,
     gpu: Gpu | None,
+    share: Share,
 ) -> EvaluationRecord:
     batch_size = min(settings.batch_size, settings.samples)
     batches = data.batches(
@@ -182,10 +206,13 @@ def _evaluate_length(
         seed=point.seed,
     )
     _warm_up(reader, batch_size, point.segment_tokens)
-    outcomes: list[Any] = []
-    memory = meter.measure(lambda: outcomes.append(right_answers(reader, batches, point.samples)))
-    right, seconds, ids_bytes = outcomes[0]
-    correct = sum(right)
+    outcomes: list[Answers] = []
+    memory = meter.measure(
+        lambda: outcomes.append(right_answers(reader, batches, point.samples, share))
+    )
+    found = outcomes[0]
+    seconds = share.longest(found.seconds, reader.device)
+    correct = sum(found.right)
     low, high = wilson_interval(correct, point.samples)
     read = math.ceil(point.samples / batch_size) * batch_size * point.tokens
     return EvaluationRecord(
@@ -203,8 +230,9 @@ def _evaluate_length(
         batch_size=batch_size,
         seconds=seconds,
         tokens_per_second=read / seconds,
+        processes=share.ranks,
         memory=memory,
-        host_ids_bytes=ids_bytes,
+        host_ids_bytes=found.ids_bytes,
         environment=measured_environment(gpu),
     )
 

@@ -6,7 +6,8 @@ Shape legend: B batch, N text columns of the input, S scored tokens of a sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,8 @@ from rmtscale.study.training.language.reading import TextReader
 from rmtscale.study.training.language.settings import LANGUAGE_MODELING, LEMMA_PROOF
 from rmtscale.study.training.layout import BEST, LAST, STAGES
 from rmtscale.study.training.settings import PRECISIONS
+from rmtscale.study.training.share import ALL as ALONE
+from rmtscale.study.training.share import Share
 from rmtscale.units import require_one_of, require_positive
 
 
@@ -89,6 +92,7 @@ def evaluate_language(
     device: torch.device,
     cache: Path,
     observe: Callable[[LanguageRecord, bool], None] | None = None,
+    share: Share = ALONE,
 ) -> list[LanguageRecord]:
     """Evaluates every length that is not in the store yet, shortest first.
 
@@ -99,14 +103,15 @@ def evaluate_language(
         device: where it runs.
         cache: folder of packed text.
         observe: is told of each record, and whether it was there before.
+        share: of several processes, each of which reads some batches; the first one writes.
 
     Returns:
-        The records of all lengths asked for.
+        The records of all lengths asked for; none on another process than the first.
 
     Raises:
         BadInput: no such text, none that is long enough, or bf16 on a CPU.
     """
-    with store.writing(), in_use(device):
+    with store.writing() if share.writes else nullcontext(), in_use(device):
         meter, gpu = open_meter(device)
         settings, predictor = checkpoint.settings, checkpoint.predictor
         # Before any text is packed: it refuses what cannot be.
@@ -114,9 +119,10 @@ def evaluate_language(
         history_tokens = _history_tokens(checkpoint, asked)
         text = asked.text or settings.text
         data = LanguageData(replace(settings, text=text), cache, checkpoint.tokenizer)
-        source = data.source("validation", history_tokens)
+        with share.first_alone():  # it packs the text, the others find it there
+            source = data.source("validation", history_tokens)
         weights, samples = weights_digest(checkpoint.folder), source.samples(asked.samples)
-        known = store.read().latest()
+        known = store.read().latest() if share.writes else {}
         model = described(checkpoint, asked.name)
         records = []
         for segments in sorted(set(asked.segments)):
@@ -138,12 +144,16 @@ def evaluate_language(
             recorded = known.get(point.key)
             if recorded is not None and recorded.batch_size != min(asked.batch_size, samples):
                 recorded = None  # the same loss, but neither its speed nor its memory
+            (there,) = share.agree(device, recorded is not None)
             if recorded is not None:
                 record = replace(recorded, model=model)
-            else:
+            elif not there:
                 record = _evaluate_length(
-                    point, model, checkpoint, source, asked.batch_size, meter, gpu, device
+                    point, model, checkpoint, source, asked.batch_size, meter, gpu, device, share
                 )
+            if not share.writes:
+                continue
+            if not there:
                 if not math.isfinite(record.whole.mean_nats):
                     raise CheckFailed(
                         f"{model.name} at {segments} segments: its loss is "
@@ -151,7 +161,7 @@ def evaluate_language(
                     )
                 store.append(record)
             if observe is not None:
-                observe(record, recorded is not None)
+                observe(record, there)
             records.append(record)
         return records
 
@@ -189,6 +199,7 @@ def _evaluate_length(
     meter: MemoryMeter,
     gpu: Gpu | None,
     device: torch.device,
+    share: Share,
 ) -> LanguageRecord:
     predictor = checkpoint.predictor
     batch_size = min(batch_size, point.samples)
@@ -197,8 +208,10 @@ def _evaluate_length(
     reader = TextReader(predictor, device, point.precision, batch_size=batch_size)
     reader.warm_up(point.block_tokens)
     scores = _Scores(point, checkpoint.tokenizer.token_bytes)
-    for found, other in _batches(source, point, batch_size):
-        scores.add(reader, found, other)
+    clock = _Clock(reader, point.block_tokens)
+    for pair, losses in share.in_order(_batches(source, point, batch_size), clock.read):
+        scores.add(*pair, [each.cpu().numpy() for each in losses])
+    seconds = share.longest(clock.seconds, device)
     return LanguageRecord(
         evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         point=point,
@@ -207,8 +220,9 @@ def _evaluate_length(
         position_nats=scores.positions.means(),
         forward_flops=sample_flops(predictor.rmt, checkpoint.settings, point.segments),
         batch_size=batch_size,
-        seconds=scores.seconds,
-        tokens_per_second=point.samples * point.tokens / scores.seconds,
+        seconds=seconds,
+        tokens_per_second=point.samples * point.tokens / seconds,
+        processes=share.ranks,
         memory=memory,
         environment=measured_environment(gpu),
     )
@@ -250,12 +264,35 @@ def _batches(
         yield batch, None
 
 
+class _Clock:
+    """Reads batches, and counts the time of it."""
+
+    def __init__(self, reader: TextReader, scored_tokens: int) -> None:
+        self.reader, self.scored_tokens = reader, scored_tokens
+        self.seconds = 0.0
+
+    def read(self, pair: tuple[TokenBatch, TokenBatch | None]) -> tuple[torch.Tensor, ...]:
+        """Reads a batch, and the other one, which is not on the clock: losses of each, (B, S)."""
+        batch, other = pair
+        start = perf_counter()
+        losses_BS = self._losses(batch)
+        if losses_BS.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds += perf_counter() - start
+        return (losses_BS,) if other is None else (losses_BS, self._losses(other))
+
+    def _losses(self, batch: TokenBatch) -> torch.Tensor:
+        """As many rows as every batch has, but for the last one, which is filled up."""
+        losses_BS = self.reader.token_losses(batch.ids, batch.targets, self.scored_tokens)
+        missing = self.reader.batch_size - len(losses_BS)
+        return torch.nn.functional.pad(losses_BS, (0, 0, 0, missing))
+
+
 class _Scores:
     """Adds up what the batches of one length come to."""
 
     def __init__(self, point: LanguagePoint, token_bytes: np.ndarray) -> None:
         self.point, self.token_bytes = point, token_bytes
-        self.seconds = 0.0
         # Of models that read more at once too, the same tokens.
         most = point.options.get("most_tokens")
         segment_tokens = point.segment_tokens
@@ -267,12 +304,10 @@ class _Scores:
     def parts(self) -> dict[str, Part]:
         return {name: sums.part() for name, sums in self._sums.items()}
 
-    def add(self, reader: TextReader, batch: TokenBatch, other: TokenBatch | None) -> None:
-        """Reads a batch; ``other`` is not on the clock."""
+    def add(self, batch: TokenBatch, other: TokenBatch | None, losses: Sequence[Losses]) -> None:
+        """Adds a batch, and the same theorems without their lemmas, with the losses of both."""
         scored = self.point.block_tokens
-        start = perf_counter()
-        losses_BS = self._losses(reader, batch)
-        self.seconds += perf_counter() - start
+        losses_BS, *others = (each[: len(batch.ids)] for each in losses)
         targets_BS, marks_BS = batch.targets[:, -scored:], batch.marks[:, -scored:]
         counted_BS = targets_BS != IGNORED
         bytes_BS = self.token_bytes[np.where(counted_BS, targets_BS, 0)]
@@ -289,15 +324,10 @@ class _Scores:
                 LAST_SEGMENT: (last_BS, losses_BS),
                 PROOF: (counted_BS & ((marks_BS & lemma_proof.PROOF) > 0), losses_BS),
                 NAMES: (names_BS, losses_BS),
-                NAMES_WITHOUT: (names_BS, self._losses(reader, other)),
+                NAMES_WITHOUT: (names_BS, others[0]),
             }
         for name, (mask_BS, nats_BS) in chosen.items():
             self._sums[name].add(batch.clusters, mask_BS, nats_BS, bytes_BS)
-
-    def _losses(self, reader: TextReader, batch: TokenBatch) -> Losses:
-        """(B, S), on the host: the one time that the device is waited for."""
-        losses_BS = reader.token_losses(batch.ids, batch.targets, self.point.block_tokens)
-        return losses_BS.cpu().numpy()
 
 
 def described(checkpoint: LanguageCheckpoint, name: str | None = None) -> LanguageModel:

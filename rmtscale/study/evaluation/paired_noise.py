@@ -24,6 +24,7 @@ from rmtscale.rmt.segmenting import cut
 from rmtscale.study.evaluation.probe import milestones
 from rmtscale.study.tasks.batches import Batch, Batches
 from rmtscale.study.training.memory_tasks.reading import Reader
+from rmtscale.study.training.share import ALL, Share
 
 SETTLED = 2
 """Segments after which a state should stay: the one with the facts, and one that may tidy up."""
@@ -71,8 +72,10 @@ def pair_noise(batch: Batch, segment_tokens: int) -> Batch:
 
 
 @torch.no_grad()
-def paired_noise_test(reader: Reader, batches: Batches, stories: int) -> PairedNoise:
-    """Reads at least ``stories`` stories twice, in whole batches.
+def paired_noise_test(
+    reader: Reader, batches: Batches, stories: int, share: Share = ALL
+) -> PairedNoise:
+    """Reads at least ``stories`` stories twice, in whole batches; several processes some each.
 
     Raises:
         BadInput: facts outside of the first segment, fewer than four segments, or a batch that
@@ -92,15 +95,22 @@ def paired_noise_test(reader: Reader, batches: Batches, stories: int) -> PairedN
         )
     stops = [stop for stop in milestones(len(bounds)) if stop >= SETTLED]
     rights, distances = [], []
-    for index in range(-(-2 * stories // batches.batch_size)):
+
+    def read(index: int) -> tuple[Tensor, ...]:
         batch = batches.batch(index)
         if (batch.fact_positions >= segment_tokens).any():
             raise BadInput(
                 "paired noise with facts after the first segment: expected placement=start"
             )
         right, distance = _follow(reader, pair_noise(batch, segment_tokens), bounds, stops)
-        rights.append(torch.stack(right))
-        distances.append(distance)
+        found = torch.tensor(distance, dtype=torch.float64, device=reader.device)
+        return torch.stack(right).to(torch.uint8), found
+
+    for _, (right_SB, distance) in share.in_order(
+        range(-(-2 * stories // batches.batch_size)), read
+    ):
+        rights.append(right_SB > 0)
+        distances.append(distance.cpu().numpy())
     right_SB = torch.cat(rights, dim=1).cpu()
     means = np.mean(distances, axis=0)
     lost_P = (~right_SB[-1]).view(-1, 2).sum(1)

@@ -19,6 +19,7 @@ import torch
 from rmtscale.intervals import wilson_interval
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training import share as training_share
 from rmtscale.study.training.memory_tasks.reading import Reader
 
 MOVED_SHARE = 0.5
@@ -68,18 +69,26 @@ def milestones(segments: int) -> list[int]:
 
 
 @torch.no_grad()
-def probe(reader: Reader, batches: Batches, samples: int) -> Probe:
-    """Probes whole batches, at least ``samples`` samples."""
+def probe(
+    reader: Reader, batches: Batches, samples: int, share: training_share.Share = training_share.ALL
+) -> Probe:
+    """Probes whole batches, at least ``samples`` samples; several processes read some each."""
     answerer = reader.answerer
     bounds = cut(batches.tokens, answerer.segment_tokens)
     stops = milestones(len(bounds))
     right_parts, position_parts, moved_parts = [], [], []
-    for index in range(-(-samples // batches.batch_size)):
+
+    def read(index: int) -> tuple[torch.Tensor, ...]:
         batch = batches.batch(index)
         right, moved = _asked_early(reader, batch.ids, batch.answers, bounds, stops)
-        right_parts.append(right)
+        found = right, np.asarray(moved), batch.fact_positions
+        return tuple(torch.from_numpy(each * 1).to(reader.device) for each in found)
+
+    for _, found in share.in_order(range(-(-samples // batches.batch_size)), read):
+        right, moved, positions = (each.cpu().numpy() for each in found)
+        right_parts.append(right > 0)
         moved_parts.append(moved)
-        position_parts.append(batch.fact_positions)
+        position_parts.append(positions)
     right_BS = np.concatenate(right_parts)
     positions_BF = np.concatenate(position_parts)
     first = bounds[0][1]

@@ -71,6 +71,9 @@ class EvaluationRecord:
     seconds: float
     """Time of reading all samples; making them is not in it."""
     tokens_per_second: float
+    processes: int = 1
+    """Processes that shared the samples: seconds are the longest of any, the speed is that of all
+    together, the memory that of the first."""
     memory: Memory
     """Peak of reading, measured at this length."""
     host_ids_bytes: int

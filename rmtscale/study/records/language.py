@@ -114,6 +114,9 @@ class LanguageRecord:
     """Time of reading all samples; making them is not in it."""
     tokens_per_second: float
     """Text tokens read."""
+    processes: int = 1
+    """Processes that shared the samples: seconds are the longest of any, the speed is that of all
+    together, the memory that of the first."""
     memory: Memory
     environment: Environment
 

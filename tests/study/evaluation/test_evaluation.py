@@ -54,7 +54,7 @@ def test_it_is_what_one_by_one_gives(checkpoint: Checkpoint, background: Path) -
     tokens = 10 * answerer.segment_tokens  # more than one chunk
     data = data_of(checkpoint, str(background))
     batches = data.batches(tokens, answerer.segment_tokens, split="validation", batch_size=10)
-    right, seconds, ids_bytes = right_answers(Reader(answerer, CPU), batches, 25)
+    found = right_answers(Reader(answerer, CPU), batches, 25)
     slow = []
     for index in range(25):
         batch = batches.batch(index // 10)
@@ -63,9 +63,9 @@ def test_it_is_what_one_by_one_gives(checkpoint: Checkpoint, background: Path) -
             out = answerer.rmt(ids)
         logits = out.logits[:, -1][:, answerer.class_ids_C] if answerer.decoder else out.logits
         slow.append(int(logits.argmax()) == int(batch.answers[index % 10]))
-    assert right == slow
-    assert seconds > 0
-    assert ids_bytes == 10 * tokens * 4
+    assert found.right == slow
+    assert found.seconds > 0
+    assert found.ids_bytes == 10 * tokens * 4
 
 
 def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> None:
