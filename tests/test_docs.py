@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,45 @@ def test_every_line_of_a_shell_block_is_a_known_command() -> None:
             else:
                 assert first == "rmtscale", line
                 assert rest[0] in COMMANDS, line
+
+
+def launched_commands() -> list[list[str]]:
+    """What stands behind ``torchrun`` on every line of a block of a language, continued or not."""
+    found = []
+    for page in PAGES:
+        for _, body in FENCED.findall(page.read_text(encoding="utf-8")):
+            for line in body.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True) if "torchrun " in line else []
+                if "torchrun" in words:
+                    found.append(words[words.index("torchrun") + 1 :])
+    return found
+
+
+@pytest.mark.parametrize("words", launched_commands(), ids=" ".join)
+def test_launched_commands_parse(words: list[str]) -> None:
+    """By torchrun's own parser, and what it starts by ours."""
+    from torch.distributed.run import get_args_parser
+
+    read = get_args_parser().parse_args(words)
+    assert read.module
+    assert read.training_script == "rmtscale"
+    name, *rest = read.training_script_args
+    parser_of(name).make_context(name, list(rest))
+
+
+def test_launched_commands_are_found() -> None:
+    names = {words[words.index("rmtscale") + 1] for words in launched_commands()}
+    assert names == {"train", "evaluate", "profile"}
+    assert any("--rdzv_endpoint" in words for words in launched_commands())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_scripts_are_scripts(page: Path) -> None:
+    """Blocks of bash are, to the shell itself."""
+    for language, body in FENCED.findall(page.read_text(encoding="utf-8")):
+        if language == "bash":
+            done = subprocess.run(["bash", "-n"], input=body, text=True, capture_output=True)
+            assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
