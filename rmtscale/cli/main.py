@@ -18,7 +18,12 @@ from rmtscale.cli.help_pages import PanelCommand
 from rmtscale.cli.interrupts import INTERRUPTED, Interrupts, interrupts
 from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.cli.output import write_note
-from rmtscale.cli.ranks import SHARED_OUT, is_first, wait_for_the_first_to_speak
+from rmtscale.cli.ranks import (
+    SHARED_OUT,
+    is_first,
+    is_first_here,
+    wait_for_the_first_to_speak,
+)
 from rmtscale.errors import RmtscaleError
 from rmtscale.printable import one_line
 from rmtscale.processes import follow_parent
@@ -104,7 +109,7 @@ def _run(arguments: list[str] | None, interrupted: Interrupts) -> NoReturn:
         wait_for_the_first_to_speak(2)
         sys.exit(_report(error.format_message(), 2))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_report(interrupted.words, interrupted.exit_code))
+        sys.exit(_report_end(interrupted))
     except BrokenPipeError:
         _leave_quietly(0)
     except OSError as error:
@@ -120,7 +125,7 @@ def _run(arguments: list[str] | None, interrupted: Interrupts) -> NoReturn:
             _leave_quietly(0)
         raise
     if code == INTERRUPTED:  # typer turns an interrupt into this code and says nothing
-        sys.exit(_report(interrupted.words, interrupted.exit_code))
+        sys.exit(_report_end(interrupted))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -149,6 +154,13 @@ def _leave_quietly(code: int) -> NoReturn:
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def _report_end(interrupted: Interrupts) -> int:
+    """Says what ended the command, on the first process of its host: torchrun ends all of them."""
+    if not is_first_here():
+        return interrupted.exit_code
+    return _report(interrupted.words, interrupted.exit_code)
 
 
 def _report(message: str, code: int) -> int:

@@ -18,6 +18,11 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_first_here() -> bool:
+    """Whether this is the only process on its host, or the first."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def processes_here() -> int:
     """Returns how many processes torchrun started, all on this host.
 
@@ -40,7 +45,7 @@ def wait_for_the_first_to_speak(code: int) -> None:
     What is wrong for one is mostly wrong for all, and is to be said once. Where the first one fails
     too, torchrun ends the others meanwhile; where it does not, they speak for themselves.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not is_first_here():
         try:
             time.sleep(_FIRST_SECONDS)
         except KeyboardInterrupt:  # a signal of torchrun's

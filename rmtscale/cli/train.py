@@ -13,7 +13,7 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table
-from rmtscale.cli.ranks import is_first
+from rmtscale.cli.ranks import is_first, is_first_here
 from rmtscale.cli.train_settings import read_options, read_pair, training_settings
 from rmtscale.errors import BadInput, MissingDependency, quoted_list
 from rmtscale.study.training.kinds import kind_of, task_names
@@ -296,7 +296,8 @@ def run_training(
             )
     except KeyboardInterrupt:
         with suppress(OSError):  # a terminal that was closed
-            write_line(f"the last state is in {out}; the same command goes on from there")
+            if is_first_here():
+                write_line(f"the last state is in {out}; the same command goes on from there")
         raise
 
 

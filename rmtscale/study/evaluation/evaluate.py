@@ -159,13 +159,13 @@ def data_of(
 
 @dataclass(slots=True)
 class Answers:
-    """What reading the batches of one length came to."""
+    """Holds the outcome of reading the batches of one length."""
 
     right: list[bool] = field(default_factory=list)
     seconds: float = 0.0
     """Time of this process's batches; making them is not in it."""
     ids_bytes: int = 0
-    """Of the ids of a batch."""
+    """Bytes of the ids of a batch."""
 
 
 def right_answers(reader: Reader, batches: Batches, samples: int, share: Share = ALL) -> Answers:

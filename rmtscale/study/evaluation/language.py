@@ -282,7 +282,7 @@ class _Clock:
         return (losses_BS,) if other is None else (losses_BS, self._losses(other))
 
     def _losses(self, batch: TokenBatch) -> torch.Tensor:
-        """As many rows as every batch has, but for the last one, which is filled up."""
+        """Fills the last batch up, so that each has as many rows."""
         losses_BS = self.reader.token_losses(batch.ids, batch.targets, self.scored_tokens)
         missing = self.reader.batch_size - len(losses_BS)
         return torch.nn.functional.pad(losses_BS, (0, 0, 0, missing))

@@ -13,6 +13,7 @@ import torch
 
 from rmtscale.study.training.device import find_device, own_device
 from rmtscale.study.training.share import ALL, Share
+from rmtscale.study.training.stopping import lost_processes
 
 
 @contextmanager
@@ -24,6 +25,7 @@ def sharing_processes(device: str | None) -> Iterator[tuple[torch.device, Share]
 
     Raises:
         BadInput: another device, or a GPU that is not there.
+        CheckFailed: another process was killed.
     """
     found = find_device(device)
     if os.environ.get("WORLD_SIZE", "1") == "1":
@@ -31,8 +33,9 @@ def sharing_processes(device: str | None) -> Iterator[tuple[torch.device, Share]
         return
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=found.type == "cpu")
-    share = Share(accelerator.process_index, accelerator.num_processes)
-    yield own_device(accelerator), share
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    with lost_processes():
+        accelerator = Accelerator(cpu=found.type == "cpu")
+        share = Share(accelerator.process_index, accelerator.num_processes)
+        yield own_device(accelerator), share
+        accelerator.wait_for_everyone()
+        accelerator.end_training()

@@ -23,7 +23,7 @@ from rmtscale.study.training.share import Share
 from rmtscale.units import require_one_of
 
 SHARDS = ("ddp", "fsdp2")
-"""What processes with rows of their own do with the weights: keep them whole, or shard them."""
+"""Ways of processes with rows of their own: weights are whole on each, or sharded."""
 _SHARED_OUT = ("num_attention_heads", "num_key_value_heads")
 """Numbers of a backbone's config that tensor parallelism divides."""
 
@@ -140,7 +140,7 @@ class TrainedWeights:
             nn.Parameter(part) if is_cut(weight) else weight
             for weight, part in zip(self.weights, own_parts(self.weights), strict=True)
         ]
-        """What an optimizer steps on."""
+        """The tensors that an optimizer steps on."""
         self.cut = any(is_cut(weight) for weight in self.weights)
         self._counted = [_counts(weight, share) for weight in self.weights]
 

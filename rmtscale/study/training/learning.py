@@ -1,4 +1,4 @@
-"""What a step of a training moves: the model, its EMA copy and the optimizer, whole or cut.
+"""All that a step of a training moves: the model, its EMA copy and the optimizer, whole or cut.
 
 Shape legend: inputs are what the learner takes; tensors of any shape, or None.
 """

@@ -128,6 +128,7 @@ def train(
     """
     began = monotonic()
     with ExitStack() as held:
+        held.enter_context(lost_processes())
         if os.environ.get("RANK", "0") == "0":  # of several processes, the one that writes
             held.enter_context(sole_writer_in(folder, f"folder {str(folder)!r}"))
             remove_leavings_of(folder)
@@ -188,8 +189,7 @@ class _Run:
         return self.share.writes
 
     def go(self, began: float, max_seconds: float | None, save_seconds: float) -> Result:
-        several = self.share.processes > 1
-        with noted_signals(several) as stop, lost_processes(several):
+        with noted_signals(self.share.processes > 1) as stop:
             return self._go(began, max_seconds, save_seconds, stop)
 
     def _go(

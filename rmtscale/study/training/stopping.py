@@ -7,6 +7,7 @@ same, the others end too; the last state is kept.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ _LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
 
 
 @contextmanager
-def lost_processes(several: bool) -> Iterator[None]:
+def lost_processes() -> Iterator[None]:
     """Makes one line of what is raised where another process has gone.
 
     Raises:
@@ -57,11 +58,12 @@ def lost_processes(several: bool) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        several = os.environ.get("WORLD_SIZE", "1") != "1"
         lost = isinstance(error, torch.distributed.DistError)
         if not several or not (lost or any(word in str(error) for word in _LOST)):
             raise
         first = str(error).strip().splitlines()[0][:200]
         raise CheckFailed(
-            f"another process of this training has gone ({first}); the last state is kept, the "
+            f"another process of this command has gone ({first}); what is written is kept, the "
             "same command goes on from there"
         ) from error

@@ -90,8 +90,11 @@ def test_one_process_then_two_then_one(tmp_path: Path) -> None:
     # A signal to one of two, in their first step, ends both behind that interval, with a state.
     words = ["train", "--out", str(tmp_path / "mixed"), "--device", "cpu"]
     assert launched(2, tmp_path, command_on_one_rank, words, 1, signal.SIGTERM) != 0
-    said = (tmp_path / "rank-1.log").read_text()  # the agent may have told the other one too
-    assert said.count("error: interrupted by SIGTERM") == 1, said
+    first, second = ((tmp_path / f"rank-{rank}.log").read_text() for rank in range(2))
+    # The agent may have told the first one too, which then says so.
+    stopped = "stopped at step 36" in first
+    assert stopped != (first.count("error: interrupted by SIGTERM") == 1), first
+    assert "error" not in second, "one line on a host"
     ended = train(chosen, tmp_path / "mixed", device="cpu")
     assert (ended.finished, ended.step) == (True, STEPS)
     found, wanted = (read_metrics(tmp_path / name / METRICS) for name in ("mixed", "one"))
@@ -111,13 +114,35 @@ def test_a_process_that_is_killed_ends_all_of_them(tmp_path: Path) -> None:
     assert launched(2, tmp_path, command_on_one_rank, words, 11, signal.SIGKILL) != 0
     assert time.monotonic() - began < 60
     said = (tmp_path / "rank-0.log").read_text()
-    assert said.count("error: another process of this training has gone (") == 1, said
+    assert said.count("error: another process of this command has gone (") == 1, said
     assert "Traceback" not in said
     assert read_header(tmp_path / "killed" / STATE).step == 9, "it was in its eleventh step"
     train(chosen, tmp_path / "killed", device="cpu")
     found, wanted = (read_metrics(tmp_path / name / METRICS) for name in ("killed", "one"))
     assert [each.processes for each in found] == [2, 2, 2, 1, 1, 1]
     assert_same(found, wanted)
+
+
+def refused_on_one_rank(words: list[str]) -> None:
+    try:
+        main(words)
+    except SystemExit as leaving:
+        sys.stdout.flush()
+        os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+
+
+def test_what_cannot_be_cut_is_said_once(tmp_path: Path) -> None:
+    """By the first process, also where it is known when the others are on their way."""
+    chosen = some_settings(write_background(tmp_path / "text"), backbone="gpt2-tiny")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / SETTINGS).write_text(chosen.to_json())
+    words = ["train", "--out", str(tmp_path / "run"), "--device", "cpu", "--tp", "2"]
+    assert launched(2, tmp_path, refused_on_one_rank, words) != 0
+    first, second = ((tmp_path / f"rank-{rank}.log").read_text() for rank in range(2))
+    assert first.endswith("is no matrix that tensor parallelism cuts here\n"), first
+    assert first.count("\n") == 1
+    assert first.startswith("error: tp 2: expected 1, ")
+    assert second == "", second
 
 
 def train_captured(folder: Path, chosen: MemoryTaskSettings) -> None:
