@@ -15,6 +15,7 @@ from tests.test_layers import imports, modules, part
 PROJECT = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
 IMPORTED_AS = {"nvidia-ml-py": "pynvml", "huggingface-hub": "huggingface_hub"}
 OFFERED = {
+    "rmtscale.app.server": {"flask", "werkzeug"},
     "rmtscale.records.nvml": {"pynvml"},
     "rmtscale.specs.huggingface": {"huggingface_hub"},
     "rmtscale.study.tasks.background": {"datasets"},
@@ -44,8 +45,8 @@ def imported() -> dict[str, set[str]]:
 
 def test_declared_is_imported() -> None:
     everything = set().union(*imported().values())
-    assert everything == declared() | declared("measure", "text", "slurm")
-    assert not declared() & declared("measure", "text", "slurm")
+    assert everything == declared() | declared("measure", "text", "slurm", "app")
+    assert not declared() & declared("measure", "text", "slurm", "app")
 
 
 def test_the_light_part_imports_the_light_dependencies() -> None:

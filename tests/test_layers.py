@@ -39,11 +39,12 @@ LAYERS = {
     "study.training": 7,
     "study.evaluation": 8,
     "study.figures": 9,
+    "app": 9,
     "cli": 10,
     "__main__": 11,
 }
 HEAVY = {"torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers"}
-SLOW = {"numpy", "pandas", "matplotlib", "jinja2"}
+SLOW = {"numpy", "pandas", "matplotlib", "jinja2", "flask"}
 
 
 @cache
@@ -206,6 +207,7 @@ LIGHT = [
     "from rmtscale.cli.main import build_app; build_app()",
     "import rmtscale.costs.generation",
     "import rmtscale.report.page, rmtscale.report.document",
+    "import rmtscale.app.pages, rmtscale.app.server",
     "import rmtscale.records.store",
     "import rmtscale.profiler.sweep, rmtscale.profiler.definition",
     "import rmtscale.study.records.evaluation, rmtscale.study.records.language",

@@ -45,6 +45,7 @@ COMMANDS = (
     "report",
     "models",
     "devices",
+    "app",
     "cite",
 )
 # The class of all usage errors; typer exports only its subclasses.

@@ -47,6 +47,7 @@ LINES = {
     "report": "{records} --format=csv",
     "models": "",
     "devices": "",
+    "app": "--export=new/page.html --models=gpt2 --devices=h200",
     "cite": "",
 }
 """A right line of each command; one option at a time is replaced."""
@@ -56,6 +57,8 @@ WORK = (
     "rmtscale.study.evaluation.evaluate._evaluate_length",
     "rmtscale.study.evaluation.memory_changes.measure_changes",
     "rmtscale.study.figures.figure.Figure.make",
+    "rmtscale.app.pages.static_page",
+    "rmtscale.app.server.serve",
     "rmtscale.study.figures.field.page.comparison_files",
 )
 ONCE = (
