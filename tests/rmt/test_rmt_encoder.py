@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ENCODERS)
 @settings(
-    max_examples=25,
+    max_examples=25 if os.environ.get("RMTSCALE_THOROUGH") == "1" else 12,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
