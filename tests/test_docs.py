@@ -27,7 +27,7 @@ STAND_INS = ("build/pythia.jsonl", "before.jsonl", "after.jsonl")
 """Files that the pages make or assume; the tests copy measured records there."""
 PARTS_OF_FILES = {ROOT / "docs" / f"adding-a-{what}.md" for what in ("method", "model")}
 """Pages whose examples are shown as they stand in files: ``test_contributing.py`` holds them."""
-SLOW = {"train", "evaluate", "dead-band", "profile", "verify"}
+SLOW = {"train", "evaluate", "dead-band", "attention", "profile", "verify"}
 """Commands that train, measure or read a long input: their options are parsed, they do not run."""
 
 

@@ -25,6 +25,7 @@ LAYERS = {
     "intervals": 0,
     "processes": 0,
     "locks": 0,
+    "steps": 0,
     "specs": 1,
     "costs": 2,
     "records": 2,

@@ -51,7 +51,7 @@ def evaluate_checkpoint(
             precision=default_precision(asked, loaded.settings, device),
         )
         if text is None:
-            _require_here(loaded)
+            require_text_here(loaded)
         where = default_cache(loaded.folder) if cache is None else cache
         store = LanguageStore(asked.out, anew=asked.anew)
         records = evaluate_language(
@@ -71,8 +71,8 @@ def _history_tokens(text: str) -> int:
     return 0 if text.strip() == "0" else parse_size(text, "history")
 
 
-def _require_here(checkpoint: LanguageCheckpoint) -> None:
-    """A loss is of a text: no other is taken in its place unasked."""
+def require_text_here(checkpoint: LanguageCheckpoint) -> None:
+    """Raises ``BadInput`` where the training's text is gone: no other is taken unasked."""
     text = checkpoint.settings.text
     if text != "python" and not text.startswith("hf:") and not Path(text).exists():
         raise BadInput(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -24,9 +24,11 @@ from rmtscale.cli.ranks import (
     is_first_here,
     wait_for_the_first_to_speak,
 )
+from rmtscale.cli.waiting import Waiting
 from rmtscale.errors import RmtscaleError
 from rmtscale.printable import one_line
 from rmtscale.processes import follow_parent
+from rmtscale.steps import watched_by
 
 COMMANDS = (
     "estimate",
@@ -41,6 +43,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "dead-band",
+    "attention",
     "reproduce",
     "report",
     "models",
@@ -90,7 +93,9 @@ def _print_version(asked: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; always leaves through ``SystemExit``."""
     follow_parent()
-    with interrupts() as interrupted:
+    # Of several processes one says how far it is.
+    watching = watched_by(Waiting()) if is_first() else nullcontext()
+    with interrupts() as interrupted, watching:
         _run(arguments, interrupted)
 
 

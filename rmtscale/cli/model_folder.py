@@ -22,6 +22,7 @@ from rmtscale.readers import read_json
 from rmtscale.specs.huggingface import find_config, read_mapping
 from rmtscale.specs.reading import NoRow
 from rmtscale.specs.workload import Workload
+from rmtscale.steps import steps
 from rmtscale.units import format_count
 
 Truth = Mapping[str, Mapping[str, Any]]
@@ -41,7 +42,7 @@ def write_folder(folder: Path, truth_path: Path | None, output_format: str) -> N
     )
     if not paths:
         raise BadInput(f"folder {str(folder)!r}: expected configs, files that end in .json")
-    rows = [_row(path, truth.get(path.stem, {})) for path in paths]
+    rows = [_row(path, truth.get(path.stem, {})) for path in steps(paths, "reading configs")]
     if output_format != "table":
         write_rows(rows, output_format)
         return

@@ -10,6 +10,7 @@ import typer
 
 from rmtscale.cli.output import write_line, write_note, write_text
 from rmtscale.errors import BadInput, CheckFailed, quoted_list
+from rmtscale.steps import steps
 from rmtscale.study.figures.figure import REPORTS, Figure, Sources
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.units import require_one_of
@@ -179,7 +180,7 @@ def _make_all(folder: Path, *, force: bool) -> None:
         CheckFailed: a claim does not hold; all figures are made first.
     """
     failed = []
-    for figure in FIGURES.values():
+    for figure in steps(FIGURES.values(), "figures"):
         sources = figure.committed()
         if sources is None:
             why = "it takes a training or a checkpoint"

@@ -10,6 +10,7 @@ from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.reading import Reading
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
+from rmtscale.steps import steps
 from rmtscale.units import format_tokens, parse_size, parse_sizes
 
 
@@ -52,7 +53,7 @@ def command(
     rows: list[Row] = [
         _row(spec.name, "any", 0, mode, "parameters", counted.predicted, counted.counted)
     ]
-    for length in parse_sizes(tokens):
+    for length in steps(parse_sizes(tokens), "counting", weigh=float):
         workload = Workload(
             tokens=length,
             batch_size=batch_size,
@@ -62,7 +63,7 @@ def command(
             checkpoint_segments=checkpoint_segments,
             checkpoint_layers=checkpoint_layers,
         )
-        for with_memory in designs:
+        for with_memory in steps(designs):
             try:
                 check = check_flops(spec, workload, with_memory, build)
             except BadInput as error:

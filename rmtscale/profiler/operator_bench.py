@@ -32,6 +32,7 @@ from rmtscale.profiler.subject import DTYPES, Subject
 from rmtscale.records.point import Point
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.model import ModelSpec
+from rmtscale.steps import steps
 
 Found = MeasuredKernel | MeasuredHost | Sustained
 _GRAPH_SECONDS = 8e-4
@@ -87,7 +88,7 @@ class OperatorBench:
     def run(self) -> Iterator[Found]:
         """Yields what was measured: the host first, then operators, then what heats the chip."""
         torch.set_float32_matmul_precision("highest")
-        for part in (
+        parts = (
             self.toys,
             self.streams,
             self.matmuls,
@@ -95,7 +96,8 @@ class OperatorBench:
             self.squares,
             self.attention,
             self.sustained,
-        ):
+        )
+        for part in steps(parts, "measuring operators"):
             for found in part():
                 yield found
                 if perf_counter() > self.ends:

@@ -1,4 +1,4 @@
-"""Attention maps of one segment of one sample, as Figure 6 of the paper shows them.
+"""Attention maps of the segments of one sample, as Figure 6 of the paper shows them.
 
 Shape legend: T positions of a segment (memory and special tokens with them), H heads.
 
@@ -8,8 +8,9 @@ segment is the one the segments before left. Queries are rows, keys are columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,43 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.memory import decoder_layout, encoder_layout
 from rmtscale.rmt.segmenting import cut
-from rmtscale.study.tasks.vocabulary import TextCoder
-from rmtscale.study.training.memory_tasks.reading import Reader
+from rmtscale.steps import steps
+from rmtscale.study.training.rolling import Roller
+from rmtscale.study.training.segment_reader import SegmentReader
+
+
+class Spelling(Protocol):
+    """A vocabulary, or a tokenizer piece by piece: says which text each token is."""
+
+    def decode(self, ids: Iterable[int]) -> Sequence[str]:
+        """Returns the text of each token."""
+        ...
+
+
+class Places(NamedTuple):
+    """Where the parts of a segment stand among its T positions."""
+
+    read: list[int]
+    """Memory that the segments before left; an encoder writes to the same positions."""
+    text: list[int]
+    write: list[int]
+    """Memory that this segment leaves."""
+    answer: int
+    """The position that a memory task is answered at."""
+
+
+def places(model: SegmentReader, positions: int) -> Places:
+    """Returns where memory and text stand in a segment of so many positions."""
+    memory = model.rmt.config.memory_tokens
+    everything = list(range(positions))
+    if isinstance(model.rmt, RMTForCausalLM):
+        text = everything[memory : positions - memory]
+        return Places(everything[:memory], text, everything[positions - memory :], text[-1])
+    both = everything[1 : 1 + memory]
+    return Places(both, everything[memory + 2 : -1], both, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +76,9 @@ class AttentionMap:
 
 @torch.no_grad()
 def attention_maps(
-    reader: Reader,
-    vocabulary: TextCoder,
-    ids: npt.NDArray[np.int32],
+    reader: Roller,
+    vocabulary: Spelling,
+    ids: npt.NDArray[Any],
     segments: list[int] | None = None,
 ) -> list[AttentionMap]:
     """Returns the maps of some segments of one sample.
@@ -58,25 +92,25 @@ def attention_maps(
     Raises:
         BadInput: no such segment.
     """
-    answerer = reader.answerer
-    bounds = cut(len(ids), answerer.segment_tokens)
+    model = reader.model
+    bounds = cut(len(ids), model.segment_tokens)
     wanted = list(range(len(bounds))) if segments is None else segments
     for segment in wanted:
         if not 0 <= segment < len(bounds):
             raise BadInput(f"segment {segment}: expected 0 to {len(bounds) - 1}")
-    backbone: Any = answerer.rmt.backbone
+    backbone: Any = model.rmt.backbone
     before = backbone.config._attn_implementation
     backbone.set_attn_implementation("eager")
     try:
         maps = []
-        state_1ME = answerer.initial(1)
-        for index, (begin, end) in enumerate(bounds):
+        state_1ME = model.initial(1)
+        for index, (begin, end) in steps(list(enumerate(bounds)), "reading"):
             ids_1L = torch.from_numpy(ids[None, begin:end]).to(reader.device)
             if index in wanted:
-                weights = _weights(answerer.rmt, state_1ME, ids_1L)
-                labels = _labels(answerer.rmt, answerer.decoder, vocabulary, ids[begin:end])
+                weights = _weights(model.rmt, state_1ME, ids_1L)
+                labels = _labels(model.rmt, vocabulary, ids[begin:end])
                 maps.append(AttentionMap(index, labels, weights))
-            state_1ME = answerer.step(state_1ME, ids_1L)[0].clone()
+            state_1ME = model.step(state_1ME, ids_1L)[0].clone()
         return maps
     finally:
         backbone.set_attn_implementation(before)
@@ -96,12 +130,10 @@ def _weights(rmt: Any, state_1ME: Tensor, ids_1L: Tensor) -> npt.NDArray[np.floa
     return stacked.float().cpu().numpy()
 
 
-def _labels(
-    rmt: Any, decoder: bool, vocabulary: TextCoder, ids: npt.NDArray[np.int32]
-) -> tuple[str, ...]:
+def _labels(rmt: Any, vocabulary: Spelling, ids: npt.NDArray[Any]) -> tuple[str, ...]:
     words = vocabulary.decode(ids.tolist())
     memory = range(rmt.config.memory_tokens)
-    if decoder:
+    if isinstance(rmt, RMTForCausalLM):
         read, write = ([f"[{kind} {index}]" for index in memory] for kind in ("read", "write"))
         return (*read, *words, *write)
     return ("[CLS]", *(f"[mem {index}]" for index in memory), "[SEP]", *words, "[SEP]")

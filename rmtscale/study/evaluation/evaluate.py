@@ -20,6 +20,7 @@ from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.nvml import Gpu
+from rmtscale.steps import steps
 from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.checkpoint import source_name, weights_digest
@@ -110,7 +111,11 @@ def evaluate(
         weights = weights_digest(checkpoint.folder)
         known = store.read().latest() if share.writes else {}
         records = []
-        for segments in sorted(set(settings.segments)):
+
+        def work(segments: int) -> float:
+            return segments * settings.samples_at(segments)
+
+        for segments in steps(sorted(set(settings.segments)), "reading", weigh=work):
             point = EvaluationPoint(
                 task=checkpoint.settings.task,
                 task_options=dict(data.settings.task_options),
@@ -181,7 +186,8 @@ def right_answers(reader: Reader, batches: Batches, samples: int, share: Share =
         right_B = chosen_B == torch.from_numpy(batch.answers)
         return (right_B.to(reader.device, torch.uint8),)
 
-    for _, (right_B,) in share.in_order(range(math.ceil(samples / batches.batch_size)), read):
+    indices = steps(range(math.ceil(samples / batches.batch_size)))
+    for _, (right_B,) in share.in_order(indices, read):
         found.right += (right_B > 0).tolist()
     found.right = found.right[:samples]
     return found

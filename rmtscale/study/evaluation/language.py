@@ -23,6 +23,7 @@ from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.measurement import Memory
 from rmtscale.records.nvml import Gpu
 from rmtscale.rmt.loss import IGNORED
+from rmtscale.steps import steps
 from rmtscale.study.evaluation.scores import ClusterSums, Losses, PositionSums
 from rmtscale.study.records.clusters import Part
 from rmtscale.study.records.language import (
@@ -125,7 +126,7 @@ def evaluate_language(
         known = store.read().latest() if share.writes else {}
         model = described(checkpoint, asked.name)
         records = []
-        for segments in sorted(set(asked.segments)):
+        for segments in steps(sorted(set(asked.segments)), "reading", weigh=float):
             point = LanguagePoint(
                 task=settings.task,
                 options=dict(settings.task_options),
@@ -209,7 +210,8 @@ def _evaluate_length(
     reader.warm_up(point.block_tokens)
     scores = _Scores(point, checkpoint.tokenizer.token_bytes)
     clock = _Clock(reader, point.block_tokens)
-    for pair, losses in share.in_order(_batches(source, point, batch_size), clock.read):
+    batches = steps(_batches(source, point, batch_size), total=-(-point.samples // batch_size))
+    for pair, losses in share.in_order(batches, clock.read):
         scores.add(*pair, [each.cpu().numpy() for each in losses])
     seconds = share.longest(clock.seconds, device)
     return LanguageRecord(

@@ -19,6 +19,7 @@ import torch
 
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.rmt.segmenting import cut
+from rmtscale.steps import steps
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
@@ -83,7 +84,7 @@ def measure_changes(reader: Reader, batches: Batches, samples: int) -> MemoryCha
     if len(bounds) < LEAST_SEGMENTS:
         raise BadInput(f"segments {len(bounds)}: expected {LEAST_SEGMENTS} or more")
     settled, fact = [], []
-    for index in range(math.ceil(samples / batches.batch_size)):
+    for index in steps(range(math.ceil(samples / batches.batch_size)), "reading"):
         batch = batches.batch(index)
         initial_BME = answerer.initial(len(batch.ids))
         # The last segment asks the question; nothing is read after it.

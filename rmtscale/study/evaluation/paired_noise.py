@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
+from rmtscale.steps import steps
 from rmtscale.study.evaluation.probe import milestones
 from rmtscale.study.tasks.batches import Batch, Batches
 from rmtscale.study.training.memory_tasks.reading import Reader
@@ -106,9 +107,8 @@ def paired_noise_test(
         found = torch.tensor(distance, dtype=torch.float64, device=reader.device)
         return torch.stack(right).to(torch.uint8), found
 
-    for _, (right_SB, distance) in share.in_order(
-        range(-(-2 * stories // batches.batch_size)), read
-    ):
+    indices = steps(range(-(-2 * stories // batches.batch_size)), "reading twice")
+    for _, (right_SB, distance) in share.in_order(indices, read):
         rights.append(right_SB > 0)
         distances.append(distance.cpu().numpy())
     right_SB = torch.cat(rights, dim=1).cpu()

@@ -18,6 +18,7 @@ import torch
 
 from rmtscale.intervals import wilson_interval
 from rmtscale.rmt.segmenting import cut
+from rmtscale.steps import steps
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training import share as training_share
 from rmtscale.study.training.memory_tasks.reading import Reader
@@ -84,7 +85,8 @@ def probe(
         found = right, np.asarray(moved), batch.fact_positions
         return tuple(torch.from_numpy(each * 1).to(reader.device) for each in found)
 
-    for _, found in share.in_order(range(-(-samples // batches.batch_size)), read):
+    indices = steps(range(-(-samples // batches.batch_size)), "probing")
+    for _, found in share.in_order(indices, read):
         right, moved, positions = (each.cpu().numpy() for each in found)
         right_parts.append(right > 0)
         moved_parts.append(moved)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.graph import SegmentStep
+from rmtscale.steps import steps
 from rmtscale.study.training.device import autocast
 from rmtscale.study.training.segment_reader import SegmentReader
 from rmtscale.study.training.settings import PRECISIONS
@@ -76,7 +77,7 @@ class Roller:
     ) -> Tensor:
         """Returns the state after some segments, (B, M, E)."""
         with self.autocast():
-            for ids_BL in self.segments(ids, bounds):
+            for ids_BL in steps(self.segments(ids, bounds), total=len(bounds)):
                 state_BME = self.advance(state_BME, ids_BL)[0]
         return state_BME
 
@@ -88,7 +89,8 @@ class Roller:
         found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
         found_RBME[0] = state_BME
         with self.autocast():
-            for index, ids_BL in enumerate(self.segments(ids, bounds)):
+            read = steps(self.segments(ids, bounds), total=len(bounds))
+            for index, ids_BL in enumerate(read):
                 state_BME = self.advance(state_BME, ids_BL)[0]
                 found_RBME[index + 1] = state_BME
         return found_RBME

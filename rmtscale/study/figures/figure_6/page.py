@@ -11,7 +11,7 @@ from rmtscale.report.style import picture_files
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
 from rmtscale.study.figures.figure_6.claims import Looks, check_claims
 from rmtscale.study.figures.figure_6.drawing import Heatmap, draw
-from rmtscale.study.figures.figure_6.sample import Sample, find_sample, inside, layout, measure
+from rmtscale.study.figures.figure_6.sample import Sample, find_sample, inside, measure
 from rmtscale.study.figures.memory_tasks.plan import Trainings, best_checkpoint, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS
 from rmtscale.study.figures.training_runs import TrainingSetup, require_trained
@@ -74,7 +74,9 @@ def _trained(setup: TrainingSetup, sources: Sources) -> Path:
 
 
 def _heatmap(reader: Reader, attention: AttentionMap, sample: Sample) -> Heatmap:
-    read, text, write, _ = layout(reader, len(attention.labels))
+    from rmtscale.study.evaluation.attention import places
+
+    read, text, write, _ = places(reader.model, len(attention.labels))
     marked = inside([*sample.facts, sample.question], attention.segment, text)
     runs = [range(at, at + 1) for at in marked]
     title = f"{attention.segment + 1}: {_SEGMENT_TITLES[attention.segment]}"

@@ -64,7 +64,9 @@ def find_sample(data: TaskData, segment_tokens: int) -> Sample:
 
 def measure(reader: Reader, attention: AttentionMap, sample: Sample) -> list[Looks]:
     """Measures what the written memory, and in the last segment the answer, look at."""
-    read, text, write, answer = layout(reader, len(attention.labels))
+    from rmtscale.study.evaluation.attention import places
+
+    read, text, write, answer = places(reader.model, len(attention.labels))
     fact = inside(sample.facts, attention.segment, text)
     queries = {"written memory": write}
     if attention.segment == SEGMENTS - 1:
@@ -78,17 +80,6 @@ def measure(reader: Reader, attention: AttentionMap, sample: Sample) -> list[Loo
         Looks(attention.segment, query, largest(rows, fact) if fact else None, largest(rows, read))
         for query, rows in queries.items()
     ]
-
-
-def layout(reader: Reader, positions: int) -> tuple[list[int], list[int], list[int], int]:
-    """Returns the positions of the memory read, the text, the memory written and the answer."""
-    memory = reader.answerer.rmt.config.memory_tokens
-    everything = list(range(positions))
-    if reader.answerer.decoder:
-        text = everything[memory : positions - memory]
-        return everything[:memory], text, everything[positions - memory :], text[-1]
-    both = everything[1 : 1 + memory]
-    return both, everything[memory + 2 : -1], both, 0
 
 
 def inside(columns: Sequence[range], segment: int, text: Sequence[int]) -> list[int]:
