@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rmtscale.report.figures.panels import Panel
 from rmtscale.report.quantities import MEMORY, Quantity
@@ -25,8 +26,12 @@ def answer(panel: Panel, quantity: Quantity) -> str:
     if best is None or best.longest is None:
         return "RMT and full attention of equal work: no length in common"
     noun = _WORDS.get(quantity.name, _TIME_WORDS)[0]
+    drawn = duel(replace(panel.group, series=panel.series), best.rmt, quantity)
+    rival = "full attention"
+    if drawn.ratios.get(best.longest) != best.ratios[best.longest]:
+        rival = "the best full attention, not in this panel,"
     return (
-        f"at {short_tokens(best.longest)} tokens full attention takes "
+        f"at {short_tokens(best.longest)} tokens {rival} takes "
         f"{best.ratio_at(best.longest)} the {noun} of {short_name(best.rmt)}"
     )
 

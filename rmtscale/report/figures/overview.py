@@ -27,19 +27,27 @@ def draw(groups: Sequence[Group]) -> Figure | None:
     ]
     if not both:
         return None
-    one = _main_panel(both[0])
+    one = main_panel(both[0])
     figure, ((left,), (right,)) = style.new_grid(2, height=4.2, margins=margins([one]))
     memory.panel(left, one)
     time.panel(right, one)
     left.set_title("a) memory", pad=18)
     right.set_title("b) iteration time", pad=18)
-    style.headline(figure, f"{both[0].name}: {answer(one, MEMORY)}")
+    style.headline(figure, f"{one.title}: {answer(one, MEMORY)}")
     return figure
 
 
-def _main_panel(group: Group) -> Panel:
-    """Returns the panel that has both methods and the most lengths."""
+def main_panel(group: Group) -> Panel:
+    """Returns the panel in which both methods go farthest together, then that of most lengths."""
     return max(
         panels_of([group], lambda one: bool(one.values(MEMORY)) and bool(one.values(TIME))),
-        key=lambda panel: (bool(panel.of("full")) and bool(panel.of("rmt")), len(panel.lengths())),
+        key=lambda panel: (_longest_of_both(panel), len(panel.lengths())),
     )
+
+
+def _longest_of_both(panel: Panel) -> int:
+    full, rmt = (
+        {tokens for one in panel.of(method) for tokens in one.values(TIME)}
+        for method in ("full", "rmt")
+    )
+    return max(full & rmt, default=0)
