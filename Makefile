@@ -7,6 +7,9 @@ EXAMPLES ?= 2000
 H200 := $(patsubst %,profiles/nvidia-h200/%.jsonl,figure-10-plain gpt2-train gpt2-inference \
 	opt-inference)
 
+# Tests start hundreds of processes: where no bytecode is kept, each compiles a hundred modules again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit bench light lowest hostile fuzz mutants verify figures calibration configs backbones \
 	peers docs docs-site release clean
