@@ -495,4 +495,13 @@ REFERENCES = (
         arxiv="2506.05229",
         used_for="the wavefront over layers and segments",
     ),
+    Reference(
+        key="Kuratov et al. 2024",
+        authors="Kuratov, Yuri and Bulatov, Aydar and Anokhin, Petr and Rodkin, Ivan and "
+        "Sorokin, Dmitry and Sorokin, Artyom and Burtsev, Mikhail",
+        title="BABILong: Testing the Limits of LLMs with Long Context Reasoning-in-a-Haystack",
+        venue="Advances in Neural Information Processing Systems",
+        arxiv="2406.10149",
+        used_for="task babilong",
+    ),
 )

@@ -28,7 +28,8 @@ class Batch(NamedTuple):
     answers: npt.NDArray[np.int64]
     """(B,), indices into the task's ``classes``."""
     fact_positions: npt.NDArray[np.int64]
-    """(B, F), first token of each fact; column 0 is the fact that gives the answer."""
+    """(B, F), first token of each fact; column 0 is the fact that gives the answer, and stands in
+    the last columns of stories with fewer facts too."""
 
 
 class Batches:
@@ -79,8 +80,11 @@ class Batches:
         answers = np.empty(self.batch_size, dtype=np.int64)
         positions = np.empty((self.batch_size, self.task.facts_per_story), dtype=np.int64)
         for row in range(self.batch_size):
-            story, positions[row] = self.task.write(
+            story, found = self.task.write(
                 rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments
             )
+            answering = found.pop(story.answering)
+            positions[row] = answering
+            positions[row, 1 : len(found) + 1] = found
             answers[row] = self._classes[story.answer]
         return Batch(ids, answers, positions)

@@ -20,6 +20,7 @@ TASKS = {
     "memorize": "rmtscale.study.tasks.memorize:Memorize",
     "detect-memorize": "rmtscale.study.tasks.detect:DetectMemorize",
     "reasoning": "rmtscale.study.tasks.reasoning:Reasoning",
+    "babilong": "rmtscale.study.tasks.babilong:Babilong",
 }
 """Module and class of each task."""
 

@@ -7,7 +7,7 @@ of segments, seldom is enough to lose the memory to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -38,16 +38,12 @@ class FactFragments:
     """Writes fragments of facts over noise.
 
     Args:
-        facts: of a task.
-        subject_words: number of their first words that name the subject.
+        texts: the fragments.
         vocabulary: that of the noise.
         share: fragments begun per noise token, where that is more than one.
     """
 
-    def __init__(
-        self, facts: Sequence[str], subject_words: int, vocabulary: TextCoder, share: float
-    ) -> None:
-        texts = {text for fact in facts for text in fragments(fact, subject_words)}
+    def __init__(self, texts: Collection[str], vocabulary: TextCoder, share: float) -> None:
         encoded = [vocabulary.array(text) for text in sorted(texts)]
         self.share = share
         self._lengths = np.array([len(ids) for ids in encoded])

@@ -1,7 +1,8 @@
 """Placement of the facts in the noise.
 
 All positions are those of the finished input. Segments are right-aligned, the question ends the
-last one. A fact always lies whole in one segment: a place that would cut it is not used.
+last one. But for ``ordered`` a fact lies whole in one segment: a place that would cut it is not
+used.
 
 ========================  ==================================================================
 ``free``                  each fact at a sentence boundary of its own, uniformly; the end of
@@ -11,14 +12,17 @@ last one. A fact always lies whole in one segment: a place that would cut it is 
 ``depth:0.25``            the fact that gives the answer a quarter of the noise away from the
                           question (1: at the start), the others ``free``
 ``position:1000``         that fact after 1000 tokens of noise, the others ``free``
+``ordered``               each at a sentence boundary, uniformly, facts in their order and two at
+                          one boundary as they come (Kuratov et al. 2024)
 ========================  ==================================================================
 
-The last two take the nearest sentence boundary. Facts come in random order.
+``depth`` and ``position`` take the nearest sentence boundary. But for ``ordered`` facts come in
+random order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +30,9 @@ import numpy.typing as npt
 
 from rmtscale.errors import BadInput
 
-KINDS = ("free", "segment-start", "start", "depth", "position")
-ACCEPTED = "free, segment-start, start, depth:0 to depth:1 or position:TOKENS"
+KINDS = ("free", "segment-start", "start", "ordered", "depth", "position")
+ACCEPTED = "free, segment-start, start, ordered, depth:0 to depth:1 or position:TOKENS"
+Positions = npt.NDArray[np.int64]
 _TRIES = 64
 _NEAREST = 8
 
@@ -72,7 +77,7 @@ class Placement:
             BadInput: anything else.
         """
         kind, colon, amount = text.partition(":") if isinstance(text, str) else ("", "", "")
-        if kind in KINDS[:3] and not colon:
+        if kind in KINDS[:4] and not colon:
             return cls(kind)
         if kind == "depth" and amount.replace(".", "", 1).isdecimal() and float(amount) <= 1:
             return cls(kind, float(amount))
@@ -95,6 +100,11 @@ class Placement:
             starts: sentence starts of the noise that fills the rest.
             room: what they go into; ``packed`` says that they fit.
         """
+        if self.kind == "ordered":
+            noise = room.tokens - room.question_tokens - sum(lengths)
+            ends = np.append(starts, noise)
+            in_text: list[int] = in_order(rng, lengths, len(ends), ends.__getitem__).tolist()
+            return in_text
         order = list(range(len(lengths)))
         if len(order) > 1:
             order = rng.permutation(len(order)).tolist()
@@ -137,6 +147,25 @@ class Placement:
             if not room.whole(positions[index], lengths[index]):
                 return None
         return positions
+
+
+def in_order(
+    rng: np.random.Generator,
+    lengths: Sequence[int],
+    boundaries: int,
+    offsets: Callable[[Positions], Positions],
+) -> Positions:
+    """Returns the positions of facts that stay in their order, each boundary as likely.
+
+    Args:
+        rng: source of chance.
+        lengths: tokens of each fact.
+        boundaries: number of places between sentences of the noise, the end of the noise included.
+        offsets: finds the offsets in the noise of some boundaries, which are ascending.
+    """
+    chosen = np.sort((rng.random(len(lengths)) * boundaries).astype(np.int64))
+    before = np.cumsum([0, *lengths[:-1]], dtype=np.int64)
+    return offsets(chosen) + before
 
 
 def _near(starts: npt.NDArray[np.int64], noise: int, far: float, rank: int) -> int:

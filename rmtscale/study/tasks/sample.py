@@ -9,11 +9,13 @@ from rmtscale.study.tasks.vocabulary import Ids
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Facts and a question, as text. The first fact is the one that gives the answer."""
+    """Facts and a question, as text."""
 
     facts: tuple[str, ...]
     question: str
     answer: str
+    answering: int = 0
+    """Index of the fact that gives the answer, or completes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,6 @@ class Sample:
     fact_positions: tuple[int, ...]
     """Position of the first token of each fact, in the order of ``facts`` (not ascending)."""
     facts: tuple[str, ...]
-    """Facts as text. The first one gives the answer."""
+    """Facts as text."""
     question: str
     """Question as text."""

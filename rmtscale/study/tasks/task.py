@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rmtscale.errors import BadInput
-from rmtscale.study.tasks.fact_fragments import FactFragments
+from rmtscale.study.tasks.fact_fragments import FactFragments, fragments
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.placement import Placement, Room
 from rmtscale.study.tasks.sample import Sample, Story
+from rmtscale.study.tasks.splice import Splice, copied_from
 from rmtscale.study.tasks.vocabulary import Ids, TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
 
@@ -57,9 +58,19 @@ class Task(ABC):
     def all_questions(self) -> tuple[str, ...]:
         """Lists every question a story may have."""
 
+    def story_within(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Story:
+        """Draws a story that fits into so many tokens; where all do, any story."""
+        del tokens, vocabulary
+        return self.story(rng)
+
+    def fragments_of(self, fact: str) -> list[str]:
+        """Cuts a fact into fragments that tell nothing."""
+        return fragments(fact, self.subject_words)
+
     def fact_fragments(self, vocabulary: TextCoder, share: float) -> FactFragments:
         """Cuts the facts of the task into fragments, ``share`` of them per token of noise."""
-        return FactFragments(self.all_facts(), self.subject_words, vocabulary, share)
+        texts = {text for fact in self.all_facts() for text in self.fragments_of(fact)}
+        return FactFragments(texts, vocabulary, share)
 
     def contrasts(self) -> Task | None:
         """Restricts the stories to those that are hardest to tell apart, for a first stage.
@@ -135,25 +146,19 @@ class Task(ABC):
         fact_fragments: FactFragments | None = None,
     ) -> tuple[Story, list[int]]:
         """``sample`` into a row that is there, for which ``require_room`` was asked before."""
-        story = self.story(rng)
-        array = noise.vocabulary.array
-        facts = [array(fact) for fact in story.facts]
-        question = array(story.question)
+        vocabulary = noise.vocabulary
+        story = self.story_within(rng, len(out), vocabulary)
+        facts = [vocabulary.array(fact) for fact in story.facts]
+        question = vocabulary.array(story.question)
         lengths = [len(fact) for fact in facts]
         room = Room(len(out), segment_tokens, len(question))
         text, starts = noise.stretch(rng, len(out) - len(question) - sum(lengths))
         if fact_fragments is not None:
             text = fact_fragments.scatter(rng, text, starts)
         positions = self._placement.positions(rng, lengths, starts, room)
-        read = written = 0
-        for position, fact in sorted(zip(positions, facts, strict=True), key=lambda pair: pair[0]):
-            gap = position - written
-            out[written:position] = text[read : read + gap]
-            out[position : position + len(fact)] = fact
-            read += gap
-            written = position + len(fact)
-        out[written : len(out) - len(question)] = text[read:]
-        out[len(out) - len(question) :] = question
+        order = sorted(range(len(facts)), key=positions.__getitem__)
+        ordered = [positions[index] for index in order], [facts[index] for index in order]
+        Splice(len(out), *ordered, question).read(0, out, copied_from(text))
         return story, positions
 
     @cached_property

@@ -14,16 +14,16 @@ from tests.study.tasks.task_kinds import KINDS
 
 
 def test_names() -> None:
-    assert list(TASKS) == ["memorize", "detect-memorize", "reasoning"]
+    assert list(TASKS) == ["memorize", "detect-memorize", "reasoning", "babilong"]
     for name in TASKS:
         task = make_task(name)
         assert task.name == name
-        assert task.classes == PLACES
+        assert task.classes[:6] == PLACES
         assert len(set(PLACES)) == 6
 
 
 def test_the_papers_form_is_the_default() -> None:
-    memorize, detect, reasoning = (make_task(name) for name in TASKS)
+    memorize, detect, reasoning = (make_task(name) for name in list(TASKS)[:3])
     assert (memorize.placement, detect.placement, reasoning.placement) == ("start", "free", "free")
     assert memorize.facts_per_story == detect.facts_per_story == 1
     assert reasoning.facts_per_story == 2

@@ -28,7 +28,7 @@ def test_no_piece_is_a_fact(name: str) -> None:
     task = make_task(name)
     facts = task.all_facts()
     for fact in facts:
-        for piece in fragments(fact, task.subject_words):
+        for piece in task.fragments_of(fact):
             assert piece in fact
             assert not any(other in piece for other in facts)
 

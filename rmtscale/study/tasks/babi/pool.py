@@ -1,0 +1,118 @@
+"""Questions to draw from: of the original files or of our generators, each split by story.
+
+Nothing is on two sides. What the original test files tell, whatever they ask after it, is never
+trained or validated on: digests of these stories lie beside this file (``held_out.csv``, made by
+``python -m tests.study.tasks.held_out``). Of everything else the first two facts decide, so that no
+story is the beginning of one on the other side.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from functools import cache, cached_property
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from rmtscale.study.tasks.babi.asked import Asked, facts_digest
+from rmtscale.study.tasks.babi.original import read_original
+from rmtscale.study.tasks.babi.stories import Drawer
+from rmtscale.study.tasks.vocabulary import TextCoder
+
+SOURCES = ("generated", "original")
+_VALIDATION_SHARE = 10
+"""One story of so many is for validation."""
+STORIES = {"train": 6000, "validation": 400}
+"""Generated stories of five questions each; the original files have 2,000 to train on."""
+_LEAST_SHARE = 0.02
+"""Share of the questions that the shortest inputs have room for."""
+Lengths = npt.NDArray[np.int64]
+
+
+class Pool:
+    """Questions of one task.
+
+    Args:
+        asked: all of them.
+    """
+
+    def __init__(self, asked: Sequence[Asked]) -> None:
+        self.asked = tuple(asked)
+        self._sorted: dict[TextCoder, tuple[Lengths, Lengths]] = {}
+
+    @cached_property
+    def most_facts(self) -> int:
+        """Facts of the longest story."""
+        return max(one.told for one in self.asked)
+
+    def lengths(self, vocabulary: TextCoder) -> Lengths:
+        """Counts the tokens of each question with its story."""
+        sums: dict[int, Lengths] = {}
+        found = np.empty(len(self.asked), dtype=np.int64)
+        for number, one in enumerate(self.asked):
+            if id(one.story) not in sums:
+                each = [len(vocabulary.array(fact)) for fact in one.story]
+                sums[id(one.story)] = np.cumsum([0, *each])
+            question = len(vocabulary.array(one.question))
+            found[number] = sums[id(one.story)][one.told] + question
+        return found
+
+    def least_tokens(self, vocabulary: TextCoder) -> int:
+        """Counts the tokens that a fiftieth of the stories fit into."""
+        ordered, _ = self._by_length(vocabulary)
+        return int(ordered[int(_LEAST_SHARE * len(ordered))])
+
+    def draw(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Asked:
+        """Draws one of the questions whose stories fit, each as likely."""
+        ordered, places = self._by_length(vocabulary)
+        count = int(np.searchsorted(ordered, tokens, side="right"))
+        return self.asked[int(places[int(rng.random() * count)])]
+
+    def _by_length(self, vocabulary: TextCoder) -> tuple[Lengths, Lengths]:
+        if vocabulary not in self._sorted:
+            lengths = self.lengths(vocabulary)
+            places = np.argsort(lengths, kind="stable")
+            self._sorted[vocabulary] = lengths[places], places
+        return self._sorted[vocabulary]
+
+
+@cache
+def load_pool(qa: str, source: str, split: str) -> Pool:
+    """Loads or draws the questions of a task.
+
+    Args:
+        qa: ``qa1`` to ``qa5``.
+        source: ``generated`` or ``original``.
+        split: ``train``, ``validation``, or ``test``, which is always original.
+
+    Raises:
+        BadInput: original files that are not there.
+    """
+    if split == "test":
+        return Pool(read_original(qa, "test"))
+    if source == "original":
+        return Pool([one for one in read_original(qa, "train") if belongs(one, split)])
+    drawer, found, stories = Drawer(qa, 0), [], 0
+    wanted = STORIES[split] * (5 if qa == "qa4" else 1)
+    while stories < wanted:
+        own = [one for one in drawer.story() if belongs(one, split)]
+        found += own
+        stories += bool(own)
+    return Pool(found)
+
+
+def belongs(asked: Asked, split: str) -> bool:
+    """Tells whether a question is of a split, ``train`` or ``validation``."""
+    validation = facts_digest(asked.story[:2]) % _VALIDATION_SHARE == 0
+    return validation == (split == "validation") and facts_digest(asked.facts) not in held_out()
+
+
+@cache
+def held_out() -> frozenset[int]:
+    """Reads the digests of what the original test files tell before their questions."""
+    source = files("rmtscale.study.tasks.babi") / "held_out.csv"
+    rows = csv.DictReader(io.StringIO(source.read_text(encoding="utf-8")))
+    return frozenset(int(row["facts_sha256_32"], 16) for row in rows)

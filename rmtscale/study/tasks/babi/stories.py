@@ -1,0 +1,186 @@
+"""Stories of bAbI tasks 1 to 5, drawn: five questions each (qa4: one), after even numbers of facts.
+
+Which question can be asked when was found in the original files, where it holds without exception:
+what is asked about took place within the last five facts (one of them is drawn, each as likely),
+and the answer follows from what was told; if there is such a thing, it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from rmtscale.study.tasks import reasoning
+from rmtscale.study.tasks.babi import grammar
+from rmtscale.study.tasks.babi.asked import Asked
+from rmtscale.study.tasks.babi.world import Act, Pick, World
+from rmtscale.study.tasks.memorize import ACTIONS
+
+QUESTIONS = 5
+RECENT = 5
+"""What is asked about took place within so many facts."""
+_THERE_SHARE = 0.2
+"""Share of facts that end with "there" where both forms occur."""
+_KINDS = {
+    "qa1": ("move",),
+    "qa2": ("move", "get", "drop"),
+    "qa3": ("move", "get", "drop"),
+    "qa5": ("move", "get", "drop", "give"),
+}
+Found = tuple[str, str, int]
+"""Question, answer and the index of the fact that completes it."""
+
+
+class Drawer:
+    """Draws stories of one task, one after the other.
+
+    Args:
+        qa: ``qa1`` to ``qa5``.
+        seed: the only source of chance.
+    """
+
+    def __init__(self, qa: str, seed: int) -> None:
+        self.qa = qa
+        chance = Random(f"rmtscale bAbI {qa} {seed}").random
+        self._pick: Pick = lambda count: int(chance() * count)
+        self._chance: Callable[[], float] = chance
+        self._rows = reasoning.all_rows()
+
+    def story(self) -> list[Asked]:
+        """Draws the questions of the next story."""
+        if self.qa == "qa4":
+            return [self._relations()]
+        world = World(self._pick, grammar.persons(self.qa), _KINDS[self.qa])
+        told, facts = Told(), []
+        asked: list[tuple[int, Found]] = []
+        while len(asked) < QUESTIONS:
+            act = world.act()
+            facts.append(self._write(act))
+            told.add(act)
+            if len(facts) % 2 == 0:
+                found = told.ask(self.qa, self._pick)
+                if found is not None:
+                    asked.append((len(facts), found))
+        story = tuple(facts)
+        return [Asked(story, count, *found) for count, found in asked]
+
+    def _write(self, act: Act) -> str:
+        if act.kind == "move":
+            return grammar.move(act.person, self._one(ACTIONS), act.target)
+        if act.kind == "give":
+            return grammar.give(act.person, self._one(grammar.GIVES), act.thing, act.target)
+        always = act.kind == "get" and self.qa != "qa3"
+        there = always or self._chance() < _THERE_SHARE
+        verbs = grammar.GETS if act.kind == "get" else grammar.DROPS
+        return grammar.handle(act.person, self._one(verbs), act.thing, there)
+
+    def _one(self, words: tuple[str, ...]) -> str:
+        return words[self._pick(len(words))]
+
+    def _relations(self) -> Asked:
+        """Two facts about three places in a row, in either order, each told in either direction."""
+        axis, *places = self._rows[self._pick(len(self._rows))]
+        told = []
+        for first, second in (places[:2], places[1:]):
+            turned = self._pick(2)
+            way = reasoning.OPPOSITE[axis] if turned else axis
+            told.append((second, way, first) if turned else (first, way, second))
+        if self._pick(2):
+            told.reverse()
+        index = self._pick(2)
+        answer, way, reference = told[index]
+        form = reasoning.FORMS[self._pick(2)]
+        facts = tuple(reasoning.fact(*one) for one in told)
+        return Asked(facts, 2, reasoning.question(form, way, reference), answer, index)
+
+
+class Told:
+    """What a listener knows after some facts."""
+
+    def __init__(self) -> None:
+        self._acts: list[Act] = []
+        self._moved: dict[str, tuple[int, str]] = {}
+        """Last move of each person: index of the fact, and the place."""
+        self._event: dict[str, tuple[int, bool, str]] = {}
+        """When each object was last taken or dropped, whether it is held, and by whom."""
+        self._path: dict[str, list[tuple[int, str]]] = {}
+        """Moves of whoever held an object since it was last taken."""
+        self._gift: dict[str, tuple[int, str, str]] = {}
+        """The last gift of each object: index, giver and receiver."""
+        self._dropped_in: dict[str, str | None] = {}
+
+    def add(self, act: Act) -> None:
+        """Takes the next fact in."""
+        index = len(self._acts)
+        self._acts.append(act)
+        if act.kind == "move":
+            self._moved[act.person] = (index, act.target)
+            for thing, (_, held, holder) in self._event.items():
+                if held and holder == act.person:
+                    self._path[thing].append((index, act.target))
+        elif act.kind == "get":
+            self._event[act.thing] = (index, True, act.person)
+            self._path[act.thing] = []
+        elif act.kind == "drop":
+            self._event[act.thing] = (index, False, act.person)
+            self._dropped_in[act.thing] = self._moved.get(act.person, (0, None))[1]
+        else:
+            self._gift[act.thing] = (index, act.person, act.target)
+
+    def ask(self, qa: str, pick: Pick) -> Found | None:
+        """Asks something that has an answer now; None where nothing has."""
+        recent = max(len(self._acts) - RECENT, 0)
+        if qa == "qa1":
+            persons = [act.person for act in self._acts[recent:]]
+            name = persons[pick(len(persons))]
+            index, place = self._moved[name]
+            return f"Where is {name}?", place, index
+        if qa == "qa5":
+            things = [thing for thing, (index, *_) in self._gift.items() if index >= recent]
+            return self._ask_gift(things[pick(len(things))], pick) if things else None
+        known = self._located if qa == "qa2" else self._carried
+        things = [
+            act.thing for act in self._acts[recent:] if act.kind != "move" and known(act.thing)
+        ]
+        if not things:
+            return None
+        thing = things[pick(len(things))]
+        return self._ask_where(thing) if qa == "qa2" else self._ask_before(thing, pick)
+
+    def _located(self, thing: str) -> bool:
+        """Returns whether an object was carried to a place, or dropped in a place that was told."""
+        if self._event[thing][1]:
+            return bool(self._path[thing])
+        return self._dropped_in[thing] is not None
+
+    def _carried(self, thing: str) -> bool:
+        """Returns whether an object was carried from one place to another, both told."""
+        return len(self._path[thing]) > 1
+
+    def _ask_where(self, thing: str) -> Found:
+        index, held, _ = self._event[thing]
+        place: str | None = self._dropped_in.get(thing)
+        if held:
+            index, place = self._path[thing][-1]
+        assert place is not None, "only what is located is asked for"
+        return f"Where is the {thing}?", place, index
+
+    def _ask_before(self, thing: str, pick: Pick) -> Found:
+        path = self._path[thing]
+        _, place = path[1 + pick(len(path) - 1)]
+        last = max(at for at in range(1, len(path)) if path[at][1] == place)
+        index, held, _ = self._event[thing]
+        completed = path[last][0] if held else index
+        return f"Where was the {thing} before the {place}?", path[last - 1][1], completed
+
+    def _ask_gift(self, thing: str, pick: Pick) -> Found:
+        index, giver, receiver = self._gift[thing]
+        forms = grammar.give_questions(giver, thing, receiver)
+        # What somebody gave is asked only where no other thing was given between the two since.
+        later = self._acts[index + 1 :]
+        unclear = any(
+            (act.kind, act.person, act.target) == ("give", giver, receiver) for act in later
+        )
+        form = 2 + pick(4) if unclear else pick(len(forms))
+        answer = (thing, thing, giver, giver, receiver, receiver)[form]
+        return forms[form], answer, index

@@ -1,0 +1,103 @@
+"""BABILong: stories of bAbI tasks 1 to 5, sentence by sentence in unrelated prose.
+
+As Kuratov et al. 2024 build it: the facts of a story stand in their order at sentence boundaries
+that are drawn alike, several persons and objects among them and facts that do not matter, the
+question stands at the end. A fact may be cut where a segment ends: the benchmark knows no segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from rmtscale.errors import BadInput
+from rmtscale.study.tasks.babi import grammar
+from rmtscale.study.tasks.babi.pool import SOURCES, Pool, load_pool
+from rmtscale.study.tasks.sample import Story
+from rmtscale.study.tasks.task import Task, pick
+from rmtscale.study.tasks.vocabulary import TextCoder, split_words
+from rmtscale.units import require_one_of, require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Babilong(Task):
+    """Asks what follows from a story.
+
+    Raises:
+        BadInput: an unknown task, source or placement.
+    """
+
+    name: ClassVar[str] = "babilong"
+    classes: ClassVar[tuple[str, ...]] = grammar.ANSWERS
+
+    placement: str = "ordered"
+    stories: str = "qa1"
+    """Tasks to draw from, each as likely: ``qa1`` or ``qa1,qa2,qa3,qa4,qa5``."""
+    source: str = "generated"
+    """``generated``, or ``original``: the files below ``RMTSCALE_DATA``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.placement != "ordered":
+            raise BadInput(
+                f"placement {self.placement!r} of babilong: expected ordered, a story is told in "
+                "its order"
+            )
+        require_one_of("source", self.source, SOURCES)
+        grammar.parse_stories(self.stories)
+
+    @property
+    def facts_per_story(self) -> int:
+        return max(pool.most_facts for pool in self.pools)
+
+    @cached_property
+    def pools(self) -> tuple[Pool, ...]:
+        """Questions of each task, of the split."""
+        names = grammar.parse_stories(self.stories)
+        return tuple(load_pool(name, self.source, self.split) for name in names)
+
+    def all_facts(self) -> tuple[str, ...]:
+        names = grammar.parse_stories(self.stories)
+        return tuple(dict.fromkeys(fact for name in names for fact in grammar.facts_of(name)))
+
+    def all_questions(self) -> tuple[str, ...]:
+        names = grammar.parse_stories(self.stories)
+        return tuple(question for name in names for question in grammar.questions_of(name))
+
+    def words(self) -> list[str]:
+        """Lists the words of all five tasks: models of any of them have one vocabulary."""
+        texts = (
+            *(fact for name in grammar.QAS for fact in grammar.facts_of(name)),
+            *(question for name in grammar.QAS for question in grammar.questions_of(name)),
+            *self.classes,
+        )
+        return sorted(set(split_words(" ".join(texts))))
+
+    def fragments_of(self, fact: str) -> list[str]:
+        return grammar.pieces(fact)
+
+    def story(self, rng: np.random.Generator) -> Story:
+        pool = self.pools[pick(rng, len(self.pools))]
+        return pool.asked[pick(rng, len(pool.asked))].as_story()
+
+    def story_within(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Story:
+        pool = self.pools[pick(rng, len(self.pools))]
+        return pool.draw(rng, tokens, vocabulary).as_story()
+
+    def least_tokens(self, vocabulary: TextCoder, segment_tokens: int | None = None) -> int:
+        """Counts the tokens that stories of every task fit into, a fiftieth of each."""
+        del segment_tokens
+        return max(pool.least_tokens(vocabulary) for pool in self.pools)
+
+    def require_room(self, vocabulary: TextCoder, tokens: int, segment_tokens: int) -> None:
+        """Raises ``BadInput`` unless stories of every task fit into ``tokens``."""
+        require_positive("tokens", tokens)
+        require_positive("segment tokens", segment_tokens)
+        least = self.least_tokens(vocabulary)
+        if tokens < least:
+            raise BadInput(
+                f"tokens {tokens}: expected {least} or more, which stories of {self.stories} take"
+            )
