@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,12 @@ from typing import Annotated
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.evaluate_options import Asked, refuse_foreign, task_of
+from rmtscale.cli.evaluate_options import (
+    Asked,
+    refuse_beside_lengths,
+    refuse_foreign,
+    task_of,
+)
 from rmtscale.cli.output import require_format
 from rmtscale.cli.train import require_libraries
 from rmtscale.study.training.kinds import kind_name
@@ -20,12 +26,30 @@ EVALUATORS = {
     "language": "rmtscale.cli.evaluate_language",
 }
 """Module that evaluates a checkpoint of each kind of task."""
+BABILONG = "rmtscale.cli.evaluate_babilong"
 
 
 def command(
     checkpoint: Annotated[Path, typer.Argument(help="Folder that 'rmtscale train' wrote.")],
-    segments: Annotated[str, typer.Option(help="Lengths: a list such as 1,2,4,...")] = "1,2,4,8",
-    samples: Annotated[int, typer.Option(help="At each length; of text, at most.")] = 1000,
+    segments: Annotated[
+        str | None, typer.Option(help="Lengths: a list such as 1,2,4,...  (default: 1,2,4,8)")
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            help="babilong: 0k,1k,2k,4k,...,128k,512k,1M,10M, on the original test stories."
+        ),
+    ] = None,
+    stories: Annotated[
+        str | None,
+        typer.Option(help="With --lengths: qa1,qa2,...  (default: what it was trained on)"),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="At each length; of text, at most.  (default: 1000; with --lengths 100 beyond 32k)"
+        ),
+    ] = None,
     long_samples: Annotated[
         int | None,
         typer.Option(help="Memory tasks: at more than 256 segments.  (default: as many)"),
@@ -119,10 +143,11 @@ def command(
     Several GPUs: torchrun --nproc_per_node 2 -m rmtscale evaluate ... shares the samples out.
 
     Example: rmtscale evaluate build/memorize/best --segments 1,2,4,8,16 --samples 200
+
+    Example: rmtscale evaluate build/babilong/best --lengths 0k,4k,128k --background prose
     """
     require_format(output_format)
     require_libraries("evaluate")
-    lengths = tuple(parse_sizes(segments, "segments"))
     task_found = task_of(checkpoint)
     kind = kind_name(task_found)
     given = {
@@ -134,25 +159,32 @@ def command(
         "probe": probe or None,
         "paired-noise": paired_noise or None,
         "backbone": backbone,
+        "lengths": lengths,
+        "stories": stories,
         "text": text,
         "history": history,
         "cache": cache,
     }
     options_given = {name: value for name, value in given.items() if value is not None}
     refuse_foreign(options_given, kind, task_found)
-    import_module(EVALUATORS[kind]).evaluate_checkpoint(
-        Asked(
-            checkpoint=checkpoint,
-            task=task,
-            segments=lengths,
-            samples=samples,
-            batch_size=batch_size,
-            dead_band=dead_band,
-            precision=precision,
-            device=device,
-            out=checkpoint / "evaluation.jsonl" if out is None else out,
-            anew=force,
-            output_format=output_format,
-        ),
-        **{name.replace("-", "_"): value for name, value in options_given.items()},
+    asked = Asked(
+        checkpoint=checkpoint,
+        task=task,
+        segments=tuple(parse_sizes(segments or "1,2,4,8", "segments")),
+        samples=1000 if samples is None else samples,
+        batch_size=batch_size,
+        dead_band=dead_band,
+        precision=precision,
+        device=device,
+        out=checkpoint / "evaluation.jsonl" if out is None else out,
+        anew=force,
+        output_format=output_format,
     )
+    keywords = {name.replace("-", "_"): value for name, value in options_given.items()}
+    if lengths is not None or stories is not None:
+        refuse_beside_lengths(options_given, segments)
+        if out is None:
+            asked = replace(asked, out=checkpoint / "babilong.jsonl")
+        import_module(BABILONG).evaluate_lengths(asked, samples=samples, **keywords)
+        return
+    import_module(EVALUATORS[kind]).evaluate_checkpoint(asked, **keywords)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OPTIONS = {
     "memory": (
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
-        "backbone",
+        *("backbone", "lengths", "stories"),
     ),
     "language": ("text", "history", "cache"),
 }
@@ -71,6 +71,21 @@ def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
                     f"--{name}: expected with {KINDS[owner].label} only, this checkpoint is of "
                     f"{task}"
                 )
+
+
+BESIDE_LENGTHS = ("lengths", "stories", "background", "seed", "backbone")
+"""Options of the memory tasks that may stand beside ``--lengths``."""
+
+
+def refuse_beside_lengths(given: Mapping[str, object], segments: str | None) -> None:
+    """Raises ``BadInput`` where an option was given that an evaluation by lengths does not have."""
+    if "lengths" not in given:
+        raise BadInput(f"--stories {given['stories']!r}: expected with --lengths only")
+    if segments is not None:
+        raise BadInput(f"--segments {segments!r} with --lengths: expected one of them")
+    for name in given:
+        if name not in BESIDE_LENGTHS:
+            raise BadInput(f"--{name} with --lengths: expected with --segments only")
 
 
 def default_precision(asked: Asked, settings: LoopSettings, device: Any) -> str:

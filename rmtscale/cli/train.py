@@ -50,6 +50,10 @@ def command(
         list[str] | None,
         typer.Option(help="Of the task, NAME=VALUE, such as persons=3; may be given again."),
     ] = None,
+    stories: Annotated[
+        str | None,
+        typer.Option(help="babilong: tasks to learn, such as qa1,qa2.  (default: qa1)"),
+    ] = None,
     background: Annotated[
         str | None,
         typer.Option(
@@ -179,7 +183,7 @@ def command(
     require_libraries("train")
     given = {
         "task": task,
-        "task_options": None if option is None else read_options(option),
+        "task_options": _task_options(option, stories),
         "background": background,
         "text": text,
         "tokenizer": tokenizer,
@@ -303,6 +307,13 @@ def run_training(
 
 def _size(text: str | None, name: str) -> int | None:
     return None if text is None else parse_size(text, name)
+
+
+def _task_options(option: list[str] | None, stories: str | None) -> dict[str, object] | None:
+    given = {} if option is None else read_options(option)
+    if stories is not None:
+        given["stories"] = stories
+    return given or None
 
 
 def _burn_in(text: str) -> list[int]:

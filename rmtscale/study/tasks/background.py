@@ -5,7 +5,8 @@
                           every installation has them; another Python has other text
 a folder of ``.txt``      each file a document
 a ``.jsonl``, ``.jsonl.gz``   each line a document, its text in the field ``text``
-a folder with ``train.jsonl.gz`` and ``validation.jsonl.gz``   taken as they stand
+a folder with ``train.jsonl.gz`` and ``validation.jsonl.gz``   taken as they stand, and
+                          ``evaluation.jsonl.gz`` for long inputs where there is one
 ``hf:NAME[:CONFIG]``      a Hugging Face data set with a column ``text``
 ========================  ==================================================================
 
@@ -26,6 +27,7 @@ from rmtscale.study.tasks.task import SPLITS
 from rmtscale.units import require_one_of
 
 DEFAULT = "python"
+EVALUATION = "evaluation"
 _HUB = "hf:"
 _LINES = (".jsonl.gz", ".jsonl")
 
@@ -35,13 +37,22 @@ def load_background(source: str = DEFAULT, split: str = "train") -> list[str]:
 
     Args:
         source: see above.
-        split: ``train`` or ``validation``.
+        split: ``train``, ``validation``, or ``evaluation``: what a folder has for long inputs, or
+            else the validation part.
 
     Raises:
         BadInput: no such source, text that cannot be read, or nothing to split.
         MissingDependency: a Hugging Face data set without ``datasets``.
     """
-    require_one_of("split", split, SPLITS)
+    require_one_of("split", split, (*SPLITS, EVALUATION))
+    if split == EVALUATION:
+        long = _named(Path(source), EVALUATION) if source else None
+        if long is not None:
+            documents = list(_read_lines(long))
+            if not documents:
+                raise BadInput(f"text {source!r}: no text in its {split} file")
+            return documents
+        split = "validation"
     if source == DEFAULT:
         return split_documents(python_documents(), split, source)
     if source.startswith(_HUB):

@@ -55,13 +55,15 @@ class Noise:
     ) -> None:
         self.vocabulary, self.repeats = vocabulary, repeats
         parts: list[Ids] = []
-        starts, lengths = [], []
+        starts, lengths, self.words = [], [], 0
+        """Words of all text, as they stand between spaces."""
         for document in documents:
             encoded = [ids for ids in vocabulary.encode_many(sentences(document)) if ids]
             if encoded:
                 parts.append(np.array([index for ids in encoded for index in ids], dtype=np.int32))
                 starts += [len(ids) for ids in encoded]
                 lengths.append((len(parts[-1]), len(encoded)))
+                self.words += len(document.split())
         if not parts:
             raise BadInput(f"noise of {len(documents)} documents: expected some text in them")
         self.ids: Ids = np.concatenate(parts)
@@ -109,6 +111,18 @@ class Noise:
                 break
         return self._joined(pieces)
 
+    def rounds(self, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+        """Yields pieces of the text without an end, as start and stop.
+
+        All of it comes once, beginning at a random sentence, then again from another one.
+        """
+        while True:
+            start, document = self._sentence(rng)
+            yield start, int(self.document_starts[document + 1])
+            for piece in self._others(rng, start, document):
+                if piece[0] < piece[1]:
+                    yield piece
+
     def _sentence(self, rng: np.random.Generator) -> tuple[int, int]:
         index = int(rng.random() * len(self.sentence_starts))
         return int(self.sentence_starts[index]), int(self._document[index])
@@ -120,6 +134,12 @@ class Noise:
         while self.repeats:
             again, other = self._sentence(rng)
             yield again, int(self.document_starts[other + 1])
+        yield from self._others(rng, start, document)
+
+    def _others(
+        self, rng: np.random.Generator, start: int, document: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yields all documents but one in random order, and that one up to a start."""
         for other in rng.permutation(len(self.document_starts) - 1).tolist():
             if other != document:
                 yield int(self.document_starts[other]), int(self.document_starts[other + 1])

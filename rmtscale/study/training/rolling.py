@@ -20,6 +20,7 @@ from torch import Tensor
 from rmtscale.errors import BadInput
 from rmtscale.rmt.graph import SegmentStep
 from rmtscale.steps import steps
+from rmtscale.study.tasks.streamed import Columns
 from rmtscale.study.training.device import autocast
 from rmtscale.study.training.segment_reader import SegmentReader
 from rmtscale.study.training.settings import PRECISIONS
@@ -72,9 +73,7 @@ class Roller:
         return autocast(self.device, self.precision)
 
     @torch.no_grad()
-    def roll(
-        self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
-    ) -> Tensor:
+    def roll(self, state_BME: Tensor, ids: Columns, bounds: list[tuple[int, int]]) -> Tensor:
         """Returns the state after some segments, (B, M, E)."""
         with self.autocast():
             for ids_BL in steps(self.segments(ids, bounds), total=len(bounds)):
@@ -82,9 +81,7 @@ class Roller:
         return state_BME
 
     @torch.no_grad()
-    def states(
-        self, state_BME: Tensor, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]
-    ) -> Tensor:
+    def states(self, state_BME: Tensor, ids: Columns, bounds: list[tuple[int, int]]) -> Tensor:
         """Returns the state before each of some segments and after the last, (R + 1, B, M, E)."""
         found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
         found_RBME[0] = state_BME
@@ -95,7 +92,7 @@ class Roller:
                 found_RBME[index + 1] = state_BME
         return found_RBME
 
-    def segments(self, ids: npt.NDArray[Any], bounds: list[tuple[int, int]]) -> Iterator[Tensor]:
+    def segments(self, ids: Columns, bounds: list[tuple[int, int]]) -> Iterator[Tensor]:
         """Yields the ids of segments that follow one another, (B, L) each, on the device."""
         for first in range(0, len(bounds), _CHUNK_SEGMENTS):
             chunk = bounds[first : first + _CHUNK_SEGMENTS]

@@ -91,7 +91,7 @@ class TaskData:
             self._made[key] = Batches(
                 task,
                 self.vocabulary,
-                self._noise(split),
+                self.noise(split),
                 tokens,
                 size,
                 own_seed,
@@ -110,7 +110,8 @@ class TaskData:
         share = self.settings.fact_fragments
         return self.task.fact_fragments(self.vocabulary, share) if share else None
 
-    def _noise(self, split: str) -> Noise:
+    def noise(self, split: str) -> Noise:
+        """Returns the background of a split, or ``evaluation``, as token ids; kept."""
         if split not in self._noises:
             documents = _documents(self.settings.background, split)
             repeats = self.settings.noise_repeats

@@ -6,14 +6,13 @@ Shape legend: B batch, N text columns of the input, M memory, C classes.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.tasks.streamed import Columns
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.rolling import Roller
 from rmtscale.study.training.share import ALL, Share
@@ -44,7 +43,7 @@ class Reader(Roller):
         self.answerer = answerer
 
     @torch.no_grad()
-    def logits(self, ids: npt.NDArray[Any]) -> Tensor:
+    def logits(self, ids: Columns) -> Tensor:
         """Logits of the classes after the last token, (B, C)."""
         with self.autocast():
             answerer = self.answerer

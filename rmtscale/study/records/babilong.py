@@ -1,0 +1,119 @@
+"""One evaluated length of one task of BABILong: what was asked, what was right, what it took."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rmtscale.records.environment import Environment
+from rmtscale.records.mapping import to_mapping
+from rmtscale.records.measurement import Memory
+from rmtscale.records.store import Store
+from rmtscale.tabular import flat_row
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BabilongPoint:
+    """Names what was evaluated; an equal point of the same weights is an equal number."""
+
+    stories: str
+    """Task whose original test stories were read: ``qa1`` to ``qa5``."""
+    length: str
+    """Name of the length, such as ``128k``."""
+    answers: str
+    """``classes``: the likeliest of all answers there are; ``generate``: free text, scored by the
+    benchmark's rule."""
+    model: str
+    """``rmt``, or ``decoder``: a Hugging Face decoder that reads everything at once."""
+    weights: str
+    """The first 16 digits of the SHA-256 of the weights."""
+    background: str
+    """Name of the noise's source, without its folder."""
+    samples: int
+    seed: int
+    precision: str
+    device: str
+    dead_band: float = 0.0
+    """Dead band of the memory; 0 is the paper's RMT."""
+
+    @property
+    def key(self) -> str:
+        """Returns equal texts for equal points."""
+        return json.dumps(to_mapping(self), sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BabilongTraining:
+    """Says how the evaluated weights came about, as far as ablations differ in it."""
+
+    stories: str
+    """Tasks it was trained on."""
+    backbone: str
+    steps: int
+    stage: str
+    seed: int
+    segments: int
+    """Segments of the longest stage with a gradient."""
+    segment_tokens: int
+    """Text tokens of a full segment."""
+    memory_tokens: int
+    burn_in: tuple[int, ...]
+    fact_fragments: float
+    replay_lost: bool
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BabilongRecord:
+    """One line of a file of evaluations on BABILong."""
+
+    schema_version: int = SCHEMA_VERSION
+    evaluated_at: str
+    """UTC, ISO 8601."""
+    point: BabilongPoint
+    training: BabilongTraining | None = None
+    """None for a model that was not trained here."""
+    words: int
+    """Words of a sample, by which its length is set; 0 for stories alone."""
+    tokens: int
+    """Tokens of a sample in the model's own vocabulary; the longest, for stories alone."""
+    noise_tokens: int
+    """Tokens of all the noise there is: a longer sample holds some of it again."""
+    left_out: int
+    """Test questions whose story alone is longer than a sample."""
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    """A 95 % Wilson interval."""
+    unanswered: int = 0
+    """Generated answers without exactly one label."""
+    batch_size: int
+    seconds: float
+    """Time of making and reading all samples."""
+    seconds_per_sample: float
+    tokens_per_second: float
+    memory: Memory
+    """Peak of reading, measured at this length."""
+    environment: Environment
+
+    @property
+    def key(self) -> str:
+        """Equal for two evaluations of the same point."""
+        return self.point.key
+
+    def to_row(self) -> dict[str, object]:
+        """Returns all fields, nested ones under ``outer.inner``."""
+        return flat_row(to_mapping(self))
+
+    def to_line(self) -> str:
+        """One line of JSON, without its end."""
+        return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
+
+
+class BabilongStore(Store[BabilongRecord]):
+    """One file of evaluations on BABILong."""
+
+    kind, version = BabilongRecord, SCHEMA_VERSION

@@ -1,0 +1,188 @@
+"""BABILong evaluated from the command line, on a model that was trained for seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rmtscale.study.evaluation.babilong import (
+    BabilongSettings,
+    batches,
+    chosen,
+    evaluate_babilong,
+)
+from rmtscale.study.records.babilong import BabilongPoint, BabilongStore
+from rmtscale.study.tasks.babi import pool
+from rmtscale.study.tasks.babi.asked import Asked
+from rmtscale.study.tasks.background import load_background
+from rmtscale.study.tasks.catalog import make_task
+from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.streamed import StreamedRows
+from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.command_line import Command
+from tests.study.tasks.babi_files import write_files
+from tests.study.tasks.story_solver import solve
+from tests.tiny_training import write_background
+
+TRAIN = (
+    "--task babilong --stories qa1,qa2 --backbone gpt-neox-tiny --segment-size 132 --segments 2 "
+    "--memory-tokens 2 --steps 8 --batch-size 8 --burn-in none --device cpu --set log_every=4 "
+    "--set validate_every=8 --set validation_samples=8 --set stage_min_steps=2 "
+    "--set stage_max_steps=2 --set warmup_steps=2 --set vocabulary_words=300 "
+    "--set start_tokens=[40]"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("data")
+    write_files(folder)
+    write_background(folder / "text")
+    monkeypatch.setenv("RMTSCALE_DATA", str(folder))
+    monkeypatch.setattr(pool, "STORIES", {"train": 60, "validation": 20})
+    pool.load_pool.cache_clear()
+    yield folder
+    pool.load_pool.cache_clear()
+
+
+class Solver:
+    """A model that reads everything and answers by the rules; it has a constant in its place."""
+
+    kind, weights, dead_band, training = "rmt", "0" * 16, 0.0, None
+
+    def __init__(self, words: Vocabulary, wrong: str | None = None) -> None:
+        self.words, self.wrong = words, wrong
+        self.shapes: list[tuple[int, ...]] = []
+
+    def prompt(self, asked: Asked) -> str:
+        return asked.question
+
+    def warm_up(self, batch_size: int) -> None:
+        pass
+
+    def answer(self, rows: StreamedRows, asked: list[Asked]) -> list[str | None]:
+        self.shapes.append(rows.shape)
+        read = rows[:, 0 : rows.shape[1]]
+        return [self.wrong or self._solved(ids, one) for ids, one in zip(read, asked, strict=True)]
+
+    def _solved(self, ids: np.ndarray, asked: Asked) -> str:
+        question = len(self.words.encode(asked.question))
+        text = " ".join(self.words.decode(ids[:-question].tolist()))
+        found = solve(f"{text} . {asked.question}".replace(" .", "."))
+        names = {name.lower(): name for name in make_task("babilong").classes}
+        return names[str(found)]
+
+
+@pytest.fixture
+def noise(files: Path) -> Noise:
+    documents = load_background(str(files / "text"), "evaluation")
+    words = make_task("babilong").words()
+    return Noise(documents, Vocabulary.build(documents, 400, words))
+
+
+def asked(**more: object) -> BabilongSettings:
+    values = {"stories": ("qa1", "qa3"), "lengths": ("0k", "1k", "4k"), "batch_size": 7, **more}
+    return BabilongSettings(**values)  # type: ignore[arg-type]
+
+
+def test_who_follows_the_rules_is_always_right(noise: Noise, tmp_path: Path) -> None:
+    words = noise.vocabulary
+    assert isinstance(words, Vocabulary)
+    model, store = Solver(words), BabilongStore(tmp_path / "records.jsonl")
+    records = evaluate_babilong(model, noise, "text", asked(samples=30), store, device="cpu")
+    assert [(one.point.stories, one.point.length) for one in records] == [
+        (qa, length) for length in ("0k", "1k", "4k") for qa in ("qa1", "qa3")
+    ]
+    assert [one.accuracy for one in records] == [1.0] * 6
+    assert [one.words for one in records] == [0, 0, 692, 692, 2768, 2768]
+    tokens = round(692 * noise.tokens / noise.words)
+    assert {shape for shape in model.shapes if shape[1] == tokens} == {(7, tokens)}
+    lengths = pool.load_pool("qa3", "original", "test").lengths(words)
+    assert records[3].left_out == (lengths > tokens).sum()
+    assert all(one.tokens_per_second > 0 and one.seconds_per_sample > 0 for one in records)
+    seen: list[bool] = []
+    again = evaluate_babilong(
+        model,
+        noise,
+        "text",
+        asked(samples=30),
+        store,
+        device="cpu",
+        observe=lambda _, known: seen.append(known),
+    )
+    assert (again, seen) == (records, [True] * 6)
+    wrong = evaluate_babilong(
+        Solver(words, wrong="milk"), noise, "text", asked(samples=30, seed=1), store, device="cpu"
+    )
+    assert [one.correct for one in wrong] == [0] * 6
+    assert list(store.read().latest().values()) == [*records, *wrong]
+
+
+def test_questions_are_the_same_at_every_length(noise: Noise) -> None:
+    point = BabilongPoint(
+        stories="qa1", length="4k", answers="classes", model="rmt", weights="", background="",
+        samples=20, seed=0, precision="fp32", device="cpu",
+    )  # fmt: skip
+    test = pool.load_pool("qa1", "original", "test")
+    numbers, tokens, left_out = chosen(test, noise, point)
+    assert (len(numbers), left_out) == (20, 0)
+    assert numbers != sorted(numbers)
+    for length in ("0k", "1k", "10M"):
+        assert chosen(test, noise, replace(point, length=length))[0] == numbers
+    assert chosen(test, noise, replace(point, seed=1))[0] != numbers
+    counts = [count for _, _, count in batches(test, noise, point, 8, lambda one: one.question)]
+    assert counts == [8, 8, 4]
+    alone = list(batches(test, noise, replace(point, length="0k"), 8, lambda one: one.question))
+    assert sum(count for *_, count in alone) == 20
+    assert len({rows.shape[1] for rows, *_ in alone}) > 1
+    assert tokens is not None
+
+
+def test_train_and_evaluate_from_the_command_line(
+    rmtscale: Command, files: Path, tmp_path: Path
+) -> None:
+    out, text = str(tmp_path / "run"), str(files / "text")
+    done = rmtscale("train", *TRAIN, "--background", text, "--out", out)
+    assert done.code == 0, done.err
+    best = str(tmp_path / "run" / "best")
+    given = ["--samples", "6", "--batch-size", "3", "--device", "cpu", "--background", text]
+    evaluated = rmtscale("evaluate", best, "--lengths", "1k,0k", *given, "--format", "json")
+    assert evaluated.code == 0, evaluated.err
+    rows = json.loads(evaluated.out)["rows"]
+    assert [(row["task"], row["length"]) for row in rows] == [
+        ("qa1", "0k"), ("qa2", "0k"), ("qa1", "1k"), ("qa2", "1k"),
+    ]  # fmt: skip
+    assert all(row["samples"] == 6 and row["peak_bytes"] for row in rows)
+    (first, *_) = BabilongStore(Path(best, "babilong.jsonl")).read().records
+    assert first.training is not None
+    assert (first.training.stories, first.training.memory_tokens) == ("qa1,qa2", 2)
+    table = rmtscale("evaluate", best, "--lengths", "0k", *given, "--stories", "qa5")
+    assert table.code == 0, table.err
+    assert "qa5" in table.out
+    by_segments = rmtscale("evaluate", best, "--segments", "1,2", *given)
+    assert by_segments.code == 0, by_segments.err
+    for words, message in (
+        (["--lengths", "3k"], "lengths '3k': expected a list of 0k"),
+        (["--lengths", "1k", "--stories", "qa9"], "stories 'qa9': expected a list"),
+        (["--stories", "qa1"], "--stories 'qa1': expected with --lengths only"),
+        (["--lengths", "1k", "--segments", "2"], "--segments '2' with --lengths: expected one"),
+        (["--lengths", "1k", "--probe"], "--probe with --lengths: expected with --segments only"),
+    ):
+        refused = rmtscale("evaluate", best, *words)
+        assert refused.code == 2, words
+        assert message in refused.err
+
+
+def test_stories_of_another_task(rmtscale: Command, tmp_path: Path) -> None:
+    refused = rmtscale(
+        "train", "--task", "memorize", "--stories", "qa1", "--out", str(tmp_path / "run")
+    )
+    assert refused.code == 2
+    assert "option 'stories' of task 'memorize': expected one of placement" in refused.err
