@@ -139,16 +139,23 @@ def figure_table() -> str:
 
     lines = ["", "| name | what it shows | made from |", "|---|---|---|"]
     for name, figure in FIGURES.items():
-        shown = f"[{figure.title}](../reports/{name}/README.md)"
-        lines.append(f"| `{name}` | {shown} | {figure.kind.title} |")
+        lines.append(f"| `{name}` | {_report_of(name, figure.title)} | {figure.kind.title} |")
     return "\n".join([*lines, ""])
+
+
+def _report_of(name: str, title: str) -> str:
+    """The title, which leads to the report where there is one."""
+    page = ROOT / "reports" / name / "README.md"
+    return (
+        f"[{title}](../reports/{name}/README.md)" if page.is_file() else f"{title}, no report yet"
+    )
 
 
 def figure_list() -> str:
     """The reports of all figures, a line each."""
     from rmtscale.study.figures.registry import FIGURES
 
-    lines = [f"* [{figure.title}](../reports/{name}/README.md)" for name, figure in FIGURES.items()]
+    lines = [f"* {_report_of(name, figure.title)}" for name, figure in FIGURES.items()]
     return "\n".join(["", *lines, ""])
 
 

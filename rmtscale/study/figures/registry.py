@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rmtscale.records.store import RecordStore
 from rmtscale.study.figures.figure import Figure, Kind
+from rmtscale.study.records.babilong import BabilongStore
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.language import LanguageStore
 
@@ -26,6 +27,7 @@ EVALUATED = Kind(
     title="evaluations of committed checkpoints, the committed ones or yours",
     store=EvaluationStore,
 )
+BABILONG = Kind(title="evaluations on BABILong, yours", store=BabilongStore)
 LANGUAGE = Kind(
     title="trainings on text, or their records",
     store=LanguageStore,
@@ -68,6 +70,7 @@ FIGURES = {
             LANGUAGE,
         ),
         Figure("dead-band", "A dead band on the memory at inference", EVALUATED),
+        Figure("babilong", "BABILong: stories in prose, to ten million tokens", BABILONG),
         Figure("field", "The field: ways to a long input on one backbone", ANALYTIC),
         Figure("published", "Many GPUs: predicted against published", ANALYTIC),
     )

@@ -1,0 +1,1 @@
+"""BABILong: our RMTs beside the published table, drawing, claims and page."""

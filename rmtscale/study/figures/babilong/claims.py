@@ -1,0 +1,101 @@
+"""What this project set out for on BABILong, held against records. Measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rmtscale.report.claims import Claim, Outcome
+from rmtscale.study.figures.babilong.published import average, published
+from rmtscale.study.figures.babilong.runs import Run, shown
+from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.units import format_accuracy, format_bytes, format_percent, format_seconds
+
+TARGETS = {"128k": 0.97, "1M": 0.94, "10M": 0.85}
+"""Averages over the five tasks."""
+MOST_SECONDS = 10.0
+"""Of a sample of ten million tokens."""
+CONSTANT_WITHIN = 0.01
+
+
+def check_claims(runs: Sequence[Run]) -> list[Claim]:
+    """Checks every claim; what has no run yet is not measurable."""
+    best = shown(runs)
+    claims = [_ahead(task, best.get(task)) for task in QAS]
+    claims += [_target(length, target, best) for length, target in TARGETS.items()]
+    claims.append(_constant(runs))
+    claims.append(_fast(runs))
+    return claims
+
+
+def missing(best: Mapping[str, Run], length: str) -> list[str]:
+    """Lists the tasks without a run at a length."""
+    return [task for task in QAS if task not in best or length not in best[task].curve]
+
+
+def _ahead(task: str, run: Run | None) -> Claim:
+    text = f"{task}: ahead of the published RMT, or level, at every length"
+    theirs = published()["rmt"][task]
+    if run is None:
+        return Claim(text, "its row", "no run yet", "not measurable")
+    both = [length for length in theirs if length in run.curve]
+    if not both:
+        return Claim(text, "its row", "no run at its lengths yet", "not measurable")
+    below = [length for length in both if run.curve[length].high < theirs[length]]
+    if below:
+        worst = min(below, key=lambda one: run.curve[one].accuracy - theirs[one])
+        ours = (
+            f"below it at {len(below)} of {len(both)}, most at {worst}: "
+            f"{format_accuracy(run.curve[worst].accuracy)} against {format_accuracy(theirs[worst])}"
+        )
+        return Claim(text, "its row", ours, "fail", "95 % interval")
+    left = len(theirs) - len(both)
+    if left:
+        ours = f"at {len(both)} lengths, {left} have no run yet"
+        return Claim(text, "its row", ours, "not measurable", "95 % interval")
+    return Claim(text, "its row", f"at all {len(both)}", "pass", "95 % interval")
+
+
+def _target(length: str, target: float, best: Mapping[str, Run]) -> Claim:
+    text = f"average of qa1 to qa5 at {length}: at least {format_accuracy(target)}"
+    theirs = " and ".join(
+        f"{format_accuracy(average(published()[name])[length])} ({title})"
+        for name, title in (("armt", "ARMT"), ("rmt", "RMT"))
+    )
+    lacking = missing(best, length)
+    if lacking:
+        return Claim(text, theirs, f"no run yet: {', '.join(lacking)}", "not measurable")
+    ours = sum(best[task].curve[length].accuracy for task in QAS) / len(QAS)
+    outcome: Outcome = "pass" if ours >= target else "fail"
+    return Claim(text, theirs, format_accuracy(ours), outcome, "exact")
+
+
+def _constant(runs: Sequence[Run]) -> Claim:
+    text = "peak memory of the GPU constant in the length, measured"
+    worst, peaks = 0.0, [0]
+    compared = False
+    for run in runs:
+        own = [
+            record.memory.peak_allocated_bytes
+            for length, record in run.curve.items()
+            if length != "0k" and record.memory.peak_allocated_bytes is not None
+        ]
+        if len(own) > 1:
+            compared = True
+            spread = max(own) / min(own) - 1
+            worst, peaks = max((worst, peaks), (spread, own))
+    if not compared:
+        return Claim(text, "constant", "fewer than two lengths on a GPU", "not measurable")
+    outcome: Outcome = "pass" if worst <= CONSTANT_WITHIN else "fail"
+    ours = f"{format_bytes(max(peaks))}, {format_percent(worst)} over all lengths"
+    return Claim(text, "constant", ours, outcome, format_percent(CONSTANT_WITHIN))
+
+
+def _fast(runs: Sequence[Run]) -> Claim:
+    text = f"10M tokens in under {format_seconds(MOST_SECONDS)} a sample"
+    found = [run.curve["10M"] for run in runs if "10M" in run.curve]
+    if not found:
+        return Claim(text, "", "no run yet", "not measurable")
+    slowest = max(record.seconds_per_sample for record in found)
+    outcome: Outcome = "pass" if slowest < MOST_SECONDS else "fail"
+    ours = f"{format_seconds(slowest)}, of {found[0].batch_size} read together"
+    return Claim(text, "", ours, outcome, "exact")

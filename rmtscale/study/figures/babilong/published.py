@@ -1,0 +1,39 @@
+"""Table 4 of Kuratov et al. 2024: accuracies of five systems by task and length, as published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from rmtscale.study.figures.published_points import published_rows
+
+SYSTEMS = {
+    "rmt": "RMT 137M, fine-tuned (the authors')",
+    "armt": "ARMT 137M, fine-tuned (memory in every layer)",
+    "mamba": "Mamba 130M, fine-tuned",
+    "gemini": "Gemini 1.5 Pro",
+    "llama-rag": "Llama-3 8B with retrieval",
+}
+"""Titles, in the order they are shown."""
+Shares = Mapping[str, float]
+"""Accuracies, as shares, by name of the length."""
+
+
+@cache
+def published() -> dict[str, dict[str, Shares]]:
+    """Reads the table: accuracies by system and task."""
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in SYSTEMS}
+    for row in published_rows("babilong"):
+        share = round(float(row["accuracy_pct"]) / 100, 6)
+        found[row["system"]].setdefault(row["task"], {})[row["length"]] = share
+    return {name: dict(tasks) for name, tasks in found.items()}
+
+
+def average(tasks: Mapping[str, Shares]) -> dict[str, float]:
+    """Averages over the five tasks, at the lengths that all of them have."""
+    lengths = set.intersection(*(set(own) for own in tasks.values()))
+    return {
+        length: sum(own[length] for own in tasks.values()) / len(tasks)
+        for length in next(iter(tasks.values()))
+        if length in lengths
+    }

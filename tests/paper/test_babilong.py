@@ -1,0 +1,132 @@
+"""BABILong from records: what has no run is said, claims hold, fail or cannot be told."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from rmtscale.records.measurement import Memory
+from rmtscale.report.claims import Claim
+from rmtscale.study.figures.babilong.claims import check_claims
+from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
+from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
+from rmtscale.study.figures.babilong.runs import runs_of, shown
+from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
+from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.lengths import LENGTHS
+from tests.command_line import Command
+from tests.synthetic.babilong import babilong, rows
+
+
+def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
+    return {claim.text: claim for claim in check_claims(runs_of(records))}
+
+
+def every(accuracy: float, **values: object) -> list[BabilongRecord]:
+    return [record for task in QAS for record in rows(task, accuracy, **values)]  # type: ignore[arg-type]
+
+
+def test_the_published_table() -> None:
+    """Averages over the five tasks, in whole percent."""
+    table = published()
+    assert list(table) == list(SYSTEMS)
+    assert sum(len(own) for tasks in table.values() for own in tasks.values()) == 277
+    means = {name: average(tasks) for name, tasks in table.items()}
+    for name, expected in {
+        "gemini": {"4k": 78, "32k": 68, "128k": 59, "512k": 50, "1M": 41},
+        "llama-rag": {"4k": 46, "32k": 44, "128k": 45, "512k": 42, "1M": 39, "10M": 37},
+        "mamba": {"4k": 99, "32k": 98, "128k": 93},
+        "rmt": {"4k": 92, "32k": 78, "128k": 59, "512k": 46, "1M": 43, "10M": 34},
+        "armt": {"4k": 98, "32k": 98, "128k": 97, "512k": 95, "1M": 93, "10M": 76},
+    }.items():
+        for length, percent in expected.items():
+            assert 100 * means[name][length] == pytest.approx(percent, abs=1), (name, length)
+    assert "10M" not in means["mamba"]
+
+
+def test_all_hold() -> None:
+    found = claims(every(1.0))
+    assert {claim.outcome for claim in found.values()} == {"pass"}
+    assert len(found) == 5 + 3 + 2
+    assert found["10M tokens in under 10.0 s a sample"].ours == "831 ms, of 100 read together"
+    target = found["average of qa1 to qa5 at 1M: at least 94.00 %"]
+    assert target.paper == "92.60 % (ARMT) and 43.00 % (RMT)"
+
+
+def test_what_has_no_run_is_not_measurable() -> None:
+    found = claims(rows("qa1", 1.0, ("0k", "128k")))
+    outcomes = [claim.outcome for claim in found.values()]
+    assert "fail" not in outcomes
+    qa1 = found["qa1: ahead of the published RMT, or level, at every length"]
+    assert (qa1.outcome, qa1.ours) == ("not measurable", "at 2 lengths, 10 have no run yet")
+    target = found["average of qa1 to qa5 at 128k: at least 97.00 %"]
+    assert target.ours == "no run yet: qa2, qa3, qa4, qa5"
+    assert found["qa3: ahead of the published RMT, or level, at every length"].ours == "no run yet"
+
+
+def test_below_is_said() -> None:
+    found = claims([*every(1.0), *rows("qa1", 0.9, steps=8000)])
+    qa1 = "qa1: ahead of the published RMT, or level, at every length"
+    assert found[qa1].outcome == "pass"  # the better run is shown
+    found = claims([*rows("qa1", 0.9), *rows("qa2", 0.3)])
+    assert (found[qa1].outcome, found[qa1].ours[:17]) == ("fail", "below it at 8 of ")
+    target = "average of qa1 to qa5 at 10M: at least 85.00 %"
+    assert claims(every(0.84))[target].outcome == "fail"
+    assert claims(every(0.85))[target].outcome == "pass"
+    grown = babilong("qa1", "1M", 1, memory=Memory(peak_allocated_bytes=500 * 2**20))
+    memory = "peak memory of the GPU constant in the length, measured"
+    assert claims([*every(1.0), grown])[memory].outcome == "fail"
+    slow = babilong("qa1", "10M", 1, seconds_per_sample=11.0)
+    assert claims([*every(1.0), slow])["10M tokens in under 10.0 s a sample"].outcome == "fail"
+
+
+def test_the_run_that_reads_furthest_is_shown() -> None:
+    near, far = rows("qa1", 1.0, ("0k", "1k"), seed=1), rows("qa1", 0.6, seed=2)
+    best = shown(runs_of([*near, *far, *rows("qa1", 0.7, seed=3)]))
+    assert list(best) == ["qa1"]
+    assert "seed 3" in best["qa1"].title
+    held = rows("qa1", 0.8, seed=3, dead_band=0.3)
+    assert len(runs_of([*far, *held, *rows("qa1", 0.7, seed=3)])) == 3
+    assert "dead band 0.3" in shown(runs_of([*far, *held]))["qa1"].title
+
+
+def test_full_attention_grows_faster_than_the_sample() -> None:
+    seconds = [
+        full_attention_seconds(babilong("qa1", length, 1)) for length in ("128k", "1M", "10M")
+    ]
+    one, two, three = (second or 0 for second in seconds)
+    assert 0 < 30 * one < two
+    assert 60 * two < three
+    assert full_attention_seconds(babilong("qa1", "1M", 1, training=None)) is None
+    assert full_attention_seconds(babilong("qa1", "1M", 1, backbone="smollm")) is None
+
+
+def test_the_page(rmtscale: Command, tmp_path: Path) -> None:
+    store = BabilongStore(tmp_path / "records.jsonl")
+    made = [*rows("qa1", 0.98), *rows("qa2", 0.6, ("0k", "4k", "128k"))]
+    for record in made:
+        store.append(record)
+    assert list(store.read().latest().values()) == made
+    out = tmp_path / "out"
+    done = rmtscale("reproduce", "babilong", "--records", str(store.path), "--out", str(out))
+    assert done.code in (0, 1), done.err
+    page = (out / "README.md").read_text(encoding="utf-8")
+    assert "**No run yet: qa3, qa4, qa5.**" in page
+    for task in ("qa3", "qa4", "qa5"):
+        assert f"## {task}\n" in page
+    assert page.count("RMT, ours: no run yet") == 3
+    assert (out / "records.jsonl").read_text() == store.path.read_text()
+    with (out / "babilong.csv").open(encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(made)
+    assert {row["length"] for row in table if row["task"] == "qa1"} == set(LENGTHS)
+    for name in ("babilong.png", "babilong.svg"):
+        assert (out / name).stat().st_size > 10_000
+
+
+def test_nothing_is_made_of_nothing(rmtscale: Command, tmp_path: Path) -> None:
+    refused = rmtscale("reproduce", "babilong", "--records", str(tmp_path / "none.jsonl"))
+    assert refused.code == 2
+    assert "expected a file that 'rmtscale evaluate --lengths' wrote" in refused.err
