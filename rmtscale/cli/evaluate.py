@@ -12,12 +12,13 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.evaluate_options import (
     Asked,
-    refuse_beside_lengths,
+    by_lengths,
     refuse_foreign,
     task_of,
 )
 from rmtscale.cli.output import require_format
 from rmtscale.cli.train import require_libraries
+from rmtscale.errors import BadInput
 from rmtscale.study.training.kinds import kind_name
 from rmtscale.units import parse_sizes
 
@@ -30,7 +31,9 @@ BABILONG = "rmtscale.cli.evaluate_babilong"
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder that 'rmtscale train' wrote.")],
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="Folder that 'rmtscale train' wrote.")
+    ] = None,
     segments: Annotated[
         str | None, typer.Option(help="Lengths: a list such as 1,2,4,...  (default: 1,2,4,8)")
     ] = None,
@@ -43,6 +46,20 @@ def command(
     stories: Annotated[
         str | None,
         typer.Option(help="With --lengths: qa1,qa2,...  (default: what it was trained on)"),
+    ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            help="With --lengths: classes, or generate: free text, scored by the benchmark's rule."
+            "  (default: classes)"
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --lengths, in the place of a checkpoint: folder of any Hugging Face decoder "
+            "or RMT with its tokenizer.json; it answers in free text."
+        ),
     ] = None,
     samples: Annotated[
         int | None,
@@ -148,7 +165,9 @@ def command(
     """
     require_format(output_format)
     require_libraries("evaluate")
-    task_found = task_of(checkpoint)
+    counts = tuple(parse_sizes(segments or "1,2,4,8", "segments"))
+    folder = _one_of(checkpoint, model)
+    task_found = "babilong" if model is not None else task_of(folder)
     kind = kind_name(task_found)
     given = {
         "long-samples": long_samples,
@@ -161,6 +180,7 @@ def command(
         "backbone": backbone,
         "lengths": lengths,
         "stories": stories,
+        "answers": answers,
         "text": text,
         "history": history,
         "cache": cache,
@@ -168,23 +188,31 @@ def command(
     options_given = {name: value for name, value in given.items() if value is not None}
     refuse_foreign(options_given, kind, task_found)
     asked = Asked(
-        checkpoint=checkpoint,
+        checkpoint=folder,
         task=task,
-        segments=tuple(parse_sizes(segments or "1,2,4,8", "segments")),
+        segments=counts,
         samples=1000 if samples is None else samples,
         batch_size=batch_size,
         dead_band=dead_band,
         precision=precision,
         device=device,
-        out=checkpoint / "evaluation.jsonl" if out is None else out,
+        out=folder / "evaluation.jsonl" if out is None else out,
         anew=force,
         output_format=output_format,
     )
     keywords = {name.replace("-", "_"): value for name, value in options_given.items()}
-    if lengths is not None or stories is not None:
-        refuse_beside_lengths(options_given, segments)
+    if by_lengths(options_given, segments, model):
         if out is None:
-            asked = replace(asked, out=checkpoint / "babilong.jsonl")
-        import_module(BABILONG).evaluate_lengths(asked, samples=samples, **keywords)
+            asked = replace(asked, out=folder / "babilong.jsonl")
+        evaluators = import_module(BABILONG)
+        evaluate = evaluators.evaluate_lengths if model is None else evaluators.evaluate_model
+        evaluate(asked, samples=samples, **keywords)
         return
     import_module(EVALUATORS[kind]).evaluate_checkpoint(asked, **keywords)
+
+
+def _one_of(checkpoint: Path | None, model: Path | None) -> Path:
+    """Returns the folder of what is evaluated."""
+    if (checkpoint is None) == (model is None):
+        raise BadInput("evaluate: expected a checkpoint's folder or --model FOLDER, one of them")
+    return checkpoint or model or Path()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.evaluate_memory import default_background
 from rmtscale.cli.evaluate_options import Asked, default_precision
 from rmtscale.cli.output import write_note, write_rows, write_table, write_text
 from rmtscale.errors import BadInput
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
-from rmtscale.study.tasks.babi.grammar import parse_stories
+from rmtscale.study.tasks.babi.names import parse_stories
 from rmtscale.study.tasks.lengths import parse_lengths
 from rmtscale.units import (
     format_accuracy,
@@ -21,6 +21,12 @@ from rmtscale.units import (
     format_tokens,
 )
 
+if TYPE_CHECKING:
+    import torch
+
+    from rmtscale.study.evaluation.babilong import Answering, BabilongSettings
+    from rmtscale.study.tasks.noise import Noise
+
 
 def evaluate_lengths(
     asked: Asked,
@@ -28,16 +34,14 @@ def evaluate_lengths(
     *,
     stories: str | None = None,
     samples: int | None = None,
+    answers: str = "classes",
     background: str | None = None,
     seed: int = 0,
     backbone: str | None = None,
 ) -> None:
-    """Evaluates, reports each point on standard error as it is done, and prints all of them."""
-    from rmtscale.study.evaluation.babilong import BabilongSettings, evaluate_babilong
+    """Evaluates a checkpoint of this package, and prints all points."""
     from rmtscale.study.evaluation.evaluate import data_of
     from rmtscale.study.evaluation.rmt_answers import RmtAnswers
-    from rmtscale.study.tasks.babi.pool import load_pool
-    from rmtscale.study.training.checkpoint import source_name
     from rmtscale.study.training.device import find_device
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
@@ -51,23 +55,82 @@ def evaluate_lengths(
     if asked.dead_band is not None:
         loaded.answerer.rmt.set_dead_band(asked.dead_band)
     device = find_device(asked.device)
-    trained = str(loaded.settings.task_options.get("stories", "qa1"))
-    settings = BabilongSettings(
-        stories=parse_stories(trained if stories is None else stories),
-        lengths=parse_lengths(lengths),
+    settings = _settings(
+        asked,
+        lengths,
+        stories or str(loaded.settings.task_options.get("stories", "qa1")),
         samples=samples,
-        batch_size=100 if asked.batch_size is None else asked.batch_size,
+        answers=answers,
         background=background or default_background(loaded),
         seed=seed,
         precision=default_precision(asked, loaded.settings, device),
     )
-    for qa in settings.stories:
-        load_pool(qa, "original", "test")  # refused before long texts are read
     compiled = loaded.settings.compile_step and device.type == "cuda"
     reader = Reader(loaded.answerer, device, settings.precision, compile_step=compiled)
+    model = RmtAnswers(loaded, reader, answers)
+    noise = data_of(loaded, settings.background).noise("evaluation")
+    _evaluate(asked, model, noise, settings, device)
+
+
+def evaluate_model(
+    asked: Asked,
+    lengths: str,
+    *,
+    stories: str | None = None,
+    samples: int | None = None,
+    answers: str = "generate",
+    background: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Evaluates any decoder of a folder, which answers in free text, and prints all points."""
+    from rmtscale.study.evaluation.decoder_answers import DecoderAnswers
+    from rmtscale.study.tasks.background import load_background
+    from rmtscale.study.tasks.noise import Noise
+    from rmtscale.study.training.device import find_device
+
+    if answers != "generate":
+        raise BadInput(f"--answers {answers!r} with --model: expected generate, it has no classes")
+    device = find_device(asked.device)
+    settings = _settings(
+        asked,
+        lengths,
+        stories or "qa1",
+        samples=samples,
+        answers=answers,
+        background=background or "python",
+        seed=seed,
+        precision=asked.precision or ("fp32" if device.type == "cpu" else "bf16"),
+    )
+    model = DecoderAnswers(asked.checkpoint, device, settings.precision)
+    documents = load_background(settings.background, "evaluation")
+    _evaluate(asked, model, Noise(documents, model.vocabulary), settings, device)
+
+
+def _settings(asked: Asked, lengths: str, stories: str, **values: Any) -> BabilongSettings:
+    """Checks what is asked; stories that are not there are refused before long texts are read."""
+    from rmtscale.study.evaluation.babilong import BabilongSettings
+    from rmtscale.study.tasks.babi.pool import load_pool
+
+    settings = BabilongSettings(
+        stories=parse_stories(stories),
+        lengths=parse_lengths(lengths),
+        batch_size=100 if asked.batch_size is None else asked.batch_size,
+        **values,
+    )
+    for qa in settings.stories:
+        load_pool(qa, "original", "test")
+    return settings
+
+
+def _evaluate(
+    asked: Asked, model: Answering, noise: Noise, settings: BabilongSettings, device: torch.device
+) -> None:
+    from rmtscale.study.evaluation.babilong import evaluate_babilong
+    from rmtscale.study.training.checkpoint import source_name
+
     records = evaluate_babilong(
-        RmtAnswers(loaded, reader),
-        data_of(loaded, settings.background).noise("evaluation"),
+        model,
+        noise,
         source_name(settings.background),
         settings,
         BabilongStore(asked.out, anew=asked.anew),

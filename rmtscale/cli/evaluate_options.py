@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OPTIONS = {
     "memory": (
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
-        *("backbone", "lengths", "stories"),
+        *("backbone", "lengths", "stories", "answers"),
     ),
     "language": ("text", "history", "cache"),
 }
@@ -73,19 +73,30 @@ def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
                 )
 
 
-BESIDE_LENGTHS = ("lengths", "stories", "background", "seed", "backbone")
-"""Options of the memory tasks that may stand beside ``--lengths``."""
+BESIDE_LENGTHS = ("lengths", "stories", "answers", "background", "seed")
+"""Options of the memory tasks that may stand beside ``--lengths``; a checkpoint has one more."""
 
 
-def refuse_beside_lengths(given: Mapping[str, object], segments: str | None) -> None:
-    """Raises ``BadInput`` where an option was given that an evaluation by lengths does not have."""
+def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | None) -> bool:
+    """Tells whether an evaluation is one of BABILong by lengths.
+
+    Raises:
+        BadInput: an option was given that only the other kind of evaluation has.
+    """
     if "lengths" not in given:
-        raise BadInput(f"--stories {given['stories']!r}: expected with --lengths only")
+        for name in ("stories", "answers"):
+            if name in given:
+                raise BadInput(f"--{name} {given[name]!r}: expected with --lengths only")
+        if model is not None:
+            raise BadInput(f"--model {str(model)!r}: expected with --lengths only")
+        return False
     if segments is not None:
         raise BadInput(f"--segments {segments!r} with --lengths: expected one of them")
+    accepted = BESIDE_LENGTHS if model is not None else (*BESIDE_LENGTHS, "backbone")
     for name in given:
-        if name not in BESIDE_LENGTHS:
+        if name not in accepted:
             raise BadInput(f"--{name} with --lengths: expected with --segments only")
+    return True
 
 
 def default_precision(asked: Asked, settings: LoopSettings, device: Any) -> str:

@@ -14,7 +14,7 @@ from rmtscale.study.figures.babilong.full_attention import full_attention_second
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
 from rmtscale.study.figures.babilong.runs import runs_of, shown
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 from tests.command_line import Command
 from tests.synthetic.babilong import babilong, rows

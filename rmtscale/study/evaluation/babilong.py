@@ -5,7 +5,7 @@ Shape legend: B batch, N text columns of the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -26,7 +26,8 @@ from rmtscale.study.records.babilong import (
     BabilongTraining,
 )
 from rmtscale.study.tasks.babi.asked import Asked
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.grammar import labels
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.babi.pool import Pool, load_pool
 from rmtscale.study.tasks.lengths import LENGTHS, samples_of, words_of
 from rmtscale.study.tasks.noise import Noise
@@ -98,7 +99,9 @@ class Answering(Protocol):
         """Reads something, so that nothing is loaded or captured while the clock runs."""
         ...
 
-    def answer(self, rows: StreamedRows, asked: list[Asked]) -> list[str | None]:
+    def answer(
+        self, rows: StreamedRows, asked: Sequence[Asked], labels: Sequence[str]
+    ) -> list[str | None]:
         """Returns the label that each row is answered with; None where it is not exactly one."""
         ...
 
@@ -237,7 +240,7 @@ def _evaluate(
         nonlocal read, rows_read, longest, seconds
         start = perf_counter()
         for rows, asked, count in batches(pool, noise, point, batch_size, model.prompt):
-            answers = model.answer(rows, asked)
+            answers = model.answer(rows, asked, labels(point.stories))
             found.extend(
                 (answer, one.answer)
                 for answer, one in zip(answers[:count], asked[:count], strict=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.babi import grammar
+from rmtscale.study.tasks.babi.names import QAS, parse_stories
 from rmtscale.study.tasks.babi.pool import SOURCES, Pool, load_pool
 from rmtscale.study.tasks.sample import Story
 from rmtscale.study.tasks.task import Task, pick
@@ -47,7 +48,7 @@ class Babilong(Task):
                 "its order"
             )
         require_one_of("source", self.source, SOURCES)
-        grammar.parse_stories(self.stories)
+        parse_stories(self.stories)
 
     @property
     def facts_per_story(self) -> int:
@@ -56,22 +57,22 @@ class Babilong(Task):
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
         """Questions of each task, of the split."""
-        names = grammar.parse_stories(self.stories)
+        names = parse_stories(self.stories)
         return tuple(load_pool(name, self.source, self.split) for name in names)
 
     def all_facts(self) -> tuple[str, ...]:
-        names = grammar.parse_stories(self.stories)
+        names = parse_stories(self.stories)
         return tuple(dict.fromkeys(fact for name in names for fact in grammar.facts_of(name)))
 
     def all_questions(self) -> tuple[str, ...]:
-        names = grammar.parse_stories(self.stories)
+        names = parse_stories(self.stories)
         return tuple(question for name in names for question in grammar.questions_of(name))
 
     def words(self) -> list[str]:
         """Lists the words of all five tasks: models of any of them have one vocabulary."""
         texts = (
-            *(fact for name in grammar.QAS for fact in grammar.facts_of(name)),
-            *(question for name in grammar.QAS for question in grammar.questions_of(name)),
+            *(fact for name in QAS for fact in grammar.facts_of(name)),
+            *(question for name in QAS for question in grammar.questions_of(name)),
             *self.classes,
         )
         return sorted(set(split_words(" ".join(texts))))

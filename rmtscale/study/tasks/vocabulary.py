@@ -59,6 +59,10 @@ class TextCoder(ABC):
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Returns the token of each id."""
 
+    def text(self, ids: Iterable[int]) -> str:
+        """Returns ids as text, its words with spaces between them."""
+        return " ".join(self.decode(ids))
+
     @abstractmethod
     def to_mapping(self) -> dict[str, Any]:
         """JSON-able, self-contained; ``vocabulary_from_mapping`` reads it back."""
@@ -193,6 +197,11 @@ class TokenizerVocabulary(TextCoder):
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         return [self._tokenizer.id_to_token(int(index)) or "" for index in ids]
+
+    def text(self, ids: Iterable[int]) -> str:
+        known = len(self)
+        text: str = self._tokenizer.decode([int(index) for index in ids if int(index) < known])
+        return text
 
     def to_mapping(self) -> dict[str, Any]:
         return {"kind": "tokenizer", "name": self.name, "tokenizer": self._tokenizer.to_str()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +67,10 @@ class Solver:
     def warm_up(self, batch_size: int) -> None:
         pass
 
-    def answer(self, rows: StreamedRows, asked: list[Asked]) -> list[str | None]:
+    def answer(
+        self, rows: StreamedRows, asked: Sequence[Asked], labels: Sequence[str]
+    ) -> list[str | None]:
+        del labels
         self.shapes.append(rows.shape)
         read = rows[:, 0 : rows.shape[1]]
         return [self.wrong or self._solved(ids, one) for ids, one in zip(read, asked, strict=True)]
@@ -172,6 +175,9 @@ def test_train_and_evaluate_from_the_command_line(
         (["--lengths", "3k"], "lengths '3k': expected a list of 0k"),
         (["--lengths", "1k", "--stories", "qa9"], "stories 'qa9': expected a list"),
         (["--stories", "qa1"], "--stories 'qa1': expected with --lengths only"),
+        (["--answers", "classes"], "--answers 'classes': expected with --lengths only"),
+        (["--lengths", "1k", "--answers", "talk"], "answers 'talk': expected one of classes"),
+        (["--model", best], "expected a checkpoint's folder or --model FOLDER, one of them"),
         (["--lengths", "1k", "--segments", "2"], "--segments '2' with --lengths: expected one"),
         (["--lengths", "1k", "--probe"], "--probe with --lengths: expected with --segments only"),
     ):

@@ -146,7 +146,8 @@ def test_options_are_taken_and_refused_by_kind(rmtscale: Command, added: Figure)
 def test_committed_sources_are_there() -> None:
     for name, figure in FIGURES.items():
         sources = figure.committed()
-        assert (sources is None) == (name == "figure-6")
+        reported = (test_reports.REPORTS / name).is_dir()
+        assert (sources is None) == (name == "figure-6" or not reported)
         if sources is not None and sources.records is not None:
             assert (test_reports.ROOT / sources.records).is_file()
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from rmtscale.study.tasks.babi.asked import Asked
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.babi.original import file_names
 from rmtscale.study.tasks.babi.stories import Drawer
 

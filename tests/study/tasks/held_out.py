@@ -9,7 +9,7 @@ from pathlib import Path
 
 import rmtscale.study.tasks.babi as package
 from rmtscale.study.tasks.babi.asked import facts_digest
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.babi.original import read_original
 
 PATH = Path(package.__path__[0]) / "held_out.csv"

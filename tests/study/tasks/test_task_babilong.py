@@ -13,6 +13,7 @@ import pytest
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.babi import grammar, pool
 from rmtscale.study.tasks.babi.asked import Asked, facts_digest
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.babi.original import file_names, parse_file, read_original
 from rmtscale.study.tasks.babi.pool import belongs, held_out
 from rmtscale.study.tasks.babi.stories import Drawer
@@ -73,7 +74,7 @@ def test_a_file_is_read() -> None:
 
 
 @pytest.mark.usefixtures("originals")
-@pytest.mark.parametrize("qa", grammar.QAS)
+@pytest.mark.parametrize("qa", QAS)
 def test_every_original_answer_follows(qa: str) -> None:
     """Of everything that is at hand: each sentence is one of the grammar, each answer derived."""
     seen = 0
@@ -94,13 +95,13 @@ def test_every_original_answer_follows(qa: str) -> None:
 
 @pytest.mark.usefixtures("originals")
 def test_every_sentence_of_the_grammar_is_original() -> None:
-    for qa in grammar.QAS:
+    for qa in QAS:
         asked = [one for split in ("train", "test") for one in read_original(qa, split)]
         assert {fact for one in asked for fact in one.story} == set(grammar.facts_of(qa))
         assert {one.question for one in asked} == set(grammar.questions_of(qa))
 
 
-@pytest.mark.parametrize("qa", grammar.QAS)
+@pytest.mark.parametrize("qa", QAS)
 def test_every_answer_of_ours_follows(qa: str) -> None:
     asked = drawn(qa, 300)
     assert {fact for one in asked for fact in one.story} <= set(grammar.facts_of(qa))
@@ -114,7 +115,7 @@ def test_every_answer_of_ours_follows(qa: str) -> None:
 
 
 @pytest.mark.usefixtures("originals")
-@pytest.mark.parametrize("qa", grammar.QAS)
+@pytest.mark.parametrize("qa", QAS)
 def test_ours_are_drawn_as_the_original_ones(qa: str) -> None:
     """Facts before a question, facts after the last one needed, kinds of sentence, answers."""
     theirs = [one for split in ("train", "test") for one in read_original(qa, split)]
@@ -150,13 +151,13 @@ def answers_of(asked: list[Asked]) -> dict[str, float]:
 @pytest.mark.usefixtures("originals")
 def test_the_list_of_held_out_stories_is_that_of_the_test_files() -> None:
     assert PATH.read_text(encoding="utf-8") == made()
-    for qa in grammar.QAS:
+    for qa in QAS:
         assert all(facts_digest(one.facts) in held_out() for one in read_original(qa, "test"))
 
 
 @pytest.mark.usefixtures("originals")
 @pytest.mark.parametrize("source", ["generated", "original"])
-@pytest.mark.parametrize("qa", grammar.QAS)
+@pytest.mark.parametrize("qa", QAS)
 def test_no_story_is_on_two_sides(qa: str, source: str) -> None:
     sides = {
         split: {one.facts for one in pool.load_pool(qa, source, split).asked}
@@ -212,7 +213,7 @@ def test_places_are_drawn_alike() -> None:
 
 
 def test_pieces_tell_nothing() -> None:
-    for qa in grammar.QAS:
+    for qa in QAS:
         facts = set(grammar.facts_of(qa))
         for fact in facts:
             for piece in grammar.pieces(fact):

@@ -1,4 +1,4 @@
-"""What this project set out for on BABILong, held against records. Measured."""
+"""Goals of this project on BABILong, held against records. Measured."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.babilong.published import average, published
 from rmtscale.study.figures.babilong.runs import Run, shown
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.units import format_accuracy, format_bytes, format_percent, format_seconds
 
 TARGETS = {"128k": 0.97, "1M": 0.94, "10M": 0.85}
 """Averages over the five tasks."""
 MOST_SECONDS = 10.0
-"""Of a sample of ten million tokens."""
+"""Longest time of a sample of ten million tokens."""
 CONSTANT_WITHIN = 0.01
 
 

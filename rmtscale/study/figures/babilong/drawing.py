@@ -10,7 +10,7 @@ from rmtscale.report.style import Look
 from rmtscale.study.figures.babilong.claims import missing
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
 from rmtscale.study.figures.babilong.runs import Run
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 
 if TYPE_CHECKING:

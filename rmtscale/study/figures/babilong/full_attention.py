@@ -1,4 +1,4 @@
-"""What full attention would take for the samples that an RMT has read, by our own estimate."""
+"""Seconds of full attention for the samples that an RMT has read, by our own estimate."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from rmtscale.study.figures.babilong.tables import (
 )
 from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.tabular import csv_text
 from rmtscale.units import format_tokens
 

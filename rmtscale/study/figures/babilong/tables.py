@@ -8,7 +8,7 @@ from rmtscale.study.figures.babilong.claims import missing
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
 from rmtscale.study.figures.babilong.runs import Run
-from rmtscale.study.tasks.babi.grammar import QAS
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.tabular import markdown_table
 from rmtscale.units import (

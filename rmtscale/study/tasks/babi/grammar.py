@@ -10,13 +10,11 @@ from __future__ import annotations
 from functools import cache
 from itertools import permutations
 
-from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.tasks import reasoning
 from rmtscale.study.tasks.fact_fragments import fragments
 from rmtscale.study.tasks.memorize import ACTIONS
 from rmtscale.study.tasks.task import PLACES
 
-QAS = ("qa1", "qa2", "qa3", "qa4", "qa5")
 PERSONS = ("Mary", "John", "Daniel", "Sandra")
 GIVERS = ("Mary", "Fred", "Bill", "Jeff")
 """Persons of qa5."""
@@ -27,18 +25,6 @@ GIVES = ("gave", "handed", "passed")
 ANSWERS = (*PLACES, *OBJECTS, *GIVERS)
 """Every answer of the five tasks; a model of one task has the same classes as one of all five."""
 _THERE = " there."
-
-
-def parse_stories(text: object) -> tuple[str, ...]:
-    """Parses ``qa1,qa2``.
-
-    Raises:
-        BadInput: not a list of tasks, or one twice.
-    """
-    names = [name.strip() for name in text.split(",")] if isinstance(text, str) else []
-    if not names or not set(names) <= set(QAS) or len(set(names)) != len(names):
-        raise BadInput(f"stories {text!r}: expected a list of {quoted_list(QAS)} such as qa1,qa2")
-    return tuple(names)
 
 
 def labels(qa: str) -> tuple[str, ...]:

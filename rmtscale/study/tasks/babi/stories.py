@@ -18,7 +18,7 @@ from rmtscale.study.tasks.memorize import ACTIONS
 
 QUESTIONS = 5
 RECENT = 5
-"""What is asked about took place within so many facts."""
+"""A question is about one of so many last facts."""
 _THERE_SHARE = 0.2
 """Share of facts that end with "there" where both forms occur."""
 _KINDS = {
@@ -95,7 +95,7 @@ class Drawer:
 
 
 class Told:
-    """What a listener knows after some facts."""
+    """Knows what a listener knows after some facts."""
 
     def __init__(self) -> None:
         self._acts: list[Act] = []

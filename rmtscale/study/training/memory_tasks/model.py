@@ -33,13 +33,19 @@ class Answerer(SegmentReader):
         rmt: decoder or encoder.
         class_ids: of a decoder, the token id of each class's word.
         compile_step: compile the step of a full segment.
+        whole_vocabulary: the loss of a decoder is over all words, not over the classes alone.
 
     Raises:
-        BadInput: two classes with the same id.
+        BadInput: two classes with the same id, or an encoder's loss over all words.
     """
 
     def __init__(
-        self, rmt: RMTPreTrainedModel, class_ids: Sequence[int], *, compile_step: bool = False
+        self,
+        rmt: RMTPreTrainedModel,
+        class_ids: Sequence[int],
+        *,
+        compile_step: bool = False,
+        whole_vocabulary: bool = False,
     ) -> None:
         super().__init__(rmt, compile_step=compile_step)
         if len(set(class_ids)) != len(class_ids):
@@ -48,6 +54,9 @@ class Answerer(SegmentReader):
                 "token of its own in this vocabulary"
             )
         self.decoder = isinstance(rmt, RMTForCausalLM)
+        if whole_vocabulary and not self.decoder:
+            raise BadInput("whole vocabulary with an encoder: expected a decoder, which has a head")
+        self.whole_vocabulary = whole_vocabulary
         self.register_buffer("class_ids_C", torch.tensor(class_ids), persistent=False)
 
     def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +83,11 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             state_BME: the state before it; None is the initial one.
         """
+        read_BTE, after_BME = self._read_out(ids_BN, state_BME)
+        return self.answer(read_BTE), after_BME
+
+    def _read_out(self, ids_BN: Tensor, state_BME: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Reads the last segment out, (B, T, E), and returns the state after it."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
@@ -98,19 +112,26 @@ class Answerer(SegmentReader):
         ):
             after_BME, read_BTE = new_BME, found
         assert read_BTE is not None, "at least one segment"
-        return self.answer(read_BTE), after_BME
+        return read_BTE, after_BME
 
     def forward(
         self, ids_BN: Tensor, answers_B: Tensor, state_BME: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy over the classes, and how many answers are right, on the device.
+        """Mean cross-entropy over the classes, or all words, and how many answers are right.
 
         Args:
             ids_BN: token ids, all rows full.
             answers_B: the right classes.
             state_BME: the state before the input; None is the initial one.
         """
-        logits_BC, _ = self.read(ids_BN, state_BME)
-        loss = F.cross_entropy(logits_BC, answers_B)
+        read_BTE, _ = self._read_out(ids_BN, state_BME)
+        logits_BC = self.answer(read_BTE)
+        if self.whole_vocabulary:
+            head = self.rmt.get_output_embeddings()
+            logits_BV = F.linear(read_BTE[:, -1], head.weight).float()
+            ids_C: Any = self.class_ids_C
+            loss = F.cross_entropy(logits_BV, ids_C[answers_B])
+        else:
+            loss = F.cross_entropy(logits_BC, answers_B)
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct

@@ -53,7 +53,12 @@ class MemoryObjective(Objective):
             )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
-        self.learner = Answerer(rmt, class_ids(self.data), compile_step=settings.compile_step)
+        self.learner = Answerer(
+            rmt,
+            class_ids(self.data),
+            compile_step=settings.compile_step,
+            whole_vocabulary=settings.whole_vocabulary,
+        )
         if settings.init_from is not None:
             _take_weights(self.learner, settings)
 

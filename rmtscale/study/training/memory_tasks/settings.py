@@ -68,6 +68,9 @@ class MemoryTaskSettings(LoopSettings):
     burn_in_share: float = 0.5
     """Share of the batches of these stages that have a burn-in."""
 
+    whole_vocabulary: bool = False
+    """Decoders: the loss is over all words, not over the answers alone, so that the answer is also
+    what ``generate`` writes."""
     short_batch: int = 4
     """Times as large as that are batches of inputs inside one segment, as far as they hold no more
     text than a batch of whole segments: they leave a GPU idle, and gradients are less noisy."""
