@@ -41,6 +41,7 @@ TOLD = {
     "cli/flops.py": COUNTED,
     "cli/memory.py": COUNTED,
     "cli/generate_cost.py": f"{COUNTED}; {BOUND}",
+    "cli/waiting.py": ELAPSED,
     "cli/progress.py": ELAPSED,
     "cli/train.py": ELAPSED,
     "cli/training_progress.py": ELAPSED,
