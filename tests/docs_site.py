@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from tests import notebook
 from tests.generated_docs import PAGES, ROOT
 
 CONTENTS = ROOT / "docs" / "README.md"
+PLAY = "play.html"
+"""The page to play with, which no page here can link to: it is made with the site."""
 ALL_PAGES = (
     *PAGES,
     ROOT / "CHANGELOG.md",
@@ -88,8 +92,12 @@ def navigation() -> list[dict[str, Any]]:
     return groups
 
 
-def write_site(folder: Path) -> None:
-    """Writes the pages, what they link to, and the settings of MkDocs with the navigation."""
+def write_site(folder: Path, *, play: bool = False) -> None:
+    """Writes the pages, what they link to, and the settings of MkDocs with the navigation.
+
+    Args:
+        play: whether the page to play with is there too, which ``rmtscale app --export`` makes.
+    """
     pages = folder / "pages"
     for page in ALL_PAGES:
         for _, file in local_links(page):
@@ -97,7 +105,9 @@ def write_site(folder: Path) -> None:
                 _write(pages / place(file), file)
         _write(pages / place(page), page)
     inherited = {"INHERIT": str(ROOT / "mkdocs.yml"), "docs_dir": "pages", "site_dir": "site"}
-    (folder / "mkdocs.yml").write_text(json.dumps({**inherited, "nav": navigation()}, indent=1))
+    first, *rest = navigation()
+    nav = [first, *([{"Play with it": PLAY}] if play else []), *rest]
+    (folder / "mkdocs.yml").write_text(json.dumps({**inherited, "nav": nav}, indent=1))
 
 
 def _write(target: Path, file: Path) -> None:
@@ -112,7 +122,9 @@ def _write(target: Path, file: Path) -> None:
 
 def main() -> None:
     shutil.rmtree(SITE, ignore_errors=True)
-    write_site(SITE)
+    write_site(SITE, play=True)
+    exported = ("-m", "rmtscale", "app", "--export", str(SITE / "pages" / PLAY))
+    subprocess.run([sys.executable, *exported], check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
