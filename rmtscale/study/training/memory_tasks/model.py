@@ -1,7 +1,7 @@
 """An RMT that answers: the state after the text, read out as one of a few classes.
 
 Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
-C classes.
+C classes, V words.
 
 A decoder answers at its last text token: the logits of the answers' own words, out of its
 language-model head. Nothing is added to the model, so that a checkpoint is an ordinary RMT, and
@@ -10,7 +10,7 @@ language-model head. Nothing is added to the model, so that a checkpoint is an o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,14 @@ class Answerer(SegmentReader):
         """Logits of the classes, (B, C), in fp32 or better."""
         return self.rmt.gathered(self._answer, read_BTE)
 
+    def _words(self, read_BTE: Tensor) -> Tensor:
+        """Logits of all words, (B, V), in fp32 or better; of a decoder."""
+        return self.rmt.gathered(self._all_words, read_BTE)
+
+    def _all_words(self, read_BTE: Tensor) -> Tensor:
+        logits_BV = F.linear(read_BTE[:, -1], self.rmt.get_output_embeddings().weight)
+        return logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
+
     def _answer(self, read_BTE: Tensor) -> Tensor:
         if self.decoder:
             head = self.rmt.get_output_embeddings()
@@ -83,11 +91,12 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             state_BME: the state before it; None is the initial one.
         """
-        read_BTE, after_BME = self._read_out(ids_BN, state_BME)
-        return self.answer(read_BTE), after_BME
+        return self._scored(self.answer, ids_BN, state_BME)
 
-    def _read_out(self, ids_BN: Tensor, state_BME: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Reads the last segment out, (B, T, E), and returns the state after it."""
+    def _scored(
+        self, score: Callable[[Tensor], Tensor], ids_BN: Tensor, state_BME: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores the last segment, (B, T, E), and returns the state after it."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
@@ -101,18 +110,18 @@ class Answerer(SegmentReader):
 
             def answered(own_BME: Tensor, piece: Piece) -> tuple[Tensor, None, Tensor | None]:
                 new_BME, read_BTE = segment(own_BME, piece)
-                return new_BME, None, None if read_BTE is None else self.answer(read_BTE)
+                return new_BME, None, None if read_BTE is None else score(read_BTE)
 
-            _, logits_BC, after_BME = self.run_by_state(answered, inputs, state_BME)
-            assert logits_BC is not None, "the last segment answers"
-            return logits_BC, after_BME
+            _, logits, after_BME = self.run_by_state(answered, inputs, state_BME)
+            assert logits is not None, "the last segment answers"
+            return logits, after_BME
         after_BME, read_BTE = state_BME, None
         for _, new_BME, (found,) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
         ):
             after_BME, read_BTE = new_BME, found
         assert read_BTE is not None, "at least one segment"
-        return read_BTE, after_BME
+        return score(read_BTE), after_BME
 
     def forward(
         self, ids_BN: Tensor, answers_B: Tensor, state_BME: Tensor | None = None
@@ -124,14 +133,12 @@ class Answerer(SegmentReader):
             answers_B: the right classes.
             state_BME: the state before the input; None is the initial one.
         """
-        read_BTE, _ = self._read_out(ids_BN, state_BME)
-        logits_BC = self.answer(read_BTE)
         if self.whole_vocabulary:
-            head = self.rmt.get_output_embeddings()
-            logits_BV = F.linear(read_BTE[:, -1], head.weight).float()
+            logits_BV, _ = self._scored(self._words, ids_BN, state_BME)
             ids_C: Any = self.class_ids_C
-            loss = F.cross_entropy(logits_BV, ids_C[answers_B])
+            loss, logits_BC = F.cross_entropy(logits_BV, ids_C[answers_B]), logits_BV[:, ids_C]
         else:
+            logits_BC, _ = self._scored(self.answer, ids_BN, state_BME)
             loss = F.cross_entropy(logits_BC, answers_B)
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct
