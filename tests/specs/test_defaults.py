@@ -20,7 +20,7 @@ from rmtscale.specs.devices import find_device
 
 USUAL = {"h100": "bf16", "t4": "fp16"}
 
-NOT_THE_COSTS = ("train", "evaluate", "dead-band", "reproduce")
+NOT_THE_COSTS = ("train", "evaluate", "dead-band", "attention", "reproduce")
 """Commands of the study: their settings are those of trainings, each with its own reason."""
 ONLY_WHEN_GIVEN = ("profile",)
 """Its options replace what a sweep says, so none has a default of its own but that of the sweep."""
