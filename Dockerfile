@@ -5,7 +5,7 @@
 #       the same with torch from the index of its CPU builds, which PyTorch's page on installing names
 # Use:
 #   docker run --rm rmtscale estimate -m llama-3.2-1b -d rtx-4090 --tokens 32k --mode train
-#   docker run --rm --gpus all -v "$PWD/build:/work/build" rmtscale:cuda calibrate --measure --out build/gpu.json
+#   docker run --rm --gpus all -v "$PWD/build:/data/build" rmtscale:cuda calibrate --measure --out build/gpu.json
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
@@ -20,10 +20,10 @@ RUN set -eu; \
     $pip "/source${EXTRAS:+[$EXTRAS]}"; \
     rm -rf /source; \
     useradd --create-home --uid 1000 user; \
-    mkdir /work; \
-    chown user /work
+    mkdir /data; \
+    chown user /data
 
 USER user
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["rmtscale"]
 CMD ["--help"]
