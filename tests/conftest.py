@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,9 +24,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests in two processes may measure at the same time: what they measure is not looked at.
 LOCKS = TemporaryDirectory(prefix="rmtscale-locks-")
 os.environ["RMTSCALE_LOCKS"] = LOCKS.name
-# A test of a property is not slow because its core is shared.
-hypothesis.settings.register_profile("shared", deadline=None)
-hypothesis.settings.load_profile("shared")
+THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
+# Every run draws the same cases, ``make verify`` draws others each time, and more of them. A test
+# of a property is not slow because its core is shared.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True, max_examples=30)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=500)
+hypothesis.settings.load_profile("thorough" if THOROUGH else "same")
 
 
 MANY_MODULES = 100
@@ -33,20 +37,22 @@ MANY_MODULES = 100
 
 class Frozen:
     modules = 0
+    file: Path | None = None
 
 
 def pytest_collection_finish() -> None:
     freeze()
 
 
-def pytest_runtest_setup() -> None:
-    """Libraries that a test has loaded are a hundred thousand objects more."""
-    if len(sys.modules) > Frozen.modules + MANY_MODULES:
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What files of tests leave behind, and libraries, are hundreds of thousands of objects."""
+    if item.path != Frozen.file or len(sys.modules) > Frozen.modules + MANY_MODULES:
+        Frozen.file = item.path
         freeze()
 
 
 def freeze() -> None:
-    """What was imported is no garbage: a training or a measurement collects among its own."""
+    """What outlives a file is no garbage: a training or a measurement collects among its own."""
     gc.collect()
     gc.freeze()
     Frozen.modules = len(sys.modules)
@@ -91,7 +97,7 @@ def leave_unpainted(patch: pytest.MonkeyPatch, figures: list[Any]) -> None:
     """
     from rmtscale.report import gallery, style
 
-    paint = style.render if os.environ.get("RMTSCALE_THOROUGH") == "1" else None
+    paint = style.render if THOROUGH else None
 
     def render(figure: Any) -> dict[str, bytes]:
         figures.append(figure)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,15 @@ def hook(event: str, given: tuple[Any, ...]) -> None:
         told.append(watcher)
 
 
-sys.addaudithook(hook)
+@cache
+def listen() -> None:
+    """From the first test on that needs it, and not for all others: it is called of every event."""
+    sys.addaudithook(hook)
 
 
 @contextmanager
 def watched(see: Callable[[], None], events: tuple[str, ...]) -> Iterator[None]:
+    listen()
     told.append((see, events))
     try:
         yield

@@ -13,7 +13,7 @@ from rmtscale.records.mapping import from_mapping
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.records.store import Reading
-from rmtscale.report.document import Source, make_document
+from rmtscale.report.document import Document, Source, make_document
 from rmtscale.report.gallery import EXHIBITS, Picture, draw_all
 from rmtscale.report.page import render_page
 from rmtscale.report.text import csv_report, markdown_report
@@ -24,13 +24,22 @@ from tests.synthetic.records import MACHINE, environment, figure_10, inference, 
 EMPTY = [Picture(one.name, one.title, one.caption, one.missing) for one in EXHIBITS]
 
 
-def page(records: list[Record], *, drawn: bool = False) -> str:
-    document = make_document([Source("made.jsonl", Reading(tuple(records)))])
-    return render_page(document, draw_all(document.groups) if drawn else EMPTY)
+def page(records: list[Record], pictures: list[Picture] = EMPTY) -> str:
+    return render_page(made_of(records), pictures)
 
 
-def test_everything_is_in_it() -> None:
-    text = page(figure_10(), drawn=True)
+def made_of(records: list[Record]) -> Document:
+    return make_document([Source("made.jsonl", Reading(tuple(records)))])
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    """Painted once for all that look at them: that takes the time."""
+    return draw_all(made_of(figure_10()).groups)
+
+
+def test_everything_is_in_it(pictures: list[Picture]) -> None:
+    text = page(figure_10(), pictures)
     assert text.count("data:image/svg+xml;base64,") == len(EXHIBITS)
     for words in (
         "smaller at every length measured and faster from a length between 1,000 and 2,000",
@@ -45,11 +54,15 @@ def test_everything_is_in_it() -> None:
         assert words in text
 
 
-def test_nothing_comes_from_outside() -> None:
-    text = page(figure_10(), drawn=True)
+def test_nothing_comes_from_outside(pictures: list[Picture]) -> None:
+    text = page(figure_10(), pictures)
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert "default-src 'none'" in text
     assert "@import" not in text
+
+
+def test_the_same_records_give_the_same_files(pictures: list[Picture]) -> None:
+    assert draw_all(made_of(figure_10()).groups) == pictures
 
 
 def test_what_a_record_says_is_escaped() -> None:
