@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rmtscale.errors import BadInput
@@ -79,17 +79,17 @@ def from_mapping(kind: type[T], mapping: object, where: str = "", *, measured: b
         raise Misfit(f"{where or kind.__name__}: expected an object")
     if kind is ModelSpec and LAYERED in mapping:
         return cast("T", _model_of_config(mapping, where))
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    known = _fields(kind)  # type: ignore[arg-type]
     old_names: Mapping[str, str] = getattr(kind, "old_names", {})
     mapping = {old_names.get(name, name): value for name, value in mapping.items()}
-    unknown = sorted(set(mapping) - set(known))
+    unknown = sorted(mapping.keys() - known.keys())
     if unknown:
         raise Misfit(f"{where}{unknown[0]}: no such field")
-    hints, values = _hints(kind), {}  # type: ignore[arg-type]
-    for name, field in known.items():
+    values = {}
+    for name, (convert, required) in known.items():
         if name in mapping:
-            values[name] = _convert(hints[name], mapping[name], f"{where}{name}", measured)
-        elif field.default is MISSING and field.default_factory is MISSING:
+            values[name] = convert(mapping[name], f"{where}{name}", measured)
+        elif required:
             raise Misfit(f"{where}{name}: missing")
     try:
         return kind(**values)
@@ -106,37 +106,72 @@ def _model_of_config(value: Mapping[str, Any], where: str) -> ModelSpec:
         raise Misfit(f"{where}: {error}") from error
 
 
+Convert = Callable[[Any, str, bool], Any]
+"""Checks a value and returns it converted: what it is, the name of its field, ``measured``."""
+
+
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fields(kind: type[Any]) -> dict[str, tuple[Convert, bool]]:
+    """Returns by name what converts a field, and whether it has to be given."""
+    hints = get_type_hints(kind)
+    return {
+        field.name: (
+            _converter(hints[field.name]),
+            field.default is MISSING and field.default_factory is MISSING,
+        )
+        for field in fields(kind)
+    }
 
 
-def _convert(hint: Any, value: Any, where: str, measured: bool) -> Any:
+@cache
+def _converter(hint: Any) -> Convert:
+    """Returns what converts values of one annotation, which is looked into once for all records."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(hint, value, where, measured)
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        convert = _converter(inner)
+        return _or_none(convert) if type(None) in arguments else convert
     if origin is Literal:
-        if not isinstance(value, str) or value not in arguments:
-            raise Misfit(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
-        return value
+        return partial(_chosen, arguments)
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise Misfit(f"{where}: expected a list")
-        return tuple(_convert(arguments[0], item, where, measured) for item in value)
+        return partial(_items, _converter(arguments[0]))
     if origin is dict:
-        if not isinstance(value, Mapping):
-            raise Misfit(f"{where}: expected an object")
-        return {
-            str(key): _convert(arguments[1], item, where, measured) for key, item in value.items()
-        }
+        return partial(_values, _converter(arguments[1]))
     if is_dataclass(hint):
-        return from_mapping(hint, value, f"{where}.", measured=measured)  # type: ignore[arg-type]
+        return partial(_nested, hint)  # type: ignore[arg-type]
     if hint is object:  # options of another module, which checks them
-        return value
-    return _plain_value(hint, value, where, measured)
+        return _as_it_is
+    return partial(_plain_value, hint)
+
+
+def _or_none(convert: Convert) -> Convert:
+    return lambda value, where, measured: None if value is None else convert(value, where, measured)
+
+
+def _as_it_is(value: Any, _where: str, _measured: bool) -> Any:
+    return value
+
+
+def _chosen(accepted: tuple[Any, ...], value: Any, where: str, _measured: bool) -> Any:
+    if not isinstance(value, str) or value not in accepted:
+        raise Misfit(f"{where}: {value!r} is not one of {', '.join(map(str, accepted))}")
+    return value
+
+
+def _items(convert: Convert, value: Any, where: str, measured: bool) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise Misfit(f"{where}: expected a list")
+    return tuple(convert(item, where, measured) for item in value)
+
+
+def _values(convert: Convert, value: Any, where: str, measured: bool) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Misfit(f"{where}: expected an object")
+    return {str(key): convert(item, where, measured) for key, item in value.items()}
+
+
+def _nested(kind: type[Any], value: Any, where: str, measured: bool) -> Any:
+    return from_mapping(kind, value, f"{where}.", measured=measured)
 
 
 def _plain_value(hint: Any, value: Any, where: str, measured: bool) -> Any:

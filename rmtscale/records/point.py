@@ -194,12 +194,12 @@ class Point:
     @property
     def key(self) -> str:
         """The identity: equal for equal points, in this process and in any file."""
-        return _identity(self)
+        return _identities(self)[0]
 
     @property
     def series(self) -> str:
         """The identity of what it is one length of."""
-        return _series(self)
+        return _identities(self)[1]
 
     def title(self) -> str:
         """Names the series: ``rmt 500+2, train, fp32, sdpa, one checkpoint per segment``."""
@@ -244,8 +244,11 @@ _LATER: dict[str, Any] = {
 
 # A report asks for these again and again; they take longer than all else it reads.
 @lru_cache(maxsize=65536)
-def _identity(point: Point) -> str:
-    return json.dumps(_identifying(point), sort_keys=True)
+def _identities(point: Point) -> tuple[str, str]:
+    """Returns what a point is known again by, and what its series is."""
+    identifying = _identifying(point)
+    series = identifying | {"tokens": 0, "replicate": 0}
+    return json.dumps(identifying, sort_keys=True), json.dumps(series, sort_keys=True)
 
 
 def _identifying(point: Point) -> dict[str, Any]:
@@ -265,8 +268,3 @@ def _without_later(mapping: dict[str, Any]) -> dict[str, Any]:
         for name, value in mapping.items()
         if name not in _LATER or value != _LATER[name]
     }
-
-
-@lru_cache(maxsize=65536)
-def _series(point: Point) -> str:
-    return json.dumps(_identifying(point) | {"tokens": 0, "replicate": 0}, sort_keys=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import hypot
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.report.colours import ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path
 
 
 def names_inches(names: Iterable[str]) -> float:
@@ -55,10 +57,30 @@ def label_line_ends(
                 "color": colour,
                 "linewidth": 0.6,
                 "relpos": (0.0, 0.5),
-                "shrinkA": 0,
+                "connectionstyle": _straight,
+                "patchA": None,
+                "shrinkA": 2,
                 "shrinkB": 4,
             },
         ).set_x(1.0 + 0.14 / axes_inches(axes))
+
+
+def _straight(
+    first: Sequence[float], last: Sequence[float], shrinkA: float, shrinkB: float, **_: Any
+) -> Path:
+    """Connects two points by a line that is cut short at its ends.
+
+    Matplotlib's own connection styles look for where a curve leaves a circle, bit by bit: for all
+    names of a report that takes longer than to draw their text.
+    """
+    from matplotlib.path import Path
+
+    (x, y), (u, v) = first, last
+    along = hypot(u - x, v - y)
+    if along > shrinkA + shrinkB:
+        a, b = shrinkA / along, 1 - shrinkB / along
+        (x, y), (u, v) = (x + a * (u - x), y + a * (v - y)), (x + b * (u - x), y + b * (v - y))
+    return Path([(x, y), (u, v)])
 
 
 def axes_inches(axes: Axes) -> float:

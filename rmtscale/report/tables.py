@@ -131,9 +131,10 @@ def ends_table(verdicts: Sequence[Verdict]) -> Table:
 def points_table(groups: Sequence[Group]) -> Table:
     """Makes the table of all points: measured numbers beside predicted ones."""
     rows = [
-        _point_row(group, series, record)
+        _point_row(group, series, record, errors.get(record.point.tokens))
         for group in groups
         for series in group.series
+        for errors in (residuals(series, MEMORY),)
         for record in series.records
     ]
     columns = (
@@ -305,12 +306,13 @@ _IDENTITY = (
 )
 
 
-def _point_row(group: Group, series: Series, record: Record) -> tuple[Cell, ...]:
+def _point_row(
+    group: Group, series: Series, record: Record, error: float | None
+) -> tuple[Cell, ...]:
     tokens, outcome = record.point.tokens, record.measured.outcome
     seconds = TIME.read(record)
     spread = None if TIME.spread is None else TIME.spread(record)
     iqr = (spread[1] - spread[0]) / seconds if spread and seconds else None
-    error = residuals(series, MEMORY).get(tokens)
     return (
         Cell(group.name),
         Cell(series.label),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -40,7 +42,10 @@ def pictures() -> list[Picture]:
 
 def test_everything_is_in_it(pictures: list[Picture]) -> None:
     text = page(figure_10(), pictures)
-    assert text.count("data:image/svg+xml;base64,") == len(EXHIBITS)
+    images = [unquote(one) for one in re.findall(r'src="data:image/svg\+xml,([^"]*)"', text)]
+    assert [fromstring(one).tag for one in images] == ["{http://www.w3.org/2000/svg}svg"] * len(
+        EXHIBITS
+    )
     for words in (
         "smaller at every length measured and faster from a length between 1,000 and 2,000",
         "out of memory",
