@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from rmtscale.costs.layouts.recompute import BY_OPERATOR
 from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
-from rmtscale.costs.layouts.stages import Visits, visits
+from rmtscale.costs.layouts.stages import Visits, stage_layers, visits
+from rmtscale.costs.layouts.torch_ring import rank_numbers, ring_passes
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.link_speed import ALL_REDUCE, EXCHANGE, GATHER, REDUCE, SEND
 from rmtscale.specs.model import ModelSpec
@@ -73,11 +74,6 @@ def summed(collectives: tuple[Collective, ...]) -> dict[str, tuple[int, int]]:
     return sums
 
 
-def stage_layers(model: ModelSpec, layout: Layout) -> int:
-    """Layers of the largest stage."""
-    return -(-model.layers // layout.pp)
-
-
 def _tensor(
     model: ModelSpec, workload: Workload, layout: Layout, recurrence: Recurrence | None
 ) -> Iterator[Collective]:
@@ -134,10 +130,8 @@ def _context(model: ModelSpec, workload: Workload, layout: Layout) -> Iterator[C
     w, local = workload.dtype_bytes, -(-workload.tokens // c)
     each = layout.micro_batch * local
     query, kv = model.query_width // layout.tp, model.kv_width // layout.tp
-    layers, train = stage_layers(model, layout), workload.train
-    runs = layout.micro_batches(workload.batch_size) * layers
-    forward = runs * (1 + (train and layout.recompute == "full"))
-    backward = runs * train
+    passes = ring_passes(model, workload, layout)
+    forward, backward = passes
 
     def of(kind: str, calls: int, elements: int) -> Collective:
         return Collective(kind, "cp", c, calls, elements, w, "layer")
@@ -146,8 +140,12 @@ def _context(model: ModelSpec, workload: Workload, layout: Layout) -> Iterator[C
         yield of(GATHER, 2 * forward, forward * 2 * each * c * kv)
         yield of(REDUCE, 2 * backward, backward * 2 * each * c * kv)
     elif layout.context == "alltoall":
-        both = forward + backward
-        yield of(EXCHANGE, 4 * both, both * each * (2 * query + 2 * kv))
+        yield of(EXCHANGE, 4 * passes.both, passes.both * each * (2 * query + 2 * kv))
+    elif layout.context == "torch":  # a gather a pass; gradients in fp32 from rank to rank
+        pair = 2 * rank_numbers(model, workload, layout)
+        yield of(GATHER, passes.both, passes.both * c * pair)
+        hops = c * backward
+        yield Collective(SEND, "cp", c, hops, hops * pair, FP32_BYTES, "layer")
     else:  # backward, keys and values travel once more, and their gradients with them
         hops = (c - 1) * forward + ((c - 1) + c) * backward
         yield of(SEND, 2 * hops, hops * 2 * each * kv)

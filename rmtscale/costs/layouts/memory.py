@@ -19,9 +19,10 @@ from typing import NamedTuple
 from rmtscale.costs.activations import activation_rates, fused_attention
 from rmtscale.costs.breakdown import Breakdown, Term
 from rmtscale.costs.grouped_experts import experts_of
-from rmtscale.costs.layouts.collectives import stage_layers
 from rmtscale.costs.layouts.recompute import BY_OPERATOR, kept_widths
 from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
+from rmtscale.costs.layouts.stages import stage_layers
+from rmtscale.costs.layouts.torch_ring import held_bytes
 from rmtscale.costs.optimizers import MOMENTS, state_bytes, work_bytes
 from rmtscale.costs.parameter_shapes import Tensors
 from rmtscale.costs.working_set import FEED_FORWARD_BACKWARD, GATED, head_work
@@ -484,7 +485,12 @@ class _Part:
         if layout.cp > 1:
             kv = 2 * self.tokens * model.kv_width // layout.tp * self.w
             heads = self.tokens * (model.query_width + 2 * model.kv_width) // layout.tp * self.w
-            sent += {"ring": 2 * kv, "gather": layout.cp * kv, "alltoall": heads}[layout.context]
+            sent += {
+                "ring": 2 * kv,
+                "gather": layout.cp * kv,
+                "alltoall": heads,
+                "torch": held_bytes(model, self.workload, layout),
+            }[layout.context]
         return sent
 
 

@@ -120,10 +120,10 @@ def runs_in(layout: Layout, recurrence: Recurrence | None) -> tuple[str, ...]:
     """Names the frameworks that can train with a layout; none where nothing that is known can.
 
     Full attention: Megatron-LM has ZeRO-1 and no FSDP with pipelines, torchtitan FSDP2 with all
-    else, DeepSpeed ZeRO with all-to-all. An RMT is trained by ``rmtscale.rmt`` under DDP, under
-    FSDP2, and by Transformers' ``tp_plan`` alone or inside FSDP2, state by state too
-    (docs/cluster.md); nothing known pipelines it, or cuts its segments by position among tensor
-    ranks, and of recomputation it has that of whole layers and segments.
+    else and torch's own context parallelism, DeepSpeed ZeRO with all-to-all. An RMT is trained by
+    ``rmtscale.rmt`` under DDP, under FSDP2, and by Transformers' ``tp_plan`` alone or inside FSDP2,
+    state by state too (docs/cluster.md); nothing known pipelines it, or cuts its segments by
+    position among tensor ranks, and of recomputation it has that of whole layers and segments.
     """
     if recurrence is not None:
         plain = layout.pp == 1 and layout.ep == 1 and not layout.sequence_parallel
@@ -133,9 +133,10 @@ def runs_in(layout: Layout, recurrence: Recurrence | None) -> tuple[str, ...]:
         return ("rmtscale",) if plain and runs else ()
     found = []
     listed = layout.recompute in BY_OPERATOR
-    if layout.zero < 2 and layout.shard_vocabulary and not listed:
+    torch = layout.context == "torch"
+    if layout.zero < 2 and layout.shard_vocabulary and not listed and not (layout.cp > 1 and torch):
         found.append("Megatron-LM")
-    if (layout.zero == 3 or layout.shards == 1) and layout.context != "alltoall":
+    if (layout.zero == 3 or layout.shards == 1) and (layout.cp == 1 or torch):
         found.append("torchtitan")
     whole = layout.pp == 1 and layout.tp == 1 and not listed
     if whole and (layout.cp == 1 or layout.context == "alltoall"):

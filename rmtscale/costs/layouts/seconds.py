@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.costs.layouts.collectives import Collective, count_collectives, stage_layers
+from rmtscale.costs.layouts.collectives import Collective, count_collectives
 from rmtscale.costs.layouts.memory import rank_weights
 from rmtscale.costs.layouts.pace import (
     Reached,
@@ -21,9 +21,11 @@ from rmtscale.costs.layouts.pace import (
     outer_seconds,
 )
 from rmtscale.costs.layouts.rank_kernels import NOTHING, Cut, Spent
-from rmtscale.costs.layouts.stages import pipeline_slots, visits
+from rmtscale.costs.layouts.stages import pipeline_slots, stage_layers, visits
+from rmtscale.costs.layouts.torch_ring import summed_bytes
 from rmtscale.costs.layouts.traffic import collective_seconds
 from rmtscale.costs.time.constants import (
+    BANDWIDTH,
     FASTER_HOST,
     FORWARD_OPERATOR,
     HOST_SPREAD,
@@ -161,6 +163,8 @@ def step_time(
             segment = recurrence is not None
             head = outer_seconds(model, workload, constants, cut, text, reached, segment=segment)
             outside = outside.plus(head[0].times(run.forward)).plus(head[1].times(run.backward))
+    sums = summed_bytes(model, workload, layout) / constants[BANDWIDTH]
+    inside = inside.plus(Spent(sums))
     made = inside.plus(outside)
     if made.host:
         more = Spent(0.0, 0.0, started_operators(sent) * constants[FORWARD_OPERATOR])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rmtscale.costs.layouts.collectives import Collective, stage_layers
+from rmtscale.costs.layouts.collectives import Collective
 from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory, rank_weights
 from rmtscale.costs.layouts.seconds import LINK_RANGE, MEASURED_RANGE, StepTime
+from rmtscale.costs.layouts.stages import stage_layers
 from rmtscale.costs.layouts.traffic import collective_seconds
 from rmtscale.costs.time.constants import BANDWIDTH, TimeConstants
 from rmtscale.costs.time.constants_file import known_constants

@@ -51,6 +51,11 @@ def visits(
         )
 
 
+def stage_layers(model: ModelSpec, layout: Layout) -> int:
+    """Layers of the largest stage."""
+    return -(-model.layers // layout.pp)
+
+
 def pipeline_slots(stages: int, segments: int, rows: int, *, every_layer: bool = False) -> int:
     """Slots that a forward pass takes, of which each stage is busy ``segments * rows``.
 

@@ -1,4 +1,5 @@
-"""Context parallelism, as integers: three plain modules that send what each way sends.
+"""Context parallelism, as integers: three plain modules that send what each way sends, and torch's
+own.
 
 Shape legend: B batch, n local tokens, c ranks, H heads, D head width.
 """
@@ -15,9 +16,16 @@ import torch.distributed as dist
 import torch.distributed._functional_collectives as collectives
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor.experimental._context_parallel import _attention as torch_ring
 
 from rmtscale.costs.layouts.collectives import count_collectives, summed
+from rmtscale.costs.layouts.memory import gpu_memory
+from rmtscale.costs.layouts.seconds import step_time
+from rmtscale.costs.layouts.torch_ring import summed_bytes
 from rmtscale.specs.catalog import PRESETS
+from rmtscale.specs.cluster import Cluster
+from rmtscale.specs.devices import find_device
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.workload import Workload
 from tests.costs.layouts.oracle_sharded import count, world
@@ -110,3 +118,65 @@ def test_what_each_way_sends(context: str, ranks: int) -> None:
         found = count(step).found()
     expected = [one for one in count_collectives(spec, work, layout) if one.axis == "cp"]
     assert found == summed(tuple(expected))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("ranks", [2, 7, 8])
+def test_what_torch_itself_sends(ranks: int, again: bool) -> None:
+    """Its keys and values have as many heads as queries: whoever calls it repeats them."""
+    spec = replace(SPEC, kv_heads=7, heads=14) if ranks == 7 else SPEC
+    work = Workload(tokens=TOKENS, batch_size=BATCH, mode="train", precision="bf16")
+    recompute = "full" if again else "none"
+    layout = Layout(cp=ranks, context="torch", micro_batch=BATCH, recompute=recompute)
+    shape = (BATCH, spec.heads, TOKENS // ranks, spec.head_width)
+    made: list[Any] = [torch.empty(shape, device="meta", dtype=torch.bfloat16) for _ in range(3)]
+
+    def step() -> None:
+        mesh = init_device_mesh("cpu", (ranks,))
+        for _ in range(LAYERS):
+            for _ in range(1 + again):
+                out, *more = ring(mesh, *made, is_causal=True)
+            ring_backward(mesh, out, *made, out, *more[:5], 0.0, True, *more[5:7])
+
+    ring: Any = torch_ring._scaled_dot_product_ring_flash_attention
+    ring_backward: Any = torch_ring._scaled_dot_product_ring_flash_attention_backward
+    with warnings.catch_warnings(), world(ranks):
+        warnings.simplefilter("ignore")
+        counter = count(step)
+    expected = [one for one in count_collectives(spec, work, layout) if one.axis == "cp"]
+    # What goes to one other rank is an exchange with it alone.
+    found = {name.replace("all_to_all", "send"): value for name, value in counter.found().items()}
+    assert found == summed(tuple(expected))
+    sent = {name.replace("all_to_all", "send"): n for name, n in counter.sent_bytes.items()}
+    assert sent == {one.kind: one.bytes for one in expected}
+
+
+def test_what_torch_adds_up() -> None:
+    """Counted by hand of two ranks: sums are read and written, results are read."""
+    work = Workload(tokens=TOKENS, batch_size=1, mode="train", precision="bf16")
+    layout = Layout(cp=2, context="torch")
+    each = TOKENS // 2 * SPEC.query_width
+    forward = (2 + 4 + 4) + (4 + 2)
+    step = (2 + 4 + 4) + 2 * ((2 + 4 + 4) / 2 + (4 + 4) / 2)
+    backward = 2 * step + 3 * (4 + 2)
+    assert summed_bytes(SPEC, work, layout) == LAYERS * each * (forward + backward)
+    assert summed_bytes(SPEC, work, replace(layout, context="ring")) == 0
+    assert summed_bytes(SPEC, work, Layout(context="torch")) == 0
+    made_again = summed_bytes(SPEC, work, replace(layout, recompute="full"))
+    assert made_again == LAYERS * each * (2 * forward + backward)
+
+
+def test_torchs_way_takes_longer_and_more_memory_than_a_ring() -> None:
+    """Eight times the heads that are sent, in fp32 one way: between nodes it shows."""
+    spec, cluster = PRESETS["llama-3-70b"], Cluster.of(find_device("h100-sxm"), 64, 8)
+    work = Workload(tokens=64_000, batch_size=1, mode="train", precision="amp-bf16")
+    plain = Layout(tp=8, sequence_parallel=True, cp=8, zero=3, recompute="full")
+    ring, torchs = plain, replace(plain, context="torch")
+    a, b = (step_time(spec, work, one, cluster) for one in (ring, torchs))
+    assert b.seconds > a.seconds
+    assert b.context > a.context
+    assert b.arithmetic > a.arithmetic
+    small, large = (gpu_memory(spec, work, one).total for one in (ring, torchs))
+    local = 8_000 * spec.query_width // 8
+    kv = 2 * 8_000 * spec.kv_width // 8
+    assert large - small == local * (2 * 8 * 2 + 7 * 4) - 2 * kv * 2

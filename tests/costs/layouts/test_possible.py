@@ -78,6 +78,10 @@ def test_what_no_framework_runs_is_known() -> None:
     assert runs_in(parse_layout("tp8-sp-pp8-dp2-zero1"), None) == ("Megatron-LM",)
     assert runs_in(parse_layout("tp8-sp-pp8-dp2-zero3"), None) == ("torchtitan",)
     assert "DeepSpeed" in runs_in(parse_layout("cp8-alltoall-zero3"), None)
+    assert runs_in(parse_layout("cp8-torch-zero3"), None) == ("torchtitan",)
+    assert runs_in(parse_layout("cp8-ring-zero3"), None) == ()
+    assert runs_in(parse_layout("cp8-ring-zero1"), None) == ("Megatron-LM",)
+    assert runs_in(parse_layout("cp8-torch-zero1"), None) == ()
     assert runs_in(parse_layout("dp8-zero3"), RMT) == ("rmtscale",)
     for runs in ("tp2-dp4-zero3", "tp2-dp4-zero3-states", "tp8-states", "dp8-states", "dp8-full"):
         assert runs_in(parse_layout(runs), RMT) == ("rmtscale",), runs

@@ -37,7 +37,13 @@ def test_nothing_better_is_left_out() -> None:
     assert best is not None
     sizes = (1, 2, 4, 8)
     for tp, pp, cp, zero, micro_batch, recompute, context in product(
-        sizes, sizes, sizes, (1, 3), (1, 2, 4), ("none", "full"), ("ring", "gather", "alltoall")
+        sizes,
+        sizes,
+        sizes,
+        (1, 3),
+        (1, 2, 4),
+        ("none", "full"),
+        ("ring", "gather", "alltoall", "torch"),
     ):
         if 8 % (tp * pp * cp):
             continue

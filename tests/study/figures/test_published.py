@@ -53,7 +53,7 @@ def test_layouts_are_read_as_the_sources_have_them() -> None:
     assert by_name["bloom-176b-384"] == "tp4-pp12-dp8-zero1-mb2-full"
     assert by_name["titan-8b-8-fsdp-time"] == "dp8-zero3-mb2-alternate"
     assert by_name["titan-8b-8-fsdp-float8-time"] == "dp8-zero3-mb2-attention"
-    assert by_name["titan-405b-512-cp8-time"] == "tp8-sp-pp8-cp8-gather-zero3-full"
+    assert by_name["titan-405b-512-cp8-time"] == "tp8-sp-pp8-cp8-torch-zero3-full"
 
 
 def test_order_of_pairs() -> None:

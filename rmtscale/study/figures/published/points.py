@@ -159,7 +159,7 @@ def _layout(row: dict[str, str]) -> Layout:
         pp=pp,
         virtual_stages=_number(row, "virtual_stages") if pp > 1 else 1,
         cp=_number(row, "cp"),
-        context="gather",
+        context="torch",
         dp=_number(row, "dp"),
         zero=3 if "3" in sharded else 1 if "1" in sharded else 0,
         micro_batch=local,
