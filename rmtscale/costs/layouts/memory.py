@@ -118,6 +118,7 @@ def gpu_memory(
     device: DeviceSpec | None = None,
     *,
     profiled: bool = False,
+    flattened: bool = False,
 ) -> GpuMemory:
     """Returns the memory of the busiest rank; with a device its context and NCCL too.
 
@@ -127,6 +128,8 @@ def gpu_memory(
             full attention's caller holds the output, logits included, until the backward pass is
             over, and with fp32 copies of the weights the optimizer steps on copies of all
             gradients too. Megatron-LM and its like free the logits and cast gradients one by one.
+        flattened: as DeepSpeed's ZeRO of 16 bits steps (``runtime/zero/stage_1_and_2.py``): it
+            flattens the gradients of its part, and casts all that to fp32 at once.
 
     Raises:
         BadInput: a segment that cannot be, or an activation that is not known.
@@ -166,6 +169,8 @@ def gpu_memory(
         # fp32 copies of gradients, for which those in 16 bits go; DDP keeps them in its buckets.
         kept = terms[GpuTerm.GRADIENTS] * (layout.zero < 2 and layout.shards > 1)
         stepping[GpuTerm.GRADIENTS] = kept + numbers.stepped * FP32_BYTES
+    if master and flattened:
+        stepping[GpuTerm.GRADIENTS] = numbers.stepped * (2 * wide + FP32_BYTES)
     places = [("in the optimizer step", stepping)]
     inside = {
         **terms,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 
 from rmtscale.costs.activations import fused_attention
@@ -81,12 +82,15 @@ _LAYER_OPERATORS = 40
 
 
 class Reached(NamedTuple):
-    """Shares of the vendor's peak that a device was measured to reach."""
+    """Shares of the vendor's peak that a device was measured to reach, and how it was run."""
 
     matmul: float
     attention: float
+    """The share that fused attention reaches."""
     float8: Float8 | None = None
     """How the matmuls of the layers are cast to float8, which doubles their rate."""
+    blocking: bool = False
+    """Whether the host waits for each kernel (``CUDA_LAUNCH_BLOCKING``): its time adds up then."""
 
 
 class LayerSeconds(NamedTuple):
@@ -112,19 +116,21 @@ def layer_seconds(
     cut: Cut,
     reached: Reached | None = None,
     recompute: str = "none",
+    summed_bytes: int = 0,
 ) -> LayerSeconds:
     """Returns the seconds of one layer, forward and backward, without any communication.
 
     Args:
         workload: dtype, attention and dropout are read of it; its length and batch are the cut's.
         recompute: what of the layer is made again, as a layout says it.
+        summed_bytes: moved for each weight where its gradient is added to another's.
 
     Raises:
         BadInput: the device has no peak for the dtype.
     """
     if constants.measured and reached is None and is_known(model, workload, cut):
         return _by_kernel(model, workload, constants, cut, recompute)
-    matmuls = attention = again = 0.0
+    matmuls = attention = again = weights = 0.0
     shares: Mapping[str, float] = {}
     if recompute in BY_OPERATOR:
         shares = made_again(model, recompute)
@@ -137,6 +143,7 @@ def layer_seconds(
         else:
             seconds = _matmul(workload, constants, cut, term, model.layers, reached)
             matmuls += seconds
+            weights += term.weights / model.layers / cut.tp
             again += shares.get(term.name, 0.0) * seconds
     attention /= model.layers
     elementwise = _elementwise(model, workload, constants, cut)
@@ -148,15 +155,17 @@ def layer_seconds(
         casts = [one / constants[BANDWIDTH] for one in moved]
     device_forward = matmuls + attention + elementwise + casts[0]
     device_backward = 2 * matmuls + 2.5 * attention + 2 * elementwise + casts[1]
-    whole = overlapped(forward * constants[FORWARD_OPERATOR], device_forward)
+    both = overlapped if reached is None or not reached.blocking else add
+    whole = both(forward * constants[FORWARD_OPERATOR], device_forward)
     if recompute in BY_OPERATOR:
         again += elementwise + casts[0]
     elif recompute == "selective":
         again = elementwise if fused else attention
     elif recompute == "full":
         again = whole
-    back = overlapped(backward * constants[BACKWARD_OPERATOR], device_backward)
-    return LayerSeconds(Spent(whole), Spent(back), Spent(again), attention)
+    back = both(backward * constants[BACKWARD_OPERATOR], device_backward)
+    sums = Spent(weights * summed_bytes / constants[BANDWIDTH])
+    return LayerSeconds(Spent(whole), Spent(back), Spent(again), attention, sums=sums)
 
 
 def _by_kernel(

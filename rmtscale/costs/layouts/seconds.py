@@ -22,7 +22,7 @@ from rmtscale.costs.layouts.pace import (
 )
 from rmtscale.costs.layouts.rank_kernels import NOTHING, Cut, Spent
 from rmtscale.costs.layouts.stages import pipeline_slots, stage_layers, visits
-from rmtscale.costs.layouts.torch_ring import summed_bytes
+from rmtscale.costs.layouts.torch_ring import ring_bytes
 from rmtscale.costs.layouts.traffic import collective_seconds
 from rmtscale.costs.time.constants import (
     BANDWIDTH,
@@ -38,6 +38,7 @@ from rmtscale.costs.time_range import TimeRange
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.precision import FP32_BYTES
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
@@ -150,7 +151,8 @@ def step_time(
     for run in visits(model, workload, layout, recurrence):
         whole = run.size * layout.cp
         cut = Cut(layout.micro_batch, whole, layout.tp, layout.cp, layout.sequence_parallel)
-        each = layer_seconds(model, workload, constants, cut, reached, layout.recompute)
+        given = (model, workload, constants, cut, reached, layout.recompute)
+        each = layer_seconds(*given, summed_bytes(workload, layout, recurrence))
         back = each.backward.plus(each.again).plus(each.sums)
         spent = each.forward.times(run.forward).plus(back.times(run.backward))
         if run.first:  # its gradient is added to none
@@ -163,8 +165,7 @@ def step_time(
             segment = recurrence is not None
             head = outer_seconds(model, workload, constants, cut, text, reached, segment=segment)
             outside = outside.plus(head[0].times(run.forward)).plus(head[1].times(run.backward))
-    sums = summed_bytes(model, workload, layout) / constants[BANDWIDTH]
-    inside = inside.plus(Spent(sums))
+    inside = inside.plus(Spent(ring_bytes(model, workload, layout) / constants[BANDWIDTH]))
     made = inside.plus(outside)
     if made.host:
         more = Spent(0.0, 0.0, started_operators(sent) * constants[FORWARD_OPERATOR])
@@ -213,6 +214,19 @@ def step_time(
         device=cap * both.seconds,
         measured_links=cluster.measured,
     )
+
+
+def summed_bytes(workload: Workload, layout: Layout, recurrence: Recurrence | None = None) -> int:
+    """Returns the bytes that are moved for a weight to add its gradient to an earlier one's.
+
+    The new one is read, and the sum read and written. FSDP2 adds up shards, next to nothing, but
+    for an RMT whose segments are one graph.
+    """
+    one_graph = recurrence is not None and not layout.state_by_state
+    if layout.zero == 3 and layout.shards > 1 and layout.pp == 1 and not one_graph:
+        return 0
+    wide = FP32_BYTES if layout.fp32_gradients else workload.weight_bytes
+    return workload.dtype_bytes + 2 * wide
 
 
 def started_operators(sent: tuple[Collective, ...]) -> int:

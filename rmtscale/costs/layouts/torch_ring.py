@@ -45,7 +45,7 @@ def rank_numbers(model: ModelSpec, workload: Workload, layout: Layout) -> int:
     return layout.micro_batch * local * (model.query_width // layout.tp)
 
 
-def summed_bytes(model: ModelSpec, workload: Workload, layout: Layout) -> int:
+def ring_bytes(model: ModelSpec, workload: Workload, layout: Layout) -> int:
     """Returns the bytes that a rank moves in a step to add up results and gradients.
 
     Of the last rank, which has all its queries in every step; what reads and writes the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -175,3 +176,21 @@ def test_stages_keep_micro_batches_and_a_context_comes_on_top() -> None:
     found = gpu_memory(model, work, parse_layout("tp2-pp4-full"), None, find_device("h200"))
     assert found.total - found.tensors >= 768 * 2**20
     assert found.by_name()["persistent.context_and_nccl"] == found.total - found.tensors
+
+
+def test_deepspeed_flattens_gradients_and_casts_them_at_once() -> None:
+    """16 bytes a weight stand, and 2 and 4 more of its part of the gradients in the step."""
+    work = Workload(
+        tokens=64, batch_size=1, mode="train", precision="master-bf16", optimizer="adamw-fused"
+    )
+    model, layout = PRESETS["gpt2"], Layout(zero=1)
+    weights = rank_weights(model, layout).stepped
+    plain, flat = (
+        gpu_memory(model, work, layout, flattened=flattened) for flattened in (False, True)
+    )
+    assert flat.peak_at == "in the optimizer step"
+    assert flat.total == weights * (2 + (2 + 2 + 4) + 4 + 8)
+    assert plain.total < flat.total
+    # Each of 8 ranks flattens an eighth, less than what its whole gradients and activations took.
+    given = (model, replace(work, batch_size=8), replace(layout, dp=8))
+    assert gpu_memory(*given, flattened=True).total == gpu_memory(*given).total

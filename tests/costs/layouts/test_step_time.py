@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from rmtscale.costs.layouts.collectives import Collective
-from rmtscale.costs.layouts.pace import filled, layer_seconds
+from rmtscale.costs.layouts.pace import Reached, filled, layer_seconds, sustained_rate
 from rmtscale.costs.layouts.rank_kernels import Cut
-from rmtscale.costs.layouts.seconds import step_time
+from rmtscale.costs.layouts.seconds import step_time, summed_bytes
 from rmtscale.costs.layouts.stages import pipeline_slots
 from rmtscale.costs.layouts.traffic import collective_seconds, group_bandwidth, wire_bytes
+from rmtscale.costs.operators import count_operators
 from rmtscale.costs.terms import FlopTerm, linear
+from rmtscale.costs.time.constants import BANDWIDTH, FORWARD_OPERATOR
 from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
@@ -176,6 +178,46 @@ def test_a_layer_is_cut() -> None:
     assert half.forward.seconds == pytest.approx(whole.forward.seconds / 2, rel=0.15)
     assert turned.forward.seconds == pytest.approx(whole.forward.seconds / 2, rel=0.15)
     assert whole.backward.seconds == pytest.approx(2.1 * whole.forward.seconds, rel=0.1)
+
+
+def test_gradients_are_added_to_earlier_ones() -> None:
+    """Of all micro-batches but the first, over the weights of a layer on a rank."""
+    constants = known_constants(A100)
+    alone = Cluster.of(A100, 8)
+
+    def arithmetic(layout: Layout) -> float:
+        return step_time(MODEL, WORK, layout, alone, None, constants).arithmetic
+
+    plain = Layout(tp=8, zero=1, recompute="full")
+    wider = arithmetic(replace(plain, fp32_gradients=True)) - arithmetic(plain)
+    matrices = 4 * MODEL.width**2 + 2 * MODEL.width * MODEL.mlp_width
+    weights = MODEL.layers * matrices / 8
+    # Sums of 4 bytes and not of 2 are read and written, 63 times in 64 micro-batches.
+    assert wider == pytest.approx(63 * weights * 2 * (4 - 2) / constants[BANDWIDTH], rel=1e-6)
+    assert summed_bytes(WORK, plain) == 2 + 2 + 2
+    assert summed_bytes(WORK, replace(plain, fp32_gradients=True)) == 2 + 4 + 4
+    assert summed_bytes(replace(WORK, precision="amp-bf16"), plain) == 2 + 4 + 4
+    sharded, rmt = Layout(dp=8, zero=3), Recurrence(512, 10)
+    assert summed_bytes(WORK, sharded) == 0
+    assert summed_bytes(WORK, sharded, rmt) == 2 + 2 + 2
+    assert summed_bytes(WORK, replace(sharded, state_by_state=True), rmt) == 0
+    assert summed_bytes(WORK, Layout(dp=4, pp=2, zero=3)) == 2 + 2 + 2
+
+
+def test_a_host_that_waits_for_each_kernel() -> None:
+    constants, cut = known_constants(A100), Cut(1, 2048)
+    rate = sustained_rate(constants, "bf16") / A100.flops_per_second("bf16")
+    eager = replace(WORK, attention="eager")
+    ahead, waits = (
+        layer_seconds(MODEL, eager, constants, cut, Reached(rate, rate, blocking=blocking))
+        for blocking in (False, True)
+    )
+    # Its operators' time is added: a device that is as fast as can be leaves nothing else.
+    short = replace(eager, tokens=8, batch_size=1, mode="forward", precision="bf16")
+    host = constants[FORWARD_OPERATOR] * count_operators(MODEL, short) / MODEL.layers
+    assert waits.forward.seconds - ahead.forward.seconds == pytest.approx(host, rel=0.02)
+    assert waits.backward.seconds > ahead.backward.seconds + host
+    assert waits.attention == ahead.attention
 
 
 def test_the_last_wave_of_tiles() -> None:

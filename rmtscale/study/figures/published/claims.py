@@ -129,6 +129,11 @@ def repeats(points: Sequence[Published], source: str = "bloom") -> list[tuple[in
     return [(len(values), max(values) / min(values) - 1) for values in several]
 
 
+def memory_errors(points: Sequence[Published]) -> list[float]:
+    """Returns the sizes of the errors of all readings, the smallest first."""
+    return sorted(abs(_error(points, one)) for one in readings(points))
+
+
 def out_of_memory(points: Sequence[Published]) -> tuple[int, int]:
     """Returns for how many memory rows it was rightly said whether they fit, and of how many."""
     rows = [one for one in points if one.kind == "memory"]
@@ -146,7 +151,7 @@ def check_claims(points: Sequence[Published]) -> list[Claim]:
     naive = median(abs(error) for source in SOURCES for error in one_utilization(points, source))
     right, pairs = ordered_pairs(points)
     long = [one for one in times(points) if any(part in one.name for part in LONG_TOKENS)]
-    memory = sorted(abs(_error(points, one)) for one in readings(points))
+    memory = memory_errors(points)
     fits, rows = out_of_memory(points)
     gone = rows - len(memory)
     return [

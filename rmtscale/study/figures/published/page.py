@@ -12,6 +12,7 @@ from rmtscale.study.figures.published.claims import (
     SourceError,
     check_claims,
     constants,
+    memory_errors,
     ordered_pairs,
     pairs_within,
     repeats,
@@ -73,7 +74,9 @@ def _page(
     spreads = sorted(spread for _, spread in repeats(points))
     repeats_found, repeats_middle = len(spreads), format_percent(median(spreads))
     repeats_worst = format_percent(spreads[-1])
-    pairs, close = ordered_pairs(points)[1], pairs_within(points, spreads[-1])
+    right, pairs = ordered_pairs(points)
+    close = pairs_within(points, spreads[-1])
+    second = format_percent(memory_errors(points)[-2])
     by_name = {one.name: one for one in times(points)}
     between, inside = (
         [by_name[f"titan-{model}-cp{ranks}-time"] for ranks in (4, 8)]
@@ -116,12 +119,20 @@ Where it is wrong, and why, as far as that is known:
   bandwidth those gathers would hide behind the arithmetic: what they lost is not in the model, and
   nothing was fitted to it.
 * MT-NLG runs the same shape as Megatron's 529.6B on the same kind of machine, at 113 to 126 TFLOP/s
-  a GPU where Megatron has 163: the prediction, which knows no framework, is Megatron's.
-* BLOOM measured {repeats_found} layouts two to four times: the slowest is {repeats_middle} (median)
-  and up to {repeats_worst} above the fastest. Of the {pairs} pairs that are put in order
-  {close} are no further apart than that. Many wrong pairs are of one model with 2 and 4 sequences
-  at once, of which the larger is 5 to 10 % faster; the prediction sees a longer bubble and nothing
-  that makes up for it.
+  a GPU where Megatron has 163: the prediction, which knows no framework, is Megatron's. A slot of
+  its pipeline takes a quarter longer at all three sizes; what DeepSpeed does in it is not known.
+* BLOOM ran with `CUDA_LAUNCH_BLOCKING=1`, without which 320 GPUs always hung (its chronicles): the
+  host waits for each kernel, and its time adds up, the more the fewer sequences are at once. With
+  that, and with gradients that are added up after each micro-batch, {right} of {pairs} pairs are in
+  order and not 38. It measured {repeats_found} layouts two to four times: the slowest is
+  {repeats_middle} (median) and up to {repeats_worst} above the fastest; {close} of the pairs are no
+  further apart than that. Most wrong pairs are still of one model with 2 and 4 sequences at once,
+  of which the larger is 5 to 10 % faster.
+* The worst reading of memory is BLOOM's 65 GB of a 196B model with 2 sequences at once: the next
+  line of its table has 56 with 4, and its table of the day before 45 for a 194B model in this
+  layout. Without it the worst is {second}. In 16 bits DeepSpeed's ZeRO flattens the gradients of
+  its part and casts them to fp32 at once (`runtime/zero/stage_1_and_2.py`), which is what one node
+  holds most of.
 * torchtitan's selective checkpoints make every second matmul again in bf16, and in float8, which
   its list does not name, all but the last; the head stays in bf16 (`costs/layouts/recompute.py`
   and `float8.py` have the sources). What is left: kernels of 2024 on a card at 500 W, and with

@@ -90,7 +90,10 @@ def _point(row: dict[str, str]) -> Published:
         predicted = step_time(model, work, layout, cluster, reached=_reached(row, device)).seconds
         measured = _seconds(row)
     else:
-        predicted = float(gpu_memory(model, work, layout, None, device).total)
+        # BLOOM's runs in bf16 had an optimizer that steps on fp32 sums as they are.
+        flattened = row["id"].startswith("bloom") and layout.zero == 1 and row["dtype"] == "fp16"
+        held = gpu_memory(model, work, layout, None, device, flattened=flattened)
+        predicted = float(held.total)
         measured = float(row["value"]) * GIB
     alike = tuple(row[key] for key in ("layers", "width", "heads", "global_batch", "dtype", "gpus"))
     return Published(
@@ -201,10 +204,16 @@ def _workload(row: dict[str, str]) -> Workload:
 
 
 def _reached(row: dict[str, str], device: DeviceSpec) -> Reached | None:
-    """Returns what kernels of a source's time reach, and how they cast to float8."""
+    """Returns what kernels of a source's time reach, how they cast to float8, and how they wait.
+
+    BLOOM's ran with ``CUDA_LAUNCH_BLOCKING=1``, without which 320 GPUs always hung (its chronicles
+    and ``tr11-176B-ml.slurm``); its attention is matmuls.
+    """
+    rate = sustained_rate(datasheet_constants(device), "bf16") / device.flops_per_second("bf16")
+    if row["id"].startswith("bloom"):
+        return Reached(rate, rate, blocking=True)
     if not row["id"].startswith("titan"):
         return None
-    rate = sustained_rate(datasheet_constants(device), "bf16") / device.flops_per_second("bf16")
     cast = ROWWISE if "rowwise" in row["dtype"] else TENSORWISE
     return Reached(rate, _ATTENTION_2, cast if "float8" in row["dtype"] else None)
 
