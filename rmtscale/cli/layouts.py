@@ -57,7 +57,11 @@ def require_many(
         given = f"layout {layout!r}" if layout != "auto" else f"interconnect {interconnect!r}"
         raise BadInput(f"{given}: expected with --gpus, the number of them")
     if gpus and method != "rmt":
-        raise BadInput(f"method {method!r}: expected rmt with --gpus")
+        state = ", whose answer says what a state in every layer would bring"
+        raise BadInput(
+            f"method {method!r}: expected rmt with --gpus{state if method == 'armt' else ''}: what "
+            "other methods calculate in a layer is not known on a rank"
+        )
 
 
 class Asked(NamedTuple):

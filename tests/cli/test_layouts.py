@@ -75,7 +75,8 @@ def test_flops_of_one_gpu(rmtscale: Command) -> None:
         ("--gpus 8 --layout tp7", "7 GPUs"),
         ("--gpus 8 --calibration a.json", "calibration 'a.json': cannot be read"),
         ("--gpus 12", "expected a multiple of the 8 of a node"),
-        ("--gpus 8 --method mamba", "expected rmt with --gpus"),
+        ("--gpus 8 --method mamba", "expected rmt with --gpus: what other methods calculate"),
+        ("--gpus 8 --method armt", "expected rmt with --gpus, whose answer says what a state in"),
         ("--gpus 8 --interconnect string", "interconnect 'string': expected"),
     ],
 )
