@@ -13,6 +13,7 @@ from rmtscale.files import require_writable, write_whole
 from rmtscale.report.bundle import make_files
 from rmtscale.report.document import Document, make_document, read_source
 from rmtscale.report.text import csv_report, markdown_report
+from rmtscale.steps import steps
 from rmtscale.units import format_bytes, format_tokens, require_one_of
 
 FORMATS = ("html", "markdown", "csv")
@@ -49,7 +50,7 @@ def command(
     name = "report.md" if output_format == "markdown" else "records.csv"
     if output_format != "html" and out is not None:
         require_writable([out / name], force=force)
-    sources = [read_source(path) for path in records]
+    sources = [read_source(path) for path in steps(records, "reading records")]
     for source in sources:
         for warning in source.reading.warnings():
             write_note(f"warning: {source.name}: {warning}")

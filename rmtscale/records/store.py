@@ -23,6 +23,7 @@ from rmtscale.locks import sole_writer
 from rmtscale.readers import load_json, no_such_file, read_bytes
 from rmtscale.records.mapping import Misfit, from_mapping
 from rmtscale.records.record import SCHEMA_VERSION, Record
+from rmtscale.steps import steps
 from rmtscale.tabular import to_frame
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Store(Generic[R]):
         *lines, rest = data.split(b"\n")
         records: list[R] = []
         damage: dict[int, str] = {}
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(steps(lines, total=len(lines)), 1):
             if not line.strip():
                 continue
             try:

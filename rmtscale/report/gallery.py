@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,11 @@ from rmtscale.report.figures import (
     time,
 )
 from rmtscale.report.series import Group
+from rmtscale.steps import steps
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from matplotlib.figure import Figure
 
 Draw = Callable[[Sequence[Group]], "Figure | None"]
@@ -159,8 +162,25 @@ def draw_all(groups: Sequence[Group]) -> list[Picture]:
         # Predictions are known here, from the tables: the other process comes to them last.
         order = sorted(range(len(EXHIBITS)), key=lambda at: EXHIBITS[at].name in _OF_PREDICTIONS)
         theirs = {place: other.submit(_draw, place) for place in order}
-        ours = {place: _draw(place) for place in reversed(order) if theirs[place].cancel()}
+        ours: dict[int, Picture] = {}
+        for _ in steps(_ready(order, theirs, ours), "drawing", total=len(EXHIBITS)):
+            pass
         return [ours.get(at) or theirs[at].result() for at in range(len(EXHIBITS))]
+
+
+def _ready(
+    order: Sequence[int], theirs: Mapping[int, Future[Picture]], ours: dict[int, Picture]
+) -> Iterator[int]:
+    """Draws here what the other process has not begun; yields once for each that is drawn."""
+    told = 0
+    for place in reversed(order):
+        if theirs[place].cancel():
+            ours[place] = _draw(place)
+        else:
+            theirs[place].exception()  # waits; whoever asks for the picture is told of it
+        drawn = sum(one.done() for one in theirs.values())
+        yield from range(told, drawn)
+        told = drawn
 
 
 class _Work:

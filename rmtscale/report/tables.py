@@ -21,6 +21,7 @@ from rmtscale.report.quantities import (
 )
 from rmtscale.report.series import Group, Series
 from rmtscale.report.verdict import OUTCOMES, Verdict
+from rmtscale.steps import steps
 from rmtscale.tabular import markdown_table
 from rmtscale.units import format_percent, format_ratio, format_tokens
 
@@ -130,13 +131,14 @@ def ends_table(verdicts: Sequence[Verdict]) -> Table:
 
 def points_table(groups: Sequence[Group]) -> Table:
     """Makes the table of all points: measured numbers beside predicted ones."""
-    rows = [
-        _point_row(group, series, record, errors.get(record.point.tokens))
-        for group in groups
-        for series in group.series
-        for errors in (residuals(series, MEMORY),)
-        for record in series.records
-    ]
+    every = [(group, series) for group in groups for series in group.series]
+    rows = []
+    for group, series in steps(every, "predicting", weigh=lambda pair: len(pair[1].records)):
+        errors = residuals(series, MEMORY)
+        rows += [
+            _point_row(group, series, record, errors.get(record.point.tokens))
+            for record in series.records
+        ]
     columns = (
         "setting",
         "series",

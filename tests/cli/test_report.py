@@ -31,7 +31,8 @@ def test_a_folder_is_written_once_or_anew_as_a_whole(
 ) -> None:
     out = tmp_path / "out"
     done = rmtscale("report", made, "-o", str(out))
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert all(line.endswith(" left") for line in done.err.splitlines())  # on a busy machine
     assert "RMT 500 is smaller" in " ".join(done.out.split())
     names = {path.name for path in out.iterdir()}
     assert {"index.html", "records.csv", "memory.png", "memory.svg", "exponents.svg"} <= names

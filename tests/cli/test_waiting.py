@@ -13,6 +13,7 @@ from rmtscale.cli.waiting import Waiting
 from rmtscale.steps import steps, watched_by
 from tests.cli.test_attention import story_checkpoint
 from tests.command_line import Command
+from tests.synthetic.records import figure_10
 from tests.tiny_training import write_background
 
 
@@ -75,6 +76,9 @@ def test_on_a_terminal_it_is_a_bar_that_goes_away(
         ("evaluate {checkpoint} --samples 8 --batch-size 2 --segments 1,2 {more}", "reading"),
         ("dead-band {checkpoint} --samples 32 --segments 12 {more}", "reading"),
         ("attention {checkpoint} {more}", "reading"),
+        ("report {records} --format csv", "reading records"),
+        ("report {records} --format csv", "predicting"),
+        ("report {records} --out {out}", "drawing"),
     ],
     ids=lambda text: text.split()[0],
 )
@@ -91,8 +95,13 @@ def test_every_long_command_says_how_far_it_is(
         (configs / f"{name}.json").write_text(json.dumps(config))
     if "{checkpoint}" in line:
         story_checkpoint(tmp_path / "checkpoint", background, "memorize")
+    records = tmp_path / "records.jsonl"
+    made = figure_10([1000, 4000])
+    records.write_text("".join(one.to_line() + "\n" for one in made), encoding="utf-8")
     given = line.format(
         configs=configs,
+        records=records,
+        out=tmp_path / "out",
         checkpoint=tmp_path / "checkpoint",
         more=f"--background {background} --device cpu",
     )
