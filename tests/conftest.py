@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,16 +78,13 @@ class _Here:
     """Stands in the place of the second process: it never begins, all is drawn in this one."""
 
     def __init__(self, *_: object) -> None:
-        self.submit = lambda *_: self
+        self.submit = lambda *_: Future[Any]()
 
     def __enter__(self) -> _Here:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
-
-    def cancel(self) -> bool:
-        return True
 
 
 def leave_unpainted(patch: pytest.MonkeyPatch, figures: list[Any]) -> None:
@@ -114,6 +112,15 @@ def leave_unpainted(patch: pytest.MonkeyPatch, figures: list[Any]) -> None:
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of their data alone, in this process."""
     leave_unpainted(monkeypatch, [])
+
+
+@pytest.fixture
+def remembered_shapes() -> Iterator[None]:
+    """On ``meta``, an operator runs once for each layout of its inputs."""
+    from tests.meta_shapes import RememberedShapes
+
+    with RememberedShapes():
+        yield
 
 
 @pytest.fixture

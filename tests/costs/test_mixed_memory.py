@@ -31,6 +31,7 @@ from rmtscale.profiler.real_module import class_of_config, real_module
 from tests.costs import oracle_memory as oracle
 from tests.specs.tiny_configs import TINY
 
+pytestmark = pytest.mark.usefixtures("remembered_shapes")
 FAMILIES = (
     *("gpt2", "opt-125m", "opt-350m", "gpt-neo-125m", "pythia-70m", "llama-2-7b", "llama-3-8b"),
     "bert-base-cased",

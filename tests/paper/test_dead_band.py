@@ -16,6 +16,7 @@ from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic.evaluations import curve
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 LENGTHS = (64, 4096)
 REPORTS = Path(__file__).parents[2] / "reports"
 

@@ -22,6 +22,7 @@ from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.registry import FIGURES
 from tests.drawn import points
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 FIELD = FIGURES["field"]
 OPT, BERT = PRESETS["opt-1.3b"], PRESETS["bert-large-cased"]
 

@@ -16,6 +16,8 @@ from rmtscale.study.figures.figure_10 import claims as experiment
 from tests.command_line import Command
 from tests.synthetic.records import LENGTHS, figure_10, inference, point, record
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 
 def claims(records: Sequence[Record]) -> dict[str, Claim]:
     groups = group_records(records)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from rmtscale.records.mapping import to_mapping
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_11 import claims as experiment
@@ -12,6 +14,8 @@ from rmtscale.study.figures.memory_tasks.recipes import recipes
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic.evaluations import curve
+
+pytestmark = pytest.mark.usefixtures("unpainted")
 
 
 def records(with_it: float = 1.0, without: float = 1 / 6) -> list[EvaluationRecord]:

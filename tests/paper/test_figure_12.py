@@ -13,6 +13,7 @@ from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
 from tests.synthetic.language import curve, shifted, study
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 ONE = "read 1 segment: mixing is better"
 MANY = "read many more than trained on: mixing is no worse"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_4 import claims as experiment
 from rmtscale.study.figures.memory_tasks.plan import GENERALIZATION_SEGMENTS
@@ -12,6 +14,8 @@ from rmtscale.study.figures.memory_tasks.recipes import TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic.evaluations import curve
+
+pytestmark = pytest.mark.usefixtures("unpainted")
 
 
 def records(**worse: float) -> list[EvaluationRecord]:

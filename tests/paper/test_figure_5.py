@@ -20,6 +20,8 @@ from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
 from tests.synthetic.evaluations import MIB, curve
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 
 def records(accuracy: float = 1.0, **values: object) -> list[EvaluationRecord]:
     return [

@@ -25,6 +25,7 @@ from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.command_line import Command
 from tests.tiny_training import write_background
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 Runs = tuple[Path, Path]
 RECIPE = "quick-reasoning-0"
 

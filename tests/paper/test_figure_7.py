@@ -23,6 +23,7 @@ from tests.command_line import Command
 from tests.drawn import points
 from tests.synthetic.language import baseline, curve, shifted, study
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 FIRST = "input 128: with one extra segment below no memory"
 MOST = "input 128: the first extra segment brings at least half of what reading brings"
 MORE = "input 128: trained on more segments, no worse at many"

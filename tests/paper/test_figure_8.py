@@ -16,6 +16,7 @@ from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
 from tests.synthetic.language import baseline, language, shifted, study
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 FIRST = "input 128: without memory the first eighth of the block costs more"
 CLOSES = "input 128: without memory the gap at the last eighth is smaller than at the first"
 ALONE = "input 128: without memory and context the first eighth of the block costs more"

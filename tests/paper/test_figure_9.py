@@ -16,6 +16,7 @@ from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
 from tests.synthetic.language import one_pass, proof, proofs, shifted
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 ALL, LAST = (
     {many: f"{words}, trained on {many}: memory is lower than none" for many in (2, 4, 6)}
     for words in ("all tokens", "last segment")

@@ -130,6 +130,7 @@ def test_autocast(kind: str, checkpoint: bool, dtype: torch.dtype) -> None:
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.usefixtures("remembered_shapes")
 @pytest.mark.parametrize("kind", DECODERS)
 def test_flops_can_be_counted_on_the_meta_device(kind: str) -> None:
     counts = []
@@ -146,6 +147,7 @@ def test_flops_can_be_counted_on_the_meta_device(kind: str) -> None:
     assert sum(counts[0].values()) > 0
 
 
+@pytest.mark.usefixtures("remembered_shapes")
 @pytest.mark.parametrize(
     ("times", "more"),
     [

@@ -8,7 +8,6 @@ usual head, and some of both.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,20 +21,13 @@ from rmtscale.specs.reading import read
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.rows.heads import known_heads
 from rmtscale.specs.workload import Workload
-from tests.meta_shapes import RememberedShapes
 from tests.specs.tiny_configs import TINY
 
 THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
+pytestmark = pytest.mark.usefixtures("remembered_shapes")
 TOKENS = 40
 NO_HEAD = ("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text")
 """Text models that Transformers has without a head of their own."""
-
-
-@pytest.fixture(autouse=True)
-def _remembered_shapes() -> Iterator[None]:
-    """The same operators on the same shapes, type by type and field by field."""
-    with RememberedShapes():
-        yield
 
 
 def class_name(kind: str) -> str:
