@@ -113,9 +113,9 @@ def format_change(change: float) -> str:
     return f"{change:.3f}"
 
 
-def format_loss(nats: float, *, signed: bool = False) -> str:
-    """Formats a loss in nats per token: ``2.198``; where it is a difference: ``-0.0521``."""
-    return f"{nats:+.4f}" if signed else f"{nats:.3f}"
+def format_loss(nats: float) -> str:
+    """Formats a loss in nats per token: ``2.198``."""
+    return f"{nats:.3f}"
 
 
 def format_perplexity(perplexity: float) -> str:
@@ -123,15 +123,15 @@ def format_perplexity(perplexity: float) -> str:
     return f"{perplexity:,.2f}"
 
 
-def format_bits_per_byte(bits: float, digits: int = 4) -> str:
-    """Bits per byte of text: ``0.7980``."""
-    return f"{bits:.{digits}f}"
+def format_bits_per_byte(bits: float, digits: int = 4, *, signed: bool = False) -> str:
+    """Formats bits per byte of text: ``0.7980``; where they are a difference: ``-0.0521``."""
+    return f"{bits:{'+' if signed else ''}.{digits}f}"
 
 
-def format_difference(nats: float, low: float, high: float) -> str:
+def format_difference(bits: float, low: float, high: float) -> str:
     """Formats a difference of losses with its interval: ``-0.0521 (-0.0603 to -0.0439)``."""
-    bounds = " to ".join(format_loss(bound, signed=True) for bound in (low, high))
-    return f"{format_loss(nats, signed=True)} ({bounds})"
+    mean, *bounds = (format_bits_per_byte(one, signed=True) for one in (bits, low, high))
+    return f"{mean} ({' to '.join(bounds)})"
 
 
 def format_rate(flops_per_second: float, digits: int = 3) -> str:

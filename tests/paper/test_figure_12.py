@@ -77,7 +77,7 @@ def test_one_way_alone_is_refused() -> None:
 def test_the_title_says_what_the_numbers_say() -> None:
     said = experiment.answer(experiment.by_way(both()))
     assert said.startswith("Mixing lengths in training changes the loss by -0.0")
-    assert said.endswith("nats at many segments")
+    assert said.endswith("bits per byte at many segments")
 
 
 def test_from_records(rmtscale: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_all_hold() -> None:
 
 
 def test_gaps_at_the_edges() -> None:
-    """By hand: 0.5 nats at the first 15 of 124 positions, 0.125 at all others."""
+    """By hand: 0.5 nats at the first 15 of 124 positions, 0.125 at all others, in bits per byte."""
     own = [baseline(law=lambda at: 3.0 if at < 15 else 2.0, seed=seed) for seed in (0, 1)]
     memory = [
         language(2, law=lambda at: 2.5 if at < 15 else 1.875, seed=seed, trained_segments=2)
@@ -48,12 +49,14 @@ def test_gaps_at_the_edges() -> None:
     (size,) = input_sizes([*own, *memory])
     gaps = experiment.edge_gaps(size, size.own)
     assert gaps.keys() == {0, 1}
+    whole = own[0].whole
+    bits = 1 / math.log(2) * whole.total_tokens / sum(whole.text_bytes)
     for gap in gaps.values():
-        assert gap == pytest.approx((0.5, 0.125))
+        assert gap == pytest.approx((0.5 * bits, 0.125 * bits))
     said = experiment.answer([size])
     assert said == (
-        "One segment of memory changes the loss by -0.5000 nats in the first eighth of the block "
-        "and by -0.1250 in the last at input 128"
+        f"One segment of memory changes the loss by {-0.5 * bits:.4f} bits per byte in the first "
+        f"eighth of the block and by {-0.125 * bits:.4f} in the last at input 128"
     )
 
 

@@ -1,4 +1,4 @@
-"""Figure 9 from records: perplexity of proofs, and lemmas whose names cost less."""
+"""Figure 9 from records: losses of proofs, and lemmas whose names cost less."""
 
 from __future__ import annotations
 
@@ -141,18 +141,18 @@ def test_what_a_lemma_is_worth_is_paired_over_the_mean_of_the_seeds() -> None:
 
 def test_the_title_says_what_the_numbers_say() -> None:
     said = experiment.answer(provers(proofs()))
-    assert said.startswith("Memory trained on 6 segments lowers the perplexity of proofs by ")
-    end = "to its name a lemma is worth at {} nats more than without memory"
-    assert said.endswith(f" %; {end.format('least 0.074')}")
+    assert said.startswith("Memory trained on 6 segments lowers the loss of proofs by ")
+    end = "to its name a lemma is worth at {} bits per byte more than without memory"
+    assert said.endswith(f" bits per byte; {end.format('least 0.0354')}")
 
     def more(record: LanguageRecord) -> float:
         return 0.1 * (not record.model.memory_tokens)
 
     said = experiment.answer(provers(shifted(proofs(), more, "names-without")))
-    assert said.endswith(f" %; {end.format('most 0.087')}")
+    assert said.endswith(f" bits per byte; {end.format('most 0.0417')}")
     useless = proofs(shift=1.0, recalled=0.0)
     assert experiment.answer(provers(useless)) == (
-        "Memory trained on 6 segments does not lower the perplexity of proofs at every length; to "
+        "Memory trained on 6 segments does not lower the loss of proofs at every length; to "
         "its name a lemma is worth no more than without memory"
     )
 
@@ -171,6 +171,6 @@ def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"figure-9.png", "figure-9.svg", "figure-9.csv", "records.jsonl", "README.md"}
     page = " ".join((tmp_path / "out" / "README.md").read_text().split())
-    assert "reads the same text in one pass (nats per token): all tokens seed 0: +0." in page
+    assert "reads the same text in one pass (bits per byte): all tokens seed 0: +0." in page
     header = (tmp_path / "out" / "figure-9.csv").read_text().splitlines()[0]
     assert "names_without_loss_nats" in header.split(",")

@@ -64,8 +64,13 @@ def mean_interval(part: Part) -> Interval:
     return _interval(part.tokens, part.loss_nats)
 
 
+def bits_interval(part: Part) -> Interval:
+    """Bits per byte and their interval over clusters."""
+    return _bits(part.text_bytes, part.loss_nats)
+
+
 def paired_difference(first: Part, second: Part) -> Interval:
-    """``first - second`` in loss per token, where both scored the same tokens.
+    """``first - second`` in bits per byte, where both scored the same tokens.
 
     Raises:
         ValueError: they did not.
@@ -73,16 +78,20 @@ def paired_difference(first: Part, second: Part) -> Interval:
     if first.tokens != second.tokens:
         raise ValueError("two readings of different tokens: expected the same tokens by cluster")
     differences = [a - b for a, b in zip(first.loss_nats, second.loss_nats, strict=True)]
-    return _interval(first.tokens, differences)
+    return _bits(first.text_bytes, differences)
 
 
-def _interval(tokens: Sequence[int], sums: Sequence[float]) -> Interval:
-    """Computes ``sum(sums) / sum(tokens)`` with the interval of a ratio of cluster totals.
+def _bits(text_bytes: Sequence[int], sums_nats: Sequence[float]) -> Interval:
+    return _interval(text_bytes, [total / _NATS_PER_BIT for total in sums_nats])
+
+
+def _interval(counts: Sequence[int], sums: Sequence[float]) -> Interval:
+    """Computes ``sum(sums) / sum(counts)`` with the interval of a ratio of cluster totals.
 
     Source: Cochran 1977, Sampling Techniques, equation 6.12 (ratio estimate), with Student's t on
     clusters - 1 degrees of freedom. One cluster alone has no interval.
     """
-    pairs = [(count, total) for count, total in zip(tokens, sums, strict=True) if count]
+    pairs = [(count, total) for count, total in zip(counts, sums, strict=True) if count]
     if not pairs:
         return Interval(math.nan, math.nan, math.nan)
     clusters, whole = len(pairs), sum(count for count, _ in pairs)

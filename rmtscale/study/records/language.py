@@ -130,6 +130,16 @@ class LanguageRecord:
         return self.parts[ALL]
 
     @property
+    def position_bits_per_byte(self) -> tuple[float, ...]:
+        """Loss at each scored position in bits per byte, at the mean length of a token.
+
+        Bytes are known of documents, not of positions: the mean over positions is that of the
+        whole, and two records of the same targets have the same factor at every position.
+        """
+        factor = self.whole.bits_per_byte / self.whole.mean_nats
+        return tuple(loss * factor for loss in self.position_nats)
+
+    @property
     def flops_per_token(self) -> float:
         """Forward FLOPs for each token scored."""
         return self.forward_flops / self.point.block_tokens

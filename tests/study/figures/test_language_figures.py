@@ -115,7 +115,7 @@ def test_a_bin_is_the_mean_of_its_positions() -> None:
     assert middles[-2] == pytest.approx(math.sqrt(50 * 63))
 
 
-def test_figure_9_shows_perplexities_and_what_a_lemma_is_worth() -> None:
+def test_figure_9_shows_losses_and_what_a_lemma_is_worth() -> None:
     found = figure_9.provers(proofs())
     figure = figure_9.draw(found)
     trainings = sorted({one.trained for one in found if not one.one_pass})
@@ -144,12 +144,14 @@ def test_figure_9_shows_perplexities_and_what_a_lemma_is_worth() -> None:
             whole, last, names, worth = (row[at] for row in grid)
             for axes, part in ((whole, "all"), (last, "last-segment")):
                 for curve in one.runs.values():
-                    points = {n * room: read.parts[part].perplexity for n, read in curve.items()}
+                    points = {n * room: read.parts[part].bits_per_byte for n, read in curve.items()}
                     assert points in drawn(axes)
             means = {n * room: mean for n, (mean, _, _) in figure_9.worth(one.runs).items()}
             assert means in drawn(worth)
             for part in ("names", "names-without"):
-                points = {n * room: read.parts[part].mean_nats for n, read in one.runs[0].items()}
+                points = {
+                    n * room: read.parts[part].bits_per_byte for n, read in one.runs[0].items()
+                }
                 assert points in drawn(names)
 
 
@@ -174,8 +176,8 @@ def test_in_a_stream_a_block_costs_one_segment(size: InputSize) -> None:
     assert list(by_kind[KINDS[2]]) == [2, 4, 7]
     for count, one in by_kind[KINDS[2]].items():
         anew, first = by_kind[KINDS[1]][count], by_kind[KINDS[1]][1]
-        assert (one.loss_nats, one.flops, one.seconds) == (
-            anew.loss_nats,
+        assert (one.bits_per_byte, one.flops, one.seconds) == (
+            anew.bits_per_byte,
             first.flops,
             first.seconds,
         )
@@ -201,14 +203,14 @@ def test_the_frontier_is_what_nobody_beats(numbers: list[tuple[int, int, int]]) 
 
         for one in found:
             beaten = any(
-                other.loss_nats <= one.loss_nats
+                other.bits_per_byte <= one.bits_per_byte
                 and price(other) <= price(one)
-                and (other.loss_nats, price(other)) != (one.loss_nats, price(one))
+                and (other.bits_per_byte, price(other)) != (one.bits_per_byte, price(one))
                 for other in found
             )
-            places = {(other.loss_nats, price(other)) for other in best}
-            assert ((one.loss_nats, price(one)) in places) is not beaten
-        assert len({(one.loss_nats, price(one)) for one in best}) == len(best)
+            places = {(other.bits_per_byte, price(other)) for other in best}
+            assert ((one.bits_per_byte, price(one)) in places) is not beaten
+        assert len({(one.bits_per_byte, price(one)) for one in best}) == len(best)
 
 
 def test_the_picture_of_costs_shows_the_numbers_of_the_table(size: InputSize) -> None:
@@ -252,5 +254,5 @@ def test_tables_hold_the_numbers_of_the_records(size: InputSize) -> None:
     assert [row[0].text for row in rows[::6]] == ["no memory, trained on 2", "memory, trained on 2"]
     runs = found[-1].runs
     assert rows[7][4].number == pytest.approx(
-        (runs[0][2].parts["names"].mean_nats + runs[1][2].parts["names"].mean_nats) / 2
+        (runs[0][2].parts["names"].bits_per_byte + runs[1][2].parts["names"].bits_per_byte) / 2
     )

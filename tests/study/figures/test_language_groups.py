@@ -119,7 +119,7 @@ def test_the_difference_of_means_is_over_the_seeds_of_both() -> None:
     first = {seed: language(2, seed=seed) for seed in (0, 1, 2)}
     second = {seed: baseline(seed=seed) for seed in (1, 2, 3)}
     found = mean_difference(first, second)
-    gaps = [first[seed].whole.mean_nats - second[seed].whole.mean_nats for seed in (1, 2)]
+    gaps = [first[seed].whole.bits_per_byte - second[seed].whole.bits_per_byte for seed in (1, 2)]
     assert found is not None
     assert found.mean == pytest.approx(sum(gaps) / 2)
     assert mean_difference(first, {7: baseline(seed=7)}) is None

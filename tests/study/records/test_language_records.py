@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rmtscale.intervals import student_t
-from rmtscale.study.records.clusters import Part, mean_interval, paired_difference
+from rmtscale.study.records.clusters import Part, bits_interval, mean_interval, paired_difference
 from rmtscale.study.records.language import LanguageStore
 from tests.synthetic.language import language
 
@@ -65,8 +65,23 @@ def test_pairing_takes_out_what_documents_have_in_common() -> None:
     first = part([100, 100, 100], [210.0, 310.0, 410.0])
     second = part([100, 100, 100], [200.0, 300.0, 400.0])
     found = paired_difference(first, second)
-    assert (found.low, found.mean, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    bits = 0.1 / math.log(2) / 3  # a token has three bytes here
+    assert (found.low, found.mean, found.high) == pytest.approx((bits, bits, bits))
     assert mean_interval(first).high - mean_interval(first).low > 1
+
+
+def test_bits_and_nats_are_one_interval_where_all_tokens_are_as_long() -> None:
+    one = part([10, 30, 20], [20.0, 90.0, 50.0])
+    nats, bits = mean_interval(one), bits_interval(one)
+    assert bits.mean == pytest.approx(one.bits_per_byte)
+    factor = 1 / math.log(2) / 3
+    assert (bits.low, bits.high) == pytest.approx((nats.low * factor, nats.high * factor))
+
+
+def test_bytes_are_the_weights_of_bits() -> None:
+    """By hand: documents of 10 and 30 bytes that cost 1 and 2 bits a byte."""
+    one = part([5, 5], [10 * math.log(2), 60 * math.log(2)], [10, 30])
+    assert bits_interval(one).mean == pytest.approx(70 / 40)
 
 
 def test_other_tokens_are_not_compared() -> None:

@@ -14,7 +14,7 @@ from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no
 from rmtscale.study.figures.language.groups import InputSize, difference, input_sizes
 from rmtscale.study.figures.language.published import FIXED, MIXING, Published, published
 from rmtscale.study.records.language import LanguageRecord
-from rmtscale.units import format_loss, format_percent
+from rmtscale.units import format_bits_per_byte, format_percent
 
 WAYS = {"fixed": FIXED, "mixing": MIXING}
 """Curricula by our name, and how the paper's points name each."""
@@ -72,7 +72,8 @@ def answer(ours: Ways) -> str:
         means = [gap.interval.mean for gap in _mixing_less_fixed(ours, last=last)]
         if means:
             where = "many segments" if last else "one segment"
-            words.append(f"{format_loss(sum(means) / len(means), signed=True)} nats at {where}")
+            mean = format_bits_per_byte(sum(means) / len(means), signed=True)
+            words.append(f"{mean} bits per byte at {where}")
     return f"Mixing lengths in training changes the loss by {' and '.join(words)}"
 
 

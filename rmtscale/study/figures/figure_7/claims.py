@@ -26,7 +26,7 @@ from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.language.published import Published, counterpart
 from rmtscale.study.records.clusters import paired_difference
 from rmtscale.study.records.language import LanguageRecord
-from rmtscale.units import format_loss, format_percent, format_tokens
+from rmtscale.units import format_bits_per_byte, format_percent, format_tokens
 
 FAR = 4
 """Times as many segments read as in training."""
@@ -81,7 +81,7 @@ def answer(sizes: Sequence[InputSize]) -> str:
             lost.append(place)
             continue
         gains.append(f"by {format_percent(-mean)} {place}")
-        share = first_share(mean_curve(runs, lambda record: record.whole.mean_nats))
+        share = first_share(mean_curve(runs, lambda record: record.whole.bits_per_byte))
         if share is not None:
             shares.append(format_percent(share))
     parts = [f"lowers the loss {' and '.join(gains)}"] * bool(gains)
@@ -141,7 +141,7 @@ def _first_brings_most(name: str, size: InputSize, paper: Published | None) -> C
         papers = "" if share is None else format_percent(share)
     words, holds = [], True
     for seed, curve in size.rmt.get(size.most_trained or 0, {}).items():
-        losses = {count: record.whole.mean_nats for count, record in curve.items()}
+        losses = {count: record.whole.bits_per_byte for count, record in curve.items()}
         share = first_share(losses)
         if share is None:
             continue
@@ -151,7 +151,8 @@ def _first_brings_most(name: str, size: InputSize, paper: Published | None) -> C
         lacking = paired_difference(second, mean_part([first, least]))
         holds &= gain.low > 0 >= lacking.high
         words.append(
-            f"seed {seed}: {format_percent(share)} of {format_loss(losses[1] - losses[best])} nats"
+            f"seed {seed}: {format_percent(share)} of "
+            f"{format_bits_per_byte(losses[1] - losses[best])} bits per byte"
         )
     if not words:
         if any(1 in curve and 2 in curve for _, _, curve in _trained(size, 2)):

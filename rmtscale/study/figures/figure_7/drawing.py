@@ -85,7 +85,7 @@ def change(runs: Runs, own: Mapping[int, LanguageRecord]) -> Change:
         read = {seed: curve[count] for seed, curve in runs.items()}
         interval = mean_difference(read, own)
         if interval is not None:
-            loss = mean_over_seeds(own, lambda record: record.whole.mean_nats)
+            loss = mean_over_seeds(own, lambda record: record.whole.bits_per_byte)
             changes[count] = (interval.mean / loss, interval.low / loss, interval.high / loss)
     return changes
 

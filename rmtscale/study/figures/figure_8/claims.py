@@ -17,7 +17,7 @@ from rmtscale.study.figures.language.claims import contrast, lower
 from rmtscale.study.figures.language.groups import InputSize, difference, input_sizes
 from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.records.language import LanguageRecord
-from rmtscale.units import format_loss, format_ratio, format_tokens
+from rmtscale.units import format_bits_per_byte, format_ratio, format_tokens
 
 EDGE = 8
 """Part of the block at each end, as one over it: the first and the last eighth."""
@@ -47,14 +47,16 @@ def _baselines(size: InputSize) -> dict[str, Mapping[int, LanguageRecord]]:
 def edge_gaps(
     size: InputSize, baseline: Mapping[int, LanguageRecord]
 ) -> dict[int, tuple[float, float]]:
-    """Computes what a baseline loses against memory of two segments, in nats per token.
+    """Computes what a baseline loses against memory of two segments, in bits per byte.
 
     By seed, at the first and at the last eighth of the block.
     """
     by_seed = {}
     for seed, record in _with_memory(size).items():
         if seed in baseline:
-            pairs = zip(baseline[seed].position_nats, record.position_nats, strict=True)
+            pairs = zip(
+                *(one.position_bits_per_byte for one in (baseline[seed], record)), strict=True
+            )
             gaps = [without - with_memory for without, with_memory in pairs]
             edge = max(len(gaps) // EDGE, 1)
             by_seed[seed] = (sum(gaps[:edge]) / edge, sum(gaps[-edge:]) / edge)
@@ -69,8 +71,8 @@ def answer(sizes: Sequence[InputSize]) -> str:
         if gaps:
             first, last = (sum(gap[at] for gap in gaps) / len(gaps) for at in (0, 1))
             changes.append(
-                f"by {format_loss(-first, signed=True)} nats in the first eighth of the block and "
-                f"by {format_loss(-last, signed=True)} in the last at {size_name(size, sizes)}"
+                f"by {_signed(-first)} bits per byte in the first eighth of the block and "
+                f"by {_signed(-last)} in the last at {size_name(size, sizes)}"
             )
     if not changes:
         return "Loss by position in the block"
@@ -91,6 +93,10 @@ def answer_costs(sizes: Sequence[InputSize]) -> str:
     return f"Reading all anew, memory is worth its FLOPs {places[0]}; in a stream, {places[1]}"
 
 
+def _signed(bits: float) -> str:
+    return format_bits_per_byte(bits, signed=True)
+
+
 def _with_memory(size: InputSize) -> Mapping[int, LanguageRecord]:
     """Picks two segments read, or the fewest beyond one."""
     by_count = memories(size)
@@ -99,15 +105,14 @@ def _with_memory(size: InputSize) -> Mapping[int, LanguageRecord]:
 
 def _first_tokens(name: str, baseline: str, gaps: Mapping[int, tuple[float, float]]) -> Claim:
     text = f"{name}: {baseline} the first eighth of the block costs more"
-    words = {seed: format_loss(first, signed=True) for seed, (first, _) in gaps.items()}
+    words = {seed: _signed(first) for seed, (first, _) in gaps.items()}
     return _ordered(text, all(first > 0 for first, _ in gaps.values()), words)
 
 
 def _closes(name: str, baseline: str, gaps: Mapping[int, tuple[float, float]]) -> Claim:
     text = f"{name}: {baseline} the gap at the last eighth is smaller than at the first"
     words = {
-        seed: f"{format_loss(last, signed=True)} against {format_loss(first, signed=True)}"
-        for seed, (first, last) in gaps.items()
+        seed: f"{_signed(last)} against {_signed(first)}" for seed, (first, last) in gaps.items()
     }
     return _ordered(text, all(0 <= last < first for first, last in gaps.values()), words)
 

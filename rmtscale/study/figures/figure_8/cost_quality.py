@@ -34,7 +34,7 @@ class Choice(NamedTuple):
     kind: str
     size: int
     """Tokens of context, or segments read."""
-    loss_nats: float
+    bits_per_byte: float
     flops: float
     """Forward, for each token scored."""
     seconds: float
@@ -52,7 +52,7 @@ def choices(size: InputSize) -> list[Choice]:
         return Choice(
             kind,
             count,
-            mean_over_seeds(records, lambda record: record.whole.mean_nats),
+            mean_over_seeds(records, lambda record: record.whole.bits_per_byte),
             mean_over_seeds(records, lambda record: record.flops_per_token),
             mean_over_seeds(records, lambda record: record.seconds_per_token),
         )
@@ -84,8 +84,8 @@ def frontier(ways: Sequence[Choice], cost: str) -> list[Choice]:
         cost: ``flops`` or ``seconds``.
     """
     best: list[Choice] = []
-    for way in sorted(ways, key=lambda choice: (getattr(choice, cost), choice.loss_nats)):
-        if not best or way.loss_nats < best[-1].loss_nats:
+    for way in sorted(ways, key=lambda choice: (getattr(choice, cost), choice.bits_per_byte)):
+        if not best or way.bits_per_byte < best[-1].bits_per_byte:
             best.append(way)
     return best
 
@@ -113,7 +113,7 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
             axes.set_xlabel(words)
             axes.set_title(f"{size_name(size, sizes)}: {'FLOPs' if cost == 'flops' else 'time'}")
             _cost_axis(axes, ways, cost)
-        grid[row][0].set_ylabel("loss, nats per token")
+        grid[row][0].set_ylabel("bits per byte")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     style.headline(figure, title)
@@ -125,7 +125,7 @@ def _draw_points(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
         own = [way for way in ways if way.kind == kind]
         axes.plot(
             [getattr(way, cost) for way in own],
-            [way.loss_nats for way in own],
+            [way.bits_per_byte for way in own],
             marker,
             color=colour,
             markerfacecolor=face,
@@ -133,14 +133,14 @@ def _draw_points(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
             label=words,
             gid=kind,
         )
-    losses = [way.loss_nats for way in ways]
+    losses = [way.bits_per_byte for way in ways]
     costs = [math.log(getattr(way, cost)) for way in ways]
     for kind, (colour, _, _, _) in _LOOKS.items():
         x, y, align = _NAME_PLACES[kind]
         for way in _apart([way for way in ways if way.kind == kind], cost, losses, costs):
             axes.annotate(
                 format_tokens(way.size),
-                (getattr(way, cost), way.loss_nats),
+                (getattr(way, cost), way.bits_per_byte),
                 xytext=(x, y),
                 textcoords="offset points",
                 ha=align,
@@ -159,7 +159,7 @@ def _draw_frontiers(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
         best = frontier(some, cost)
         axes.plot(
             [getattr(way, cost) for way in best],
-            [way.loss_nats for way in best],
+            [way.bits_per_byte for way in best],
             line,
             color=style.REFERENCE_COLOUR,
             linewidth=5 if line == "-" else 1.4,
@@ -181,7 +181,7 @@ def _apart(
         near = [
             other
             for other in named
-            if abs(way.loss_nats - other.loss_nats) < 0.045 * height
+            if abs(way.bits_per_byte - other.bits_per_byte) < 0.045 * height
             and abs(math.log(getattr(way, cost) / getattr(other, cost))) < 0.035 * width
         ]
         if not near:

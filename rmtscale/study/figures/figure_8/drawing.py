@@ -63,7 +63,7 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
             axes.set_title(f"{size_name(size, sizes)}: {words}")
             _position_axis(axes, size.block_tokens)
             if not column:
-                axes.set_ylabel("loss, nats per token")
+                axes.set_ylabel("bits per byte, at the mean length of a token")
             axes.legend(
                 frameon=False,
                 fontsize=8,
@@ -126,8 +126,8 @@ def memories(size: InputSize) -> dict[int, Mapping[int, LanguageRecord]]:
 
 
 def mean_positions(records: Mapping[int, LanguageRecord]) -> list[float]:
-    """Averages the loss at each position over seeds."""
-    losses = [record.position_nats for record in records.values()]
+    """Averages the loss at each position over seeds, in bits per byte."""
+    losses = [record.position_bits_per_byte for record in records.values()]
     return [sum(at) / len(at) for at in zip(*losses, strict=True)]
 
 

@@ -35,6 +35,18 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     )
 
 
+def _how_long_tokens_are(sizes: Sequence[InputSize]) -> str:
+    """Says what a position's bits per byte are worked out with, of each input size."""
+    wholes = [size.records[0].whole for size in sizes]
+    means = dict.fromkeys(f"{sum(one.text_bytes) / one.total_tokens:.2f}" for one in wholes)
+    text = (
+        "Records hold how many bytes documents have, not what stands at each position: every "
+        f"token is taken as long as the mean of all ({' and '.join(means)} bytes). Means over all "
+        "positions are exact, and so are ratios at any one."
+    )
+    return fill(text, 100)
+
+
 def _body(sizes: Sequence[InputSize], headline: str, costs: str) -> str:
     tables = "\n\n".join(
         f"### {size_name(size, sizes).capitalize()}\n\n{cost_table(size).markdown()}"
@@ -48,6 +60,8 @@ Thick lines are means over bins of equal width on the log axis, thin ones the po
 both are means over seeds. "Context" is how many true tokens a model without memory sees before the
 block. FLOPs are those of a forward pass (`matmul`), all segments that were read among them, over
 the tokens scored.
+
+{_how_long_tokens_are(sizes)}
 
 ## Cost and quality
 

@@ -6,7 +6,7 @@ from rmtscale.report.tables import Cell, Table
 from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.lines import context_name
-from rmtscale.units import format_flops, format_loss, format_seconds, format_tokens
+from rmtscale.units import format_bits_per_byte, format_flops, format_seconds, format_tokens
 
 
 def cost_table(size: InputSize) -> Table:
@@ -24,16 +24,16 @@ def cost_table(size: InputSize) -> Table:
             Cell(_name(way)),
             Cell(format_flops(way.flops), way.flops),
             Cell(format_seconds(way.seconds), way.seconds),
-            Cell(format_loss(way.loss_nats), way.loss_nats),
+            Cell(format_bits_per_byte(way.bits_per_byte), way.bits_per_byte),
             Cell("; ".join(name for name, best in marks.items() if way in best) or "none"),
         )
-        for way in sorted(ways, key=lambda way: (way.flops, way.loss_nats))
+        for way in sorted(ways, key=lambda way: (way.flops, way.bits_per_byte))
     ]
     columns = (
         "read with",
         "forward FLOPs for each token scored",
         "measured time for each token scored",
-        "loss, nats per token",
+        "bits per byte",
         "frontiers it is on",
     )
     return Table("costs", "Cost and quality", columns, tuple(rows))

@@ -1,6 +1,6 @@
-"""Figure 9 of the paper: proofs after their lemmas, perplexity by segments read. Measured.
+"""Figure 9 of the paper: proofs after their lemmas, loss by segments read. Measured.
 
-Claims: memory lowers the perplexity of all tokens and of the last segment; more than four segments
+Claims: memory lowers the loss of all tokens and of the last segment; more than four segments
 in training do not help; and, beyond the paper, the names of lemmas in a proof cost less where the
 lemma itself was in the context than where another stood in its place, and memory makes more of it
 than a model without, which can only use a lemma that stands in the segment of the proof.
@@ -13,7 +13,6 @@ one model without memory, trained on two.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from rmtscale.report.claims import Claim
@@ -29,7 +28,7 @@ from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no
 from rmtscale.study.figures.language.groups import difference
 from rmtscale.study.records.clusters import paired_difference
 from rmtscale.study.records.language import ALL, LanguageRecord
-from rmtscale.units import format_loss, format_percent
+from rmtscale.units import format_bits_per_byte
 
 ENOUGH = 4
 """Segments in training beyond which the paper gains nothing."""
@@ -133,29 +132,30 @@ def _as_much(first: LanguageRecord, second: LanguageRecord) -> bool:
 
 
 def answer(models: Sequence[Prover]) -> str:
-    """Says what memory takes off the perplexity, and what a lemma is worth to its name."""
+    """Says what memory takes off the loss of proofs, and what a lemma is worth to its name."""
     parts = []
     for prover in _longest(models):
         trained = f"Memory trained on {prover.trained} segments"
         changes = [gap.interval for gap in against(prover, models, ALL)]
         if changes:
-            least, most = (1 - math.exp(of(change.mean for change in changes)) for of in (max, min))
+            least, most = (-of(change.mean for change in changes) for of in (max, min))
             lower_everywhere = all(change.high < 0 for change in changes)
             parts.append(
-                f"{trained} lowers the perplexity of proofs by "
-                f"{format_percent(least)} to {format_percent(most)}"
+                f"{trained} lowers the loss of proofs by {format_bits_per_byte(least)} to "
+                f"{format_bits_per_byte(most)} bits per byte"
                 if lower_everywhere
-                else f"{trained} does not lower the perplexity of proofs at every length"
+                else f"{trained} does not lower the loss of proofs at every length"
             )
         lemmas = [gap.interval for gap in less_made_of_lemmas(prover, models)]
         if lemmas:
             least, most = (-of(lemma.mean for lemma in lemmas) for of in (max, min))
             if all(lemma.high < 0 for lemma in lemmas):
-                words = f"at least {format_loss(least)} nats more"
+                words = f"at least {format_bits_per_byte(least)} bits per byte more"
             else:
-                words = f"at most {format_loss(most)} nats more" if most > 0 else "no more"
+                more = f"at most {format_bits_per_byte(most)} bits per byte more"
+                words = more if most > 0 else "no more"
             parts.append(f"to its name a lemma is worth {words} than without memory")
-    return "; ".join(parts) or "Perplexity of proofs by segments read"
+    return "; ".join(parts) or "Loss of proofs by segments read"
 
 
 def _longest(models: Sequence[Prover]) -> list[Prover]:

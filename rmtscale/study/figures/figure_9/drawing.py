@@ -1,4 +1,4 @@
-"""Figure 9 of the paper: perplexity of proofs by segments read, and what a lemma's name costs."""
+"""Figure 9 of the paper: loss of proofs by segments read, and what a lemma's name costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rmtscale.study.figures.language.groups import (
     runs_of,
 )
 from rmtscale.study.figures.language.lines import segments_axis
-from rmtscale.study.records.clusters import Part, mean_interval
+from rmtscale.study.records.clusters import Part, bits_interval
 from rmtscale.study.records.language import ALL, LanguageRecord
 from rmtscale.units import format_tokens
 
@@ -91,7 +91,7 @@ def provers(records: Iterable[LanguageRecord]) -> list[Prover]:
 
 @style.styled
 def draw(models: Sequence[Prover], title: str = "") -> Figure:
-    """Draws a column for each training: perplexities, names of lemmas, and what a lemma is worth.
+    """Draws a column for each training: losses, names of lemmas, and what a lemma is worth.
 
     Args:
         models: ours.
@@ -103,10 +103,10 @@ def draw(models: Sequence[Prover], title: str = "") -> Figure:
     unit = unit or max(model.segment_tokens for model in models)
     trainings = sorted({model.trained for model in models if not model.one_pass}) or [1]
     rows = (
-        ("all tokens", "perplexity"),
-        (f"the last {format_tokens(unit)} tokens", "perplexity"),
-        ("names of lemmas", "loss, nats per token"),
-        ("a lemma's worth", "nats per token of its name"),
+        ("all tokens", "bits per byte"),
+        (f"the last {format_tokens(unit)} tokens", "bits per byte"),
+        ("names of lemmas", "bits per byte"),
+        ("a lemma's worth", "bits per byte of its name"),
     )
     figure = Figure(figsize=(3.5 * len(trainings) + 0.3, 1.0 + 2.4 * len(rows)))
     grid = figure.subplots(len(rows), len(trainings), squeeze=False, sharey="row")
@@ -115,7 +115,7 @@ def draw(models: Sequence[Prover], title: str = "") -> Figure:
         panels = grid[:, column]
         for axes, part in ((panels[0], ALL), (panels[1], LAST)):
             for model in some:
-                _draw(axes, model, part, unit, perplexity=True)
+                _draw(axes, model, part, unit)
         for model in some:
             _draw(panels[2], model, NAMES, unit)
             _draw(panels[2], model, NAMES_WITHOUT, unit, hollow=True)
@@ -158,7 +158,7 @@ def _legend(figure: Figure, models: Sequence[Prover]) -> None:
 
 
 def worth(runs: Runs) -> dict[int, tuple[float, float, float]]:
-    """Computes the nats that lemmas in the context take off their names, by segments read.
+    """Computes the bits per byte that lemmas in the context take off their names, by segments read.
 
     Mean, low and high: the same names in the same proofs, paired by source file.
     """
@@ -167,7 +167,7 @@ def worth(runs: Runs) -> dict[int, tuple[float, float, float]]:
         parts = [worth_part(curve[count]) for curve in runs.values()]
         known = [part for part in parts if part is not None]
         if known and len(known) == len(parts) and len({part.tokens for part in known}) == 1:
-            interval = mean_interval(mean_part(known))
+            interval = bits_interval(mean_part(known))
             points[count] = (interval.mean, interval.low, interval.high)
     return points
 
@@ -212,14 +212,11 @@ def _draw(
     part: str,
     unit: int,
     *,
-    perplexity: bool = False,
     hollow: bool = False,
 ) -> None:
     def value(record: LanguageRecord) -> float:
         known = record.parts.get(part)
-        if known is None:
-            return math.nan
-        return known.perplexity if perplexity else known.mean_nats
+        return math.nan if known is None else known.bits_per_byte
 
     scale, look = model.segment_tokens / unit, model.look
     line = ":" if hollow else look.line

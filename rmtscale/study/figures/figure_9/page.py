@@ -47,7 +47,7 @@ def _one_pass(models: Sequence[Prover]) -> str:
         return ""
     text = (
         "Memory, read at the segments of its training, less a model without memory that was "
-        "trained on as many tokens and reads the same text in one pass (nats per token): "
+        "trained on as many tokens and reads the same text in one pass (bits per byte): "
         f"{'; '.join(differences)}."
     )
     return f"{fill(text, 100)}\n\n"
@@ -56,10 +56,10 @@ def _one_pass(models: Sequence[Prover]) -> str:
 def _body(models: Sequence[Prover], headline: str) -> str:
     return f"""{fill(f"**{headline}.**", 100)}
 
-![Perplexity of proofs and losses on names against segments read](figure-9.png)
+![Losses of proofs and of names against segments read](figure-9.png)
 
 A sample is a theorem's statement, shuffled lemmas and its proof, cut in segments; irrelevant lemmas
-fill the room, so more segments are more lemmas, not more of the proof. Above: perplexity of all
+fill the room, so more segments are more lemmas, not more of the proof. Above: loss of all
 tokens and of the last segment, which has the proof in it. Below: the names of lemmas inside the
 proof, with the lemma in the context and with another in its place (the same theorems, the same
 proofs), and the difference, with intervals. All of a sample is scored: each model with memory is

@@ -1,8 +1,7 @@
-"""Table of Figure 9: perplexities of proofs and losses on the names of lemmas."""
+"""Table of Figure 9: losses of proofs and on the names of lemmas."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from rmtscale.report.tables import UNKNOWN, Cell, Table
@@ -12,14 +11,12 @@ from rmtscale.study.records.language import ALL, LanguageRecord
 from rmtscale.units import (
     format_bits_per_byte,
     format_difference,
-    format_loss,
-    format_perplexity,
     format_tokens,
 )
 
 
 def proofs_table(models: Sequence[Prover]) -> Table:
-    """Tabulates perplexities and losses on names, means over seeds."""
+    """Tabulates losses of proofs and on names, means over seeds."""
     unit = max((model.segment_tokens for model in models if model.memory), default=0)
     rows = []
     for model in models:
@@ -27,32 +24,23 @@ def proofs_table(models: Sequence[Prover]) -> Table:
         for count in shared_counts(model.runs):
             records = {seed: curve[count] for seed, curve in model.runs.items()}
             cells = [Cell(model.label(unit)), Cell(format_tokens(count), count)]
-            cells += [_perplexity(records, part) for part in (ALL, LAST)]
-            cells += [_loss(records, part) for part in (NAMES, NAMES_WITHOUT)]
+            cells += [_loss(records, part) for part in (ALL, LAST, NAMES, NAMES_WITHOUT)]
             cells.append(Cell(format_difference(*values[count]) if count in values else UNKNOWN))
             rows.append(tuple(cells))
     columns = (
         "model",
         "segments",
-        "perplexity, all (bits per byte)",
-        "perplexity, last segment (bits per byte)",
-        "names, nats",
-        "names without their lemma, nats",
-        "what the lemma is worth, nats",
+        "all",
+        "last segment",
+        "names",
+        "names without their lemma",
+        "what the lemma is worth",
     )
-    return Table("proofs", "Proofs", columns, tuple(rows), "Means over seeds.")
-
-
-def _perplexity(records: Mapping[int, LanguageRecord], part: str) -> Cell:
-    if not all(part in record.parts for record in records.values()):
-        return Cell(UNKNOWN)
-    value = math.exp(mean_over_seeds(records, lambda record: record.parts[part].mean_nats))
-    size = mean_over_seeds(records, lambda record: record.parts[part].bits_per_byte)
-    return Cell(f"{format_perplexity(value)} ({format_bits_per_byte(size)})", value)
+    return Table("proofs", "Proofs", columns, tuple(rows), "Bits per byte, means over seeds.")
 
 
 def _loss(records: Mapping[int, LanguageRecord], part: str) -> Cell:
     if not all(part in record.parts for record in records.values()):
         return Cell(UNKNOWN)
-    value = mean_over_seeds(records, lambda record: record.parts[part].mean_nats)
-    return Cell(format_loss(value), value)
+    value = mean_over_seeds(records, lambda record: record.parts[part].bits_per_byte)
+    return Cell(format_bits_per_byte(value), value)

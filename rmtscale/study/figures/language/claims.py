@@ -14,7 +14,7 @@ MOST_SHOWN = 3
 
 
 class Contrast(NamedTuple):
-    """A difference of two losses on the same tokens, in nats per token."""
+    """A difference of two losses on the same tokens, in bits per byte."""
 
     where: str
     """Seed, and what else tells it from the others."""
@@ -69,7 +69,7 @@ def _judged(
 
 
 def shown(contrasts: Sequence[Contrast]) -> str:
-    """Lists all of few, of many the lowest and the highest, in nats per token."""
+    """Lists all of few, of many the lowest and the highest, in bits per byte."""
     if len(contrasts) <= MOST_SHOWN:
         return "; ".join(gap.words() for gap in contrasts)
     ordered = sorted(contrasts, key=lambda gap: gap.interval.mean)

@@ -185,7 +185,7 @@ def mean_part(parts: Sequence[Part]) -> Part:
 def difference(
     first: LanguageRecord, second: LanguageRecord, part: str = ALL, other: str | None = None
 ) -> Interval | None:
-    """Computes ``first - second``, nats per token; None where they scored other tokens.
+    """Computes ``first - second``, bits per byte; None where they scored other tokens.
 
     Args:
         first, second: what is compared.

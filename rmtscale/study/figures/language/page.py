@@ -50,7 +50,7 @@ def figure_report(
 
 ## Claims
 
-Differences are losses in nats per token.
+Differences are losses in bits per byte.
 
 {claims_table(claims)}
 

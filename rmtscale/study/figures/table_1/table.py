@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 from rmtscale.errors import BadInput
 from rmtscale.report.tables import UNKNOWN, Cell, Table
 from rmtscale.study.figures.language.groups import mean_over_seeds, mean_part, require_same_targets
-from rmtscale.study.records.clusters import Part, mean_interval
+from rmtscale.study.records.clusters import bits_interval
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,
     format_count,
-    format_loss,
     format_perplexity,
     format_seconds,
     format_tokens,
@@ -82,8 +81,8 @@ def adaptation_table(ways: Sequence[Adapted]) -> Table:
         each = [record.whole.bits_per_byte for record in records]
         whole = mean_part([record.whole for record in records])
         model = records[0].model
-        bits, low, high = bits_interval(whole)
-        interval = f"({format_bits_per_byte(low)} to {format_bits_per_byte(high)})"
+        bits = bits_interval(whole)
+        ends = f"({format_bits_per_byte(bits.low)} to {format_bits_per_byte(bits.high)})"
         seconds = mean_over_seeds(way.records, step_seconds)
         peaks = [record.model.trained_peak_bytes for record in records]
         known = [peak for peak in peaks if peak is not None]
@@ -93,9 +92,8 @@ def adaptation_table(ways: Sequence[Adapted]) -> Table:
                 Cell(str(way.segments) if way.segments else "no memory", way.segments),
                 Cell(format_tokens(way.context_tokens), way.context_tokens),
                 Cell(format_count(model.trainable_parameters), model.trainable_parameters),
-                Cell(format_loss(whole.mean_nats), whole.mean_nats),
                 Cell(format_perplexity(whole.perplexity), whole.perplexity),
-                Cell(f"{format_bits_per_byte(bits)} {interval}", bits),
+                Cell(f"{format_bits_per_byte(bits.mean)} {ends}", bits.mean),
                 Cell(", ".join(map(format_bits_per_byte, each))),
                 Cell(format_bytes(max(known)), max(known)) if known else Cell(UNKNOWN),
                 Cell(UNKNOWN) if math.isnan(seconds) else Cell(format_seconds(seconds), seconds),
@@ -106,8 +104,7 @@ def adaptation_table(ways: Sequence[Adapted]) -> Table:
         "RMT segments",
         "tokens before the scored",
         "trainable parameters",
-        "loss, nats per token",
-        "perplexity",
+        "perplexity, as in the paper",
         "bits per byte (95 % interval)",
         "each seed",
         "peak memory, training",
@@ -122,7 +119,7 @@ def adaptation_rows(ways: Sequence[Adapted]) -> list[dict[str, Any]]:
     for way in ways:
         for seed, record in way.records.items():
             model, memory = record.model, record.memory
-            bits, low, high = bits_interval(record.whole)
+            bits = bits_interval(record.whole)
             seconds = step_seconds(record)
             rows.append(
                 {
@@ -136,9 +133,9 @@ def adaptation_rows(ways: Sequence[Adapted]) -> list[dict[str, Any]]:
                     "trainable_parameters": model.trainable_parameters,
                     "loss_nats": float(f"{record.whole.mean_nats:.6g}"),
                     "perplexity": float(f"{record.whole.perplexity:.6g}"),
-                    "bits_per_byte": float(f"{bits:.6g}"),
-                    "bits_per_byte_low": float(f"{low:.6g}"),
-                    "bits_per_byte_high": float(f"{high:.6g}"),
+                    "bits_per_byte": float(f"{bits.mean:.6g}"),
+                    "bits_per_byte_low": float(f"{bits.low:.6g}"),
+                    "bits_per_byte_high": float(f"{bits.high:.6g}"),
                     "trained_steps": model.trained_steps,
                     "step_seconds": "" if math.isnan(seconds) else float(f"{seconds:.6g}"),
                     "trained_peak_bytes": model.trained_peak_bytes,
@@ -147,13 +144,6 @@ def adaptation_rows(ways: Sequence[Adapted]) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def bits_interval(part: Part) -> tuple[float, float, float]:
-    """Computes bits per byte with the interval over documents."""
-    nats = mean_interval(part)
-    factor = part.bits_per_byte / part.mean_nats
-    return nats.mean * factor, nats.low * factor, nats.high * factor
 
 
 def _rank(method: str) -> int:
