@@ -61,6 +61,10 @@ class Painted:
     words: list[Words] = field(default_factory=list)
 
 
+_sizes: dict[tuple[Any, ...], Any] = {}
+"""Of a text in a font: setting it takes the time, and axes have the same numbers often."""
+
+
 class _Recorder(RendererBase):
     """Paints nothing, and keeps what it was asked to paint."""
 
@@ -74,8 +78,11 @@ class _Recorder(RendererBase):
     def _next(self) -> int:
         return len(self.painted.inks) + len(self.painted.words)
 
-    def get_text_width_height_descent(self, *given: Any) -> Any:
-        return self.agg.get_text_width_height_descent(*given)
+    def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> Any:
+        key = (self.dpi, s, hash(prop), ismath)
+        if key not in _sizes:
+            _sizes[key] = self.agg.get_text_width_height_descent(s, prop, ismath)
+        return _sizes[key]
 
     def get_canvas_width_height(self) -> tuple[float, float]:
         return self.painted.width, self.painted.height
@@ -216,9 +223,9 @@ def _segment_in(a: Any, b: Any, box: tuple[float, float, float, float]) -> Any:
 def paint(figure: Figure) -> Painted:
     """Lays a figure out and paints it into a list."""
     figure.set_dpi(DPI)
-    recorder = _Recorder(figure)
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
         figure.set_layout_engine("none")  # it is laid out by now
     recorder = _Recorder(figure)
     figure.draw(recorder)
