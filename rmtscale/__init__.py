@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rmtscale.costs.comparison import Comparison
     from rmtscale.costs.conventions import CONVENTIONS
     from rmtscale.costs.estimate import Estimate
-    from rmtscale.costs.generation import Generation, GenerationCost
+    from rmtscale.costs.generation import GenerationCost
+    from rmtscale.costs.generation_runs import Generation
     from rmtscale.costs.memory import PeakMemory
     from rmtscale.costs.method_estimates import MethodEstimate
     from rmtscale.costs.methods.catalog import METHODS

@@ -24,7 +24,8 @@ from rmtscale.costs.comparison import Comparison, select_methods
 from rmtscale.costs.conventions import DEFAULT_CONVENTION
 from rmtscale.costs.design import Design
 from rmtscale.costs.estimate import Estimate, answer
-from rmtscale.costs.generation import Generation, GenerationCost
+from rmtscale.costs.generation import GenerationCost
+from rmtscale.costs.generation_runs import Generation
 from rmtscale.costs.memory import PeakMemory
 from rmtscale.costs.method_estimates import MethodEstimate
 from rmtscale.costs.methods.catalog import find_method, with_segments

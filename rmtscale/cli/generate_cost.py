@@ -10,12 +10,8 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.design import why_no_rmt
-from rmtscale.costs.generation import (
-    LARGEST_BATCH,
-    Generation,
-    GenerationCost,
-    estimate_generation,
-)
+from rmtscale.costs.generation import LARGEST_BATCH, GenerationCost, estimate_generation
+from rmtscale.costs.generation_runs import Generation
 from rmtscale.costs.generation_time import GenerationTime, faster, generation_time
 from rmtscale.costs.time_range import SLOW_SHARE, TimeRange
 from rmtscale.specs.defaults import default_precision

@@ -1,113 +1,50 @@
 """The cost of writing text: the prompt read once (prefill), then one token after another (decode).
 
-Full attention keeps keys and values of everything it has seen, and reads them with every token. An
-RMT reads its prompt segment by segment and keeps the memory; the last segment stays open, with a
-cache of its own, and when it is full its memory is read at its end (a pass of m positions) and the
-next one opens. Both as the modules run it: Hugging Face's ``generate`` with a cache, and
-``rmtscale.rmt.generation``. N new tokens are one prefill, which gives the first, and N - 1 steps.
-
-FLOPs are those of the ``matmul`` convention, every query with every key in the cache. Bytes are
-what has to be read or written once: all matrices a pass uses, once whatever the batch; keys and
-values; inputs and results of every matmul. Time is a roofline of each operation (Williams et al.
-2009), in which causal attention counts only the pairs that are seen; the host is left out.
+The passes are those of ``generation_runs``, and what is held that of ``generation_memory``. FLOPs
+are those of the ``matmul`` convention, every query with every key in the cache. Bytes are what has
+to be read or written once: all matrices a pass uses, once whatever the batch; keys and values;
+inputs and results of every matmul. Time is a roofline of each operation (Williams et al. 2009), in
+which causal attention counts only the pairs that are seen; the host is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from rmtscale.costs.breakdown import Term
 from rmtscale.costs.breakeven import longest_fitting_tokens
 from rmtscale.costs.conventions import matmul_terms
-from rmtscale.costs.encoded_prompt import cached_of_output, cached_of_text, read_tokens, split
-from rmtscale.costs.kept import cache_numbers, recurrent_state_numbers
-from rmtscale.costs.memory import PeakMemory, estimate_memory
-from rmtscale.costs.parameters import count_parameters, memory_parameters
+from rmtscale.costs.encoded_prompt import read_tokens, split
+from rmtscale.costs.generation_memory import (
+    generation_peak,
+    kept_bytes,
+    read_weight_bytes,
+    written_state_bytes,
+)
+from rmtscale.costs.generation_runs import Generation, Run, generation_runs
+from rmtscale.costs.kept import recurrent_state_numbers
 from rmtscale.costs.roofline import moved_bytes, seen_pairs
-from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, MemoryTerm, PassTerm
-from rmtscale.costs.weights import require_weights, weight_bytes
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, PassTerm
+from rmtscale.costs.weights import require_weights
 from rmtscale.errors import BadInput
-from rmtscale.limits import MOST_NEW_TOKENS, MOST_TOKENS
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.precision import DTYPE_BYTES, plain_dtype
 from rmtscale.specs.recurrence import Recurrence
-from rmtscale.specs.workload import Workload
 from rmtscale.tabular import Printed, to_frame
 from rmtscale.units import (
     format_bytes,
     format_flops,
     format_seconds,
-    require_one_of,
-    require_positive,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KV_DTYPE_BYTES = {**DTYPE_BYTES, "fp8": 1, "int8": 1}
-"""Bytes of a number in a key-value cache; the scales of the 8-bit ones are left out."""
 LARGEST_BATCH = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """How much is read and written, and how.
-
-    Raises:
-        BadInput: a number below 1, or an unknown dtype.
-    """
-
-    context_tokens: int
-    new_tokens: int
-    batch_size: int = 1
-    dtype: str = "bf16"
-    kv_dtype: str | None = None
-    """Dtype of keys and values; None is that of everything else."""
-    prefill_chunk: int | None = None
-    """Full attention reads the prompt in pieces of so many tokens; None is in one pass."""
-
-    def __post_init__(self) -> None:
-        require_positive("context", self.context_tokens, MOST_TOKENS)
-        require_positive("new tokens", self.new_tokens, MOST_NEW_TOKENS)
-        require_positive("batch size", self.batch_size, MOST_TOKENS)
-        object.__setattr__(self, "dtype", plain_dtype(self.dtype))
-        require_one_of("kv dtype", self.kv_dtype or self.dtype, KV_DTYPE_BYTES)
-        if self.prefill_chunk is not None:
-            require_positive("prefill chunk", self.prefill_chunk)
-            if self.context_tokens > MOST_NEW_TOKENS * self.prefill_chunk:
-                raise BadInput(
-                    f"prefill chunk {self.prefill_chunk}: expected no more than "
-                    f"{MOST_NEW_TOKENS:,} pieces of a context of {self.context_tokens}"
-                )
-
-    @property
-    def dtype_bytes(self) -> int:
-        return DTYPE_BYTES[self.dtype]
-
-    @property
-    def kv_bytes(self) -> int:
-        return KV_DTYPE_BYTES[self.kv_dtype or self.dtype]
-
-
-class Run(NamedTuple):
-    """Equal passes of the backbone."""
-
-    rows: int
-    """Positions that are computed."""
-    keys: int
-    """Positions they attend to: what is in the cache, and themselves."""
-    logits: int
-    """Positions the head is applied to."""
-    times: int = 1
-    cached: bool = True
-    """Keys and values are kept; those of a segment that is read whole are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +131,9 @@ def estimate_generation(
     return GenerationCost(
         prefill,
         decode,
-        _weight_bytes(model, generation, recurrence),
-        _kept_bytes(model, generation, recurrence, generation.batch_size),
-        _state_bytes(model, generation, recurrence, generation.batch_size),
+        read_weight_bytes(model, generation, recurrence),
+        kept_bytes(model, generation, recurrence, generation.batch_size),
+        written_state_bytes(model, generation, recurrence, generation.batch_size),
         peak(generation.batch_size),
         longest_fitting_tokens(peak, device.usable_memory_bytes, LARGEST_BATCH),
         steps / decode.seconds if steps else 0.0,
@@ -225,54 +162,6 @@ def _encoded_phases(
     seen = range(2, generation.new_tokens + 1)
     writing = _phase(parts.decoder, generation, device, (Run(1, keys, 1) for keys in seen))
     return Phase(*sums), writing
-
-
-def generation_runs(
-    model: ModelSpec, generation: Generation, recurrence: Recurrence | None
-) -> tuple[Iterable[Run], Iterable[Run]]:
-    """Returns the passes of prefill and of decode, equal ones of an RMT together."""
-    if recurrence is None:
-        return _full_runs(generation)
-    return _rmt_runs(model, generation, recurrence)
-
-
-def _full_runs(generation: Generation) -> tuple[Iterable[Run], Iterable[Run]]:
-    context = generation.context_tokens
-    piece = min(generation.prefill_chunk or context, context)
-    ends = [*range(piece, context, piece), context]
-    prefill = [Run(end - start, end, 1) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    seen = range(context + 1, context + generation.new_tokens)
-    return prefill, (Run(1, keys, 1) for keys in seen)
-
-
-def _rmt_runs(
-    model: ModelSpec, generation: Generation, recurrence: Recurrence
-) -> tuple[Iterable[Run], Iterable[Run]]:
-    text, memory = recurrence.segment_tokens(model), recurrence.memory_tokens
-    # The last segment stays open even when it is full: its last token predicts the next one.
-    closed = (generation.context_tokens - 1) // text
-    opened = generation.context_tokens - closed * text
-    size = recurrence.segment_size
-    prefill = [Run(size, size, 0, closed, cached=False)] if closed else []
-    prefill.append(Run(memory + opened, memory + opened, 1))
-
-    def decode() -> Iterator[Run]:
-        first, steps = divmod(opened + generation.new_tokens - 1, text)
-        # Segment by segment every place is filled once; the first and the last one partly.
-        # Those that no pass fills are left out, however many there are.
-        begun = steps if first else 0
-        behind = range(max(opened, begun) + 1, (text if first else steps) + 1)
-        for place in range(1, text + 1) if first > 1 else chain(range(1, begun + 1), behind):
-            filled = first + (place <= steps) - (place <= opened)
-            if filled:
-                # A segment's first token comes with the memory before it.
-                rows = 1 + memory * (place == 1)
-                yield Run(rows, memory + place, 1, filled)
-        rolled = (opened + generation.new_tokens - 2) // text
-        if rolled and memory:
-            yield Run(memory, size, 0, rolled)
-
-    return prefill, decode()
 
 
 class _Operation(NamedTuple):
@@ -381,88 +270,3 @@ def _phase(
         slower += max(seen / peak, attention.moved_bytes / bandwidth)
         seconds += run.times * slower
     return Phase(flops, moved, seen_flops / peak, moved / bandwidth, seconds)
-
-
-def _cached_tokens(model: ModelSpec, generation: Generation, recurrence: Recurrence | None) -> int:
-    """Positions whose keys and values are kept at most; the last token written is never read."""
-    tokens = generation.context_tokens + generation.new_tokens - 1
-    if recurrence is None:
-        return tokens
-    text, memory = recurrence.segment_tokens(model), recurrence.memory_tokens
-    if (tokens - 1) // text > (generation.context_tokens - 1) // text:
-        return recurrence.segment_size  # one was closed, its memory read at its end
-    return memory + tokens - (tokens - 1) // text * text
-
-
-def _kept_bytes(
-    model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
-) -> int:
-    """Keys and values at their most, those of an encoder's output among them."""
-    if isinstance(model, LayeredSpec) and model.encoder_groups:
-        read = read_tokens(model, generation.context_tokens)
-        numbers = cached_of_output(model, read) + cached_of_text(model, generation.new_tokens)
-        return batch * numbers * generation.kv_bytes
-    tokens = _cached_tokens(model, generation, recurrence)
-    return _cache_bytes(model, generation, tokens, batch)
-
-
-def _cache_bytes(model: ModelSpec, generation: Generation, tokens: int, batch: int) -> int:
-    return batch * cache_numbers(model, tokens) * generation.kv_bytes
-
-
-def _state_bytes(
-    model: ModelSpec, generation: Generation, recurrence: Recurrence | None, batch: int
-) -> int:
-    own = recurrent_state_numbers(model)
-    if recurrence is None:
-        return batch * own * generation.dtype_bytes
-    numbers = own + memory_parameters(model, recurrence)
-    return batch * numbers * generation.dtype_bytes
-
-
-def _weight_bytes(model: ModelSpec, generation: Generation, recurrence: Recurrence | None) -> int:
-    weights = weight_bytes(model, generation.dtype_bytes)
-    if recurrence is not None:  # the first memory is a weight
-        weights += memory_parameters(model, recurrence) * generation.dtype_bytes
-    return weights
-
-
-def generation_peak(
-    model: ModelSpec,
-    generation: Generation,
-    device: DeviceSpec,
-    recurrence: Recurrence | None = None,
-) -> PeakMemory:
-    """The larger of reading the last piece of the prompt and writing the last token."""
-    context, batch = generation.context_tokens, generation.batch_size
-    piece = context
-    if recurrence is None and generation.prefill_chunk:
-        piece = min(context, generation.prefill_chunk)
-    reads, others = model, 0
-    if isinstance(model, LayeredSpec) and model.encoder_groups:
-        # The encoder works alone; the decoder's weights are there.
-        reads, piece = split(model).encoder, read_tokens(model, context)
-        others = count_parameters(model).total - count_parameters(reads).total
-    work = Workload(tokens=piece, batch_size=batch, precision=generation.dtype)
-    read = replace(generation, new_tokens=1)
-    one_pass = estimate_memory(reads, work, recurrence, device)
-    cache = Term(
-        "persistent", MemoryTerm.KEYS_AND_VALUES, _kept_bytes(model, read, recurrence, batch)
-    )
-    idle = Term("persistent", MemoryTerm.WEIGHTS, others * generation.dtype_bytes)
-    added = tuple(term for term in (idle, cache) if term.amount)
-    reading = PeakMemory((*one_pass.terms, *added), "while the prompt is read", one_pass.confirmed)
-    workspace = one_pass.by_name().get(f"persistent.{MemoryTerm.LIBRARY_WORKSPACE}", 0)
-    amounts = {
-        MemoryTerm.WEIGHTS: _weight_bytes(model, generation, recurrence),
-        MemoryTerm.LIBRARY_WORKSPACE: workspace,
-        MemoryTerm.KEYS_AND_VALUES: _kept_bytes(model, generation, recurrence, batch),
-        MemoryTerm.RECURRENT_STATE: _state_bytes(model, generation, recurrence, batch),
-        MemoryTerm.LOGITS_AND_LOSS: batch * model.vocabulary * generation.dtype_bytes,
-    }
-    writing = PeakMemory(
-        tuple(Term("persistent", name, amount) for name, amount in amounts.items() if amount),
-        "at the last token",
-        one_pass.confirmed,
-    )
-    return max(reading, writing, key=lambda peak: peak.total)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from rmtscale.costs.generation import Generation, GenerationCost
+from rmtscale.costs.generation import GenerationCost
+from rmtscale.costs.generation_runs import Generation
 from rmtscale.costs.time_range import TimeRange, operators, predicted_step, slow_end, step_seconds
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rmtscale.costs.generation import Generation, generation_peak
+from rmtscale.costs.generation_memory import generation_peak
+from rmtscale.costs.generation_runs import Generation
 from rmtscale.costs.memory import PeakMemory, estimate_memory
 from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.errors import BadInput

@@ -11,20 +11,13 @@ from typing import Any, NamedTuple
 
 from rmtscale.costs.activations import ID_BYTES, Saved, eager_attention
 from rmtscale.costs.design import Design
+from rmtscale.costs.layer_shape import LayerShape, plain_layer, taped_layers
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.parameter_shapes import count_numbers, parameter_tensors
 from rmtscale.costs.peak_candidates import PeakCandidate, Segment, Step
 from rmtscale.costs.recurrent_peak_candidates import RecurrentStep
 from rmtscale.costs.tape import Storage, Tape, Value
-from rmtscale.costs.taped_layer import (
-    LayerShape,
-    LayerTape,
-    Training,
-    norm,
-    plain_layer,
-    taped_layers,
-    training_of,
-)
+from rmtscale.costs.taped_layer import LayerTape, Training, norm, training_of
 from rmtscale.costs.working_set import LayerBackward, LayerWork, head_work
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from rmtscale.costs.generation import Generation, estimate_generation
+from rmtscale.costs.generation import estimate_generation
+from rmtscale.costs.generation_runs import Generation
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
 from rmtscale.specs.recurrence import Recurrence

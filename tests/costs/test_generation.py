@@ -20,11 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, EncoderDecoderCache
 
 from rmtscale.costs.flops import estimate_flops
-from rmtscale.costs.generation import (
-    Generation,
-    estimate_generation,
-    generation_runs,
-)
+from rmtscale.costs.generation import estimate_generation
+from rmtscale.costs.generation_runs import Generation, generation_runs
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
 from rmtscale.profiler.real_module import (

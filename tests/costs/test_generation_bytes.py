@@ -11,8 +11,10 @@ pytest.importorskip("transformers")
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from rmtscale.costs.generation import Generation, Run, estimate_generation, generation_peak
-from rmtscale.costs.generation import generation_runs as runs_of
+from rmtscale.costs.generation import estimate_generation
+from rmtscale.costs.generation_memory import generation_peak
+from rmtscale.costs.generation_runs import Generation, Run
+from rmtscale.costs.generation_runs import generation_runs as runs_of
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.profiler.real_module import real_module

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from rmtscale.costs.layer_shape import TAPED_KINDS
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.peak_candidates import Step
-from rmtscale.costs.taped_layer import TAPED_KINDS
 from rmtscale.costs.taped_step import TapedStep, has_tape
 from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.catalog import PRESETS

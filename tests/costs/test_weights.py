@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from rmtscale.costs.generation import Generation, estimate_generation
+from rmtscale.costs.generation import estimate_generation
+from rmtscale.costs.generation_runs import Generation
 from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.methods.catalog import find_method
 from rmtscale.costs.parameters import count_parameters

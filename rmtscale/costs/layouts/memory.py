@@ -1,11 +1,8 @@
 """Memory of one GPU, as named terms: what the busiest rank of a layout holds at its peak.
 
-Weights, gradients, fp32 copies and moments are cut as the layout says. Activations follow the
-counts that ``activations`` has of the real modules; attention and feed-forward are divided by
-``tp``, norms and residuals only with sequence parallelism (Korthikanti et al. 2022, section 4). The
-first stage of a pipeline keeps the activations of as many micro-batches as there are stages.
-FSDP2 gathers one layer ahead, holds one layer's whole gradient, and around an RMT whose segments
-are one graph all of them, until the first segment has been differentiated.
+Weights, gradients, fp32 copies and moments are cut as the layout says; what a rank's layers hold is
+``rank_bytes``'s. FSDP2 gathers one layer ahead, holds one layer's whole gradient, and around an RMT
+whose segments are one graph all of them, until the first segment has been differentiated.
 """
 
 from __future__ import annotations
@@ -13,19 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from typing import NamedTuple
 
-from rmtscale.costs.activations import activation_rates, fused_attention
 from rmtscale.costs.breakdown import Breakdown, Term
-from rmtscale.costs.grouped_experts import experts_of
-from rmtscale.costs.layouts.recompute import BY_OPERATOR, kept_widths
-from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
-from rmtscale.costs.layouts.stages import stage_layers
-from rmtscale.costs.layouts.torch_ring import held_bytes
+from rmtscale.costs.layouts.rank_bytes import RankBytes
+from rmtscale.costs.layouts.rank_weights import RankWeights, rank_weights
 from rmtscale.costs.optimizers import MOMENTS, state_bytes, work_bytes
 from rmtscale.costs.parameter_shapes import Tensors
-from rmtscale.costs.working_set import FEED_FORWARD_BACKWARD, GATED, head_work
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.model import ModelSpec
@@ -75,41 +65,6 @@ class GpuMemory(Breakdown):
         return sum(term.amount for term in self.terms if term.name != GpuTerm.CONTEXT)
 
 
-class RankWeights(NamedTuple):
-    """Numbers of weights on the busiest rank."""
-
-    whole: int
-    """Without FSDP2, or all gathered."""
-    stored: int
-    stepped: int
-    """Those that its optimizer steps on."""
-    layer: int
-    """One layer, gathered."""
-    layer_shard: int
-    outer: int
-    """All outside the layers, gathered."""
-
-
-@lru_cache(maxsize=65536)
-def rank_weights(
-    model: ModelSpec, layout: Layout, recurrence: Recurrence | None = None
-) -> RankWeights:
-    """Counts the weights of the busiest rank; the first stage has the embedding."""
-    memory = 0 if recurrence is None else recurrence.memory_tokens
-    front, behind = outer_weights(model)
-    outer = (*front, *memory_weight(model, memory))
-    if layout.pp == 1:
-        outer = (*outer, *behind)
-    layer, rest = held(layer_weights(model), layout), held(outer, layout)
-    layers = stage_layers(model, layout)
-    whole = layers * layer.whole + rest.whole
-    stored = layers * layer.shard + rest.shard
-    stepped = stored if layout.zero == 3 else whole
-    if layout.zero in (1, 2):
-        stepped = -(-whole // layout.shards)
-    return RankWeights(whole, stored, stepped, layer.whole, layer.shard, rest.whole)
-
-
 def gpu_memory(
     model: ModelSpec,
     workload: Workload,
@@ -137,7 +92,7 @@ def gpu_memory(
     numbers = rank_weights(model, layout, recurrence)
     w, wide = workload.dtype_bytes, workload.weight_bytes
     terms = {GpuTerm.WEIGHTS: numbers.stored * wide}
-    part = _Part(model, workload, layout, recurrence)
+    part = RankBytes(model, workload, layout, recurrence)
     if not workload.train:
         fsdp = layout.zero == 3 and layout.shards > 1
         terms |= {
@@ -201,7 +156,7 @@ Amounts = dict[GpuTerm, int]
 
 
 def _places_alone(
-    inside: Amounts, scored: Amounts, numbers: RankWeights, part: _Part
+    inside: Amounts, scored: Amounts, numbers: RankWeights, part: RankBytes
 ) -> Iterator[tuple[str, Amounts]]:
     """The places of a step whose gradients appear one after another, and wait for nobody."""
     kept, wide = inside[GpuTerm.ACTIVATIONS], part.workload.weight_bytes
@@ -215,7 +170,7 @@ def _places_alone(
 
 
 def _gathered_places(
-    inside: Amounts, scored: Amounts, numbers: RankWeights, part: _Part
+    inside: Amounts, scored: Amounts, numbers: RankWeights, part: RankBytes
 ) -> Iterator[tuple[str, Amounts]]:
     """The places of a step at which FSDP2 may peak.
 
@@ -274,7 +229,7 @@ def _gathered_places(
 
 
 def _in_a_layer(
-    name: str, amounts: Amounts, whole: int, part: _Part
+    name: str, amounts: Amounts, whole: int, part: RankBytes
 ) -> Iterator[tuple[str, Amounts]]:
     """Both moments of a layer's backward pass, ``whole`` gradients there besides its own."""
     yield (
@@ -309,198 +264,3 @@ def _memory(
         ),
         at,
     )
-
-
-class _Part:
-    """The part of a step that one rank sees."""
-
-    def __init__(
-        self, model: ModelSpec, workload: Workload, layout: Layout, recurrence: Recurrence | None
-    ) -> None:
-        self.model, self.workload, self.layout = model, workload, layout
-        self.recurrence = recurrence
-        self.segments, self.size, self.text = 1, workload.tokens, workload.tokens
-        if recurrence is not None:
-            text = recurrence.segment_tokens(model)
-            self.segments = recurrence.segments(model, workload.tokens)
-            self.text = min(text, workload.tokens)
-            self.size = self.text + recurrence.overhead(model)
-        self.local = -(-self.size // layout.cp)
-        self.tokens = layout.micro_batch * self.local
-        self.w = workload.dtype_bytes
-        self.one_graph = recurrence is not None and not layout.state_by_state
-        """Whether all segments of a sequence are differentiated as one graph."""
-        self.rates = activation_rates(model, workload, layout.micro_batch)
-        self.spread = layout.tp if layout.sequence_parallel else 1
-        self.fused = fused_attention(model, workload)
-
-    def feed_forward_weights(self) -> int:
-        """Numbers in the matrices of one feed-forward on this rank."""
-        model, experts = self.model, experts_of(self.model)
-        copies = 1 if experts is None else experts.experts // self.layout.ep
-        matrices = (2 + model.gated_mlp) * model.width * model.mlp_width
-        return copies * matrices // self.layout.tp
-
-    def matrix_weights(self) -> int:
-        """Numbers in one of its matrices."""
-        return self.feed_forward_weights() // (2 + self.model.gated_mlp)
-
-    def head_weights(self) -> int:
-        """Numbers in the head's matrix on this rank, which waits for the whole backward pass."""
-        cut = self.layout.tp if self.layout.shard_vocabulary else 1
-        return self.model.vocabulary * self.model.embedding_width // cut
-
-    def layer_bytes(self) -> int:
-        """Bytes that one layer keeps of one micro-batch, or one segment of it."""
-        rates, model, tp = self.rates, self.model, self.layout.tp
-        if self.layout.recompute == "full":
-            return self.tokens * model.width * self.w // self.spread
-        if self.layout.recompute in BY_OPERATOR:
-            return self._listed_bytes()
-        pair, forward = rates.attention_pair, rates.feed_forward_token
-        norms = rates.norms_token
-        if self.layout.recompute == "selective":
-            pair = 0
-            if self.fused:
-                norms = 2 * model.width * self.w
-                forward = (1 + model.gated_mlp) * model.mlp_width * self.w
-        attention = self.tokens * (rates.attention_token + self.size * pair) // tp
-        if rates.row_block:
-            attention += self.tokens * model.heads // tp * FP32_BYTES
-        return attention + self.tokens * (norms // self.spread + forward // tp)
-
-    def _listed_bytes(self) -> int:
-        """Bytes of one layer's input and of what a policy of ``BY_OPERATOR`` keeps."""
-        model, tp, w = self.model, self.layout.tp, self.w
-        cut, whole = kept_widths(model, self.layout.recompute)
-        square = self.size * self.rates.attention_pair
-        if self.rates.row_block:
-            square += model.heads * FP32_BYTES
-        wide = model.width * (1 + 2 * self.layout.sequence_parallel)  # and what was scattered
-        each = ((cut + model.query_width) * w + square) // tp + wide * w // self.spread + whole * w
-        return self.tokens * each
-
-    def final_bytes(self) -> int:
-        """Bytes that the norm behind the layers keeps, which is differentiated first."""
-        return self.tokens * self.rates.final_token // self.spread
-
-    def kept_bytes(self, *, last: bool = False) -> int:
-        """Bytes of all that waits for its backward pass, on the first stage or the last one."""
-        layout, model = self.layout, self.model
-        each = self.layer_bytes()
-        outside = self.rates.embedding_token + self.rates.final_token
-        layers = stage_layers(model, layout)
-        kept = layers * each + self.tokens * outside // self.spread
-        if self.one_graph:
-            kept = self.segments * kept
-        rows = layout.micro_batches(self.workload.batch_size)
-        stages = 1 if last else layout.pp
-        if stages > 1 and layout.virtual_stages > 1:  # Korthikanti et al. 2022, section 4.2.3
-            flying = min(rows, stages) * (1 + (stages - 1) / (stages * layout.virtual_stages))
-            return int(kept * flying)
-        return kept * min(rows, stages)
-
-    def working_bytes(self) -> int:
-        """Bytes of one layer's backward pass, and of the layer that is recomputed."""
-        model, tp = self.model, self.layout.tp
-        down = GATED["backward"] if model.gated_mlp else FEED_FORWARD_BACKWARD[model.activation]
-        wide = model.width // self.spread
-        work = self.tokens * self.w * (wide + down * model.mlp_width // tp)
-        if not self.fused:
-            square = self.tokens * self.size * self.rates.pair_work // tp
-            work = max(work, square + self.tokens * self.w * 2 * model.width)
-        return int(work) + self._recomputed_bytes()
-
-    def attention_bytes(self) -> int:
-        """Bytes of the attention's backward pass, less what the feed-forward has freed by then."""
-        model, rates, tp = self.model, self.rates, self.layout.tp
-        norm = rates.norms_token // 2 * (1 + model.post_norm) // self.spread
-        freed = norm + (rates.feed_forward_token + model.query_width * self.w) // tp
-        heads = 2 * (model.query_width + model.kv_width) if self.fused else model.kv_width
-        gradients = (model.width // self.spread + heads // tp) * self.w
-        square = self.tokens * self.size * rates.pair_work // tp
-        return int(self.tokens * (gradients - freed) + square) + self._recomputed_bytes()
-
-    def _recomputed_bytes(self) -> int:
-        """Bytes of the layer that is made again; its input, or more of it, is there already."""
-        if self.layout.recompute == "none":
-            return 0
-        plain = _Part(self.model, self.workload, _plainly(self.layout), self.recurrence)
-        return plain.layer_bytes() - self.layer_bytes()
-
-    def forward_bytes(self) -> int:
-        """Bytes of one layer's forward pass, nothing kept."""
-        model, tp = self.model, self.layout.tp
-        up = 3 if model.gated_mlp else 2
-        wide = 4 * model.width // self.spread
-        heads = (2 * model.query_width + 2 * model.kv_width) // tp
-        work = self.tokens * self.w * (wide + max(up * model.mlp_width // tp, heads))
-        if not self.fused:
-            work += 2 * self.tokens * self.size * model.heads * self.w // tp
-        logits = self.layout.micro_batch * model.vocabulary * self.w
-        return max(work, logits)
-
-    def head_bytes(self) -> int:
-        """Bytes of logits and loss where they are differentiated, on the last stage."""
-        layout, model, workload = self.layout, self.model, self.workload
-        tp = layout.tp if layout.shard_vocabulary else 1
-        text = -(-self.text // layout.cp)
-        each = head_work(model, workload.casts, layout.micro_batch, text)
-        if self.recurrence is not None and model.decoder:
-            # Scored at once: logits, the same in fp32, and the head's gradient as an fp32 sum.
-            logits = layout.micro_batch * text * model.vocabulary
-            summed = model.vocabulary * model.embedding_width * FP32_BYTES
-            return (logits * (FP32_BYTES + self.w * (self.w < FP32_BYTES)) + summed) // tp
-        return each.loss // tp
-
-    def held_bytes(self) -> int:
-        """Bytes of the logits that full attention's caller holds; an RMT hands out none."""
-        layout, model = self.layout, self.model
-        if self.recurrence is not None or model.head == "classification":
-            return 0
-        tp = layout.tp if layout.shard_vocabulary else 1
-        text = -(-self.text // layout.cp)
-        return head_work(model, self.workload.casts, layout.micro_batch, text).forward // tp
-
-    def state_bytes(self) -> int:
-        """Bytes of the states that are kept: of all segments, state by state."""
-        if self.recurrence is None:
-            return 0
-        each = self.layout.micro_batch * self.recurrence.memory_tokens * self.model.embedding_width
-        kept = self.segments + 1 if self.layout.state_by_state else 2
-        return each * self.w * kept
-
-    def cache_bytes(self) -> int:
-        """Keys and values of a prefill, cut by heads, stages and positions."""
-        from rmtscale.costs.kept import prefill_cache_bytes
-
-        if not self.workload.cache:
-            return 0
-        layout = self.layout
-        every = prefill_cache_bytes(self.model, self.workload, self.recurrence)
-        cut = layout.tp * layout.pp * layout.cp * layout.dp
-        return -(-every // cut)
-
-    def buffer_bytes(self) -> int:
-        """Bytes that are being sent or received in one layer."""
-        layout, model = self.layout, self.model
-        sent = 0
-        if layout.sequence_parallel:
-            sent = self.tokens * model.width * self.w
-        if layout.cp > 1:
-            kv = 2 * self.tokens * model.kv_width // layout.tp * self.w
-            heads = self.tokens * (model.query_width + 2 * model.kv_width) // layout.tp * self.w
-            sent += {
-                "ring": 2 * kv,
-                "gather": layout.cp * kv,
-                "alltoall": heads,
-                "torch": held_bytes(model, self.workload, layout),
-            }[layout.context]
-        return sent
-
-
-def _plainly(layout: Layout) -> Layout:
-    """The layout that keeps all activations."""
-    from dataclasses import replace
-
-    return replace(layout, recompute="none")

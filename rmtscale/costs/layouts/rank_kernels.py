@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.activations import fused_attention
-from rmtscale.costs.taped_layer import LayerShape
+from rmtscale.costs.layer_shape import LayerShape
 from rmtscale.costs.time.constants import TENSOR, TimeConstants
 from rmtscale.costs.time.device_time import Priced, price
 from rmtscale.costs.time.host_time import started

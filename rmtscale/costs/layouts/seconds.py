@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rmtscale.costs.layouts.collectives import Collective, count_collectives
-from rmtscale.costs.layouts.memory import rank_weights
 from rmtscale.costs.layouts.pace import (
     Reached,
     layer_seconds,
@@ -21,6 +20,7 @@ from rmtscale.costs.layouts.pace import (
     outer_seconds,
 )
 from rmtscale.costs.layouts.rank_kernels import NOTHING, Cut, Spent
+from rmtscale.costs.layouts.rank_weights import rank_weights
 from rmtscale.costs.layouts.stages import pipeline_slots, stage_layers, visits
 from rmtscale.costs.layouts.torch_ring import ring_bytes
 from rmtscale.costs.layouts.traffic import collective_seconds

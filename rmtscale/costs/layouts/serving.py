@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rmtscale.costs.layouts.collectives import Collective
-from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory, rank_weights
+from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory
+from rmtscale.costs.layouts.rank_weights import rank_weights
 from rmtscale.costs.layouts.seconds import LINK_RANGE, MEASURED_RANGE, StepTime
 from rmtscale.costs.layouts.stages import stage_layers
 from rmtscale.costs.layouts.traffic import collective_seconds

@@ -6,8 +6,9 @@ Held against the operators of the real modules, as the layers are.
 from __future__ import annotations
 
 from rmtscale.costs.activations import ID_BYTES
+from rmtscale.costs.layer_shape import LayerShape
 from rmtscale.costs.tape import Value
-from rmtscale.costs.taped_layer import LayerShape, Training, norm
+from rmtscale.costs.taped_layer import Training, norm
 from rmtscale.costs.time.kernel_tape import KernelTape
 from rmtscale.costs.time.kernels import (
     COPY,

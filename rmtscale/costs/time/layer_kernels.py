@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from rmtscale.costs.layer_shape import LayerShape
 from rmtscale.costs.tape import Value
-from rmtscale.costs.taped_layer import LayerShape, LayerTape, Training
+from rmtscale.costs.taped_layer import LayerTape, Training
 from rmtscale.costs.time.kernel_tape import KernelTape
 from rmtscale.costs.time.kernels import COPY, JOIN, PLAIN, REDUCE, SPREAD, UNEVEN, Attention
 from rmtscale.specs.precision import FP32_BYTES, Precision

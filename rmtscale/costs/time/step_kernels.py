@@ -12,15 +12,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.activations import eager_attention
+from rmtscale.costs.layer_shape import LayerShape, plain_layer, taped_layers
 from rmtscale.costs.passes import Pass, plan_passes
 from rmtscale.costs.tape import Value
-from rmtscale.costs.taped_layer import (
-    LayerShape,
-    Training,
-    plain_layer,
-    taped_layers,
-    training_of,
-)
+from rmtscale.costs.taped_layer import Training, training_of
 from rmtscale.costs.time import around_layers as around
 from rmtscale.costs.time.fused import fused
 from rmtscale.costs.time.growing import Lengths, Listed

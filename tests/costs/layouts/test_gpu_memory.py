@@ -13,7 +13,8 @@ from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory, rank_weights
+from rmtscale.costs.layouts.memory import GpuTerm, gpu_memory
+from rmtscale.costs.layouts.rank_weights import rank_weights
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
