@@ -18,8 +18,8 @@ from typing import NamedTuple
 from rmtscale.costs.grouped_experts import experts_of, kept_token
 from rmtscale.costs.written import how_written
 from rmtscale.errors import BadInput, quoted_list
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import HeadShape, LayeredSpec
-from rmtscale.specs.layers import Attention, Matrix
+from rmtscale.specs.parts import Matrix
 
 
 class EncodedPrompt(NamedTuple):

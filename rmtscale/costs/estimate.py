@@ -23,8 +23,8 @@ from rmtscale.costs.question import PIECE_TOKENS, Question, keeps_cache, peak_of
 from rmtscale.costs.segment_choice import recommend_segment
 from rmtscale.costs.time.step_kernels import has_kernels
 from rmtscale.costs.time_range import TimeRange, operators, slow_end, step_seconds
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload

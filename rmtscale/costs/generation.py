@@ -29,9 +29,9 @@ from rmtscale.costs.roofline import moved_bytes, seen_pairs
 from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm, PassTerm
 from rmtscale.costs.weights import require_weights
 from rmtscale.errors import BadInput
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.tabular import Printed, to_frame

@@ -1,4 +1,4 @@
-"""What is held while a prompt is read and text is written behind it: weights, cache, memory."""
+"""Bytes that are held while a prompt is read and text is written: weights, cache, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one layer of a decoder or encoder is written like, as far as its operators depend on it.
+"""How one layer of a decoder or encoder is written, as far as its operators depend on it.
 
 Read of the six families, and of the types whose layers are those of Llama.
 """
@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 from rmtscale.costs.written import how_written
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention, FeedForward, Layer
+from rmtscale.specs.layers import FeedForward, Layer
 from rmtscale.specs.model import ModelSpec
 
 

@@ -11,8 +11,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rmtscale.costs.terms import Count, FlopTerm, PassTerm
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention, Irregular, Layer, Matrix, Part
+from rmtscale.specs.layers import Layer
+from rmtscale.specs.parts import Irregular, Matrix, Part
 
 
 class _Kind(NamedTuple):

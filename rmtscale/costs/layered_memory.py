@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from rmtscale.costs.activations import FP32_BYTES, ID_BYTES, MASK_BYTES
 from rmtscale.costs.peak_candidates import AT_THE_LOGITS, PeakCandidate
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention, Layer
+from rmtscale.specs.layers import Layer
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Matrix
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.parts import Matrix
 from rmtscale.specs.projections import targeted
 
 

@@ -1,8 +1,8 @@
 """Single operators on the GPU at hand: what a machine's constants are found from.
 
 Each operator runs as a captured graph of several calls, so that the host has no part in its time,
-and the shortest replay counts. No model's weights are read and no model is run, but for toys a few
-numbers wide, whose steps say what the host needs to start an operator.
+and the shortest replay counts. No model's weights are read and no model is run, but for toys
+(``toy_bench``).
 
 Shape legend: M rows, N columns, K inner dimension, H heads, L length, D head width, E model width,
 V vocabulary.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import prod
 from time import perf_counter
 from typing import Any
@@ -22,16 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rmtscale.costs.time import kernels as k
-from rmtscale.costs.time.host_time import started
 from rmtscale.costs.time.kernels import Attention, Kernel, Matmul, Stream, aligned
 from rmtscale.costs.time.measured import MeasuredHost, MeasuredKernel, Sustained
-from rmtscale.costs.time.optimizer_kernels import trained_tensor_count
-from rmtscale.costs.time.step_kernels import step_kernels
-from rmtscale.profiler.host_loop import loop_seconds
-from rmtscale.profiler.subject import DTYPES, Subject
-from rmtscale.records.point import Point
-from rmtscale.specs.catalog import PRESETS
-from rmtscale.specs.model import ModelSpec
+from rmtscale.profiler.subject import DTYPES
+from rmtscale.profiler.toy_bench import toy_steps
 from rmtscale.steps import steps
 
 Found = MeasuredKernel | MeasuredHost | Sustained
@@ -43,16 +36,6 @@ _LONGEST_SECONDS = 55.0
 """No further operator of a part is begun after this, but for what heats the chip."""
 _SUSTAINED_SECONDS = 1.5
 _LONG_ROW = 2048
-_TOY_STEPS = 24
-_TOY_SIZES: dict[str, Any] = {
-    "width": 64,
-    "heads": 4,
-    "head_width": 16,
-    "mlp_width": 128,
-    "embedding_width": 64,
-    "vocabulary": 256,
-}
-_TOYS = ("gpt2", "opt-125m", "pythia-160m", "llama-3.2-1b")
 
 
 class Sizes:
@@ -89,7 +72,7 @@ class OperatorBench:
         """Yields what was measured: the host first, then operators, then what heats the chip."""
         torch.set_float32_matmul_precision("highest")
         parts = (
-            self.toys,
+            lambda: toy_steps(self.device),
             self.streams,
             self.matmuls,
             self.heads,
@@ -353,63 +336,6 @@ class OperatorBench:
             series.append((perf_counter() - begun, seconds))
         late = [seconds for at, seconds in series if at > _SUSTAINED_SECONDS / 2]
         yield Sustained("bf16", min(s for _, s in series), sum(late) / len(late))
-
-    def toys(self) -> Iterator[Found]:
-        """Steps of models so small that the host alone sets their pace, a loop before and after."""
-        for name in _TOYS:
-            spec = PRESETS[name]
-            grouped = spec.kv_heads != spec.heads
-            toy = replace(
-                spec,
-                **_TOY_SIZES,
-                layers=2 if not self.cuda else 6,
-                kv_heads=2 if grouped else 4,
-                rotary_width=(16 if spec.kind == "llama" else 4) if spec.rotary_width else 0,
-            )
-            for method in ("full", "rmt"):
-                for mode in ("forward", "train"):
-                    if (method, mode) != ("rmt", "forward"):
-                        yield self._toy(toy, method, mode)
-
-    def _toy(self, toy: ModelSpec, method: str, mode: str) -> MeasuredHost:
-        segments: dict[str, Any] = {}
-        if method == "rmt":
-            segments = {"segment_size": 24, "memory_tokens": 2}
-        point = Point(
-            model=toy,
-            method=method,  # type: ignore[arg-type]
-            tokens=60 if segments else 20,
-            mode=mode,  # type: ignore[arg-type]
-            precision="fp32",
-            optimizer="adamw" if mode == "train" else None,
-            device=self.device,  # type: ignore[arg-type]
-            **segments,
-        )
-        subject = Subject(point)
-        for _ in range(3):
-            subject.step()
-        loop = loop_seconds()
-        seconds = self._shortest_step(subject.step)
-        loop = min(loop, loop_seconds())
-        recurrence = point.recurrence()
-        parts = step_kernels(point.built_model, point.workload(), recurrence)
-        tensors = 0
-        if mode == "train":
-            memory_tokens = 0 if recurrence is None else recurrence.memory_tokens
-            tensors = trained_tensor_count(toy, point.workload(), memory_tokens)
-        return MeasuredHost(
-            *started(parts, tensors), seconds=seconds, loop_seconds=loop, name=point.title()
-        )
-
-    def _shortest_step(self, step: Callable[[], None]) -> float:
-        shortest = float("inf")
-        for _ in range(_TOY_STEPS if self.cuda else 3):
-            begun = perf_counter()
-            step()
-            if self.cuda:
-                torch.cuda.synchronize()
-            shortest = min(shortest, perf_counter() - begun)
-        return shortest
 
 
 def _shortest(call: Callable[[], object], times: int) -> float:

@@ -15,7 +15,7 @@ from rmtscale.rmt.arguments import require_text
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.config import KEPT_LOGITS
-from rmtscale.rmt.loss import IGNORED, items_in_batch, next_token_targets
+from rmtscale.rmt.cross_entropy import IGNORED, items_in_batch, next_token_targets
 from rmtscale.rmt.recurrence import limit_to_last
 from rmtscale.rmt.segmenting import Step, plan, windows
 from rmtscale.rmt.validation import (

@@ -27,7 +27,7 @@ from rmtscale.rmt.capture import Inputs
 from rmtscale.rmt.captured_training import Results, TrainingStep
 from rmtscale.rmt.compiling import of_any_length, run_plainly
 from rmtscale.rmt.config import RMTConfig, encoder_segment_tokens
-from rmtscale.rmt.loss import classification_loss
+from rmtscale.rmt.cross_entropy import classification_loss
 from rmtscale.rmt.memory import encoder_layout, encoder_state
 from rmtscale.rmt.outputs import RMTSequenceClassifierOutput
 from rmtscale.rmt.recurrence import (

@@ -19,8 +19,9 @@ from rmtscale.rmt.capturable import draws
 from rmtscale.rmt.capture import Inputs
 from rmtscale.rmt.captured_training import Results, TrainingStep
 from rmtscale.rmt.compiling import never_compiled, of_any_length, run_plainly
+from rmtscale.rmt.cross_entropy import summed_cross_entropy
 from rmtscale.rmt.decoder_call import Call
-from rmtscale.rmt.loss import SegmentLosses, summed_cross_entropy
+from rmtscale.rmt.loss import SegmentLosses
 from rmtscale.rmt.memory import last_text
 from rmtscale.rmt.recurrence import (
     Piece,

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from rmtscale.rmt.compiling import never_compiled, run_plainly
-from rmtscale.rmt.loss import IGNORED
+from rmtscale.rmt.cross_entropy import IGNORED
 from rmtscale.rmt.segmenting import Step
 from rmtscale.rmt.sharding import part_of
 

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.compiling import never_compiled
-from rmtscale.rmt.loss import IGNORED
+from rmtscale.rmt.cross_entropy import IGNORED
 
 _INTEGERS = (torch.int64, torch.int32)
 MASKS = (torch.bool, *_INTEGERS, torch.int16, torch.int8, torch.uint8)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rmtscale.errors import BadInput
-from rmtscale.specs.layers import Attention, Groups, Irregular, Layer, Matrix
+from rmtscale.specs.attention import Attention
+from rmtscale.specs.layers import Groups, Layer
 from rmtscale.specs.model import ModelSpec, require_sizes
+from rmtscale.specs.parts import Irregular, Matrix
 
 
 class HeadShape(NamedTuple):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.adapter import ALL, ATTENTION, Adapter
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 
 FEED_FORWARD = "feed-forward"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmtscale.specs.layers import Irregular, Matrix, Stateless
+from rmtscale.specs.parts import Irregular, Matrix, Stateless
 
 
 def _convolution(channels: int, kernel: int, tokens: int) -> Irregular:

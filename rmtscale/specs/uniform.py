@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rmtscale.specs.layers import Attention, FeedForward, Groups, Layer
+from rmtscale.specs.attention import Attention
+from rmtscale.specs.layers import FeedForward, Groups, Layer
 from rmtscale.specs.model import ModelSpec
 
 

@@ -19,9 +19,9 @@ from rmtscale.costs.memory import estimate_memory
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.profiler.real_module import real_module
 from rmtscale.rmt.build import build_backbone
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence

@@ -12,7 +12,8 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt import loss as loss_module
-from rmtscale.rmt.loss import SegmentLosses, can_fuse, next_token_targets, summed_cross_entropy
+from rmtscale.rmt.cross_entropy import next_token_targets, summed_cross_entropy
+from rmtscale.rmt.loss import SegmentLosses, can_fuse
 from tests.rmt.tiny_models import VOCABULARY, backbone, padded, tokens
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rmtscale.specs.layers import Attention, FeedForward, Layer, Matrix, grouped
+from rmtscale.specs.attention import Attention
+from rmtscale.specs.layers import FeedForward, Layer, grouped
+from rmtscale.specs.parts import Matrix
 
 GROUPED = Attention(heads=8, kv_heads=2, head_width=16)
 

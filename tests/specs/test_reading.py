@@ -8,10 +8,10 @@ import pytest
 
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.huggingface import read_mapping, to_config
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.reading import NoRow
 from tests.specs.tiny_configs import TINY
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Layer, Matrix
+from rmtscale.specs.layers import Layer
 from rmtscale.specs.model import ModelSpec
+from rmtscale.specs.parts import Matrix
 from rmtscale.specs.rows.catalog import find_row
 from rmtscale.specs.rows.modules import Modules
 from rmtscale.specs.uniform import uniform_groups

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rmtscale.errors import BadInput
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import HeadShape, LayeredSpec
-from rmtscale.specs.layers import Attention, FeedForward, Irregular, Layer, Matrix, grouped
+from rmtscale.specs.layers import FeedForward, Layer, grouped
+from rmtscale.specs.parts import Irregular, Matrix
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.heads import labels_of
 from rmtscale.specs.rows.row import Row, layered

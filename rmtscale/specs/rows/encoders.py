@@ -8,7 +8,8 @@ from typing import Any
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import HeadShape, LayeredSpec
-from rmtscale.specs.layers import FeedForward, Layer, Matrix
+from rmtscale.specs.layers import FeedForward, Layer
+from rmtscale.specs.parts import Matrix
 from rmtscale.specs.rows.decoders import _all_heads, _own_head, sizes
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.heads import labels_of

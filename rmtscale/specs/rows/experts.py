@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rmtscale.errors import BadInput
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layers import Attention, FeedForward, Layer, Matrix
+from rmtscale.specs.layers import FeedForward, Layer
+from rmtscale.specs.parts import Matrix
 from rmtscale.specs.rows import modules, windows
 from rmtscale.specs.rows.decoders import sizes
 from rmtscale.specs.rows.fields import Fields

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.specs.layered import HeadShape, LayeredSpec
-from rmtscale.specs.layers import Matrix
+from rmtscale.specs.parts import Matrix
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.row import Row, switch
 

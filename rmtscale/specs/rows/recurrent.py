@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rmtscale.errors import BadInput
-from rmtscale.specs.layers import FeedForward, Layer, Part
+from rmtscale.specs.layers import FeedForward, Layer
+from rmtscale.specs.parts import Part
 from rmtscale.specs.recurrent import (
     DeltaRule,
     LinearRecurrence,

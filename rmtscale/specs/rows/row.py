@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rmtscale.errors import BadInput
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.layered import HeadShape, LayeredSpec
-from rmtscale.specs.layers import Attention, FeedForward, Layer, Matrix, Part, grouped
+from rmtscale.specs.layers import FeedForward, Layer, grouped
+from rmtscale.specs.parts import Matrix, Part
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.modules import LLAMA, Modules
 

@@ -22,7 +22,7 @@ from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.measurement import Memory
 from rmtscale.records.nvml import Gpu
-from rmtscale.rmt.loss import IGNORED
+from rmtscale.rmt.cross_entropy import IGNORED
 from rmtscale.steps import steps
 from rmtscale.study.evaluation.scores import ClusterSums, Losses, PositionSums
 from rmtscale.study.records.clusters import Part

@@ -13,9 +13,9 @@ from rmtscale.costs.methods.method import Method
 from rmtscale.costs.methods.rmt import Rmt
 from rmtscale.costs.methods.sliding_window import SlidingWindow
 from rmtscale.errors import BadInput
+from rmtscale.specs.attention import Attention
 from rmtscale.specs.huggingface import read_mapping
 from rmtscale.specs.layered import LayeredSpec, plain_attention
-from rmtscale.specs.layers import Attention
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Workload

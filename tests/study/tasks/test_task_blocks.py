@@ -220,9 +220,9 @@ def test_sizes_that_make_no_sense() -> None:
 
 
 def test_ignored_is_what_the_loss_ignores() -> None:
-    from rmtscale.rmt import loss
+    from rmtscale.rmt import cross_entropy
 
-    assert IGNORED == loss.IGNORED
+    assert IGNORED == cross_entropy.IGNORED
 
 
 def test_text_from_the_disk_to_a_batch(tmp_path: Path) -> None:

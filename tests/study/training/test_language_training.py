@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.loss import IGNORED
+from rmtscale.rmt.cross_entropy import IGNORED
 from rmtscale.study.training.curriculum import Progress
 from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 from rmtscale.study.training.language.curriculum import advance_text, draw_text, plan_text_stages

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTForCausalLM
-from rmtscale.rmt.loss import IGNORED, SegmentLosses
+from rmtscale.rmt.cross_entropy import IGNORED
+from rmtscale.rmt.loss import SegmentLosses
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.training.segment_reader import SegmentReader, slices
