@@ -54,22 +54,28 @@ class Environment:
 
 def host_environment() -> Environment:
     """Describes the host, as the standard library knows it; a GPU is asked elsewhere."""
-    from importlib import metadata
-
-    packages = {}
-    for name in ("rmtscale", "torch", "transformers"):
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return Environment(
         platform=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         processor=_processor(),
         processor_threads=_usable_threads(),
-        packages=packages,
+        packages=dict(_packages()),
         commit=_commit(),
     )
+
+
+@cache
+def _packages() -> tuple[tuple[str, str], ...]:
+    """Versions of what is installed; looked up once, which takes 10 ms."""
+    from importlib import metadata
+
+    found = []
+    for name in ("rmtscale", "torch", "transformers"):
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue
+    return tuple(found)
 
 
 def _usable_threads() -> int:

@@ -79,23 +79,47 @@ class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.storages: dict[int, Any] = {}
-        self.peak = 0
+        self.sizes: dict[int, int] = {}
+        self.live = self.peak = 0
+
+    def __enter__(self) -> Any:
+        resize = torch.UntypedStorage.resize_
+
+        def resized(storage: torch.UntypedStorage, size: int) -> Any:
+            out = resize(storage, size)
+            if id(storage) in self.sizes:
+                self._count(storage)
+            return out
+
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(torch.UntypedStorage, "resize_", resized)
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *given: Any) -> None:
+        super().__exit__(*given)  # type: ignore[no-untyped-call]
+        self._patch.undo()
 
     def track(self, tensor: Any) -> None:
         own = tensor.to_local() if hasattr(tensor, "placements") else tensor
         storage = own.untyped_storage()
-        if id(storage) not in self.storages:
-            self.storages[id(storage)] = weakref.ref(storage)
-            weakref.finalize(storage, self.storages.pop, id(storage), None)
+        if id(storage) not in self.sizes:
+            weakref.finalize(storage, self._gone, id(storage))
+        self._count(storage)
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        size = storage.nbytes()
+        self.live += size - self.sizes.get(id(storage), 0)
+        self.sizes[id(storage)] = size
+
+    def _gone(self, key: int) -> None:
+        self.live -= self.sizes.pop(key)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_iter((args, kwargs, out)):
             if isinstance(tensor, torch.Tensor):
                 self.track(tensor)
-        alive = [one() for one in list(self.storages.values())]
-        self.peak = max(self.peak, sum(one.nbytes() for one in alive if one is not None))
+        self.peak = max(self.peak, self.live)
         return out
 
 

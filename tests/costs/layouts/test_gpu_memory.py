@@ -46,8 +46,8 @@ class Case(NamedTuple):
 
 FEW = [
     Case("llama", 8, "full", 256),
-    Case("gpt2", 8, "rmt", 64),
-    Case("gpt2", 8, "states", 64),
+    Case("gpt2", 8, "rmt", 48),
+    Case("gpt2", 8, "states", 48),
 ]
 EVERY = [
     Case(kind, ranks, way, tokens)
