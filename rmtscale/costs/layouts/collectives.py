@@ -238,15 +238,21 @@ def _data(
 def _pipeline(
     model: ModelSpec, workload: Workload, layout: Layout, recurrence: Recurrence | None
 ) -> Iterator[Collective]:
-    """Hidden states from stage to stage, their gradients back; an RMT's state to the start."""
+    """Hidden states from stage to stage, their gradients back; an RMT's state to the start.
+
+    Each rank of ``tp`` sends its part. Without sequence parallelism what arrives is gathered then
+    (Narayanan et al. 2021, section 4.1; DeepSpeed's ``PartitionedTensor``).
+    """
     if layout.pp == 1:
         return
-    cut = layout.tp if layout.sequence_parallel else 1
     w = workload.dtype_bytes
     for run in visits(model, workload, layout, recurrence):
         calls = layout.virtual_stages * (run.forward + run.backward)
-        each = -(-layout.micro_batch * run.size * model.width // cut)
+        whole = layout.micro_batch * run.size * model.width
+        each = -(-whole // layout.tp)
         yield Collective(SEND, "pp", layout.pp, calls, calls * each, w, "stage")
+        if not layout.sequence_parallel:
+            yield Collective(GATHER, "tp", layout.tp, calls, calls * whole, w, "stage")
     if recurrence is None or not recurrence.memory_tokens:
         return
     runs: list[Visits] = list(visits(model, workload, layout, recurrence))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rmtscale.costs.layouts.collectives import Collective
+from rmtscale.costs.layouts.collectives import Collective, count_collectives
 from rmtscale.costs.layouts.pace import Reached, filled, layer_seconds, sustained_rate
 from rmtscale.costs.layouts.rank_kernels import Cut
 from rmtscale.costs.layouts.seconds import step_time, summed_bytes
@@ -202,6 +202,24 @@ def test_gradients_are_added_to_earlier_ones() -> None:
     assert summed_bytes(WORK, sharded, rmt) == 2 + 2 + 2
     assert summed_bytes(WORK, replace(sharded, state_by_state=True), rmt) == 0
     assert summed_bytes(WORK, Layout(dp=4, pp=2, zero=3)) == 2 + 2 + 2
+
+
+@pytest.mark.parametrize("sequence_parallel", [False, True])
+def test_stages_are_sent_a_part_by_each_rank(sequence_parallel: bool) -> None:
+    layout = Layout(tp=4, pp=2, micro_batch=2, sequence_parallel=sequence_parallel)
+    found = {
+        (one.kind, one.axis): one
+        for one in count_collectives(MODEL, WORK, layout)
+        if one.when == "stage"
+    }
+    # 32 micro-batches there and back, of two sequences.
+    whole = 64 * 2 * WORK.tokens * MODEL.width
+    sent = found.pop((SEND, "pp"))
+    assert (sent.calls, sent.elements) == (64, whole / 4)
+    if not sequence_parallel:  # put together where they arrive
+        gathered = found.pop((GATHER, "tp"))
+        assert (gathered.calls, gathered.elements) == (64, whole)
+    assert not found
 
 
 def test_a_host_that_waits_for_each_kernel() -> None:

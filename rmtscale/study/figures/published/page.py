@@ -120,14 +120,16 @@ Where it is wrong, and why, as far as that is known:
   nothing was fitted to it.
 * MT-NLG runs the same shape as Megatron's 529.6B on the same kind of machine, at 113 to 126 TFLOP/s
   a GPU where Megatron has 163: the prediction, which knows no framework, is Megatron's. A slot of
-  its pipeline takes a quarter longer at all three sizes; what DeepSpeed does in it is not known.
+  its pipeline takes 1.3 times as long at all three sizes; what DeepSpeed does in it is not known.
 * BLOOM ran with `CUDA_LAUNCH_BLOCKING=1`, without which 320 GPUs always hung (its chronicles): the
   host waits for each kernel, and its time adds up, the more the fewer sequences are at once. With
   that, and with gradients that are added up after each micro-batch, {right} of {pairs} pairs are in
   order and not 38. It measured {repeats_found} layouts two to four times: the slowest is
   {repeats_middle} (median) and up to {repeats_worst} above the fastest; {close} of the pairs are no
   further apart than that. Most wrong pairs are still of one model with 2 and 4 sequences at once,
-  of which the larger is 5 to 10 % faster.
+  of which the larger is 5 to 10 % faster. Megatron and DeepSpeed send each rank's part of the
+  hidden states to the next stage and gather them there: with whole ones sent, as an earlier version
+  of these predictions had it, BLOOM's bias would be nearer to 0 and the median 7.1 %.
 * The worst reading of memory is BLOOM's 65 GB of a 196B model with 2 sequences at once: the next
   line of its table has 56 with 4, and its table of the day before 45 for a 194B model in this
   layout. Without it the worst is {second}. In 16 bits DeepSpeed's ZeRO flattens the gradients of
