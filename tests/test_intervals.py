@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from scipy.stats import binomtest, t
 
 from rmtscale.intervals import newcombe_interval, student_t, wilson_interval
 
@@ -11,6 +10,8 @@ from rmtscale.intervals import newcombe_interval, student_t, wilson_interval
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
 @pytest.mark.parametrize("degrees", [*range(1, 41), 119, 120, 999, 1000, 1001, 25_000])
 def test_student_t(degrees: int, level: float) -> None:
+    from scipy.stats import t  # where it is used: a second of every worker
+
     assert student_t(degrees, level) == pytest.approx(t.ppf((1 + level) / 2, degrees), rel=1e-11)
 
 
@@ -19,6 +20,8 @@ def test_student_t(degrees: int, level: float) -> None:
     ("successes", "trials"), [(0, 10), (1, 1), (3, 4), (15, 50), (200, 200), (500, 1000)]
 )
 def test_wilson(successes: int, trials: int, level: float) -> None:
+    from scipy.stats import binomtest
+
     expected = binomtest(successes, trials).proportion_ci(level, method="wilson")
     assert wilson_interval(successes, trials, level) == pytest.approx(tuple(expected), abs=1e-12)
 

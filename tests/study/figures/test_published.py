@@ -21,11 +21,9 @@ from rmtscale.study.figures.published.claims import (
 )
 from rmtscale.study.figures.published.points import SOURCES, Published, published_points
 
-POINTS = published_points()
-
 
 def made(**changes: object) -> Published:
-    return replace(POINTS[0], **changes)  # type: ignore[arg-type]
+    return replace(published_points()[0], **changes)  # type: ignore[arg-type]
 
 
 def test_the_table_holds_measurements_with_sources() -> None:
@@ -35,11 +33,11 @@ def test_the_table_holds_measurements_with_sources() -> None:
     assert all(row["source"] and row["where"] and row["value"] for row in rows)
     assert not any("COMPUTED" in row["note"] for row in rows)
     assert {row["id"].split("-")[0] for row in rows} == set(SOURCES)
-    assert len(POINTS) == len(rows) - sum("INCONSISTENT" in row["note"] for row in rows)
+    assert len(published_points()) == len(rows) - sum("INCONSISTENT" in row["note"] for row in rows)
 
 
 def test_seconds_of_what_a_source_prints() -> None:
-    by_name = {one.name: one for one in POINTS}
+    by_name = {one.name: one for one in published_points()}
     # 19.561 samples a second of 2,048 stand in the same line.
     assert by_name["bloom-176b-384"].measured == pytest.approx(2048 / 19.561, rel=1e-3)
     assert by_name["korthikanti-t5-22b-full"].measured == 1.42
@@ -48,7 +46,7 @@ def test_seconds_of_what_a_source_prints() -> None:
 
 
 def test_layouts_are_read_as_the_sources_have_them() -> None:
-    by_name = {one.name: one.layout for one in POINTS}
+    by_name = {one.name: one.layout for one in published_points()}
     assert by_name["korthikanti-t5-175b-selective"] == "tp8-sp-pp8-vp3-selective"
     assert by_name["bloom-176b-384"] == "tp4-pp12-dp8-zero1-mb2-full"
     assert by_name["titan-8b-8-fsdp-time"] == "dp8-zero3-mb2-alternate"
@@ -96,12 +94,12 @@ def test_one_constant_of_memory_and_what_fits() -> None:
 
 def test_what_the_predictions_reach() -> None:
     """The sources that nothing of the structure was blind to, and the claims that are made."""
-    errors = {(one.source, one.kind): one for one in source_errors(POINTS)}
+    errors = {(one.source, one.kind): one for one in source_errors(published_points())}
     assert errors["bloom", "time"].median < 0.08
     assert errors["megatron", "time"].median < 0.08
     assert errors["korthikanti", "time"].worst < 0.15
     assert errors["bloom", "memory"].median < 0.05
     assert errors["titan", "time"].median < 0.15
-    claims = check_claims(POINTS)
+    claims = check_claims(published_points())
     assert len(claims) == 8
     assert {claim.outcome for claim in claims} <= {"pass", "fail"}

@@ -20,6 +20,7 @@ from rmtscale.study.training.keeping import Keeper, ema_decay_at
 from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import read_metrics
 from rmtscale.study.training.train_state import TrainState
 from tests.forked import fork
@@ -304,14 +305,28 @@ def test_a_gpu_that_is_not_there(background: Path, tmp_path: Path) -> None:
         train(tiny_settings(background), tmp_path, device="cuda")
 
 
+@pytest.fixture(scope="module")
+def stageless(background: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that keeps nothing of its stages."""
+    folder = tmp_path_factory.mktemp("stageless")
+    train(replace(in_stages(background), keep_stages=False), folder, device="cpu")
+    return folder
+
+
+def in_stages(background: Path) -> MemoryTaskSettings:
+    return tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
+
+
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_stage_keeps_the_weights_that_do_better(
-    background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
+    background: Path,
+    stageless: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    late: int,
 ) -> None:
     """EMA weights, or the last; either way the training goes on as it was."""
-    settings = tiny_settings(background, stage_min_steps=5, stage_max_steps=10)
-    plain = tmp_path / "plain"
-    train(replace(settings, keep_stages=False), plain, device="cpu")
+    settings = in_stages(background)
     asked, before = [], {}
 
     def validate(self: Keeper, stage: int) -> dict[str, float]:
@@ -334,5 +349,5 @@ def test_a_stage_keeps_the_weights_that_do_better(
     assert any(not torch.equal(latest[name], ema[name]) for name in last)
     stage = tmp_path / "kept" / "stages" / "segments-1"
     assert json.loads((stage / "task.json").read_text())["trained"]["ema"] is bool(late)
-    losses = [[one.loss for one in read_metrics(tmp_path / n / METRICS)] for n in ("plain", "kept")]
-    assert losses[0] == losses[1]
+    found, wanted = (read_metrics(one / METRICS) for one in (tmp_path / "kept", stageless))
+    assert [one.loss for one in found] == [one.loss for one in wanted]
