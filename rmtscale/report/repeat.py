@@ -9,9 +9,12 @@ from rmtscale.report.series import Group, Series
 
 def commands(group: Group, out: str) -> list[str]:
     """Returns a ``rmtscale profile`` command for each series, in their order."""
-    return [
-        shlex.join(["rmtscale", "profile", *_arguments(series, out)]) for series in group.series
-    ]
+    return [command(series, out) for series in group.series]
+
+
+def command(series: Series, out: str) -> str:
+    """Returns the ``rmtscale profile`` command of one series."""
+    return shlex.join(["rmtscale", "profile", *_arguments(series, out)])
 
 
 def _arguments(series: Series, out: str) -> list[str]:

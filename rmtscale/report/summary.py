@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rmtscale.report.verdict import NOT_MEASURED, Duel, End, Verdict
+from rmtscale.report.repeat import command
+from rmtscale.report.verdict import (
+    NOT_MEASURED,
+    Duel,
+    End,
+    Verdict,
+    with_work_of,
+    work_difference,
+)
 from rmtscale.units import format_tokens
 
 
@@ -29,6 +37,8 @@ class Row:
     """The best RMT, and where it ends."""
     memory: Result
     time: Result
+    command: str = ""
+    """Where nothing is compared as full attention did other work: what would measure its equal."""
 
 
 def summary(verdicts: Sequence[Verdict]) -> list[Row]:
@@ -66,13 +76,38 @@ def _row(verdict: Verdict) -> Row:
         own = [end for end in verdict.ends if end.series is best[0].rmt]
         ends["rmt"] = own[0] if own else ends["rmt"]
     memory, time = best or (None, None)
+    other = _other_work(verdict)
+    why = f"not compared: full attention {other[0].difference}" if other else "not compared"
+    results = _result(memory, why), _result(time, why)
+    unknown = all(result.outcome == "unknown" for result in results)
     return Row(
         verdict.group.name,
         _end_words(ends["full"]),
         _end_words(ends["rmt"]),
-        _result(memory),
-        _result(time),
+        *results,
+        _equal_work(verdict, *other) if unknown and other else "",
     )
+
+
+def _other_work(verdict: Verdict) -> tuple[Duel, Duel] | None:
+    """The pair of other work that goes farthest; None where there is none."""
+    return max(
+        (pair for pair in verdict.unequal if pair[0].longest or pair[1].longest),
+        key=lambda pair: max(contest.longest or 0 for contest in pair),
+        default=None,
+    )
+
+
+def _equal_work(verdict: Verdict, memory: Duel, _time: Duel) -> str:
+    """Returns what measures full attention with the work of an RMT that it was compared with."""
+    rmt = memory.rmt
+    full = [
+        one
+        for one in verdict.group.of("full")
+        if work_difference(one.point, rmt.point) == memory.difference
+    ]
+    alike = [one for one in full if one.point.attention == rmt.point.attention]
+    return command(with_work_of((alike or full)[0], rmt), "again.jsonl")
 
 
 def _saving(pair: tuple[Duel, Duel]) -> tuple[int, float]:
@@ -91,9 +126,9 @@ def _end_words(end: End | None) -> str:
     return NOT_MEASURED if end is None else f"{end.series.label}: {end.words()}"
 
 
-def _result(contest: Duel | None) -> Result:
+def _result(contest: Duel | None, why_not: str) -> Result:
     if contest is None or contest.longest is None:
-        return Result("not compared", "unknown")
+        return Result(why_not, "unknown")
     tokens = contest.longest
     ratio = f"{contest.ratio_at(tokens)} at {format_tokens(tokens)}"
     if contest.wins[tokens]:

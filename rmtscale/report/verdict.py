@@ -14,7 +14,7 @@ points. A ratio that may be on either side of one, for the quartiles or the A/A 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
@@ -138,10 +138,25 @@ def work_difference(full: Point, rmt: Point) -> str:
     """Returns what full attention does that this RMT does not; empty: equal work."""
     if (full.logits, rmt.logits) == ("all", "last"):
         return "forms the logits of every token"
-    recomputes = rmt.checkpoint_segments or rmt.checkpoint_layers
+    recomputes = _recomputes(rmt)
     if full.checkpoint_layers != recomputes:
         return "keeps what RMT recomputes" if recomputes else "recomputes what RMT keeps"
     return ""
+
+
+def with_work_of(full: Series, rmt: Series) -> Series:
+    """Returns the points of full attention as they would have to be for the work of this RMT."""
+    logits = rmt.point.logits if full.point.logits is not None else None
+    recomputes = _recomputes(rmt.point)
+    records = tuple(
+        replace(record, point=replace(record.point, logits=logits, checkpoint_layers=recomputes))
+        for record in full.records
+    )
+    return replace(full, records=records)
+
+
+def _recomputes(rmt: Point) -> bool:
+    return rmt.checkpoint_segments or rmt.checkpoint_layers
 
 
 def best_full(rivals: Sequence[Series], group: Group, quantity: Quantity) -> dict[int, Record]:

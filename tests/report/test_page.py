@@ -171,3 +171,14 @@ def test_numbers_of_the_page_are_those_of_the_csv(tmp_path: Path) -> None:
     (points,) = [table for table in document.tables if table.name == "points"]
     seconds = {row[3].number for row in points.rows} - {None}
     assert seconds == set(frame[frame["replicate"] == 0]["step_seconds"].dropna())
+
+
+def test_what_is_not_compared_says_why_and_what_would_measure_it() -> None:
+    """Full attention with the logits of every token is no rival of an RMT with the last ones."""
+    records = [one for one in inference() if one.point.logits == "all" or one.point.method == "rmt"]
+    assert {one.point.logits for one in records} == {"all", "last"}
+    text = page(records)
+    assert 'colspan="2">not compared: full attention forms the logits of every token<' in text
+    (line,) = re.findall(r"^.*rmtscale profile .* --logits last .*$", text, flags=re.M)
+    assert "--methods full" in line
+    assert 'id="equal-work"' not in page(figure_10())
