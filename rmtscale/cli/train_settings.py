@@ -65,6 +65,7 @@ def training_settings(
 def _start(recipe: str | None, task: str | None) -> LoopSettings:
     """Takes a recipe, or the defaults of the kind of task that is asked for."""
     from rmtscale.records.mapping import from_mapping
+    from rmtscale.study.figures.babilong import recipes as babilong
     from rmtscale.study.figures.language import recipes as language
     from rmtscale.study.figures.memory_tasks import recipes as memory_tasks
     from rmtscale.study.training.kinds import kind_of
@@ -72,7 +73,7 @@ def _start(recipe: str | None, task: str | None) -> LoopSettings:
     chosen = "memorize" if task is None else task
     kind = kind_of(chosen)
     if recipe is not None:
-        known = {**memory_tasks.recipes(), **language.recipes()}
+        known = {**memory_tasks.recipes(), **babilong.recipes(), **language.recipes()}
         if recipe not in known:
             near = difflib.get_close_matches(recipe[:80], known, n=3, cutoff=0) or list(known)[:3]
             raise BadInput(

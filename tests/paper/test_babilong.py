@@ -12,10 +12,12 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
+from rmtscale.study.figures.babilong.recipes import recipes
 from rmtscale.study.figures.babilong.runs import runs_of, shown
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
-from rmtscale.study.tasks.babi.names import QAS
+from rmtscale.study.tasks.babi.names import QAS, parse_stories
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.study.training.memory_tasks.curriculum import plan_stages
 from tests.command_line import Command
 from tests.synthetic.babilong import babilong, rows
 
@@ -26,6 +28,26 @@ def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
 
 def every(accuracy: float, **values: object) -> list[BabilongRecord]:
     return [record for task in QAS for record in rows(task, accuracy, **values)]  # type: ignore[arg-type]
+
+
+def test_recipes_learn_the_bare_story_first() -> None:
+    """Every stage fits in a segment, and what a recipe asks the task for is there."""
+    known = recipes("prose")
+    assert len(known) == 3 * 6 + 1
+    for name, settings in known.items():
+        assert settings.background == "prose"
+        assert parse_stories(settings.task_options["stories"]) == (
+            QAS if "-all-" in name else (name.removeprefix("quick-").split("-")[1],)
+        )
+        segment_tokens = settings.segment_size - 2 * settings.memory_tokens
+        stages = plan_stages(settings, segment_tokens, 20)
+        assert [stage.tokens for stage in stages[: len(settings.bare_tokens)]] == [
+            *settings.bare_tokens
+        ]
+        assert [stage.bare for stage in stages] == [
+            index < len(settings.bare_tokens) for index in range(len(stages))
+        ]
+        assert stages[-1].burn_in_segments == settings.burn_in[-1]
 
 
 def test_the_published_table() -> None:

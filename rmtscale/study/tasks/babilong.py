@@ -7,7 +7,7 @@ question stands at the end. A fact may be cut where a segment ends: the benchmar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -40,6 +40,10 @@ class Babilong(Task):
     source: str = "generated"
     """``generated``, or ``original``: the files below ``RMTSCALE_DATA``."""
 
+    between: bool = False
+    """Ask among the facts too: after each, of what was told until then; the originals after every
+    second one. One answer teaches little, and an evaluation has no other."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.placement != "ordered":
@@ -48,11 +52,20 @@ class Babilong(Task):
                 "its order"
             )
         require_one_of("source", self.source, SOURCES)
+        if type(self.between) is not bool:
+            raise BadInput(f"between {self.between!r}: expected true or false")
         parse_stories(self.stories)
 
     @property
     def facts_per_story(self) -> int:
         return max(pool.most_facts for pool in self.pools)
+
+    @cached_property
+    def most_between(self) -> int:
+        return max(pool.most_between for pool in self.pools) if self.between else 0
+
+    def asking_between(self) -> Babilong:
+        return replace(self, between=True)
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
@@ -82,16 +95,16 @@ class Babilong(Task):
 
     def story(self, rng: np.random.Generator) -> Story:
         pool = self.pools[pick(rng, len(self.pools))]
-        return pool.asked[pick(rng, len(pool.asked))].as_story()
+        return pool.asked[pick(rng, len(pool.asked))].as_story(self.between)
 
     def story_within(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Story:
         pool = self.pools[pick(rng, len(self.pools))]
-        return pool.draw(rng, tokens, vocabulary).as_story()
+        return pool.draw(rng, tokens, vocabulary, self.between).as_story(self.between)
 
     def least_tokens(self, vocabulary: TextCoder, segment_tokens: int | None = None) -> int:
         """Counts the tokens that stories of every task fit into, a fiftieth of each."""
         del segment_tokens
-        return max(pool.least_tokens(vocabulary) for pool in self.pools)
+        return max(pool.least_tokens(vocabulary, self.between) for pool in self.pools)
 
     def require_room(self, vocabulary: TextCoder, tokens: int, segment_tokens: int) -> None:
         """Raises ``BadInput`` unless stories of every task fit into ``tokens``."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.fact_fragments import FactFragments
-from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.noise import Filler
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import TextCoder
 from rmtscale.units import require_positive
@@ -30,6 +30,19 @@ class Batch(NamedTuple):
     fact_positions: npt.NDArray[np.int64]
     """(B, F), first token of each fact; column 0 is the fact that gives the answer, and stands in
     the last columns of stories with fewer facts too."""
+
+
+class Asked(NamedTuple):
+    """All questions of the samples of a batch, those among the facts first, the last one last.
+
+    Each is there twice, read at its last token and one token before: there its mark is missing, and
+    nothing else. What is asked about is often that token itself, which has not to be looked for.
+    """
+
+    columns: npt.NDArray[np.int64]
+    """(B, K), where the answer is read."""
+    answers: npt.NDArray[np.int64]
+    """(B, K), indices into the task's ``classes``; -1 where a sample has fewer questions."""
 
 
 class Batches:
@@ -54,7 +67,7 @@ class Batches:
         self,
         task: Task,
         vocabulary: TextCoder,
-        noise: Noise,
+        noise: Filler,
         tokens: int,
         batch_size: int,
         seed: int,
@@ -75,16 +88,31 @@ class Batches:
 
     def batch(self, index: int) -> Batch:
         """Batch number ``index``, the same whenever it is asked for."""
+        return self.batch_and_questions(index)[0]
+
+    def batch_and_questions(self, index: int) -> tuple[Batch, Asked]:
+        """Batch number ``index`` with all its questions."""
         rng = np.random.default_rng((self.seed, index))
         ids = np.empty((self.batch_size, self.tokens), dtype=np.int32)
         answers = np.empty(self.batch_size, dtype=np.int64)
         positions = np.empty((self.batch_size, self.task.facts_per_story), dtype=np.int64)
+        shape = self.batch_size, self.task.most_between + 1
+        asked = Asked(np.full(shape, self.tokens - 1), np.full(shape, -1))
         for row in range(self.batch_size):
-            story, found = self.task.write(
+            story, found, between = self.task.write(
                 rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments
             )
             answering = found.pop(story.answering)
             positions[row] = answering
             positions[row, 1 : len(found) + 1] = found
             answers[row] = self._classes[story.answer]
-        return Batch(ids, answers, positions)
+            asked.columns[row, : len(between)] = between
+            asked.answers[row, : len(between)] = [
+                self._classes[one.answer] for one in story.between
+            ]
+        asked.answers[:, -1] = answers
+        twice = Asked(
+            np.concatenate([asked.columns - 1, asked.columns], axis=1),
+            np.concatenate([asked.answers, asked.answers], axis=1),
+        )
+        return Batch(ids, answers, positions), twice

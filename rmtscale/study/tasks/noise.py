@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,36 @@ def sentences(text: str) -> list[str]:
     "Mr. Smith" is cut too: these are places where a fact may stand, no claim about grammar.
     """
     return [piece for piece in _BOUNDARY.split(text) if piece and not piece.isspace()]
+
+
+class Filler(Protocol):
+    """What stands before, between and behind the facts."""
+
+    @property
+    def vocabulary(self) -> TextCoder: ...
+
+    def require(self, tokens: int) -> None: ...
+
+    def stretch(self, rng: np.random.Generator, tokens: int) -> Stretch: ...
+
+
+class Padding:
+    """Fills with padding alone, and in front: a story is learned before it is looked for.
+
+    Args:
+        vocabulary: has the id of the padding.
+    """
+
+    def __init__(self, vocabulary: TextCoder) -> None:
+        self.vocabulary = vocabulary
+
+    def require(self, tokens: int) -> None:
+        """Says nothing: there is as much as is asked for."""
+
+    def stretch(self, rng: np.random.Generator, tokens: int) -> Stretch:
+        """Returns padding without any start of a sentence: facts stand behind all of it."""
+        del rng
+        return Stretch(np.full(tokens, self.vocabulary.pad_id, dtype=np.int32), _NONE)
 
 
 class Noise:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rmtscale.study.tasks.vocabulary import Ids
+
+
+class Between(NamedTuple):
+    """A question among the facts of a story, which a training may ask too."""
+
+    told: int
+    """Number of facts before it."""
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +26,8 @@ class Story:
     answer: str
     answering: int = 0
     """Index of the fact that gives the answer, or completes it."""
+    between: tuple[Between, ...] = ()
+    """Questions that are asked among the facts, in their order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.fact_fragments import FactFragments, fragments
-from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.noise import Filler
 from rmtscale.study.tasks.placement import Placement, Room
 from rmtscale.study.tasks.sample import Sample, Story
 from rmtscale.study.tasks.splice import Splice, copied_from
@@ -72,6 +73,19 @@ class Task(ABC):
         texts = {text for fact in self.all_facts() for text in self.fragments_of(fact)}
         return FactFragments(texts, vocabulary, share)
 
+    @property
+    def most_between(self) -> int:
+        """Most questions among the facts of a story; where there are none, 0."""
+        return 0
+
+    def asking_between(self) -> Task | None:
+        """Returns the task with questions among its facts, for a training.
+
+        Returns:
+            The task; None where stories have one question only.
+        """
+        return None
+
     def contrasts(self) -> Task | None:
         """Restricts the stories to those that are hardest to tell apart, for a first stage.
 
@@ -118,7 +132,7 @@ class Task(ABC):
             )
 
     def sample(
-        self, rng: np.random.Generator, tokens: int, noise: Noise, *, segment_tokens: int
+        self, rng: np.random.Generator, tokens: int, noise: Filler, *, segment_tokens: int
     ) -> Sample:
         """One story in exactly ``tokens`` tokens.
 
@@ -133,7 +147,7 @@ class Task(ABC):
         """
         self.require_room(noise.vocabulary, tokens, segment_tokens)
         ids = np.empty(tokens, dtype=np.int32)
-        story, positions = self.write(rng, ids, noise, segment_tokens)
+        story, positions, _ = self.write(rng, ids, noise, segment_tokens)
         answer = self.classes.index(story.answer)
         return Sample(ids, answer, tuple(positions), story.facts, story.question)
 
@@ -141,14 +155,18 @@ class Task(ABC):
         self,
         rng: np.random.Generator,
         out: Ids,
-        noise: Noise,
+        noise: Filler,
         segment_tokens: int,
         fact_fragments: FactFragments | None = None,
-    ) -> tuple[Story, list[int]]:
-        """``sample`` into a row that is there, for which ``require_room`` was asked before."""
+    ) -> tuple[Story, list[int], list[int]]:
+        """``sample`` into a row that is there, for which ``require_room`` was asked before.
+
+        Returns:
+            The story, the position of each fact, and the last one of each question in between.
+        """
         vocabulary = noise.vocabulary
         story = self.story_within(rng, len(out), vocabulary)
-        facts = [vocabulary.array(fact) for fact in story.facts]
+        facts = [vocabulary.array(text) for text in _in_order(story)]
         question = vocabulary.array(story.question)
         lengths = [len(fact) for fact in facts]
         room = Room(len(out), segment_tokens, len(question))
@@ -159,7 +177,11 @@ class Task(ABC):
         order = sorted(range(len(facts)), key=positions.__getitem__)
         ordered = [positions[index] for index in order], [facts[index] for index in order]
         Splice(len(out), *ordered, question).read(0, out, copied_from(text))
-        return story, positions
+        if not story.between:
+            return story, positions, []
+        asked = {one.told + index for index, one in enumerate(story.between)}
+        told = [at for index, at in enumerate(positions) if index not in asked]
+        return story, told, [positions[index] + lengths[index] - 1 for index in sorted(asked)]
 
     @cached_property
     def _placement(self) -> Placement:
@@ -168,6 +190,15 @@ class Task(ABC):
     @cached_property
     def _texts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return self.all_facts(), self.all_questions()
+
+
+def _in_order(story: Story) -> Sequence[str]:
+    """Lists the facts, and the questions in between where they are asked."""
+    texts, done = [], 0
+    for one in story.between:
+        texts += [*story.facts[done : one.told], one.question]
+        done = one.told
+    return [*texts, *story.facts[done:]]
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,8 @@ class Stage:
     """Most segments of a burn-in before them; 0 is none."""
     contrast: bool = False
     """Reasoning: only stories in which nothing but the direction tells the facts apart."""
+    bare: bool = False
+    """Stories without noise."""
 
     @property
     def whole(self) -> bool:
@@ -46,6 +48,8 @@ class Draw:
     """Text tokens of a sample, those of the burn-in with them."""
     contrast: bool = False
     """Whether its stories are contrasts, whatever the stage has."""
+    between: bool = False
+    """Whether questions are asked among the facts too."""
 
 
 def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:

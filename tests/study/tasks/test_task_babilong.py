@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.study.tasks.babi import grammar, pool
+from rmtscale.study.tasks.babi import grammar, pool, stories
 from rmtscale.study.tasks.babi.asked import Asked, facts_digest
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.babi.original import file_names, parse_file, read_original
 from rmtscale.study.tasks.babi.pool import belongs, held_out
 from rmtscale.study.tasks.babi.stories import Drawer
+from rmtscale.study.tasks.batches import Asked as Read
+from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
-from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.noise import Noise, Padding
 from tests.study.tasks.held_out import PATH, made
 from tests.study.tasks.made_noise import made_documents
 from tests.study.tasks.story_solver import last_gifts, solve
@@ -112,6 +114,83 @@ def test_every_answer_of_ours_follows(qa: str) -> None:
         known = " ".join((*one.facts[: one.answering + 1], one.question))
         assert solve(known) == one.answer.lower()
     assert any(one.answering < one.told - 1 for one in asked)
+
+
+@pytest.mark.parametrize("qa", QAS)
+def test_every_answer_among_the_facts_follows(qa: str) -> None:
+    asked = drawn(qa, 60)
+    questions = Counter(one.told for each in asked[::5] for one in each.between)
+    for each in asked[::5]:
+        assert list(each.between) == sorted(each.between, key=lambda one: one.told)
+        assert each.as_story().between == ()
+        for one in each.as_story(between=True).between:
+            told = " ".join((*each.story[: one.told], one.question))
+            assert solve(told) == one.answer.lower()
+            assert (one.told, one.question) != (each.told, each.question)
+    assert len(questions) > 1, "after one fact and after more"
+
+
+@pytest.mark.parametrize("qa", QAS)
+def test_stories_are_the_same_with_questions_among_the_facts(
+    qa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [one.as_story() for one in drawn(qa, 20)]
+    for name in ("BETWEEN", "BETWEEN_RELATIONS"):
+        monkeypatch.setattr(stories, name, 0)
+    assert not any(one.between for one in drawn(qa, 20))
+    assert [one.as_story() for one in drawn(qa, 20)] == asked
+
+
+def test_nothing_is_asked_after_what_a_test_file_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = pool.load_pool("qa1", "generated", "train").asked[0]
+    held = asked.story[:3]
+    assert any(one.told == 3 for one in asked.between)
+    pool.load_pool.cache_clear()
+    monkeypatch.setattr(pool, "held_out", lambda: frozenset({facts_digest(held)}))
+    others = [one for one in pool.load_pool("qa1", "generated", "train").asked if one.told > 3]
+    same = [one for one in others if one.story == asked.story]
+    assert same
+    for one in same:
+        assert not any(each.told == 3 for each in one.between)
+        assert any(each.told == 2 for each in one.between)
+
+
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("qa", QAS)
+def test_a_batch_says_where_each_answer_is_read(qa: str, bare: bool) -> None:
+    task = make_task("babilong", stories=qa, between=True)
+    noise: Noise | Padding = noise_of(task)
+    vocabulary = noise.vocabulary
+    if bare:
+        noise = Padding(vocabulary)
+    tokens = 2 * task.least_tokens(vocabulary) + 60
+    found, asked = Batches(task, vocabulary, noise, tokens, 12, 0, 64).batch_and_questions(3)
+    assert asked.columns.shape == asked.answers.shape == (12, 2 * (task.most_between + 1))
+    before, asked = (
+        Read(*parts) for parts in zip(*(np.split(x, 2, axis=1) for x in asked), strict=True)
+    )
+    assert np.array_equal(before.columns + 1, asked.columns)
+    assert np.array_equal(before.answers, asked.answers)
+    assert (asked.columns[:, -1] == tokens - 1).all()
+    assert asked.answers[:, -1].tolist() == found.answers.tolist()
+    assert (asked.answers >= 0).sum() > 24
+    questions = {text: vocabulary.encode(text) for text in task.all_questions()}
+    for row, columns, answers in zip(found.ids, *asked, strict=True):
+        for column, answer in zip(columns, answers, strict=True):
+            if answer >= 0:
+                read = row[: column + 1].tolist()
+                # Of "Who gave the milk to Jeff?" and whatever else ends so, the longer one.
+                question = max(
+                    (text for text, ids in questions.items() if read[-len(ids) :] == ids), key=len
+                )
+                told = vocabulary.text(read[: -len(questions[question])])
+                for text in sorted(questions, key=len, reverse=True):
+                    told = told.replace(vocabulary.text(questions[text]), ".")
+                solved = solve(f"{told} . {question}".replace(" .", "."))
+                assert solved == task.classes[answer].lower(), (told, question)
+        if bare:
+            story = row[np.argmax(row != vocabulary.pad_id) :]
+            assert (story != vocabulary.pad_id).all()
 
 
 @pytest.mark.usefixtures("originals")
@@ -239,6 +318,7 @@ def test_all_five_have_one_vocabulary() -> None:
         ({"stories": "qa6"}, "stories 'qa6': expected a list of qa1, qa2"),
         ({"stories": "qa1,qa1"}, "stories 'qa1,qa1': expected a list"),
         ({"stories": 1}, "stories 1: expected a list"),
+        ({"between": 1}, "between 1: expected true or false"),
         ({"source": "net"}, "source 'net': expected one of generated, original"),
         ({"placement": "start"}, "placement 'start' of babilong: expected ordered"),
     ],

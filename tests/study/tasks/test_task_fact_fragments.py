@@ -42,7 +42,7 @@ def test_the_answer_stays_what_it_was(name: str, noise: Noise, vocabulary: Vocab
     for seed in range(30):
         rng = np.random.default_rng(seed)
         ids = np.empty(400, dtype=np.int32)
-        story, positions = task.write(rng, ids, noise, 120, fact_fragments)
+        story, positions, _ = task.write(rng, ids, noise, 120, fact_fragments)
         text = " ".join(vocabulary.decode(ids.tolist()))
         assert solve(text) == [story.answer]
         for position, fact in zip(positions, story.facts, strict=True):

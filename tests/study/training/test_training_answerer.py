@@ -45,6 +45,31 @@ def test_logits_are_those_of_the_rmt(backbone: str) -> None:
     torch.testing.assert_close(state_BME, out.memory, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_loss_is_the_mean_over_all_questions(whole: bool) -> None:
+    """Each answer is read where its question ends, in whatever segment that is."""
+    answerer = build()
+    answerer.whole_vocabulary = whole
+    tokens = 2 * answerer.segment_tokens + 5
+    given, last = ids(tokens), tokens - 1
+    columns = torch.tensor([[0, 6, last], [4, 4, last], [13, answerer.segment_tokens, last]])
+    answers = torch.tensor([[2, 5, 0], [-1, -1, 3], [1, 4, 5]])
+    loss, correct = answerer(given, answers[:, -1], None, columns, answers)
+    logits = answerer.rmt(given, keep_logits="all").logits
+    asked = answers >= 0
+    read = torch.stack([row[at] for row, at in zip(logits, columns, strict=True)])[asked]
+    ids_C = torch.tensor(CLASSES)
+    targets = answers[asked]
+    expected = F.cross_entropy(read, ids_C[targets]) if whole else None
+    if expected is None:
+        expected = F.cross_entropy(read[:, ids_C], targets)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    plain, plain_correct = answerer(given, answers[:, -1])
+    assert correct == plain_correct
+    one, _ = answerer(given, answers[:, -1], None, columns[:, -1:], answers[:, -1:])
+    torch.testing.assert_close(one, plain, rtol=1e-6, atol=1e-6)
+
+
 def test_every_size_can_be_built() -> None:
     for name in SIZES:
         settings = MemoryTaskSettings(backbone=name, segment_size=32, memory_tokens=2)

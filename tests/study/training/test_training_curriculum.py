@@ -51,6 +51,37 @@ def test_reasoning_begins_with_contrasts() -> None:
     assert not any(stage.contrast for stage in stages[1:])
 
 
+def test_bare_stories_come_first() -> None:
+    settings = MemoryTaskSettings(
+        task="babilong", segments=1, burn_in=(), bare_tokens=(40, 12, 90), start_tokens=(24,)
+    )
+    stages = plan_stages(settings, 44, 16)
+    assert [stage.name for stage in stages] == [
+        "16 tokens, no noise",
+        "40 tokens, no noise",
+        "24 tokens",
+        "1 segment",
+    ]
+    assert [stage.bare for stage in stages] == [True, True, False, False]
+    assert [stage.whole for stage in stages] == [False, False, False, True]
+
+
+def test_a_share_of_the_batches_asks_among_the_facts_but_for_burn_ins() -> None:
+    settings = replace(SMALL, task="babilong", between_share=0.6)
+    stages = plan_stages(settings, 44, 10)
+    plain = [draw(SMALL, stages, len(stages) - 1, step, 44) for step in range(3000)]
+    drawn = [draw(settings, stages, len(stages) - 1, step, 44) for step in range(3000)]
+    assert [replace(one, between=False) for one in drawn] == plain
+    assert not any(one.between and one.burn_in_segments for one in drawn)
+    without = [one.between for one in drawn if not one.burn_in_segments]
+    assert 0.56 < sum(without) / len(without) < 0.64
+
+
+def test_only_tasks_with_several_questions_are_asked_among_the_facts() -> None:
+    with pytest.raises(BadInput, match=r"between share 0.5 of task 'memorize': expected 0"):
+        MemoryObjective(MemoryTaskSettings(backbone="gpt-neox-tiny", between_share=0.5))
+
+
 def test_without_a_curriculum_there_is_one_stage() -> None:
     settings = MemoryTaskSettings(curriculum=False, segments=4, burn_in=())
     assert names(settings) == ["4 segments"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from rmtscale.study.tasks.sample import Story
+from rmtscale.study.tasks.sample import Between, Story
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +20,32 @@ class Asked:
     answer: str
     answering: int
     """Index of the last fact that the answer rests on."""
+    between: tuple[Between, ...] = ()
+    """Questions among all facts of the story, in their order."""
 
     @property
     def facts(self) -> tuple[str, ...]:
         """The facts before the question."""
         return self.story[: self.told]
 
-    def as_story(self) -> Story:
-        """Returns it as tasks draw stories."""
-        return Story(self.facts, self.question, self.answer, self.answering)
+    def as_story(self, between: bool = False) -> Story:
+        """Returns it as tasks draw stories, with the questions among its facts or without."""
+        earlier: tuple[Between, ...] = ()
+        if between:
+            own = (self.told, self.question)
+            earlier = tuple(one for one in self.between if one.told <= self.told and one[:2] != own)
+        return Story(self.facts, self.question, self.answer, self.answering, earlier)
 
 
 def facts_digest(facts: tuple[str, ...]) -> int:
     """Returns the first 32 bits of the SHA-256 of some facts in their order."""
     return int.from_bytes(sha256("\n".join(facts).encode()).digest()[:4], "big")
+
+
+def prefix_digests(facts: tuple[str, ...]) -> list[int]:
+    """Returns the digest of the first fact, of the first two, and so on."""
+    told, found = sha256(), list[int]()
+    for fact in facts:
+        told.update(f"\n{fact}".encode() if found else fact.encode())
+        found.append(int.from_bytes(told.digest()[:4], "big"))
+    return found

@@ -15,6 +15,7 @@ from pathlib import Path
 from rmtscale.errors import BadInput
 from rmtscale.readers import read_lines
 from rmtscale.study.tasks.babi.asked import Asked
+from rmtscale.study.tasks.sample import Between
 
 VARIABLE = "RMTSCALE_DATA"
 _NAMES = {
@@ -98,4 +99,5 @@ def parse_file(lines: Iterable[str], where: str) -> list[Asked]:
 
 def _of_story(facts: list[str], asked: list[tuple[int, str, str, int]]) -> list[Asked]:
     story = tuple(facts)
-    return [Asked(story, *one) for one in asked]
+    between = tuple(Between(*one[:3]) for one in asked)
+    return [Asked(story, *one, between) for one in asked]

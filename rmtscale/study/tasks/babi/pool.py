@@ -11,15 +11,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
-from rmtscale.study.tasks.babi.asked import Asked, facts_digest
+from rmtscale.study.tasks.babi.asked import Asked, facts_digest, prefix_digests
 from rmtscale.study.tasks.babi.original import read_original
 from rmtscale.study.tasks.babi.stories import Drawer
+from rmtscale.study.tasks.sample import Story
 from rmtscale.study.tasks.vocabulary import TextCoder
 
 SOURCES = ("generated", "original")
@@ -41,15 +43,24 @@ class Pool:
 
     def __init__(self, asked: Sequence[Asked]) -> None:
         self.asked = tuple(asked)
-        self._sorted: dict[TextCoder, tuple[Lengths, Lengths]] = {}
+        self._sorted: dict[tuple[TextCoder, bool], tuple[Lengths, Lengths]] = {}
 
     @cached_property
     def most_facts(self) -> int:
         """Facts of the longest story."""
         return max(one.told for one in self.asked)
 
-    def lengths(self, vocabulary: TextCoder) -> Lengths:
-        """Counts the tokens of each question with its story."""
+    @cached_property
+    def most_between(self) -> int:
+        """Questions among the facts of the story that has most of them."""
+        return max(len(one.as_story(between=True).between) for one in self.asked)
+
+    def lengths(self, vocabulary: TextCoder, between: bool = False) -> Lengths:
+        """Counts the tokens of each question with its story, and with the questions in it."""
+        if between:
+            stories = (one.as_story(between=True) for one in self.asked)
+            counts = (sum(map(len, map(vocabulary.array, told_of(one)))) for one in stories)
+            return np.fromiter(counts, dtype=np.int64, count=len(self.asked))
         sums: dict[int, Lengths] = {}
         found = np.empty(len(self.asked), dtype=np.int64)
         for number, one in enumerate(self.asked):
@@ -60,23 +71,31 @@ class Pool:
             found[number] = sums[id(one.story)][one.told] + question
         return found
 
-    def least_tokens(self, vocabulary: TextCoder) -> int:
+    def least_tokens(self, vocabulary: TextCoder, between: bool = False) -> int:
         """Counts the tokens that a fiftieth of the stories fit into."""
-        ordered, _ = self._by_length(vocabulary)
+        ordered, _ = self._by_length(vocabulary, between)
         return int(ordered[int(_LEAST_SHARE * len(ordered))])
 
-    def draw(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Asked:
+    def draw(
+        self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder, between: bool = False
+    ) -> Asked:
         """Draws one of the questions whose stories fit, each as likely."""
-        ordered, places = self._by_length(vocabulary)
+        ordered, places = self._by_length(vocabulary, between)
         count = int(np.searchsorted(ordered, tokens, side="right"))
         return self.asked[int(places[int(rng.random() * count)])]
 
-    def _by_length(self, vocabulary: TextCoder) -> tuple[Lengths, Lengths]:
-        if vocabulary not in self._sorted:
-            lengths = self.lengths(vocabulary)
+    def _by_length(self, vocabulary: TextCoder, between: bool) -> tuple[Lengths, Lengths]:
+        key = vocabulary, between
+        if key not in self._sorted:
+            lengths = self.lengths(*key)
             places = np.argsort(lengths, kind="stable")
-            self._sorted[vocabulary] = lengths[places], places
-        return self._sorted[vocabulary]
+            self._sorted[key] = lengths[places], places
+        return self._sorted[key]
+
+
+def told_of(story: Story) -> tuple[str, ...]:
+    """Lists all sentences of a story, the question last; which stand where is not said."""
+    return (*story.facts, *(one.question for one in story.between), story.question)
 
 
 @cache
@@ -94,11 +113,12 @@ def load_pool(qa: str, source: str, split: str) -> Pool:
     if split == "test":
         return Pool(read_original(qa, "test"))
     if source == "original":
-        return Pool([one for one in read_original(qa, "train") if belongs(one, split)])
+        read = read_original(qa, "train")
+        return Pool(_without_held_out([one for one in read if belongs(one, split)]))
     drawer, found, stories = Drawer(qa, 0), [], 0
     wanted = STORIES[split] * (5 if qa == "qa4" else 1)
     while stories < wanted:
-        own = [one for one in drawer.story() if belongs(one, split)]
+        own = _without_held_out([one for one in drawer.story() if belongs(one, split)])
         found += own
         stories += bool(own)
     return Pool(found)
@@ -108,6 +128,19 @@ def belongs(asked: Asked, split: str) -> bool:
     """Tells whether a question is of a split, ``train`` or ``validation``."""
     validation = facts_digest(asked.story[:2]) % _VALIDATION_SHARE == 0
     return validation == (split == "validation") and facts_digest(asked.facts) not in held_out()
+
+
+def _without_held_out(asked: list[Asked]) -> list[Asked]:
+    """Leaves out the questions in between that come after what an original test file tells."""
+    found: list[Asked] = []
+    for one in asked:
+        if found and found[-1].story is one.story:
+            found.append(replace(one, between=found[-1].between))
+            continue
+        digests = prefix_digests(one.story)
+        kept = (each for each in one.between if digests[each.told - 1] not in held_out())
+        found.append(replace(one, between=tuple(kept)))
+    return found
 
 
 @cache

@@ -15,6 +15,7 @@ from rmtscale.study.tasks.babi import grammar
 from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.world import Act, Pick, World
 from rmtscale.study.tasks.memorize import ACTIONS
+from rmtscale.study.tasks.sample import Between
 
 QUESTIONS = 5
 RECENT = 5
@@ -27,6 +28,9 @@ _KINDS = {
     "qa3": ("move", "get", "drop"),
     "qa5": ("move", "get", "drop", "give"),
 }
+BETWEEN = 2
+"""Questions after every fact, at most, which trainings may ask too; of anything that was told."""
+BETWEEN_RELATIONS = 4
 Found = tuple[str, str, int]
 """Question, answer and the index of the fact that completes it."""
 
@@ -43,6 +47,9 @@ class Drawer:
         self.qa = qa
         chance = Random(f"rmtscale bAbI {qa} {seed}").random
         self._pick: Pick = lambda count: int(chance() * count)
+        # Numbers of their own: the stories are the same with and without questions in between.
+        other = Random(f"rmtscale bAbI between {qa} {seed}").random
+        self._other_pick: Pick = lambda count: int(other() * count)
         self._chance: Callable[[], float] = chance
         self._rows = reasoning.all_rows()
 
@@ -53,16 +60,25 @@ class Drawer:
         world = World(self._pick, grammar.persons(self.qa), _KINDS[self.qa])
         told, facts = Told(), []
         asked: list[tuple[int, Found]] = []
+        between: list[Between] = []
         while len(asked) < QUESTIONS:
             act = world.act()
             facts.append(self._write(act))
             told.add(act)
+            between += self._between(len(facts), told.known(self.qa, self._other_pick), BETWEEN)
             if len(facts) % 2 == 0:
                 found = told.ask(self.qa, self._pick)
                 if found is not None:
                     asked.append((len(facts), found))
         story = tuple(facts)
-        return [Asked(story, count, *found) for count, found in asked]
+        return [Asked(story, count, *found, tuple(between)) for count, found in asked]
+
+    def _between(self, told: int, known: list[tuple[str, str]], most: int) -> list[Between]:
+        """Draws some of the questions that have an answer after so many facts, none twice."""
+        drawn = []
+        for _ in range(min(most, len(known))):
+            drawn.append(Between(told, *known.pop(self._other_pick(len(known)))))
+        return drawn
 
     def _write(self, act: Act) -> str:
         if act.kind == "move":
@@ -91,7 +107,22 @@ class Drawer:
         answer, way, reference = told[index]
         form = reasoning.FORMS[self._pick(2)]
         facts = tuple(reasoning.fact(*one) for one in told)
-        return Asked(facts, 2, reasoning.question(form, way, reference), answer, index)
+        between = []
+        for count in (1, 2):
+            known = [one for fact in told[:count] for one in _relations_of(*fact)]
+            between += self._between(count, known, BETWEEN_RELATIONS)
+        question = reasoning.question(form, way, reference)
+        return Asked(facts, 2, question, answer, index, tuple(between))
+
+
+def _relations_of(first: str, way: str, second: str) -> list[tuple[str, str]]:
+    """Lists the questions that one fact answers, in both forms and both directions."""
+    ends = ((way, second, first), (reasoning.OPPOSITE[way], first, second))
+    return [
+        (reasoning.question(form, direction, place), answer)
+        for direction, place, answer in ends
+        for form in reasoning.FORMS[:2]
+    ]
 
 
 class Told:
@@ -126,6 +157,16 @@ class Told:
             self._dropped_in[act.thing] = self._moved.get(act.person, (0, None))[1]
         else:
             self._gift[act.thing] = (index, act.person, act.target)
+
+    def known(self, qa: str, pick: Pick) -> list[tuple[str, str]]:
+        """Lists questions of all that has an answer now, however long ago it was told."""
+        if qa == "qa1":
+            return [(f"Where is {name}?", place) for name, (_, place) in self._moved.items()]
+        if qa == "qa5":
+            return [self._ask_gift(thing, pick)[:2] for thing in self._gift]
+        if qa == "qa2":
+            return [self._ask_where(thing)[:2] for thing in self._event if self._located(thing)]
+        return [self._ask_before(one, pick)[:2] for one in self._event if self._carried(one)]
 
     def ask(self, qa: str, pick: Pick) -> Found | None:
         """Asks something that has an answer now; None where nothing has."""

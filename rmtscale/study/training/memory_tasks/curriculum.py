@@ -51,6 +51,11 @@ def plan_stages(
         if contrasts and settings.contrast_first:
             first = short[0] if short else segment_tokens
             stages.append(Stage(f"{first} tokens, contrasts", first, 1, contrast=True))
+        stages = [
+            Stage(f"{tokens} tokens, no noise", tokens, 1, bare=True)
+            for tokens in sorted({max(tokens, shortest_tokens) for tokens in settings.bare_tokens})
+            if tokens <= segment_tokens
+        ] + stages
         stages += [Stage(f"{tokens} tokens", tokens, 1) for tokens in short]
         counts = range(1, settings.segments + 1)
     else:
@@ -80,7 +85,7 @@ def draw(
     import numpy as np
 
     random = np.random.default_rng((_TAG, settings.seed, step))
-    chosen, earlier, burns_in, length, contrasts = random.random(5)
+    chosen, earlier, burns_in, length, contrasts, between = random.random(6)
     index = (
         current if chosen < settings.current_stage_share or not current else int(earlier * current)
     )
@@ -89,7 +94,13 @@ def draw(
     if stage.burn_in_segments and burns_in < settings.burn_in_share:
         burn_in_segments = int(math.exp(length * math.log(stage.burn_in_segments + 1)))
     tokens = stage.tokens + burn_in_segments * segment_tokens
-    return Draw(index, burn_in_segments, tokens, contrasts < settings.contrast_share)
+    return Draw(
+        index,
+        burn_in_segments,
+        tokens,
+        contrasts < settings.contrast_share,
+        between < settings.between_share and not burn_in_segments,
+    )
 
 
 def advance(

@@ -12,7 +12,7 @@ from rmtscale.study.tasks.background import load_background
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.fact_fragments import FactFragments
-from rmtscale.study.tasks.noise import Noise
+from rmtscale.study.tasks.noise import Noise, Padding
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import (
     TextCoder,
@@ -61,13 +61,19 @@ class TaskData:
         return Vocabulary.build(documents, self.settings.vocabulary_words, words)
 
     def shortest_tokens(self) -> int:
-        """Text tokens that hold facts and question."""
-        return self.task.least_tokens(self.vocabulary)
+        """Text tokens that hold facts and question, and the questions among the facts."""
+        least = self.task.least_tokens(self.vocabulary)
+        asking = self.task.asking_between() if self.settings.between_share else None
+        return least if asking is None else max(least, asking.least_tokens(self.vocabulary))
 
-    def split_task(self, split: str, *, contrast: bool = False) -> Task:
-        """Draws the task, or its contrasts, from a split."""
-        task = self.task.contrasts() if contrast else self.task
-        assert task is not None, "a stage of contrasts is planned only where there are some"
+    def split_task(self, split: str, *, contrast: bool = False, between: bool = False) -> Task:
+        """Draws the task, or its contrasts, or with questions among the facts, from a split."""
+        task: Task | None = self.task
+        if contrast:
+            task = self.task.contrasts()
+        elif between:
+            task = self.task.asking_between()
+        assert task is not None, "only what a task has is asked of it"
         return replace(task, split=split)
 
     def batches(
@@ -77,6 +83,8 @@ class TaskData:
         *,
         split: str = "train",
         contrast: bool = False,
+        between: bool = False,
+        bare: bool = False,
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> Batches:
@@ -85,18 +93,18 @@ class TaskData:
         own_seed = self.settings.seed if seed is None else seed
         if split == "validation":
             own_seed += _VALIDATION_SEED
-        key = (tokens, segment_tokens, split, contrast, size, own_seed)
+        key = (tokens, segment_tokens, split, contrast, between, bare, size, own_seed)
         if key not in self._made:
-            task = self.split_task(split, contrast=contrast)
+            task = self.split_task(split, contrast=contrast, between=between)
             self._made[key] = Batches(
                 task,
                 self.vocabulary,
-                self.noise(split),
+                Padding(self.vocabulary) if bare else self.noise(split),
                 tokens,
                 size,
                 own_seed,
                 segment_tokens,
-                self._fact_fragments if split == "train" else None,
+                self._fact_fragments if split == "train" and not bare else None,
             )
         return self._made[key]
 

@@ -1,7 +1,7 @@
 """An RMT that answers: the state after the text, read out as one of a few classes.
 
 Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
-C classes, V words.
+K questions, C classes, V words, R rows.
 
 A decoder answers at its last text token: the logits of the answers' own words, out of its
 language-model head. Nothing is added to the model, so that a checkpoint is an ordinary RMT, and
@@ -11,7 +11,7 @@ language-model head. Nothing is added to the model, so that a checkpoint is an o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,11 @@ from torch import Tensor
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.base import RMTPreTrainedModel
+from rmtscale.rmt.cross_entropy import IGNORED
 from rmtscale.rmt.families import classify
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
+from rmtscale.rmt.state_by_state import Results
 from rmtscale.study.training.segment_reader import SegmentReader, slices
 
 
@@ -62,27 +64,27 @@ class Answerer(SegmentReader):
     def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         rmt: Any = self.rmt
         new_BME, hidden_BTE, *_ = rmt.step(state_BME, ids_BL)
-        return new_BME, hidden_BTE[:, -1:] if self.decoder else hidden_BTE
+        return new_BME, hidden_BTE
 
     def answer(self, read_BTE: Tensor) -> Tensor:
-        """Logits of the classes, (B, C), in fp32 or better."""
+        """Logits of the classes after the last column, (B, C), in fp32 or better."""
         return self.rmt.gathered(self._answer, read_BTE)
-
-    def _words(self, read_BTE: Tensor) -> Tensor:
-        """Logits of all words, (B, V), in fp32 or better; of a decoder."""
-        return self.rmt.gathered(self._all_words, read_BTE)
-
-    def _all_words(self, read_BTE: Tensor) -> Tensor:
-        logits_BV = F.linear(read_BTE[:, -1], self.rmt.get_output_embeddings().weight)
-        return logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
 
     def _answer(self, read_BTE: Tensor) -> Tensor:
         if self.decoder:
-            head = self.rmt.get_output_embeddings()
-            logits_BC = F.linear(read_BTE[:, -1], head.weight[self.class_ids_C])
-        else:
-            logits_BC = classify(self.rmt.backbone, read_BTE, None)
-        return logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32))
+            return self._class_logits(read_BTE[:, -1])
+        return _exact(classify(self.rmt.backbone, read_BTE, None))
+
+    def _words(self, read_BTE: Tensor) -> Tensor:
+        """Logits of all words after the last column, (B, V), in fp32 or better; of a decoder."""
+        return self.rmt.gathered(self._word_logits, read_BTE[:, -1])
+
+    def _class_logits(self, read_RE: Tensor) -> Tensor:
+        head = self.rmt.get_output_embeddings()
+        return _exact(F.linear(read_RE, head.weight[self.class_ids_C]))
+
+    def _word_logits(self, read_RE: Tensor) -> Tensor:
+        return _exact(F.linear(read_RE, self.rmt.get_output_embeddings().weight))
 
     def read(self, ids_BN: Tensor, state_BME: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reads the whole input, right-aligned: logits (B, C) and the state after it, (B, M, E).
@@ -91,54 +93,116 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             state_BME: the state before it; None is the initial one.
         """
-        return self._scored(self.answer, ids_BN, state_BME)
+        logits_BC, after_BME, _ = self._scored(self.answer, ids_BN, state_BME)
+        return logits_BC, after_BME
 
     def _scored(
-        self, score: Callable[[Tensor], Tensor], ids_BN: Tensor, state_BME: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Scores the last segment, (B, T, E), and returns the state after it."""
+        self,
+        score: Callable[[Tensor], Tensor],
+        ids_BN: Tensor,
+        state_BME: Tensor | None,
+        asked: Asked | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scores the last segment, (B, T, E), and returns the state after it, and the loss of the
+        questions in all segments."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
 
-        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None]:
+        def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
             new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
-            return new_BME, read_BTE if piece.last else None
+            loss = None if asked is None else self._loss_of(asked, read_BTE, piece.start)
+            if not piece.last:
+                return new_BME, loss, None
+            return new_BME, loss, read_BTE[:, -1:] if self.decoder else read_BTE
 
         inputs = slices(ids_BN, bounds)
         if self.by_state:
 
-            def answered(own_BME: Tensor, piece: Piece) -> tuple[Tensor, None, Tensor | None]:
-                new_BME, read_BTE = segment(own_BME, piece)
-                return new_BME, None, None if read_BTE is None else score(read_BTE)
+            def answered(own_BME: Tensor, piece: Piece) -> Results:
+                new_BME, loss, read_BTE = segment(own_BME, piece)
+                return new_BME, loss, None if read_BTE is None else score(read_BTE)
 
-            _, logits, after_BME = self.run_by_state(answered, inputs, state_BME)
+            loss, logits, after_BME = self.run_by_state(answered, inputs, state_BME)
             assert logits is not None, "the last segment answers"
-            return logits, after_BME
-        after_BME, read_BTE = state_BME, None
-        for _, new_BME, (found,) in recur(
+            return logits, after_BME, loss
+        after_BME, read_BTE, loss = state_BME, None, None
+        for _, new_BME, (own_loss, found) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
         ):
             after_BME, read_BTE = new_BME, found
+            if own_loss is not None:
+                loss = own_loss if loss is None else loss + own_loss
         assert read_BTE is not None, "at least one segment"
-        return score(read_BTE), after_BME
+        return score(read_BTE), after_BME, loss
+
+    def _loss_of(self, asked: Asked, read_BLE: Tensor, start: int) -> Tensor:
+        """Sums the losses of the questions that end in one segment, over the number of all.
+
+        Args:
+            asked: all questions.
+            read_BLE: hidden states of the segment's text.
+            start: the segment's first column.
+        """
+        columns_BK = asked.columns_BK - start
+        last = read_BLE.shape[1] - 1
+        here_BK = (columns_BK >= 0) & (columns_BK <= last) & (asked.answers_BK >= 0)
+        index_BK1 = columns_BK.clamp(0, last)[..., None]
+        read_BKE = read_BLE.gather(1, index_BK1.expand(-1, -1, read_BLE.shape[-1]))
+        logits = self.rmt.gathered(
+            self._word_logits if self.whole_vocabulary else self._class_logits, read_BKE
+        )
+        answers_BK = asked.answers_BK.clamp(min=0)
+        if self.whole_vocabulary:
+            ids_C: Any = self.class_ids_C
+            answers_BK = ids_C[answers_BK]
+        targets_BK = answers_BK.masked_fill(~here_BK, IGNORED)
+        loss = F.cross_entropy(
+            logits.flatten(0, 1), targets_BK.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return loss / (asked.answers_BK >= 0).sum()
 
     def forward(
-        self, ids_BN: Tensor, answers_B: Tensor, state_BME: Tensor | None = None
+        self,
+        ids_BN: Tensor,
+        answers_B: Tensor,
+        state_BME: Tensor | None = None,
+        columns_BK: Tensor | None = None,
+        answers_BK: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy over the classes, or all words, and how many answers are right.
+        """Mean cross-entropy over the classes, or all words, and how many last answers are right.
 
         Args:
             ids_BN: token ids, all rows full.
             answers_B: the right classes.
             state_BME: the state before the input; None is the initial one.
+            columns_BK: of a decoder, the last token of each question, the last one of them the
+                input's own: the mean is over all of them. None is that one alone.
+            answers_BK: their right classes; negative is no question.
         """
+        asked = None
+        if columns_BK is not None and answers_BK is not None:
+            asked = Asked(columns_BK, answers_BK)
+        score = self._words if self.whole_vocabulary else self.answer
+        logits, _, loss = self._scored(score, ids_BN, state_BME, asked)
+        logits_BC, targets_B = logits, answers_B
         if self.whole_vocabulary:
-            logits_BV, _ = self._scored(self._words, ids_BN, state_BME)
             ids_C: Any = self.class_ids_C
-            loss, logits_BC = F.cross_entropy(logits_BV, ids_C[answers_B]), logits_BV[:, ids_C]
-        else:
-            logits_BC, _ = self._scored(self.answer, ids_BN, state_BME)
-            loss = F.cross_entropy(logits_BC, answers_B)
+            logits_BC, targets_B = logits[:, ids_C], ids_C[answers_B]
+        if loss is None:
+            loss = F.cross_entropy(logits, targets_B)
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct
+
+
+class Asked(NamedTuple):
+    """Several questions of each sample."""
+
+    columns_BK: Tensor
+    """Last token of each."""
+    answers_BK: Tensor
+    """The right classes; negative is no question."""
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ class MemoryObjective(Objective):
                 f"contrast share {settings.contrast_share} of task {settings.task!r}: expected 0, "
                 "it has no contrasts"
             )
+        if settings.between_share and self.data.task.asking_between() is None:
+            raise BadInput(
+                f"between share {settings.between_share} of task {settings.task!r}: expected 0, "
+                "its stories have one question only"
+            )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self.learner = Answerer(
@@ -69,25 +75,37 @@ class MemoryObjective(Objective):
     def batch(self, step: int, current: int) -> Batch:
         settings, segment_tokens = self.settings, self.learner.segment_tokens
         drawn = draw(settings, self.stages, current, step, segment_tokens)
+        stage = self.stages[drawn.stage]
         batches = self.data.batches(
             drawn.tokens,
             segment_tokens,
-            contrast=drawn.contrast or self.stages[drawn.stage].contrast,
+            contrast=drawn.contrast or stage.contrast,
+            between=drawn.between,
+            bare=stage.bare,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        samples = batches.batch(step)
+        samples, asked = batches.batch_and_questions(step)
         segments = samples.fact_positions // segment_tokens
-        inputs = (samples.ids, samples.answers, segments[:, 0])
+        more = asked if drawn.between else (segments[:, 0],)
+        inputs = (samples.ids, samples.answers, *more)
         tensors = tuple(torch.from_numpy(array) for array in inputs)
-        return Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
+        batch = Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
+        return replace(batch, scored=self.scored(batch))
+
+    def scored(self, batch: Batch) -> int:
+        if batch.draw.between:
+            return int((batch.inputs[3] >= 0).sum())
+        return len(batch.inputs[0])
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, and of a burn-in the state after the segments without a gradient.
+        """Ids and answers, questions among the facts, and of a burn-in the state after the segments
+        without a gradient.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
         if not batch.constant:
-            return (*batch.to(device)[:2], None)
+            ids_BN, answers_B, *asked = batch.to(device)
+            return (ids_BN, answers_B, None, *(asked if batch.draw.between else ()))
         ids, answers, read_B = (tensor.numpy() for tensor in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
@@ -132,7 +150,11 @@ class MemoryObjective(Objective):
         accuracies = {}
         for name, tokens in lengths.items():
             batches = self.data.batches(
-                tokens, segment_tokens, split="validation", contrast=stage.contrast
+                tokens,
+                segment_tokens,
+                split="validation",
+                contrast=stage.contrast,
+                bare=stage.bare,
             )
             accuracies[name] = self._reader.accuracy(batches, settings.validation_samples, share)
         return accuracies

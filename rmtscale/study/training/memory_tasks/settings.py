@@ -40,6 +40,12 @@ class MemoryTaskSettings(LoopSettings):
     start_tokens: tuple[int, ...] = (26, 40, 64, 128, 256)
     """Text tokens of the stages inside one segment: nothing is learned from a full segment of
     noise that is not learned faster from almost none."""
+    bare_tokens: tuple[int, ...] = ()
+    """Text tokens of the stages before these, without any noise: stories alone, behind padding."""
+    between_share: float = 0.0
+    """BABILong: share of the batches without a burn-in that ask among the facts too, each answer
+    with its own loss. Of one answer a story a model learns that the last place is often right, and
+    not for a million stories whose place it is."""
     contrast_first: bool = True
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
@@ -79,7 +85,7 @@ class MemoryTaskSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "burn_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name), MOST_TOKEN_ID)
-        for name in ("start_tokens", "burn_in"):
+        for name in ("start_tokens", "bare_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
         for name in (
@@ -88,6 +94,7 @@ class MemoryTaskSettings(LoopSettings):
             "burn_in_share",
             "fact_fragments",
             "contrast_share",
+            "between_share",
         ):
             require_share(name, getattr(self, name))
 

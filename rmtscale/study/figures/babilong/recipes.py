@@ -1,0 +1,117 @@
+"""Trainings for BABILong: one small decoder for each task, and one for all five together.
+
+A recipe is meant for a GPU, where several trainings share it side by side::
+
+    rmtscale train --recipe babilong-qa1-0 --background TEXT --out FOLDER
+    rmtscale evaluate FOLDER/best --lengths 0k,4k,128k --background TEXT
+
+A story comes first without any noise, with questions among its facts, each answer with its own
+loss: of one answer a story, in 1.3 million stories with noise, a model learned no more than that
+the last place is right half of the time. Noise follows where the bare story is learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rmtscale.study.tasks.babi.names import QAS
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+
+SEEDS = (0, 1, 2)
+FAMILIES = (*QAS, "all")
+"""``all`` is one model of the five tasks."""
+
+_FULL = MemoryTaskSettings(
+    task="babilong",
+    task_options={"stories": "qa1"},
+    segment_size=512,
+    # Four persons, three objects and where each was: two vectors of 192 numbers for each of them
+    # would do, and a decoder that holds them twice has 496 tokens of text.
+    memory_tokens=8,
+    segments=3,
+    bare_tokens=(64, 146),
+    start_tokens=(96, 192, 320),
+    between_share=0.75,
+    fact_fragments=0.003,
+    batch_size=32,
+    short_batch=8,
+    # Higher rates need more steps until they tell who was where, as with Reasoning.
+    learning_rate=5e-4,
+    warmup_steps=200,
+    steps=9000,
+    threshold=0.98,
+    stage_min_steps=100,
+    stage_max_steps=2500,
+    burn_in=(16, 64),
+    burn_in_max_steps=800,
+    # One fact answers a question of qa1, qa4 and qa5: where it is lost can be found.
+    replay_lost=True,
+    validation_segments=(3, 32),
+    validation_samples=256,
+)
+_BARE = {
+    "qa1": (64, 146),
+    "qa2": (64, 192, 360),
+    "qa3": (128, 256, 496),
+    "qa4": (79,),
+    "qa5": (64, 192, 400),
+    "all": (128, 256, 496),
+}
+"""Tokens of the bare stages. The last of them hold every story, or 98 % of them, or a segment."""
+_START = {
+    "qa1": (96, 192, 320),
+    "qa2": (192, 400),
+    "qa3": (400,),
+    "qa4": (96, 192, 320),
+    "qa5": (192, 400),
+    "all": (400,),
+}
+_THRESHOLD = {"qa1": 0.98, "qa2": 0.95, "qa3": 0.9, "qa4": 0.98, "qa5": 0.96, "all": 0.95}
+_QUICK = replace(
+    _FULL,
+    backbone="gpt-neox-tiny",
+    vocabulary_words=300,
+    segment_size=160,
+    segments=2,
+    bare_tokens=(64,),
+    start_tokens=(96,),
+    batch_size=16,
+    short_batch=4,
+    steps=300,
+    warmup_steps=20,
+    stage_min_steps=20,
+    stage_max_steps=100,
+    burn_in=(4,),
+    burn_in_max_steps=40,
+    ema_decay=0.98,
+    log_every=20,
+    validate_every=60,
+    validation_segments=(2, 4),
+    validation_samples=64,
+    precision="fp32",
+)
+
+
+def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
+    """Returns every training by name: ``babilong-qa1-0``, ``babilong-all-2``.
+
+    Args:
+        background: the noise between the facts, as of ``rmtscale train``.
+    """
+    known = {f"babilong-{name}-{seed}": full(name, seed) for seed in SEEDS for name in FAMILIES}
+    known["quick-babilong-qa1-0"] = _QUICK
+    return {name: replace(settings, background=background) for name, settings in known.items()}
+
+
+def full(name: str, seed: int) -> MemoryTaskSettings:
+    """Returns the training of a task, or of all."""
+    stories = ",".join(QAS) if name == "all" else name
+    return replace(
+        _FULL,
+        seed=seed,
+        task_options={"stories": stories},
+        bare_tokens=_BARE[name],
+        start_tokens=_START[name],
+        threshold=_THRESHOLD[name],
+        replay_lost=name not in ("qa2", "qa3"),
+    )
