@@ -34,7 +34,7 @@ def sentences(text: str) -> list[str]:
 
 
 class Filler(Protocol):
-    """What stands before, between and behind the facts."""
+    """Fills what is before, between and behind the facts."""
 
     @property
     def vocabulary(self) -> TextCoder: ...

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+INITIALIZER_RANGE = 0.02
+"""Hugging Face's own, whatever the width."""
 CLS, SEP = 2, 3
 """Special ids of the tasks' own vocabulary, which encoders put around their segments."""
 
@@ -48,7 +50,13 @@ SIZES = {
 
 
 def small_config(
-    size: Size, vocabulary: int, positions: int, *, classes: int = 2, end_of_text: int | None = None
+    size: Size,
+    vocabulary: int,
+    positions: int,
+    *,
+    classes: int = 2,
+    end_of_text: int | None = None,
+    initializer_range: float = INITIALIZER_RANGE,
 ) -> Any:
     """Its Hugging Face configuration; no dropout, which random initialisation does not need.
 
@@ -58,12 +66,17 @@ def small_config(
         positions: of the longest segment.
         classes: answers of an encoder.
         end_of_text: the one special id of a text; None has those of the memory tasks.
+        initializer_range: standard deviation of the weights.
     """
     from transformers import AutoConfig
 
     special = (0, CLS, SEP) if end_of_text is None else (end_of_text,) * 3
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
-    common = {"vocab_size": vocabulary, **dict(zip(names, special, strict=True))}
+    common: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "initializer_range": initializer_range,
+        **dict(zip(names, special, strict=True)),
+    }
     shape = {
         "hidden_size": size.width,
         "num_hidden_layers": size.layers,

@@ -78,6 +78,19 @@ def test_every_size_can_be_built() -> None:
         assert rmt.vocabulary == VOCABULARY
 
 
+@pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
+def test_weights_are_drawn_at_the_scale_that_is_asked_for(backbone: str) -> None:
+    """Memory and all; heads of encoders and last projections may be drawn smaller or larger."""
+    for wanted in (0.02, 0.1):
+        settings = MemoryTaskSettings(
+            backbone=backbone, segment_size=32, memory_tokens=8, initializer_range=wanted
+        )
+        rmt = build_rmt(settings, VOCABULARY, 6)
+        stds = [x.std().item() for x in rmt.parameters() if x.ndim > 1 and min(x.shape) > 6]
+        assert len(stds) > 4
+        assert sum(abs(std / wanted - 1) < 0.15 for std in stds) > len(stds) / 2, stds
+
+
 def test_small_ones_fit_in_4_mb() -> None:
     for name in SIZES:
         if not name.endswith(("tiny", "text")):

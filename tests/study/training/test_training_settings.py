@@ -22,6 +22,8 @@ from rmtscale.study.training.settings_file import read_settings, require_same
         ("ema_decay", 1.0, "ema decay 1.0: expected 0 or more, below 1"),
         ("learning_rate", 0.0, "learning rate 0.0: expected more than 0"),
         ("validate_every", 30, "validate every 30: expected a multiple of 50"),
+        ("initializer_range", 0.0, "initializer range 0.0: expected more than 0, at most 1"),
+        ("initializer_range", 1.5, "initializer range 1.5: expected more than 0, at most 1"),
         ("precision", "fp8", "precision 'fp8': expected one of fp32, bf16"),
         ("burn_in", (4, 0), "burn in 0: expected a whole number of 1 or more"),
         ("schema_version", 2, "settings of version 2: expected 1"),

@@ -54,7 +54,13 @@ def build_rmt(
         torch.manual_seed(settings.seed)
         size = SIZES.get(settings.backbone)
         if size is not None:
-            backbone_config = small_config(size, vocabulary, settings.segment_size, classes=classes)
+            backbone_config = small_config(
+                size,
+                vocabulary,
+                settings.segment_size,
+                classes=classes,
+                initializer_range=settings.initializer_range,
+            )
             encoder = size.kind in ENCODERS
             backbone = from_config(backbone_config, encoder=encoder)
         else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_SEGMENTS, MOST_TOKEN_ID
+from rmtscale.study.training.backbone import INITIALIZER_RANGE
 from rmtscale.study.training.settings import LoopSettings, require_share
 from rmtscale.units import require_positive
 
@@ -31,6 +33,8 @@ class MemoryTaskSettings(LoopSettings):
     backbone: str = "gpt-neox-small"
     """Rotary and causal: learned positions with a [CLS] read-out do not learn reasoning from
     random initialisation."""
+    initializer_range: float = INITIALIZER_RANGE
+    """Standard deviation of weights that are drawn anew."""
     segment_size: int = 512
     """The paper's."""
     memory_tokens: int = 4
@@ -85,6 +89,10 @@ class MemoryTaskSettings(LoopSettings):
         LoopSettings.__post_init__(self)
         for name in ("vocabulary_words", "short_batch", "stage_max_steps", "burn_in_max_steps"):
             require_positive(name.replace("_", " "), getattr(self, name), MOST_TOKEN_ID)
+        if not 0 < self.initializer_range <= 1:
+            raise BadInput(
+                f"initializer range {self.initializer_range!r}: expected more than 0, at most 1"
+            )
         for name in ("start_tokens", "bare_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
