@@ -149,6 +149,14 @@ def test_the_page(rmtscale: Command, tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_of_nothing(rmtscale: Command, tmp_path: Path) -> None:
-    refused = rmtscale("reproduce", "babilong", "--records", str(tmp_path / "none.jsonl"))
+    refused = rmtscale(
+        "reproduce", "babilong", "--records", str(tmp_path / "none.jsonl"), "--out", str(tmp_path)
+    )
     assert refused.code == 2
     assert "expected a file that 'rmtscale evaluate --lengths' wrote" in refused.err
+
+
+def test_memory_is_compared_where_as_many_samples_are_read_together() -> None:
+    memory = "peak memory of the GPU constant in the length, measured"
+    fewer = babilong("qa1", "1M", 1, batch_size=40, memory=Memory(peak_allocated_bytes=500))
+    assert claims([*rows("qa1", 1.0, ("1k", "128k")), fewer])[memory].outcome == "pass"

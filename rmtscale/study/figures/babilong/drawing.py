@@ -52,8 +52,24 @@ def draw(best: Mapping[str, Run]) -> Figure:
     _average(axes, best)
     _axes(axes, "average")
     handles, labels = axes.get_legend_handles_labels()
+    style.headline(figure, _headline(best))
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
+
+
+def _headline(best: Mapping[str, Run]) -> str:
+    """Says how often ours is above the published RMT, by the middle of its interval."""
+    theirs = published()["rmt"]
+    both = [
+        (record.accuracy, theirs[task][length])
+        for task, run in best.items()
+        for length, record in run.curve.items()
+        if length in theirs[task]
+    ]
+    if not both:
+        return "BABILong: no run at the lengths of the published RMT yet"
+    above = sum(ours > published for ours, published in both)
+    return f"BABILong: above the published RMT at {above} of the {len(both)} points that both have"
 
 
 def _line(axes: Axes, shares: Mapping[str, float], name: str) -> None:
