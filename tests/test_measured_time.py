@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,6 +26,7 @@ from rmtscale.costs.time.measured import MeasuredCollective, from_line
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.report.calibration import Errors, Tried, try_constants
+from rmtscale.report.predictions import peak_of, seconds_now
 from rmtscale.specs.devices import find_device
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +107,31 @@ def test_what_bounds_a_step_is_known() -> None:
     assert len(right) / len(clear) > 0.9
 
 
+def test_lean_segments_of_gpt2() -> None:
+    """Captured inference, compiled or not: each time in its interval, and the memory."""
+    found = [one for one in records("gpt2-inference") if one.point.cuda_graph]
+    errors, peaks = [], []
+    for record in found:
+        time, memory = record.measured.event_time, record.measured.memory
+        span = seconds_now(record)
+        assert time is not None
+        assert span is not None
+        assert memory is not None
+        assert memory.peak_allocated_bytes is not None
+        assert span.least <= time.median_seconds <= span.most
+        peaks.append(abs(peak_of(record.point, H200).total / memory.peak_allocated_bytes - 1))
+        if record.point.tokens > 4000:  # of these the shorter segment's share is small
+            assert span.likely is not None
+            errors.append(abs(span.likely / time.median_seconds - 1))
+    assert (len(peaks), len(errors)) == (8, 6)
+    assert max(errors) < 0.2
+    assert max(peaks) < 0.03
+    time_words = f"{percent(median(errors))} in the median and {percent(max(errors))} at worst"
+    for words in (time_words, f"all 8 peaks come within {percent(max(peaks))}"):
+        sys.stdout.write(f"\n{words}")
+        assert words in ACCURACY
+
+
 class Met(NamedTuple):
     """One setting in which both ways were measured at several lengths."""
 
@@ -143,6 +170,9 @@ def crossovers() -> tuple[Met, ...]:
             continue
         if point.offload_optimizer or point.adapter or point.accumulate > 1:
             continue
+        speed = measured.host_speed
+        if speed is not None and speed.drifted and measured.bound == "host":
+            continue  # timed on two hosts, as it were: neither faster nor slower than another
         if point.checkpoint_layers or point.checkpoint_segments or point.bptt_segments:
             continue
         size = point.segment_size

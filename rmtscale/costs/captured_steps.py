@@ -19,6 +19,17 @@ def runs_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
     return model.decoder and not workload.train and isinstance(design, Recurrence)
 
 
+def graph_streams(model: ModelSpec, workload: Workload, design: Design) -> int:
+    """Streams that what is captured has run on besides the usual one.
+
+    All graphs are captured on one. Each length of a forward pass's segments is warmed up on one of
+    its own: the full segment's, and the shorter one's from its second time on.
+    """
+    if workload.train or not isinstance(design, Recurrence):
+        return 2
+    return 1 + len(design.segment_sizes(model, workload.tokens))
+
+
 def trains_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
     """Whether a training step is captured: where it is asked for, and can be."""
     asked = workload.train and workload.capture and isinstance(design, Recurrence)

@@ -89,7 +89,8 @@ def generation_peak(
         others = count_parameters(model).total - count_parameters(reads).total
     work = Workload(tokens=piece, batch_size=batch, precision=generation.dtype)
     read = replace(generation, new_tokens=1)
-    one_pass = estimate_memory(reads, work, recurrence, device)
+    # ``generate`` runs each segment by the backbone's own modules.
+    one_pass = estimate_memory(reads, work, recurrence, device, cuda_graph=False)
     cache = Term(
         "persistent", MemoryTerm.KEYS_AND_VALUES, kept_bytes(model, read, recurrence, batch)
     )

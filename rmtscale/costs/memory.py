@@ -30,10 +30,11 @@ from functools import lru_cache
 
 from rmtscale.costs.activations import ID_BYTES, KEPT_BY_ACTIVATION
 from rmtscale.costs.breakdown import Breakdown, Term
-from rmtscale.costs.captured_steps import runs_captured
+from rmtscale.costs.captured_steps import graph_streams, runs_captured
 from rmtscale.costs.design import Design, resolve_design
 from rmtscale.costs.kept import prefill_cache_bytes
 from rmtscale.costs.layered_memory import layered_peaks
+from rmtscale.costs.lean_segment import LeanStep, runs_lean
 from rmtscale.costs.method_memory import MethodStep, method_weights
 from rmtscale.costs.methods.method import Method
 from rmtscale.costs.parameters import count_parameters, memory_parameters
@@ -90,8 +91,8 @@ def estimate_memory(
     or another method, whose mixing's part is a closed form that no device has confirmed.
 
     With a ``device`` whose library workspace is known, that is counted too: one for the thread
-    that runs forward, one for autograd's, two for the streams of a captured graph. Unless
-    ``cuda_graph`` says otherwise, a decoder's RMT runs inference as ``infer`` does, captured.
+    that runs forward, one for autograd's, and one for each stream of captured graphs. Unless
+    ``cuda_graph`` says otherwise, a decoder's RMT runs inference on it as ``infer`` does, captured.
 
     Terms of phase ``persistent`` (weights, buffers, optimizer state, token ids, workspaces, keys
     and values that are kept) are there at and after the peak; those of phase ``transient`` are
@@ -107,7 +108,9 @@ def estimate_memory(
     w = workload.weight_bytes
     numbers, stored = _weights(model, recurrence, w)
     trained = Trained.of(model, workload, recurrence, numbers)
-    candidates = _candidates(model, workload, recurrence, trained)
+    if cuda_graph is None:
+        cuda_graph = device is not None and runs_captured(model, workload, recurrence)
+    candidates = _candidates(model, workload, recurrence, trained, cuda_graph)
     copied = dequantized_bytes(model, w)
     if copied:
         candidates = (
@@ -128,10 +131,10 @@ def estimate_memory(
         kept = prefill_cache_bytes(model, workload, recurrence)
         persistent.append((MemoryTerm.KEYS_AND_VALUES, kept))
     if device is not None:
-        if cuda_graph is None:
-            cuda_graph = runs_captured(model, workload, recurrence)
-        count = 1 + workload.train + 2 * cuda_graph
-        workspaces = count * device.library_workspace_bytes
+        streams = 1 + workload.train
+        if cuda_graph:
+            streams += graph_streams(model, workload, recurrence)
+        workspaces = streams * device.library_workspace_bytes
         persistent.append((MemoryTerm.LIBRARY_WORKSPACE, workspaces))
     # The working set is net of what has been freed by then; where that is more than it
     # needs itself, fewer activations are alive.
@@ -189,16 +192,16 @@ def in_closed_form(model: ModelSpec, workload: Workload, recurrence: Design) -> 
 
 
 def _candidates(
-    model: ModelSpec, workload: Workload, recurrence: Design, trained: Trained
+    model: ModelSpec, workload: Workload, recurrence: Design, trained: Trained, captured: bool
 ) -> Iterator[PeakCandidate]:
     """The moments of a pass or a step at which its memory may peak."""
     if workload.train:
         yield trained.optimizer_step()
-    yield from _in_the_model(model, workload, recurrence, trained.gradient_bytes)
+    yield from _in_the_model(model, workload, recurrence, trained.gradient_bytes, captured)
 
 
 def _in_the_model(
-    model: ModelSpec, workload: Workload, recurrence: Design, gradients: int
+    model: ModelSpec, workload: Workload, recurrence: Design, gradients: int, captured: bool
 ) -> Iterator[PeakCandidate]:
     mixed = workload.casts.autocast or workload.adapter is not None
     taped = mixed or not in_closed_form(model, workload, recurrence)
@@ -219,6 +222,8 @@ def _in_the_model(
         return layered_peaks(model, workload, recurrence, gradients)
     elif recurrence is None:
         step = (TapedStep if taped else Step)(model, workload, gradients)
+    elif captured and runs_lean(model, workload, recurrence):
+        step = LeanStep(model, workload, gradients, recurrence)
     else:
         kind = TapedRecurrentStep if taped else RecurrentStep
         step = kind(model, workload, gradients, recurrence)

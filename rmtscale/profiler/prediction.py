@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.roofline import estimate_time
 from rmtscale.costs.terms import FlopTerm
 from rmtscale.errors import BadInput
@@ -12,7 +11,7 @@ from rmtscale.profiler.layout_prediction import predict_layout
 from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.point import Point
 from rmtscale.records.record import Prediction
-from rmtscale.report.predictions import peak_of, seconds_of
+from rmtscale.report.predictions import flops_of, peak_of, seconds_of
 from rmtscale.specs.device import DeviceSpec, torch_total_bytes
 from rmtscale.specs.devices import find_by_driver_name, find_device
 from rmtscale.units import format_bytes
@@ -63,12 +62,7 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
         return predict_layout(point, point.layout, device)
     model, work, recurrence = point.built_model, point.workload(), point.recurrence()
     peak = peak_of(point, device)
-    flops = estimate_flops(model, work, recurrence, "matmul")
-    total = flops.total
     last_only = point.mode == "forward" and point.logits == "last"
-    if last_only:
-        head = flops.by_name()[f"forward.{FlopTerm.HEAD}"]
-        total -= head - head // point.tokens
     seconds = None
     between = seconds_of(point, device)
     if device is not None:
@@ -79,7 +73,7 @@ def predict(point: Point, device: DeviceSpec | None = None) -> Prediction:
         except BadInput:  # no such arithmetic: no peak to predict with
             device = None
     return Prediction(
-        flops=total,
+        flops=flops_of(point),
         peak_bytes=peak.total,
         seconds=seconds,
         device=None if device is None else device.name,

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.layouts.memory import GpuMemory, gpu_memory
 from rmtscale.costs.layouts.seconds import step_time
+from rmtscale.costs.lean_segment import runs_lean, skipped_flops
 from rmtscale.costs.memory import PeakMemory, estimate_memory
-from rmtscale.costs.terms import ATTENTION_TERMS
+from rmtscale.costs.terms import ATTENTION_TERMS, FlopTerm
 from rmtscale.costs.time_range import predicted_step, step_seconds
 from rmtscale.errors import BadInput
 from rmtscale.records.point import Point
@@ -60,18 +61,41 @@ FUSED_KERNELS = {"flash", "efficient", "cudnn"}
 
 
 @lru_cache(maxsize=16384)
+def flops_of(point: Point) -> int:
+    """Returns the FLOPs (``matmul``) of a point as it is run.
+
+    A pass that makes the logits of its last token only (``infer``) is counted so.
+    """
+    counted = estimate_flops(point.built_model, point.workload(), point.recurrence(), "matmul")
+    if point.mode != "forward" or point.logits != "last":
+        return counted.total
+    head = counted.by_name()[f"forward.{FlopTerm.HEAD}"]
+    return counted.total - head + head // point.tokens
+
+
+@lru_cache(maxsize=16384)
 def done_share(point: Point, kernel: str | None) -> float:
     """Returns the share of the counted FLOPs that a step of a point really multiplies.
 
     The ``matmul`` convention counts the whole square of attention; a fused causal kernel skips the
-    part above the diagonal, as in ``estimate_time``: (T + 1) / 2T of T positions are left.
+    part above the diagonal, as in ``estimate_time``: (T + 1) / 2T of T positions are left. Of the
+    last block of a lean segment it counts all positions, and few are worked out.
     """
-    if kernel not in FUSED_KERNELS or not point.built_model.decoder:
+    model, work, recurrence = point.built_model, point.workload(), point.recurrence()
+    if kernel not in FUSED_KERNELS or not model.decoder:
         return 1.0
-    counted = estimate_flops(point.built_model, point.workload(), point.recurrence(), "matmul")
+    counted = estimate_flops(model, work, recurrence, "matmul")
     square = sum(term.amount for term in counted.terms if term.name in ATTENTION_TERMS)
     positions = point.segment_size or point.tokens
-    return 1 - square / counted.total * (positions - 1) / (2 * positions)
+    left_out = 0
+    if point.cuda_graph and recurrence is not None and runs_lean(model, work, recurrence):
+        square -= square // model.layers  # the last block's, which is no fused kernel's
+        left_out = work.batch_size * sum(
+            times * skipped_flops(model, recurrence, size)
+            for size, times in recurrence.segment_sizes(model, work.tokens)
+        )
+    left_out += square * (positions - 1) // (2 * positions)
+    return 1 - left_out / flops_of(point)
 
 
 @lru_cache(maxsize=16384)

@@ -27,7 +27,7 @@ from rmtscale.rmt.capturable import is_watched
 from rmtscale.rmt.families import FamilyBody
 from rmtscale.rmt.memory import decoder_layout
 
-_GELUS = (NewGELUActivation, GELUTanh, FastGELUActivation)
+GELUS = (NewGELUActivation, GELUTanh, FastGELUActivation)
 """All of them are GELU by ``tanh``, which is what a product can end with."""
 
 
@@ -65,7 +65,7 @@ def _is_plain(block: Any) -> bool:
     return (
         type(block.attn) is GPT2Attention
         and type(block.mlp) is GPT2MLP
-        and isinstance(block.mlp.act, _GELUS)
+        and isinstance(block.mlp.act, GELUS)
         and not hasattr(block, "crossattention")
         and all(type(norm) is nn.LayerNorm for norm in (block.ln_1, block.ln_2))
         and all(type(product) is Conv1D for product in _products(block))

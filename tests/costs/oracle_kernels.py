@@ -23,7 +23,7 @@ from rmtscale.specs.workload import Workload
 from tests.costs import oracle_memory as oracle
 from tests.meta_shapes import RememberedShapes
 
-MATMULS = ("mm", "addmm", "bmm", "baddbmm")
+MATMULS = ("mm", "addmm", "addmm_", "_addmm_activation", "bmm", "baddbmm")
 ATTENTION = ("_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention")
 NO_WORK = ("empty", "_unsafe_view", "detach", "alias", "_reshape_alias", "lift_fresh", "new_empty")
 FILLED = (

@@ -40,7 +40,7 @@ def test_both_sides_of_each_length(name: str, mode: str) -> None:
     plan = make_plan(model, work(1), RMT, A100, "hoffmann")
     costs: dict[str, Callable[[int, Recurrence | None], float]] = {
         "fewer_flops_tokens": lambda t, r: estimate_flops(model, work(t), r).total,
-        "less_memory_tokens": lambda t, r: estimate_memory(model, work(t), r).total,
+        "less_memory_tokens": lambda t, r: estimate_memory(model, work(t), r, A100).total,
     }
     for field, cost in costs.items():
         first = getattr(plan, field)

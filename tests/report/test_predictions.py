@@ -13,7 +13,7 @@ from rmtscale.records.store import Reading, RecordStore
 from rmtscale.report.document import Document, Source, make_document
 from rmtscale.report.figures import predicted, terms
 from rmtscale.report.measured import measured_tables
-from rmtscale.report.predictions import peak_now, seconds_now
+from rmtscale.report.predictions import done_share, flops_of, peak_now, seconds_now
 from rmtscale.report.text import markdown_report, records_csv
 from tests.synthetic.cpu import cpu_point, cpu_record
 from tests.synthetic.records import figure_10
@@ -95,3 +95,23 @@ def test_most_of_what_was_measured_lies_in_the_range_of_today(name: str) -> None
     inside = [span.least <= seconds <= span.most for seconds, span in found]
     assert len(inside) >= 10
     assert sum(inside) / len(inside) >= 0.8
+
+
+def test_shares_of_the_ceiling_count_what_is_run() -> None:
+    """Of full attention no head but the last token's; of GPT-2's lean segments no unread rows."""
+    records = RecordStore(H200 / "gpt2-inference.jsonl").read().records
+    points = [one.point for one in records if one.point.precision == "bf16"]
+    full = next(one for one in points if one.method == "full" and one.tokens == 64_000)
+    blocks = 12 * (2 * 64_000 * 12 * 768**2), 12 * 4 * 768 * 64_000**2
+    head = 2 * 768 * 50257
+    assert flops_of(full) == sum(blocks) + head
+    done = blocks[0] + blocks[1] * 64_001 / 128_000 + head
+    assert done_share(full, "cudnn") * flops_of(full) == pytest.approx(done)
+    long = next(one for one in points if one.segment_size == 1000 and one.tokens == 64_000)
+    work = head
+    for size, times in ((1000, 64), (260, 1)):
+        read = 12 * 2 * 768**2 * (11 * size + 3)
+        keys = 2 * 2 * 768**2 * (size - 3)
+        read += keys + 4 * 768 * (11 * size * 1001 * size // 2000 + 3 * size)
+        work += times * read
+    assert done_share(long, "cudnn") * flops_of(long) == pytest.approx(work, rel=1e-9)

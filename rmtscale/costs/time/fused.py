@@ -9,7 +9,7 @@ was chosen after looking at captured and compiled steps of GPT-2 (``docs/accurac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from rmtscale.costs.time.growing import Listed
@@ -30,12 +30,13 @@ _ALONE = frozenset({PICK, SCATTER, SUM})
 @lru_cache(maxsize=1024)
 def fused(kernels: Listed) -> KernelList:
     """Returns the kernels that a compiler makes of a list."""
-    return KernelList(tuple(_fused(kernels)))
+    return KernelList(tuple(fused_kernels(kernels.kernels)))
 
 
-def _fused(kernels: Listed) -> Iterator[Kernel]:
+def fused_kernels(kernels: Iterable[Kernel]) -> Iterator[Kernel]:
+    """Yields the kernels that a compiler makes of some, in their order."""
     run: list[Stream] = []
-    for one in kernels.kernels:
+    for one in kernels:
         if isinstance(one, Stream) and one.kind not in _ALONE:
             run.append(one)
             continue

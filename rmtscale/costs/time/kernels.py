@@ -32,6 +32,8 @@ class Matmul(NamedTuple):
     gradient: bool = False
     """Whether it makes a gradient: there libraries cut the inner dimension where tiles are few."""
     tf32: bool = False
+    onto: bool = False
+    """Whether it is added to what stands where it is written, which is read then, too."""
 
     @property
     def flops(self) -> int:

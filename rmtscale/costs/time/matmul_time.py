@@ -50,7 +50,7 @@ dimension where tiles are few."""
 
 def matmul_seconds(kernel: Matmul, arithmetic: str, constants: TimeConstants) -> float:
     """Returns the time of one product, or of a batch of them."""
-    batch, rows, columns, inner, width, even, gradient, _ = kernel
+    batch, rows, columns, inner, width, even, gradient, _, onto = kernel
     exact = width == FP32_BYTES
     floors, unhidden, path_share, idle_share = _SHAPES[exact, gradient]
     rate, bandwidth = constants.rate(MATMUL, arithmetic), constants[BANDWIDTH]
@@ -61,6 +61,7 @@ def matmul_seconds(kernel: Matmul, arithmetic: str, constants: TimeConstants) ->
         reached *= _NARROW
     flops = 2 * batch * rows * columns * inner
     read, written = width * batch * inner * (rows + columns), width * batch * rows * columns
+    written *= 1 + onto
     busy = max(flops / reached, read / bandwidth) + unhidden * written / bandwidth
     seconds = floors * constants[FLOOR] + busy
     if not even:

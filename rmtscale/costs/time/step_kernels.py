@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rmtscale.costs.activations import eager_attention
 from rmtscale.costs.layer_shape import LayerShape, plain_layer, taped_layers
+from rmtscale.costs.lean_segment import runs_lean
 from rmtscale.costs.passes import Pass, plan_passes
 from rmtscale.costs.tape import Value
 from rmtscale.costs.taped_layer import Training, training_of
@@ -22,6 +23,7 @@ from rmtscale.costs.time.growing import Lengths, Listed
 from rmtscale.costs.time.kernel_tape import KernelTape
 from rmtscale.costs.time.kernels import Kernel, KernelList
 from rmtscale.costs.time.layer_kernels import layer_kernels
+from rmtscale.costs.time.lean_kernels import lean_kernels
 from rmtscale.costs.time.optimizer_kernels import handed_out_kernels, optimizer_kernels
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
@@ -29,8 +31,6 @@ from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
-_CAPTURED_COPIES = 3
-"""A captured segment: ids and state are copied in, the last hidden state out."""
 
 
 class Part(NamedTuple):
@@ -41,6 +41,8 @@ class Part(NamedTuple):
     times: int
     captured: bool = False
     """Whether it is launched as part of a CUDA graph."""
+    captured_later: bool = False
+    """Whether it is so from the second time on that its length has come."""
 
 
 class PassKernels(NamedTuple):
@@ -87,7 +89,8 @@ def step_kernels(
     """Everything that one pass or one training step launches.
 
     With ``cuda_graph`` every full segment of a forward pass of an RMT is captured, and the shorter
-    first one is not; of a training step, all but the optimizer is.
+    first one is not before its length comes again; of a training step, all but the optimizer is.
+    Full segments of plain GPT-2 are lean.
 
     Raises:
         BadInput: a segment that cannot be.
@@ -134,10 +137,15 @@ def _passes(
         overhead = run.size_tokens - run.text_tokens
         made = kernels_at(model, in_passes, run.size_tokens, overhead, segment)
         captured = graph and run.size_tokens == (recurrence.segment_size if recurrence else 0)
+        later = graph and not captured and not workload.train
         if captured and workload.compile_step:
             made = _compiled(made)
-        yield Part(FORWARD, made.forward, run.runs, captured)
-        yield Part(FORWARD, made.layer, run.runs * layers, captured)
+        if captured and recurrence is not None and runs_lean(model, workload, recurrence):
+            lean = lean_kernels(model, work, recurrence, compiled=workload.compile_step)
+            yield Part(FORWARD, lean, run.runs, captured)
+        else:
+            yield Part(FORWARD, made.forward, run.runs, captured, later)
+            yield Part(FORWARD, made.layer, run.runs * layers, captured, later)
         scored = run.runs
         if run.last and not (workload.train and model.decoder):
             yield Part(FORWARD, made.scored, 1)

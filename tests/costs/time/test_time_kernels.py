@@ -111,7 +111,7 @@ def test_every_kind_of_stream_has_a_speed() -> None:
 
 
 def test_captured_are_the_full_segments_only() -> None:
-    model, work = PRESETS["gpt2"], Workload(tokens=4000)
+    model, work = PRESETS["opt-125m"], Workload(tokens=4000)
     parts = step_kernels(model, work, Recurrence(1000, 2), cuda_graph=True)
     runs = {part.captured: part.times for part in parts if part.phase == FORWARD}
     assert runs[True] == 4 * model.layers
