@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import product
 from typing import Any
 
 from rmtscale.app.answers import MODES, Asked, reply
 from rmtscale.errors import RmtscaleError
+from rmtscale.report.template import render
 from rmtscale.specs import catalog, current
 from rmtscale.specs.devices import DEVICES
 from rmtscale.specs.precision import PRECISIONS
@@ -90,13 +90,11 @@ def answered(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _render(choices: Choices, answers: Mapping[str, Any] | None) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("rmtscale.app") / "templates" / "app.html"
-    return environment.from_string(source.read_text(encoding="utf-8")).render(
+    return render(
+        "rmtscale.app",
+        "app.html",
+        title="rmtscale: what a long input costs",
+        asks_server=True,
         lists=choices.lists(),
         words={"mode": MODES, "tokens": {one: format_tokens(int(one)) for one in choices.tokens}},
         first=choices.first,

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.evaluate_options import refuse_foreign, task_of
+from rmtscale.cli.evaluate_options import (
+    Background,
+    Cache,
+    TaskOptions,
+    Text,
+    refuse_foreign,
+    task_of,
+)
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.cli.train import require_libraries
 from rmtscale.cli.train_settings import read_options
@@ -45,22 +52,11 @@ def command(
         str | None,
         typer.Option(help="Segments that are shown, from 1: a list such as 1,4.  (default: all)"),
     ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(help="Memory tasks: noise.  (default: as trained, else python)"),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="Of a memory task, NAME=VALUE, such as placement=depth:1."),
-    ] = None,
+    background: Background = None,
+    option: TaskOptions = None,
     backbone: options.Backbone = None,
-    text: Annotated[
-        str | None, typer.Option(help="Language: where samples are from.  (default: as trained)")
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Language: folder of packed text.  (default: the training's)"),
-    ] = None,
+    text: Text = None,
+    cache: Cache = None,
     device: Annotated[
         str | None, typer.Option(help="cuda or cpu.  (default: the GPU if there is one)")
     ] = None,

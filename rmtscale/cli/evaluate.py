@@ -12,6 +12,10 @@ import typer
 from rmtscale.cli import options
 from rmtscale.cli.evaluate_options import (
     Asked,
+    Background,
+    Cache,
+    TaskOptions,
+    Text,
     by_lengths,
     refuse_foreign,
     task_of,
@@ -77,12 +81,7 @@ def command(
             help="Sequences at once, the same at every length.  (default: 100; language: 32)"
         ),
     ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(
-            help="Memory tasks: noise, its validation part.  (default: as trained, else python)"
-        ),
-    ] = None,
+    background: Background = None,
     repeats: Annotated[
         bool | None,
         typer.Option(
@@ -90,12 +89,7 @@ def command(
             help="Memory tasks: an input may hold the same noise twice.  (default: yes)",
         ),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Of a memory task, NAME=VALUE, such as placement=depth:1; may be repeated."
-        ),
-    ] = None,
+    option: TaskOptions = None,
     seed: Annotated[
         int | None, typer.Option(help="Memory tasks: of the samples.  (default: 0)")
     ] = None,
@@ -113,10 +107,7 @@ def command(
         ),
     ] = False,
     backbone: options.Backbone = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="Language: its validation part is scored.  (default: as trained)"),
-    ] = None,
+    text: Text = None,
     history: Annotated[
         str | None,
         typer.Option(
@@ -124,10 +115,7 @@ def command(
             "the longest length reads)"
         ),
     ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Language: folder of packed text.  (default: the training's)"),
-    ] = None,
+    cache: Cache = None,
     dead_band: Annotated[
         float | None,
         typer.Option(

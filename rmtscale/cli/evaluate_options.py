@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.training.kinds import KINDS, task_names
@@ -13,6 +15,28 @@ from rmtscale.study.training.kinds import KINDS, task_names
 if TYPE_CHECKING:
     from rmtscale.study.training.settings import LoopSettings
 
+Background = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory tasks: noise, its validation part.  (default: as trained, else python)"
+    ),
+]
+TaskOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="Of a memory task, NAME=VALUE, such as placement=depth:1; may be repeated.",
+    ),
+]
+Text = Annotated[
+    str | None,
+    typer.Option(help="Language: its validation part is read.  (default: as trained)"),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Language: folder of packed text.  (default: the training's)"),
+]
+"""Options of all commands that read what a checkpoint was trained on."""
 OPTIONS = {
     "memory": (
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 
 from rmtscale.report.document import CONVENTIONS, Document
 from rmtscale.report.gallery import Picture
 from rmtscale.report.summary import lead, summary
 from rmtscale.report.tables import Table
+from rmtscale.report.template import render
 
 QUESTIONS = (
     ("Where does RMT win?", ("speed-up",), ("wins", "unequal", "ends")),
@@ -33,14 +33,12 @@ _CLAIMS = ("fail", "not measurable", "pass")
 
 def render_page(document: Document, pictures: Sequence[Picture]) -> str:
     """Returns the page; all that comes from a record is escaped."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("rmtscale.report") / "templates" / "page.html"
     tables = {table.name: table for table in document.tables}
-    return environment.from_string(source.read_text(encoding="utf-8")).render(
+    return render(
+        "rmtscale.report",
+        "page.html",
+        title=document.title,
+        asks_server=False,
         document=document,
         hero=next((picture for picture in pictures if picture.name == HERO), None),
         image=_image,

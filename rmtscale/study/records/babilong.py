@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from rmtscale.records.environment import Environment
-from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
-from rmtscale.tabular import flat_row
+from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BabilongPoint:
+class BabilongPoint(EvaluatedPoint):
     """Names what was evaluated; an equal point of the same weights is an equal number."""
 
     stories: str
@@ -37,11 +35,6 @@ class BabilongPoint:
     device: str
     dead_band: float = 0.0
     """Dead band of the memory; 0 is the paper's RMT."""
-
-    @property
-    def key(self) -> str:
-        """Returns equal texts for equal points."""
-        return json.dumps(to_mapping(self), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +59,7 @@ class BabilongTraining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BabilongRecord:
+class BabilongRecord(EvaluatedLine):
     """One line of a file of evaluations on BABILong."""
 
     schema_version: int = SCHEMA_VERSION
@@ -98,19 +91,6 @@ class BabilongRecord:
     memory: Memory
     """Peak of reading, measured at this length."""
     environment: Environment
-
-    @property
-    def key(self) -> str:
-        """Equal for two evaluations of the same point."""
-        return self.point.key
-
-    def to_row(self) -> dict[str, object]:
-        """Returns all fields, nested ones under ``outer.inner``."""
-        return flat_row(to_mapping(self))
-
-    def to_line(self) -> str:
-        """One line of JSON, without its end."""
-        return json.dumps(to_mapping(self), separators=(",", ":"), allow_nan=False)
 
 
 class BabilongStore(Store[BabilongRecord]):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 
 from rmtscale.records.environment import Environment
-from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
-from rmtscale.study.records.dead_band import line_of
-from rmtscale.tabular import flat_row
+from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationPoint:
+class EvaluationPoint(EvaluatedPoint):
     """Names what was evaluated; an equal point of the same weights is an equal number."""
 
     task: str
@@ -42,14 +39,9 @@ class EvaluationPoint:
         """Text tokens of a sample."""
         return self.segments * self.segment_tokens
 
-    @property
-    def key(self) -> str:
-        """Returns equal texts for equal points."""
-        return json.dumps(to_mapping(self), sort_keys=True)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRecord:
+class EvaluationRecord(EvaluatedLine):
     """One line of a file of evaluations."""
 
     schema_version: int = SCHEMA_VERSION
@@ -79,19 +71,6 @@ class EvaluationRecord:
     host_ids_bytes: int
     """Token ids of the largest batch, in host memory: the one thing that grows with the length."""
     environment: Environment
-
-    @property
-    def key(self) -> str:
-        """Equal for two evaluations of the same point."""
-        return self.point.key
-
-    def to_row(self) -> dict[str, object]:
-        """Returns all fields, nested ones under ``outer.inner``."""
-        return flat_row(to_mapping(self))
-
-    def to_line(self) -> str:
-        """One line of JSON, without its end."""
-        return line_of(self)
 
 
 class EvaluationStore(Store[EvaluationRecord]):

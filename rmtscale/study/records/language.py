@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 
 from rmtscale.records.environment import Environment
-from rmtscale.records.mapping import to_mapping
 from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
 from rmtscale.study.records.clusters import Part
-from rmtscale.study.records.dead_band import line_of
-from rmtscale.tabular import flat_row
+from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
 ALL = "all"
@@ -25,7 +22,7 @@ the same tokens, without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanguagePoint:
+class LanguagePoint(EvaluatedPoint):
     """Names what was evaluated; an equal point of the same weights is an equal loss."""
 
     task: str
@@ -62,11 +59,6 @@ class LanguagePoint:
         """Text tokens of a sample."""
         return self.segments * self.segment_tokens
 
-    @property
-    def key(self) -> str:
-        """Returns equal texts for equal points."""
-        return json.dumps(to_mapping(self), sort_keys=True)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModel:
@@ -94,7 +86,7 @@ class LanguageModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageRecord:
+class LanguageRecord(EvaluatedLine):
     """One line of a file of evaluations."""
 
     schema_version: int = SCHEMA_VERSION
@@ -148,19 +140,6 @@ class LanguageRecord:
     def seconds_per_token(self) -> float:
         """Measured, for each token scored."""
         return self.seconds / (self.point.samples * self.point.block_tokens)
-
-    @property
-    def key(self) -> str:
-        """Equal for two evaluations of the same point."""
-        return self.point.key
-
-    def to_row(self) -> dict[str, object]:
-        """Returns all fields, nested ones under ``outer.inner``."""
-        return flat_row(to_mapping(self))
-
-    def to_line(self) -> str:
-        """One line of JSON, without its end."""
-        return line_of(self)
 
 
 class LanguageStore(Store[LanguageRecord]):

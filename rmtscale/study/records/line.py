@@ -1,0 +1,55 @@
+"""Common to records of all evaluations: a key, a row of a table, a line of a file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rmtscale.records.mapping import to_mapping
+from rmtscale.tabular import flat_row
+
+
+class EvaluatedPoint:
+    """Base of what names an evaluation, a frozen dataclass."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> str:
+        """Returns equal texts for equal points."""
+        return json.dumps(to_mapping(self), sort_keys=True)
+
+
+class EvaluatedLine:
+    """Base of one line of a file of evaluations, a frozen dataclass."""
+
+    __slots__ = ()
+
+    point: Any
+    """Names what was evaluated; a subclass says what it is."""
+
+    @property
+    def key(self) -> str:
+        """Equal for two evaluations of the same point."""
+        key: str = self.point.key
+        return key
+
+    def to_row(self) -> dict[str, object]:
+        """Returns all fields, nested ones under ``outer.inner``."""
+        return flat_row(to_mapping(self))
+
+    def to_line(self) -> str:
+        """Returns one line of JSON, without its end.
+
+        A dead band of 0, the paper's RMT, is left out, and so are a number of processes of 1 and
+        the state of a GPU during a step, where nobody looked: such a record is the same line that
+        it was before there were these fields.
+        """
+        mapping = to_mapping(self)
+        if not mapping["point"]["dead_band"]:
+            del mapping["point"]["dead_band"]
+        if mapping.get("processes") == 1:
+            del mapping["processes"]
+        if mapping["environment"].get("during", "") is None:
+            del mapping["environment"]["during"]
+        return json.dumps(mapping, separators=(",", ":"), allow_nan=False)
