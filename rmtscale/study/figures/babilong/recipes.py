@@ -7,7 +7,8 @@ A recipe is meant for a GPU, where several trainings share it side by side::
 
 A story comes first without any noise, with questions among its facts, each answer with its own
 loss: of one answer a story, in 1.3 million stories with noise, a model learned no more than that
-the last place is right half of the time. Noise follows where the bare story is learned.
+the last place is right half of the time (docs/training.md has what changed that). Noise follows
+where the bare story is learned.
 """
 
 from __future__ import annotations
