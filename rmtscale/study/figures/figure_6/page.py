@@ -60,7 +60,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     drawing = draw([_heatmap(reader, attention, sample) for attention in maps])
     return FigureReport(
         claims=claims,
-        page=_page(figure, checkpoint, data, sample, answered, claims),
+        page=_page(figure, sources, checkpoint, data, sample, answered, claims),
         files={**picture_files("figure-6", drawing), "figure-6.csv": _csv(looks)},
     )
 
@@ -100,6 +100,7 @@ def _csv(looks: Sequence[Looks]) -> str:
 
 def _page(
     figure: Figure,
+    sources: Sources,
     checkpoint: Checkpoint,
     data: TaskData,
     sample: Sample,
@@ -110,10 +111,12 @@ def _page(
     facts = [" ".join(words[at] for at in columns) for columns in sample.facts]
     question = " ".join(words[at] for at in sample.question)
     settings = checkpoint.settings
+    made_from = f" --checkpoint {sources.checkpoint}" if sources.checkpoint else ""
     right, answer = data.task.classes[sample.answer], data.task.classes[answered]
     return f"""# {figure.title}
 
-Made by `rmtscale reproduce figure-6` from {settings.backbone}, seed {settings.seed}, after
+Made by `rmtscale reproduce figure-6{made_from}` from
+{settings.backbone}, seed {settings.seed}, after
 {checkpoint.trained.step:,} steps on up to {checkpoint.trained_segments} segments of
 {settings.segment_size} ({checkpoint.trained.stage}). One sample of four segments, the first of
 the validation samples whose facts stand in the first and the third:
