@@ -31,11 +31,16 @@ class Heatmap(NamedTuple):
 
 
 @style.styled
-def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
+def draw(maps: Sequence[Heatmap], answer: str = "", columns: int = 2) -> Figure:
     """Draws a heatmap for each segment; brighter is more, on a root scale for small weights.
 
     In a long segment stretches of other text are one cell each: a query's row is the mean of
     theirs, a key's column the sum, so that rows still sum to 1.
+
+    Args:
+        maps: the segments, in their order.
+        answer: what stands over all of them.
+        columns: segments side by side.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -59,6 +64,8 @@ def draw(maps: Sequence[Heatmap], columns: int = 2) -> Figure:
         axes.grid(False)
         axes.set_title(heatmap.title)
         _label(axes, heatmap)
+    if answer:
+        style.headline(figure, answer)
     if image is not None:
         figure.colorbar(image, ax=grid, shrink=0.5, label="attention weight")
     return figure

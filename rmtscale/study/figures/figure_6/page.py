@@ -57,7 +57,11 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         looks = [look for attention in maps for look in measure(reader, attention, sample)]
         answered = int(reader.logits(sample.ids[None]).argmax())
     claims = check_claims(looks)
-    drawing = draw([_heatmap(reader, attention, sample) for attention in maps])
+    seen = sum(claim.outcome == "pass" for claim in claims)
+    answer = (
+        f"Memory looks at facts and is kept, the answer looks at it: {seen} of {len(claims)} seen"
+    )
+    drawing = draw([_heatmap(reader, attention, sample) for attention in maps], answer)
     return FigureReport(
         claims=claims,
         page=_page(figure, sources, checkpoint, data, sample, answered, claims),
