@@ -18,7 +18,10 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    Answer = Future
+    """A worker's answer, which may still be to come."""
 
 Process = subprocess.Popen[bytes]
 TimedOut = subprocess.TimeoutExpired

@@ -24,9 +24,9 @@ from rmtscale.report.series import Group
 from rmtscale.steps import steps
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from matplotlib.figure import Figure
+
+    from rmtscale.processes import Answer
 
 Draw = Callable[[Sequence[Group]], "Figure | None"]
 MOST_PANELS = 4
@@ -169,7 +169,7 @@ def draw_all(groups: Sequence[Group]) -> list[Picture]:
 
 
 def _ready(
-    order: Sequence[int], theirs: Mapping[int, Future[Picture]], ours: dict[int, Picture]
+    order: Sequence[int], theirs: Mapping[int, Answer[Picture]], ours: dict[int, Picture]
 ) -> Iterator[int]:
     """Draws here what the other process has not begun; yields once for each that is drawn."""
     told = 0

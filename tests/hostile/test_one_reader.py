@@ -12,7 +12,7 @@ PARSERS = {"json.load", "json.loads", "tomllib.load", "tomllib.loads", "gzip.ope
 OWN = {
     "readers.py": "it is the reader",
     "records/mapping.py": "a config that was read before, as text",
-    "costs/taped_layer.py": "a config that was read before, as text",
+    "costs/layer_shape.py": "a config that was read before, as text",
     "profiler/subject.py": "a config that was read before, as text",
     "profiler/spawn.py": "an answer of our own child process",
     "profiler/child.py": "a question of our own parent process",
