@@ -95,8 +95,9 @@ class _Sums:
     def _add(self, index: int, grad: Tensor) -> Tensor | None:
         known = self.found[index]
         if known is None:
-            # Not the tensor itself: autograd may hand out one that something else shares.
-            self.found[index] = grad.clone()
+            # Not the tensor itself: autograd may hand out one that something else shares. The clone
+            # of a DTensor's part is summed over ranks, once a segment: a product stays a part.
+            self.found[index] = grad.clone() if type(grad) is Tensor else grad * 1
         else:
             known.add_(grad)
         # Nobody reads what autograd goes on with, and this one takes no memory.

@@ -85,6 +85,7 @@ def cases() -> list[Case]:
         Case("llama", 4, 1, True, "full"),
         Case("llama", 4, 2, True, "full checkpoints"),
         Case("llama", 2, 2, True, "rmt states"),
+        Case("llama", 2, 1, True, "rmt states"),
         Case("llama", 4, 1, True, "rmt"),
     }
     return [case for case in every if case in few]
