@@ -13,10 +13,19 @@ from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
 
+EAGER_KINDS = ("gpt_neo",)
+"""Kinds whose modules copy numbers from the host in every layer, unless they are compiled."""
+
+
+def captures_segments(model: ModelSpec, *, compiled: bool) -> bool:
+    """Whether an RMT's segments can be captured: where it runs the backbone module by module."""
+    return not isinstance(model, LayeredSpec) and (compiled or model.kind not in EAGER_KINDS)
+
 
 def runs_captured(model: ModelSpec, workload: Workload, design: Design) -> bool:
-    """Whether segments of a forward pass are captured: those of a decoder's RMT are."""
-    return model.decoder and not workload.train and isinstance(design, Recurrence)
+    """Whether segments of a forward pass are captured: those of a decoder's RMT, where they can."""
+    reads = model.decoder and not workload.train and isinstance(design, Recurrence)
+    return reads and captures_segments(model, compiled=workload.compile_step)
 
 
 def graph_streams(model: ModelSpec, workload: Workload, design: Design) -> int:
@@ -47,7 +56,7 @@ def why_not_captured(model: ModelSpec, workload: Workload) -> str:
     drops = workload.dropout is not False and bool(model.hidden_dropout or model.attention_dropout)
     if isinstance(model, LayeredSpec):
         return f"a backbone of type {model.kind!r} is run by its own forward"
-    if model.kind == "gpt_neo":
+    if model.kind in EAGER_KINDS:
         return "GPT-Neo copies numbers from the host in every layer"
     if workload.dtype == "fp16":
         return "in fp16 gradients are worked out under scales that are tried one after another"

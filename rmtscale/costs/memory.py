@@ -91,8 +91,8 @@ def estimate_memory(
     or another method, whose mixing's part is a closed form that no device has confirmed.
 
     With a ``device`` whose library workspace is known, that is counted too: one for the thread
-    that runs forward, one for autograd's, and one for each stream of captured graphs. Unless
-    ``cuda_graph`` says otherwise, a decoder's RMT runs inference on it as ``infer`` does, captured.
+    that runs forward, one for autograd's, and one for each stream of captured graphs. An RMT runs
+    inference on it as ``infer`` does, captured where that works; False for ``cuda_graph`` never is.
 
     Terms of phase ``persistent`` (weights, buffers, optimizer state, token ids, workspaces, keys
     and values that are kept) are there at and after the peak; those of phase ``transient`` are
@@ -108,9 +108,9 @@ def estimate_memory(
     w = workload.weight_bytes
     numbers, stored = _weights(model, recurrence, w)
     trained = Trained.of(model, workload, recurrence, numbers)
-    if cuda_graph is None:
-        cuda_graph = device is not None and runs_captured(model, workload, recurrence)
-    candidates = _candidates(model, workload, recurrence, trained, cuda_graph)
+    asked = device is not None if cuda_graph is None else cuda_graph
+    captured = asked and runs_captured(model, workload, recurrence)
+    candidates = _candidates(model, workload, recurrence, trained, captured)
     copied = dequantized_bytes(model, w)
     if copied:
         candidates = (
@@ -132,7 +132,7 @@ def estimate_memory(
         persistent.append((MemoryTerm.KEYS_AND_VALUES, kept))
     if device is not None:
         streams = 1 + workload.train
-        if cuda_graph:
+        if captured:
             streams += graph_streams(model, workload, recurrence)
         workspaces = streams * device.library_workspace_bytes
         persistent.append((MemoryTerm.LIBRARY_WORKSPACE, workspaces))

@@ -28,6 +28,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from rmtscale.costs.captured_steps import EAGER_KINDS, captures_segments
 from rmtscale.costs.layouts.possible import why_impossible
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.limits import MOST_POINTS
@@ -182,9 +183,9 @@ def _point(value: Grid, processes: int) -> Point:
     logits: Any = None
     if not train and model.decoder:
         logits = "last" if rmt else value["logits"]
-    captured = value["capture"] and rmt and train and cuda and model.kind != "gpt_neo"
-    # A segment step of GPT-Neo can be captured only when it is compiled.
-    capturable = model.kind != "gpt_neo" or value["compile_step"]
+    captured = value["capture"] and rmt and train and cuda and model.kind not in EAGER_KINDS
+    graph = value["cuda_graph"] and inferred and cuda
+    graph = graph and captures_segments(model, compiled=value["compile_step"])
     layout = _layout(value, model, processes)
     return Point(
         model=model,
@@ -206,7 +207,7 @@ def _point(value: Grid, processes: int) -> Point:
         checkpoint_segments=value["checkpoint_segments"] and rmt and train,
         checkpoint_layers=value["checkpoint_layers"] and train and layout is None,
         logits=logits,
-        cuda_graph=value["cuda_graph"] and inferred and cuda and capturable,
+        cuda_graph=graph,
         capture=captured,
         compile_step=value["compile_step"] and (inferred or captured),
         checkpoint=value["checkpoint"] or None,

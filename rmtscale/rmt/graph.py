@@ -52,6 +52,12 @@ def require_evaluation(model: StepModel) -> None:
         raise BadInput("model in training mode: expected model.eval() before inference")
 
 
+def captures_segments(model: StepModel, *, compiled: bool) -> bool:
+    """Whether segments can be captured on a GPU: by the way the backbone is run, and its kind."""
+    kind = model.config.backbone_config.model_type
+    return isinstance(model.body, FamilyBody) and (compiled or kind not in NOT_CAPTURABLE)
+
+
 class SegmentStep:
     """``state, ids -> state`` on fixed buffers.
 
@@ -85,7 +91,6 @@ class SegmentStep:
         require_evaluation(model)
         self.model = model
         weight = model.embedding_VE
-        kind = model.config.backbone_config.model_type
         kept = kept_tokens if model.causal else model.config.segment_size
         # Written to again and again: what is made under inference_mode could not be outside.
         with torch.inference_mode(False), torch.no_grad():
@@ -96,8 +101,7 @@ class SegmentStep:
             self.kept_BKE = torch.zeros(
                 batch_size, kept, weight.shape[1], dtype=weight.dtype, device=weight.device
             )
-        family = isinstance(model.body, FamilyBody)
-        capturable = family and (compile_step or kind not in NOT_CAPTURABLE)
+        capturable = captures_segments(model, compiled=compile_step)
         whole = not any(is_cut(parameter) for parameter in self._parameters())
         self.uses_graph = cuda_graph is not False and weight.is_cuda and capturable and whole
         self._run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self._pure

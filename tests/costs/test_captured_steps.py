@@ -1,4 +1,4 @@
-"""Which training steps are captured, by the formulas and by the RMT itself."""
+"""Which steps and segments are captured, by the formulas and by the RMT itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from typing import Any
 
 import pytest
 
-from rmtscale.costs.captured_steps import captures_too, trains_captured, why_not_captured
+from rmtscale.costs.captured_steps import (
+    captures_too,
+    graph_streams,
+    runs_captured,
+    trains_captured,
+    why_not_captured,
+)
+from rmtscale.costs.memory import estimate_memory
+from rmtscale.costs.terms import MemoryTerm
 from rmtscale.costs.time_range import step_seconds
 from rmtscale.errors import BadInput
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.devices import find_device
+from rmtscale.specs.huggingface import from_config
+from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -27,6 +37,8 @@ PRESET_OF = {
     "llama": "llama-3.2-1b",
     "bert": "bert-base-cased",
 }
+READ_BY_LAYER = ("qwen2", "mistral", "mamba")
+WORKSPACE = f"persistent.{MemoryTerm.LIBRARY_WORKSPACE}"
 
 
 @pytest.mark.parametrize("kind", PRESET_OF)
@@ -47,6 +59,34 @@ def test_the_rmt_refuses_the_same(kind: str, checkpoint: bool, precision: str) -
     model = PRESETS[PRESET_OF[kind]]
     work = replace(work, dropout=None if drops and model.hidden_dropout else False)
     assert bool(refusal(rmt)) == bool(why_not_captured(model, work))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("kind", [*(kind for kind in PRESET_OF if kind != "bert"), *READ_BY_LAYER])
+def test_segments_are_captured_where_the_rmt_captures_them(kind: str, compiled: bool) -> None:
+    """A backbone that is run by its own forward reads eagerly: no graph, and no streams for it."""
+    pytest.importorskip("torch")
+    from rmtscale.rmt import RMTConfig, RMTForCausalLM
+    from rmtscale.rmt.graph import captures_segments
+    from tests.rmt.tiny_models import backbone
+    from tests.rmt.tiny_types import tiny_model
+
+    by_layer = kind in READ_BY_LAYER
+    built = tiny_model(kind) if by_layer else backbone(kind)
+    model = from_config(built.config.to_dict()) if by_layer else PRESETS[PRESET_OF[kind]]
+    assert isinstance(model, LayeredSpec) == by_layer
+    work, design = Workload(tokens=20, compile_step=compiled), Recurrence(8, 1)
+    captured = captures_segments(RMTForCausalLM(built, RMTConfig(8, 1)), compiled=compiled)
+    assert runs_captured(model, work, design) == captured
+    unasked, asked, never = (
+        estimate_memory(model, work, design, H200, cuda_graph=graph).by_name()
+        for graph in (None, True, False)
+    )
+    assert unasked == asked
+    workspaces = asked[WORKSPACE] // H200.library_workspace_bytes
+    # 20 tokens are three segments of 6 tokens, and one of 2.
+    assert workspaces == 1 + captured * graph_streams(model, work, design) == 1 + captured * 3
+    assert never[WORKSPACE] == H200.library_workspace_bytes
 
 
 def test_dropout_under_checkpoints_runs_eagerly() -> None:
