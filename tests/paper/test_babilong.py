@@ -16,6 +16,7 @@ from rmtscale.study.figures.babilong.recipes import recipes
 from rmtscale.study.figures.babilong.runs import runs_of, shown
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
 from rmtscale.study.tasks.babi.names import QAS, parse_stories
+from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.study.training.memory_tasks.curriculum import plan_stages
 from tests.command_line import Command
@@ -33,12 +34,14 @@ def every(accuracy: float, **values: object) -> list[BabilongRecord]:
 def test_recipes_learn_the_bare_story_first() -> None:
     """Every stage fits in a segment, and what a recipe asks the task for is there."""
     known = recipes("prose")
-    assert len(known) == 3 * 6 + 1
+    assert len(known) == 3 * (6 + 2) + 1
     for name, settings in known.items():
         assert settings.background == "prose"
         assert parse_stories(settings.task_options["stories"]) == (
             QAS if "-all-" in name else (name.removeprefix("quick-").split("-")[1],)
         )
+        assert ("-state-" in name) == bool(settings.task_options.get("ask_state"))
+        make_task(settings.task, **settings.task_options)
         segment_tokens = settings.segment_size - 2 * settings.memory_tokens
         stages = plan_stages(settings, segment_tokens, 20)
         assert [stage.tokens for stage in stages[: len(settings.bare_tokens)]] == [

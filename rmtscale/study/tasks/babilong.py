@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.tasks.babi import grammar
-from rmtscale.study.tasks.babi.names import QAS, parse_stories
+from rmtscale.study.tasks.babi.names import QAS, STATEFUL, parse_stories
 from rmtscale.study.tasks.babi.pool import SOURCES, Pool, load_pool
 from rmtscale.study.tasks.sample import Story
 from rmtscale.study.tasks.task import Task, pick
@@ -32,7 +32,6 @@ class Babilong(Task):
     """
 
     name: ClassVar[str] = "babilong"
-    classes: ClassVar[tuple[str, ...]] = grammar.ANSWERS
 
     placement: str = "ordered"
     stories: str = "qa1"
@@ -43,6 +42,11 @@ class Babilong(Task):
     between: bool = False
     """Ask among the facts too: after each, of what was told until then; the originals after every
     second one. One answer teaches little, and an evaluation has no other."""
+    ask_state: bool = False
+    """Makes half of these questions, in stories of qa2 and qa3, about the state that an answer is
+    put together from: where a person is, who got an object, where it is before it was carried on;
+    of qa3 also where a person was before. The benchmark asks none of it. Persons are answers then.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,9 +56,19 @@ class Babilong(Task):
                 "its order"
             )
         require_one_of("source", self.source, SOURCES)
-        if type(self.between) is not bool:
-            raise BadInput(f"between {self.between!r}: expected true or false")
-        parse_stories(self.stories)
+        for name, value in (("between", self.between), ("ask_state", self.ask_state)):
+            if type(value) is not bool:
+                raise BadInput(f"{name} {value!r}: expected true or false")
+        names = parse_stories(self.stories)
+        if self.ask_state and (self.source != "generated" or not set(names) & set(STATEFUL)):
+            raise BadInput(
+                f"ask_state {self.ask_state!r} of {self.source} stories of {self.stories}: "
+                f"expected false, or generated ones with one of {quoted_list(STATEFUL)}"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (*grammar.ANSWERS, *grammar.TAKERS) if self.ask_state else grammar.ANSWERS
 
     @property
     def facts_per_story(self) -> int:
@@ -71,7 +85,7 @@ class Babilong(Task):
     def pools(self) -> tuple[Pool, ...]:
         """Questions of each task, of the split."""
         names = parse_stories(self.stories)
-        return tuple(load_pool(name, self.source, self.split) for name in names)
+        return tuple(load_pool(name, self.source, self.split, self.ask_state) for name in names)
 
     def all_facts(self) -> tuple[str, ...]:
         names = parse_stories(self.stories)
@@ -86,7 +100,7 @@ class Babilong(Task):
         texts = (
             *(fact for name in QAS for fact in grammar.facts_of(name)),
             *(question for name in QAS for question in grammar.questions_of(name)),
-            *self.classes,
+            *grammar.ANSWERS,
         )
         return sorted(set(split_words(" ".join(texts))))
 

@@ -28,8 +28,6 @@ class Task(ABC):
     """A way to draw stories, and where their facts go."""
 
     name: ClassVar[str]
-    classes: ClassVar[tuple[str, ...]] = PLACES
-    """The possible answers; an answer is an index into them."""
     subject_words: ClassVar[int] = 1
     """So many first words of a fact say what it is about."""
 
@@ -50,6 +48,11 @@ class Task(ABC):
     @abstractmethod
     def facts_per_story(self) -> int:
         """How many facts every story has."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The possible answers; an answer is an index into them."""
+        return PLACES
 
     @abstractmethod
     def all_facts(self) -> tuple[str, ...]:

@@ -26,11 +26,14 @@ class World:
     been: dict[str, list[str | None]] = field(default_factory=dict)
     """Places of each object in their order, since it was last taken."""
     gifts: list[tuple[str, str, str]] = field(default_factory=list)
+    walked: dict[str, list[str]] = field(default_factory=dict)
+    """Places of each person in their order."""
 
     def tell(self, fact: str) -> None:
         if found := MOVE.search(fact):
             person, room = found.groups()
             self.place[person] = room
+            self.walked.setdefault(person, []).append(room)
             for thing, holder in self.holder.items():
                 if holder == person:
                     self.been[thing].append(room)
@@ -57,12 +60,14 @@ def solve(text: str) -> str | None:
         world.tell(sentence.strip())
     words = asked.split()
     if words[:2] == ["where", "was"]:
-        been, room = world.been.get(words[3], []), words[-1]
+        been, room = world.been.get(words[3]) or world.walked.get(words[2], []), words[-1]
         at = [index for index in range(1, len(been)) if been[index] == room]
         return been[at[-1] - 1] if at else None
     if words[:3] == ["where", "is", "the"]:
         thing = words[-1]
         return world.place.get(world.holder.get(thing, thing))
+    if words[:2] == ["who", "got"]:
+        return world.holder.get(words[-1])
     if words[0] == "where":
         return world.place.get(words[-1])
     if asked.startswith("what is"):

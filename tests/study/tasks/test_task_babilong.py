@@ -13,7 +13,7 @@ import pytest
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.babi import grammar, pool, stories
 from rmtscale.study.tasks.babi.asked import Asked, facts_digest
-from rmtscale.study.tasks.babi.names import QAS
+from rmtscale.study.tasks.babi.names import QAS, STATEFUL
 from rmtscale.study.tasks.babi.original import file_names, parse_file, read_original
 from rmtscale.study.tasks.babi.pool import belongs, held_out
 from rmtscale.study.tasks.babi.stories import Drawer
@@ -21,6 +21,8 @@ from rmtscale.study.tasks.batches import Asked as Read
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise, Padding
+from rmtscale.study.tasks.task import PLACES
+from rmtscale.study.tasks.vocabulary import split_words
 from tests.study.tasks.held_out import PATH, made
 from tests.study.tasks.made_noise import made_documents
 from tests.study.tasks.story_solver import last_gifts, solve
@@ -48,8 +50,8 @@ def text(asked: Asked) -> str:
     return " ".join((*asked.facts, asked.question))
 
 
-def drawn(qa: str, stories: int, seed: int = 1) -> list[Asked]:
-    drawer = Drawer(qa, seed)
+def drawn(qa: str, stories: int, seed: int = 1, state: bool = False) -> list[Asked]:
+    drawer = Drawer(qa, seed, state)
     return [asked for _ in range(stories) for asked in drawer.story()]
 
 
@@ -116,9 +118,10 @@ def test_every_answer_of_ours_follows(qa: str) -> None:
     assert any(one.answering < one.told - 1 for one in asked)
 
 
+@pytest.mark.parametrize("state", [False, True])
 @pytest.mark.parametrize("qa", QAS)
-def test_every_answer_among_the_facts_follows(qa: str) -> None:
-    asked = drawn(qa, 60)
+def test_every_answer_among_the_facts_follows(qa: str, state: bool) -> None:
+    asked = drawn(qa, 60, state=state)
     questions = Counter(one.told for each in asked[::5] for one in each.between)
     for each in asked[::5]:
         assert list(each.between) == sorted(each.between, key=lambda one: one.told)
@@ -127,7 +130,50 @@ def test_every_answer_among_the_facts_follows(qa: str) -> None:
             told = " ".join((*each.story[: one.told], one.question))
             assert solve(told) == one.answer.lower()
             assert (one.told, one.question) != (each.told, each.question)
+        assert len({one[:2] for one in each.between}) == len(each.between), "none twice"
     assert len(questions) > 1, "after one fact and after more"
+
+
+@pytest.mark.parametrize("qa", STATEFUL)
+def test_half_of_the_questions_are_about_the_state(qa: str) -> None:
+    """Of every kind, in words and with answers that a model has; the stories stay as they are."""
+    asked, own = drawn(qa, 400, state=True), drawn(qa, 400)
+    assert [one.as_story() for one in asked] == [one.as_story() for one in own]
+    answers = set()
+    for each in asked[::5]:
+        for one in each.between:
+            answers.add(one.answer)
+    texts = {one.question for each in asked[::5] for one in each.between}
+    benchmark, state = set(grammar.questions_of(qa)), set(grammar.state_questions_of(qa))
+    assert texts == benchmark | state
+    assert not {one.question for one in asked} - benchmark
+    task = make_task("babilong", stories=qa, ask_state=True)
+    assert answers == {*PLACES, *grammar.PERSONS}
+    assert answers <= set(task.classes)
+    assert set(split_words(" ".join((*state, *task.classes)))) <= set(task.words())
+    assert task.words() == make_task("babilong", stories=qa).words()
+    about_state = sum(one.question in state for each in asked[::5] for one in each.between)
+    assert about_state / len(asked[::5]) / np.mean([len(one.story) for one in asked]) > 0.8
+
+
+def test_only_questions_between_are_about_the_state() -> None:
+    """A task that asks for the state reads and evaluates what it did without."""
+    plain, task = (make_task("babilong", stories="qa2", ask_state=state) for state in (False, True))
+    rngs = [np.random.default_rng(0) for _ in range(2)]
+    for _ in range(50):
+        assert plain.story(rngs[0]) == task.story(rngs[1])
+    assert task.all_questions() == plain.all_questions()
+    assert task.classes[: len(plain.classes)] == plain.classes
+    between = task.asking_between()
+    assert between is not None
+    assert between.classes == task.classes
+    assert make_task(**task.to_mapping()).classes == task.classes
+
+
+def test_of_one_fact_all_is_asked_already() -> None:
+    for qa in sorted(set(QAS) - set(STATEFUL)):
+        assert grammar.state_questions_of(qa) == ()
+        assert drawn(qa, 20, state=True) == drawn(qa, 20)
 
 
 @pytest.mark.parametrize("qa", QAS)
@@ -156,9 +202,11 @@ def test_nothing_is_asked_after_what_a_test_file_tells(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("bare", [True, False])
-@pytest.mark.parametrize("qa", QAS)
-def test_a_batch_says_where_each_answer_is_read(qa: str, bare: bool) -> None:
-    task = make_task("babilong", stories=qa, between=True)
+@pytest.mark.parametrize(
+    ("qa", "state"), [*((qa, False) for qa in QAS), *((qa, True) for qa in STATEFUL)]
+)
+def test_a_batch_says_where_each_answer_is_read(qa: str, state: bool, bare: bool) -> None:
+    task = make_task("babilong", stories=qa, between=True, ask_state=state)
     noise: Noise | Padding = noise_of(task)
     vocabulary = noise.vocabulary
     if bare:
@@ -174,7 +222,8 @@ def test_a_batch_says_where_each_answer_is_read(qa: str, bare: bool) -> None:
     assert (asked.columns[:, -1] == tokens - 1).all()
     assert asked.answers[:, -1].tolist() == found.answers.tolist()
     assert (asked.answers >= 0).sum() > 24
-    questions = {text: vocabulary.encode(text) for text in task.all_questions()}
+    texts = {*task.all_questions(), *(grammar.state_questions_of(qa) if state else ())}
+    questions = {text: vocabulary.encode(text) for text in texts}
     for row, columns, answers in zip(found.ids, *asked, strict=True):
         for column, answer in zip(columns, answers, strict=True):
             if answer >= 0:
@@ -319,6 +368,12 @@ def test_all_five_have_one_vocabulary() -> None:
         ({"stories": "qa1,qa1"}, "stories 'qa1,qa1': expected a list"),
         ({"stories": 1}, "stories 1: expected a list"),
         ({"between": 1}, "between 1: expected true or false"),
+        ({"ask_state": 0}, "ask_state 0: expected true or false"),
+        ({"ask_state": True}, "ask_state True of generated stories of qa1: expected false, or gen"),
+        (
+            {"ask_state": True, "stories": "qa2", "source": "original"},
+            "ask_state True of original stories of qa2: expected false, or generated ones with one",
+        ),
         ({"source": "net"}, "source 'net': expected one of generated, original"),
         ({"placement": "start"}, "placement 'start' of babilong: expected ordered"),
     ],

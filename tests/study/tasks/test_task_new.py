@@ -24,7 +24,10 @@ class Colours(Task):
     """Which colour has the box?"""
 
     name: ClassVar[str] = "colours"
-    classes: ClassVar[tuple[str, ...]] = COLOURS
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return COLOURS
 
     @property
     def facts_per_story(self) -> int:

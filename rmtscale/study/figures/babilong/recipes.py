@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rmtscale.study.tasks.babi.names import QAS
+from rmtscale.study.tasks.babi.names import QAS, STATEFUL
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
 SEEDS = (0, 1, 2)
@@ -70,6 +70,9 @@ _START = {
     "qa5": (192, 400),
     "all": (400,),
 }
+_BARE_WITH_STATE = {"qa2": (96, 224, 400), "qa3": (192, 320, 496)}
+"""There is a question or two after every fact then: the first of them hold a twelfth of the
+stories, the last 98 % and 38 %."""
 _THRESHOLD = {"qa1": 0.98, "qa2": 0.95, "qa3": 0.9, "qa4": 0.98, "qa5": 0.96, "all": 0.95}
 _QUICK = replace(
     _FULL,
@@ -100,10 +103,17 @@ _QUICK = replace(
 def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     """Returns every training by name: ``babilong-qa1-0``, ``babilong-all-2``.
 
+    ``babilong-qa2-state-0`` also asks for the state that an answer is put together from.
+
     Args:
         background: the noise between the facts, as of ``rmtscale train``.
     """
     known = {f"babilong-{name}-{seed}": full(name, seed) for seed in SEEDS for name in FAMILIES}
+    known |= {
+        f"babilong-{name}-state-{seed}": asking_for_state(full(name, seed))
+        for seed in SEEDS
+        for name in STATEFUL
+    }
     known["quick-babilong-qa1-0"] = _QUICK
     return {name: replace(settings, background=background) for name, settings in known.items()}
 
@@ -119,4 +129,14 @@ def full(name: str, seed: int) -> MemoryTaskSettings:
         start_tokens=_START[name],
         threshold=_THRESHOLD[name],
         replay_lost=name not in ("qa2", "qa3"),
+    )
+
+
+def asking_for_state(settings: MemoryTaskSettings) -> MemoryTaskSettings:
+    """Returns the training of a task of ``STATEFUL`` with half of its questions about the state."""
+    name = str(settings.task_options["stories"])
+    return replace(
+        settings,
+        task_options=settings.task_options | {"ask_state": True},
+        bare_tokens=_BARE_WITH_STATE[name],
     )

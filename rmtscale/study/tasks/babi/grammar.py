@@ -11,6 +11,7 @@ from functools import cache
 from itertools import permutations
 
 from rmtscale.study.tasks import reasoning
+from rmtscale.study.tasks.babi.names import STATEFUL
 from rmtscale.study.tasks.fact_fragments import fragments
 from rmtscale.study.tasks.memorize import ACTIONS
 from rmtscale.study.tasks.task import PLACES
@@ -24,6 +25,8 @@ DROPS = ("dropped", "discarded", "left", "put down")
 GIVES = ("gave", "handed", "passed")
 ANSWERS = (*PLACES, *OBJECTS, *GIVERS)
 """Every answer of the five tasks; a model of one task has the same classes as one of all five."""
+TAKERS = tuple(name for name in PERSONS if name not in GIVERS)
+"""Who can hold something in qa2 and qa3, and is no answer of the benchmark."""
 _THERE = " there."
 
 
@@ -87,13 +90,11 @@ def facts_of(qa: str) -> tuple[str, ...]:
 def questions_of(qa: str) -> tuple[str, ...]:
     """Lists every question of a task."""
     if qa == "qa1":
-        return tuple(f"Where is {name}?" for name in PERSONS)
+        return tuple(where(name) for name in PERSONS)
     if qa == "qa2":
-        return tuple(f"Where is the {thing}?" for thing in OBJECTS)
+        return tuple(where_thing(thing) for thing in OBJECTS)
     if qa == "qa3":
-        return tuple(
-            f"Where was the {thing} before the {place}?" for thing in OBJECTS for place in PLACES
-        )
+        return tuple(where_thing_before(thing, place) for thing in OBJECTS for place in PLACES)
     if qa == "qa4":
         return tuple(
             reasoning.question(form, way, place)
@@ -120,6 +121,46 @@ def give_questions(giver: str, thing: str, receiver: str) -> tuple[str, ...]:
         f"Who did {giver} give the {thing} to?",
         f"Who received the {thing}?",
     )
+
+
+def where(person: str) -> str:
+    """``Where is Mary?``"""
+    return f"Where is {person}?"
+
+
+def where_thing(thing: str) -> str:
+    """``Where is the milk?``"""
+    return f"Where is the {thing}?"
+
+
+def where_before(person: str, place: str) -> str:
+    """``Where was Mary before the kitchen?``"""
+    return f"Where was {person} before the {place}?"
+
+
+def where_thing_before(thing: str, place: str) -> str:
+    """``Where was the milk before the kitchen?``"""
+    return where_before(f"the {thing}", place)
+
+
+def who_got(thing: str) -> str:
+    """``Who got the milk?``, in words that the five tasks have."""
+    return f"Who got the {thing}?"
+
+
+@cache
+def state_questions_of(qa: str) -> tuple[str, ...]:
+    """Lists every question about the state that an answer is put together from.
+
+    The benchmark asks none of a task; none are listed of tasks that are not in ``STATEFUL``.
+    """
+    if qa not in STATEFUL:
+        return ()
+    found = [where(name) for name in PERSONS]
+    found += [form(thing) for thing in OBJECTS for form in (where_thing, who_got)]
+    if qa == "qa3":
+        found += [where_before(name, place) for name in PERSONS for place in PLACES]
+    return tuple(found)
 
 
 def pieces(fact: str) -> list[str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from rmtscale.errors import BadInput, quoted_list
 
 QAS = ("qa1", "qa2", "qa3", "qa4", "qa5")
+STATEFUL = ("qa2", "qa3")
+"""Tasks whose answers are put together from more than one entry of the state: who holds what, and
+where each is. Of the others every question asks for one entry."""
 
 
 def parse_stories(text: object) -> tuple[str, ...]:

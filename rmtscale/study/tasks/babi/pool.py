@@ -99,13 +99,14 @@ def told_of(story: Story) -> tuple[str, ...]:
 
 
 @cache
-def load_pool(qa: str, source: str, split: str) -> Pool:
+def load_pool(qa: str, source: str, split: str, state: bool = False) -> Pool:
     """Loads or draws the questions of a task.
 
     Args:
         qa: ``qa1`` to ``qa5``.
         source: ``generated`` or ``original``.
         split: ``train``, ``validation``, or ``test``, which is always original.
+        state: half of the questions among the facts are about the state, of stories that are drawn.
 
     Raises:
         BadInput: original files that are not there.
@@ -115,7 +116,7 @@ def load_pool(qa: str, source: str, split: str) -> Pool:
     if source == "original":
         read = read_original(qa, "train")
         return Pool(_without_held_out([one for one in read if belongs(one, split)]))
-    drawer, found, stories = Drawer(qa, 0), [], 0
+    drawer, found, stories = Drawer(qa, 0, state), [], 0
     wanted = STORIES[split] * (5 if qa == "qa4" else 1)
     while stories < wanted:
         own = _without_held_out([one for one in drawer.story() if belongs(one, split)])

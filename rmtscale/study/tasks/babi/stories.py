@@ -13,6 +13,7 @@ from random import Random
 from rmtscale.study.tasks import reasoning
 from rmtscale.study.tasks.babi import grammar
 from rmtscale.study.tasks.babi.asked import Asked
+from rmtscale.study.tasks.babi.names import STATEFUL
 from rmtscale.study.tasks.babi.world import Act, Pick, World
 from rmtscale.study.tasks.memorize import ACTIONS
 from rmtscale.study.tasks.sample import Between
@@ -41,10 +42,12 @@ class Drawer:
     Args:
         qa: ``qa1`` to ``qa5``.
         seed: the only source of chance.
+        state: every other question among the facts, by chance, is about the state that an answer
+            is put together from; of tasks in ``STATEFUL``.
     """
 
-    def __init__(self, qa: str, seed: int) -> None:
-        self.qa = qa
+    def __init__(self, qa: str, seed: int, state: bool = False) -> None:
+        self.qa, self._asks_state = qa, state and qa in STATEFUL
         chance = Random(f"rmtscale bAbI {qa} {seed}").random
         self._pick: Pick = lambda count: int(chance() * count)
         # Numbers of their own: the stories are the same with and without questions in between.
@@ -65,7 +68,11 @@ class Drawer:
             act = world.act()
             facts.append(self._write(act))
             told.add(act)
-            between += self._between(len(facts), told.known(self.qa, self._other_pick), BETWEEN)
+            known = told.known(self.qa, self._other_pick)
+            if self._asks_state:
+                between += self._of_both(len(facts), known, told.state(self.qa))
+            else:
+                between += self._between(len(facts), known, BETWEEN)
             if len(facts) % 2 == 0:
                 found = told.ask(self.qa, self._pick)
                 if found is not None:
@@ -79,6 +86,16 @@ class Drawer:
         for _ in range(min(most, len(known))):
             drawn.append(Between(told, *known.pop(self._other_pick(len(known)))))
         return drawn
+
+    def _of_both(
+        self, told: int, known: list[tuple[str, str]], state: list[tuple[str, str]]
+    ) -> list[Between]:
+        """Draws as many questions, each of either kind; of a kind that has none left, none."""
+        of_state = sum(self._other_pick(2) for _ in range(BETWEEN))
+        drawn = self._between(told, known, BETWEEN - of_state)
+        asked = {one.question for one in drawn}
+        others = [one for one in state if one[0] not in asked]
+        return drawn + self._between(told, others, of_state)
 
     def _write(self, act: Act) -> str:
         if act.kind == "move":
@@ -132,6 +149,8 @@ class Told:
         self._acts: list[Act] = []
         self._moved: dict[str, tuple[int, str]] = {}
         """Last move of each person: index of the fact, and the place."""
+        self._left: dict[str, str] = {}
+        """The place that each person was told to be in before that."""
         self._event: dict[str, tuple[int, bool, str]] = {}
         """When each object was last taken or dropped, whether it is held, and by whom."""
         self._path: dict[str, list[tuple[int, str]]] = {}
@@ -145,6 +164,8 @@ class Told:
         index = len(self._acts)
         self._acts.append(act)
         if act.kind == "move":
+            if act.person in self._moved:
+                self._left[act.person] = self._moved[act.person][1]
             self._moved[act.person] = (index, act.target)
             for thing, (_, held, holder) in self._event.items():
                 if held and holder == act.person:
@@ -161,12 +182,33 @@ class Told:
     def known(self, qa: str, pick: Pick) -> list[tuple[str, str]]:
         """Lists questions of all that has an answer now, however long ago it was told."""
         if qa == "qa1":
-            return [(f"Where is {name}?", place) for name, (_, place) in self._moved.items()]
+            return [(grammar.where(name), place) for name, (_, place) in self._moved.items()]
         if qa == "qa5":
             return [self._ask_gift(thing, pick)[:2] for thing in self._gift]
         if qa == "qa2":
             return [self._ask_where(thing)[:2] for thing in self._event if self._located(thing)]
         return [self._ask_before(one, pick)[:2] for one in self._event if self._carried(one)]
+
+    def state(self, qa: str) -> list[tuple[str, str]]:
+        """Lists questions of the state that an answer of a task is put together from.
+
+        Who holds an object, where it is and where everybody is; of qa3 also where everybody was
+        before, as an object was wherever its holder took it.
+        """
+        places = {name: place for name, (_, place) in self._moved.items()}
+        found = [(grammar.where(name), place) for name, place in places.items()]
+        for thing, (_, held, holder) in self._event.items():
+            if held:
+                found.append((grammar.who_got(thing), holder))
+            place = places.get(holder) if held else self._dropped_in[thing]
+            if place is not None:
+                found.append((grammar.where_thing(thing), place))
+        if qa == "qa3":
+            found += [
+                (grammar.where_before(name, places[name]), place)
+                for name, place in self._left.items()
+            ]
+        return found
 
     def ask(self, qa: str, pick: Pick) -> Found | None:
         """Asks something that has an answer now; None where nothing has."""
@@ -175,7 +217,7 @@ class Told:
             persons = [act.person for act in self._acts[recent:]]
             name = persons[pick(len(persons))]
             index, place = self._moved[name]
-            return f"Where is {name}?", place, index
+            return grammar.where(name), place, index
         if qa == "qa5":
             things = [thing for thing, (index, *_) in self._gift.items() if index >= recent]
             return self._ask_gift(things[pick(len(things))], pick) if things else None
@@ -204,7 +246,7 @@ class Told:
         if held:
             index, place = self._path[thing][-1]
         assert place is not None, "only what is located is asked for"
-        return f"Where is the {thing}?", place, index
+        return grammar.where_thing(thing), place, index
 
     def _ask_before(self, thing: str, pick: Pick) -> Found:
         path = self._path[thing]
@@ -212,7 +254,7 @@ class Told:
         last = max(at for at in range(1, len(path)) if path[at][1] == place)
         index, held, _ = self._event[thing]
         completed = path[last][0] if held else index
-        return f"Where was the {thing} before the {place}?", path[last - 1][1], completed
+        return grammar.where_thing_before(thing, place), path[last - 1][1], completed
 
     def _ask_gift(self, thing: str, pick: Pick) -> Found:
         index, giver, receiver = self._gift[thing]
