@@ -21,8 +21,14 @@ from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.nvml import Gpu
 from rmtscale.steps import steps
-from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord, EvaluationStore
+from rmtscale.study.records.evaluation import (
+    EvaluationPoint,
+    EvaluationRecord,
+    EvaluationStore,
+    TrainedBackbone,
+)
 from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import source_name, weights_digest
 from rmtscale.study.training.device import in_use, open_meter
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
@@ -229,6 +235,7 @@ def _evaluate_length(
         trained_curriculum=checkpoint.settings.curriculum,
         trained_steps=checkpoint.trained.step,
         trained_seed=checkpoint.settings.seed,
+        trained_backbone=_backbone_of(checkpoint),
         correct=correct,
         accuracy=correct / point.samples,
         low=low,
@@ -240,6 +247,18 @@ def _evaluate_length(
         memory=memory,
         host_ids_bytes=found.ids_bytes,
         environment=measured_environment(gpu),
+    )
+
+
+def _backbone_of(checkpoint: Checkpoint) -> TrainedBackbone:
+    settings = checkpoint.settings
+    return TrainedBackbone(
+        name=settings.backbone,
+        kind="decoder" if checkpoint.answerer.decoder else "encoder",
+        pretrained=settings.backbone not in SIZES,
+        lora_rank=settings.lora_rank,
+        segment_size=settings.segment_size,
+        memory_tokens=settings.memory_tokens,
     )
 
 

@@ -41,6 +41,23 @@ class EvaluationPoint(EvaluatedPoint):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedBackbone:
+    """Says which backbone a checkpoint has, and how much of it was trained."""
+
+    name: str
+    """A small one of rmtscale's own, or the folder of pretrained weights without its path."""
+    kind: str
+    """``encoder`` or ``decoder``."""
+    pretrained: bool
+    """False: from random initialisation."""
+    lora_rank: int | None
+    """Rank of LoRA in a frozen backbone; None: all weights were trained."""
+    segment_size: int
+    """Positions of a segment: text, memory and special tokens."""
+    memory_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRecord(EvaluatedLine):
     """One line of a file of evaluations."""
 
@@ -54,6 +71,8 @@ class EvaluationRecord(EvaluatedLine):
     trained_curriculum: bool
     trained_steps: int
     trained_seed: int
+    trained_backbone: TrainedBackbone | None = None
+    """None in a record that was written before it was noted."""
     correct: int
     accuracy: float
     low: float

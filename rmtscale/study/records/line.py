@@ -41,15 +41,17 @@ class EvaluatedLine:
     def to_line(self) -> str:
         """Returns one line of JSON, without its end.
 
-        A dead band of 0, the paper's RMT, is left out, and so are a number of processes of 1 and
-        the state of a GPU during a step, where nobody looked: such a record is the same line that
-        it was before there were these fields.
+        A dead band of 0, the paper's RMT, is left out, and so are a number of processes of 1, a
+        backbone that was not noted and the state of a GPU during a step, where nobody looked: such
+        a record is the same line that it was before there were these fields.
         """
         mapping = to_mapping(self)
         if not mapping["point"]["dead_band"]:
             del mapping["point"]["dead_band"]
         if mapping.get("processes") == 1:
             del mapping["processes"]
+        if mapping.get("trained_backbone", "") is None:
+            del mapping["trained_backbone"]
         if mapping["environment"].get("during", "") is None:
             del mapping["environment"]["during"]
         return json.dumps(mapping, separators=(",", ":"), allow_nan=False)

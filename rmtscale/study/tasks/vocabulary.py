@@ -7,16 +7,20 @@ backbones read what their tokenizer makes of the text.
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
+from rmtscale.readers import parse_json
 from rmtscale.study.tasks.tokenizer_files import parse_tokenizer, tokenizer_json
 
 Ids = npt.NDArray[np.int32]
@@ -166,7 +170,8 @@ class TokenizerVocabulary(TextCoder):
     def __init__(self, name: str, text: str | None = None) -> None:
         super().__init__()
         self.name = name
-        self._tokenizer = parse_tokenizer(name, text or tokenizer_json(name))
+        self._source = text or tokenizer_json(name)
+        self._tokenizer = parse_tokenizer(name, self._source)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (
             self._special(kind) for kind in ("pad", "unk", "cls", "sep")
         )
@@ -203,8 +208,19 @@ class TokenizerVocabulary(TextCoder):
         text: str = self._tokenizer.decode([int(index) for index in ids if int(index) < known])
         return text
 
+    @property
+    def digest(self) -> str:
+        """16 hex digits of its ``tokenizer.json``, however that is laid out: two tokenizers with
+        the same one make the same ids."""
+        content = parse_json(self._source, f"tokenizer {self.name!r}")
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
     def to_mapping(self) -> dict[str, Any]:
-        return {"kind": "tokenizer", "name": self.name, "tokenizer": self._tokenizer.to_str()}
+        return {
+            "kind": "tokenizer",
+            "name": Path(self.name).name,
+            "tokenizer": self._tokenizer.to_str(),
+        }
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TokenizerVocabulary:

@@ -104,6 +104,8 @@ def write_checkpoint(
     else:
         state = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
         given = state
+    inner = half.config.backbone_config
+    inner._name_or_path = source_name(inner._name_or_path)
     try:
         with replaced_folder(folder) as part, quiet():
             if base is None:

@@ -84,6 +84,17 @@ def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> No
     assert one.accuracy == one.correct / 25
     assert (one.low, one.high) == wilson_interval(one.correct, 25)
     assert one.trained_steps == 60
+    backbone = one.trained_backbone
+    assert backbone is not None
+    settings = checkpoint.settings
+    assert (backbone.name, backbone.pretrained, backbone.lora_rank) == (
+        settings.backbone,
+        False,
+        None,
+    )
+    assert backbone.kind == ("decoder" if checkpoint.answerer.decoder else "encoder")
+    assert backbone.segment_size == settings.segment_size
+    assert backbone.memory_tokens == settings.memory_tokens
     peak, baseline = one.memory.peak_resident_bytes, one.memory.baseline_resident_bytes
     assert peak is not None
     assert baseline is not None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rmtscale.study.records.dead_band import plain
-from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.records.evaluation import EvaluationStore, TrainedBackbone
 from rmtscale.study.records.language import LanguageStore
 from tests.synthetic.evaluations import evaluation
 
@@ -37,6 +38,23 @@ def test_a_line_from_before_there_were_dead_bands(tmp_path: Path) -> None:
     assert read.point.dead_band == 0.0
     held = evaluation(4, 0.5, dead_band=0.3)
     assert json.loads(held.to_line())["point"]["dead_band"] == 0.3
+
+
+def test_a_line_from_before_backbones_were_noted(tmp_path: Path) -> None:
+    record = evaluation(4, 0.5)
+    assert "trained_backbone" not in json.loads(record.to_line())
+    backbone = TrainedBackbone(
+        name="minilm",
+        kind="encoder",
+        pretrained=True,
+        lora_rank=16,
+        segment_size=512,
+        memory_tokens=10,
+    )
+    noted = replace(record, trained_backbone=backbone)
+    file = tmp_path / "records.jsonl"
+    file.write_text(f"{record.to_line()}\n{noted.to_line()}\n")
+    assert list(EvaluationStore(file).read().records) == [record, noted]
 
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.parent.name)

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from rmtscale.errors import BadInput
+from rmtscale.study.records.evaluation import EvaluationStore, TrainedBackbone
 from rmtscale.study.training.layout import BEST, LAST, METRICS
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.lora import trained_part
@@ -118,14 +119,24 @@ def test_the_recipe_of_a_pretrained_encoder(
     once, twice = (read_metrics(tmp_path / name / METRICS) for name in ("whole", "parts"))
     assert [one.outcome() for one in twice] == [one.outcome() for one in once]
     assert twice[-1].stage_name == "1 segment, burn-in 2"
-    rmt = load_checkpoint(parts / LAST).answerer.rmt
+    rmt = load_checkpoint(parts / LAST, backbone=str(tmp_path / "bert")).answerer.rmt
     assert rmt.segment_tokens == 499 == 512 - 10 - 3
     assert (rmt.config.cls_token_id, rmt.config.sep_token_id) == (7, 8)
     lengths = "--segments 1,3 --samples 2 --batch-size 2 --device cpu --format json".split()
-    given = ["--background", str(background), *lengths]
+    given = ["--background", str(background), "--backbone", str(tmp_path / "bert"), *lengths]
     found = rmtscale("evaluate", str(parts / LAST), *given)
     assert found.code == 0, found.err
     assert [row["tokens"] for row in json.loads(found.out)["rows"]] == [499, 1497]
+    records = EvaluationStore(parts / LAST / "evaluation.jsonl").read().records
+    noted = TrainedBackbone(
+        name="bert",
+        kind="encoder",
+        pretrained=True,
+        lora_rank=16,
+        segment_size=512,
+        memory_tokens=10,
+    )
+    assert [record.trained_backbone for record in records] == [noted, noted]
 
 
 def test_dropout_is_a_function_of_the_step(background: Path, tmp_path: Path) -> None:
@@ -186,6 +197,11 @@ def test_lora_keeps_what_it_trained_beside_the_name_of_what_it_stands_on(
     assert "rmt.memory.initial_ME" in changed
     assert any("classifier.modules_to_save" in name for name in changed)
     assert not (folder / "model.safetensors").exists()
+    task_file = folder / "task.json"
+    meaning = json.loads(task_file.read_text())
+    assert meaning["vocabulary"].keys() == {"kind", "digest"}, "no copy of the tokenizer"
+    assert str(tmp_path) not in task_file.read_text() + (folder / "config.json").read_text()
+    assert checkpoint.data.vocabulary.decode([2, 3]) == ["[CLS]", "[SEP]"]
     assert checkpoint.trained.trainable_parameters == sum(
         x.numel() for x in trained_part(checkpoint.answerer.rmt.state_dict()).values()
     )
@@ -195,4 +211,19 @@ def test_lora_keeps_what_it_trained_beside_the_name_of_what_it_stands_on(
     assert (missing.code, "expected --backbone" in missing.err) == (2, True)
     other = rmtscale(*asked, "--backbone", str(tmp_path / "other"))
     assert (other.code, "weights of digest" in other.err) == (2, True)
+    assert rmtscale(*asked, "--backbone", str(tmp_path / "bert")).code == 0
+    words = tmp_path / "bert" / "tokenizer.json"
+    laid_out = json.dumps(json.loads(words.read_text()), indent=3)
+    words.write_text(laid_out)
+    assert rmtscale(*asked, "--backbone", str(tmp_path / "bert")).code == 0
+    words.write_text(
+        laid_out.replace('"[PAD]": 0', '"[PAD]": 1').replace('"[UNK]": 1', '"[UNK]": 0')
+    )
+    changed_words = rmtscale(*asked, "--backbone", str(tmp_path / "bert"))
+    assert (changed_words.code, "a tokenizer of digest" in changed_words.err) == (2, True)
+    # A checkpoint of before has its tokenizer in it, and is read as ever.
+    save_tokenizer(tmp_path / "bert")
+    own = checkpoint.data.vocabulary.to_mapping()
+    assert own["name"] == "bert"
+    task_file.write_text(json.dumps({**meaning, "vocabulary": own}))
     assert rmtscale(*asked, "--backbone", str(tmp_path / "bert")).code == 0

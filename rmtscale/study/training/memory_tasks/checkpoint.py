@@ -15,6 +15,7 @@ from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.families import ENCODERS
 from rmtscale.study.tasks.catalog import TASKS
+from rmtscale.study.tasks.vocabulary import TextCoder, TokenizerVocabulary
 from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import (
     TASK_FILE,
@@ -30,6 +31,9 @@ from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+
+_OF_BACKBONE = "backbone"
+"""Kind of vocabulary: the tokenizer in the folder of the pretrained weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,24 @@ def export_checkpoint(
     Raises:
         BadInput: it cannot be written.
     """
+    stands_on = settings.lora_rank is not None and settings.backbone not in SIZES
+    base = settings.backbone if stands_on else None
+    words = data.vocabulary
     meaning = {
         "task": settings.task,
         "classes": list(data.task.classes),
-        "vocabulary": data.vocabulary.to_mapping(),
+        "vocabulary": words.to_mapping() if base is None else _of_backbone(words),
         "settings": to_mapping(portable(settings)),
         "trained": to_mapping(trained),
     }
-    stands_on = settings.lora_rank is not None and settings.backbone not in SIZES
-    base = settings.backbone if stands_on else None
     write_checkpoint(folder, answerer.rmt, meaning, base=base)
+
+
+def _of_backbone(words: TextCoder) -> dict[str, str]:
+    """Names the tokenizer that lies beside the weights a checkpoint stands on: a third of its size
+    would be a copy of it."""
+    assert isinstance(words, TokenizerVocabulary), "a pretrained backbone has its own"
+    return {"kind": _OF_BACKBONE, "digest": words.digest}
 
 
 def load_checkpoint(
@@ -94,11 +106,23 @@ def load_checkpoint(
             f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected "
             f"{quoted_list(accepted)}"
         )
+    base = meaning.get("base")
+    if base is not None and not isinstance(base, dict):
+        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: base, expected an object")
+    if base is not None and backbone is None:
+        raise BadInput(
+            f"checkpoint {str(folder)!r} has only what LoRA trained: expected --backbone with the "
+            f"weights of {base.get('name')!r} that it stands on"
+        )
     try:
         settings = from_mapping(MemoryTaskSettings, meaning["settings"])
         trained = from_mapping(Trained, meaning["trained"])
-        data = restore_data(settings, meaning["vocabulary"])
+        vocabulary = meaning["vocabulary"]
         classes = meaning["classes"]
+        if backbone is not None and vocabulary["kind"] == _OF_BACKBONE:
+            data = TaskData(settings, _tokenizer_of(backbone, vocabulary["digest"]))
+        else:
+            data = restore_data(settings, vocabulary)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: {error}") from error
     if not isinstance(classes, list):
@@ -108,10 +132,7 @@ def load_checkpoint(
             f"checkpoint {str(folder)!r} answers {', '.join(map(str, classes))}: expected "
             f"{', '.join(data.task.classes)}, the answers of {settings.task}"
         )
-    base = meaning.get("base")
-    if base is not None and not isinstance(base, dict):
-        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: base, expected an object")
-    if base is None:
+    if base is None or backbone is None:
         kind = _kind(folder)
         auto: Any = RMTForSequenceClassification if kind in ENCODERS else RMTForCausalLM
         with quiet():
@@ -123,19 +144,25 @@ def load_checkpoint(
     return Checkpoint(folder, answerer.eval(), settings, data, trained)
 
 
+def _tokenizer_of(backbone: str, digest: object) -> TokenizerVocabulary:
+    """Reads the tokenizer of a backbone, which has to be that of the training."""
+    words = TokenizerVocabulary(backbone)
+    if words.digest != digest:
+        raise BadInput(
+            f"backbone {backbone!r} has a tokenizer of digest {words.digest}, expected {digest} "
+            "with which it was trained"
+        )
+    return words
+
+
 def _on_backbone(
     folder: Path,
     settings: MemoryTaskSettings,
     data: TaskData,
     base: dict[str, Any],
-    backbone: str | None,
+    backbone: str,
 ) -> RMTPreTrainedModel:
     """Builds the RMT as for its training, and puts in what was trained."""
-    if backbone is None:
-        raise BadInput(
-            f"checkpoint {str(folder)!r} has only what LoRA trained: expected --backbone with the "
-            f"weights of {base.get('name')!r} that it stands on"
-        )
     words = data.vocabulary
     with quiet():
         rmt = build_rmt(
