@@ -19,6 +19,7 @@ from rmtscale.limits import MOST_SAMPLES
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.nvml import Gpu
+from rmtscale.study.evaluation.breakdown import Answered, break_down
 from rmtscale.study.records.babilong import (
     BabilongPoint,
     BabilongRecord,
@@ -232,7 +233,8 @@ def _evaluate(
     if not numbers:
         raise BadInput(f"length {point.length!r}: no test story of {point.stories} is as short")
     batch_size = min(settings.batch_size, len(numbers))
-    found: list[tuple[str | None, str]] = []
+    found: list[str | None] = []
+    answered: list[Answered] = []
     read = rows_read = longest = 0
     seconds = 0.0
 
@@ -241,9 +243,12 @@ def _evaluate(
         start = perf_counter()
         for rows, asked, count in batches(pool, noise, point, batch_size, model.prompt):
             answers = model.answer(rows, asked, labels(point.stories))
-            found.extend(
-                (answer, one.answer)
-                for answer, one in zip(answers[:count], asked[:count], strict=True)
+            found.extend(answers[:count])
+            answered.extend(
+                Answered(one, row.fact_ends, row.tokens, answer == one.answer)
+                for answer, one, row in zip(
+                    answers[:count], asked[:count], rows.rows[:count], strict=True
+                )
             )
             read += rows.shape[0] * rows.shape[1]
             rows_read += rows.shape[0]
@@ -252,12 +257,13 @@ def _evaluate(
 
     model.warm_up(batch_size)
     memory = meter.measure(run)
-    correct = sum(answer == right for answer, right in found)
+    correct = sum(one.right for one in answered)
+    training = model.training
     low, high = wilson_interval(correct, len(found))
     return BabilongRecord(
         evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         point=point,
-        training=model.training,
+        training=training,
         words=words_of(point.length),
         tokens=longest,
         noise_tokens=noise.tokens,
@@ -266,7 +272,8 @@ def _evaluate(
         accuracy=correct / len(found),
         low=low,
         high=high,
-        unanswered=sum(answer is None for answer, _ in found),
+        unanswered=sum(answer is None for answer in found),
+        breakdown=break_down(answered, None if training is None else training.segment_tokens),
         batch_size=batch_size,
         seconds=seconds,
         seconds_per_sample=seconds / rows_read,

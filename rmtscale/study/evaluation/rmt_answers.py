@@ -108,4 +108,7 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         fact_fragments=settings.fact_fragments,
         replay_lost=settings.replay_lost,
         parameters=trained.parameters,
+        between_share=settings.between_share,
+        ask_state=bool(settings.task_options.get("ask_state", False)),
+        initializer_range=settings.initializer_range,
     )

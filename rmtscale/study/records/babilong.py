@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rmtscale.records.environment import Environment
 from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
+from rmtscale.study.records.breakdown import Breakdown
 from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
@@ -56,6 +58,11 @@ class BabilongTraining:
     fact_fragments: float
     replay_lost: bool
     parameters: int
+    between_share: float | None = None
+    """Share of the batches with questions among the facts; None in records of before it was
+    noted, and so with the next two."""
+    ask_state: bool | None = None
+    initializer_range: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,8 @@ class BabilongRecord(EvaluatedLine):
     """A 95 % Wilson interval."""
     unanswered: int = 0
     """Generated answers without exactly one label."""
+    breakdown: Breakdown | None = None
+    """Right answers by where their facts stood; None in records of before it was noted."""
     batch_size: int
     seconds: float
     """Time of making and reading all samples."""
@@ -91,6 +100,16 @@ class BabilongRecord(EvaluatedLine):
     memory: Memory
     """Peak of reading, measured at this length."""
     environment: Environment
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns what is written, without what was not noted."""
+        mapping = EvaluatedLine.to_mapping(self)
+        if mapping["breakdown"] is None:
+            del mapping["breakdown"]
+        for name in ("between_share", "ask_state", "initializer_range"):
+            if mapping["training"] is not None and mapping["training"][name] is None:
+                del mapping["training"][name]
+        return mapping
 
 
 class BabilongStore(Store[BabilongRecord]):

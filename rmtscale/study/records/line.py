@@ -38,14 +38,14 @@ class EvaluatedLine:
         """Returns all fields, nested ones under ``outer.inner``."""
         return flat_row(to_mapping(self))
 
-    def to_line(self) -> str:
-        """Returns one line of JSON, without its end.
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns what is written.
 
         A dead band of 0, the paper's RMT, is left out, and so are a number of processes of 1, a
         backbone that was not noted and the state of a GPU during a step, where nobody looked: such
         a record is the same line that it was before there were these fields.
         """
-        mapping = to_mapping(self)
+        mapping: dict[str, Any] = to_mapping(self)
         if not mapping["point"]["dead_band"]:
             del mapping["point"]["dead_band"]
         if mapping.get("processes") == 1:
@@ -54,4 +54,8 @@ class EvaluatedLine:
             del mapping["trained_backbone"]
         if mapping["environment"].get("during", "") is None:
             del mapping["environment"]["during"]
-        return json.dumps(mapping, separators=(",", ":"), allow_nan=False)
+        return mapping
+
+    def to_line(self) -> str:
+        """Returns one line of JSON, without its end."""
+        return json.dumps(self.to_mapping(), separators=(",", ":"), allow_nan=False)

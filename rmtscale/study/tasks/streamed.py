@@ -82,6 +82,10 @@ class StreamedRow:
             return found
 
         positions = in_order(rng, lengths, boundaries, offsets).tolist()
+        self.fact_ends: list[int] = [
+            start + length - 1 for start, length in zip(positions, lengths, strict=True)
+        ]
+        """Column of the last token of each fact, in their order."""
         self._splice = Splice(self.tokens, positions, facts, question)
 
     def read(self, begin: int, out: Ids) -> None:
@@ -124,13 +128,13 @@ class StreamedRows:
     """
 
     def __init__(self, rows: Sequence[StreamedRow]) -> None:
-        self._rows = rows
+        self.rows = rows
         self.shape = (len(rows), rows[0].tokens)
 
     def __getitem__(self, key: tuple[slice, slice]) -> Ids:
         """Writes ``[:, begin:end]``."""
         begin, end, _ = key[1].indices(self.shape[1])
-        out = np.empty((len(self._rows), end - begin), dtype=np.int32)
-        for row, ids in zip(self._rows, out, strict=True):
+        out = np.empty((len(self.rows), end - begin), dtype=np.int32)
+        for row, ids in zip(self.rows, out, strict=True):
             row.read(begin, ids)
         return out

@@ -110,6 +110,12 @@ def test_who_follows_the_rules_is_always_right(noise: Noise, tmp_path: Path) -> 
     lengths = pool.load_pool("qa3", "original", "test").lengths(words)
     assert records[3].left_out == (lengths > tokens).sum()
     assert all(one.tokens_per_second > 0 and one.seconds_per_sample > 0 for one in records)
+    for one in records:
+        assert one.breakdown is not None
+        assert one.breakdown.depth.total == one.breakdown.facts_after.total == 30
+        assert one.breakdown.depth.correct == one.breakdown.depth.samples
+        # Whoever reads everything at once has no segments.
+        assert one.breakdown.segments_after.total == 0
     seen: list[bool] = []
     again = evaluate_babilong(
         model,
@@ -125,6 +131,7 @@ def test_who_follows_the_rules_is_always_right(noise: Noise, tmp_path: Path) -> 
         Solver(words, wrong="milk"), noise, "text", asked(samples=30, seed=1), store, device="cpu"
     )
     assert [one.correct for one in wrong] == [0] * 6
+    assert not any(sum(one.breakdown.depth.correct) for one in wrong if one.breakdown)
     assert list(store.read().latest().values()) == [*records, *wrong]
 
 
@@ -166,6 +173,10 @@ def test_train_and_evaluate_from_the_command_line(
     (first, *_) = BabilongStore(Path(best, "babilong.jsonl")).read().records
     assert first.training is not None
     assert (first.training.stories, first.training.memory_tokens) == ("qa1,qa2", 2)
+    assert (first.training.between_share, first.training.ask_state) == (0.0, False)
+    assert first.breakdown is not None
+    after = first.breakdown.segments_after.plus(first.breakdown.segments_after_facts)
+    assert (after.total, sum(after.correct)) == (6, first.correct)
     table = rmtscale("evaluate", best, "--lengths", "0k", *given, "--stories", "qa5")
     assert table.code == 0, table.err
     assert "qa5" in table.out

@@ -69,6 +69,7 @@ def test_a_file_is_read() -> None:
     assert first.story is second.story
     assert (first.told, first.answer, first.answering) == (3, "hallway", 2)
     assert (second.told, second.question, second.answering) == (5, "Where is the milk?", 3)
+    assert [one.supporting for one in (first, second, third)] == [(0, 2), (2, 3), (0,)]
     assert third.facts == ("Fred passed the apple to Jeff.",)
     assert [solve(text(one)) for one in (first, second)] == ["hallway", "hallway"]
     assert solve(text(third)) == "fred"

@@ -22,6 +22,8 @@ class Asked:
     """Index of the last fact that the answer rests on."""
     between: tuple[Between, ...] = ()
     """Questions among all facts of the story, in their order."""
+    supporting: tuple[int, ...] = ()
+    """Indices of all facts that the answer rests on, where the original files name them."""
 
     @property
     def facts(self) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ _NAMES = {
     "qa4": "two-arg-relations",
     "qa5": "three-arg-relations",
 }
+_Question = tuple[int, str, str, tuple[int, ...]]
+"""Facts before it, question, answer, and the facts that this rests on, in their order."""
 _SMALL = ("en-valid/qa3_train.txt", "en-valid/qa3_valid.txt", "en-valid-10k/qa3_valid.txt")
 
 
@@ -73,7 +75,7 @@ def parse_file(lines: Iterable[str], where: str) -> list[Asked]:
     """
     found: list[Asked] = []
     facts: list[str] = []
-    asked: list[tuple[int, str, str, int]] = []
+    asked: list[_Question] = []
     places: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         head, _, text = line.strip().partition(" ")
@@ -88,16 +90,19 @@ def parse_file(lines: Iterable[str], where: str) -> list[Asked]:
             continue
         try:
             question, answer, supporting = text.split("\t")
-            last = max(places[int(one)] for one in supporting.split())
+            rests_on = tuple(sorted(places[int(one)] for one in supporting.split()))
         except (ValueError, KeyError) as error:
             raise BadInput(
                 f"{where}, line {number}: expected a question, its answer and facts before it"
             ) from error
-        asked.append((len(facts), question.strip(), answer, last))
+        asked.append((len(facts), question.strip(), answer, rests_on))
     return found + _of_story(facts, asked)
 
 
-def _of_story(facts: list[str], asked: list[tuple[int, str, str, int]]) -> list[Asked]:
+def _of_story(facts: list[str], asked: list[_Question]) -> list[Asked]:
     story = tuple(facts)
     between = tuple(Between(*one[:3]) for one in asked)
-    return [Asked(story, *one, between) for one in asked]
+    return [
+        Asked(story, told, question, answer, rests_on[-1], between, rests_on)
+        for told, question, answer, rests_on in asked
+    ]
