@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
+from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from rmtscale.records.measurement import Memory
 from rmtscale.report.claims import Claim
+from rmtscale.study.figures.babilong import ablation
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
@@ -34,11 +38,11 @@ def every(accuracy: float, **values: object) -> list[BabilongRecord]:
 def test_recipes_learn_the_bare_story_first() -> None:
     """Every stage fits in a segment, and what a recipe asks the task for is there."""
     known = recipes("prose")
-    assert len(known) == 3 * (6 + 2) + 1
+    assert len(known) == 3 * (6 + 2 + 2 * 4) + 1
     for name, settings in known.items():
         assert settings.background == "prose"
         assert parse_stories(settings.task_options["stories"]) == (
-            QAS if "-all-" in name else (name.removeprefix("quick-").split("-")[1],)
+            QAS if "-all-" in name else (re.findall(r"-(qa\d)-", name)[0],)
         )
         assert ("-state-" in name) == bool(settings.task_options.get("ask_state"))
         make_task(settings.task, **settings.task_options)
@@ -50,7 +54,28 @@ def test_recipes_learn_the_bare_story_first() -> None:
         assert [stage.bare for stage in stages] == [
             index < len(settings.bare_tokens) for index in range(len(stages))
         ]
-        assert stages[-1].burn_in_segments == settings.burn_in[-1]
+        assert stages[-1].burn_in_segments == max(settings.burn_in, default=0)
+
+
+@pytest.mark.parametrize("task", ablation.TASKS)
+def test_each_training_of_the_ablation_has_one_change_more(task: str) -> None:
+    """From a plain one to all that the recipes have; the rest is as in the task's own recipe."""
+    known = recipes("prose")
+    trainings = [known[f"babilong-ablation-{task}-{change}-1"] for change in ablation.ADDED]
+    changed = [
+        {
+            field.name
+            for field in fields(before)
+            if getattr(before, field.name) != getattr(after, field.name)
+        }
+        for before, after in pairwise(trainings)
+    ]
+    assert changed == [{"burn_in"}, {"replay_lost"}, {"fact_fragments"}]
+    plain, last = trainings[0], trainings[-1]
+    assert (plain.burn_in, plain.replay_lost, plain.fact_fragments) == ((), False, 0.0)
+    assert (last.burn_in, last.replay_lost) == ((16, 64), True)
+    assert last.fact_fragments == known["babilong-qa1-1"].fact_fragments
+    assert replace(last, replay_lost=task == "qa1") == known[f"babilong-{task}-1"]
 
 
 def test_the_published_table() -> None:

@@ -14,7 +14,9 @@ where the bare story is learned.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from rmtscale.study.figures.babilong import ablation
 from rmtscale.study.tasks.babi.names import QAS, STATEFUL
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
@@ -103,7 +105,8 @@ _QUICK = replace(
 def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     """Returns every training by name: ``babilong-qa1-0``, ``babilong-all-2``.
 
-    ``babilong-qa2-state-0`` also asks for the state that an answer is put together from.
+    ``babilong-qa2-state-0`` also asks for the state that an answer is put together from;
+    ``babilong-ablation-qa1-replay-0`` has what ``ablation.py`` adds up to the replay.
 
     Args:
         background: the noise between the facts, as of ``rmtscale train``.
@@ -113,6 +116,12 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
         f"babilong-{name}-state-{seed}": asking_for_state(full(name, seed))
         for seed in SEEDS
         for name in STATEFUL
+    }
+    known |= {
+        f"babilong-ablation-{task}-{change}-{seed}": ablated(task, change, seed)
+        for seed in SEEDS
+        for task in ablation.TASKS
+        for change in ablation.ADDED
     }
     known["quick-babilong-qa1-0"] = _QUICK
     return {name: replace(settings, background=background) for name, settings in known.items()}
@@ -140,3 +149,10 @@ def asking_for_state(settings: MemoryTaskSettings) -> MemoryTaskSettings:
         task_options=settings.task_options | {"ask_state": True},
         bare_tokens=_BARE_WITH_STATE[name],
     )
+
+
+def ablated(task: str, change: str, seed: int) -> MemoryTaskSettings:
+    """Returns the training of a task with all changes of the ablation up to one of them."""
+    full_values = {name: getattr(_FULL, name) for name in ablation.WITHOUT}
+    values: dict[str, Any] = ablation.values_of(change, full_values)
+    return replace(full(task, seed), **values)
