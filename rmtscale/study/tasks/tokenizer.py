@@ -1,8 +1,10 @@
 """Text to the token ids of a byte-level BPE, and what each id stands for: bytes, a place.
 
 Language modelling needs every token to stand for known bytes, so that losses can be given per byte
-and compared between tokenizers. A byte-level BPE has that: no text is unknown to it, and what it
-made of a text is the text again when its tokens are put together.
+and compared between tokenizers. A byte-level BPE has that: what it made of a text is the text again
+when its tokens are put together, and no text is unknown to it. Some that were trained on a text
+alone lack control characters and the first bytes of planes that nobody writes in (SmolLM2's): these
+they would leave out silently, so that a text that holds one is refused.
 
 What a text says of special tokens is text: a document that holds the words ``<|endoftext|>`` does
 not end there.
@@ -11,6 +13,8 @@ not end there.
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
@@ -28,6 +32,8 @@ LEAST_VOCABULARY = 257
 """Every byte, and the end of a text."""
 _ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>")
 _KIND = "byte-level-bpe"
+_NEEDED_BYTES = frozenset({*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF1)})
+"""Bytes without which a tokenizer is none: of UTF-8 all but control characters and planes 4 on."""
 CHUNK_CHARACTERS = 2_000_000
 """Encoded at once: the library needs about 100 bytes a token while it works."""
 _PROBE = "Two  spaces,\n\n\ttabs, 12 \\alpha, caf\u00e9, \u2115 \u22a2 \U0001d55c."
@@ -63,7 +69,7 @@ class TextTokenizer:
         )
         self.digest = sha256(self._canonical.encode()).hexdigest()[:16]
         """16 hex digits: two tokenizers with the same one make the same ids."""
-        self._require_bytes()
+        self._unknown = self._unknown_characters()
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         added = self._tokenizer.get_added_tokens_decoder()
         ends = [vocabulary[end] for end in _ENDS if vocabulary.get(end) in added]
@@ -81,24 +87,51 @@ class TextTokenizer:
                 self.token_bytes[index] = len(token.encode())
         self.token_bytes.flags.writeable = False
 
-    def _require_bytes(self) -> None:
-        from tokenizers import models, pre_tokenizers
+    def _unknown_characters(self) -> re.Pattern[str] | None:
+        """Matches a character that would be left out; None where there is no such character."""
+        from tokenizers import models
 
         known = self._tokenizer.get_vocab().keys()
+        missing = {byte for byte, sign in _byte_signs().items() if sign not in known}
         if (
             not isinstance(self._tokenizer.model, models.BPE)
-            or not known >= set(pre_tokenizers.ByteLevel.alphabet())
-            or self.decode(self.encode(_PROBE)) != _PROBE
+            or missing & _NEEDED_BYTES
+            or self.decode(self._tokenizer.encode(_PROBE, add_special_tokens=False).ids) != _PROBE
         ):
             raise BadInput(f"tokenizer {self.name!r}: expected a byte-level BPE, as GPT-2 has")
+        ranges = []
+        for byte in sorted(missing):
+            if byte < 0x80:
+                ranges.append((byte, byte))
+            elif 0xF1 <= byte <= 0xF4:  # of four bytes, the first has the highest three bits
+                first = (byte & 7) << 18
+                ranges.append((first, min(first + (1 << 18) - 1, sys.maxunicode)))
+        if not ranges:
+            return None
+        return re.compile("[" + "".join(f"{_escaped(a)}-{_escaped(b)}" for a, b in ranges) + "]")
+
+    def _known(self, text: str) -> str:
+        """Returns the text, refused where a character of it would be left out."""
+        found = None if self._unknown is None else self._unknown.search(text)
+        if found is not None:
+            raise BadInput(
+                f"text with {found[0]!r} at character {found.start():,}: tokenizer {self.name!r} "
+                "has no token for it, expected text without it"
+            )
+        return text
 
     def encode(self, text: str) -> Ids:
-        """Encodes a text as ids, no special token added."""
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+        """Encodes a text as ids, no special token added.
+
+        Raises:
+            BadInput: a character that the tokenizer has no token for, here and below.
+        """
+        encoding = self._tokenizer.encode(self._known(text), add_special_tokens=False)
+        return np.array(encoding.ids, dtype=np.int32)
 
     def encode_each(self, texts: Iterable[str]) -> Iterator[Ids]:
         """Yields the ids of each text, made on all cores, in memory of the longest text."""
-        for chunk in _chunks(texts):
+        for chunk in _chunks(map(self._known, texts)):
             for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
                 yield np.array(encoding.ids, dtype=np.int32)
 
@@ -108,7 +141,7 @@ class TextTokenizer:
         A character of several tokens is the span of each of them. Whether the space before a word
         belongs to the word's span is up to the tokenizer.
         """
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._tokenizer.encode(self._known(text), add_special_tokens=False)
         spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         return Spelled(np.array(encoding.ids, dtype=np.int32), spans)
 
@@ -120,6 +153,18 @@ class TextTokenizer:
     def to_mapping(self) -> dict[str, Any]:
         """JSON-able, self-contained; ``tokenizer_from_mapping`` reads it back."""
         return {"kind": _KIND, "name": self.name, "tokenizer": self._canonical}
+
+
+def _byte_signs() -> dict[int, str]:
+    """Returns the character by which a byte-level BPE writes each byte (GPT-2's table)."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(0x100) if byte not in shown]
+    signs = {byte: chr(byte) for byte in shown}
+    return signs | {byte: chr(0x100 + number) for number, byte in enumerate(hidden)}
+
+
+def _escaped(point: int) -> str:
+    return f"\\U{point:08x}"
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -171,6 +171,50 @@ def test_one_without_an_end_of_text() -> None:
         TextTokenizer("x", text)
 
 
+def lacking(signs: str) -> str:
+    """The small tokenizer's JSON without the tokens of some bytes, written as GPT-2 writes them."""
+    model = json.loads(small_tokenizer().to_mapping()["tokenizer"])["model"]
+    vocabulary = {token: index for token, index in model["vocab"].items() if token not in signs}
+    assert len(vocabulary) == len(model["vocab"]) - len(signs)
+    return changed(model={**model, "vocab": vocabulary})
+
+
+NEVER_WRITTEN = "\u0104\u0116\xc0\xff\xf1\xf4"
+"""Bytes 04, 16, C0, FF, F1 and F4, as a byte-level BPE writes them."""
+
+
+@given(TEXTS)
+@example("\x04")
+@example("a\x16")
+@example("\x15\x17 \U0003ffff \U000c0000 \U000fffff")
+@example("plane 4 \U00040000")
+@example("plane 7 \U0007ffff")
+@example("plane 16 \U00100000")
+def test_a_character_without_a_token_is_refused(text: str) -> None:
+    """Never left out: a text comes back, or it is refused for a byte that has no token."""
+    tokenizer = TextTokenizer("lacking", lacking(NEVER_WRITTEN))
+    if {0x04, 0x16, 0xF1, 0xF4} & set(text.encode()):
+        for encode in (
+            tokenizer.encode,
+            tokenizer.encode_with_spans,
+            lambda text: list(tokenizer.encode_each(["a", text])),
+        ):
+            with pytest.raises(BadInput, match="tokenizer 'lacking' has no token for it"):
+                encode(text)
+        return
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert int(tokenizer.token_bytes[ids].sum()) == len(text.encode())
+    assert ids.tolist() == tokenizer.encode_with_spans(text).ids.tolist()
+
+
+@pytest.mark.parametrize("sign", ["A", "~", "\u010a", "\xc2", "\xf0"])
+def test_a_byte_of_ordinary_text_is_not_lacking(sign: str) -> None:
+    """A letter, a sign, line feed, or the first of two or four bytes."""
+    with pytest.raises(BadInput, match="'x': expected a byte-level BPE"):
+        TextTokenizer("x", lacking(sign))
+
+
 def gpt2_like(folder: Path) -> Path:
     """A tokenizer.json as GPT-2's: its own trimming of spans, its end of text last."""
     from tokenizers import AddedToken, ByteLevelBPETokenizer
