@@ -101,7 +101,7 @@ def command(
         if kind == "memory":
             found = _story(checkpoint, segments, sample, where, background, option, backbone)
         else:
-            found = _text(checkpoint, segments, sample, where, text, cache)
+            found = _text(checkpoint, segments, sample, where, text, cache, backbone)
         looks = any_sample.look(
             found.reader, found.spelling, found.sample, shown, answered=found.answered
         )
@@ -179,6 +179,7 @@ def _text(
     device: torch.device,
     text: str | None,
     cache: Path | None,
+    backbone: str | None,
 ) -> Shown:
     from rmtscale.cli.evaluate_language import default_cache, require_text_here
     from rmtscale.study.evaluation.attention_samples import Pieces, text_sample
@@ -186,7 +187,7 @@ def _text(
     from rmtscale.study.training.language.data import LanguageData
     from rmtscale.study.training.language.reading import TextReader
 
-    loaded = load_language_checkpoint(checkpoint)
+    loaded = load_language_checkpoint(checkpoint, backbone=backbone)
     if text is None:
         require_text_here(loaded)
     settings = replace(loaded.settings, text=text or loaded.settings.text)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def evaluate_checkpoint(
     asked: Asked,
     *,
+    backbone: str | None = None,
     text: str | None = None,
     history: str | None = None,
     cache: Path | None = None,
@@ -38,7 +39,7 @@ def evaluate_checkpoint(
     from rmtscale.study.evaluation.processes import sharing_processes
     from rmtscale.study.training.language.checkpoint import load_language_checkpoint
 
-    loaded = load_language_checkpoint(asked.checkpoint, asked.task)
+    loaded = load_language_checkpoint(asked.checkpoint, asked.task, backbone)
     if asked.dead_band is not None:
         loaded.predictor.rmt.set_dead_band(asked.dead_band)
     with sharing_processes(asked.device) as (device, share):

@@ -42,9 +42,9 @@ OPTIONS = {
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
         *("backbone", "lengths", "stories", "answers"),
     ),
-    "language": ("text", "history", "cache"),
+    "language": ("backbone", "text", "history", "cache"),
 }
-"""Options that only one kind of task has."""
+"""Options that not every kind of task has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
     """Raises ``BadInput`` where an option was given that only another kind of task has."""
     for name in given:
         for owner, names in OPTIONS.items():
-            if name in names and owner != kind:
+            if name in names and name not in OPTIONS[kind]:
                 raise BadInput(
                     f"--{name}: expected with {KINDS[owner].label} only, this checkpoint is of "
                     f"{task}"

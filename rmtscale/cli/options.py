@@ -250,7 +250,7 @@ _SEGMENTS = (512, 10)
 Backbone = Annotated[
     str | None,
     typer.Option(
-        help="Memory tasks: folder of the pretrained weights that a checkpoint with LoRA stands on."
+        help="Folder of the pretrained weights that a checkpoint of its trained part stands on."
     ),
 ]
 

@@ -110,6 +110,13 @@ def command(
     adapter_width: Annotated[
         int | None, typer.Option(help="Language: a parallel adapter, the backbone frozen.")
     ] = None,
+    memory_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--memory-only/--backbone-too",
+            help="Language: train nothing but the memory, the backbone frozen.",
+        ),
+    ] = None,
     init_from: Annotated[
         str | None, typer.Option(help="Checkpoint to begin with; language: its backbone.")
     ] = None,
@@ -196,6 +203,7 @@ def command(
         "mixing": mixing,
         "lora_rank": lora_rank,
         "adapter_width": adapter_width,
+        "memory_only": memory_only,
         "init_from": init_from,
         "burn_in": None if burn_in is None else _burn_in(burn_in),
         "steps": _size(steps, "steps"),

@@ -342,6 +342,7 @@ def described(checkpoint: LanguageCheckpoint, name: str | None = None) -> Langua
         memory_tokens=settings.memory_tokens,
         parameters=trained.parameters,
         trainable_parameters=trained.trainable_parameters,
+        trained_weights=settings.trained_weights,
         trained_segments=trained.segments,
         trained_mixing=settings.mixing,
         trained_steps=trained.step,

@@ -19,6 +19,10 @@ NAMES = "names"
 NAMES_WITHOUT = "names-without"
 """Parts of a lemma-proof: tokens of lemma names in the proof, with their lemmas in the context and,
 the same tokens, without."""
+ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED = "all weights", "LoRA", "memory only", "nothing"
+ADAPTERS, ADAPTERS_AND_LORA = "adapters", "adapters and LoRA"
+TRAINED_WEIGHTS = (ALL_WEIGHTS, LORA, ADAPTERS, ADAPTERS_AND_LORA, MEMORY, UNTOUCHED)
+"""Weights that a training changes; memory is among them but for the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,8 @@ class LanguageModel:
     memory_tokens: int
     parameters: int
     trainable_parameters: int
+    trained_weights: str | None = None
+    """One of ``TRAINED_WEIGHTS``; None in older records, which do not say."""
     trained_segments: int
     """Segments of the longest stage."""
     trained_mixing: bool

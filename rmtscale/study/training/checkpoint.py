@@ -34,7 +34,7 @@ from rmtscale.study.training.settings import LoopSettings
 FORMAT_VERSION = 1
 TASK_FILE = "task.json"
 TRAINED_PART = "trained.safetensors"
-"""File of what LoRA trained; its name is not that of a whole model, which it is not."""
+"""File of what was trained alone; its name is not that of a whole model, which it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +80,8 @@ def write_checkpoint(
         folder: of the checkpoint.
         rmt: what is written.
         meaning: what goes into ``task.json``.
-        base: with LoRA, name of the pretrained backbone. What was trained is all that is kept
-            then, and ``task.json`` says what it stands on.
+        base: beside a frozen backbone, its name. What was trained is all that is kept then, and
+            ``task.json`` says what it stands on.
 
     Raises:
         BadInput: it cannot be written.
@@ -152,7 +152,28 @@ def _when_written(folder: Path) -> str:
     return f"; the training in {str(folder.parent)!r} writes its first after {steps} steps"
 
 
+OF_BACKBONE = "backbone"
+"""Kind of a vocabulary: the tokenizer in the folder of the pretrained weights."""
 Settings = TypeVar("Settings", bound=LoopSettings)
+
+
+def base_of(
+    folder: Path, meaning: Mapping[str, Any], backbone: str | None
+) -> dict[str, Any] | None:
+    """Returns what a checkpoint of the trained part stands on; None where it has all weights.
+
+    Raises:
+        BadInput: ``task.json`` does not say it as an object, or no backbone was given for it.
+    """
+    base = meaning.get("base")
+    if base is not None and not isinstance(base, dict):
+        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: base, expected an object")
+    if base is not None and backbone is None:
+        raise BadInput(
+            f"checkpoint {str(folder)!r} has only what was trained: expected --backbone with the "
+            f"weights of {base.get('name')!r} that it stands on"
+        )
+    return base
 
 
 def load_trained_part(

@@ -36,9 +36,6 @@ _TRAINED_WHOLE = {"bert": ["pooler", "classifier"], "modernbert": ["head", "clas
 def with_lora(backbone: nn.Module, rank: int) -> nn.Module:
     """Wraps a backbone with ``peft``; its own weights are frozen, in half precision's values.
 
-    A checkpoint may then keep what was trained alone: the weights it stands on are the same,
-    whether they were read from a file in single or in half precision.
-
     Raises:
         BadInput: a kind of which it is not known where its projections are.
     """
@@ -50,9 +47,7 @@ def with_lora(backbone: nn.Module, rank: int) -> nn.Module:
     if targets is None:
         known = [*_DECODER_TARGETS, *_ENCODER_TARGETS]
         raise BadInput(f"LoRA on model_type {kind!r}: expected {quoted_list(known)}")
-    with torch.no_grad():
-        for weight in inner.parameters():
-            weight.copy_(weight.half() + 0)  # a negative zero would be a zero after an EMA step
+    round_to_half(inner)
     lora = peft.LoraConfig(
         r=rank,
         lora_alpha=SCALE * rank,
@@ -64,9 +59,20 @@ def with_lora(backbone: nn.Module, rank: int) -> nn.Module:
     return wrapped
 
 
+@torch.no_grad()
+def round_to_half(backbone: nn.Module) -> None:
+    """Gives the weights of a backbone that will be frozen half precision's values.
+
+    A checkpoint may then keep what was trained alone: the weights it stands on are the same,
+    whether they were read from a file in single or in half precision.
+    """
+    for weight in backbone.parameters():
+        weight.copy_(weight.half() + 0)  # a negative zero would be a zero after an EMA step
+
+
 def trained_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns what LoRA training changes of an RMT's weights: LoRA, what is trained whole, and the
-    memory."""
+    """Returns what training beside a frozen backbone changes of an RMT's weights: memory, adapters,
+    LoRA, and what is trained whole with it."""
     return {
         name: x
         for name, x in state.items()

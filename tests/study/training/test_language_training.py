@@ -250,7 +250,7 @@ def test_a_backbone_with_adapters_is_not_begun_with(
     adapted = tiny_text_settings(text, adapter_width=4, steps=12)
     train(adapted, tmp_path / "first", device="cpu", cache=cache)
     start = str(tmp_path / "first" / LAST)
-    with pytest.raises(BadInput, match="it has LoRA or adapters"):
+    with pytest.raises(BadInput, match="trained of it was adapters, expected a"):
         train(tiny_text_settings(text, init_from=start), tmp_path / "run", device="cpu")
 
 

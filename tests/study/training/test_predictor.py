@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.study.training.language import model as module
 from rmtscale.study.training.language.model import Predictor
 from tests.rmt.slow_reference import cut_text, run
 from tests.rmt.tiny_models import VOCABULARY, backbone, tokens
@@ -158,6 +159,21 @@ def test_the_head_runs_on_scored_tokens_only() -> None:
     heads.clear()
     predictor.token_losses(ids, targets, 6)
     assert heads == [4, 8]
+
+
+def test_losses_read_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large vocabulary: the logits of a few tokens at a time, whatever is asked at once."""
+    predictor, heads = build(), []
+    ids, targets = made(2, 16, ignored=[(0, 13)])
+    whole = predictor.token_losses(ids, targets, 6)
+    predictor.rmt.backbone.lm_head.register_forward_hook(
+        lambda _m, args, _out: heads.append(args[0].shape[0])
+    )
+    for rows, wanted in ((3, [3, 1, 3, 3, 2]), (0, [1] * 12)):
+        heads.clear()
+        monkeypatch.setattr(module, "LOGITS", rows * VOCABULARY)
+        assert torch.equal(predictor.token_losses(ids, targets, 6), whole)
+        assert heads == wanted
 
 
 def test_later_text_never_influences_earlier_losses() -> None:

@@ -1,18 +1,18 @@
 """The RMT of a language training: a backbone, memory, and what is trained of it.
 
 From random initialisation, a pretrained checkpoint, or the backbone of another language training
-(``init_from``). With LoRA or a parallel adapter the backbone is frozen (the paper's Table 1).
+(``init_from``). With LoRA, a parallel adapter (the paper's Table 1) or memory alone, the backbone
+is frozen.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import BadInput
 from rmtscale.study.training.backbone import SIZES, from_config, pretrained, small_config
 from rmtscale.study.training.language.settings import LanguageSettings
-from rmtscale.study.training.lora import with_lora
+from rmtscale.study.training.lora import round_to_half, with_lora
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,12 +21,20 @@ if TYPE_CHECKING:
     from rmtscale.study.tasks.tokenizer import TextTokenizer
 
 
-def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTForCausalLM:
+def build_text_rmt(
+    settings: LanguageSettings, tokenizer: TextTokenizer, trained: RMTForCausalLM | None = None
+) -> RMTForCausalLM:
     """Builds the RMT of a language training, on the CPU, in fp32, a function of the seed.
+
+    Args:
+        settings: of the training.
+        tokenizer: whose ids it reads.
+        trained: the RMT of another training, whose backbone it begins with, and whose memory where
+            there is one of that length.
 
     Raises:
         BadInput: no such backbone, an encoder, fewer token ids than the tokenizer has, a segment
-            that does not fit, or ``init_from`` of another shape or tokenizer.
+            that does not fit, or a trained backbone of another shape.
     """
     import torch
 
@@ -41,12 +49,14 @@ def build_text_rmt(settings: LanguageSettings, tokenizer: TextTokenizer) -> RMTF
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = _backbone(settings, tokenizer)
-        if settings.init_from is not None:
-            trained = _take_backbone(backbone, settings, tokenizer)
+        if trained is not None:
+            _take_backbone(backbone, trained, settings)
+        if settings.adapted:
+            round_to_half(backbone)
         if settings.lora_rank is not None:
             backbone = with_lora(backbone, settings.lora_rank)
         rmt = RMTForCausalLM(backbone, config)
-    if settings.init_from is not None:
+    if trained is not None:
         _take_memory(rmt, trained)
     if settings.adapted:
         rmt.freeze_backbone()
@@ -85,24 +95,10 @@ def _backbone(settings: LanguageSettings, tokenizer: TextTokenizer) -> nn.Module
 
 
 def _take_backbone(
-    backbone: nn.Module, settings: LanguageSettings, tokenizer: TextTokenizer
-) -> RMTForCausalLM:
-    """Puts the weights of another training's backbone in; returns that training's RMT."""
-    from rmtscale.study.training.language.checkpoint import load_language_checkpoint
-
-    assert settings.init_from is not None, "asked for"
-    checkpoint = load_language_checkpoint(Path(settings.init_from))
-    if checkpoint.settings.adapted:
-        raise BadInput(
-            f"init from {settings.init_from!r}: it has LoRA or adapters, expected a checkpoint of "
-            "all weights"
-        )
-    if checkpoint.tokenizer.digest != tokenizer.digest:
-        raise BadInput(
-            f"init from {settings.init_from!r}: it has another tokenizer, expected the same one"
-        )
-    rmt: Any = checkpoint.predictor.rmt
-    weights, trained_weights = backbone.state_dict(), rmt.backbone.state_dict()
+    backbone: nn.Module, trained: RMTForCausalLM, settings: LanguageSettings
+) -> None:
+    """Puts the weights of another training's backbone in."""
+    weights, trained_weights = backbone.state_dict(), trained.backbone.state_dict()
     if {name: x.shape for name, x in weights.items()} != {
         name: x.shape for name, x in trained_weights.items()
     }:
@@ -111,8 +107,6 @@ def _take_backbone(
             f"{settings.backbone}"
         )
     backbone.load_state_dict(trained_weights)
-    trained_rmt: RMTForCausalLM = rmt
-    return trained_rmt
 
 
 def _take_memory(rmt: RMTForCausalLM, trained: RMTForCausalLM) -> None:

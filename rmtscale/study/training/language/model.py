@@ -21,6 +21,10 @@ from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.training.segment_reader import SegmentReader, slices
 
+LOGITS = 2**28
+"""Logits that are there at once while losses are read: of 5,461 tokens at 49,152 words, and 2.5 GiB
+with what cross-entropy makes of them in fp32."""
+
 
 class Predictor(SegmentReader):
     """``(ids, targets, scored tokens) -> loss``.
@@ -133,9 +137,18 @@ class Predictor(SegmentReader):
         return self.rmt.gathered(self._losses, text_BKE, targets_BK)
 
     def _losses(self, text_BKE: Tensor, targets_BK: Tensor) -> Tensor:
-        logits_RV = self.rmt.get_output_embeddings()(text_BKE.flatten(0, 1))
-        exact = torch.promote_types(logits_RV.dtype, torch.float32)
-        losses_R = F.cross_entropy(
-            logits_RV.to(exact), targets_BK.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return losses_R.float().view(targets_BK.shape)
+        head = self.rmt.get_output_embeddings()
+        rows = max(LOGITS // self.rmt.vocabulary, 1)
+        losses = []
+        for hidden_RE, targets_R in zip(
+            torch.split(text_BKE.flatten(0, 1), rows),
+            torch.split(targets_BK.flatten(), rows),
+            strict=True,
+        ):
+            logits_RV = head(hidden_RE)
+            exact = torch.promote_types(logits_RV.dtype, torch.float32)
+            losses_R = F.cross_entropy(
+                logits_RV.to(exact), targets_R, ignore_index=IGNORED, reduction="none"
+            )
+            losses.append(losses_R.float())
+        return torch.cat(losses).view(targets_BK.shape)

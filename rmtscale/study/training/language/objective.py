@@ -15,6 +15,7 @@ from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.curriculum import Draw, Progress, Stage
 from rmtscale.study.training.device import autocast, precision_on
 from rmtscale.study.training.language.backbone import build_text_rmt
+from rmtscale.study.training.language.beginning import begun_with
 from rmtscale.study.training.language.checkpoint import export_language_checkpoint
 from rmtscale.study.training.language.curriculum import advance_text, draw_text, plan_text_stages
 from rmtscale.study.training.language.data import LanguageData
@@ -46,7 +47,8 @@ class LanguageObjective(Objective):
         self.stages = plan_text_stages(settings)
         self._source = self.data.source("train")
         self.data_digest = f"{self.data.tokenizer.digest}-{self._source.digest}"
-        rmt = build_text_rmt(settings, self.data.tokenizer)
+        tokenizer = self.data.tokenizer
+        rmt = build_text_rmt(settings, tokenizer, begun_with(settings, tokenizer))
         self.learner = Predictor(rmt, compile_step=settings.compile_step)
         self._flops: dict[int, int] = {}
 

@@ -6,12 +6,24 @@ from dataclasses import dataclass, field
 
 from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_RANK, MOST_TOKEN_ID
+from rmtscale.study.records.language import (
+    ADAPTERS,
+    ADAPTERS_AND_LORA,
+    ALL_WEIGHTS,
+    LORA,
+    MEMORY,
+    UNTOUCHED,
+)
+from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.settings import LoopSettings
 from rmtscale.units import require_one_of, require_positive
 
 LANGUAGE_MODELING = "language-modeling"
 LEMMA_PROOF = "lemma-proof"
 LANGUAGE_TASKS = (LANGUAGE_MODELING, LEMMA_PROOF)
+_KEPT = 2.0**-25
+"""Half of the least number above 0 in half precision: AdamW moves a weight by about its rate in a
+step, so that LoRA, whose product begins at 0, is still 0 in a checkpoint below this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +68,9 @@ class LanguageSettings(LoopSettings):
 
     adapter_width: int | None = None
     """A parallel adapter beside every feed-forward block; the backbone is frozen."""
+    memory_only: bool = False
+    """Train the initial memory alone, the backbone frozen: what memory is worth to a model that
+    never learned to read it."""
 
     learning_rate: float = 1e-3
     """Small models from random initialisation take a larger one than the paper's 5e-5."""
@@ -86,6 +101,11 @@ class LanguageSettings(LoopSettings):
             raise BadInput(
                 f"memory tokens {self.memory_tokens}: expected 0 to {most}, in a segment size of "
                 f"{self.segment_size}"
+            )
+        if self.memory_only and (not self.memory_tokens or self.lora_rank or self.adapter_width):
+            raise BadInput(
+                f"memory only with {self.memory_tokens} memory tokens, LoRA rank {self.lora_rank}, "
+                f"adapter width {self.adapter_width}: expected memory, and neither of the others"
             )
         if self.start_segments > self.segments:
             raise BadInput(
@@ -130,4 +150,21 @@ class LanguageSettings(LoopSettings):
     @property
     def adapted(self) -> bool:
         """Only what was added to the backbone is trained."""
-        return self.lora_rank is not None or self.adapter_width is not None
+        return self.memory_only or self.lora_rank is not None or self.adapter_width is not None
+
+    @property
+    def keeps_trained_part(self) -> bool:
+        """A checkpoint keeps what was trained alone: beside a pretrained backbone, which is frozen
+        and which whoever reads the checkpoint has."""
+        return self.adapted and self.backbone not in SIZES and self.init_from is None
+
+    @property
+    def trained_weights(self) -> str:
+        """Names what a training changes, one of ``TRAINED_WEIGHTS``."""
+        if self.adapted and self.steps * self.learning_rate < _KEPT:
+            return UNTOUCHED
+        if self.memory_only:
+            return MEMORY
+        if self.adapter_width is not None:
+            return ADAPTERS if self.lora_rank is None else ADAPTERS_AND_LORA
+        return ALL_WEIGHTS if self.lora_rank is None else LORA

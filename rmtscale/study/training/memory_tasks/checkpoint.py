@@ -18,8 +18,10 @@ from rmtscale.study.tasks.catalog import TASKS
 from rmtscale.study.tasks.vocabulary import TextCoder, TokenizerVocabulary
 from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import (
+    OF_BACKBONE,
     TASK_FILE,
     Trained,
+    base_of,
     load_trained_part,
     portable,
     quiet,
@@ -31,9 +33,6 @@ from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
-
-_OF_BACKBONE = "backbone"
-"""Kind of vocabulary: the tokenizer in the folder of the pretrained weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def _of_backbone(words: TextCoder) -> dict[str, str]:
     """Names the tokenizer that lies beside the weights a checkpoint stands on: a third of its size
     would be a copy of it."""
     assert isinstance(words, TokenizerVocabulary), "a pretrained backbone has its own"
-    return {"kind": _OF_BACKBONE, "digest": words.digest}
+    return {"kind": OF_BACKBONE, "digest": words.digest}
 
 
 def load_checkpoint(
@@ -106,20 +105,13 @@ def load_checkpoint(
             f"checkpoint {str(folder)!r} is of the task {meaning.get('task')!r}: expected "
             f"{quoted_list(accepted)}"
         )
-    base = meaning.get("base")
-    if base is not None and not isinstance(base, dict):
-        raise BadInput(f"checkpoint {str(folder)!r}: {TASK_FILE}: base, expected an object")
-    if base is not None and backbone is None:
-        raise BadInput(
-            f"checkpoint {str(folder)!r} has only what LoRA trained: expected --backbone with the "
-            f"weights of {base.get('name')!r} that it stands on"
-        )
+    base = base_of(folder, meaning, backbone)
     try:
         settings = from_mapping(MemoryTaskSettings, meaning["settings"])
         trained = from_mapping(Trained, meaning["trained"])
         vocabulary = meaning["vocabulary"]
         classes = meaning["classes"]
-        if backbone is not None and vocabulary["kind"] == _OF_BACKBONE:
+        if backbone is not None and vocabulary["kind"] == OF_BACKBONE:
             data = TaskData(settings, _tokenizer_of(backbone, vocabulary["digest"]))
         else:
             data = restore_data(settings, vocabulary)
