@@ -113,9 +113,14 @@ def format_change(change: float) -> str:
     return f"{change:.3f}"
 
 
-def format_loss(nats: float) -> str:
-    """Formats a loss in nats per token: ``2.198``."""
+def format_nats(nats: float) -> str:
+    """Formats a loss where a heading names its unit: ``2.198``."""
     return f"{nats:.3f}"
+
+
+def format_loss(nats: float) -> str:
+    """Formats a loss with its unit, of a token or of an answer: ``2.198 nats``."""
+    return f"{format_nats(nats)} nats"
 
 
 def format_perplexity(perplexity: float) -> str:

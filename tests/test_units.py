@@ -105,7 +105,8 @@ def test_rate() -> None:
 
 
 def test_losses() -> None:
-    assert units.format_loss(2.19794) == "2.198"
+    assert units.format_nats(2.19794) == "2.198"
+    assert units.format_loss(2.19794) == "2.198 nats"
     assert units.format_perplexity(1006.388) == "1,006.39"
     assert units.format_bits_per_byte(0.79794) == "0.7979"
     assert units.format_difference(-0.0521, -0.0603, 0.00439) == "-0.0521 (-0.0603 to +0.0044)"

@@ -24,7 +24,7 @@ from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_all
 from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.study.training.kinds import kind_name
-from rmtscale.units import parse_sizes, require_positive
+from rmtscale.units import format_loss, parse_sizes, require_positive
 
 if TYPE_CHECKING:
     import torch
@@ -207,6 +207,6 @@ def _text(
     )
     about = (
         f"{settings.task}, {segments} segments of {settings.segment_size}, sample {number}: "
-        f"{scored} tokens scored, loss {float(losses.sum()) / scored:.3f}."
+        f"{scored} tokens scored, loss {format_loss(float(losses.sum()) / scored)}."
     )
     return Shown(reader, Pieces(loaded.tokenizer), sample, about, answered=False)

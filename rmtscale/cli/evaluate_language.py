@@ -17,6 +17,7 @@ from rmtscale.units import (
     format_count,
     format_dead_band,
     format_loss,
+    format_nats,
     format_perplexity,
     format_tokens,
     parse_size,
@@ -140,7 +141,7 @@ def _plain_part(part: Part) -> Row:
 def _shown(interval: Interval) -> str:
     if not math.isfinite(interval.high):
         return ""
-    return f"{format_loss(interval.low)} to {format_loss(interval.high)}"
+    return f"{format_nats(interval.low)} to {format_nats(interval.high)}"
 
 
 def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) -> None:
@@ -151,7 +152,7 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
             [
                 format_tokens(record.point.segments),
                 format_tokens(record.point.tokens),
-                format_loss(interval.mean),
+                format_nats(interval.mean),
                 _shown(interval),
                 format_perplexity(record.whole.perplexity),
                 format_bits_per_byte(record.whole.bits_per_byte),
@@ -169,7 +170,7 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
         f"{first.point.text}: {format_tokens(first.point.samples)} samples of "
         f"{format_tokens(sum(count > 0 for count in first.whole.tokens))} {of}"
     )
-    columns = ["seg.", "tokens", "loss", "95 %", "perpl.", "bits/B", "tokens/s", "peak"]
+    columns = ["seg.", "tokens", "nats", "95 %", "perpl.", "bits/B", "tokens/s", "peak"]
     write_table(columns, rows)
 
 
@@ -183,10 +184,10 @@ def _write_parts(records: list[LanguageRecord]) -> None:
                     name,
                     format_tokens(record.point.segments),
                     format_tokens(part.total_tokens),
-                    format_loss(interval.mean),
+                    format_nats(interval.mean),
                     _shown(interval),
                     format_perplexity(part.perplexity),
                 ]
             )
     write_text("By what is scored (names-without: the lemmas they name are not in the context):")
-    write_table(["part", "seg.", "tokens", "loss", "95 %", "perpl."], rows, text_columns=1)
+    write_table(["part", "seg.", "tokens", "nats", "95 %", "perpl."], rows, text_columns=1)

@@ -385,4 +385,4 @@ def _write_result(settings: LoopSettings, out: Path, result: Result, output_form
 def _shown(best: float | None, *, answered: bool) -> str:
     if best is None:
         return "none yet"
-    return format_accuracy(best) if answered else f"{format_loss(best)} nats"
+    return format_accuracy(best) if answered else format_loss(best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,8 @@ def test_text_that_is_scored(rmtscale: Command, tmp_path: Path) -> None:
     done = rmtscale(*given, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"))
     assert done.code == 0, done.err
     assert " block " in done.out
-    assert f"{settings.scored_tokens} tokens scored" in " ".join(done.out.split())
+    scored = rf"{settings.scored_tokens} tokens scored, loss \d+\.\d{{3}} nats\."
+    assert re.search(scored, " ".join(done.out.split()))
     names = {"README.md", "attention.png", "attention.svg", "attention.csv"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

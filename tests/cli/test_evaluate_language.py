@@ -55,11 +55,11 @@ def test_a_table(evaluate: Command, run: Path) -> None:
     assert "language-modeling, trained on 2 segments of 20, 2 memory tokens" in done.out
     assert "20 samples of 6 documents" in " ".join(done.out.split())
     head = next(line.split() for line in done.out.splitlines() if "seg." in line)
-    assert head == ["seg.", "tokens", "loss", "95", "%", "perpl.", "bits/B", "tokens/s", "peak"]
+    assert head == ["seg.", "tokens", "nats", "95", "%", "perpl.", "bits/B", "tokens/s", "peak"]
     (record, *_) = LanguageStore(run / "last" / "evaluation.jsonl").read().records
     rows = [line.split()[:3] for line in done.out.splitlines()]
     assert ["1", "16", f"{record.whole.mean_nats:.3f}"] in rows
-    assert f"1 segments: loss {record.whole.mean_nats:.3f} on 320 tokens\n" in done.err
+    assert f"1 segments: loss {record.whole.mean_nats:.3f} nats on 320 tokens\n" in done.err
     assert record.model.name == "run"
     assert not (run / "last" / "text").exists(), "the training's packed text is used"
 

@@ -113,5 +113,5 @@ def _announce(setup: TrainingSetup, name: str, record: LanguageRecord, known: bo
     if not known:
         setup.announce(
             f"{name}, {format_tokens(record.point.segments)} segments: "
-            f"{format_loss(record.whole.mean_nats)} nats"
+            + format_loss(record.whole.mean_nats)
         )
