@@ -16,7 +16,7 @@ from tests.synthetic.records import figure_10
 from tests.yardstick import counting_slowness
 
 PAGE_BYTES = 3_000_000
-SECONDS, CORES, ROUNDS = 5.0, 2, 2
+SECONDS, CORES = 5.0, 2
 
 
 def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
@@ -34,12 +34,12 @@ def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
     slowness = counting_slowness()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     benchmark.pedantic(
-        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), rounds=ROUNDS
+        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), rounds=1
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     computed = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     slowness = max(slowness, counting_slowness())
-    assert computed / ROUNDS < SECONDS * CORES * slowness
+    assert computed < SECONDS * CORES * slowness
     if not busy:  # where others take the cores, the clock on the wall measures them
         assert benchmark.stats.stats.min < SECONDS * slowness
     assert (out / "index.html").stat().st_size < PAGE_BYTES
