@@ -233,7 +233,7 @@ def _evaluate_length(
         trained_segments=checkpoint.trained_segments,
         trained_stage=checkpoint.trained.stage,
         trained_curriculum=checkpoint.settings.curriculum,
-        trained_steps=checkpoint.trained.step,
+        trained_steps=checkpoint.trained.all_steps,
         trained_seed=checkpoint.settings.seed,
         trained_backbone=_backbone_of(checkpoint),
         correct=correct,

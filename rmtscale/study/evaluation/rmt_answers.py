@@ -98,7 +98,7 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
     return BabilongTraining(
         stories=str(settings.task_options.get("stories", "qa1")),
         backbone=source_name(settings.backbone),
-        steps=trained.step,
+        steps=trained.all_steps,
         stage=trained.stage,
         seed=settings.seed,
         segments=trained.segments,

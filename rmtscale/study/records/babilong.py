@@ -47,6 +47,7 @@ class BabilongTraining:
     """Tasks it was trained on."""
     backbone: str
     steps: int
+    """Steps that the weights have seen, those of the checkpoint that they began with among them."""
     stage: str
     seed: int
     segments: int

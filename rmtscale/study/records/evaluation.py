@@ -70,6 +70,7 @@ class EvaluationRecord(EvaluatedLine):
     trained_stage: str
     trained_curriculum: bool
     trained_steps: int
+    """Steps that the weights have seen, those of the checkpoint that they began with among them."""
     trained_seed: int
     trained_backbone: TrainedBackbone | None = None
     """None in a record that was written before it was noted."""

@@ -59,6 +59,13 @@ class Trained:
     """Peak that torch allocated on the GPU, in the last run of the training."""
     parameters: int = 0
     trainable_parameters: int = 0
+    steps_before: int = 0
+    """Steps that a memory task's training began with, of ``init_from`` and those before it."""
+
+    @property
+    def all_steps(self) -> int:
+        """Steps that the weights have seen, in this training and those it began with."""
+        return self.steps_before + self.step
 
 
 def _environment(device: torch.device) -> Environment:

@@ -126,6 +126,7 @@ class Keeper:
         parameters = list(self.plain.parameters())
         trained = Trained(
             step=state.step,
+            steps_before=self.objective.steps_before,
             stage=self._stage(stage).name,
             segments=self._stage(stage).segments,
             ema=ema,

@@ -30,6 +30,8 @@ class Objective(ABC):
     """``(*inputs) -> loss``, or loss and right answers; on the CPU at first."""
     data_digest: str = ""
     """Digest of tokenizer and text; empty where they follow from settings and vocabulary."""
+    steps_before: int = 0
+    """Steps of the checkpoint whose task is gone on with; 0 where something new begins."""
     measure: ClassVar[str]
     """Measure of a validation: ``accuracy`` or ``loss``."""
 

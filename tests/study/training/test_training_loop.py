@@ -247,6 +247,11 @@ def test_a_training_may_begin_with_a_checkpoint(
     ours, theirs = weights(tmp_path / LAST), weights(whole / LAST)
     for name in theirs:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
+    before, trained = (load_checkpoint(one / LAST).trained for one in (whole, tmp_path))
+    assert (trained.step, trained.steps_before) == (4, before.step)
+    assert trained.all_steps == before.step + 4
+    train(replace(settings, init_from=str(tmp_path / LAST)), tmp_path / "third", device="cpu")
+    assert load_checkpoint(tmp_path / "third" / LAST).trained.all_steps == before.step + 8
     with pytest.raises(BadInput, match="its model has other sizes"):
         train(replace(settings, memory_tokens=3), tmp_path / "other", device="cpu")
 

@@ -121,7 +121,7 @@ def _page(
 
 Made by `rmtscale reproduce figure-6{made_from}` from
 {settings.backbone}, seed {settings.seed}, after
-{checkpoint.trained.step:,} steps on up to {checkpoint.trained_segments} segments of
+{checkpoint.trained.all_steps:,} steps on up to {checkpoint.trained_segments} segments of
 {settings.segment_size} ({checkpoint.trained.stage}). One sample of four segments, the first of
 the validation samples whose facts stand in the first and the third:
 "{facts[0]}" ... "{facts[1]}" ... "{question}" Right is {right}, the model says {answer}.

@@ -66,7 +66,7 @@ class MemoryObjective(Objective):
             whole_vocabulary=settings.whole_vocabulary,
         )
         if settings.init_from is not None:
-            _take_weights(self.learner, settings)
+            self.steps_before = _take_weights(self.learner, settings)
 
     def ema_copy(self) -> Answerer:
         # Not a copy of the whole: a compiled step would be that of the model it was made for.
@@ -163,8 +163,8 @@ class MemoryObjective(Objective):
         export_checkpoint(folder, ema, self.settings, self.data, trained)
 
 
-def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> None:
-    """Begins with the weights of a checkpoint."""
+def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> int:
+    """Begins with the weights of a checkpoint; returns the steps that they have seen."""
     assert settings.init_from is not None, "asked for"
     checkpoint = load_checkpoint(Path(settings.init_from), settings.task, settings.backbone)
     weights, trained_weights = answerer.rmt.state_dict(), checkpoint.answerer.rmt.state_dict()
@@ -176,3 +176,4 @@ def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> None:
             f"{settings.backbone} with {settings.memory_tokens} memory tokens"
         )
     answerer.rmt.load_state_dict(trained_weights)
+    return checkpoint.trained.all_steps
