@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 
 from rmtscale.intervals import wilson_interval
 from rmtscale.records.measurement import Memory
 from rmtscale.study.records.babilong import BabilongPoint, BabilongRecord, BabilongTraining
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS, samples_of, words_of
 from tests.synthetic.records import environment
 
@@ -34,7 +36,7 @@ def babilong(task: str, length: str, accuracy: float, **values: Any) -> Babilong
         "length": length,
         "answers": "classes",
         "model": "rmt",
-        "weights": f"{training['seed']:016d}",
+        "weights": sha256(repr(sorted(training.items())).encode()).hexdigest()[:16],
         "background": "prose",
         "samples": samples_of(length),
         "seed": 0,
@@ -73,3 +75,10 @@ def rows(
 ) -> list[BabilongRecord]:
     """A model that is equally right at every length."""
     return [babilong(task, length, accuracy, **values) for length in lengths]
+
+
+def every(
+    accuracy: float, lengths: Iterable[str] = tuple(LENGTHS), **values: Any
+) -> list[BabilongRecord]:
+    """A model of all five tasks that is equally right everywhere."""
+    return [record for task in QAS for record in rows(task, accuracy, lengths, **values)]

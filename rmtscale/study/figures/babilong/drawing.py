@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.report.style import Look
-from rmtscale.study.figures.babilong.claims import missing
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
-from rmtscale.study.figures.babilong.runs import Run
+from rmtscale.study.figures.babilong.runs import (
+    DEAD_BAND,
+    PLAIN,
+    VARIANTS,
+    Run,
+    backbones,
+    mean_accuracy,
+    shown,
+)
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -25,40 +33,73 @@ _LOOKS = {
     "gemini": Look("#CC6677", "D", ":"),
     "llama-rag": Look("#999933", "v", ":"),
 }
+_OURS = {
+    PLAIN: Look(style.RMT_COLOUR, "o", "-"),
+    DEAD_BAND: Look("#882255", "P", "-"),
+}
 
 
 @style.styled
-def draw(best: Mapping[str, Run]) -> Figure:
-    """Draws the published systems as thin lines, ours bold with its intervals.
+def draw(runs: Sequence[Run]) -> Figure:
+    """Draws the published systems as broken lines, ours bold with intervals, a line each variant.
 
-    Args:
-        best: the run of each task that is shown.
+    The best run of every other backbone is a thin line in the colour of its variant.
     """
     from matplotlib.figure import Figure
 
+    best = {variant: shown(runs, variant) for variant in VARIANTS}
     figure = Figure(figsize=(11.0, 6.4))
     panels = figure.subplots(2, 3).flat
     for axes, task in zip(panels, QAS, strict=False):
         for name, tasks in published().items():
             _line(axes, tasks.get(task, {}), name)
-        if task in best:
-            _ours(axes, best[task])
-        else:
+        for variant, own in best.items():
+            for backbone in backbones(runs):
+                other = shown(runs, variant, backbone).get(task)
+                if other is not None and other is not own[task]:
+                    _thin(axes, other)
+            if task in own:
+                _ours(axes, own[task])
+        if task not in best[PLAIN]:
             axes.annotate("ours: no run yet", (0.04, 0.05), xycoords="axes fraction", fontsize=8)
         _axes(axes, task)
     axes = figure.axes[-1]
     for name, tasks in published().items():
         _line(axes, average(tasks), name)
-    _average(axes, best)
+    for variant, own in best.items():
+        if own or variant == PLAIN:
+            _average(axes, own, variant)
     _axes(axes, "average")
-    handles, labels = axes.get_legend_handles_labels()
+    handles: dict[str, Artist] = {}
+    for axes in reversed(figure.axes):
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
     style.headline(figure, _headline(best))
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 
-def _headline(best: Mapping[str, Run]) -> str:
+def _headline(best: Mapping[str, Mapping[str, Run]]) -> str:
     """Says how often ours is above the published RMT, by the middle of its interval."""
+    plain, held = (_above(best[variant]) for variant in (PLAIN, DEAD_BAND))
+    if plain is None:
+        return "BABILong: no run at the lengths of the published RMT yet"
+    above, both = plain
+    text = f"BABILong: above the published RMT at {above} of the {both} points that both have"
+    if held is None:
+        return text
+    return f"{text}, with a dead band at {held[0]} of {held[1]}"
+
+
+def _above(best: Mapping[str, Run]) -> tuple[int, int] | None:
+    """Counts the points above the published RMT, and those that both have, if any."""
     theirs = published()["rmt"]
     both = [
         (record.accuracy, theirs[task][length])
@@ -66,10 +107,7 @@ def _headline(best: Mapping[str, Run]) -> str:
         for length, record in run.curve.items()
         if length in theirs[task]
     ]
-    if not both:
-        return "BABILong: no run at the lengths of the published RMT yet"
-    above = sum(ours > published for ours, published in both)
-    return f"BABILong: above the published RMT at {above} of the {len(both)} points that both have"
+    return (sum(ours > published for ours, published in both), len(both)) if both else None
 
 
 def _line(axes: Axes, shares: Mapping[str, float], name: str) -> None:
@@ -94,29 +132,42 @@ def _ours(axes: Axes, run: Run) -> None:
         xs,
         [100 * record.low for record in records],
         [100 * record.high for record in records],
-        color=style.RMT_COLOUR,
+        color=_OURS[run.variant].colour,
         alpha=0.18,
         linewidth=0,
     )
-    _bold(axes, xs, [100 * record.accuracy for record in records])
+    _bold(axes, xs, [100 * record.accuracy for record in records], run.variant)
 
 
-def _average(axes: Axes, best: Mapping[str, Run]) -> None:
-    lengths = [length for length in LENGTHS if not missing(best, length)]
-    means = [
-        100 * sum(best[task].curve[length].accuracy for task in QAS) / len(QAS)
-        for length in lengths
-    ]
-    _bold(axes, [_PLACES[length] for length in lengths], means)
-    if not lengths:
+def _thin(axes: Axes, run: Run) -> None:
+    look = _OURS[run.variant]
+    axes.plot(
+        [_PLACES[length] for length in run.curve],
+        [100 * share for share in run.shares.values()],
+        look.line,
+        color=look.colour,
+        marker=look.marker,
+        markersize=2.5,
+        markerfacecolor="white",
+        linewidth=0.8,
+        label=f"{VARIANTS[run.variant]}, another backbone",
+    )
+
+
+def _average(axes: Axes, best: Mapping[str, Run], variant: str) -> None:
+    means = {length: mean_accuracy(best, length) for length in LENGTHS}
+    known = {_PLACES[length]: 100 * mean for length, mean in means.items() if mean is not None}
+    _bold(axes, list(known), list(known.values()), variant)
+    if not known and variant == PLAIN:
         text = "ours: not all five tasks have a run yet"
         axes.annotate(text, (0.04, 0.05), xycoords="axes fraction", fontsize=8)
 
 
-def _bold(axes: Axes, xs: list[int], ys: list[float]) -> None:
+def _bold(axes: Axes, xs: list[int], ys: list[float], variant: str) -> None:
+    look = _OURS[variant]
     axes.plot(
-        xs, ys, "-", color=style.RMT_COLOUR, marker="o", markersize=4, linewidth=1.8,
-        label="RMT, ours",
+        xs, ys, look.line, color=look.colour, marker=look.marker, markersize=4, linewidth=1.8,
+        label=VARIANTS[variant],
     )  # fmt: skip
 
 

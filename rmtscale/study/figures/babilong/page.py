@@ -7,15 +7,17 @@ from textwrap import fill
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import claims_table
 from rmtscale.report.style import picture_files
+from rmtscale.study.figures.babilong.ablation_table import ablation_table
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.drawing import draw
-from rmtscale.study.figures.babilong.runs import Run, runs_of, shown
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, Run, runs_of, shown
 from rmtscale.study.figures.babilong.tables import (
     average_table,
     cost_table,
     details_table,
     task_table,
 )
+from rmtscale.study.figures.babilong.where_lost import where_lost
 from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
 from rmtscale.study.tasks.babi.names import QAS
@@ -51,9 +53,21 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 ## Average
 
-{average_table(best)}
+{average_table(runs)}
+
+{_fill(_BACKBONES)}
 
 {tables}
+
+## Ablation
+
+{_fill(_ABLATION)}
+
+{ablation_table(runs)}
+
+## Where it is lost
+
+{where_lost(runs)}
 
 ## What a sample takes
 
@@ -68,13 +82,24 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 {numbers}
 """
     files: dict[str, bytes | str] = {
-        **picture_files(figure.name, draw(best)),
+        **picture_files(figure.name, draw(runs)),
         f"{figure.name}.csv": csv_text(_row(record) for record in records),
         "records.jsonl": "".join(record.to_line() + "\n" for record in records),
     }
     return FigureReport(claims=claims, page=page, files=files)
 
 
+_BACKBONES = (
+    "A row without a backbone takes the better run of each task, a row of one backbone its own "
+    "only. Runs with a dead band on the memory are a variant of their own: they have claims and "
+    "lines of their own, and never stand in a row, a line or an average of plain ones."
+)
+_ABLATION = (
+    "Each change is added to all that stand above it, and stays: to replay what a burn-in lost "
+    "needs a burn-in, and a dead band is an evaluation of the last training. Recipes "
+    "`babilong-ablation-qa1-plain-0`, `-burn-in-0`, `-replay-0`, `-fragments-0`; that of qa1 with "
+    "everything is `babilong-qa1-0`. A row for each run, in percent."
+)
 _COSTS = (
     "A sample's seconds are those of a batch, making its text included, by the rows read together. "
     "Full attention is our own lower bound for one pass of the same backbone over the whole sample "
@@ -93,7 +118,8 @@ def _lead(best: dict[str, Run], records: list[BabilongRecord]) -> str:
         f"noise of {', '.join(noise)}; the published systems read PG19, which is not to be had. A "
         "length is a number of words, 88,592 at 128k. The noise has "
         f"{format_tokens(tokens)} tokens; longer samples hold some of it again. Of each task the "
-        "run that reads furthest is drawn, and of these the most accurate; all are in the tables."
+        "run that reads furthest is drawn bold, and of these the most accurate; all are in the "
+        "tables."
     )
     if lacking:
         text = f"**No run yet: {', '.join(lacking)}.** {text}"
@@ -117,6 +143,7 @@ def _row(record: BabilongRecord) -> dict[str, object]:
         "trained_on": "" if training is None else training.stories,
         "backbone": "" if training is None else training.backbone,
         "seed": "" if training is None else training.seed,
+        "variant": DEAD_BAND if record.point.dead_band else PLAIN,
         "dead_band": f"{record.point.dead_band:g}",
         "samples": record.point.samples,
         "left_out": record.left_out,

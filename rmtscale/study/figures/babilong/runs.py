@@ -1,26 +1,74 @@
-"""Evaluated models as curves: which weights answered which task, and the one that is shown."""
+"""Evaluated models as curves, plain or with a dead band, and the ones that are shown."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rmtscale.study.records.babilong import BabilongRecord
+from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 
+PLAIN, DEAD_BAND = "plain", "dead band"
+VARIANTS = {PLAIN: "RMT, ours", DEAD_BAND: "RMT, ours, with a dead band"}
+"""Titles by variant: the RMT as the paper has it, and with a dead band on its memory in the
+evaluation. Neither ever stands in for the other."""
 Curve = Mapping[str, BabilongRecord]
 """Records by name of the length, shortest first."""
+_Identity = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One model on one task."""
+    """One model on one task, in one variant.
 
-    task: str
+    Raises:
+        ValueError: no record, or those of several models, tasks, variants or dead bands.
+    """
+
     title: str
     """Names backbone, what it was trained on, seed and dead band."""
     curve: Curve
+
+    def __post_init__(self) -> None:
+        identities = {_identity(record) for record in self.curve.values()}
+        if len(identities) != 1:
+            raise ValueError(f"curve of {len(identities)} models or variants: expected one")
+
+    @property
+    def _any(self) -> BabilongRecord:
+        return next(iter(self.curve.values()))
+
+    @property
+    def task(self) -> str:
+        """``qa1`` to ``qa5``."""
+        return self._any.point.stories
+
+    @property
+    def variant(self) -> str:
+        """One of ``VARIANTS``."""
+        return DEAD_BAND if self.dead_band else PLAIN
+
+    @property
+    def training(self) -> BabilongTraining | None:
+        """Says how the weights came about; None for a model that was not trained here."""
+        return self._any.training
+
+    @property
+    def backbone(self) -> str | None:
+        """Name of the RMT's backbone; None for a model that was not trained here."""
+        return None if self.training is None else self.training.backbone
+
+    @property
+    def answers(self) -> str:
+        """``classes`` or ``generate``."""
+        return self._any.point.answers
+
+    @property
+    def dead_band(self) -> float:
+        """Dead band of the memory; 0 of a plain run."""
+        return self._any.point.dead_band
 
     @property
     def shares(self) -> dict[str, float]:
@@ -29,17 +77,20 @@ class Run:
 
 
 def runs_of(records: Iterable[BabilongRecord]) -> list[Run]:
-    """Groups records by task and model, a later record in the place of an earlier one."""
-    curves: dict[tuple[str, str], dict[str, BabilongRecord]] = {}
+    """Groups records by task, model and variant, a later one in the place of an earlier one."""
+    curves: dict[_Identity, dict[str, BabilongRecord]] = {}
     for record in records:
-        curves.setdefault((record.point.stories, title_of(record)), {})[record.point.length] = (
-            record
-        )
-    ordered = sorted(curves.items(), key=lambda item: (QAS.index(item[0][0]), item[0][1]))
-    return [
-        Run(task, title, {length: own[length] for length in LENGTHS if length in own})
-        for (task, title), own in ordered
+        curves.setdefault(_identity(record), {})[record.point.length] = record
+    found = []
+    for own in curves.values():
+        curve = {length: own[length] for length in LENGTHS if length in own}
+        found.append(Run(title_of(next(iter(curve.values()))), curve))
+    alike = Counter((run.task, run.title) for run in found)
+    named = [
+        run if alike[run.task, run.title] == 1 else Run(_told_apart(run), run.curve)
+        for run in found
     ]
+    return sorted(named, key=lambda run: (QAS.index(run.task), run.title))
 
 
 def title_of(record: BabilongRecord) -> str:
@@ -49,6 +100,8 @@ def title_of(record: BabilongRecord) -> str:
     if training is not None:
         learnt = "all five" if training.stories == ",".join(QAS) else training.stories
         words = [f"RMT {training.backbone}", f"trained on {learnt}", f"seed {training.seed}"]
+        if training.ask_state:
+            words.append("asked for the state")
         words.append(f"{training.steps:,} steps")
     if point.dead_band:
         words.append(f"dead band {point.dead_band:g}")
@@ -57,19 +110,66 @@ def title_of(record: BabilongRecord) -> str:
     return ", ".join(words)
 
 
-def shown(runs: Iterable[Run]) -> dict[str, Run]:
-    """Chooses the run of each task that reads furthest, and of these the most accurate one.
+def shown(runs: Iterable[Run], variant: str = PLAIN, backbone: str | None = None) -> dict[str, Run]:
+    """Chooses the RMT of each task that reads furthest, and of these the most accurate one.
 
     All runs stand in the tables; this one is drawn, and counts in the average.
+
+    Args:
+        runs: of any kind.
+        variant: of ``VARIANTS``; runs of the other are not looked at.
+        backbone: the only one to choose from, if any.
     """
     best: dict[str, Run] = {}
     for run in runs:
+        if run.variant != variant or run.training is None:
+            continue
+        if backbone is not None and run.backbone != backbone:
+            continue
         known = best.get(run.task)
         if known is None or _rank(run) > _rank(known):
             best[run.task] = run
     return best
 
 
+def backbones(runs: Iterable[Run]) -> list[str]:
+    """Lists the backbones of the RMTs, in the order of their names."""
+    return sorted({run.backbone for run in runs if run.backbone is not None})
+
+
+def missing(best: Mapping[str, Run], length: str) -> list[str]:
+    """Lists the tasks without a run at a length."""
+    return [task for task in QAS if task not in best or length not in best[task].curve]
+
+
+def mean_accuracy(best: Mapping[str, Run], length: str) -> float | None:
+    """Averages over the five tasks; None unless each of them has a run at the length."""
+    if missing(best, length):
+        return None
+    return sum(best[task].curve[length].accuracy for task in QAS) / len(QAS)
+
+
+def _identity(record: BabilongRecord) -> _Identity:
+    point = record.point
+    return (
+        *(point.stories, point.model, point.weights, point.answers, point.background),
+        point.dead_band,
+    )
+
+
+def _told_apart(run: Run) -> str:
+    point = next(iter(run.curve.values())).point
+    return f"{run.title}, weights {point.weights[:6]}, in {point.background}"
+
+
 def _rank(run: Run) -> tuple[int, float]:
-    last = list(run.curve)[-1]
-    return list(LENGTHS).index(last), sum(run.shares.values()) / len(run.shares)
+    """Returns the furthest length, and the mean up to it along straight lines between lengths."""
+    places = [list(LENGTHS).index(length) for length in run.curve]
+    shares = list(run.shares.values())
+    if len(places) == 1:
+        return places[0], shares[0]
+    area = sum(
+        (places[at + 1] - places[at]) * (shares[at + 1] + shares[at]) / 2
+        for at in range(len(places) - 1)
+    )
+    return places[-1], area / (places[-1] - places[0])

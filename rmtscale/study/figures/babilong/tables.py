@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rmtscale.study.figures.babilong.claims import missing
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
-from rmtscale.study.figures.babilong.runs import Run
-from rmtscale.study.tasks.babi.names import QAS
+from rmtscale.study.figures.babilong.runs import (
+    VARIANTS,
+    Run,
+    backbones,
+    mean_accuracy,
+    shown,
+)
 from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.tabular import markdown_table
 from rmtscale.units import (
@@ -23,27 +27,31 @@ from rmtscale.units import (
 NO_RUN = "no run yet"
 
 
-def average_table(best: Mapping[str, Run]) -> str:
-    """Writes averages over the five tasks, a row for each system."""
+def average_table(runs: Sequence[Run]) -> str:
+    """Writes averages over the five tasks: a row for each system, variant and backbone of ours."""
     rows = [[title, *_cells(average(published()[name]))] for name, title in SYSTEMS.items()]
-    cells = []
-    for length in LENGTHS:
-        if missing(best, length):
-            cells.append("")
-        else:
-            mean = sum(best[task].curve[length].accuracy for task in QAS) / len(QAS)
-            cells.append(f"{100 * mean:.1f}")
-    rows.append(["RMT, ours", *cells])
+    for variant, title in VARIANTS.items():
+        rows.append([title, *_means(shown(runs, variant))])
+        names = backbones(run for run in runs if run.variant == variant)
+        for name in names if len(names) > 1 else ():
+            rows.append([f"{title}, {name} alone", *_means(shown(runs, variant, name))])
     return markdown_table(("average, %", *LENGTHS), rows)
+
+
+def _means(best: Mapping[str, Run]) -> list[str]:
+    means = {length: mean_accuracy(best, length) for length in LENGTHS}
+    return _cells({length: mean for length, mean in means.items() if mean is not None})
 
 
 def task_table(task: str, runs: Sequence[Run]) -> str:
     """Writes the accuracies of one task, a row for each system and each run of ours."""
     rows = [[title, *_cells(published()[name].get(task, {}))] for name, title in SYSTEMS.items()]
     own = [run for run in runs if run.task == task]
-    rows += [[run.title, *_cells(run.shares)] for run in own]
-    if not own:
-        rows.append([f"RMT, ours: {NO_RUN}", *[""] * len(LENGTHS)])
+    for variant, title in VARIANTS.items():
+        of_variant = [run for run in own if run.variant == variant]
+        rows += [[run.title, *_cells(run.shares)] for run in of_variant]
+        if not of_variant:
+            rows.append([f"{title}: {NO_RUN}", *[""] * len(LENGTHS)])
     return markdown_table((f"{task}, %", *LENGTHS), rows)
 
 

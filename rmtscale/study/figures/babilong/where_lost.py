@@ -1,0 +1,225 @@
+"""Where answers are lost: with distance, with later facts, or where several facts are put together.
+
+From what evaluations note of their samples. An answer that is lost after nothing but noise has
+drifted away; one that is lost where later facts stand as near, the memory had no room for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from textwrap import fill
+
+from rmtscale.intervals import wilson_interval
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, VARIANTS, Run, shown
+from rmtscale.study.records.breakdown import FACTS_AFTER, TENTHS, Breakdown, Counted
+from rmtscale.tabular import markdown_table
+
+NEAR_GROUPS = 2
+"""Groups 0 and 1 of the segments since the deciding fact: it stood in the last segment or in the
+one before."""
+FAR_GROUP = 5
+"""The group of 16 to 31 segments, and all beyond it."""
+_ONE_SIDED = 1.96
+"""Standard errors that 2.5 % lie above."""
+LEARNED = 0.9
+"""Below this a near fact with nothing after it is not answered reliably."""
+NOT_NOTED = "No evaluation of the runs that are shown has noted it yet."
+DRIFT, CAPACITY = "distance (drift)", "later facts (capacity)"
+TOGETHER, NEVER = "facts in several segments", "never learned"
+_EXPLAINED = (
+    "From the runs that are drawn bold, all lengths but 0k together: right answers in percent, "
+    "with the number of samples. The deciding fact is the last one that the answer rests on; near "
+    "is the last segment or the one before, far is 16 segments or more before the last. An answer "
+    "that is lost far away with only noise in between has drifted; one that is lost near, where "
+    "other facts came later, had no room. A cause is named where the 95 % intervals lie apart; "
+    "facts in several segments are more frequent in longer samples, so they are compared length by "
+    "length (Cochran, Mantel and Haenszel, 2.5 % to one side). **Never learned** means that even "
+    f"near facts with nothing after them give fewer than {100 * LEARNED:.0f} % right answers."
+)
+
+
+def where_lost(runs: Sequence[Run]) -> str:
+    """Writes the section of the page: causes, and the counts that they are read from."""
+    own = [run for variant in VARIANTS for run in shown(runs, variant).values()]
+    noted = [(run, sum_of(found)) for run in own if (found := breakdowns_of(run))]
+    if not noted:
+        return NOT_NOTED
+    parts = [
+        fill(_EXPLAINED, 100, break_on_hyphens=False),
+        _causes(run for run, _ in noted),
+        "By the segments since the deciding fact:",
+        _by_segments(noted),
+        "By the story's facts after the deciding one:",
+        _by_facts(noted),
+        "By depth at the longest length, in tenths of the sample before its end:",
+        _by_depth(run for run, _ in noted),
+    ]
+    return "\n\n".join(parts)
+
+
+def breakdowns_of(run: Run) -> list[Breakdown]:
+    """Lists what all lengths but 0k have noted, one entry a length."""
+    return [
+        record.breakdown
+        for length, record in run.curve.items()
+        if length != "0k" and record.breakdown is not None
+    ]
+
+
+def sum_of(found: Iterable[Breakdown]) -> Breakdown:
+    """Adds up the breakdowns of several lengths."""
+    return reduce(_sum, found)
+
+
+def causes_of(noted: Sequence[Breakdown]) -> list[str]:
+    """Names what answers are lost with, as far as intervals tell it.
+
+    Args:
+        noted: a breakdown for each length, at least one.
+    """
+    found = sum_of(noted)
+    near, far = _near(found.segments_after), _far(found.segments_after)
+    causes = []
+    if _lies_below(far, near):
+        causes.append(DRIFT)
+    if _lies_below(_near(found.segments_after_facts), near):
+        causes.append(CAPACITY)
+    if _worse_when_spanned(noted):
+        causes.append(TOGETHER)
+    if near[0] and wilson_interval(near[1], near[0])[1] < LEARNED:
+        causes.append(NEVER)
+    return causes
+
+
+_Pair = tuple[int, int]
+"""Samples and right answers."""
+
+
+def _causes(runs: Iterable[Run]) -> str:
+    rows = []
+    for run in runs:
+        noted = breakdowns_of(run)
+        found = sum_of(noted)
+        one, several = _spanned(found)
+        pairs = (
+            *(_near(found.segments_after), _far(found.segments_after)),
+            *(_near(found.segments_after_facts), one, several),
+        )
+        causes = ", ".join(causes_of(noted)) or "none told apart"
+        rows.append([_name(run), *(_cell(*pair) for pair in pairs), causes])
+    columns = (
+        *("task", "near, only noise since", "far, only noise since", "near, later facts since"),
+        *("facts in one segment", "in several", "lost with"),
+    )
+    return markdown_table(columns, rows)
+
+
+def _by_segments(noted: Sequence[tuple[Run, Breakdown]]) -> str:
+    rows, most = [], 0
+    for run, found in noted:
+        for since, counted in (
+            ("only noise", found.segments_after),
+            ("facts too", found.segments_after_facts),
+        ):
+            cells = _cells(_in_pairs(counted))
+            rows.append([_name(run), since, *cells])
+            most = max(most, len(cells))
+    columns = ("task", "since then", *(_segments(column) for column in range(most)))
+    return markdown_table(columns, [row + [""] * (len(columns) - len(row)) for row in rows])
+
+
+def _in_pairs(counted: Counted) -> Counted:
+    """Puts two groups of segments into one, but for the first two: 0, 1, 2 to 7, 8 to 31, ..."""
+
+    def paired(counts: tuple[int, ...]) -> tuple[int, ...]:
+        pairs = (sum(counts[at : at + 2]) for at in range(2, len(counts), 2))
+        return (*counts[:2], *pairs)
+
+    return Counted(samples=paired(counted.samples), correct=paired(counted.correct))
+
+
+def _segments(column: int) -> str:
+    """Names a column by the numbers of segments in it."""
+    if column < 2:
+        return str(column)
+    first = 2 * 4 ** (column - 2)
+    return f"{first:,} to {4 * first - 1:,}"
+
+
+def _by_facts(noted: Sequence[tuple[Run, Breakdown]]) -> str:
+    groups = (*map(str, range(FACTS_AFTER - 1)), f"{FACTS_AFTER - 1} or more")
+    rows = [[_name(run), *_cells(found.facts_after)] for run, found in noted]
+    return markdown_table(("task", *groups), rows)
+
+
+def _by_depth(runs: Iterable[Run]) -> str:
+    rows = []
+    for run in runs:
+        noted = {name: one.breakdown for name, one in run.curve.items() if one.breakdown}
+        length, found = list(noted.items())[-1]
+        rows.append([_name(run), length, *_cells(found.depth)])
+    tenths = tuple(f"{group / TENTHS:g} to {(group + 1) / TENTHS:g}" for group in range(TENTHS))
+    return markdown_table(("task", "length", *tenths), rows)
+
+
+def _name(run: Run) -> str:
+    return f"{run.task}, dead band" if run.variant == DEAD_BAND else run.task
+
+
+def _cells(counted: Counted) -> list[str]:
+    return [_cell(*pair) for pair in zip(counted.samples, counted.correct, strict=True)]
+
+
+def _cell(samples: int, correct: int) -> str:
+    return f"{100 * correct / samples:.0f} ({samples:,})" if samples else ""
+
+
+def _near(counted: Counted) -> _Pair:
+    return sum(counted.samples[:NEAR_GROUPS]), sum(counted.correct[:NEAR_GROUPS])
+
+
+def _far(counted: Counted) -> _Pair:
+    return sum(counted.samples[FAR_GROUP:]), sum(counted.correct[FAR_GROUP:])
+
+
+def _spanned(found: Breakdown) -> tuple[_Pair, _Pair]:
+    """Samples and right answers with all facts in one segment, and in several."""
+    counted = found.segments_spanned
+    return (
+        (sum(counted.samples[:1]), sum(counted.correct[:1])),
+        (sum(counted.samples[1:]), sum(counted.correct[1:])),
+    )
+
+
+def _lies_below(worse: _Pair, better: _Pair) -> bool:
+    if not worse[0] or not better[0]:
+        return False
+    return wilson_interval(worse[1], worse[0])[1] < wilson_interval(better[1], better[0])[0]
+
+
+def _worse_when_spanned(noted: Iterable[Breakdown]) -> bool:
+    """Tells whether answers from facts in several segments are wrong more often, at equal lengths.
+
+    Source: Mantel and Haenszel 1959, without the correction for continuity.
+    """
+    surplus = variance = 0.0
+    for found in noted:
+        one, several = _spanned(found)
+        samples, right = one[0] + several[0], one[1] + several[1]
+        if not one[0] or not several[0] or samples < 2:
+            continue
+        surplus += one[1] - one[0] * right / samples
+        variance += one[0] * several[0] * right * (samples - right) / (samples**2 * (samples - 1))
+    return variance > 0 and surplus > _ONE_SIDED * math.sqrt(variance)
+
+
+def _sum(one: Breakdown, other: Breakdown) -> Breakdown:
+    return Breakdown(
+        depth=one.depth.plus(other.depth),
+        facts_after=one.facts_after.plus(other.facts_after),
+        segments_after=one.segments_after.plus(other.segments_after),
+        segments_after_facts=one.segments_after_facts.plus(other.segments_after_facts),
+        segments_spanned=one.segments_spanned.plus(other.segments_spanned),
+    )

@@ -1,0 +1,116 @@
+"""BABILong with a dead band and without: two variants in one file, never mixed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rmtscale.report.claims import Claim
+from rmtscale.study.figures.babilong.claims import check_claims
+from rmtscale.study.figures.babilong.drawing import draw
+from rmtscale.study.figures.babilong.runs import VARIANTS, Run, runs_of, shown
+from rmtscale.study.figures.babilong.tables import average_table
+from rmtscale.study.records.babilong import BabilongRecord
+from rmtscale.study.tasks.lengths import LENGTHS
+from tests.synthetic.babilong import babilong, every, rows
+
+
+def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
+    return {claim.text: claim for claim in check_claims(runs_of(records))}
+
+
+def test_the_variants_are_held_apart() -> None:
+    """Whatever one has, the other's claims, averages, rows and lines are what they were without."""
+    plain = [*every(0.6, ("0k", "128k", "1M")), *rows("qa1", 0.7, seed=1)]
+    held = [*every(1.0, dead_band=0.3), *rows("qa2", 0.9, ("0k",), seed=1, dead_band=0.25)]
+    alone, other, both = claims(plain), claims(held), claims([*held, *plain])
+    for text, claim in both.items():
+        if "with a dead band" in text:
+            assert claim == other[text]
+        elif "qa" in text:
+            assert claim == alone[text]
+    target = "average of qa1 to qa5 at 1M{}: at least 94.00 %"
+    assert both[target.format("")].ours == "62.00 %"
+    assert both[target.format(" with a dead band")].ours == "100.00 %"
+    assert other[target.format("")].ours == "no run yet: qa1, qa2, qa3, qa4, qa5"
+    runs = runs_of([*plain, *held])
+    for variant in VARIANTS:
+        assert {run.variant for run in shown(runs, variant).values()} == {variant}
+    table = average_table(runs).splitlines()
+    (ours,) = (line for line in table if line.startswith("| RMT, ours |"))
+    (with_band,) = (line for line in table if line.startswith("| RMT, ours, with a dead band |"))
+    assert ours.split("|")[2:-1] == [
+        " 62.0 " if length in ("0k", "128k", "1M") else "  " for length in LENGTHS
+    ]
+    assert with_band.split("|")[2:-1] == [" 100.0 "] * len(LENGTHS)
+
+
+OTHER_POINTS: list[dict[str, object]] = [
+    {"dead_band": 0.3},
+    {"weights": "0" * 16},
+    {"answers": "generate"},
+    {"background": "python"},
+    {"stories": "qa2"},
+]
+
+
+@pytest.mark.parametrize("other", OTHER_POINTS)
+def test_a_curve_of_two_models_cannot_be_made(other: dict[str, object]) -> None:
+    one, two = babilong("qa1", "0k", 1), babilong("qa1", "1k", 1)
+    assert Run("alike", {"0k": one, "1k": two}).task == "qa1"
+    changed = replace(two, point=replace(two.point, **other))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="curve of 2 models or variants: expected one"):
+        Run("mixed", {"0k": one, "1k": changed})
+    runs = runs_of([one, changed])
+    assert sorted(len(run.curve) for run in runs) == [1, 1]
+    assert len({(run.task, run.title) for run in runs}) == 2
+    with pytest.raises(ValueError, match="curve of 0 models"):
+        Run("empty", {})
+
+
+def drawn_lines(records: list[BabilongRecord]) -> list[dict[str, list[list[float]]]]:
+    """Heights of the lines of each panel by name, those of the published systems left out."""
+    found = []
+    for axes in draw(runs_of(records)).axes:
+        own: dict[str, list[list[float]]] = {}
+        for line in axes.get_lines():
+            if str(line.get_label()).startswith("RMT, ours"):
+                heights = np.round(np.asarray(line.get_ydata(), dtype=float), 6).tolist()
+                own.setdefault(str(line.get_label()), []).append(heights)
+        found.append(own)
+    return found
+
+
+def test_each_variant_has_a_line_of_its_own() -> None:
+    plain, held = every(0.5, ("0k", "4k")), rows("qa1", 1.0, ("4k", "1M"), dead_band=0.3)
+    encoder = rows("qa1", 0.25, ("0k", "4k"), backbone="minilm-q")
+    first, second, *_, average = drawn_lines([*plain, *held, *encoder])
+    assert first == {
+        "RMT, ours": [[50.0, 50.0]],
+        "RMT, ours, another backbone": [[25.0, 25.0]],
+        "RMT, ours, with a dead band": [[100.0, 100.0]],
+    }
+    assert second == {"RMT, ours": [[50.0, 50.0]]}
+    assert average == {"RMT, ours": [[50.0, 50.0]], "RMT, ours, with a dead band": [[]]}
+
+
+def test_both_backbones_stand_in_the_table_and_the_better_one_in_the_average() -> None:
+    decoder = every(0.5, backbone="gpt-neox-small")
+    encoder = [*every(0.25, backbone="minilm-q"), *rows("qa5", 1.0, backbone="minilm-q", seed=1)]
+    runs = runs_of([*decoder, *encoder])
+    cells = [line.split("|") for line in average_table(runs).splitlines()]
+    means = {row[1].strip(): row[2].strip() for row in cells if "RMT, ours" in row[1]}
+    assert means == {
+        "RMT, ours": "60.0",
+        "RMT, ours, gpt-neox-small alone": "50.0",
+        "RMT, ours, minilm-q alone": "40.0",
+        "RMT, ours, with a dead band": "",
+    }
+
+
+def test_a_decoder_that_reads_everything_is_not_ours() -> None:
+    other = rows("qa1", 1.0, training=None, model="decoder", weights="f" * 16)
+    assert shown(runs_of(other)) == {}
+    assert shown(runs_of([*other, *rows("qa1", 0.5)]))["qa1"].shares["1M"] == 0.5

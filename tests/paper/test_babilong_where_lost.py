@@ -1,0 +1,86 @@
+"""BABILong: what answers are lost with, told from made-up counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rmtscale.study.figures.babilong.runs import runs_of
+from rmtscale.study.figures.babilong.where_lost import (
+    CAPACITY,
+    DRIFT,
+    NEVER,
+    NOT_NOTED,
+    TOGETHER,
+    breakdowns_of,
+    causes_of,
+    sum_of,
+    where_lost,
+)
+from rmtscale.study.records.breakdown import Breakdown, Counted
+from tests.synthetic.babilong import every, rows
+
+
+def told(
+    near: tuple[int, int], far: tuple[int, int], later: tuple[int, int], several: tuple[int, int]
+) -> Breakdown:
+    """A breakdown in which so many samples, so many of them right, are in a group."""
+    one, two = zip(near, far, strict=True)
+    return Breakdown(
+        depth=Counted(samples=(near[0], *[0] * 9), correct=(near[1], *[0] * 9)),
+        facts_after=Counted(samples=near[:1], correct=near[1:]),
+        segments_after=Counted(
+            samples=(one[0], 0, 0, 0, 0, one[1]), correct=(two[0], 0, 0, 0, 0, two[1])
+        ),
+        segments_after_facts=Counted(samples=later[:1], correct=later[1:]),
+        segments_spanned=Counted(samples=(near[0], several[0]), correct=(near[1], several[1])),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "causes"),
+    [
+        (told((100, 99), (100, 97), (100, 98), (100, 97)), []),
+        (told((100, 99), (100, 60), (100, 98), (100, 97)), [DRIFT]),
+        (told((100, 99), (100, 98), (100, 60), (100, 97)), [CAPACITY]),
+        (told((100, 99), (100, 60), (100, 50), (100, 40)), [DRIFT, CAPACITY, TOGETHER]),
+        (told((100, 50), (100, 50), (100, 50), (100, 50)), [NEVER]),
+        (told((4, 4), (4, 2), (0, 0), (0, 0)), []),  # too few to tell
+        (told((0, 0), (0, 0), (0, 0), (0, 0)), []),
+    ],
+)
+def test_what_answers_are_lost_with(found: Breakdown, causes: list[str]) -> None:
+    assert causes_of([found]) == causes
+
+
+def spanned(*by_length: tuple[int, int, int, int]) -> list[Breakdown]:
+    """Samples and right answers with facts in one segment and in several, length by length."""
+    base = told((100, 99), (100, 99), (100, 99), (0, 0))
+    return [
+        replace(base, segments_spanned=Counted(samples=(a, c), correct=(b, d)))
+        for a, b, c, d in by_length
+    ]
+
+
+def test_facts_in_several_segments_are_compared_at_equal_lengths() -> None:
+    # Longer samples are worse, and have their facts apart more often: no cause of its own.
+    assert causes_of(spanned((90, 81, 10, 9), (10, 5, 90, 45))) == []
+    assert causes_of(spanned((90, 81, 10, 5), (10, 9, 90, 45))) == [TOGETHER]
+    assert causes_of(spanned((100, 90, 0, 0), (0, 0, 100, 50))) == []
+    assert causes_of(spanned((50, 50, 50, 50), (1, 1, 0, 0))) == []
+    assert causes_of(spanned((10, 0, 10, 10))) == []  # better, not worse
+
+
+def test_the_page_says_where_it_is_lost() -> None:
+    assert where_lost(runs_of(every(1.0))) == NOT_NOTED
+    noted = told((100, 99), (100, 60), (100, 98), (100, 97))
+    qa1 = [replace(one, breakdown=noted) for one in rows("qa1", 0.5, ("0k", "4k", "1M"))]
+    (run,) = runs_of(qa1)
+    assert sum_of(breakdowns_of(run)).depth.samples[0] == 200  # not those of 0k
+    text = where_lost([run, *runs_of(rows("qa2", 0.5))])
+    causes, *_ = (line for line in text.splitlines() if line.startswith("| qa1 | 99 (200) |"))
+    assert causes.endswith(f"| 60 (200) | 98 (200) | 99 (200) | 97 (200) | {DRIFT} |")
+    assert "| qa1 | only noise | 99 (200) |  |  | 60 (200) |" in text
+    assert "| task | since then | 0 | 1 | 2 to 7 | 8 to 31 |" in text
+    assert "| qa1 | 1M | 99 (100) |" in text
