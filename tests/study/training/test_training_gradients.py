@@ -16,7 +16,6 @@ from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training import loop
 from rmtscale.study.training.gradients import Gradients, can_capture, flat_gradients
 from rmtscale.study.training.language.model import Predictor
-from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
@@ -24,12 +23,14 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
 from tests.rmt.stand_in_capture import StandInCapture
+from tests.tiny_text import tiny_text_settings, write_text
 from tests.tiny_tokenizer import save_tokenizer
-from tests.tiny_training import write_background
+from tests.tiny_training import tiny_settings, write_background
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-STAGES_WITH_A_BURN_IN = 400
+EVERY_STAGE_STEPS = 48
+"""Of ``tiny_settings``: eight steps of each of four stages, the last of them with a burn-in."""
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +153,10 @@ def test_what_can_be_captured(backbone: str, more: dict[str, Any], expected: boo
 @pytest.mark.parametrize("compiled", [False, True])
 def test_captured_steps_are_the_eager_ones(tmp_path: Path, precision: str, compiled: bool) -> None:
     """The losses of whole trainings, through all stages and burn-ins."""
-    settings = replace(
-        quick("memorize"),
-        steps=STAGES_WITH_A_BURN_IN,
-        stage_min_steps=20,
-        stage_max_steps=40,
-        validate_every=100,
+    settings = tiny_settings(
+        write_background(tmp_path / "text"),
+        steps=EVERY_STAGE_STEPS,
+        validate_every=EVERY_STAGE_STEPS,
         precision=precision,
         compile_step=compiled,
         replay_lost=True,
@@ -182,13 +181,11 @@ def test_captured_encoder_steps_are_the_eager_ones(
     tmp_path: Path, kind: str, precision: str
 ) -> None:
     """Through stages and burn-ins, and with a BERT's dropout: both drop the same."""
-    settings = replace(
-        quick("memorize"),
+    settings = tiny_settings(
+        write_background(tmp_path / "text"),
         backbone=f"{kind}-tiny",
-        steps=240,
-        stage_min_steps=20,
-        stage_max_steps=40,
-        validate_every=120,
+        steps=EVERY_STAGE_STEPS,
+        validate_every=EVERY_STAGE_STEPS,
         precision=precision,
     )
     if kind == "bert":
@@ -241,14 +238,11 @@ def test_a_captured_step_drops_what_an_eager_one_drops() -> None:
 @GPU
 @pytest.mark.gpu
 def test_captured_text_is_the_eager_one(tmp_path: Path) -> None:
-    settings = LanguageSettings(
-        task="language-modeling",
-        text="python",
-        backbone="gpt-neox-tiny",
+    settings = tiny_text_settings(
+        write_text(tmp_path / "text"),
         segments=3,
         steps=60,
         stage_steps=20,
-        batch_size=4,
         log_every=10,
         validate_every=30,
         precision="fp32",
