@@ -41,8 +41,15 @@ class Frozen:
     file: Path | None = None
 
 
+def pytest_collection() -> None:
+    """Modules and tests stay: looking for garbage among them took a sixth of collecting them."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    freeze()
+    gc.freeze()
+    gc.enable()
+    Frozen.modules = len(sys.modules)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

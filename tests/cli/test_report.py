@@ -13,6 +13,7 @@ import pytest
 
 from rmtscale.records.record import Record
 from tests.command_line import Command
+from tests.conftest import leave_unpainted
 from tests.synthetic.records import figure_10
 
 
@@ -27,7 +28,7 @@ def made(tmp_path: Path) -> str:
 
 
 def test_a_folder_is_written_once_or_anew_as_a_whole(
-    rmtscale: Command, made: str, tmp_path: Path
+    rmtscale: Command, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     done = rmtscale("report", made, "-o", str(out))
@@ -44,6 +45,7 @@ def test_a_folder_is_written_once_or_anew_as_a_whole(
     # With other records, what they do not show is no longer there.
     only_full = [one for one in figure_10([1000]) if one.point.method == "full"]
     single = written(tmp_path / "single.jsonl", only_full)
+    leave_unpainted(monkeypatch, [])
     assert rmtscale("report", single, "-o", str(out), "--force").code == 0
     assert not (out / "speed-up.png").exists()
     assert "nowhere both measured" in (out / "index.html").read_text(encoding="utf-8")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
+import inspect
 import json
 import os
 import sys
 import types
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,48 @@ def test_the_documentation_of_this_python() -> None:
     assert len(set(train) | set(validation)) == len(train) + len(validation)
     assert load_background() == train
     assert not runs(train) & runs(validation)
+
+
+NESTED = """
+class Outer:
+    class Inner:
+        async def method(self): ...
+if x:
+    def a(): ...
+elif y:
+    def b(): ...
+else:
+    def c(): ...
+try:
+    def d(): ...
+except E:
+    def e(): ...
+else:
+    class F: ...
+finally:
+    def g(): ...
+for i in j:
+    with k, l:
+        def m(): ...
+else:
+    def n(): ...
+while o:
+    match p:
+        case 1:
+            def q(): ...
+        case _ if (lambda: 2)():
+            def r(): ...
+"""
+
+
+@pytest.mark.parametrize("source", [NESTED, *(inspect.getsource(one) for one in (typing, inspect))])
+def test_statements_alone_hold_all_docstrings(source: str) -> None:
+    """What may have one, in the order in which the whole tree is walked."""
+    tree = ast.parse(source)
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    every = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert list(documentation.documented(tree)) == every
+    assert len(every) > 13
 
 
 def test_documentation_quotes_itself() -> None:
