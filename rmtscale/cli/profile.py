@@ -119,6 +119,13 @@ def command(
     tp: Annotated[
         str | None, typer.Option(help="Under torchrun: processes that share each matrix, a list.")
     ] = None,
+    cp: Annotated[
+        str | None,
+        typer.Option(help="Under torchrun: processes that share each sequence, a list."),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="How they do: torch,torchring.  (default: torch)")
+    ] = None,
     state_by_state: Annotated[
         bool | None,
         typer.Option("--state-by-state", help="RMT, under torchrun: so differentiated."),
@@ -198,6 +205,8 @@ def command(
         "checkpoint": checkpoint,
         "shard": _list(shard),
         "tp": None if tp is None else parse_sizes(tp, "tp"),
+        "cp": None if cp is None else parse_sizes(cp, "cp"),
+        "context": _list(context),
         "state_by_state": state_by_state,
         "device": device or ("cuda" if predict_for else None),
         "memory_limit": memory_limit,

@@ -1,5 +1,7 @@
 """Counts what a process sends, at torch's dispatcher: calls, elements and bytes by kind.
 
+An exchange with one other process alone is a send: so keys and values travel round torch's ring.
+
 Shape legend: none matter; of each call the larger side counts.
 """
 
@@ -9,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -42,12 +45,16 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.sent_bytes: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(issubclass(one, DTensor) for one in types):
+            return NotImplemented  # what DTensor makes of it comes by again
         out = func(*args, **(kwargs or {}))
         name = func._opname
         if func.namespace in ("c10d", "_c10d_functional") and not name.startswith(_IGNORED):
             sides = [one for one in tree_iter((args, out)) if isinstance(one, Tensor)]
             largest = max(sides, key=Tensor.numel)
             kind = KINDS.get(name, name)
+            if kind == "all_to_all" and _partners(args) == 1:
+                kind = "send"
             self.calls[kind] += 1
             self.elements[kind] += largest.numel()
             self.sent_bytes[kind] += largest.numel() * largest.element_size()
@@ -68,3 +75,9 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
             for kind in sorted(self.calls)
         )
+
+
+def _partners(args: Any) -> int:
+    """Returns how many processes an exchange sends to; 0 where equal parts go to all."""
+    sizes = [one for one in args if isinstance(one, list | tuple)]
+    return sum(1 for size in sizes[-1] if size) if sizes else 0

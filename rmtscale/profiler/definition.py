@@ -42,7 +42,7 @@ from rmtscale.specs.adapter import ATTENTION, Adapter
 from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.huggingface import resolve_model
-from rmtscale.specs.layout import Layout
+from rmtscale.specs.layout import CONTEXTS, Layout
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.precision import find_precision
 from rmtscale.specs.workload import OPTIMIZERS, Workload
@@ -81,6 +81,8 @@ DEFAULTS: Grid = {
     "checkpoint": "",
     "shard": NO_LAYOUT,
     "tp": 1,
+    "cp": 1,
+    "context": "torch",
     "state_by_state": False,
     "device": AUTO,
     "memory_limit": NO_LIMIT,
@@ -88,7 +90,7 @@ DEFAULTS: Grid = {
 _KEYS = ("model", "tokens", *DEFAULTS)
 _TOP_LEVEL = ("preset", "grid", "set", "protocol", "order", "seed")
 _SIZES = ("tokens", "segment_size")
-_NUMBERS = ("memory_tokens", "batch_size", "accumulate", "adapter_rank", "tp")
+_NUMBERS = ("memory_tokens", "batch_size", "accumulate", "adapter_rank", "tp", "cp")
 _FLAGS = (
     "state_by_state",
     *("dropout", "checkpoint_segments", "checkpoint_layers", "cuda_graph", "compile_step"),
@@ -119,7 +121,7 @@ def make_sweep(
             those of every grid), ``protocol``, ``order`` and ``seed``.
         replaced: values from the command line; they replace all others.
         device: what is predicted for, whose usual precision is taken where none is given.
-        processes: that share a point which is to be shared (``shard``, ``tp``).
+        processes: that share a point which is to be shared (``shard``, ``tp``, ``cp``).
 
     Raises:
         BadInput: a key or a value that is not known, or a point that cannot be.
@@ -219,20 +221,28 @@ def _point(value: Grid, processes: int) -> Point:
 
 def _layout(value: Grid, model: ModelSpec, processes: int) -> Layout | None:
     """The layout of a point over so many processes; None where it is not shared."""
-    shard, tp, states = value["shard"], value["tp"], value["state_by_state"]
+    shard, tp, cp, states = (value[key] for key in ("shard", "tp", "cp", "state_by_state"))
     require_one_of("shard", shard, (NO_LAYOUT, *SHARDS))
-    if shard == NO_LAYOUT and tp == 1 and not states:
+    if shard == NO_LAYOUT and tp == cp == 1 and not states:
         return None
-    asked = f"shard {shard!r}" if shard != NO_LAYOUT else f"tp {tp}" if tp > 1 else "state by state"
+    asked = "state by state"
+    for name, degree in (("cp", cp), ("tp", tp)):
+        asked = f"{name} {degree}" if degree != 1 else asked
+    asked = f"shard {shard!r}" if shard != NO_LAYOUT else asked
     if processes == 1:
         raise BadInput(
             f"{asked}: expected 2 processes or more, started by torchrun (--nproc_per_node 2)"
         )
     if tp < 1 or processes % tp:
         raise BadInput(f"tp {tp}: expected a divisor of the {processes} processes")
-    dp = processes // tp
-    if dp > 1 and shard == NO_LAYOUT:
-        raise BadInput(f"{asked}: expected a shard with it, ddp or fsdp2, for {dp} data ranks")
+    if cp < 1 or processes // tp % cp:
+        raise BadInput(f"cp {cp}: expected a divisor of the {processes // tp} processes beside tp")
+    dp = processes // (tp * cp)
+    if dp * cp > 1 and shard == NO_LAYOUT:
+        raise BadInput(
+            f"{asked}: expected a shard with it, ddp or fsdp2, for {dp * cp} "
+            f"{'data ranks' if cp == 1 else 'ranks that have the same weights'}"
+        )
     if dp > 1 and tp > 1 and shard != "fsdp2":
         raise BadInput(f"shard {shard!r}: expected fsdp2 with tp {tp} on {processes} processes")
     batch = value["batch_size"]
@@ -241,13 +251,17 @@ def _layout(value: Grid, model: ModelSpec, processes: int) -> Layout | None:
     by_state = states and value["method"] == "rmt"
     found = Layout(
         tp=tp,
+        cp=cp,
         dp=dp,
-        zero=SHARDS.get(shard, 0) if dp > 1 else 0,
+        zero=SHARDS.get(shard, 0) if dp * cp > 1 else 0,
         micro_batch=batch // dp,
         recompute="full" if value["checkpoint_layers"] else "none",
         state_by_state=by_state,
         shard_vocabulary=tp == 1,
     )
+    if cp > 1:
+        require_one_of("context", value["context"], CONTEXTS)
+        found = replace(found, context=value["context"])
     work = Workload(tokens=value["tokens"], batch_size=batch)
     reason = why_impossible(model, work, replace(found, state_by_state=False))
     if not reason and tp > 1 and model.kind == "gpt2":

@@ -188,7 +188,7 @@ class _Run:
         """Warms up, and counts what the last step sends; DDP's second one sorts its buckets."""
         from rmtscale.profiler.collectives import CollectiveCounter
 
-        before = max(1 + (layout.zero == 0 and layout.dp > 1), self.protocol.warmup_steps - 1)
+        before = max(1 + (layout.zero == 0 and layout.shards > 1), self.protocol.warmup_steps - 1)
         for _ in range(before - (self.point.attention != "eager")):
             subject.step()
         with CollectiveCounter() as counter:
@@ -287,10 +287,12 @@ def attention_kernel(step: Callable[[], object]) -> str | None:
     """Runs ``step`` under torch's profiler; several kernels are joined by ``+``, none is None."""
     from torch.profiler import ProfilerActivity, profile
 
-    # Operators are seen on the host's side already; the GPU's own trace is not needed.
+    # Operators are seen on the host's side already; the GPU's own trace is not needed. Nor is the
+    # tree that torch would make of them, which takes ten times as long as a long RMT's step.
     with profile(activities=[ProfilerActivity.CPU]) as run:
         step()
-    names = {event.key for event in run.key_averages()}
+    traced: Any = run.profiler
+    names = {event.name() for event in traced.kineto_results.events()}
     return "+".join(sorted({_KERNELS[name] for name in names & set(_KERNELS)})) or None
 
 

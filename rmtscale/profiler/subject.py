@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from rmtscale.profiler.adapters import with_adapter
 from rmtscale.profiler.optimizers import make_optimizer
 from rmtscale.profiler.ranks import Ranks
 from rmtscale.profiler.real_module import class_of_config, real_module, without_dropout
+from rmtscale.profiler.shared_context import SharedContext
 from rmtscale.profiler.shared_step import share
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone
@@ -59,11 +61,13 @@ class Subject:
         self.model: Any = _build(point)
         self.model.train(point.mode == "train")
         spec, rows = point.model, point.batch_size
+        self.context: SharedContext | None = None
         if point.layout is not None and ranks is not None:
-            self.model = share(self.model, point.layout, point.device, ranks)
-            rows = point.layout.micro_batch
-            # Ranks of tensor parallelism read the same rows, those of data their own.
-            torch.manual_seed(_SEED + 1 + ranks.place.rank // point.layout.tp)
+            layout = point.layout
+            self.model, self.context = share(self.model, layout, point.device, ranks, point.tokens)
+            rows = layout.micro_batch
+            # Ranks of tensor and context parallelism have the same rows, those of data their own.
+            torch.manual_seed(_SEED + 1 + ranks.place.rank // (layout.tp * layout.cp))
         self.ids_BN = torch.randint(spec.vocabulary, (rows, point.tokens), device=point.device)
         self.labels = self.ids_BN
         if spec.head == "classification":
@@ -134,12 +138,19 @@ class Subject:
                     loss.backward()
                     del loss
             return
-        given: dict[str, Any] = {"labels": self.labels}
+        more: dict[str, Any] = {}
         if point.model.decoder:
-            given |= {"use_cache": False} if point.method == "full" else {"keep_logits": "none"}
-        with self._autocast():
-            output = model(self.ids_BN, **given)
-        output.loss.backward()  # the caller holds the logits meanwhile, as callers do
+            more = {"use_cache": False} if point.method == "full" else {"keep_logits": "none"}
+        with self.reading() as given:
+            with self._autocast():
+                output = model(given.pop("input_ids"), **given, **more)
+            output.loss.backward()  # the caller holds the logits meanwhile, as callers do
+
+    def reading(self) -> AbstractContextManager[dict[str, Any]]:
+        """Yields what the model reads in a training step, cut by position where ranks share it."""
+        if self.context is not None:
+            return self.context.cut(self.ids_BN)
+        return nullcontext({"input_ids": self.ids_BN, "labels": self.labels})
 
 
 def warm_libraries(point: Point) -> None:

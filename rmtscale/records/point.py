@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.records.mapping import to_mapping
 from rmtscale.specs.adapter import Adapter
-from rmtscale.specs.layout import Layout
+from rmtscale.specs.layout import TORCH_CONTEXTS, Layout
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import MASTER_OPTIMIZERS, METHODS, Method, Mode, Workload
@@ -19,6 +19,8 @@ from rmtscale.units import require_one_of, require_positive
 
 DEVICES = ("cuda", "cpu")
 LOGITS = ("all", "last")
+CONTEXT_KINDS = ("gpt2", "llama", "gpt_neox")
+"""Models of which context parallelism is measured: what they read of positions can be cut."""
 LAYOUT_PRECISIONS = ("fp32", "bf16", "master-bf16")
 """Precisions in which points are shared out: with autocast FSDP2 would gather fp32 weights."""
 
@@ -115,8 +117,10 @@ class Point:
         if layout is None:
             return
         what = f"layout {layout.name!r}"
-        if (layout.pp, layout.cp, layout.ep) != (1, 1, 1) or layout.sequence_parallel:
-            raise BadInput(f"{what}: expected tp, dp and zero3 alone, nothing else is measured")
+        if (layout.pp, layout.ep) != (1, 1) or layout.sequence_parallel:
+            raise BadInput(f"{what}: expected tp, cp, dp and zero3, nothing else is measured")
+        if layout.cp > 1:
+            self._require_context(layout)
         if layout.zero not in (0, 3) or layout.recompute == "selective" or layout.fp32_gradients:
             raise BadInput(f"{what}: expected zero 0 or 3 (FSDP2), and all or nothing recomputed")
         if self.mode != "train" or not self.model.decoder:
@@ -140,6 +144,26 @@ class Point:
             )
         if layout.state_by_state and self.method != "rmt":
             raise BadInput(f"{what}: is state by state, expected rmt, full attention has no state")
+
+    def _require_context(self, layout: Layout) -> None:
+        """Raises ``BadInput`` for context parallelism that nothing here runs."""
+        what = f"layout {layout.name!r}"
+        if layout.context not in TORCH_CONTEXTS:
+            accepted = quoted_list(TORCH_CONTEXTS)
+            raise BadInput(f"{what}: is {layout.context}, expected {accepted}, torch's own")
+        if self.method != "full":
+            raise BadInput(f"{what}: expected full attention, an RMT's segments are read whole")
+        if self.model.kind not in CONTEXT_KINDS or self.attention != "sdpa":
+            accepted = quoted_list(CONTEXT_KINDS)
+            raise BadInput(f"{what}: expected sdpa and a model like {accepted}")
+        if layout.tp > 1:
+            raise BadInput(f"{what}: expected tp or cp, both together are not measured")
+        pieces = 2 * layout.cp
+        if self.tokens % pieces and self.tokens > 1:
+            raise BadInput(
+                f"tokens {self.tokens}: expected a multiple of {pieces}, the pieces that "
+                f"{layout.name!r} cuts them into"
+            )
 
     def workload(self) -> Workload:
         """Returns the point's workload, for the formulas; with a layout that of all processes."""

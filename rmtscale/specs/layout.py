@@ -13,10 +13,12 @@ from dataclasses import dataclass, fields
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.units import require_one_of, require_positive
 
-CONTEXTS = ("ring", "gather", "alltoall", "torch")
+TORCH_CONTEXTS = ("torch", "torchring")
+"""Torch's own context parallelism and with it torchtitan's (``costs.layouts.torch_ring``): keys and
+values are gathered, as they are unasked, or travel round a ring (``set_rotate_method``)."""
+CONTEXTS = ("ring", "gather", "alltoall", *TORCH_CONTEXTS)
 """Ways of context parallelism: keys and values travel round a ring (Liu et al. 2023), are gathered
-(Grattafiori et al. 2024), heads are exchanged for positions (Jacobs et al. 2023), or as torch and
-with it torchtitan have it (``costs.layouts.torch_ring``)."""
+(Grattafiori et al. 2024), heads are exchanged for positions (Jacobs et al. 2023), or torch's."""
 RECOMPUTATIONS = ("none", "selective", "alternate", "attention", "full")
 """Activations that the backward pass makes again: none, the square of attention (Korthikanti et
 al. 2022), all but attention and every second matmul, all but attention (both torchtitan's, see

@@ -3,7 +3,7 @@
 Elements are those of the larger side of a call: what a gather makes, what a reduce-scatter reads.
 The counts are those of torch: FSDP2 with a group a layer and one for the rest, tensor parallelism
 as Megatron-LM cuts it (Shoeybi et al. 2019, section 3; with sequence parallelism Korthikanti et
-al. 2022, section 4.2.2), and the three ways of context parallelism. A test counts all of them at
+al. 2022, section 4.2.2), and the ways of context parallelism. A test counts all of them at
 the dispatcher.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rmtscale.costs.layouts.recompute import BY_OPERATOR
 from rmtscale.costs.layouts.shards import held, layer_weights, memory_weight, outer_weights
 from rmtscale.costs.layouts.stages import Visits, stage_layers, visits
-from rmtscale.costs.layouts.torch_ring import rank_numbers, ring_passes
+from rmtscale.costs.layouts.torch_ring import in_torch, rank_numbers, ring_passes
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.link_speed import ALL_REDUCE, EXCHANGE, GATHER, REDUCE, SEND
 from rmtscale.specs.model import ModelSpec
@@ -141,9 +141,12 @@ def _context(model: ModelSpec, workload: Workload, layout: Layout) -> Iterator[C
         yield of(REDUCE, 2 * backward, backward * 2 * each * c * kv)
     elif layout.context == "alltoall":
         yield of(EXCHANGE, 4 * passes.both, passes.both * each * (2 * query + 2 * kv))
-    elif layout.context == "torch":  # a gather a pass; gradients in fp32 from rank to rank
+    elif in_torch(layout):  # gradients in fp32 from rank to rank
         pair = 2 * rank_numbers(model, workload, layout)
-        yield of(GATHER, passes.both, passes.both * c * pair)
+        if layout.context == "torch":  # a gather a pass
+            yield of(GATHER, passes.both, passes.both * c * pair)
+        else:
+            yield of(SEND, (c - 1) * passes.both, (c - 1) * passes.both * pair)
         hops = c * backward
         yield Collective(SEND, "cp", c, hops, hops * pair, FP32_BYTES, "layer")
     else:  # backward, keys and values travel once more, and their gradients with them

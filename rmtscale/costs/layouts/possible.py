@@ -7,7 +7,7 @@ from rmtscale.costs.layouts.recompute import BY_OPERATOR, why_not
 from rmtscale.errors import BadInput
 from rmtscale.specs.cluster import Cluster
 from rmtscale.specs.layered import LayeredSpec
-from rmtscale.specs.layout import Layout
+from rmtscale.specs.layout import TORCH_CONTEXTS, Layout
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
@@ -133,7 +133,7 @@ def runs_in(layout: Layout, recurrence: Recurrence | None) -> tuple[str, ...]:
         return ("rmtscale",) if plain and runs else ()
     found = []
     listed = layout.recompute in BY_OPERATOR
-    torch = layout.context == "torch"
+    torch = layout.context in TORCH_CONTEXTS
     if layout.zero < 2 and layout.shard_vocabulary and not listed and not (layout.cp > 1 and torch):
         found.append("Megatron-LM")
     if (layout.zero == 3 or layout.shards == 1) and (layout.cp == 1 or torch):

@@ -14,7 +14,7 @@ from rmtscale.costs.activations import activation_rates, fused_attention
 from rmtscale.costs.grouped_experts import experts_of
 from rmtscale.costs.layouts.recompute import BY_OPERATOR, kept_widths
 from rmtscale.costs.layouts.stages import stage_layers
-from rmtscale.costs.layouts.torch_ring import held_bytes
+from rmtscale.costs.layouts.torch_ring import held_bytes, in_torch
 from rmtscale.costs.working_set import FEED_FORWARD_BACKWARD, GATED, head_work
 from rmtscale.specs.layout import Layout
 from rmtscale.specs.model import ModelSpec
@@ -42,9 +42,12 @@ class RankBytes:
         self.w = workload.dtype_bytes
         self.one_graph = recurrence is not None and not layout.state_by_state
         """Whether all segments of a sequence are differentiated as one graph."""
-        self.rates = activation_rates(model, workload, layout.micro_batch)
         self.spread = layout.tp if layout.sequence_parallel else 1
-        self.fused = fused_attention(model, workload)
+        attended = model
+        if in_torch(layout):  # grouped heads are written out for it
+            attended = replace(model, kv_heads=model.heads)
+        self.rates = activation_rates(attended, workload, layout.micro_batch)
+        self.fused = fused_attention(attended, workload)
 
     def feed_forward_weights(self) -> int:
         """Numbers in the matrices of one feed-forward on this rank."""
@@ -202,12 +205,9 @@ class RankBytes:
         if layout.cp > 1:
             kv = 2 * self.tokens * model.kv_width // layout.tp * self.w
             heads = self.tokens * (model.query_width + 2 * model.kv_width) // layout.tp * self.w
-            sent += {
-                "ring": 2 * kv,
-                "gather": layout.cp * kv,
-                "alltoall": heads,
-                "torch": held_bytes(model, self.workload, layout),
-            }[layout.context]
+            if in_torch(layout):
+                return sent + held_bytes(model, self.workload, layout)
+            sent += {"ring": 2 * kv, "gather": layout.cp * kv, "alltoall": heads}[layout.context]
         return sent
 
 

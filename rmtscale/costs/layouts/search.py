@@ -31,6 +31,8 @@ SHOWN = 6
 """The best layout and the next five."""
 MICRO_BATCHES = (1, 2, 4)
 RECOMPUTATION = ("none", "selective", "full")
+_CONTEXTS = tuple(one for one in CONTEXTS if one != "torchring")
+"""Ways that are tried: torch's as it is unasked, since its other one sends as much."""
 
 
 class Candidate(NamedTuple):
@@ -234,7 +236,7 @@ def _variants(
     """The ways to use one set of degrees."""
     rows = workload.batch_size // plain.dp
     zeros = (0,) if plain.shards == 1 or not workload.train else (1, 3)
-    contexts = CONTEXTS if plain.cp > 1 else (plain.context,)
+    contexts = _CONTEXTS if plain.cp > 1 else (plain.context,)
     states = (False, True) if recurrence is not None and workload.train else (False,)
     virtual = (1, 2) if plain.pp > 1 and recurrence is None and workload.train else (1,)
     experts = experts_of(model)
