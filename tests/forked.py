@@ -20,6 +20,9 @@ import torch
 from accelerate.state import AcceleratorState
 
 TIMEOUT_SECONDS = 180.0
+NO_GPUS = {"CUDA_VISIBLE_DEVICES": ""}
+# Asked whether there is a GPU, torch looks without using one, so that copies can.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 
 def fork(function: Callable[..., object], *given: Any, parent: bool = False) -> BaseProcess:
@@ -27,17 +30,33 @@ def fork(function: Callable[..., object], *given: Any, parent: bool = False) -> 
 
     Where a GPU is in use here a copy could not run backward: there it is started anew.
     """
-    context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    cuda: Any = torch.cuda
+    context: Any = multiprocessing.get_context("spawn" if cuda.is_initialized() else "fork")
     process: BaseProcess = context.Process(target=function, args=given, daemon=not parent)
     process.start()
     return process
 
 
-def as_ranks(count: int, folder: Path, function: Callable[..., object], *given: Any) -> None:
+def alone(folder: Path, function: Callable[..., object], *given: Any) -> None:
+    """Runs ``function(*given)`` in another process, which sees all GPUs.
+
+    Args:
+        folder: gets what it says, as ``rank-0.log``.
+    """
+    process = fork(_rank, {"RANK": "0"}, folder, function, given)
+    process.join(TIMEOUT_SECONDS)
+    process.kill()
+    assert process.exitcode == 0, (folder / "rank-0.log").read_text()[-3000:]
+
+
+def as_ranks(
+    count: int, folder: Path, function: Callable[..., object], *given: Any, gpus: bool = False
+) -> None:
     """Runs ``function(*given)`` in so many processes, with the variables that torchrun sets.
 
     Args:
         folder: gets what each of them says, as ``rank-0.log``.
+        gpus: whether they see any.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -47,7 +66,7 @@ def as_ranks(count: int, folder: Path, function: Callable[..., object], *given: 
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-        "CUDA_VISIBLE_DEVICES": "",
+        **({} if gpus else NO_GPUS),
     }
     ranks = [
         fork(_rank, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, folder, function, given)
@@ -64,16 +83,19 @@ def as_ranks(count: int, folder: Path, function: Callable[..., object], *given: 
             process.join()
 
 
-def launched(count: int, folder: Path, function: Callable[..., object], *given: Any) -> int:
+def launched(
+    count: int, folder: Path, function: Callable[..., object], *given: Any, gpus: bool = False
+) -> int:
     """Runs ``function(*given)`` in so many processes under torchrun's own agent.
 
     Args:
         folder: gets what the agent says, as ``agent.log``, and each process, as ``rank-0.log``.
+        gpus: whether they see any.
 
     Returns:
         The exit code that torchrun would have.
     """
-    agent = fork(_agent, count, folder, function, given, parent=True)
+    agent = fork(_agent, count, folder, function, given, {} if gpus else NO_GPUS, parent=True)
     agent.join(TIMEOUT_SECONDS)
     running = agent.is_alive()
     agent.kill()
@@ -82,12 +104,16 @@ def launched(count: int, folder: Path, function: Callable[..., object], *given: 
 
 
 def _agent(
-    count: int, folder: Path, function: Callable[..., object], given: tuple[Any, ...]
+    count: int,
+    folder: Path,
+    function: Callable[..., object],
+    given: tuple[Any, ...],
+    variables: Mapping[str, str],
 ) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     _write_to(os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT))
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.update(variables)
     config = LaunchConfig(
         run_id="tested",
         min_nodes=1,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rmtscale.cli.main import main
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
 from tests.command_line import Command
 from tests.forked import as_ranks
 from tests.study.training.exact_training import memory_task, text_task
+from tests.study.training.on_ranks import command_on_one_rank
 from tests.tiny_training import write_background
 
 OWN = ("evaluated_at", "seconds", "tokens_per_second", "memory", "environment", "processes")
@@ -37,14 +35,6 @@ MORE = {
 }
 
 
-def evaluate_on_one_rank(words: list[str]) -> None:
-    try:
-        main(words)
-    except SystemExit as leaving:
-        sys.stdout.flush()
-        os._exit(int(leaving.code or 0))  # as in test_rmt_two_processes.py
-
-
 def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -64,7 +54,7 @@ def test_two_processes_write_what_one_does(kind: str, tmp_path: Path, rmtscale: 
     rmtscale(*first, "--segments", "1", "--out", str(two))
     known = two.read_text()
     together = [*words, "--segments", "1,4", "--out", str(two)]
-    as_ranks(2, tmp_path, evaluate_on_one_rank, together)
+    as_ranks(2, tmp_path, command_on_one_rank, together)
     assert two.read_text().startswith(known), "the length that was there is not read again"
     found, wanted = records(two), records(tmp_path / "one.jsonl")
     assert [each.get("processes") for each in found] == [None, 2]

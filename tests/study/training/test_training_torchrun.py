@@ -25,13 +25,14 @@ from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval, read_metrics
-from rmtscale.study.training.prefetch import Batch, Prefetcher
+from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.share import Share
 from rmtscale.study.training.train_state import read_header
 from tests.command_line import Command
 from tests.forked import as_ranks, launched
 from tests.rmt.stand_in_capture import StandInCapture
 from tests.study.training.exact_training import THOROUGH, train_exactly
+from tests.study.training.on_ranks import command_on_one_rank
 from tests.tiny_training import tiny_settings, write_background
 
 STEPS, INTERVAL = 54, 18
@@ -51,27 +52,6 @@ def some_settings(background: Path, **more: Any) -> MemoryTaskSettings:
         **more,
     }
     return tiny_settings(background, **values)
-
-
-def command_on_one_rank(words: list[str], at: int, how: signal.Signals) -> None:
-    """Runs a command; a signal comes to the second process, in the midst of a step."""
-    made, left = Prefetcher.next, [at]
-
-    def ended(self: Prefetcher) -> Batch:
-        left[0] -= 1
-        if left[0] == 0 and os.environ["RANK"] == "1":
-            os.kill(os.getpid(), how)
-        return made(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Prefetcher, "next", ended)
-        defaults: Any = train.__kwdefaults__
-        patch.setitem(defaults, "save_seconds", 0.0)  # a state each interval
-        try:
-            main(words)
-        except SystemExit as leaving:
-            sys.stdout.flush()
-            os._exit(leaving.code if isinstance(leaving.code, int) else 1)
 
 
 def assert_same(found: list[Interval], wanted: list[Interval]) -> None:
