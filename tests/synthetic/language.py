@@ -31,7 +31,7 @@ _POINT = (
 ).split() + ["precision", "device"]
 _MODEL = (
     "name backbone segment_size memory_tokens parameters trainable_parameters trained_segments "
-    "trained_mixing trained_steps trained_tokens trained_flops trained_seconds "
+    "trained_weights trained_mixing trained_steps trained_tokens trained_flops trained_seconds "
     "trained_peak_bytes seed"
 ).split()
 

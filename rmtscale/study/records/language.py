@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from rmtscale.records.environment import Environment
 from rmtscale.records.measurement import Memory
@@ -90,6 +91,13 @@ class LanguageModel:
     """Allocated on a GPU, of a training step; None on a CPU."""
     seed: int
 
+    @property
+    def changed(self) -> str:
+        """Weights that the training changed; in older records its numbers of parameters tell."""
+        if self.trained_weights is not None:
+            return self.trained_weights
+        return ALL_WEIGHTS if self.trainable_parameters == self.parameters else "what was added"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageRecord(EvaluatedLine):
@@ -121,6 +129,13 @@ class LanguageRecord(EvaluatedLine):
     def __post_init__(self) -> None:
         if ALL not in self.parts:
             raise ValueError(f"parts {sorted(self.parts)}: expected {ALL!r} among them")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns what is written; trained weights that were not noted are left out too."""
+        mapping = EvaluatedLine.to_mapping(self)
+        if self.model.trained_weights is None:
+            del mapping["model"]["trained_weights"]
+        return mapping
 
     @property
     def whole(self) -> Part:

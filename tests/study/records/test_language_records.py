@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,8 +11,22 @@ import pytest
 
 from rmtscale.intervals import student_t
 from rmtscale.study.records.clusters import Part, bits_interval, mean_interval, paired_difference
-from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.records.language import ALL_WEIGHTS, LORA, LanguageStore
 from tests.synthetic.language import language
+
+
+def test_a_line_from_before_trained_weights_were_noted() -> None:
+    """It is read, and written as it was."""
+    record = language(2)
+    line = record.to_line()
+    assert "trained_weights" not in json.loads(line)["model"]
+    assert LanguageStore.parse_line(line) == record
+    noted = language(2, trained_weights=LORA)
+    assert json.loads(noted.to_line())["model"]["trained_weights"] == LORA
+    assert LanguageStore.parse_line(noted.to_line()) == noted
+    assert (record.model.changed, noted.model.changed) == (ALL_WEIGHTS, LORA)
+    part_of_it = language(2, trainable_parameters=1000)
+    assert part_of_it.model.changed == "what was added"
 
 
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:
