@@ -25,6 +25,7 @@ def training_setup(
     max_seconds: float | None,
     finish_within: float | None,
     device: str | None,
+    backbone: str | None = None,
 ) -> TrainingSetup:
     """Returns where and how trainings run.
 
@@ -38,6 +39,7 @@ def training_setup(
         max_seconds: time for training.
         finish_within: seconds within which all trainings are to end.
         device: ``cuda`` or ``cpu``; None is the GPU where there is one.
+        backbone: pretrained weights of the recipes that name none.
     """
     require_libraries("reproduce")
     require_positive("jobs", jobs)
@@ -53,6 +55,7 @@ def training_setup(
         folder=shared if folder is None else folder,
         background=background,
         texts=texts,
+        backbone=backbone,
         device=device,
         jobs=jobs,
         max_seconds=max_seconds,

@@ -60,6 +60,12 @@ def command(
         list[str] | None,
         typer.Option(help="Language figures: latex=SOURCE, lean=SOURCE, prose=SOURCE."),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Folder of pretrained weights and tokenizer, of {_names('pretrained')}."
+        ),
+    ] = None,
     runs: Annotated[
         Path | None,
         typer.Option(help="Figures that train: folder of the trainings, which go on there."),
@@ -94,6 +100,7 @@ def command(
         "--checkpoint": checkpoint,
         "--quick": quick or None,
         "--text": text,
+        "--backbone": backbone,
         "--runs": runs,
         "--seeds": seeds,
         "--max-seconds": max_seconds,
@@ -128,6 +135,7 @@ def command(
             max_seconds=max_seconds,
             finish_within=finish_within,
             device=device,
+            backbone=backbone,
         )
         sources = Sources(
             checkpoint=checkpoint, training=setup, quick=quick, seeds=parse_seeds(seeds)
@@ -166,6 +174,8 @@ def _require_taken(figure: Figure, given: Mapping[str, object]) -> None:
         raise BadInput(
             f"{trained[0]}: {figure.name} trains nothing, expected {_names('trainings')}"
         )
+    if "--backbone" in given and not kind.pretrained:
+        raise BadInput(f"--backbone with {figure.name}: expected {_names('pretrained')}")
     if "--finish-within" in given and kind.equal_steps:
         raise BadInput(
             f"--finish-within with {figure.name}: expected none, its trainings are compared at "

@@ -68,12 +68,16 @@ def _start(recipe: str | None, task: str | None) -> LoopSettings:
     from rmtscale.study.figures.babilong import recipes as babilong
     from rmtscale.study.figures.language import recipes as language
     from rmtscale.study.figures.memory_tasks import recipes as memory_tasks
+    from rmtscale.study.figures.pretrained_decoder import recipes as pretrained_decoder
     from rmtscale.study.training.kinds import kind_of
 
     chosen = "memorize" if task is None else task
     kind = kind_of(chosen)
     if recipe is not None:
-        known = {**memory_tasks.recipes(), **babilong.recipes(), **language.recipes()}
+        places = (memory_tasks, babilong, language, pretrained_decoder)
+        known: dict[str, LoopSettings] = {}
+        for place in places:
+            known |= place.recipes()
         if recipe not in known:
             near = difflib.get_close_matches(recipe[:80], known, n=3, cutoff=0) or list(known)[:3]
             raise BadInput(

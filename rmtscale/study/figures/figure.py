@@ -37,6 +37,8 @@ class Kind:
     """Its trainings are compared at the same number of steps, so that ends may not be moved."""
     checkpoint: bool = False
     """It can be made from a checkpoint in the place of a training."""
+    pretrained: bool = False
+    """Its trainings begin with pretrained weights, which are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,11 @@ LANGUAGE = Kind(
     trainings="language",
     equal_steps=True,
 )
+PRETRAINED = replace(
+    LANGUAGE,
+    title="trainings of a pretrained decoder on text, or their records",
+    pretrained=True,
+)
 
 FIGURES = {
     figure.name: figure
@@ -68,6 +73,11 @@ FIGURES = {
             "table-1",
             "Table 1: parameter-efficient training, with memory and without",
             LANGUAGE,
+        ),
+        Figure(
+            "pretrained-decoder",
+            "A pretrained decoder: what memory brings a real language model",
+            PRETRAINED,
         ),
         Figure("dead-band", "A dead band on the memory at inference", EVALUATED),
         Figure("babilong", "BABILong: stories in prose, to ten million tokens", BABILONG),

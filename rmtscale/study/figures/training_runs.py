@@ -40,6 +40,8 @@ class TrainingSetup:
     """Noise of the memory tasks."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Sources of the language tasks, by the name their recipes have for them."""
+    backbone: str | None = None
+    """Pretrained weights of the recipes that name none."""
     device: str | None = None
     """``cuda`` or ``cpu``; None is the GPU where there is one."""
     jobs: int = 1

@@ -8,18 +8,27 @@ from dataclasses import dataclass
 
 from rmtscale.errors import BadInput
 from rmtscale.study.records.clusters import Interval, Part, paired_difference
-from rmtscale.study.records.language import ALL, LanguageRecord
+from rmtscale.study.records.language import (
+    ALL,
+    ALL_WEIGHTS,
+    MEMORY,
+    TRAINED_WEIGHTS,
+    UNTOUCHED,
+    LanguageRecord,
+)
 
 Curve = Mapping[int, LanguageRecord]
 """Records by number of segments read."""
 Runs = Mapping[int, Curve]
 """Curves by seed."""
 Value = Callable[[LanguageRecord], float]
+BASELINES = {MEMORY: UNTOUCHED}
+"""Without memory, nothing is trained where memory alone is; all else has its like."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSize:
-    """All models of one backbone that were scored on the very same targets."""
+    """All models of one backbone that were scored on the very same targets, trained in one way."""
 
     backbone: str
     block_tokens: int
@@ -27,6 +36,11 @@ class InputSize:
     """With memory, by segments trained on."""
     contexts: Mapping[int, Mapping[int, LanguageRecord]]
     """Without memory, by tokens of true context before the block; then by seed."""
+    memory_tokens: int = 0
+    """Memory tokens of the models that have any; 0 where none has."""
+    trained_weights: str = ALL_WEIGHTS
+    """Weights that training changed, of those with memory and of the others; but where memory alone
+    is trained, the others are as they were."""
 
     @property
     def segment_size(self) -> int:
@@ -81,6 +95,9 @@ def input_sizes(
 ) -> list[InputSize]:
     """Groups records of language modelling by input size, smallest block first.
 
+    Other numbers of memory tokens and other weights that were trained are groups of their own, with
+    the models without memory of the same kind in each.
+
     Args:
         records: of one task.
         mixing: keep only models with memory that were trained so. One that was trained on 1
@@ -96,20 +113,41 @@ def input_sizes(
     sizes = []
     for (block, backbone), group in sorted(groups.items()):
         require_same_targets(group)
-        baselines = [record for record in group if not record.model.memory_tokens]
-        contexts: dict[int, dict[int, LanguageRecord]] = {}
-        for record in baselines:
-            context = record.model.segment_size - block
-            _put(contexts.setdefault(context, {}), record.model.seed, record)
-        sizes.append(
-            InputSize(
-                backbone,
-                block,
-                _by_training([record for record in group if record.model.memory_tokens], mixing),
-                {context: _ordered(contexts[context]) for context in sorted(contexts)},
+        for changed, memory_tokens in _ways(group):
+            alike = BASELINES.get(changed, changed)
+            contexts: dict[int, dict[int, LanguageRecord]] = {}
+            for record in group:
+                if not record.model.memory_tokens and record.model.changed == alike:
+                    context = record.model.segment_size - block
+                    _put(contexts.setdefault(context, {}), record.model.seed, record)
+            own = [
+                record
+                for record in group
+                if memory_tokens and _way(record) == (changed, memory_tokens)
+            ]
+            sizes.append(
+                InputSize(
+                    backbone,
+                    block,
+                    _by_training(own, mixing),
+                    {context: _ordered(contexts[context]) for context in sorted(contexts)},
+                    memory_tokens,
+                    changed,
+                )
             )
-        )
     return sizes
+
+
+def _way(record: LanguageRecord) -> tuple[str, int]:
+    return record.model.changed, record.model.memory_tokens
+
+
+def _ways(group: Sequence[LanguageRecord]) -> list[tuple[str, int]]:
+    """Lists what was trained and the memory tokens, in a fixed order; without any memory, 0."""
+    found = {_way(record) for record in group if record.model.memory_tokens}
+    found = found or {_way(record) for record in group}
+    order = {name: index for index, name in enumerate(TRAINED_WEIGHTS)}
+    return sorted(found, key=lambda way: (order.get(way[0], len(order)), *way))
 
 
 def runs_of(records: Iterable[LanguageRecord]) -> Runs:

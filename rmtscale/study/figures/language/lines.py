@@ -35,9 +35,15 @@ def bits(record: LanguageRecord) -> float:
 
 
 def size_name(size: InputSize, among: Sequence[InputSize]) -> str:
-    """Writes ``input 128``, with the backbone where there are several."""
-    several = len({other.backbone for other in among}) > 1
-    return f"input {size.segment_size}{f', {size.backbone}' if several else ''}"
+    """Writes ``input 128``, and of backbone, memory and training what several differ in."""
+    words = [f"input {size.segment_size}"]
+    if len({other.backbone for other in among}) > 1:
+        words.append(size.backbone)
+    if len({other.memory_tokens for other in among}) > 1:
+        words.append(f"{format_tokens(size.memory_tokens)} memory tokens")
+    if len({other.trained_weights for other in among}) > 1:
+        words.append(size.trained_weights)
+    return ", ".join(words)
 
 
 def context_name(tokens: int) -> str:

@@ -31,6 +31,10 @@ class Trainings:
     """Makes its recipes of one seed; what another training begins with comes first."""
     quick: Callable[[], Recipes]
     """Makes its recipes at toy size."""
+    read: tuple[int, ...] | None = None
+    """Segments that models with memory are evaluated on; None is what Figure 7 shows."""
+    quick_read: tuple[int, ...] | None = None
+    """Segments at toy size."""
     task: str = LANGUAGE_MODELING
 
 
@@ -56,6 +60,7 @@ def plan(
     texts: Mapping[str, str],
     runs: Path,
     seeds: tuple[int, ...] | None = None,
+    backbone: str | None = None,
 ) -> Plan:
     """Plans the trainings and evaluations of a figure.
 
@@ -65,9 +70,10 @@ def plan(
         texts: sources in the place of ``latex``, ``lean`` and ``prose``.
         runs: folder of the trainings, in which ``init_from`` is looked for.
         seeds: None is all there are.
+        backbone: the pretrained weights, of recipes that name none.
 
     Raises:
-        BadInput: a text or seed that no recipe has, or a text that is missing.
+        BadInput: a text or seed that no recipe has, or a text or backbone that is missing.
     """
     known = sorted({settings.text for settings in recipes().values()} - {"python"})
     for name in texts:
@@ -75,10 +81,16 @@ def plan(
     if quick and (texts or seeds not in (None, (0,))):
         raise BadInput("--quick: expected neither --text nor other --seeds than 0")
     named = trainings.quick() if quick else _full(trainings, seeds or SEEDS)
-    planned = {name: _placed(settings, texts, runs) for name, settings in named.items()}
+    planned = {name: _placed(settings, texts, runs, backbone) for name, settings in named.items()}
     begun_with = {settings.init_from for settings in named.values()}
     evaluated = {name: settings for name, settings in planned.items() if name not in begun_with}
-    read = {name: _read(settings, quick=quick) for name, settings in evaluated.items()}
+    shown = trainings.quick_read if quick else trainings.read
+    read = {
+        name: shown
+        if shown is not None and settings.memory_tokens
+        else _read(settings, quick=quick)
+        for name, settings in evaluated.items()
+    }
     history = {
         name: _history_tokens(settings, evaluated, read) for name, settings in evaluated.items()
     }
@@ -95,15 +107,20 @@ def _full(trainings: Trainings, seeds: tuple[int, ...]) -> Recipes:
     return named
 
 
-def _placed(settings: LanguageSettings, texts: Mapping[str, str], runs: Path) -> LanguageSettings:
-    """Puts paths in the place of the names of its text and of what it begins with."""
+def _placed(
+    settings: LanguageSettings, texts: Mapping[str, str], runs: Path, backbone: str | None
+) -> LanguageSettings:
+    """Puts paths in the place of the names of its text, backbone and what it begins with."""
     source = texts.get(settings.text)
     if source is None and settings.text != "python":
         raise BadInput(
             f"no text in the place of {settings.text!r}: expected --text {settings.text}=SOURCE"
         )
     start = None if settings.init_from is None else str(runs / settings.init_from / LAST)
-    return replace(settings, text=source or settings.text, init_from=start)
+    weights = settings.backbone or backbone
+    if not weights:
+        raise BadInput("no pretrained backbone: expected --backbone with a folder of its weights")
+    return replace(settings, text=source or settings.text, init_from=start, backbone=weights)
 
 
 def _history_tokens(

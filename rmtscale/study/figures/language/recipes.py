@@ -135,6 +135,11 @@ def latex(size: int, seed: int) -> Recipes:
     }
 
 
+def quick_start() -> LanguageSettings:
+    """Returns the language model at toy size that other trainings begin with."""
+    return _QUICK_START
+
+
 def quick_latex() -> Recipes:
     """Returns the same shape at toy size."""
     start = "quick-start-0"

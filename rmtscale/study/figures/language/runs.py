@@ -15,6 +15,7 @@ from rmtscale.study.figures.language.plan import Plan, Trainings, plan
 from rmtscale.study.figures.training_runs import TrainingSetup, require_trained
 from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.language import LanguageRecord, LanguageStore
+from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import CACHE, LAST
 from rmtscale.units import format_loss, format_tokens
 
@@ -58,6 +59,7 @@ def train_and_evaluate(trainings: Trainings, sources: Sources) -> list[LanguageR
         texts=setup.texts,
         runs=setup.folder,
         seeds=sources.seeds,
+        backbone=setup.backbone,
     )
     require_trained(planned.recipes, setup)
     return evaluate_all(planned, setup)
@@ -86,7 +88,9 @@ def evaluate_all(planned: Plan, setup: TrainingSetup) -> list[LanguageRecord]:
             precision="fp32" if device.type == "cpu" else settings.precision,
         )
         records += evaluate_language(
-            load_language_checkpoint(setup.folder / name / LAST, settings.task),
+            load_language_checkpoint(
+                setup.folder / name / LAST, settings.task, _stands_on(settings)
+            ),
             evaluation,
             store,
             device=device,
@@ -104,9 +108,15 @@ def _evaluation(planned: Plan, name: str, setup: TrainingSetup) -> CheckpointEva
         "batch-size": planned.batch_size,
         "text": planned.recipes[name].text,
         "cache": setup.folder / CACHE,
+        "backbone": _stands_on(planned.recipes[name]),
     }
     checkpoint = setup.folder / name / LAST
     return CheckpointEvaluation(checkpoint, planned.read[name], as_options(options))
+
+
+def _stands_on(settings: LanguageSettings) -> str | None:
+    """Returns the weights that a checkpoint of the trained part needs beside it."""
+    return settings.backbone if settings.keeps_trained_part else None
 
 
 def _announce(setup: TrainingSetup, name: str, record: LanguageRecord, known: bool) -> None:

@@ -1,0 +1,1 @@
+"""Memory in a pretrained decoder: recipes, claims, drawing and page."""

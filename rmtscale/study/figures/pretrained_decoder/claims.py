@@ -1,0 +1,156 @@
+"""Memory in a pretrained decoder, against none and against true context. Measured.
+
+Claims, of every way of training and every size of memory: with one segment more the loss is below
+that without memory at as many positions; segments beyond the second do no harm, nor do more than in
+training; true context in the place of memory is lower still. Paired by document, every seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rmtscale.errors import BadInput
+from rmtscale.report.claims import Claim
+from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher
+from rmtscale.study.figures.language.groups import (
+    InputSize,
+    difference,
+    input_sizes,
+    mean_difference,
+    shared_counts,
+)
+from rmtscale.study.figures.language.lines import size_name
+from rmtscale.study.figures.pretrained_decoder.recipes import MAIN_MEMORY_TOKENS
+from rmtscale.study.records.clusters import Interval
+from rmtscale.study.records.language import ALL_WEIGHTS, LanguageRecord
+from rmtscale.units import format_bits_per_byte, format_tokens
+
+NO_PAPER = "GPT-2: -16 % of the loss at input 128"
+BEYOND = "not shown of as many"
+
+
+def ways_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
+    """Picks every way of training and size of memory, at each input size.
+
+    Raises:
+        BadInput: none has memory.
+    """
+    ways = [way for way in input_sizes(records) if way.rmt]
+    if not ways:
+        raise BadInput("records of pretrained-decoder: expected models with memory")
+    return ways
+
+
+def shown_alone(ways: Sequence[InputSize]) -> list[InputSize]:
+    """Picks one way of each input size, for pictures of one model: fixed before any result."""
+    chosen: dict[int, InputSize] = {}
+    for way in ways:
+        main = (way.trained_weights, way.memory_tokens) == (ALL_WEIGHTS, MAIN_MEMORY_TOKENS)
+        if main or way.segment_size not in chosen:
+            chosen[way.segment_size] = way
+    return list(chosen.values())
+
+
+def check_claims(ways: Sequence[InputSize]) -> list[Claim]:
+    """Checks every claim against the records."""
+    claims = []
+    for way in ways:
+        name = size_name(way, ways)
+        most = way.most_trained or 0
+        claims += [
+            lower(f"{name}: two segments below no memory", NO_PAPER, _less_none(way, 2)),
+            no_higher(
+                f"{name}: {format_tokens(most)} segments, as trained, no worse than two",
+                "yes",
+                _less(way, most, 2),
+            ),
+            no_higher(
+                f"{name}: the most that was read no worse than as trained",
+                BEYOND,
+                _less(way, max(way.counts), most),
+            ),
+            lower(f"{name}: true context of as much text is lower still", "yes", _true(way)),
+        ]
+    return claims
+
+
+def gains(way: InputSize) -> dict[int, Interval]:
+    """Computes memory less none at as many positions, by segments read: means over seeds."""
+    found = {}
+    runs = way.rmt[way.most_trained or 0]
+    for count in shared_counts(runs):
+        read = {seed: curve[count] for seed, curve in runs.items()}
+        interval = mean_difference(read, way.own)
+        if interval is not None:
+            found[count] = interval
+    return found
+
+
+def context_gains(way: InputSize) -> dict[int, Interval]:
+    """Computes true context less none at as many positions, by tokens of context."""
+    found = {}
+    for context, records in way.larger_contexts.items():
+        interval = mean_difference(records, way.own)
+        if interval is not None:
+            found[context] = interval
+    return found
+
+
+def answer(ways: Sequence[InputSize]) -> str:
+    """Says what memory changes as trained, and what true context would."""
+    parts = []
+    for way in ways:
+        at, true = gains(way).get(way.most_trained or 0), list(context_gains(way).values())
+        if at is None:
+            continue
+        words = f"{_signed(at)} at {size_name(way, ways)}"
+        if true:
+            words += f" (true context {_signed(min(true, key=lambda one: one.mean))})"
+        parts.append(words)
+    if not parts:
+        return "A pretrained decoder with memory; none without it to compare with"
+    return f"Memory changes the bits per byte by {', '.join(parts)}"
+
+
+def _signed(interval: Interval) -> str:
+    return format_bits_per_byte(interval.mean, signed=True)
+
+
+def _less_none(way: InputSize, count: int) -> list[Contrast]:
+    """Compares reading so many segments with no memory, by seed."""
+    contrasts = []
+    for seed, curve in way.rmt[way.most_trained or 0].items():
+        if count in curve and seed in way.own:
+            contrasts += contrast(f"seed {seed}", seed, difference(curve[count], way.own[seed]))
+    return contrasts
+
+
+def _less(way: InputSize, count: int, other: int) -> list[Contrast]:
+    """Compares two numbers of segments read, by seed."""
+    contrasts = []
+    for seed, curve in way.rmt[way.most_trained or 0].items():
+        if count != other and count in curve and other in curve:
+            where = f"seed {seed}, {format_tokens(count)} less {format_tokens(other)}"
+            contrasts += contrast(where, seed, difference(curve[count], curve[other]))
+    return contrasts
+
+
+def _true(way: InputSize) -> list[Contrast]:
+    """Compares each larger context with memory that read no less text, as far as trained."""
+    contrasts = []
+    runs = way.rmt[way.most_trained or 0]
+    for context, records in way.larger_contexts.items():
+        for seed, record in records.items():
+            memory = _reading(runs.get(seed, {}), context, way.most_trained or 0)
+            if memory is not None:
+                read = format_tokens(memory.point.segments)
+                where = f"context {format_tokens(context)} less {read} segments, seed {seed}"
+                contrasts += contrast(where, seed, difference(record, memory))
+    return contrasts
+
+
+def _reading(curve: Mapping[int, LanguageRecord], context: int, most: int) -> LanguageRecord | None:
+    """Picks the fewest segments that hold so much text before the block, or the most trained."""
+    known = [record for count, record in curve.items() if 1 < count <= most]
+    held = [one for one in known if one.point.tokens - one.point.block_tokens >= context]
+    return held[0] if held else known[-1] if known else None

@@ -1,0 +1,90 @@
+"""The page of a pretrained decoder, and the trainings it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+from rmtscale.study.figures.figure import Figure, FigureReport, Sources
+from rmtscale.study.figures.figure_8.claims import answer as answer_positions
+from rmtscale.study.figures.figure_8.claims import answer_costs
+from rmtscale.study.figures.figure_8.cost_quality import draw as draw_costs
+from rmtscale.study.figures.figure_8.drawing import draw as draw_positions
+from rmtscale.study.figures.figure_8.table import cost_table
+from rmtscale.study.figures.language.groups import InputSize
+from rmtscale.study.figures.language.page import figure_report
+from rmtscale.study.figures.language.runs import collect
+from rmtscale.study.figures.pretrained_decoder.claims import (
+    answer,
+    check_claims,
+    shown_alone,
+    ways_of,
+)
+from rmtscale.study.figures.pretrained_decoder.drawing import draw
+from rmtscale.study.figures.pretrained_decoder.recipes import TRAININGS
+from rmtscale.study.figures.pretrained_decoder.tables import gains_table, trainings_table
+
+
+def make(figure: Figure, sources: Sources) -> FigureReport:
+    """Makes the page from records of a decoder with memory and without."""
+    records = collect(figure, TRAININGS, sources)
+    ways = ways_of(records)
+    alone = shown_alone(ways)
+    headline, where, costs = answer(alone), answer_positions(alone), answer_costs(alone)
+    return figure_report(
+        figure,
+        sources,
+        records,
+        claims=check_claims(ways),
+        body=_body(ways, alone, headline, where, costs),
+        drawings={
+            figure.name: draw(ways, headline),
+            "positions": draw_positions(alone, where),
+            "cost-quality": draw_costs(alone, costs),
+        },
+    )
+
+
+def _body(
+    ways: Sequence[InputSize], alone: Sequence[InputSize], headline: str, where: str, costs: str
+) -> str:
+    gains = "\n\n".join(
+        f"### Input {one.segment_size}\n\n"
+        f"{gains_table([way for way in ways if way.segment_size == one.segment_size]).markdown()}"
+        for one in alone
+    )
+    prices = "\n\n".join(
+        f"### Input {one.segment_size}, cost\n\n{cost_table(one).markdown()}" for one in alone
+    )
+    return f"""{fill(f"**{headline}.**", 100)}
+
+![Change of the loss by memory, against segments read](pretrained-decoder.png)
+
+All models score the same targets, at the end of a segment. Without memory a model has as many
+positions, filled with true text where memory would stand, and reads nothing before them: that is
+zero. Bands are intervals over documents.
+
+## Memory against none at equal reads
+
+{gains}
+
+## Where in the block
+
+{fill(f"**{where}.**", 100)}
+
+![Loss by position in the block](positions.png)
+
+## Cost and quality
+
+{fill(f"**{costs}.**", 100)}
+
+![Loss against FLOPs and time for each token](cost-quality.png)
+
+Numbers beside the points: tokens of context, segments read. In a stream the history was read when
+it came, and a block costs one segment (hollow). Time is that of the evaluation, at its batch size.
+
+{prices}
+
+## What the trainings took
+
+{trainings_table(ways).markdown()}"""

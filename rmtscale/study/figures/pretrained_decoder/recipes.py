@@ -1,0 +1,138 @@
+"""The trainings of a pretrained decoder: memory of three sizes, learned in three ways, and none.
+
+All score the same targets in the same order, at the same steps, batch and seed. Those that stand
+beside each other have the same weights trained, at the same rate; only what is seen before a target
+differs. ``--backbone`` names the folder of the weights.
+
+===================================  ===========================================================
+``smollm2-256-rmt-10-0``             all weights, 10 memory tokens, trained on 1 to 4 segments
+``smollm2-256-context-64-0``         all weights, no memory, as many positions as a segment
+``smollm2-256-context-752-0``        the same, with the true text of four segments in one pass
+``smollm2-256-lora-rmt-10-0``        LoRA, the backbone frozen; ``lora-context-...`` without memory
+``smollm2-256-memory-rmt-10-0``      the initial memory alone is trained
+``smollm2-256-untouched-context-..`` the pretrained model as it is, which that one is held against
+``smollm2-512-...``                  the longer input
+===================================  ===========================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rmtscale.study.figures.language.plan import Trainings
+from rmtscale.study.figures.language.recipes import SEEDS, Recipes, quick_start, without_memory
+from rmtscale.study.training.language.settings import LanguageSettings
+
+NAME = "smollm2"
+SIZES = (256, 512)
+"""Input sizes."""
+MEMORY_TOKENS = (2, 10, 32)
+MAIN_MEMORY_TOKENS = 10
+"""Memory of the other ways of training, and of the pictures that show one model."""
+READ = (1, 2, 4, 8, 16)
+"""Segments that a model with memory is evaluated on; it is trained on up to four."""
+OVERHEAD = 2 * max(MEMORY_TOKENS)
+"""Positions of a segment that are not scored, whatever memory takes of them: the same targets."""
+LORA_RANK = 16
+LORA_RATE, MEMORY_RATE = 1e-3, 1e-2
+"""Few weights bear more than all of them: LoRA three times the rate, as in Table 1; memory, whose
+numbers are as large as embeddings (0.12 in SmolLM2), a rate that moves them within 100 steps."""
+UNTOUCHED_RATE = 1e-9
+"""Rate of the single step of a model that stays as it is: below what half precision keeps."""
+
+_ALL = LanguageSettings(
+    text="latex",
+    backbone="",
+    memory_tokens=MAIN_MEMORY_TOKENS,
+    segments=4,
+    steps=2000,
+    stage_steps=100,
+    warmup_steps=50,
+    learning_rate=3e-4,
+    final_decay_share=0.5,
+    ema_decay=0.99,
+    keep_stages=False,
+    log_every=25,
+    validate_every=500,
+    validation_samples=128,
+)
+
+
+def recipes() -> Recipes:
+    """Returns every training by name, full and quick."""
+    known = quick()
+    for seed in SEEDS:
+        known |= full(seed)
+    return known
+
+
+def full(seed: int) -> Recipes:
+    """Returns the trainings of both input sizes."""
+    family: Recipes = {}
+    for size in SIZES:
+        base = replace(_ALL, segment_size=size, batch_size=8192 // size, seed=seed)
+        family |= _family(base, f"{NAME}-{size}", MEMORY_TOKENS, MAIN_MEMORY_TOKENS, READ)
+    return family
+
+
+def quick() -> Recipes:
+    """Returns the same shape at toy size: on a language model that is trained here."""
+    name = "quick-decoder-start-0"
+    start = quick_start()
+    base = replace(
+        start,
+        init_from=name,
+        segment_size=40,
+        memory_tokens=4,
+        segments=3,
+        history_tokens=None,
+        batch_size=16,
+        steps=80,
+        stage_steps=20,
+    )
+    return {name: start, **_family(base, "quick-decoder", (2, 4), 4, QUICK_READ)}
+
+
+QUICK_READ = (1, 2, 3, 6)
+TRAININGS = Trainings(full=full, quick=quick, read=READ, quick_read=QUICK_READ)
+
+
+def _family(
+    base: LanguageSettings,
+    name: str,
+    memories: tuple[int, ...],
+    main: int,
+    read: tuple[int, ...],
+) -> Recipes:
+    """Returns trainings that score the same targets.
+
+    Args:
+        base: all settings but those that differ.
+        name: their names begin with it.
+        memories: numbers of memory tokens.
+        main: the one of LoRA and of memory alone; contexts hold the text that it reads.
+        read: segments that will be read, so that documents are long enough for all.
+    """
+    size, seed = base.segment_size, base.seed
+    room = 2 * max(memories)
+    block = size - room
+    text = size - 2 * main
+    contexts = (room, 2 * text - block, base.segments * text - block)
+    longest = max(read) * (size - 2 * min(memories)) - block
+    base = replace(base, block_tokens=block, history_tokens=longest)
+    lora = replace(base, lora_rank=LORA_RANK, learning_rate=LORA_RATE)
+    memory = replace(base, memory_tokens=main, memory_only=True, learning_rate=MEMORY_RATE)
+    untouched = replace(
+        base, lora_rank=1, learning_rate=UNTOUCHED_RATE, steps=1, start_segments=base.segments
+    )
+    family = {
+        f"{name}-rmt-{count}-{seed}": replace(base, memory_tokens=count) for count in memories
+    }
+    family[f"{name}-lora-rmt-{main}-{seed}"] = replace(lora, memory_tokens=main)
+    family[f"{name}-memory-rmt-{main}-{seed}"] = memory
+    for words, alike in (("", base), ("lora-", lora), ("untouched-", untouched)):
+        for context in contexts:
+            family[f"{name}-{words}context-{context}-{seed}"] = without_memory(
+                alike, block + context
+            )
+    return family

@@ -1,0 +1,216 @@
+"""The page of a pretrained decoder, from records and at toy size; what its recipes compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rmtscale.errors import BadInput
+from rmtscale.study.figures.language.groups import input_sizes
+from rmtscale.study.figures.language.lines import size_name
+from rmtscale.study.figures.language.plan import Plan, plan
+from rmtscale.study.figures.language.recipes import SEEDS
+from rmtscale.study.figures.pretrained_decoder.claims import (
+    check_claims,
+    context_gains,
+    gains,
+    shown_alone,
+    ways_of,
+)
+from rmtscale.study.figures.pretrained_decoder.drawing import draw
+from rmtscale.study.figures.pretrained_decoder.recipes import READ, TRAININGS, recipes
+from rmtscale.study.records.language import (
+    ALL_WEIGHTS,
+    LORA,
+    MEMORY,
+    UNTOUCHED,
+    LanguageRecord,
+)
+from tests.command_line import Command
+from tests.drawn import points
+from tests.synthetic.language import baseline, curve
+
+SIZES = {256: 192, 512: 448}
+CONTEXTS = {256: (64, 280, 752), 512: (64, 536, 1520)}
+"""No more positions than a segment; the text of two and of four segments of 10 memory tokens."""
+
+
+def way(
+    size: int, memory: int, changed: str, seeds: Iterable[int] = SEEDS, **more: Any
+) -> list[LanguageRecord]:
+    """An RMT trained on 4 segments in one way."""
+    found = []
+    for seed in seeds:
+        found += curve(
+            READ,
+            segment_size=size,
+            memory_tokens=memory,
+            block_tokens=SIZES[size],
+            trained_segments=4,
+            trained_weights=changed,
+            name=f"{changed}-{size}-{memory}-{seed}",
+            seed=seed,
+            **more,
+        )
+    return found
+
+
+def contexts(size: int, changed: str, **more: Any) -> list[LanguageRecord]:
+    return [
+        baseline(
+            context,
+            block_tokens=SIZES[size],
+            trained_weights=changed,
+            name=f"{changed}-context-{size}-{context}-{seed}",
+            seed=seed,
+            **more,
+        )
+        for context in CONTEXTS[size]
+        for seed in SEEDS
+    ]
+
+
+def study() -> list[LanguageRecord]:
+    """Both sizes, three memories of all weights, LoRA, memory alone, and none of each kind."""
+    records = []
+    for size in SIZES:
+        for memory in (2, 10, 32):
+            records += way(size, memory, ALL_WEIGHTS, shift=-0.05)
+        records += way(size, 10, LORA, shift=-0.05) + way(size, 10, MEMORY, shift=0.5)
+        for changed in (ALL_WEIGHTS, LORA, UNTOUCHED):
+            records += contexts(size, changed)
+    return records
+
+
+def full_plan(**given: Any) -> Plan:
+    texts = {"texts": {"latex": "L"}, "backbone": "B", **given}
+    return plan(TRAININGS, quick=False, runs=Path("runs"), **texts)
+
+
+def test_ways_are_held_against_their_like() -> None:
+    ways = ways_of(study())
+    found = [(one.segment_size, one.trained_weights, one.memory_tokens) for one in ways]
+    each = [(ALL_WEIGHTS, 2), (ALL_WEIGHTS, 10), (ALL_WEIGHTS, 32), (LORA, 10), (MEMORY, 10)]
+    assert found == [(size, *one) for size in SIZES for one in each]
+    for one in ways:
+        wanted = UNTOUCHED if one.trained_weights == MEMORY else one.trained_weights
+        assert {record.model.changed for record in one.own.values()} == {wanted}
+        assert (one.own_context, *one.larger_contexts) == CONTEXTS[one.segment_size]
+    names = {size_name(one, ways) for one in ways}
+    assert len(names) == 10
+    assert "input 256, 10 memory tokens, LoRA" in names
+    chosen = [(one.trained_weights, one.memory_tokens) for one in shown_alone(ways)]
+    assert chosen == [(ALL_WEIGHTS, 10)] * 2
+
+
+def test_records_that_do_not_say_what_was_trained_are_one_group() -> None:
+    """Those of releases before, all weights of them."""
+    old = [*curve((1, 2)), baseline(4)]
+    new = [*curve((1, 2), trained_weights=ALL_WEIGHTS, name="new", seed=1)]
+    assert old[0].model.trained_weights is None
+    (size,) = input_sizes([*old, *new])
+    assert set(size.rmt[7]) == {0, 1}
+
+
+def test_claims() -> None:
+    ways = ways_of(study())
+    claims = {claim.text: claim for claim in check_claims(ways)}
+    assert len(claims) == 4 * len(ways)
+    below = {
+        text: claim.outcome for text, claim in claims.items() if text.endswith("below no memory")
+    }
+    assert set(below.values()) == {"pass", "fail"}
+    for text, outcome in below.items():
+        assert (outcome == "fail") == ("memory only" in text), text
+    true = [claim for text, claim in claims.items() if "true context" in text]
+    assert {claim.outcome for claim in true} == {"pass"}
+    assert "context 752 less 4 segments" in true[1].ours
+
+
+def test_without_a_baseline_nothing_is_claimed() -> None:
+    ways = ways_of(way(256, 10, LORA))
+    claims = check_claims(ways)
+    assert claims[0].outcome == "not measurable"
+    assert gains(ways[0]) == {}
+    with pytest.raises(BadInput, match="expected models with memory"):
+        ways_of(contexts(256, LORA))
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_what_is_drawn_is_the_gain() -> None:
+    ways = ways_of(study())
+    figure = draw(ways)
+    first, second = figure.axes
+    for axes, size in ((first, 256), (second, 512)):
+        for one in (one for one in ways if one.segment_size == size):
+            name = f"{one.memory_tokens} memory tokens, {one.trained_weights}"
+            (line,) = (line for line in axes.lines if line.get_gid() == name)
+            drawn = dict(points(line))
+            assert drawn == pytest.approx({n: each.mean for n, each in gains(one).items()})
+    assert set(gains(ways[0])) == set(READ)
+    assert list(context_gains(ways[0])) == [280, 752]
+
+
+def test_recipes_compare_what_is_comparable() -> None:
+    wanted = full_plan()
+    assert {one.seed for one in wanted.recipes.values()} == set(SEEDS)
+    for size, block in SIZES.items():
+        family = {name: one for name, one in wanted.recipes.items() if f"smollm2-{size}-" in name}
+        assert len(family) == 2 * (3 + 2 + 9)
+        assert {one.backbone for one in family.values()} == {"B"}
+        assert {one.scored_tokens for one in family.values()} == {block}
+        assert len({one.least_history_tokens for one in family.values()}) == 1
+        assert len({one.batch_size for one in family.values()}) == 1
+        assert {wanted.history_tokens[name] for name in family} == {16 * (size - 4) - block}
+        by_way: dict[str, list[Any]] = {}
+        for one in family.values():
+            by_way.setdefault(one.trained_weights, []).append(one)
+        assert {len({one.steps for one in alike}) for alike in by_way.values()} == {1}
+        assert {len({one.learning_rate for one in alike}) for alike in by_way.values()} == {1}
+        assert [len(by_way[key]) for key in (ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED)] == [12, 8, 2, 6]
+        for name, one in family.items():
+            assert wanted.read[name] == (READ if one.memory_tokens else (1,))
+            assert one.keeps_trained_part == (one.trained_weights != ALL_WEIGHTS)
+            if one.memory_tokens == 10:
+                assert 4 * one.segment_tokens - one.scored_tokens in (752, 1520)
+    with pytest.raises(BadInput, match="no pretrained backbone: expected --backbone"):
+        full_plan(backbone=None)
+
+
+def test_names_of_recipes() -> None:
+    known = recipes()
+    for name in ("smollm2-256-rmt-10-0", "smollm2-512-untouched-context-64-1"):
+        assert name in known
+    assert known["smollm2-256-lora-rmt-10-0"].lora_rank == 16
+    assert known["smollm2-256-memory-rmt-10-0"].memory_only
+
+
+def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(record.to_line() + "\n" for record in study()), encoding="utf-8")
+    out = tmp_path / "out"
+    done = rmtscale("reproduce", "pretrained-decoder", "--records", str(file), "--out", str(out))
+    assert done.code == 1  # memory alone is made to fail
+    page = (out / "README.md").read_text(encoding="utf-8")
+    assert (
+        "| segments read | 2 memory tokens, all weights | 10 memory tokens, all weights |" in page
+    )
+    assert "| true context, 752 tokens |" in page
+    assert {"pretrained-decoder.png", "positions.png", "cost-quality.png"} <= {
+        path.name for path in out.iterdir()
+    }
+    rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    assert len(rows) == len(study())
+
+
+def test_a_backbone_is_of_pretrained_figures_only(rmtscale: Command) -> None:
+    refused = rmtscale("reproduce", "figure-7", "--quick", "--backbone", "x")
+    assert refused.code == 2
+    assert "--backbone with figure-7: expected pretrained-decoder" in refused.err
+    missing = rmtscale("reproduce", "pretrained-decoder", "--text", "latex=python")
+    assert missing.code == 2
+    assert "no pretrained backbone: expected --backbone with a folder" in missing.err
