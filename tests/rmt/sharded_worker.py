@@ -133,25 +133,35 @@ def joined(value: Any) -> torch.Tensor:
     return whole
 
 
-def gradients_apart(made: Made, wrapper: str, kind: str, windows: bool, more: Any) -> float:
-    """The largest difference of any gradient, in the second of two steps."""
-    plain, model = made.whole(wrapper, kind, **more), made.cut(wrapper, kind, **more)
-    rows = made.rows(wrapper)
+def whole_gradients(made: Made, wrapper: str, kind: str, windows: bool, more: Any) -> Any:
+    """Gradients of whole weights, by name; on rank 0, which compares."""
+    if made.rank:
+        return {}
+    plain, rows = made.whole(wrapper, kind, **more), made.rows(wrapper)
     for own in rows:
         for loss in losses_of(plain, own, windows):
             (loss / len(rows)).backward()
+    return {name: parameter.grad for name, parameter in plain.named_parameters()}
+
+
+def gradients_apart(made: Made, wrapper: str, kind: str, windows: bool, more: Any) -> float:
+    """The largest difference of any gradient, in the second of two steps."""
+    wanted = whole_gradients(made, wrapper, kind, windows, more)
+    model, rows = made.cut(wrapper, kind, **more), made.rows(wrapper)
     for _ in range(2):
         model.zero_grad()
         for loss in losses_of(model, rows[made.rank % len(rows)], windows):
             loss.backward()
     ours = dict(getattr(model, "module", model).named_parameters())
+    assert set(wanted) <= set(ours)
     worst = 0.0
-    for name, parameter in plain.named_parameters():
-        grad = ours[name].grad
-        if grad is None:
-            assert not parameter.grad.any(), name
+    for name, parameter in ours.items():
+        if parameter.grad is None:
+            assert name not in wanted or not wanted[name].any(), name
             continue
-        worst = max(worst, float((joined(grad) - parameter.grad).abs().max()))
+        grad = joined(parameter.grad)  # by all ranks
+        if name in wanted:
+            worst = max(worst, float((grad - wanted[name]).abs().max()))
     return worst
 
 
@@ -180,14 +190,18 @@ def read(model: Any, what: str, folder: Path | None) -> list[torch.Tensor]:
 
 
 def readings(made: Made, wrapper: str, folder: Path) -> dict[str, float]:
-    plain, model = made.whole(wrapper, "gpt2").eval(), made.cut(wrapper, "gpt2").eval()
+    plain = None if made.rank else made.whole(wrapper, "gpt2").eval()
+    model = made.cut(wrapper, "gpt2").eval()
     inner = getattr(model, "module", model)
     found = {}
     for what in READING:
-        wanted, ours = read(plain, what, None), read(inner, what, folder / wrapper)
-        found[what] = max(
-            float((mine - theirs).abs().max()) for mine, theirs in zip(ours, wanted, strict=True)
-        )
+        ours = read(inner, what, folder / wrapper)
+        if plain is not None:  # rank 0, which compares
+            wanted = read(plain, what, None)
+            found[what] = max(
+                float((mine - theirs).abs().max())
+                for mine, theirs in zip(ours, wanted, strict=True)
+            )
     return found
 
 
