@@ -100,10 +100,9 @@ def errors_said(errors: Iterable[float]) -> str:
 
 
 def memory_said(rows: Iterable[Step]) -> str:
-    errors = [abs(one.predicted_bytes / one.peak_bytes - 1) for one in rows]
-    return (
-        f"off by {100 * median(errors):.1f} % in the median and {100 * max(errors):.0f} % at worst"
-    )
+    errors = [100 * abs(one.predicted_bytes / one.peak_bytes - 1) for one in rows]
+    worst = f"{max(errors):.{0 if max(errors) >= 1 else 1}f}"
+    return f"off by {median(errors):.1f} % in the median and {worst} % at worst"
 
 
 def held_said(rows: Sequence[Step]) -> str:
