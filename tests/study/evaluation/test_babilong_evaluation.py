@@ -34,7 +34,7 @@ TRAIN = (
     "--memory-tokens 2 --steps 8 --batch-size 8 --burn-in none --device cpu --set log_every=4 "
     "--set validate_every=8 --set validation_samples=8 --set stage_min_steps=2 "
     "--set stage_max_steps=2 --set warmup_steps=2 --set vocabulary_words=300 "
-    "--set start_tokens=[40]"
+    "--set start_tokens=[64] --set between_share=0.5 --option ask_state=true"
 ).split()
 
 
@@ -173,7 +173,9 @@ def test_train_and_evaluate_from_the_command_line(
     (first, *_) = BabilongStore(Path(best, "babilong.jsonl")).read().records
     assert first.training is not None
     assert (first.training.stories, first.training.memory_tokens) == ("qa1,qa2", 2)
-    assert (first.training.between_share, first.training.ask_state) == (0.0, False)
+    assert (first.training.between_share, first.training.ask_state) == (0.5, True)
+    classes = json.loads((Path(best) / "task.json").read_text())["classes"]
+    assert classes[-3:] == ["John", "Daniel", "Sandra"]
     assert first.breakdown is not None
     after = first.breakdown.segments_after.plus(first.breakdown.segments_after_facts)
     assert (after.total, sum(after.correct)) == (6, first.correct)

@@ -70,7 +70,7 @@ class Drawer:
             told.add(act)
             known = told.known(self.qa, self._other_pick)
             if self._asks_state:
-                between += self._of_both(len(facts), known, told.state(self.qa))
+                between += self._of_both(len(facts), known, told)
             else:
                 between += self._between(len(facts), known, BETWEEN)
             if len(facts) % 2 == 0:
@@ -87,15 +87,15 @@ class Drawer:
             drawn.append(Between(told, *known.pop(self._other_pick(len(known)))))
         return drawn
 
-    def _of_both(
-        self, told: int, known: list[tuple[str, str]], state: list[tuple[str, str]]
-    ) -> list[Between]:
+    def _of_both(self, count: int, known: list[tuple[str, str]], told: Told) -> list[Between]:
         """Draws as many questions, each of either kind; of a kind that has none left, none."""
         of_state = sum(self._other_pick(2) for _ in range(BETWEEN))
-        drawn = self._between(told, known, BETWEEN - of_state)
+        drawn = self._between(count, known, BETWEEN - of_state)
+        if not of_state:
+            return drawn
         asked = {one.question for one in drawn}
-        others = [one for one in state if one[0] not in asked]
-        return drawn + self._between(told, others, of_state)
+        others = [one for one in told.state(self.qa) if one[0] not in asked]
+        return drawn + self._between(count, others, of_state)
 
     def _write(self, act: Act) -> str:
         if act.kind == "move":
