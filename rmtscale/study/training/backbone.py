@@ -173,6 +173,7 @@ def pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
         model: nn.Module = auto.from_pretrained(
             name,
             config=config,
+            dtype="float32",  # and not as the file has it: half weights would be trained in half
             use_safetensors=True,
             local_files_only=looks_local,
             ignore_mismatched_sizes=encoder,

@@ -86,6 +86,16 @@ def test_it_is_trained_with_its_own_tokenizer_and_weights(
     assert checkpoint.answerer.rmt.config.backbone_config.model_type == kind
 
 
+def test_weights_in_half_precision_are_trained_in_single(background: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "bert", "bert")
+    half = BertForSequenceClassification.from_pretrained(tmp_path / "bert").half()
+    half.save_pretrained(tmp_path / "bert")
+    for rank in (None, 4):
+        settings = tiny_settings(background, backbone=str(tmp_path / "bert"), lora_rank=rank)
+        built = build_rmt(settings, 0, 6)
+        assert {weight.dtype for weight in built.parameters()} == {torch.float32}
+
+
 def test_an_encoder_s_special_ids_are_its_tokenizer_s(background: Path, tmp_path: Path) -> None:
     """A BERT's config has none of its own."""
     save_model(tmp_path / "bert", "bert", unused=5)
