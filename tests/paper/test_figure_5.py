@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,21 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.figure_5 import page
+from rmtscale.study.figures.figure_5.drawing import Column, draw
+from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
-from tests.synthetic.evaluations import MIB, curve
+from tests.synthetic.evaluations import DECODER, ENCODER, MIB, curve
 
+ENCODER_CLAIMS = (
+    "Memorize: 99.50 % at 4,096 segments on 3 seeds",
+    "Detect & Memorize: 99.50 % at 4,096 segments on 3 seeds",
+    "Reasoning: 85.00 % at 4,096 segments on 2 seeds",
+)
 pytestmark = pytest.mark.usefixtures("unpainted")
 
 
@@ -124,6 +132,116 @@ def test_the_toy_size_is_held_against_chance() -> None:
         "Memorize, seed 0: memory constant in length, measured",
     }
     assert found["Memorize, seed 0: learned"].outcome == "fail"
+
+
+def encoders(accuracy: float = 1.0, seeds: tuple[int, ...] = SEEDS) -> list[EvaluationRecord]:
+    return [
+        one
+        for task in TASKS
+        for seed in seeds
+        for one in curve(
+            RETENTION_SEGMENTS,
+            accuracy,
+            task=task,
+            trained_seed=seed,
+            trained_backbone=ENCODER,
+            segment_tokens=499,
+            weights=f"encoder {task} {seed}",
+        )
+    ]
+
+
+def encoder_claims(found: list[EvaluationRecord]) -> dict[str, Claim]:
+    made = experiment.check_encoder(experiment.by_task(found), experiment.paper_curves())
+    return {claim.text.removeprefix("Pretrained encoder, "): claim for claim in made}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "seeds", "outcomes"),
+    [
+        (0.995, SEEDS, ["pass", "pass", "pass"]),
+        (0.994, SEEDS, ["fail", "fail", "pass"]),
+        (0.849, SEEDS, ["fail", "fail", "fail"]),
+        (1.0, (0, 1), ["not measurable", "not measurable", "pass"]),
+        (1.0, (0,), ["not measurable"] * 3),
+    ],
+)
+def test_a_pretrained_encoder_on_its_seeds(
+    accuracy: float, seeds: tuple[int, ...], outcomes: list[str]
+) -> None:
+    found = encoder_claims(encoders(accuracy, seeds))
+    assert [found[text].outcome for text in ENCODER_CLAIMS] == outcomes
+    assert not any(" seed 0: 99.50 %" in text for text in found), "the decoder's targets"
+
+
+def test_a_pretrained_encoder_without_a_run() -> None:
+    found = encoder_claims([])
+    assert {text: claim.ours for text, claim in found.items()} == dict.fromkeys(
+        ENCODER_CLAIMS, "no run yet"
+    )
+    short = encoder_claims([one for one in encoders() if one.point.segments < 512])
+    assert [short[text].ours for text in ENCODER_CLAIMS] == ["not evaluated there"] * 3
+
+
+def test_memory_is_compared_between_batches_of_one_size() -> None:
+    mixed = curve([2, 4, 8], 1.0) + curve(
+        [512, 4096], 1.0, batch_size=64, memory=Memory(peak_allocated_bytes=200 * MIB)
+    )
+    text = "Memorize, seed 0: memory constant in length, measured"
+    assert claims(mixed)[text].ours == "300.0 MiB at 8, 0.0 % over all"
+    assert set(experiment.peaks_of(experiment.by_task(mixed)).values()) == {300 * MIB}
+
+
+def test_two_kinds_of_backbone_are_kept_apart(rmtscale: Command, tmp_path: Path) -> None:
+    """Each has its claims, its tables and its panels, whatever the order of the records."""
+    path = tmp_path / "records.jsonl"
+    ours = [*encoders(0.8), *records(trained_backbone=DECODER)]
+    whole = replace(ENCODER, lora_rank=None)
+    ours += curve(
+        [1, 8], 0.7, trained_backbone=whole, segment_tokens=499, weights="a whole encoder"
+    )
+    path.write_text("".join(one.to_line() + "\n" for one in ours))
+    out = tmp_path / "out"
+    done = rmtscale("reproduce", "figure-5", "--records", str(path), "--out", str(out))
+    assert done.code == 1
+    text = (out / "README.md").read_text()
+    above, below = text.split("## Pretrained encoder, the paper's own setting")
+    assert "| Memorize, seed 0: learned | above chance | 100.00 % " in above
+    assert "80.00 %" not in above.split("| claim |")[1]
+    assert "of the 512 positions of a segment 499 are text, 10 of memory and 3 special" in " ".join(
+        below.split()
+    )
+    assert "minilm, all weights trained" in " ".join(below.split())
+    assert "100.00 %" not in below.split("### Memorize")[1]
+    assert "| segments | tokens | seed 0 | seed 0, all weights | seed 1 | seed 2 |" in below
+    assert "| 8 | 3,992 | 80.00 %" in below
+    header, *lines = (out / "figure-5.csv").read_text().splitlines()
+    assert "seed,backbone,pretrained,lora_rank," in header
+    assert sum(",minilm,1,16," in line for line in lines) == len(encoders())
+    assert sum(",gpt-neox-small,0,," in line for line in lines) == len(records())
+
+
+def test_each_kind_of_backbone_has_a_column() -> None:
+    lengths = [one for one in encoders() if one.point.task != "reasoning"]
+    lengths += [one for one in encoders(0.5) if one.point.segments <= 64]
+    columns = [
+        Column(kind=kind, ours=ours, paper={}, peaks=experiment.peaks_of(ours))
+        for kind, ours in (
+            ("decoder", experiment.by_task(records())),
+            ("pretrained encoder", experiment.by_task(lengths)),
+        )
+    ]
+    figure = draw(columns)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        f"{title}\n{kind}"
+        for title in (*TITLES.values(), "peak memory, measured")
+        for kind in ("decoder", "pretrained encoder")
+    ]
+    said = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
+    assert said.startswith("Right after 2.06M tokens, decoder: Memorize 100 %, ")
+    assert said.endswith("Detect & Memorize 100 %, Reasoning 50 % after 31.9k")
+    alone = [axes.get_title(loc="left") for axes in draw(columns[:1]).axes]
+    assert alone == [*TITLES.values(), "peak memory, measured"]
 
 
 def test_from_records(rmtscale: Command, tmp_path: Path) -> None:

@@ -7,10 +7,30 @@ from typing import Any
 
 from rmtscale.intervals import wilson_interval
 from rmtscale.records.measurement import Memory
-from rmtscale.study.records.evaluation import EvaluationPoint, EvaluationRecord
+from rmtscale.study.records.evaluation import (
+    EvaluationPoint,
+    EvaluationRecord,
+    TrainedBackbone,
+)
 from tests.synthetic.records import environment
 
 MIB = 1024**2
+DECODER = TrainedBackbone(
+    name="gpt-neox-small",
+    kind="decoder",
+    pretrained=False,
+    lora_rank=None,
+    segment_size=512,
+    memory_tokens=4,
+)
+ENCODER = TrainedBackbone(
+    name="minilm",
+    kind="encoder",
+    pretrained=True,
+    lora_rank=16,
+    segment_size=512,
+    memory_tokens=10,
+)
 Accuracy = Callable[[int], float]
 
 

@@ -11,10 +11,17 @@ from collections.abc import Mapping, Sequence
 
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
+from rmtscale.study.figures.memory_tasks.backbones import (
+    NOT_NOTED,
+    PRETRAINED_ENCODER,
+    run_name,
+    subject,
+)
 from rmtscale.study.figures.memory_tasks.claims import curves_by, learned, reaches, words
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.units import format_accuracy
 
 HELD_AGAINST = (5, 10, 15)
 LONGEST_TRAINED = 7
@@ -51,11 +58,19 @@ def paper_curves() -> dict[str, dict[int, Points]]:
     return curves
 
 
-def check_claims(ours: Curves, paper: Mapping[str, Mapping[int, Points]]) -> list[Claim]:
-    """Checks every claim against the records."""
+def check_claims(
+    ours: Curves, paper: Mapping[str, Mapping[int, Points]], *, kind: str = NOT_NOTED
+) -> list[Claim]:
+    """Checks every claim against the records.
+
+    Args:
+        ours: by task and trained segments, of one kind of backbone.
+        paper: the same.
+        kind: of the backbone.
+    """
     claims = []
     for task in TASKS:
-        title, curves = TITLES[task], ours.get(task, {})
+        title, curves = subject(kind, TITLES[task]), ours.get(task, {})
         if not curves:
             text = f"{title}: trained and evaluated"
             claims.append(Claim(text, "yes", "no stage was finished", "not measurable"))
@@ -71,6 +86,62 @@ def check_claims(ours: Curves, paper: Mapping[str, Mapping[int, Points]]) -> lis
         claims.append(_knows(title, curves))
         claims.append(_carries(title, curves))
     return claims
+
+
+def check_encoder(
+    records: Sequence[EvaluationRecord], paper: Mapping[str, Mapping[int, Points]]
+) -> list[Claim]:
+    """Checks that pretrained encoders, the paper's own setting, are nowhere below its curves.
+
+    Args:
+        records: of pretrained encoders, every seed; empty where there was no run.
+        paper: by task and trained segments.
+    """
+    claims = []
+    for task in TASKS:
+        own = [record for record in records if record.point.task == task]
+        runs = curves_by(run_name, own)
+        if not runs:
+            claims.append(
+                _nowhere_below(subject(PRETRAINED_ENCODER, TITLES[task]), [], paper[task])
+            )
+        claims += [
+            _nowhere_below(
+                f"{subject(PRETRAINED_ENCODER, TITLES[task])}, {run}",
+                [record for record in own if run_name(record) == run],
+                paper[task],
+            )
+            for run in runs
+        ]
+    ours = by_task(records)
+    return [*claims, *(check_claims(ours, paper, kind=PRETRAINED_ENCODER) if ours else [])]
+
+
+def _nowhere_below(
+    title: str, records: Sequence[EvaluationRecord], paper: Mapping[int, Points]
+) -> Claim:
+    text = f"{title}: at least the paper's at every length of all {len(paper)} models"
+    points = {
+        (trained, count): share for trained, own in paper.items() for count, share in own.items()
+    }
+    ours = {
+        (record.trained_segments, record.point.segments): record
+        for record in records
+        if (record.trained_segments, record.point.segments) in points
+    }
+    if not ours:
+        return Claim(text, "its curves", "no run yet", "not measurable")
+    below = [point for point, record in ours.items() if record.high < points[point]]
+    if below:
+        trained, count = worst = min(below, key=lambda at: ours[at].accuracy - points[at])
+        found = (
+            f"below it at {len(below)} of {len(ours)}, most trained on {trained}, read {count}: "
+            f"{format_accuracy(ours[worst].accuracy)} against {format_accuracy(points[worst])}"
+        )
+        return Claim(text, "its curves", found, "fail", "95 % interval")
+    found = f"at {len(ours)} of {len(points)}"
+    outcome: Outcome = "pass" if len(ours) == len(points) else "not measurable"
+    return Claim(text, "its curves", found, outcome, "95 % interval")
 
 
 def _knows(title: str, curves: Mapping[int, Curve]) -> Claim:

@@ -25,35 +25,42 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(
-    ours: Mapping[str, Mapping[int, Curve]], paper: Mapping[str, Mapping[int, Points]]
+    kinds: Mapping[str, Mapping[str, Mapping[int, Curve]]],
+    paper: Mapping[str, Mapping[int, Points]],
 ) -> Figure:
-    """Draws a column for each task: ours above, the paper's below.
+    """Draws a column for each task: ours above, one kind of backbone after the other, the paper's
+    below.
 
     Args:
-        ours: by task and trained segments.
-        paper: the same; may be empty (the toy size has no counterpart there).
+        kinds: by kind of backbone, task and trained segments.
+        paper: by task and trained segments; empty where it has no counterpart (the toy size).
     """
     from matplotlib.figure import Figure
 
-    trainings = sorted({trained for curves in ours.values() for trained in curves})
+    tasks = [task for task in TITLES if any(task in ours for ours in kinds.values())]
+    every = [curves for ours in kinds.values() for curves in ours.values()]
+    trainings = sorted({trained for curves in every for trained in curves})
+    counts = sorted({count for curves in every for curve in curves.values() for count in curve})
     halves = [trainings]
     if len(trainings) > MOST_SERIES:
         middle = -(-len(trainings) // 2)
         halves = [trainings[:middle], trainings[middle:]]
-    rows = [(False, half) for half in halves]
-    rows += [(True, half) for half in halves] if any(paper.values()) else []
-    figure = Figure(figsize=(3.6 * len(ours), 1.0 + 2.3 * len(rows)))
-    grid = figure.subplots(len(rows), len(ours), squeeze=False, sharey=True)
-    for column, (task, curves) in enumerate(ours.items()):
-        for row, (published, half) in enumerate(rows):
+    rows: list[tuple[str | None, list[int]]] = [(kind, half) for kind in kinds for half in halves]
+    rows += [(None, half) for half in halves] if any(paper.values()) else []
+    figure = Figure(figsize=(3.6 * len(tasks), 1.0 + 2.3 * len(rows)))
+    grid = figure.subplots(len(rows), len(tasks), squeeze=False, sharey=True)
+    for column, task in enumerate(tasks):
+        for row, (kind, half) in enumerate(rows):
             axes = grid[row][column]
-            if published:
+            if kind is None:
                 _papers(axes, paper.get(task, {}), half)
             else:
-                _ours(axes, curves, half)
+                _ours(axes, kinds[kind].get(task, {}), half)
             accuracy_axis(axes)
-            segment_axis(axes, sorted({count for curve in curves.values() for count in curve}))
-            axes.set_title(f"{TITLES[task]}{', the paper' if published else ''}")
+            segment_axis(axes, counts)
+            axes.set_title(_title(task, kind, several=len(kinds) > 1))
+            if not axes.lines[1:]:
+                axes.text(0.5, 0.5, "no run yet", ha="center", transform=axes.transAxes)
             spread = f"{half[0]} to {half[-1]}" if len(half) > 1 else str(half[0])
             axes.set_ylabel("" if column else f"accuracy, %\ntrained on {spread}")
             if row < len(rows) - 1:
@@ -72,11 +79,21 @@ def draw(
         frameon=False,
         fontsize=8.5,
     )
-    style.headline(figure, _headline(ours, trainings))
+    said = [
+        _headline(ours, trainings, f", {kind}" if len(kinds) > 1 and kind else "")
+        for kind, ours in kinds.items()
+    ]
+    style.headline(figure, ". ".join(said))
     return figure
 
 
-def _headline(ours: Mapping[str, Mapping[int, Curve]], trainings: list[int]) -> str:
+def _title(task: str, kind: str | None, *, several: bool) -> str:
+    if kind is None:
+        return f"{TITLES[task]}, the paper"
+    return f"{TITLES[task]}\n{kind}" if several and kind else TITLES[task]
+
+
+def _headline(ours: Mapping[str, Mapping[int, Curve]], trainings: list[int], whose: str) -> str:
     """Says what the longest training reaches on the longest input, and the shortest."""
     ends = {
         trained: [
@@ -92,7 +109,7 @@ def _headline(ours: Mapping[str, Mapping[int, Curve]], trainings: list[int]) -> 
         for trained, some in ends.items()
         if some
     ]
-    return f"Right answers after {longest} segments: {', '.join(said)}"
+    return f"Right answers after {longest} segments{whose}: {', '.join(said)}"
 
 
 def _ours(axes: Axes, curves: Mapping[int, Curve], half: list[int]) -> None:

@@ -7,10 +7,17 @@ the length, measured at each one. Every seed is shown.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
+from rmtscale.study.figures.memory_tasks.backbones import (
+    NOT_NOTED,
+    PRETRAINED_ENCODER,
+    run_name,
+    subject,
+)
 from rmtscale.study.figures.memory_tasks.claims import curves_by, learned, words
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
@@ -24,17 +31,17 @@ CONSTANT_WITHIN = 0.01
 CONSTANT_WITHIN_RESIDENT = 0.25
 """On a CPU: the resident memory of a process also holds what the data were made of."""
 
-Curves = dict[str, dict[int, Curve]]
-"""Curves by task and seed."""
+ENCODER_TARGETS = {"memorize": (0.995, 3), "detect-memorize": (0.995, 3), "reasoning": (0.85, 2)}
+"""Accuracy at 4096 segments of a pretrained encoder, and the seeds that it has to be on."""
+
+Curves = dict[str, dict[str, Curve]]
+"""Curves by task and training, such as ``seed 0``."""
 
 
 def by_task(records: Sequence[EvaluationRecord]) -> Curves:
-    """Groups records by task and seed."""
+    """Groups records by task and training."""
     curves = {
-        task: curves_by(
-            lambda record: record.trained_seed,
-            (record for record in records if record.point.task == task),
-        )
+        task: curves_by(run_name, (record for record in records if record.point.task == task))
         for task in TASKS
     }
     return {task: own for task, own in curves.items() if own}
@@ -49,7 +56,7 @@ def peaks_of(ours: Curves) -> dict[int, int]:
     """Returns peak bytes by tokens, of the first training."""
     first = next(iter(next(iter(ours.values())).values()))
     peaks = {}
-    for record in first.values():
+    for record in _alike(first).values():
         memory = record.memory
         peak = memory.peak_allocated_bytes or memory.peak_resident_bytes
         if peak is not None:
@@ -57,35 +64,77 @@ def peaks_of(ours: Curves) -> dict[int, int]:
     return peaks
 
 
-def check_claims(ours: Curves, paper: Mapping[str, Points], *, long: bool = True) -> list[Claim]:
+def check_claims(
+    ours: Curves, paper: Mapping[str, Points], *, long: bool = True, kind: str = NOT_NOTED
+) -> list[Claim]:
     """Checks every claim against the records.
 
     Args:
-        ours: by task and seed.
+        ours: by task and training, of one kind of backbone.
         paper: by task.
         long: False is the toy size, which is held against chance only.
+        kind: of the backbone.
     """
     missing = [task for task in TASKS if task not in ours]
     claims = [
-        Claim(f"{TITLES[task]}: trained and evaluated", "yes", "not evaluated", "not measurable")
+        Claim(
+            f"{subject(kind, TITLES[task])}: trained and evaluated",
+            "yes",
+            "not evaluated",
+            "not measurable",
+        )
         for task in missing
     ]
     for task, curves in ours.items():
-        title = TITLES[task]
-        for seed, curve in curves.items():
+        for run, curve in curves.items():
+            title = f"{subject(kind, TITLES[task])}, {run}"
             trained = next(iter(curve.values())).trained_segments
             inside = [count for count in curve if count <= trained]
             known = curve[max(inside)] if inside else None
-            claims.append(learned(f"{title}, seed {seed}: learned", known))
+            claims.append(learned(f"{title}: learned", known))
             if long:
-                claims.append(_everywhere(f"{title}, seed {seed}", curve, paper[task]))
-                claims.append(_target(f"{title}, seed {seed}", curve, task, paper[task]))
+                claims.append(_everywhere(title, curve, paper[task]))
+            if long and kind != PRETRAINED_ENCODER:
+                claims.append(_target(title, curve, task, paper[task]))
     claims += [
-        _constant(f"{TITLES[task]}, seed {seed}", curve)
+        _constant(f"{subject(kind, TITLES[task])}, {run}", curve)
         for task, curves in ours.items()
-        for seed, curve in curves.items()
+        for run, curve in curves.items()
     ]
     return claims
+
+
+def check_encoder(ours: Curves, paper: Mapping[str, Points]) -> list[Claim]:
+    """Checks what a pretrained encoder has to keep, in the paper's own setting.
+
+    Args:
+        ours: by task and training, of pretrained encoders; empty where there was no run.
+        paper: by task.
+    """
+    claims = [
+        _on_seeds(task, list(ours.get(task, {}).values()), paper[task][LONGEST]) for task in TASKS
+    ]
+    return [*claims, *(check_claims(ours, paper, kind=PRETRAINED_ENCODER) if ours else [])]
+
+
+def _on_seeds(task: str, curves: Sequence[Curve], paper: float) -> Claim:
+    """Claims an accuracy at the longest input on each of some seeds."""
+    target, seeds = ENCODER_TARGETS[task]
+    text = (
+        f"{subject(PRETRAINED_ENCODER, TITLES[task])}: {format_accuracy(target)} at "
+        f"{format_tokens(LONGEST)} segments on {seeds} seeds"
+    )
+    ends = [curve[LONGEST] for curve in curves if LONGEST in curve]
+    if not ends:
+        why = "not evaluated there" if curves else "no run yet"
+        return Claim(text, format_accuracy(paper), why, "not measurable")
+    worst = min(ends, key=lambda record: record.accuracy)
+    read = len({record.trained_seed for record in ends})
+    ours = f"worst of {read} seed{'s' if read > 1 else ''} {words(worst)}"
+    outcome: Outcome = "fail" if worst.accuracy < target else "pass"
+    if outcome == "pass" and read < seeds:
+        outcome = "not measurable"
+    return Claim(text, format_accuracy(paper), ours, outcome, "exact")
 
 
 def _everywhere(title: str, curve: Curve, paper: Points) -> Claim:
@@ -114,10 +163,20 @@ def _target(title: str, curve: Curve, task: str, paper: Points) -> Claim:
     return Claim(text, format_accuracy(paper[LONGEST]), words(record), outcome, "exact")
 
 
+def _alike(curve: Curve) -> Curve:
+    """Keeps the lengths that were read in batches of one size, the size of the most lengths.
+
+    Memory can be compared between these alone.
+    """
+    sizes = Counter(record.batch_size for record in curve.values())
+    size = max(sizes, key=lambda size: (sizes[size], size))
+    return {count: record for count, record in curve.items() if record.batch_size == size}
+
+
 def _constant(title: str, curve: Curve) -> Claim:
     text = f"{title}: memory constant in length, measured"
     peaks, limit = {}, CONSTANT_WITHIN
-    for count, record in curve.items():
+    for count, record in _alike(curve).items():
         memory = record.memory
         if memory.peak_allocated_bytes is not None:
             peaks[count] = memory.peak_allocated_bytes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rmtscale.report import style
 from rmtscale.study.figures.memory_tasks.axes import (
@@ -17,88 +18,145 @@ from rmtscale.study.figures.memory_tasks.axes import (
     draw_paper,
     token_axis,
 )
+from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MEMORY = "peak memory, measured"
+_PAPER = "the paper's"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """Holds what is drawn of one kind of backbone."""
+
+    kind: str
+    """Its name; empty where that was not noted."""
+    ours: Mapping[str, Mapping[str, Curve]]
+    """Curves by task and training."""
+    paper: Mapping[str, Points]
+    """The paper's points by task; its tokens are 499 a segment."""
+    peaks: Mapping[int, int]
+    """Bytes by tokens, of one run."""
+
 
 @style.styled
-def draw(
-    ours: Mapping[str, Mapping[int, Curve]],
-    paper: Mapping[str, Points],
-    peaks: Mapping[int, int],
-) -> Figure:
-    """Draws a panel for each task, and one of measured memory.
+def draw(columns: Sequence[Column]) -> Figure:
+    """Draws a panel for each task, and one of measured memory; each kind of backbone has a column.
 
     Args:
-        ours: by task and seed.
-        paper: by task; its tokens are 499 a segment.
-        peaks: bytes by tokens, of one run.
+        columns: one at least. The panels of a single one stand in two columns.
     """
     from matplotlib.figure import Figure
 
-    panels = len(ours) + bool(peaks)
-    columns = min(panels, 2)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(4.6 * columns, 0.9 + 2.6 * rows))
-    cells = figure.add_gridspec(rows, columns)
-    grid = [
-        figure.add_subplot(
-            cells[at // columns, :]
-            if at == panels - 1 and not at % columns
-            else cells[divmod(at, columns)]
-        )
-        for at in range(panels)
-    ]
-    for index, (task, curves) in enumerate(ours.items()):
-        axes = grid[index]
-        for seed, curve in curves.items():
-            draw_curve(
-                axes,
-                curve,
-                SEED_COLOURS[seed % len(SEED_COLOURS)],
-                marker=SEED_MARKERS[seed % len(SEED_MARKERS)],
-                by_tokens=True,
-                label=f"seed {seed}",
-            )
-        points = paper.get(task, {})
-        if points:
-            xs = [499 * segments for segments in points]
-            draw_paper(axes, points, style.REFERENCE_COLOUR, xs, "the paper's")
-        records = [record for curve in curves.values() for record in curve.values()]
-        lengths = sorted({record.point.tokens for record in records})
-        token_axis(axes, lengths)
-        accuracy_axis(axes)
-        axes.set_title(TITLES[task])
-        if index % columns:
-            axes.set_ylabel("")
-    if peaks:
-        _memory_panel(grid[-1], peaks)
-    handles, labels = grid[0].get_legend_handles_labels()
+    panels = _side_by_side(columns) if len(columns) > 1 else _in_two_columns(columns[0])
+    rows, across = (1 + max(place[axis] for _, _, place in panels) for axis in (0, 1))
+    figure = Figure(figsize=(4.6 * across, 0.9 + (2.6 + 0.15 * (len(columns) > 1)) * rows))
+    cells = figure.add_gridspec(rows, across)
+    found: dict[str, Any] = {}
+    for column, task, (row, at) in panels:
+        alone = sum(place[0] == row for _, _, place in panels) == 1 and len(columns) == 1
+        axes = figure.add_subplot(cells[row, :] if alone else cells[row, at])
+        title = TITLES.get(task, _MEMORY)
+        if task == _MEMORY:
+            _memory_panel(axes, column.peaks)
+        else:
+            _task_panel(axes, column.ours[task], column.paper.get(task, {}))
+            token_axis(axes, sorted({one for each in columns for one in _lengths(each, task)}))
+            if at:
+                axes.set_ylabel("")
+            handles, labels = axes.get_legend_handles_labels()
+            found |= {
+                label: found.get(label, handle)
+                for handle, label in zip(handles, labels, strict=True)
+            }
+        axes.set_title(f"{title}\n{column.kind}" if len(columns) > 1 and column.kind else title)
+    names = sorted(found, key=lambda label: (label == _PAPER, label))
     figure.legend(
-        handles,
-        labels,
+        [found[name] for name in names],
+        names,
         loc="outside lower center",
-        ncols=len(labels),
+        ncols=min(len(names), 5),
         frameon=False,
         fontsize=8.5,
     )
-    style.headline(figure, _headline(ours))
+    style.headline(figure, _headline(columns))
     return figure
 
 
-def _headline(ours: Mapping[str, Mapping[int, Curve]]) -> str:
-    """Says what is right at the longest input, by task."""
-    longest, said = 0, []
-    for task, curves in ours.items():
-        ends = [curve[max(curve)] for curve in curves.values() if curve]
-        longest = max([longest, *(end.point.tokens for end in ends)])
-        low, high = (choose(100 * end.accuracy for end in ends) for choose in (min, max))
-        spread = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
-        said.append(f"{TITLES[task]} {spread} %")
-    return f"Right after {format_count(longest, digits=3)} tokens: {', '.join(said)}"
+Panel = tuple[Column, str, tuple[int, int]]
+"""Whose panel, its task or memory, and its row and column."""
+
+
+def _in_two_columns(column: Column) -> list[Panel]:
+    names = [*column.ours, *([_MEMORY] if column.peaks else [])]
+    return [(column, name, divmod(at, min(len(names), 2))) for at, name in enumerate(names)]
+
+
+def _side_by_side(columns: Sequence[Column]) -> list[Panel]:
+    """Places what is alike in one row; a task that one kind lacks leaves its place empty."""
+    rows = [task for task in TITLES if any(task in column.ours for column in columns)]
+    rows += [_MEMORY] if any(column.peaks for column in columns) else []
+    return [
+        (column, name, (row, at))
+        for row, name in enumerate(rows)
+        for at, column in enumerate(columns)
+        if (column.peaks if name == _MEMORY else name in column.ours)
+    ]
+
+
+def _task_panel(axes: Axes, curves: Mapping[str, Curve], points: Points) -> None:
+    for name, curve in curves.items():
+        first = next(iter(curve.values()))
+        seed = first.trained_seed
+        draw_curve(
+            axes,
+            curve,
+            SEED_COLOURS[seed % len(SEED_COLOURS)],
+            marker=SEED_MARKERS[seed % len(SEED_MARKERS)],
+            line="-" if name == f"seed {seed}" else "-.",
+            by_tokens=True,
+            label=name,
+        )
+    if points:
+        xs = [499 * segments for segments in points]
+        draw_paper(axes, points, style.REFERENCE_COLOUR, xs, _PAPER)
+    accuracy_axis(axes)
+
+
+def _lengths(column: Column, task: str) -> set[int]:
+    """Tokens of the inputs of a task that were read."""
+    curves = column.ours.get(task, {}).values()
+    return {record.point.tokens for curve in curves for record in curve.values()}
+
+
+def _ends(curves: Mapping[str, Curve]) -> list[EvaluationRecord]:
+    """Returns the records at the longest length that any training of a task was read at."""
+    longest = max(count for curve in curves.values() for count in curve)
+    return [curve[longest] for curve in curves.values() if longest in curve]
+
+
+def _headline(columns: Sequence[Column]) -> str:
+    """Says what is right at the longest input, by kind of backbone and task."""
+    said = []
+    for column in columns:
+        last = {task: _ends(curves) for task, curves in column.ours.items() if any(curves.values())}
+        longest = max(ends[0].point.tokens for ends in last.values())
+        shares = []
+        for task, ends in last.items():
+            low, high = (choose(100 * end.accuracy for end in ends) for choose in (min, max))
+            spread = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
+            tokens = ends[0].point.tokens
+            after = "" if tokens == longest else f" after {format_count(tokens, digits=3)}"
+            shares.append(f"{TITLES[task]} {spread}\N{NO-BREAK SPACE}%{after}")
+        whose = f", {column.kind}" if len(columns) > 1 and column.kind else ""
+        said.append(
+            f"Right after {format_count(longest, digits=3)} tokens{whose}: {', '.join(shares)}"
+        )
+    return ". ".join(said)
 
 
 def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:
@@ -108,4 +166,3 @@ def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:
     ticks = [0, unit // 2, unit, 3 * unit // 2, 2 * unit]
     axes.set_ylim(0, 2.1 * unit)
     axes.set_yticks(ticks, [format_bytes(tick, digits=2) for tick in ticks])
-    axes.set_title("peak memory, measured")

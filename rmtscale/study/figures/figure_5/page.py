@@ -5,10 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
-from rmtscale.study.figures.figure_5.claims import by_task, check_claims, paper_curves, peaks_of
-from rmtscale.study.figures.figure_5.drawing import draw
+from rmtscale.study.figures.figure_5.claims import (
+    Curves,
+    by_task,
+    check_claims,
+    check_encoder,
+    paper_curves,
+    peaks_of,
+)
+from rmtscale.study.figures.figure_5.drawing import Column, draw
 from rmtscale.study.figures.memory_tasks.axes import TITLES
-from rmtscale.study.figures.memory_tasks.page import accuracy_tables, figure_report
+from rmtscale.study.figures.memory_tasks.backbones import (
+    NOT_NOTED,
+    PRETRAINED_ENCODER,
+    by_kind,
+    capital,
+    described,
+)
+from rmtscale.study.figures.memory_tasks.page import Section, accuracy_tables, figure_report
 from rmtscale.study.figures.memory_tasks.plan import (
     RETENTION_SEGMENTS,
     Plan,
@@ -19,33 +33,64 @@ from rmtscale.study.figures.memory_tasks.runs import collect
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.training.layout import METRICS
 
+_TRIED = "What was tried before: [tried](tried/pretrained-encoder/README.md)."
 TRAININGS = Trainings(segments=RETENTION_SEGMENTS)
 
 
 def make(figure: Figure, sources: Sources) -> FigureReport:
     """Makes the figure from records of every seed; at toy size without the paper's curves."""
     planned, records = collect(figure, TRAININGS, sources)
-    ours, paper = by_task(records), paper_curves()
-    shown = {} if sources.quick else {task: paper[task] for task in ours}
+    kinds, paper = by_kind(records), paper_curves()
+    curves = {kind: by_task(own) for kind, own in kinds.items()}
+    first, *others = [kind for kind in kinds if kind != PRETRAINED_ENCODER] or [NOT_NOTED]
+    sections = [
+        Section(
+            title=capital(kind) or "A backbone that was not noted",
+            text=described(kinds[kind]),
+            claims=check_claims(curves[kind], paper, kind=kind),
+            tables=_tables(curves[kind], level=3),
+        )
+        for kind in others
+    ]
+    if not sources.quick:
+        encoder = curves.get(PRETRAINED_ENCODER, {})
+        sections.append(
+            Section(
+                title=f"{capital(PRETRAINED_ENCODER)}, the paper's own setting",
+                text=described(kinds.get(PRETRAINED_ENCODER, []), _TRIED),
+                claims=check_encoder(encoder, paper),
+                tables=_tables(encoder, level=3),
+            )
+        )
+    ours = curves.get(first, {})
+    columns = [
+        Column(
+            kind=kind,
+            ours=own,
+            paper={} if sources.quick else {task: paper[task] for task in own},
+            peaks=peaks_of(own),
+        )
+        for kind, own in curves.items()
+    ]
     report = figure_report(
         figure,
         planned,
         records,
-        claims=check_claims(ours, paper, long=not sources.quick),
-        drawing=draw(ours, shown, peaks_of(ours)),
+        claims=check_claims(ours, paper, long=not sources.quick, kind=first),
+        drawing=draw(columns),
         caption="Accuracy against input length",
-        tables=accuracy_tables(
-            {
-                TITLES[task]: {f"seed {seed}": curve for seed, curve in curves.items()}
-                for task, curves in ours.items()
-            }
-        ),
+        tables=_tables(ours),
+        more=sections,
         hint="Try one: `rmtscale evaluate reports/figure-5/checkpoints/memorize-0 "
         "--segments 1,2,4,8`.",
     )
     if planned is None or sources.training is None:
         return report
     return replace(report, files={**report.files, **_checkpoints(planned, sources.training)})
+
+
+def _tables(curves: Curves, *, level: int = 2) -> str:
+    return accuracy_tables({TITLES[task]: own for task, own in curves.items()}, level=level)
 
 
 def _checkpoints(planned: Plan, setup: TrainingSetup) -> dict[str, bytes]:

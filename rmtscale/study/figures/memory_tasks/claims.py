@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.memory_tasks.axes import CHANCE, Curve
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy, format_interval
 
+Shared = TypeVar("Shared", int, str)
+
 
 def curves_by(
-    key: Callable[[EvaluationRecord], int], records: Iterable[EvaluationRecord]
-) -> dict[int, Curve]:
-    """Groups records into curves by a number they share, smallest first.
+    key: Callable[[EvaluationRecord], Shared], records: Iterable[EvaluationRecord]
+) -> dict[Shared, Curve]:
+    """Groups records into curves by a number or name they share, smallest first.
 
     A curve has its records by the number of segments read, shortest first; a later record takes
     the place of an earlier one of the same length.
     """
-    curves: dict[int, dict[int, EvaluationRecord]] = {}
+    curves: dict[Shared, dict[int, EvaluationRecord]] = {}
     for record in records:
         curves.setdefault(key(record), {})[record.point.segments] = record
-    return {number: dict(sorted(curve.items())) for number, curve in sorted(curves.items())}
+    return {shared: dict(sorted(curve.items())) for shared, curve in sorted(curves.items())}
 
 
 def reaches(text: str, paper: float, record: EvaluationRecord | None) -> Claim:

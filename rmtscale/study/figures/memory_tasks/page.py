@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of a page with claims and tables of its own."""
+
+    title: str
+    """Its heading."""
+    text: str
+    """Sentences on what it is about."""
+    claims: list[Claim]
+    tables: str
+    """Markdown, with headings of the third level; empty is none."""
+
+    @property
+    def markdown(self) -> str:
+        """Returns heading, sentences, claims and tables."""
+        parts = (f"## {self.title}", self.text, claims_table(self.claims), self.tables)
+        return "\n\n".join(part for part in parts if part)
+
+
 def figure_report(
     figure: Figure,
     planned: Plan | None,
@@ -32,6 +52,7 @@ def figure_report(
     drawing: Drawing,
     caption: str,
     tables: str,
+    more: Sequence[Section] = (),
     hint: str = "",
     lead: str = "",
 ) -> FigureReport:
@@ -45,20 +66,20 @@ def figure_report(
         drawing: its picture.
         caption: what the picture shows, in words.
         tables: the accuracies as Markdown.
+        more: sections behind them.
         hint: a sentence on what to do with it.
         lead: a paragraph above everything else.
     """
     name = figure.name
     numbers = f"{hint} Numbers: [{name}.csv]({name}.csv), [records.jsonl](records.jsonl)."
+    body = "\n\n".join([claims_table(claims), tables, *(section.markdown for section in more)])
     page = f"""# {figure.title}
 
 {lead}Made by `rmtscale reproduce {name}`. {how_it_was_made(records, planned)}
 
 ![{caption}]({name}.png)
 
-{claims_table(claims)}
-
-{tables}
+{body}
 
 {fill(numbers.strip(), 100, break_on_hyphens=False)}
 """
@@ -72,12 +93,19 @@ def figure_report(
         for values in settings.values():
             values["background"] = Path(str(values["background"])).name
         files["settings.json"] = json.dumps(settings, indent=1) + "\n"
-    return FigureReport(claims=claims, page=page, files=files)
+    every = [*claims, *(claim for section in more for claim in section.claims)]
+    return FigureReport(claims=every, page=page, files=files)
 
 
-def accuracy_tables(curves: Mapping[str, Mapping[str, Curve]]) -> str:
-    """Writes a Markdown table under each title, with a column for each of its curves."""
-    return "\n\n".join(f"## {title}\n\n{accuracy_table(own)}" for title, own in curves.items())
+def accuracy_tables(curves: Mapping[str, Mapping[str, Curve]], *, level: int = 2) -> str:
+    """Writes a Markdown table under each title, with a column for each of its curves.
+
+    Args:
+        curves: by title and name.
+        level: of the headings.
+    """
+    marks = "#" * level
+    return "\n\n".join(f"{marks} {title}\n\n{accuracy_table(own)}" for title, own in curves.items())
 
 
 def accuracy_table(curves: Mapping[str, Curve]) -> str:
@@ -97,11 +125,15 @@ def how_it_was_made(records: Sequence[EvaluationRecord], planned: Plan | None) -
     machines = " and ".join(sorted({env.gpu or env.processor or "" for env in environments}))
     noise = ", ".join(sorted({record.point.background for record in records}))
     samples = sorted({record.point.samples for record in records})
-    counts = " and ".join(format_tokens(count) for count in samples)
+    *more, last = [format_tokens(count) for count in samples]
+    counts = f"{', '.join(more)} and {last}" if more else last
     text = (
         f"Evaluated on {machines}, {first.point.precision}, {counts} samples a length, noise: the "
-        f"validation part of {noise}; segments hold {format_tokens(first.point.segment_tokens)} "
-        "tokens of text."
+        f"validation part of {noise}"
+    )
+    sizes = {record.point.segment_tokens for record in records}
+    text += (
+        f"; segments hold {format_tokens(sizes.pop())} tokens of text." if len(sizes) == 1 else "."
     )
     if planned is None:
         return text
@@ -113,9 +145,21 @@ def how_it_was_made(records: Sequence[EvaluationRecord], planned: Plan | None) -
     )
 
 
+def _backbone_columns(record: EvaluationRecord) -> dict[str, object]:
+    backbone = record.trained_backbone
+    if backbone is None:
+        return {"backbone": None, "pretrained": None, "lora_rank": None}
+    return {
+        "backbone": backbone.name,
+        "pretrained": int(backbone.pretrained),
+        "lora_rank": backbone.lora_rank,
+    }
+
+
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
     """Writes the main numbers of all records as CSV, the dead band where any has one."""
     held = any(record.point.dead_band for record in records)
+    noted = any(record.trained_backbone for record in records)
     return csv_text(
         {
             "task": record.point.task,
@@ -123,6 +167,7 @@ def csv_of(records: Sequence[EvaluationRecord]) -> str:
             "trained_stage": record.trained_stage,
             "curriculum": int(record.trained_curriculum),
             "seed": record.trained_seed,
+            **(_backbone_columns(record) if noted else {}),
             **({"dead_band": f"{record.point.dead_band:g}"} if held else {}),
             "segments": record.point.segments,
             "tokens": record.point.tokens,

@@ -1,0 +1,83 @@
+"""Which backbone records are of: two kinds never share a curve, a claim or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from textwrap import fill
+
+from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
+from rmtscale.units import format_tokens
+
+NOT_NOTED = ""
+"""Kind of records that were written before backbones were noted."""
+RANDOM_DECODER = "decoder from random initialisation"
+PRETRAINED_ENCODER = "pretrained encoder"
+"""The paper's own setting of the memory tasks."""
+
+
+def by_kind(records: Iterable[EvaluationRecord]) -> dict[str, list[EvaluationRecord]]:
+    """Groups records by the kind of their backbone, what is not noted first, pretrained last."""
+    groups: dict[str, list[EvaluationRecord]] = {}
+    for record in records:
+        groups.setdefault(kind_of(record.trained_backbone), []).append(record)
+    return dict(sorted(groups.items(), key=lambda group: ("pretrained" in group[0], group[0])))
+
+
+def kind_of(backbone: TrainedBackbone | None) -> str:
+    """Names a kind of backbone: ``pretrained encoder``, ``decoder from random initialisation``."""
+    if backbone is None:
+        return NOT_NOTED
+    if backbone.pretrained:
+        return f"pretrained {backbone.kind}"
+    return f"{backbone.kind} from random initialisation"
+
+
+def capital(kind: str) -> str:
+    """Writes a kind at the beginning of a sentence."""
+    return kind[:1].upper() + kind[1:]
+
+
+def subject(kind: str, title: str) -> str:
+    """Writes what a claim is about: the paper's own setting is named in each of its claims."""
+    return title if kind in (NOT_NOTED, RANDOM_DECODER) else f"{capital(kind)}, {title}"
+
+
+def run_name(record: EvaluationRecord) -> str:
+    """Names a training by its seed, and of a pretrained backbone by whether all was trained."""
+    backbone = record.trained_backbone
+    whole = backbone is not None and backbone.pretrained and backbone.lora_rank is None
+    return f"seed {record.trained_seed}{', all weights' if whole else ''}"
+
+
+def described(records: Sequence[EvaluationRecord], more: str = "") -> str:
+    """Writes sentences on the backbones of one kind and their segments, in lines.
+
+    Args:
+        records: of the kind.
+        more: a sentence behind them.
+    """
+    found = {(one.trained_backbone, one.point.segment_tokens): None for one in records}
+    said = [
+        f"{backbone.name}, {_trained(backbone)}: {_segment(backbone, tokens)}."
+        for backbone, tokens in found
+        if backbone is not None
+    ]
+    return fill(" ".join([*said, *([more] if more else [])]), 100, break_on_hyphens=False)
+
+
+def _trained(backbone: TrainedBackbone) -> str:
+    if backbone.lora_rank is not None:
+        return f"frozen, with LoRA of rank {backbone.lora_rank}"
+    return "all weights trained"
+
+
+def _segment(backbone: TrainedBackbone, tokens: int) -> str:
+    rest = backbone.segment_size - tokens
+    if backbone.kind == "encoder":
+        parts = f"{backbone.memory_tokens} of memory and {rest - backbone.memory_tokens} special"
+    else:
+        parts = f"2 x {backbone.memory_tokens} of memory"
+    return (
+        f"of the {backbone.segment_size} positions of a segment {format_tokens(tokens)} are text, "
+        f"{parts}"
+    )
