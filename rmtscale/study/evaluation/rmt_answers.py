@@ -55,6 +55,9 @@ class RmtAnswers:
 
     def warm_up(self, batch_size: int) -> None:
         """Reads two segments, so that the step is captured before the clock starts."""
+        # Stories alone come in batches of many sizes: a step captured for each would stay, and a
+        # long sample seem to take more memory than it does.
+        self._reader.capture_only(batch_size)
         segment_tokens = self._reader.answerer.segment_tokens
         self._reader.logits(np.zeros((batch_size, 2 * segment_tokens), dtype=np.int32))
 

@@ -68,6 +68,15 @@ class Roller:
         self.segment_steps: dict[int, SegmentStep] = {}
         """The captured step of each batch size."""
 
+    def capture_only(self, batch_size: int) -> None:
+        """Captures segments of this batch size alone from now on, and forgets those of others.
+
+        A captured step holds memory for as long as it is kept, whoever reads with it or not.
+        """
+        self._batch_size = batch_size
+        kept = self.segment_steps.get(batch_size)
+        self.segment_steps = {} if kept is None else {batch_size: kept}
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context everything runs in."""
         return autocast(self.device, self.precision)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rmtscale.study.evaluation.babilong import (
     BabilongSettings,
@@ -16,6 +17,7 @@ from rmtscale.study.evaluation.babilong import (
     chosen,
     evaluate_babilong,
 )
+from rmtscale.study.evaluation.rmt_answers import RmtAnswers
 from rmtscale.study.records.babilong import BabilongPoint, BabilongStore
 from rmtscale.study.tasks.babi import pool
 from rmtscale.study.tasks.babi.asked import Asked
@@ -24,6 +26,8 @@ from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.streamed import StreamedRows
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
+from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.command_line import Command
 from tests.study.tasks.babi_files import write_files
 from tests.study.tasks.story_solver import solve
@@ -179,6 +183,7 @@ def test_train_and_evaluate_from_the_command_line(
     assert first.breakdown is not None
     after = first.breakdown.segments_after.plus(first.breakdown.segments_after_facts)
     assert (after.total, sum(after.correct)) == (6, first.correct)
+    _captures_one_size_at_a_time(Path(best))
     table = rmtscale("evaluate", best, "--lengths", "0k", *given, "--stories", "qa5")
     assert table.code == 0, table.err
     assert "qa5" in table.out
@@ -197,6 +202,23 @@ def test_train_and_evaluate_from_the_command_line(
         refused = rmtscale("evaluate", best, *words)
         assert refused.code == 2, words
         assert message in refused.err
+
+
+def _captures_one_size_at_a_time(checkpoint: Path) -> None:
+    """A step kept for a batch of stories alone would be memory that a long sample seems to take."""
+    reader = Reader(load_checkpoint(checkpoint).answerer, torch.device("cpu"))
+    answers = RmtAnswers(load_checkpoint(checkpoint), reader)
+    reader.captures = True  # fixed buffers on a CPU too
+    ids = np.arange(4 * 3 * reader.answerer.segment_tokens, dtype=np.int32).reshape(4, -1) % 50
+    reader.logits(ids[:3])
+    assert set(reader.segment_steps) == {3}
+    answers.warm_up(4)
+    assert set(reader.segment_steps) == {4}
+    step = reader.segment_steps[4]
+    whole, part = reader.logits(ids), reader.logits(ids[:3])
+    answers.warm_up(4)
+    assert reader.segment_steps == {4: step}
+    torch.testing.assert_close(whole[:3], part)
 
 
 def test_stories_of_another_task(rmtscale: Command, tmp_path: Path) -> None:
