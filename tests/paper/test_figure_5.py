@@ -221,6 +221,28 @@ def test_two_kinds_of_backbone_are_kept_apart(rmtscale: Command, tmp_path: Path)
     assert sum(",gpt-neox-small,0,," in line for line in lines) == len(records())
 
 
+def test_two_trainings_of_one_seed_are_two_curves() -> None:
+    other = replace(ENCODER, name="another")
+    found = [
+        *curve([1, 2], 1.0, trained_backbone=ENCODER, weights="a"),
+        *curve([1, 2, 4], 0.5, trained_backbone=other, weights="b"),
+        *curve([1], 0.7, trained_backbone=other, weights="c", trained_seed=1),
+    ]
+    ours = experiment.by_task(found)["memorize"]
+    assert {name: len(own) for name, own in ours.items()} == {
+        "seed 0, another": 3,
+        "seed 0, minilm": 2,
+        "seed 1": 1,
+    }
+    again = experiment.by_task([*found, *curve([8], 0.9, trained_backbone=other, weights="d")])
+    assert list(again["memorize"]) == [
+        "seed 0, another, b",
+        "seed 0, another, d",
+        "seed 0, minilm",
+        "seed 1",
+    ]
+
+
 def test_each_kind_of_backbone_has_a_column() -> None:
     lengths = [one for one in encoders() if one.point.task != "reasoning"]
     lengths += [one for one in encoders(0.5) if one.point.segments <= 64]

@@ -27,14 +27,11 @@ from rmtscale.records.environment import Environment, host_environment
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.sharding import whole_state
 from rmtscale.study.records.old_names import renamed
-from rmtscale.study.training.layout import BEST, LAST, SETTINGS
+from rmtscale.study.training.layout import BEST, LAST, SETTINGS, TASK_FILE, TRAINED_PART
 from rmtscale.study.training.lora import frozen_digest, trained_part
 from rmtscale.study.training.settings import LoopSettings
 
 FORMAT_VERSION = 1
-TASK_FILE = "task.json"
-TRAINED_PART = "trained.safetensors"
-"""File of what was trained alone; its name is not that of a whole model, which it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

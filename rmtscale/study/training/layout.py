@@ -19,6 +19,11 @@ LAST = "last"
 its folder is there."""
 STAGES = "stages"
 """Checkpoints at the ends of the stages of whole segments: ``stages/segments-3``."""
+TASK_FILE = "task.json"
+"""File of a checkpoint that says what it was trained on, and how far."""
+TRAINED_PART = "trained.safetensors"
+"""File of what was trained beside a frozen backbone; its name is not that of a whole model, which
+it is not."""
 CACHE = "text"
 """Packed text of a language task, where no folder is given that trainings share."""
 

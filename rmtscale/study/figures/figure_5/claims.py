@@ -8,14 +8,14 @@ the length, measured at each one. Every seed is shown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
 from rmtscale.study.figures.memory_tasks.backbones import (
     NOT_NOTED,
     PRETRAINED_ENCODER,
-    run_name,
+    run_names,
     subject,
 )
 from rmtscale.study.figures.memory_tasks.claims import curves_by, learned, words
@@ -40,11 +40,17 @@ Curves = dict[str, dict[str, Curve]]
 
 def by_task(records: Sequence[EvaluationRecord]) -> Curves:
     """Groups records by task and training."""
-    curves = {
-        task: curves_by(run_name, (record for record in records if record.point.task == task))
-        for task in TASKS
-    }
-    return {task: own for task, own in curves.items() if own}
+    curves: Curves = {}
+    for task in TASKS:
+        own = [record for record in records if record.point.task == task]
+        if own:
+            names = run_names(own)
+            curves[task] = curves_by(_named(names), own)
+    return curves
+
+
+def _named(names: Mapping[str, str]) -> Callable[[EvaluationRecord], str]:
+    return lambda record: names[record.point.weights]
 
 
 def paper_curves() -> dict[str, Points]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rmtscale.study.figures.figure import Figure, FigureReport, Sources
+from rmtscale.readers import read_json
+from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.figures.figure_5.claims import (
     Curves,
     by_task,
@@ -31,9 +32,14 @@ from rmtscale.study.figures.memory_tasks.plan import (
 )
 from rmtscale.study.figures.memory_tasks.runs import collect
 from rmtscale.study.figures.training_runs import TrainingSetup
-from rmtscale.study.training.layout import METRICS
+from rmtscale.study.training.layout import METRICS, TASK_FILE, TRAINED_PART
 
 _TRIED = "What was tried before: [tried](tried/pretrained-encoder/README.md)."
+_TRY_IT = (
+    "What was trained beside the frozen weights lies in [checkpoints](checkpoints), 1.6 MB each. "
+    "Try one: `rmtscale evaluate reports/figure-5/checkpoints/{name} --backbone {backbone}`; where "
+    "the weights come from is in [Training](../../docs/training.md#memory-tasks)."
+)
 TRAININGS = Trainings(segments=RETENTION_SEGMENTS)
 
 
@@ -57,7 +63,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         sections.append(
             Section(
                 title=f"{capital(PRETRAINED_ENCODER)}, the paper's own setting",
-                text=described(kinds.get(PRETRAINED_ENCODER, []), _TRIED),
+                text=described(kinds.get(PRETRAINED_ENCODER, []), _encoder_hint(figure)),
                 claims=check_encoder(encoder, paper),
                 tables=_tables(encoder, level=3),
             )
@@ -87,6 +93,16 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     if planned is None or sources.training is None:
         return report
     return replace(report, files={**report.files, **_checkpoints(planned, sources.training)})
+
+
+def _encoder_hint(figure: Figure) -> str:
+    """Says where what was tried is, and how a committed checkpoint of an encoder is evaluated."""
+    adapters = sorted((REPORTS / figure.name / "checkpoints").glob(f"*/{TRAINED_PART}"))
+    if not adapters:
+        return _TRIED
+    folder = adapters[0].parent
+    base = read_json(folder / TASK_FILE, f"checkpoint {str(folder)!r}")["base"]
+    return f"{_TRIED} {_TRY_IT.format(name=folder.name, backbone=base['name'])}"
 
 
 def _tables(curves: Curves, *, level: int = 2) -> str:

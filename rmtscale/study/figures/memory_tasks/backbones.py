@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
@@ -47,6 +48,21 @@ def run_name(record: EvaluationRecord) -> str:
     backbone = record.trained_backbone
     whole = backbone is not None and backbone.pretrained and backbone.lora_rank is None
     return f"seed {record.trained_seed}{', all weights' if whole else ''}"
+
+
+def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
+    """Names trainings by the digest of their weights: no two of one task have the same name."""
+    first = {record.point.weights: record for record in records}
+    names = {weights: run_name(record) for weights, record in first.items()}
+    for weights, name in _shared(names).items():
+        backbone = first[weights].trained_backbone
+        names[weights] = name if backbone is None else f"{name}, {backbone.name}"
+    return names | {weights: f"{name}, {weights}" for weights, name in _shared(names).items()}
+
+
+def _shared(names: Mapping[str, str]) -> dict[str, str]:
+    counts = Counter(names.values())
+    return {weights: name for weights, name in names.items() if counts[name] > 1}
 
 
 def described(records: Sequence[EvaluationRecord], more: str = "") -> str:

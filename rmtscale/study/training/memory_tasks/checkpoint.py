@@ -19,7 +19,6 @@ from rmtscale.study.tasks.vocabulary import TextCoder, TokenizerVocabulary
 from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import (
     OF_BACKBONE,
-    TASK_FILE,
     Trained,
     base_of,
     load_trained_part,
@@ -29,6 +28,7 @@ from rmtscale.study.training.checkpoint import (
     require_trained_as,
     write_checkpoint,
 )
+from rmtscale.study.training.layout import TASK_FILE
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
 from rmtscale.study.training.memory_tasks.model import Answerer
