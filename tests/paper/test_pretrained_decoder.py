@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,25 @@ def test_what_is_drawn_is_the_gain() -> None:
             assert drawn == pytest.approx({n: each.mean for n, each in gains(one).items()})
     assert set(gains(ways[0])) == set(READ)
     assert list(context_gains(ways[0])) == [280, 752]
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_names_of_level_lines_keep_apart_and_the_legend_is_whole() -> None:
+    """Of one input size too, where no memory and true context lie close together."""
+    near = contexts(256, LORA) + way(256, 10, LORA)
+    figure = draw(ways_of(near), "An answer")
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 3
+    apart = sorted((box.y0, box.y1) for box in boxes)
+    assert all(below[1] <= above[0] for below, above in pairwise(apart))
+    figure = draw(ways_of([one for one in study() if one.point.block_tokens == 192]))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    whole, box = figure.bbox, legend.get_window_extent()
+    assert whole.x0 <= box.x0
+    assert box.x1 <= whole.x1
 
 
 def test_recipes_compare_what_is_comparable() -> None:

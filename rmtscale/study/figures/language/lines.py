@@ -86,16 +86,26 @@ def draw_baselines(
     axes: Axes, contexts: Mapping[int, Mapping[int, LanguageRecord]], value: Value
 ) -> None:
     """Draws level lines, named in the room on the left; the limits of the axes must be set."""
-    heights = {context: mean_over_seeds(records, value) for context, records in contexts.items()}
+    draw_levels(
+        axes,
+        {
+            f"context {format_tokens(context)}": mean_over_seeds(contexts[context], value)
+            for context in sorted(contexts)
+        },
+    )
+
+
+def draw_levels(axes: Axes, heights: Mapping[str, float]) -> None:
+    """Draws a level line for each name, the first one solid; names keep apart from each other."""
     low, high = axes.get_ylim()
     shown = sorted(
-        ((y, context) for context, y in heights.items() if low <= y <= high), key=lambda one: one[0]
+        ((y, name) for name, y in heights.items() if low <= y <= high), key=lambda one: one[0]
     )
     places = spread([(y - low) / (high - low) for y, _ in shown], _NAME_SHARE)
-    for (y, context), place in zip(shown, places, strict=True):
-        _level(axes, y, solid=context == min(contexts))
+    for (y, name), place in zip(shown, places, strict=True):
+        _level(axes, y, solid=name == next(iter(heights)))
         axes.annotate(
-            f"context {format_tokens(context)}",
+            name,
             (NAMES_ROOM, y),
             xycoords=axes.get_yaxis_transform(),
             xytext=(NAMES_ROOM - 0.035, place),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmtscale.report import style
 from rmtscale.study.figures.language.groups import InputSize
-from rmtscale.study.figures.language.lines import level_line, limits, segments_axis
+from rmtscale.study.figures.language.lines import draw_levels, limits, segments_axis
 from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains, shown_alone
 from rmtscale.units import format_tokens
 
@@ -30,7 +30,7 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
 
     sizes = list(dict.fromkeys(way.segment_size for way in ways))
     names = list(dict.fromkeys(way_name(way) for way in ways))
-    figure = Figure(figsize=(5.4 * len(sizes) + 0.4, 4.8))
+    figure = Figure(figsize=(5.4 * max(len(sizes), 1.4) + 0.4, 4.8))
     (row,) = figure.subplots(1, len(sizes), squeeze=False)
     for axes, size in zip(row, sizes, strict=True):
         own = [way for way in ways if way.segment_size == size]
@@ -45,7 +45,7 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
         list(known.values()),
         list(known),
         loc="outside lower center",
-        ncols=3,
+        ncols=3 if len(sizes) > 1 else 2,
         frameon=False,
         fontsize=8.5,
     )
@@ -92,7 +92,6 @@ def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:
             label=name,
             gid=name,
         )
-    level_line(axes, 0.0, "no memory")
-    for context, interval in contexts.items():
-        level_line(axes, interval.mean, f"context {format_tokens(context)}")
+    levels = {f"context {format_tokens(context)}": one.mean for context, one in contexts.items()}
+    draw_levels(axes, {"no memory": 0.0, **levels})
     segments_axis(axes, sorted({count for way in ways for count in gains(way)} or {1, 2}))
