@@ -114,4 +114,5 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         between_share=settings.between_share,
         ask_state=bool(settings.task_options.get("ask_state", False)),
         initializer_range=settings.initializer_range,
+        closing_questions=settings.closing_questions,
     )

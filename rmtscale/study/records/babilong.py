@@ -12,6 +12,8 @@ from rmtscale.study.records.breakdown import Breakdown
 from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
+NOTED_LATER = ("between_share", "ask_state", "initializer_range", "closing_questions")
+"""Fields of a training that older records lack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,10 @@ class BabilongTraining:
     parameters: int
     between_share: float | None = None
     """Share of the batches with questions among the facts; None in records of before it was
-    noted, and so with the next two."""
+    noted, and so with the next three."""
     ask_state: bool | None = None
     initializer_range: float | None = None
+    closing_questions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ class BabilongRecord(EvaluatedLine):
         mapping = EvaluatedLine.to_mapping(self)
         if mapping["breakdown"] is None:
             del mapping["breakdown"]
-        for name in ("between_share", "ask_state", "initializer_range"):
+        for name in NOTED_LATER:
             if mapping["training"] is not None and mapping["training"][name] is None:
                 del mapping["training"][name]
         return mapping

@@ -15,12 +15,16 @@ import numpy as np
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.tasks.babi import grammar
+from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.names import QAS, STATEFUL, parse_stories
 from rmtscale.study.tasks.babi.pool import SOURCES, Pool, load_pool
 from rmtscale.study.tasks.sample import Story
 from rmtscale.study.tasks.task import Task, pick
 from rmtscale.study.tasks.vocabulary import TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
+
+MOST_CLOSING = 64
+"""More than any story has an answer to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,10 @@ class Babilong(Task):
     between: bool = False
     """Ask among the facts too: after each, of what was told until then; the originals after every
     second one. One answer teaches little, and an evaluation has no other."""
+    closing: int = 0
+    """Ask up to so many other things that have an answer, one after the other before the last
+    question. After a burn-in there are few facts to ask among, and one answer says of one thing
+    only whether the memory has kept it."""
     ask_state: bool = False
     """Makes half of these questions, in stories of qa2 and qa3, about the state that an answer is
     put together from: where a person is, who got an object, where it is before it was carried on;
@@ -59,6 +67,8 @@ class Babilong(Task):
         for name, value in (("between", self.between), ("ask_state", self.ask_state)):
             if type(value) is not bool:
                 raise BadInput(f"{name} {value!r}: expected true or false")
+        if type(self.closing) is not int or not 0 <= self.closing <= MOST_CLOSING:
+            raise BadInput(f"closing {self.closing!r}: expected 0 to {MOST_CLOSING} questions")
         names = parse_stories(self.stories)
         if self.ask_state and (self.source != "generated" or not set(names) & set(STATEFUL)):
             raise BadInput(
@@ -76,10 +86,13 @@ class Babilong(Task):
 
     @cached_property
     def most_between(self) -> int:
-        return max(pool.most_between for pool in self.pools) if self.between else 0
+        return self.closing + (max(pool.most_between for pool in self.pools) if self.between else 0)
 
     def asking_between(self) -> Babilong:
         return replace(self, between=True)
+
+    def asking_last(self, questions: int) -> Babilong:
+        return replace(self, closing=questions)
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
@@ -109,16 +122,29 @@ class Babilong(Task):
 
     def story(self, rng: np.random.Generator) -> Story:
         pool = self.pools[pick(rng, len(self.pools))]
-        return pool.asked[pick(rng, len(pool.asked))].as_story(self.between)
+        return self._asking(rng, pool.asked[pick(rng, len(pool.asked))])
 
     def story_within(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Story:
         pool = self.pools[pick(rng, len(self.pools))]
-        return pool.draw(rng, tokens, vocabulary, self.between).as_story(self.between)
+        left = tokens - self._closing_tokens(vocabulary)
+        return self._asking(rng, pool.draw(rng, left, vocabulary, self.between))
+
+    def _asking(self, rng: np.random.Generator, asked: Asked) -> Story:
+        others = list(asked.closing) if self.closing else []
+        drawn = [others.pop(pick(rng, len(others))) for _ in range(min(self.closing, len(others)))]
+        return asked.as_story(self.between, drawn)
+
+    def _closing_tokens(self, vocabulary: TextCoder) -> int:
+        """Counts the tokens of the questions before the last, were each the longest."""
+        if not self.closing:
+            return 0
+        return self.closing * max(pool.longest_closing(vocabulary) for pool in self.pools)
 
     def least_tokens(self, vocabulary: TextCoder, segment_tokens: int | None = None) -> int:
         """Counts the tokens that stories of every task fit into, a fiftieth of each."""
         del segment_tokens
-        return max(pool.least_tokens(vocabulary, self.between) for pool in self.pools)
+        least = max(pool.least_tokens(vocabulary, self.between) for pool in self.pools)
+        return least + self._closing_tokens(vocabulary)
 
     def require_room(self, vocabulary: TextCoder, tokens: int, segment_tokens: int) -> None:
         """Raises ``BadInput`` unless stories of every task fit into ``tokens``."""

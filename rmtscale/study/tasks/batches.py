@@ -99,17 +99,15 @@ class Batches:
         shape = self.batch_size, self.task.most_between + 1
         asked = Asked(np.full(shape, self.tokens - 1), np.full(shape, -1))
         for row in range(self.batch_size):
-            story, found, between = self.task.write(
+            story, found, earlier = self.task.write(
                 rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments
             )
             answering = found.pop(story.answering)
             positions[row] = answering
             positions[row, 1 : len(found) + 1] = found
             answers[row] = self._classes[story.answer]
-            asked.columns[row, : len(between)] = between
-            asked.answers[row, : len(between)] = [
-                self._classes[one.answer] for one in story.between
-            ]
+            asked.columns[row, : len(earlier)] = earlier
+            asked.answers[row, : len(earlier)] = [self._classes[answer] for answer in story.earlier]
         asked.answers[:, -1] = answers
         twice = Asked(
             np.concatenate([asked.columns - 1, asked.columns], axis=1),

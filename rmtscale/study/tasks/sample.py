@@ -17,6 +17,13 @@ class Between(NamedTuple):
     answer: str
 
 
+class Closing(NamedTuple):
+    """A question after all facts of a story, which a training may ask before the last one."""
+
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """Facts and a question, as text."""
@@ -28,6 +35,13 @@ class Story:
     """Index of the fact that gives the answer, or completes it."""
     between: tuple[Between, ...] = ()
     """Questions that are asked among the facts, in their order."""
+    closing: tuple[Closing, ...] = ()
+    """Questions that are asked one after the other before the last one, in their order."""
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Answers of all questions but the last, in their order."""
+        return (*(one.answer for one in self.between), *(one.answer for one in self.closing))
 
 
 @dataclass(frozen=True, slots=True)

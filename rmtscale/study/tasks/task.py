@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,8 +79,17 @@ class Task(ABC):
 
     @property
     def most_between(self) -> int:
-        """Most questions among the facts of a story; where there are none, 0."""
+        """Most questions of a story but the last, among its facts or after; by default none."""
         return 0
+
+    def asking_last(self, questions: int) -> Task | None:
+        """Returns the task with up to so many questions more before the last, for a training.
+
+        Returns:
+            The task; None where stories have one question only.
+        """
+        del questions
+        return None
 
     def asking_between(self) -> Task | None:
         """Returns the task with questions among its facts, for a training.
@@ -165,12 +175,13 @@ class Task(ABC):
         """``sample`` into a row that is there, for which ``require_room`` was asked before.
 
         Returns:
-            The story, the position of each fact, and the last one of each question in between.
+            The story, the position of each fact, and the last one of each question but the last.
         """
         vocabulary = noise.vocabulary
         story = self.story_within(rng, len(out), vocabulary)
         facts = [vocabulary.array(text) for text in _in_order(story)]
-        question = vocabulary.array(story.question)
+        closing = [vocabulary.array(one.question) for one in story.closing]
+        question = np.concatenate([*closing, vocabulary.array(story.question)])
         lengths = [len(fact) for fact in facts]
         room = Room(len(out), segment_tokens, len(question))
         text, starts = noise.stretch(rng, len(out) - len(question) - sum(lengths))
@@ -180,11 +191,13 @@ class Task(ABC):
         order = sorted(range(len(facts)), key=positions.__getitem__)
         ordered = [positions[index] for index in order], [facts[index] for index in order]
         Splice(len(out), *ordered, question).read(0, out, copied_from(text))
+        asked_last = list(accumulate(map(len, closing), initial=len(out) - len(question) - 1))[1:]
         if not story.between:
-            return story, positions, []
+            return story, positions, asked_last
         asked = {one.told + index for index, one in enumerate(story.between)}
         told = [at for index, at in enumerate(positions) if index not in asked]
-        return story, told, [positions[index] + lengths[index] - 1 for index in sorted(asked)]
+        among = [positions[index] + lengths[index] - 1 for index in sorted(asked)]
+        return story, told, [*among, *asked_last]
 
     @cached_property
     def _placement(self) -> Placement:

@@ -50,6 +50,13 @@ class Draw:
     """Whether its stories are contrasts, whatever the stage has."""
     between: bool = False
     """Whether questions are asked among the facts too."""
+    closing: bool = False
+    """Whether more questions are asked before the last."""
+
+    @property
+    def asks_more(self) -> bool:
+        """Whether a sample has more questions than the last."""
+        return self.between or self.closing
 
 
 def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:

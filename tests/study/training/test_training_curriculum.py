@@ -77,7 +77,25 @@ def test_a_share_of_the_batches_asks_among_the_facts_but_for_burn_ins() -> None:
     assert 0.56 < sum(without) / len(without) < 0.64
 
 
+def test_a_share_of_the_burn_ins_asks_more_at_the_end() -> None:
+    settings = replace(SMALL, task="babilong", between_share=0.6, closing_questions=3)
+    stages = plan_stages(settings, 44, 10)
+    drawn = [draw(settings, stages, len(stages) - 1, step, 44) for step in range(3000)]
+    plain = replace(settings, closing_questions=0)
+    without = [draw(plain, stages, len(stages) - 1, step, 44) for step in range(3000)]
+    assert [replace(one, closing=False) for one in drawn] == without
+    burnt = [one for one in drawn if one.burn_in_segments]
+    assert 0.56 < sum(one.closing for one in burnt) / len(burnt) < 0.64
+    assert not any(one.closing for one in drawn if not one.burn_in_segments)
+    with pytest.raises(BadInput, match="closing questions 3 with replay lost: expected one of"):
+        replace(settings, replay_lost=True)
+    with pytest.raises(BadInput, match="closing questions -1: expected 0 or more"):
+        replace(settings, closing_questions=-1)
+
+
 def test_only_tasks_with_several_questions_are_asked_among_the_facts() -> None:
+    with pytest.raises(BadInput, match=r"closing questions 2 of task 'memorize': expected 0"):
+        MemoryObjective(MemoryTaskSettings(backbone="gpt-neox-tiny", closing_questions=2))
     with pytest.raises(BadInput, match=r"between share 0.5 of task 'memorize': expected 0"):
         MemoryObjective(MemoryTaskSettings(backbone="gpt-neox-tiny", between_share=0.5))
 

@@ -72,6 +72,9 @@ _START = {
     "qa5": (192, 400),
     "all": (400,),
 }
+CLOSING = 12
+"""Most questions more after a burn-in: half of the stories of qa2 have an answer to 5 or fewer
+others, half of those of qa3 to 12 or more."""
 _BARE_WITH_STATE = {"qa2": (96, 224, 400), "qa3": (192, 320, 496)}
 """There is a question or two after every fact then: the first of them hold a twelfth of the
 stories, the last 98 % and 38 %."""
@@ -105,7 +108,8 @@ _QUICK = replace(
 def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     """Returns every training by name: ``babilong-qa1-0``, ``babilong-all-2``.
 
-    ``babilong-qa2-state-0`` also asks for the state that an answer is put together from;
+    ``babilong-qa2-state-0`` also asks for the state that an answer is put together from, and
+    ``babilong-qa2-closing-0`` for more of it after a burn-in;
     ``babilong-ablation-qa1-replay-0`` has what ``ablation.py`` adds up to the replay.
 
     Args:
@@ -114,6 +118,13 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     known = {f"babilong-{name}-{seed}": full(name, seed) for seed in SEEDS for name in FAMILIES}
     known |= {
         f"babilong-{name}-state-{seed}": asking_for_state(full(name, seed))
+        for seed in SEEDS
+        for name in STATEFUL
+    }
+    known |= {
+        f"babilong-{name}-closing-{seed}": replace(
+            asking_for_state(full(name, seed)), closing_questions=CLOSING
+        )
         for seed in SEEDS
         for name in STATEFUL
     }

@@ -102,6 +102,8 @@ def title_of(record: BabilongRecord) -> str:
         words = [f"RMT {training.backbone}", f"trained on {learnt}", f"seed {training.seed}"]
         if training.ask_state:
             words.append("asked for the state")
+        if training.closing_questions:
+            words.append(f"{training.closing_questions} closing questions")
         words.append(f"{training.steps:,} steps")
     if point.dead_band:
         words.append(f"dead band {point.dead_band:g}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from rmtscale.study.tasks.sample import Between, Story
+from rmtscale.study.tasks.sample import Between, Closing, Story
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +25,23 @@ class Asked:
     """Questions among all facts of the story, in their order."""
     supporting: tuple[int, ...] = ()
     """Indices of all facts that the answer rests on, where the original files name them."""
+    closing: tuple[Closing, ...] = ()
+    """All other questions that have an answer after these facts, in no order."""
 
     @property
     def facts(self) -> tuple[str, ...]:
         """The facts before the question."""
         return self.story[: self.told]
 
-    def as_story(self, between: bool = False) -> Story:
-        """Returns it as tasks draw stories, with the questions among its facts or without."""
+    def as_story(self, between: bool = False, closing: Sequence[Closing] = ()) -> Story:
+        """Returns it as tasks draw stories, with the questions among its facts or without, and with
+        some of those that may come before its own."""
         earlier: tuple[Between, ...] = ()
         if between:
             own = (self.told, self.question)
             earlier = tuple(one for one in self.between if one.told <= self.told and one[:2] != own)
-        return Story(self.facts, self.question, self.answer, self.answering, earlier)
+        own_answer = self.answer, self.answering
+        return Story(self.facts, self.question, *own_answer, earlier, tuple(closing))
 
 
 def facts_digest(facts: tuple[str, ...]) -> int:

@@ -44,6 +44,7 @@ class Pool:
     def __init__(self, asked: Sequence[Asked]) -> None:
         self.asked = tuple(asked)
         self._sorted: dict[tuple[TextCoder, bool], tuple[Lengths, Lengths]] = {}
+        self._longest: dict[TextCoder, int] = {}
 
     @cached_property
     def most_facts(self) -> int:
@@ -70,6 +71,14 @@ class Pool:
             question = len(vocabulary.array(one.question))
             found[number] = sums[id(one.story)][one.told] + question
         return found
+
+    def longest_closing(self, vocabulary: TextCoder) -> int:
+        """Counts the tokens of the longest question that may come before the last, if any."""
+        if vocabulary not in self._longest:
+            texts = {one.question for own in self.asked for one in own.closing}
+            lengths = (len(vocabulary.array(text)) for text in texts)
+            self._longest[vocabulary] = max(lengths, default=0)
+        return self._longest[vocabulary]
 
     def least_tokens(self, vocabulary: TextCoder, between: bool = False) -> int:
         """Counts the tokens that a fiftieth of the stories fit into."""

@@ -16,7 +16,7 @@ from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.names import STATEFUL
 from rmtscale.study.tasks.babi.world import Act, Pick, World
 from rmtscale.study.tasks.memorize import ACTIONS
-from rmtscale.study.tasks.sample import Between
+from rmtscale.study.tasks.sample import Between, Closing
 
 QUESTIONS = 5
 RECENT = 5
@@ -53,6 +53,8 @@ class Drawer:
         # Numbers of their own: the stories are the same with and without questions in between.
         other = Random(f"rmtscale bAbI between {qa} {seed}").random
         self._other_pick: Pick = lambda count: int(other() * count)
+        last = Random(f"rmtscale bAbI closing {qa} {seed}").random
+        self._last_pick: Pick = lambda count: int(last() * count)
         self._chance: Callable[[], float] = chance
         self._rows = reasoning.all_rows()
 
@@ -62,7 +64,7 @@ class Drawer:
             return [self._relations()]
         world = World(self._pick, grammar.persons(self.qa), _KINDS[self.qa])
         told, facts = Told(), []
-        asked: list[tuple[int, Found]] = []
+        asked: list[tuple[int, Found, tuple[Closing, ...]]] = []
         between: list[Between] = []
         while len(asked) < QUESTIONS:
             act = world.act()
@@ -76,9 +78,18 @@ class Drawer:
             if len(facts) % 2 == 0:
                 found = told.ask(self.qa, self._pick)
                 if found is not None:
-                    asked.append((len(facts), found))
+                    asked.append((len(facts), found, self._closing(told, found)))
         story = tuple(facts)
-        return [Asked(story, count, *found, tuple(between)) for count, found in asked]
+        return [
+            Asked(story, count, *found, tuple(between), closing=closing)
+            for count, found, closing in asked
+        ]
+
+    def _closing(self, told: Told, found: Found) -> tuple[Closing, ...]:
+        """Lists everything else that has an answer where something is asked, each question once."""
+        known = told.known(self.qa, self._last_pick)
+        known += told.state(self.qa) if self._asks_state else []
+        return _others(known, found[0])
 
     def _between(self, told: int, known: list[tuple[str, str]], most: int) -> list[Between]:
         """Draws some of the questions that have an answer after so many facts, none twice."""
@@ -129,7 +140,14 @@ class Drawer:
             known = [one for fact in told[:count] for one in _relations_of(*fact)]
             between += self._between(count, known, BETWEEN_RELATIONS)
         question = reasoning.question(form, way, reference)
-        return Asked(facts, 2, question, answer, index, tuple(between))
+        closing = _others([one for fact in told for one in _relations_of(*fact)], question)
+        return Asked(facts, 2, question, answer, index, tuple(between), closing=closing)
+
+
+def _others(known: list[tuple[str, str]], question: str) -> tuple[Closing, ...]:
+    """Lists each question that has an answer once, but for one of them."""
+    answers = {other: answer for other, answer in known if other != question}
+    return tuple(Closing(*one) for one in answers.items())
 
 
 def _relations_of(first: str, way: str, second: str) -> list[tuple[str, str]]:

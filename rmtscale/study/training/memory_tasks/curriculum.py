@@ -100,6 +100,7 @@ def draw(
         tokens,
         contrasts < settings.contrast_share,
         between < settings.between_share and not burn_in_segments,
+        between < settings.between_share and bool(burn_in_segments and settings.closing_questions),
     )
 
 

@@ -66,13 +66,17 @@ class TaskData:
         asking = self.task.asking_between() if self.settings.between_share else None
         return least if asking is None else max(least, asking.least_tokens(self.vocabulary))
 
-    def split_task(self, split: str, *, contrast: bool = False, between: bool = False) -> Task:
-        """Draws the task, or its contrasts, or with questions among the facts, from a split."""
+    def split_task(
+        self, split: str, *, contrast: bool = False, between: bool = False, closing: bool = False
+    ) -> Task:
+        """Draws the task, or its contrasts, or with more questions, from a split."""
         task: Task | None = self.task
         if contrast:
             task = self.task.contrasts()
         elif between:
             task = self.task.asking_between()
+        elif closing:
+            task = self.task.asking_last(self.settings.closing_questions)
         assert task is not None, "only what a task has is asked of it"
         return replace(task, split=split)
 
@@ -84,6 +88,7 @@ class TaskData:
         split: str = "train",
         contrast: bool = False,
         between: bool = False,
+        closing: bool = False,
         bare: bool = False,
         batch_size: int | None = None,
         seed: int | None = None,
@@ -93,9 +98,9 @@ class TaskData:
         own_seed = self.settings.seed if seed is None else seed
         if split == "validation":
             own_seed += _VALIDATION_SEED
-        key = (tokens, segment_tokens, split, contrast, between, bare, size, own_seed)
+        key = (tokens, segment_tokens, split, contrast, between, closing, bare, size, own_seed)
         if key not in self._made:
-            task = self.split_task(split, contrast=contrast, between=between)
+            task = self.split_task(split, contrast=contrast, between=between, closing=closing)
             self._made[key] = Batches(
                 task,
                 self.vocabulary,

@@ -12,6 +12,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
+from rmtscale.study.tasks.batches import Asked
 from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.curriculum import Progress, Stage
 from rmtscale.study.training.device import precision_on
@@ -57,6 +58,11 @@ class MemoryObjective(Objective):
                 f"between share {settings.between_share} of task {settings.task!r}: expected 0, "
                 "its stories have one question only"
             )
+        if settings.closing_questions and self.data.task.asking_last(1) is None:
+            raise BadInput(
+                f"closing questions {settings.closing_questions} of task {settings.task!r}: "
+                "expected 0, its stories have one question only"
+            )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self.learner = Answerer(
@@ -81,20 +87,24 @@ class MemoryObjective(Objective):
             segment_tokens,
             contrast=drawn.contrast or stage.contrast,
             between=drawn.between,
+            closing=drawn.closing,
             bare=stage.bare,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         samples, asked = batches.batch_and_questions(step)
         segments = samples.fact_positions // segment_tokens
-        more = asked if drawn.between else (segments[:, 0],)
-        inputs = (samples.ids, samples.answers, *more)
+        # Only what is read with a gradient is asked for.
+        with_gradient = asked.columns >= drawn.tokens - stage.tokens
+        asked = Asked(asked.columns, np.where(with_gradient, asked.answers, -1))
+        read = (segments[:, 0],) if drawn.burn_in_segments else ()
+        inputs = (samples.ids, samples.answers, *read, *(asked if drawn.asks_more else ()))
         tensors = tuple(torch.from_numpy(array) for array in inputs)
         batch = Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
         return replace(batch, scored=self.scored(batch))
 
     def scored(self, batch: Batch) -> int:
-        if batch.draw.between:
-            return int((batch.inputs[3] >= 0).sum())
+        if batch.draw.asks_more:
+            return int((batch.inputs[-1] >= 0).sum())
         return len(batch.inputs[0])
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
@@ -105,8 +115,8 @@ class MemoryObjective(Objective):
         """
         if not batch.constant:
             ids_BN, answers_B, *asked = batch.to(device)
-            return (ids_BN, answers_B, None, *(asked if batch.draw.between else ()))
-        ids, answers, read_B = (tensor.numpy() for tensor in batch.inputs)
+            return (ids_BN, answers_B, None, *asked)
+        ids, answers, read_B, *more = (tensor.numpy() for tensor in batch.inputs)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
@@ -131,7 +141,11 @@ class MemoryObjective(Objective):
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
-        return cut_BN, answers_B, state_BME
+        if not more:
+            return cut_BN, answers_B, state_BME
+        columns, wanted = more
+        columns_BK = roller.on_device(columns - (ids.shape[1] - cut_BN.shape[1]))
+        return cut_BN, answers_B, state_BME, columns_BK, roller.on_device(wanted)
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

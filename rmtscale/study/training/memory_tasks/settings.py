@@ -50,6 +50,11 @@ class MemoryTaskSettings(LoopSettings):
     """BABILong: share of the batches without a burn-in that ask among the facts too, each answer
     with its own loss: of two persons, both asked for, a toy learned the places in 750 steps, and
     with one question a story not in 2,500 (docs/training.md)."""
+    closing_questions: int = 0
+    """BABILong: so many things more are asked after a burn-in, one after the other before the last
+    question, each answer with its own loss, in ``between_share`` of these batches. One answer says
+    of one thing only whether the memory has kept it, and after a burn-in few facts are left to ask
+    among."""
     contrast_first: bool = True
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
@@ -96,6 +101,13 @@ class MemoryTaskSettings(LoopSettings):
         for name in ("start_tokens", "bare_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
+        if not 0 <= self.closing_questions <= MOST_TOKEN_ID:
+            raise BadInput(f"closing questions {self.closing_questions}: expected 0 or more")
+        if self.closing_questions and self.replay_lost:
+            raise BadInput(
+                f"closing questions {self.closing_questions} with replay lost: expected one of "
+                "them, what is replayed leaves facts out that they ask for"
+            )
         for name in (
             "threshold",
             "current_stage_share",
