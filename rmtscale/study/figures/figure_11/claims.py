@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.memory_tasks.axes import CHANCE, Curve
+from rmtscale.study.figures.memory_tasks.backbones import NOT_NOTED, subject
 from rmtscale.study.figures.memory_tasks.claims import curves_by, learned, reaches, words
 from rmtscale.study.records.evaluation import EvaluationRecord
 
@@ -34,24 +35,25 @@ def by_way(records: Sequence[EvaluationRecord]) -> Curves:
     return {way: own for way, own in curves.items() if own}
 
 
-def check_claims(ours: Curves, trained: int) -> list[Claim]:
+def check_claims(ours: Curves, trained: int, *, kind: str = NOT_NOTED) -> list[Claim]:
     """Checks every claim against the records.
 
     Args:
-        ours: by way and seed.
+        ours: by way and seed, of one kind of backbone.
         trained: segments of the longest stage.
+        kind: of the backbone.
     """
     claims = []
     for seed, curve in ours.get(WAYS[0], {}).items():
-        text = f"with, seed {seed}: learned on {trained} segments"
-        claims.append(learned(text, curve.get(trained)))
+        whose = subject(kind, f"with, seed {seed}")
+        claims.append(learned(f"{whose}: learned on {trained} segments", curve.get(trained)))
         if trained == PAPER_TRAINED:
             claims += [
-                reaches(f"with, seed {seed}: read {count}", paper, curve.get(count))
+                reaches(f"{whose}: read {count}", paper, curve.get(count))
                 for count, paper in PAPER.items()
             ]
     claims += [
-        _chance(f"without, seed {seed}: read {trained}", curve.get(trained))
+        _chance(subject(kind, f"without, seed {seed}") + f": read {trained}", curve.get(trained))
         for seed, curve in ours.get(WAYS[1], {}).items()
     ]
     return claims

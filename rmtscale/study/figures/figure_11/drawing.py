@@ -14,6 +14,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LOOKS = {
@@ -23,14 +24,29 @@ _LOOKS = {
 
 
 @style.styled
-def draw(ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> Figure:
-    """Draws both ways, with a line for each seed.
+def draw(kinds: Mapping[str, Mapping[str, Mapping[int, Curve]]], trained_segments: int) -> Figure:
+    """Draws both ways, with a line for each seed; each kind of backbone has a panel.
 
     Args:
-        ours: by way (``curriculum``, ``no curriculum``) and seed.
+        kinds: by kind of backbone, way (``curriculum``, ``no curriculum``) and seed.
         trained_segments: of the longest stage.
     """
-    figure, (axes,) = style.new_figure(1, width=6.4, height=4.0)
+    several = len(kinds) > 1
+    figure, panels = style.new_figure(
+        len(kinds), width=5.0 * len(kinds) if several else 6.4, height=4.0
+    )
+    for axes, (kind, ours) in zip(panels, kinds.items(), strict=True):
+        _panel(axes, ours, trained_segments)
+        title = "Memorize, the same steps with and without a curriculum"
+        axes.set_title(f"Memorize, {kind}" if several and kind else title)
+    said = [
+        _headline(ours, f", {kind}" if several and kind else "") for kind, ours in kinds.items()
+    ]
+    style.headline(figure, ". ".join(said))
+    return figure
+
+
+def _panel(axes: Axes, ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> None:
     counts: set[int] = set()
     for way, curves in ours.items():
         colour, line, marker = _LOOKS[way]
@@ -49,17 +65,14 @@ def draw(ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> Figu
     )
     accuracy_axis(axes)
     segment_axis(axes, sorted(counts))
-    axes.set_title("Memorize, the same steps with and without a curriculum")
     axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.4))
-    style.headline(figure, _headline(ours))
-    return figure
 
 
-def _headline(ours: Mapping[str, Mapping[int, Curve]]) -> str:
+def _headline(ours: Mapping[str, Mapping[int, Curve]], whose: str) -> str:
     """Says what is right on the longest input, with a curriculum and without."""
     said = []
     for way, curves in ours.items():
         shares = [100 * curve[max(curve)].accuracy for curve in curves.values() if curve]
         said.append(f"{way} {min(shares):.0f} % to {max(shares):.0f} %")
     longest = max(count for curves in ours.values() for curve in curves.values() for count in curve)
-    return f"Right after {longest} segments: {', '.join(said)}"
+    return f"Right after {longest} segments{whose}: {', '.join(said)}"

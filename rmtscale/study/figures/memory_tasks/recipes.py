@@ -114,6 +114,9 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     for name, with_curriculum in (("curriculum", True), ("no-curriculum", False)):
         for seed in SEEDS:
             known[f"{name}-{seed}"] = curriculum(seed, with_curriculum=with_curriculum)
+            known[f"pretrained-encoder-{name}-{seed}"] = encoder_curriculum(
+                seed, with_curriculum=with_curriculum
+            )
         known[f"quick-{name}-0"] = quick_curriculum(with_curriculum=with_curriculum)
     return {name: replace(settings, background=background) for name, settings in known.items()}
 
@@ -202,6 +205,19 @@ def curriculum(seed: int, *, with_curriculum: bool) -> MemoryTaskSettings:
         curriculum=with_curriculum,
         burn_in=(),
         steps=3000,
+        validation_segments=(4,),
+        keep_stages=False,
+    )
+
+
+def encoder_curriculum(seed: int, *, with_curriculum: bool) -> MemoryTaskSettings:
+    """Returns the training of Figure 11 on a pretrained encoder, in the paper's setting."""
+    return replace(
+        pretrained_encoder("memorize", seed),
+        segments=4,
+        curriculum=with_curriculum,
+        burn_in=(),
+        steps=500,
         validation_segments=(4,),
         keep_stages=False,
     )
