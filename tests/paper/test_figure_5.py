@@ -260,7 +260,7 @@ def test_each_kind_of_backbone_has_a_column() -> None:
         for kind in ("decoder", "pretrained encoder")
     ]
     said = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
-    assert said.startswith("Right after 2.06M tokens, decoder: Memorize 100 %, ")
+    assert said.startswith("Right answers after 2.06M tokens, decoder: Memorize 100 %, ")
     assert said.endswith("Detect & Memorize 100 %, Reasoning 50 % after 31.9k")
     alone = [axes.get_title(loc="left") for axes in draw(columns[:1]).axes]
     assert alone == [*TITLES.values(), "peak memory, measured"]

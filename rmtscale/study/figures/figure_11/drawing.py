@@ -75,4 +75,4 @@ def _headline(ours: Mapping[str, Mapping[int, Curve]], whose: str) -> str:
         shares = [100 * curve[max(curve)].accuracy for curve in curves.values() if curve]
         said.append(f"{way} {min(shares):.0f} % to {max(shares):.0f} %")
     longest = max(count for curves in ours.values() for curve in curves.values() for count in curve)
-    return f"Right after {longest} segments{whose}: {', '.join(said)}"
+    return f"Right answers after {longest} segments{whose}: {', '.join(said)}"

@@ -153,9 +153,8 @@ def _headline(columns: Sequence[Column]) -> str:
             after = "" if tokens == longest else f" after {format_count(tokens, digits=3)}"
             shares.append(f"{TITLES[task]} {spread}\N{NO-BREAK SPACE}%{after}")
         whose = f", {column.kind}" if len(columns) > 1 and column.kind else ""
-        said.append(
-            f"Right after {format_count(longest, digits=3)} tokens{whose}: {', '.join(shares)}"
-        )
+        read = f"{format_count(longest, digits=3)} tokens"
+        said.append(f"Right answers after {read}{whose}: {', '.join(shares)}")
     return ". ".join(said)
 
 
