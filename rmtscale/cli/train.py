@@ -329,7 +329,7 @@ def _burn_in(text: str) -> list[int]:
 
 
 def _write_result(settings: LoopSettings, out: Path, result: Result, output_format: str) -> None:
-    from rmtscale.study.training.layout import BEST, METRICS
+    from rmtscale.study.training.layout import BEST, METRICS, TRAINED_PART
     from rmtscale.study.training.metrics import read_metrics
 
     intervals = read_metrics(out / METRICS)
@@ -368,6 +368,8 @@ def _write_result(settings: LoopSettings, out: Path, result: Result, output_form
         source = getattr(settings, "text", "python")
         words = ["rmtscale", "evaluate", str(out / BEST), "--segments", "1,2,4"]
         words += [] if source == "python" else ["--text", source]
+        if (out / BEST / TRAINED_PART).is_file():  # it stands on weights that it does not have
+            words += ["--backbone", settings.backbone]
         write_line(f"done; evaluate it with: {shlex.join(words)}")
     else:
         write_line(

@@ -125,7 +125,9 @@ def test_the_recipe_of_a_pretrained_encoder(
     parts = tmp_path / "parts"
     assert rmtscale(*asked, "--out", str(parts), "--max-seconds", "0").code == 0
     assert not (parts / LAST).exists()
-    assert rmtscale("train", "--out", str(parts), "--device", "cpu").code == 0
+    went_on = rmtscale("train", "--out", str(parts), "--device", "cpu")
+    assert went_on.code == 0
+    assert f" --backbone {tmp_path / 'bert'}" in "".join(went_on.out.splitlines())
     once, twice = (read_metrics(tmp_path / name / METRICS) for name in ("whole", "parts"))
     assert [one.outcome() for one in twice] == [one.outcome() for one in once]
     assert twice[-1].stage_name == "1 segment, burn-in 2"
