@@ -15,16 +15,18 @@ from rmtscale.study.figures.babilong.full_attention import full_attention_second
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
 from rmtscale.study.figures.babilong.recipes import recipes
 from rmtscale.study.figures.babilong.runs import DEAD_BAND, runs_of, shown
-from rmtscale.study.figures.babilong.where_lost import (
-    NOT_NOTED,
-)
+from rmtscale.study.figures.babilong.where_lost import NOT_NOTED
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
 from rmtscale.study.tasks.babi.names import QAS, parse_stories
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.study.training.checkpoint import weights_digest
+from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.curriculum import plan_stages
 from tests.command_line import Command
 from tests.synthetic.babilong import babilong, every, rows
+
+CHECKPOINTS = sorted((Path(__file__).parents[2] / "reports/babilong/checkpoints").iterdir())
 
 
 def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
@@ -173,3 +175,16 @@ def test_memory_is_compared_where_as_many_samples_are_read_together() -> None:
     memory = "peak memory of the GPU constant in the length, measured"
     fewer = babilong("qa1", "1M", 1, batch_size=40, memory=Memory(peak_allocated_bytes=500))
     assert claims([*rows("qa1", 1.0, ("1k", "128k")), fewer])[memory].outcome == "pass"
+
+
+@pytest.mark.parametrize("folder", CHECKPOINTS, ids=lambda folder: folder.name)
+def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> None:
+    """Of the same weights, trained as the page says, and still read."""
+    loaded = load_checkpoint(folder)
+    records = BabilongStore(folder.parents[1] / "records.jsonl").read().records
+    own = [one for one in records if one.point.weights == weights_digest(folder)]
+    assert {one.point.stories for one in own} == {folder.name.split("-")[0]}
+    for one in own:
+        assert one.training is not None
+        assert one.training.steps == loaded.trained.all_steps
+        assert one.training.parameters == loaded.trained.parameters
