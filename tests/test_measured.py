@@ -22,7 +22,7 @@ from rmtscale.specs.devices import find_device
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "profiles" / "nvidia-h200"
-ELSEWHERE = {"precisions", "figure-10-captured", "advice", "two-gpus"}
+ELSEWHERE = {"precisions", "figure-10-captured", "advice", "two-gpus", "two-gpus-context"}
 SWEEPS = sorted(
     path.stem
     for path in (ROOT / "profiles" / "sweeps").glob("*.toml")
