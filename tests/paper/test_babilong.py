@@ -26,7 +26,7 @@ from rmtscale.study.training.memory_tasks.curriculum import plan_stages
 from tests.command_line import Command
 from tests.synthetic.babilong import babilong, every, rows
 
-CHECKPOINTS = sorted((Path(__file__).parents[2] / "reports/babilong/checkpoints").iterdir())
+CHECKPOINTS = sorted((Path(__file__).parents[2] / "reports/babilong/checkpoints").glob("qa*"))
 
 
 def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
@@ -188,3 +188,10 @@ def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> No
         assert one.training is not None
         assert one.training.steps == loaded.trained.all_steps
         assert one.training.parameters == loaded.trained.parameters
+    page = (folder.parent / "README.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{folder.name}` |")]
+    found = {(one.point.length, one.point.dead_band): 100 * one.accuracy for one in own}
+    alone, short, plain, held = (
+        found[key] for key in (("0k", 0.0), ("4k", 0.0), ("128k", 0.0), ("128k", 0.3))
+    )
+    assert row.endswith(f"| {alone:.1f} % | {short:.1f} % | {plain:.0f} % | {held:.0f} % |")
