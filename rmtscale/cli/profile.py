@@ -374,7 +374,8 @@ def _write_result(sweep: Sweep, store: RecordStore, machine: Machine, output_for
         for line in noise(records):
             write_text(line)
         write_text(_reading_help(records))
-        for field, why in _unknown(records).items():
+        unknown = {field: why for one in records for field, why in one.measured.unknown.items()}
+        for field, why in unknown.items():
             write_text(f"Not known: {field} ({why}).")
         if machine.why_unknown:
             write_text(f"No time is predicted: {machine.why_unknown}.")
@@ -396,8 +397,3 @@ def _reading_help(records: list[Record]) -> str:
     else:
         memory = "peak of allocated tensors; error: predicted against measured memory"
     return f"step: median; IQR: its spread; memory: {memory}; ceiling: share of the matmul ceiling."
-
-
-def _unknown(records: list[Record]) -> dict[str, str]:
-    """Why fields are empty, each field once."""
-    return {field: why for record in records for field, why in record.measured.unknown.items()}

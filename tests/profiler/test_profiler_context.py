@@ -16,7 +16,6 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from rmtscale.errors import BadInput
 from rmtscale.profiler.collectives import CollectiveCounter
 from rmtscale.profiler.definition import make_sweep
 from rmtscale.profiler.prediction import predict
@@ -28,16 +27,17 @@ from tests.costs.layouts.oracle_sharded import world
 from tests.forked import as_ranks
 from tests.profiler.beside_one import differentiate
 from tests.profiler.test_profiler_layouts import (
+    GRID,
     SMALL,
     THOROUGH,
     WIDE,
     by_kind,
-    kept_by,
+    check_predicted_peak,
+    check_refused,
     name_of,
     shared_point,
     subject_of,
 )
-from tests.rmt.test_rmt_sharded import Alive
 
 NEOX = replace(
     PRESETS["pythia-160m"], layers=2, width=48, heads=6, kv_heads=6, head_width=8, mlp_width=96,
@@ -80,17 +80,7 @@ def test_the_peak_is_what_was_predicted(way: str) -> None:
     point = context_point(
         "llama", f"cp2-{way}-zero3", precision="master-bf16", optimizer="adamw-fused"
     )
-    point = replace(point, model=replace(WIDE, tied_head=False), tokens=192)
-    with warnings.catch_warnings(), world(2):
-        warnings.simplefilter("ignore")
-        subject = subject_of(point)
-        subject.step()
-        alive = Alive()
-        for tensor in kept_by(subject):
-            alive.track(tensor)
-        with alive:
-            subject.step()
-    assert predict(point).peak_bytes == pytest.approx(alive.peak, rel=0.05)
+    check_predicted_peak(replace(point, model=replace(WIDE, tied_head=False), tokens=192))
 
 
 def alone_and_together(points: list[Point], folder: Path) -> None:
@@ -148,38 +138,14 @@ def test_a_step_has_the_loss_and_the_gradients_of_one_process(tmp_path: Path) ->
     ],
 )
 def test_what_cannot_be_measured_is_one_line(values: dict[str, Any], message: str) -> None:
-    processes = values.get("processes", 2)
-    grid = {
-        "model": "pythia-14m",
-        "method": "full",
-        "tokens": 512,
-        "mode": "train",
-        "dropout": False,
-        "batch_size": 2,
-        "device": "cpu",
-        "shard": "ddp",
-        "cp": 2,
-        **{key: value for key, value in values.items() if key != "processes"},
-    }
-    with pytest.raises(BadInput) as refused:
-        make_sweep({"grid": [grid]}, processes=processes)
-    assert message in str(refused.value)
-    assert "\n" not in str(refused.value)
+    own = {"method": "full", "shard": "ddp", "cp": 2, **values}
+    processes = own.pop("processes", 2)
+    check_refused(own, message, processes)
 
 
 def test_a_layout_is_named_as_predictions_name_it() -> None:
-    grid = {
-        "model": "pythia-14m",
-        "method": "full",
-        "tokens": 512,
-        "mode": "train",
-        "dropout": False,
-        "batch_size": 2,
-        "device": "cpu",
-        "shard": ["ddp", "fsdp2"],
-        "cp": 2,
-        "context": ["torch", "torchring"],
-    }
+    own = {"method": "full", "shard": ["ddp", "fsdp2"], "cp": 2, "context": ["torch", "torchring"]}
+    grid = {**GRID, **own}
     names = [name_of(point) for point in make_sweep({"grid": [grid]}, processes=2).points]
     assert names[:4] == [
         "cp2-torch-mb2",

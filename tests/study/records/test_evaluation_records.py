@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rmtscale.study.records.dead_band import plain
-from rmtscale.study.records.evaluation import EvaluationStore, TrainedBackbone
+from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.language import LanguageStore
-from tests.synthetic.evaluations import evaluation
+from tests.synthetic.evaluations import ENCODER, evaluation
 
 REPORTS = Path(__file__).parents[3] / "reports"
 COMMITTED = sorted(REPORTS.glob("figure-*/records.jsonl"))
@@ -43,15 +43,7 @@ def test_a_line_from_before_there_were_dead_bands(tmp_path: Path) -> None:
 def test_a_line_from_before_backbones_were_noted(tmp_path: Path) -> None:
     record = evaluation(4, 0.5)
     assert "trained_backbone" not in json.loads(record.to_line())
-    backbone = TrainedBackbone(
-        name="minilm",
-        kind="encoder",
-        pretrained=True,
-        lora_rank=16,
-        segment_size=512,
-        memory_tokens=10,
-    )
-    noted = replace(record, trained_backbone=backbone)
+    noted = replace(record, trained_backbone=ENCODER)
     file = tmp_path / "records.jsonl"
     file.write_text(f"{record.to_line()}\n{noted.to_line()}\n")
     assert list(EvaluationStore(file).read().records) == [record, noted]

@@ -111,17 +111,22 @@ def _above(best: Mapping[str, Run]) -> tuple[int, int] | None:
 
 
 def _line(axes: Axes, shares: Mapping[str, float], name: str) -> None:
-    look = _LOOKS[name]
+    _thin_line(axes, shares, _LOOKS[name], SYSTEMS[name], 0.9, 3)
+
+
+def _thin_line(
+    axes: Axes, shares: Mapping[str, float], look: Look, label: str, width: float, size: float
+) -> None:
     axes.plot(
         [_PLACES[length] for length in shares],
         [100 * share for share in shares.values()],
         look.line,
         color=look.colour,
         marker=look.marker,
-        markersize=3,
+        markersize=size,
         markerfacecolor="white",
-        linewidth=0.9,
-        label=SYSTEMS[name],
+        linewidth=width,
+        label=label,
     )
 
 
@@ -140,18 +145,8 @@ def _ours(axes: Axes, run: Run) -> None:
 
 
 def _thin(axes: Axes, run: Run) -> None:
-    look = _OURS[run.variant]
-    axes.plot(
-        [_PLACES[length] for length in run.curve],
-        [100 * share for share in run.shares.values()],
-        look.line,
-        color=look.colour,
-        marker=look.marker,
-        markersize=2.5,
-        markerfacecolor="white",
-        linewidth=0.8,
-        label=f"{VARIANTS[run.variant]}, another backbone",
-    )
+    label = f"{VARIANTS[run.variant]}, another backbone"
+    _thin_line(axes, run.shares, _OURS[run.variant], label, 0.8, 2.5)
 
 
 def _average(axes: Axes, best: Mapping[str, Run], variant: str) -> None:
