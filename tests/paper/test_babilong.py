@@ -36,15 +36,17 @@ def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
 def test_recipes_learn_the_bare_story_first() -> None:
     """Every stage fits in a segment, and what a recipe asks the task for is there."""
     known = recipes("prose")
-    assert len(known) == 3 * (6 + 2 + 2 + 2 * 4) + 1
+    assert len(known) == 3 * (6 + 2 + 2 + 5 + 2 * 4) + 1
     for name, settings in known.items():
         assert settings.background == "prose"
         assert parse_stories(settings.task_options["stories"]) == (
             QAS if "-all-" in name else (re.findall(r"-(qa\d)-", name)[0],)
         )
-        asks_state = "-state-" in name or "-closing-" in name
+        asks_more = "-closing-" in name or re.search("qa[23]-noise", name) is not None
+        asks_state = "-state-" in name or asks_more
+        assert ("-noise-" in name) == bool(settings.memory_noise)
         assert asks_state == bool(settings.task_options.get("ask_state"))
-        assert ("-closing-" in name) == bool(settings.closing_questions)
+        assert asks_more == bool(settings.closing_questions)
         make_task(settings.task, **settings.task_options)
         segment_tokens = settings.segment_size - 2 * settings.memory_tokens
         stages = plan_stages(settings, segment_tokens, 20)

@@ -115,4 +115,5 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         ask_state=bool(settings.task_options.get("ask_state", False)),
         initializer_range=settings.initializer_range,
         closing_questions=settings.closing_questions,
+        memory_noise=settings.memory_noise,
     )

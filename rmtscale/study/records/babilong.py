@@ -12,7 +12,13 @@ from rmtscale.study.records.breakdown import Breakdown
 from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
-NOTED_LATER = ("between_share", "ask_state", "initializer_range", "closing_questions")
+NOTED_LATER = (
+    "between_share",
+    "ask_state",
+    "initializer_range",
+    "closing_questions",
+    "memory_noise",
+)
 """Fields of a training that older records lack."""
 
 
@@ -63,10 +69,11 @@ class BabilongTraining:
     parameters: int
     between_share: float | None = None
     """Share of the batches with questions among the facts; None in records of before it was
-    noted, and so with the next three."""
+    noted, and so with the next four."""
     ask_state: bool | None = None
     initializer_range: float | None = None
     closing_questions: int | None = None
+    memory_noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

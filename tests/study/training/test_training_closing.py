@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.figures.babilong.recipes import recipes
 from rmtscale.study.tasks.babi import pool
@@ -77,3 +78,37 @@ def test_an_ordinary_burn_in_asks_once(objective: MemoryObjective) -> None:
     assert len(batch.inputs) == 3
     assert batch.scored == len(batch.inputs[0])
     assert len(objective.inputs(batch, CPU)) == 3
+
+
+def test_noise_is_added_to_the_state_that_a_burn_in_leaves(objective: MemoryObjective) -> None:
+    last = len(objective.stages) - 1
+    batches = [objective.batch(step, last) for step in range(24)]
+    plain = next(one for one in batches if one.constant and one.draw.closing)
+    objective.settings = replace(objective.settings, memory_noise=0.4)
+    noisy = objective.batch(plain.step, last)
+    again = objective.batch(plain.step, last)
+    for one, other in zip(noisy.inputs, again.inputs, strict=True):
+        assert torch.equal(one, other), "a function of seed and step alone"
+    noise_BME = noisy.inputs[3]
+    rows = len(plain.inputs[0])
+    assert noise_BME.shape == (rows, *objective.learner.initial(rows).shape[1:])
+    assert bool((noise_BME.flatten(1).std(1) < 0.4 * 1.1).all())
+    assert len(set(noise_BME.flatten(1).std(1).tolist())) == rows, "every sample has its own width"
+    with torch.no_grad():
+        _, _, noisy_BME, *noisy_asked = objective.inputs(noisy, CPU)
+        objective.settings = replace(objective.settings, memory_noise=0.0)
+        _, _, plain_BME, *plain_asked = objective.inputs(plain, CPU)
+    torch.testing.assert_close(noisy_BME - plain_BME, noise_BME, atol=1e-5, rtol=0)
+    for one, other in zip(noisy_asked, plain_asked, strict=True):
+        assert torch.equal(one, other)
+    other_step = next(one for one in batches if one.constant and one.step != plain.step).step
+    objective.settings = replace(objective.settings, memory_noise=0.4)
+    assert not torch.equal(objective.batch(other_step, last).inputs[3], noise_BME)
+
+
+@pytest.mark.parametrize(("noise", "burn_in"), [(-0.1, (4,)), (1.5, (4,)), (0.3, ())])
+def test_noise_that_is_no_width_or_nowhere_is_refused(
+    noise: float, burn_in: tuple[int, ...]
+) -> None:
+    with pytest.raises(BadInput, match=f"memory noise {noise}"):
+        replace(recipes("python")["quick-babilong-qa1-0"], memory_noise=noise, burn_in=burn_in)

@@ -77,7 +77,7 @@ def _noted(training: BabilongTraining) -> tuple[object, ...]:
         *(training.backbone, training.segment_tokens, training.memory_tokens),
         *(training.burn_in, training.fact_fragments, training.replay_lost),
         *(training.between_share, training.ask_state, training.initializer_range),
-        training.closing_questions or 0,
+        *(training.closing_questions or 0, training.memory_noise or 0.0),
     )
 
 
@@ -87,5 +87,5 @@ def _settings(settings: MemoryTaskSettings) -> tuple[object, ...]:
         *(settings.backbone, segment_tokens, settings.memory_tokens),
         *(settings.burn_in, settings.fact_fragments, settings.replay_lost),
         *(settings.between_share, False, settings.initializer_range),
-        settings.closing_questions,
+        *(settings.closing_questions, settings.memory_noise),
     )

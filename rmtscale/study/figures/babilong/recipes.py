@@ -75,6 +75,9 @@ _START = {
 CLOSING = 12
 """Most questions more after a burn-in: half of the stories of qa2 have an answer to 5 or fewer
 others, half of those of qa3 to 12 or more."""
+NOISE = 0.3
+"""Noise on the memory in training: as wide as the dead band, and several times what one segment of
+settled noise changes."""
 _BARE_WITH_STATE = {"qa2": (96, 224, 400), "qa3": (192, 320, 496)}
 """There is a question or two after every fact then: the first of them hold a twelfth of the
 stories, the last 98 % and 38 %."""
@@ -109,7 +112,8 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     """Returns every training by name: ``babilong-qa1-0``, ``babilong-all-2``.
 
     ``babilong-qa2-state-0`` also asks for the state that an answer is put together from, and
-    ``babilong-qa2-closing-0`` for more of it after a burn-in;
+    ``babilong-qa2-closing-0`` for more of it after a burn-in; ``babilong-qa2-noise-0`` is that with
+    noise on the memory, ``babilong-qa4-noise-0`` is ``babilong-qa4-0`` with it;
     ``babilong-ablation-qa1-replay-0`` has what ``ablation.py`` adds up to the replay.
 
     Args:
@@ -122,11 +126,16 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
         for name in STATEFUL
     }
     known |= {
-        f"babilong-{name}-closing-{seed}": replace(
-            asking_for_state(full(name, seed)), closing_questions=CLOSING
-        )
+        f"babilong-{name}-closing-{seed}": closing(name, seed)
         for seed in SEEDS
         for name in STATEFUL
+    }
+    known |= {
+        f"babilong-{name}-noise-{seed}": replace(
+            closing(name, seed) if name in STATEFUL else full(name, seed), memory_noise=NOISE
+        )
+        for seed in SEEDS
+        for name in QAS
     }
     known |= {
         f"babilong-ablation-{task}-{change}-{seed}": ablated(task, change, seed)
@@ -160,6 +169,11 @@ def asking_for_state(settings: MemoryTaskSettings) -> MemoryTaskSettings:
         task_options=settings.task_options | {"ask_state": True},
         bare_tokens=_BARE_WITH_STATE[name],
     )
+
+
+def closing(name: str, seed: int) -> MemoryTaskSettings:
+    """Returns the training of a task of ``STATEFUL`` with more questions after a burn-in."""
+    return replace(asking_for_state(full(name, seed)), closing_questions=CLOSING)
 
 
 def ablated(task: str, change: str, seed: int) -> MemoryTaskSettings:

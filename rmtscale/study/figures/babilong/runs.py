@@ -104,6 +104,8 @@ def title_of(record: BabilongRecord) -> str:
             words.append("asked for the state")
         if training.closing_questions:
             words.append(f"{training.closing_questions} closing questions")
+        if training.memory_noise:
+            words.append(f"noise {training.memory_noise:g} on the memory")
         words.append(f"{training.steps:,} steps")
     if point.dead_band:
         words.append(f"dead band {point.dead_band:g}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rmtscale.errors import BadInput
@@ -28,6 +29,9 @@ from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
 from rmtscale.study.training.share import ALL, Share
+
+_NOISE = 20_240_413
+"""Keeps the noise on the memory apart from all else that is drawn with the same seed and step."""
 
 
 class MemoryObjective(Objective):
@@ -96,11 +100,22 @@ class MemoryObjective(Objective):
         # Only what is read with a gradient is asked for.
         with_gradient = asked.columns >= drawn.tokens - stage.tokens
         asked = Asked(asked.columns, np.where(with_gradient, asked.answers, -1))
-        read = (segments[:, 0],) if drawn.burn_in_segments else ()
-        inputs = (samples.ids, samples.answers, *read, *(asked if drawn.asks_more else ()))
+        inputs = [samples.ids, samples.answers]
+        if drawn.burn_in_segments:
+            inputs.append(segments[:, 0])
+            if settings.memory_noise:
+                inputs.append(self._noise(step, len(samples.ids)))
+        inputs += asked if drawn.asks_more else ()
         tensors = tuple(torch.from_numpy(array) for array in inputs)
         batch = Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
         return replace(batch, scored=self.scored(batch))
+
+    def _noise(self, step: int, rows: int) -> npt.NDArray[np.float32]:
+        """Noise on the states of a batch, (B, M, E): a function of seed and step alone."""
+        random = np.random.default_rng((_NOISE, self.settings.seed, step))
+        shape = rows, self.settings.memory_tokens, self.learner.rmt.embedding_VE.shape[1]
+        most_B11 = random.random((rows, 1, 1), dtype=np.float32) * self.settings.memory_noise
+        return random.standard_normal(shape, dtype=np.float32) * most_B11.astype(np.float32)
 
     def scored(self, batch: Batch) -> int:
         if batch.draw.asks_more:
@@ -109,7 +124,7 @@ class MemoryObjective(Objective):
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
         """Ids and answers, questions among the facts, and of a burn-in the state after the segments
-        without a gradient.
+        without a gradient, with noise on it where that is asked for.
 
         Those are read as in an evaluation: without dropout, and captured where there is CUDA.
         """
@@ -117,6 +132,7 @@ class MemoryObjective(Objective):
             ids_BN, answers_B, *asked = batch.to(device)
             return (ids_BN, answers_B, None, *asked)
         ids, answers, read_B, *more = (tensor.numpy() for tensor in batch.inputs)
+        noise = more.pop(0) if self.settings.memory_noise else None
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
             self._roller = Roller(
@@ -139,6 +155,8 @@ class MemoryObjective(Objective):
             first = first_B.cpu().numpy()
         else:
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
+        if noise is not None:
+            state_BME = state_BME + roller.on_device(noise)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
         if not more:

@@ -55,6 +55,11 @@ class MemoryTaskSettings(LoopSettings):
     question, each answer with its own loss, in ``between_share`` of these batches. One answer says
     of one thing only whether the memory has kept it, and after a burn-in few facts are left to ask
     among."""
+    memory_noise: float = 0.0
+    """Most standard deviation of normal noise on each number of the state that a burn-in leaves;
+    every sample draws its own between 0 and this. A state that drifted a little comes out of
+    thousands of segments, rarely out of the few that a training can afford: noise shows it such
+    states at once, and answers that are right all the same teach the way back."""
     contrast_first: bool = True
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
@@ -103,6 +108,13 @@ class MemoryTaskSettings(LoopSettings):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
         if not 0 <= self.closing_questions <= MOST_TOKEN_ID:
             raise BadInput(f"closing questions {self.closing_questions}: expected 0 or more")
+        if not 0 <= self.memory_noise <= 1:
+            raise BadInput(f"memory noise {self.memory_noise!r}: expected 0 to 1")
+        if self.memory_noise and not self.burn_in:
+            raise BadInput(
+                f"memory noise {self.memory_noise!r} without burn-in: expected 0, the noise is on "
+                "the state that a burn-in leaves"
+            )
         if self.closing_questions and self.replay_lost:
             raise BadInput(
                 f"closing questions {self.closing_questions} with replay lost: expected one of "
