@@ -123,6 +123,14 @@ def command(
             "least this much; 0 is the paper's RMT.  (default: the checkpoint's own, else 0)"
         ),
     ] = None,
+    compile_step: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Memory tasks, on a GPU: full segments compiled; the first takes long.  (default: "
+            "as trained)",
+        ),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Refuse a checkpoint of another task.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16.  (default: as trained; fp32 on a CPU)")
@@ -166,6 +174,7 @@ def command(
         "probe": probe or None,
         "paired-noise": paired_noise or None,
         "backbone": backbone,
+        "compile": compile_step,
         "lengths": lengths,
         "stories": stories,
         "answers": answers,

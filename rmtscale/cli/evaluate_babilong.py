@@ -38,9 +38,10 @@ def evaluate_lengths(
     background: str | None = None,
     seed: int = 0,
     backbone: str | None = None,
+    compile: bool | None = None,
 ) -> None:
     """Evaluates a checkpoint of this package, and prints all points."""
-    from rmtscale.study.evaluation.evaluate import data_of
+    from rmtscale.study.evaluation.evaluate import compiles, data_of
     from rmtscale.study.evaluation.rmt_answers import RmtAnswers
     from rmtscale.study.training.device import find_device
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
@@ -55,6 +56,7 @@ def evaluate_lengths(
     if asked.dead_band is not None:
         loaded.answerer.rmt.set_dead_band(asked.dead_band)
     device = find_device(asked.device)
+    compiled = compiles(loaded, compile, device)
     settings = _settings(
         asked,
         lengths,
@@ -64,8 +66,8 @@ def evaluate_lengths(
         background=background or default_background(loaded),
         seed=seed,
         precision=default_precision(asked, loaded.settings, device),
+        compile_step=compile,
     )
-    compiled = loaded.settings.compile_step and device.type == "cuda"
     reader = Reader(loaded.answerer, device, settings.precision, compile_step=compiled)
     model = RmtAnswers(loaded, reader, answers)
     noise = data_of(loaded, settings.background).noise("evaluation")
@@ -171,7 +173,8 @@ def write_records(records: list[BabilongRecord], output_format: str) -> None:
             ]
         )
     band = format_dead_band(records[0].point.dead_band)
-    write_text(f"BABILong, original test stories{band}")
+    compiled = ", compiled" if any(record.point.compile_step for record in records) else ""
+    write_text(f"BABILong, original test stories{band}{compiled}")
     columns = ["task", "length", "accuracy", "95 %", "samples", "tokens/s", "a sample", "peak"]
     write_table(columns, rows, text_columns=2)
 
@@ -197,6 +200,7 @@ def plain_row(record: BabilongRecord) -> dict[str, Any]:
         "precision": record.point.precision,
         "device": record.point.device,
         "dead_band": record.point.dead_band,
+        "compile_step": record.point.compile_step,
         "answers": record.point.answers,
         "model": record.point.model,
     }

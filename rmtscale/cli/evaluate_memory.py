@@ -40,6 +40,7 @@ def evaluate_checkpoint(
     probe: bool = False,
     paired_noise: bool = False,
     backbone: str | None = None,
+    compile: bool | None = None,
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
@@ -61,6 +62,7 @@ def evaluate_checkpoint(
             task_options=None if option is None else read_options(option),
             seed=seed,
             precision=default_precision(asked, loaded.settings, device),
+            compile_step=compile,
         )
         store = EvaluationStore(asked.out, anew=asked.anew)
         records = evaluate(loaded, settings, store, device=device, observe=say, share=share)
@@ -114,6 +116,7 @@ def plain_row(record: EvaluationRecord) -> dict[str, Any]:
         "precision": record.point.precision,
         "device": record.point.device,
         "dead_band": record.point.dead_band,
+        "compile_step": record.point.compile_step,
     }
 
 
@@ -137,6 +140,7 @@ def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> Non
         f"{checkpoint.settings.segment_size} ({checkpoint.trained.stage}, step "
         f"{format_tokens(checkpoint.trained.step)})"
         f"{format_dead_band(checkpoint.answerer.rmt.config.dead_band)}"
+        f"{', compiled' if any(record.point.compile_step for record in records) else ''}"
     )
     write_text(title)
     columns = ["seg.", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak"]
@@ -152,10 +156,11 @@ def _open(
     **options: object,
 ) -> tuple[Reader, Batches]:
     """Opens what reads, and what is read at one length."""
-    from rmtscale.study.evaluation.evaluate import data_of
+    from rmtscale.study.evaluation.evaluate import compiles, data_of
     from rmtscale.study.training.memory_tasks.reading import Reader
 
-    reader = Reader(checkpoint.answerer, device, settings.precision)
+    compiled = compiles(checkpoint, settings.compile_step, device)
+    reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
     asked = settings.task_options
     if options:  # what was asked for stays, and is refused where it does not do
         asked = checkpoint.settings.task_options | options if asked is None else options | asked

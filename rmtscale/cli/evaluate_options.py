@@ -40,7 +40,7 @@ Cache = Annotated[
 OPTIONS = {
     "memory": (
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
-        *("backbone", "lengths", "stories", "answers"),
+        *("backbone", "compile", "lengths", "stories", "answers"),
     ),
     "language": ("backbone", "text", "history", "cache"),
 }
@@ -98,7 +98,9 @@ def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
 
 
 BESIDE_LENGTHS = ("lengths", "stories", "answers", "background", "seed")
-"""Options of the memory tasks that may stand beside ``--lengths``; a checkpoint has one more."""
+"""Options of the memory tasks that may stand beside ``--lengths``."""
+OF_CHECKPOINT = ("backbone", "compile")
+"""Those that may where a checkpoint is read, not with ``--model``."""
 
 
 def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | None) -> bool:
@@ -116,9 +118,11 @@ def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | 
         return False
     if segments is not None:
         raise BadInput(f"--segments {segments!r} with --lengths: expected one of them")
-    accepted = BESIDE_LENGTHS if model is not None else (*BESIDE_LENGTHS, "backbone")
     for name in given:
-        if name not in accepted:
+        if name in OF_CHECKPOINT:
+            if model is not None:
+                raise BadInput(f"--{name} with --model: expected with a checkpoint only")
+        elif name not in BESIDE_LENGTHS:
             raise BadInput(f"--{name} with --lengths: expected with --segments only")
     return True
 

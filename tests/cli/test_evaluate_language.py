@@ -157,6 +157,7 @@ def test_a_lemma_proof(rmtscale: Command, tmp_path: Path) -> None:
         ("--background x", "--background: expected with a memory task only, this checkpoint is of"),
         ("--option placement=start", "--option: expected with a memory task only"),
         ("--probe", "--probe: expected with a memory task only"),
+        ("--compile", "--compile: expected with a memory task only"),
         ("--no-repeats", "--repeats: expected with a memory task only"),
         ("--repeats", "--repeats: expected with a memory task only"),
         ("--long-samples 3", "--long-samples: expected with a memory task only"),

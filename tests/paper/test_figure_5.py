@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,14 @@ from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.figure_5 import page
 from rmtscale.study.figures.figure_5.drawing import Column, draw
 from rmtscale.study.figures.memory_tasks.axes import TITLES
+from rmtscale.study.figures.memory_tasks.page import csv_of
 from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
 from tests.command_line import Command
-from tests.synthetic.evaluations import DECODER, ENCODER, MIB, curve
+from tests.synthetic.evaluations import DECODER, ENCODER, MIB, curve, evaluation
 
 ENCODER_CLAIMS = (
     "Memorize: 99.50 % at 4,096 segments on 3 seeds",
@@ -189,6 +192,9 @@ def test_memory_is_compared_between_batches_of_one_size() -> None:
     )
     text = "Memorize, seed 0: memory constant in length, measured"
     assert claims(mixed)[text].ours == "300.0 MiB at 8, 0.0 % over all"
+    compiled = [replace(one, point=replace(one.point, compile_step=True)) for one in mixed[3:]]
+    alike = [*mixed[:3], *(replace(one, batch_size=100) for one in compiled)]
+    assert claims(alike)[text].ours == "300.0 MiB at 8, 0.0 % over all"
     assert set(experiment.peaks_of(experiment.by_task(mixed)).values()) == {300 * MIB}
 
 
@@ -304,3 +310,10 @@ def test_no_records(rmtscale: Command, tmp_path: Path) -> None:
     )
     assert done.code == 2
     assert "expected a file that 'rmtscale evaluate' wrote" in done.err
+
+
+def test_numbers_say_what_was_compiled() -> None:
+    plain, compiled = evaluation(2, 1.0), evaluation(4, 1.0, compile_step=True)
+    assert "compile_step" not in csv_of([plain])
+    rows = list(csv.DictReader(io.StringIO(csv_of([plain, compiled]))))
+    assert [row["compile_step"] for row in rows] == ["", "1"]

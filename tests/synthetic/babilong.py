@@ -43,6 +43,7 @@ def babilong(task: str, length: str, accuracy: float, **values: Any) -> Babilong
         "precision": "bf16",
         "device": "cuda",
         "dead_band": 0.0,
+        "compile_step": None,
     }
     point |= {name: values.pop(name) for name in list(values) if name in point}
     correct = round(accuracy * point["samples"])

@@ -52,6 +52,7 @@ def evaluation(segments: int, accuracy: float, **values: Any) -> EvaluationRecor
         "precision": "bf16",
         "device": "cuda",
         "dead_band": 0.0,
+        "compile_step": None,
     }
     point |= {name: values.pop(name) for name in list(values) if name in point}
     correct = round(accuracy * point["samples"])

@@ -26,6 +26,7 @@ from rmtscale.study.records.babilong import (
     BabilongStore,
     BabilongTraining,
 )
+from rmtscale.study.records.line import recorded
 from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.grammar import labels
 from rmtscale.study.tasks.babi.names import QAS
@@ -54,6 +55,8 @@ class BabilongSettings:
     seed: int = 0
     precision: str = "fp32"
     answers: str = "classes"
+    compile_step: bool | None = None
+    """Whether the model was asked to compile full segments; None: nothing was asked."""
 
     def __post_init__(self) -> None:
         require_positive("batch size", self.batch_size, MOST_SAMPLES)
@@ -85,6 +88,11 @@ class Answering(Protocol):
     @property
     def dead_band(self) -> float:
         """Dead band of its memory; 0 for none."""
+        ...
+
+    @property
+    def compile_step(self) -> bool:
+        """Whether it compiles the step of a full segment."""
         ...
 
     @property
@@ -154,13 +162,14 @@ def evaluate_babilong(
                     precision=settings.precision,
                     device=where.type,
                     dead_band=model.dead_band,
+                    compile_step=model.compile_step,
                 )
-                recorded = known.get(point.key)
-                record = recorded or _evaluate(point, pool, model, noise, settings, meter, gpu)
-                if recorded is None:
+                there = recorded(known, point, settings.compile_step)
+                record = there or _evaluate(point, pool, model, noise, settings, meter, gpu)
+                if there is None:
                     store.append(record)
                 if observe is not None:
-                    observe(record, recorded is not None)
+                    observe(record, there is not None)
                 records.append(record)
         return records
 

@@ -27,6 +27,7 @@ from rmtscale.study.records.evaluation import (
     EvaluationStore,
     TrainedBackbone,
 )
+from rmtscale.study.records.line import recorded
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.backbone import SIZES
 from rmtscale.study.training.checkpoint import source_name, weights_digest
@@ -58,6 +59,8 @@ class EvaluationSettings:
     """None: as it was trained."""
     seed: int = 0
     precision: str = "fp32"
+    compile_step: bool | None = None
+    """Compile the step of a full segment; None: as it was trained, where there is a GPU."""
 
     def __post_init__(self) -> None:
         for name in ("samples", "batch_size", "long_samples"):
@@ -102,11 +105,12 @@ def evaluate(
         The records of all lengths asked for; none on another process than the first.
 
     Raises:
-        BadInput: another process writes to the store, or measures on the device.
+        BadInput: another process writes to the store, or measures on the device; or a CPU is to
+            compile.
     """
+    compiled = compiles(checkpoint, settings.compile_step, device)
     with store.writing() if share.writes else nullcontext(), in_use(device):
         meter, gpu = open_meter(device)
-        compiled = checkpoint.settings.compile_step and device.type == "cuda"
         reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
         data = data_of(
             checkpoint,
@@ -134,8 +138,9 @@ def evaluate(
                 precision=settings.precision,
                 device=device.type,
                 dead_band=reader.answerer.rmt.config.dead_band,
+                compile_step=compiled,
             )
-            record = known.get(point.key)
+            record = recorded(known, point, settings.compile_step)
             (there,) = share.agree(device, record is not None)
             if not there:
                 record = _evaluate_length(
@@ -149,6 +154,18 @@ def evaluate(
                 observe(record, there)
             records.append(record)
         return records
+
+
+def compiles(checkpoint: Checkpoint, asked: bool | None, device: torch.device) -> bool:
+    """Tells whether the step of a full segment is compiled: on a GPU, as asked, else as trained.
+
+    Raises:
+        BadInput: asked for on a CPU.
+    """
+    if asked and device.type != "cuda":
+        raise BadInput("--compile on a CPU: expected --device cuda, segments are compiled there")
+    wanted = checkpoint.settings.compile_step if asked is None else asked
+    return wanted and device.type == "cuda"
 
 
 def data_of(

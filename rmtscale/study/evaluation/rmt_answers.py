@@ -47,6 +47,7 @@ class RmtAnswers:
         self._classes = checkpoint.data.task.classes
         self.weights = weights_digest(checkpoint.folder)
         self.dead_band: float = reader.answerer.rmt.config.dead_band
+        self.compile_step = reader.compile_step
         self.training = trained_as(checkpoint)
 
     def prompt(self, asked: Asked) -> str:

@@ -45,6 +45,9 @@ class BabilongPoint(EvaluatedPoint):
     device: str
     dead_band: float = 0.0
     """Dead band of the memory; 0 is the paper's RMT."""
+    compile_step: bool | None = None
+    """Full segments were compiled, which changes speed, memory and rounding. None in records of
+    before it was noted: compiled where the training was, on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,9 @@ class EvaluationPoint(EvaluatedPoint):
     device: str
     dead_band: float = 0.0
     """Dead band of the memory; 0 is the paper's RMT."""
+    compile_step: bool | None = None
+    """Full segments were compiled, which changes speed, memory and rounding. None in records of
+    before it was noted: compiled where the training was, on a GPU."""
 
     @property
     def tokens(self) -> int:

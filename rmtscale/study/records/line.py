@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from rmtscale.records.mapping import to_mapping
 from rmtscale.tabular import flat_row
@@ -42,12 +44,15 @@ class EvaluatedLine:
         """Returns what is written.
 
         A dead band of 0, the paper's RMT, is left out, and so are a number of processes of 1, a
-        backbone that was not noted and the state of a GPU during a step, where nobody looked: such
-        a record is the same line that it was before there were these fields.
+        backbone that was not noted, whether it was compiled where that was not noted, and the state
+        of a GPU during a step, where nobody looked: such a record is the same line that it was
+        before there were these fields.
         """
         mapping: dict[str, Any] = to_mapping(self)
         if not mapping["point"]["dead_band"]:
             del mapping["point"]["dead_band"]
+        if mapping["point"].get("compile_step", "") is None:
+            del mapping["point"]["compile_step"]
         if mapping.get("processes") == 1:
             del mapping["processes"]
         if mapping.get("trained_backbone", "") is None:
@@ -59,3 +64,21 @@ class EvaluatedLine:
     def to_line(self) -> str:
         """Returns one line of JSON, without its end."""
         return json.dumps(self.to_mapping(), separators=(",", ":"), allow_nan=False)
+
+
+L = TypeVar("L", bound=EvaluatedLine)
+
+
+def recorded(known: Mapping[str, L], point: Any, asked: bool | None) -> L | None:
+    """Finds the record of a point.
+
+    Args:
+        known: records by key.
+        point: with a field ``compile_step``.
+        asked: whether to compile was asked for. None takes a record of before that was noted too:
+            it was made as one is made that nothing is asked of.
+    """
+    found = known.get(point.key)
+    if found is None and asked is None:
+        found = known.get(replace(point, compile_step=None).key)
+    return found

@@ -62,7 +62,7 @@ class Roller:
             raise BadInput("precision 'bf16' on a CPU: expected fp32")
         self.model = (model if model.cut else model.to(device)).eval()
         self.device, self.precision = device, precision
-        self._compile, self._kept_tokens = compile_step, kept_tokens
+        self.compile_step, self._kept_tokens = compile_step, kept_tokens
         self.captures = cuda_graph and device.type == "cuda" and not model.cut
         self._batch_size = batch_size
         self.segment_steps: dict[int, SegmentStep] = {}
@@ -126,7 +126,7 @@ class Roller:
             step = SegmentStep(
                 rmt,
                 ids_BL.shape[0],
-                compile_step=self._compile,
+                compile_step=self.compile_step,
                 kept_tokens=self._kept_tokens,
             )
             self.segment_steps[ids_BL.shape[0]] = step

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from rmtscale.study.evaluation import evaluate as evaluation
 from rmtscale.study.evaluation.babilong import (
     BabilongSettings,
     batches,
     chosen,
     evaluate_babilong,
 )
+from rmtscale.study.evaluation.evaluate import compiles
 from rmtscale.study.evaluation.rmt_answers import RmtAnswers
 from rmtscale.study.records.babilong import BabilongPoint, BabilongStore
 from rmtscale.study.tasks.babi import pool
@@ -59,7 +61,7 @@ def files(
 class Solver:
     """A model that reads everything and answers by the rules; it has a constant in its place."""
 
-    kind, weights, dead_band, training = "rmt", "0" * 16, 0.0, None
+    kind, weights, dead_band, training, compile_step = "rmt", "0" * 16, 0.0, None, False
 
     def __init__(self, words: Vocabulary, wrong: str | None = None) -> None:
         self.words, self.wrong = words, wrong
@@ -184,6 +186,8 @@ def test_train_and_evaluate_from_the_command_line(
     after = first.breakdown.segments_after.plus(first.breakdown.segments_after_facts)
     assert (after.total, sum(after.correct)) == (6, first.correct)
     _captures_one_size_at_a_time(Path(best))
+    assert {row["compile_step"] for row in rows} == {False}
+    _compiles_as_asked(rmtscale, Path(best), given)
     table = rmtscale("evaluate", best, "--lengths", "0k", *given, "--stories", "qa5")
     assert table.code == 0, table.err
     assert "qa5" in table.out
@@ -197,11 +201,29 @@ def test_train_and_evaluate_from_the_command_line(
         (["--lengths", "1k", "--answers", "talk"], "answers 'talk': expected one of classes"),
         (["--model", best], "expected a checkpoint's folder or --model FOLDER, one of them"),
         (["--lengths", "1k", "--segments", "2"], "--segments '2' with --lengths: expected one"),
+        (["--lengths", "1k", "--compile", "--device", "cpu"], "--compile on a CPU: expected --dev"),
         (["--lengths", "1k", "--probe"], "--probe with --lengths: expected with --segments only"),
     ):
         refused = rmtscale("evaluate", best, *words)
         assert refused.code == 2, words
         assert message in refused.err
+
+
+def _compiles_as_asked(rmtscale: Command, checkpoint: Path, given: list[str]) -> None:
+    """A CPU that is taken for a GPU: the record is that of a reader that was told to compile."""
+    answers: list[bool] = []
+    words = ["evaluate", str(checkpoint), "--lengths", "0k", "--stories", "qa1", *given]
+    gpu = torch.device("cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "compiles", lambda one, asked, _: compiles(one, asked, gpu))
+        for asked in ("--compile", "--no-compile"):
+            done = rmtscale(*words, asked, "--format", "json")
+            assert done.code == 0, done.err
+            answers += [row["compile_step"] for row in json.loads(done.out)["rows"]]
+        shown = rmtscale(*words, "--compile")
+        assert "BABILong, original test stories, compiled" in shown.out
+        assert "(in the file already)" in shown.err
+    assert answers == [True, False]
 
 
 def _captures_one_size_at_a_time(checkpoint: Path) -> None:

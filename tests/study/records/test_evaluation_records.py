@@ -1,16 +1,21 @@
-"""A dead band in records of evaluations: its own identity, and old lines stay what they are."""
+"""What came later in records of evaluations: identities, and old lines stay what they are."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rmtscale.records.store import Store
+from rmtscale.study.records.babilong import BabilongStore
 from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.records.line import recorded
+from tests.synthetic.babilong import babilong
 from tests.synthetic.evaluations import ENCODER, evaluation
 
 REPORTS = Path(__file__).parents[3] / "reports"
@@ -49,6 +54,31 @@ def test_a_line_from_before_backbones_were_noted(tmp_path: Path) -> None:
     assert list(EvaluationStore(file).read().records) == [record, noted]
 
 
+COMPILED = (None, False, True)
+KINDS: dict[str, tuple[type[Store[Any]], list[Any]]] = {
+    "memory task": (EvaluationStore, [evaluation(4, 0.5, compile_step=one) for one in COMPILED]),
+    "babilong": (BabilongStore, [babilong("qa1", "4k", 0.5, compile_step=one) for one in COMPILED]),
+}
+
+
+@pytest.mark.parametrize(("kind", "made"), KINDS.values(), ids=KINDS)
+def test_whether_it_was_compiled(tmp_path: Path, kind: type[Store[Any]], made: list[Any]) -> None:
+    """Compiled, not compiled and not noted are three points."""
+    noted = ["compile_step" in json.loads(record.to_line())["point"] for record in made]
+    assert noted == [False, True, True]
+    store = kind(tmp_path / "records.jsonl")
+    for record in made:
+        store.append(record)
+    known = store.read().latest()
+    assert list(known.values()) == made
+    for record, asked in zip(made, COMPILED, strict=True):
+        assert recorded(known, record.point, asked) == record
+    old = {made[0].key: made[0]}
+    for record in made[1:]:
+        found = [recorded(old, record.point, asked) for asked in COMPILED]
+        assert found == [made[0], None, None]
+
+
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.parent.name)
 def test_committed_lines_are_written_as_they_are_read(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -56,3 +86,9 @@ def test_committed_lines_are_written_as_they_are_read(file: Path) -> None:
     records = (LanguageStore if language else EvaluationStore)(file).read().records
     assert [record.to_line() for record in records] == lines
     assert plain(records) == list(records)
+
+
+def test_committed_lines_of_babilong_are_written_as_they_are_read() -> None:
+    file = REPORTS / "babilong" / "records.jsonl"
+    records = BabilongStore(file).read().records
+    assert [one.to_line() for one in records] == file.read_text(encoding="utf-8").splitlines()

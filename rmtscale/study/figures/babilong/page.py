@@ -81,9 +81,10 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 {numbers}
 """
+    noted = any(record.point.compile_step is not None for record in records)
     files: dict[str, bytes | str] = {
         **picture_files(figure.name, draw(runs)),
-        f"{figure.name}.csv": csv_text(_row(record) for record in records),
+        f"{figure.name}.csv": csv_text(_row(record, noted=noted) for record in records),
         "records.jsonl": "".join(record.to_line() + "\n" for record in records),
     }
     return FigureReport(claims=claims, page=page, files=files)
@@ -130,8 +131,8 @@ def _fill(text: str) -> str:
     return fill(text, 100, break_on_hyphens=False)
 
 
-def _row(record: BabilongRecord) -> dict[str, object]:
-    training = record.training
+def _row(record: BabilongRecord, *, noted: bool) -> dict[str, object]:
+    training, compiled = record.training, record.point.compile_step
     return {
         "task": record.point.stories,
         "length": record.point.length,
@@ -152,6 +153,7 @@ def _row(record: BabilongRecord) -> dict[str, object]:
         "low": f"{record.low:.6g}",
         "high": f"{record.high:.6g}",
         "unanswered": record.unanswered,
+        **({"compile_step": None if compiled is None else int(compiled)} if noted else {}),
         "tokens_per_second": f"{record.tokens_per_second:.6g}",
         "seconds_per_sample": f"{record.seconds_per_sample:.6g}",
         "peak_allocated_bytes": record.memory.peak_allocated_bytes,

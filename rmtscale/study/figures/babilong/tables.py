@@ -88,7 +88,8 @@ def cost_table(best: Mapping[str, Run]) -> str:
             [
                 length,
                 format_tokens(record.tokens),
-                format_count(record.tokens_per_second, 3),
+                format_count(record.tokens_per_second, 3)
+                + (", compiled" if record.point.compile_step else ""),
                 "" if peak is None else format_bytes(peak),
                 format_tokens(record.batch_size),
                 format_seconds(record.seconds_per_sample),

@@ -170,13 +170,15 @@ def _target(title: str, curve: Curve, task: str, paper: Points) -> Claim:
 
 
 def _alike(curve: Curve) -> Curve:
-    """Keeps the lengths that were read in batches of one size, the size of the most lengths.
+    """Keeps the lengths that were read in batches of one size, the size of the most lengths, and
+    all compiled or none.
 
     Memory can be compared between these alone.
     """
-    sizes = Counter(record.batch_size for record in curve.values())
-    size = max(sizes, key=lambda size: (sizes[size], size))
-    return {count: record for count, record in curve.items() if record.batch_size == size}
+    ways = {count: (one.batch_size, one.point.compile_step) for count, one in curve.items()}
+    counts = Counter(ways.values())
+    way = max(counts, key=lambda way: (counts[way], way[0], bool(way[1])))
+    return {count: record for count, record in curve.items() if ways[count] == way}
 
 
 def _constant(title: str, curve: Curve) -> Claim:

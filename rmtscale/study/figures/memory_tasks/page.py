@@ -156,10 +156,17 @@ def _backbone_columns(record: EvaluationRecord) -> dict[str, object]:
     }
 
 
+def _compiled(record: EvaluationRecord) -> int | None:
+    compiled = record.point.compile_step
+    return None if compiled is None else int(compiled)
+
+
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
-    """Writes the main numbers of all records as CSV, the dead band where any has one."""
+    """Writes the main numbers of all records as CSV, the dead band where any has one, backbone
+    and whether it was compiled where any says so."""
     held = any(record.point.dead_band for record in records)
     noted = any(record.trained_backbone for record in records)
+    compiles = any(record.point.compile_step is not None for record in records)
     return csv_text(
         {
             "task": record.point.task,
@@ -176,6 +183,7 @@ def csv_of(records: Sequence[EvaluationRecord]) -> str:
             "accuracy": f"{record.accuracy:.6g}",
             "low": f"{record.low:.6g}",
             "high": f"{record.high:.6g}",
+            **({"compile_step": _compiled(record)} if compiles else {}),
             "tokens_per_second": f"{record.tokens_per_second:.6g}",
             "peak_allocated_bytes": record.memory.peak_allocated_bytes,
             "peak_resident_bytes": record.memory.peak_resident_bytes,

@@ -1,0 +1,128 @@
+"""``rmtscale evaluate --compile``: what reads gets it, records name it, a CPU refuses it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rmtscale.errors import BadInput
+from rmtscale.study.evaluation import evaluate as evaluation
+from rmtscale.study.evaluation.evaluate import compiles
+from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
+from rmtscale.study.training.memory_tasks.reading import Reader
+from tests.cli.test_attention import story_checkpoint
+from tests.command_line import Command
+from tests.tiny_training import write_background
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_background(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture
+def folder(background: Path, tmp_path: Path) -> Path:
+    story_checkpoint(tmp_path / "checkpoint", background, "memorize")
+    return tmp_path / "checkpoint"
+
+
+def set_trained(folder: Path, compiled: bool) -> Checkpoint:
+    """Says in a checkpoint whether its training compiled segments; the weights stay."""
+    path = folder / "task.json"
+    meaning = json.loads(path.read_text())
+    assert meaning["settings"]["compile_step"] is not None
+    meaning["settings"]["compile_step"] = compiled
+    path.write_text(json.dumps(meaning))
+    return load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_as_asked_else_as_trained(folder: Path, trained: bool) -> None:
+    checkpoint = set_trained(folder, trained)
+    assert [compiles(checkpoint, asked, CUDA) for asked in (None, True, False)] == [
+        trained,
+        True,
+        False,
+    ]
+    assert [compiles(checkpoint, asked, CPU) for asked in (None, False)] == [False, False]
+    with pytest.raises(BadInput, match="--compile on a CPU: expected --device cuda"):
+        compiles(checkpoint, True, CPU)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(
+    ("given", "asked"), [("", None), ("--compile", True), ("--no-compile", False)]
+)
+def test_it_reaches_all_that_reads(
+    rmtscale: Command,
+    folder: Path,
+    background: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trained: bool,
+    given: str,
+    asked: bool | None,
+) -> None:
+    """On a CPU that is taken for a GPU: it reads eagerly, and is told what a GPU would be told."""
+    set_trained(folder, trained)
+    told: list[bool] = []
+    begin = Reader.__init__
+
+    def noted(self: Reader, *values: Any, **more: Any) -> None:
+        begin(self, *values, **more)
+        told.append(self.compile_step)
+
+    def on_a_gpu(checkpoint: Checkpoint, wanted: bool | None, device: torch.device) -> bool:
+        return compiles(checkpoint, wanted, CUDA)
+
+    monkeypatch.setattr(Reader, "__init__", noted)
+    monkeypatch.setattr(evaluation, "compiles", on_a_gpu)
+    wanted = trained if asked is None else asked
+    words = ["evaluate", str(folder), "--segments", "4", "--samples", "4", "--device", "cpu"]
+    words += ["--background", str(background), *given.split()]
+    done = rmtscale(*words, "--probe", "--paired-noise")
+    assert done.code == 0, done.err
+    assert told == [wanted] * 3  # lengths, probe and paired noise
+    assert (", compiled" in " ".join(done.out.split())) == wanted
+    (record,) = EvaluationStore(folder / "evaluation.jsonl").read().records
+    assert record.point.compile_step is wanted
+    (row,) = json.loads(rmtscale(*words, "--format", "json").out)["rows"]
+    assert row["compile_step"] is wanted
+
+
+def test_a_file_of_before_it_was_noted(
+    rmtscale: Command, folder: Path, background: Path, tmp_path: Path
+) -> None:
+    """Goes on where nothing is asked for; what is asked for is a point of its own."""
+    words = ["evaluate", str(folder), "--segments", "1,2", "--samples", "4", "--device", "cpu"]
+    words += ["--background", str(background)]
+    assert rmtscale(*words).code == 0
+    path = folder / "evaluation.jsonl"
+    made = EvaluationStore(path).read().records
+    old = [replace(one, point=replace(one.point, compile_step=None)) for one in made]
+    path.write_text("".join(one.to_line() + "\n" for one in old))
+    assert "compile_step" not in path.read_text()
+    again = rmtscale(*words)
+    assert again.err.count("(in the file already)") == 2
+    assert list(EvaluationStore(path).read().records) == old
+    own = rmtscale(*words, "--no-compile")
+    assert "(in the file already)" not in own.err
+    records = EvaluationStore(path).read().records
+    assert [one.point for one in records[2:]] == [one.point for one in made]
+    assert rmtscale(*words, "--no-compile").err.count("(in the file already)") == 2
+
+
+def test_a_cpu_refuses_it(rmtscale: Command, folder: Path) -> None:
+    refused = rmtscale("evaluate", str(folder), "--compile", "--device", "cpu")
+    assert refused.code == 2
+    assert refused.err.endswith(
+        "error: --compile on a CPU: expected --device cuda, segments are compiled there\n"
+    )
+    assert not (folder / "evaluation.jsonl").exists()
