@@ -43,6 +43,7 @@ def test_recipes_learn_the_bare_story_first() -> None:
         assert parse_stories(settings.task_options["stories"]) == (
             QAS if "-all-" in name else (re.findall(r"-(qa\d)-", name)[0],)
         )
+        assert settings.compile_step == (not name.startswith("quick-"))
         asks_more = "-closing-" in name or re.search("qa[23]-noise", name) is not None
         asks_state = "-state-" in name or asks_more
         assert ("-noise-" in name) == bool(settings.memory_noise)

@@ -48,6 +48,8 @@ _FULL = MemoryTaskSettings(
     threshold=0.98,
     stage_min_steps=100,
     stage_max_steps=2500,
+    # Evaluated on an H200 in bf16: 31.0 million tokens a second, captured alone 12.8 million.
+    compile_step=True,
     burn_in=(16, 64),
     burn_in_max_steps=800,
     # One fact answers a question of qa1, qa4 and qa5: where it is lost can be found.
@@ -97,6 +99,7 @@ _QUICK = replace(
     warmup_steps=20,
     stage_min_steps=20,
     stage_max_steps=100,
+    compile_step=False,
     burn_in=(4,),
     burn_in_max_steps=40,
     ema_decay=0.98,
