@@ -23,8 +23,13 @@ def command(
     checkpoint: Annotated[
         Path, typer.Argument(help="Folder of a memory task that 'rmtscale train' wrote.")
     ],
-    segments: Annotated[int, typer.Option(help="Of each sample.")] = 16,
-    samples: Annotated[int, typer.Option(help="To read.")] = 32,
+    segments: Annotated[
+        int | None,
+        typer.Option(help="Of each sample.  (default: 16, or two for each fact of a story)"),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="To read.  (default: those of 512 segments together)")
+    ] = None,
     background: Annotated[
         str | None,
         typer.Option(help="Noise, its training part.  (default: as trained, else python)"),
@@ -46,11 +51,20 @@ def command(
     Example: rmtscale dead-band reports/figure-5/checkpoints/reasoning-0
     """
     require_format(output_format)
-    require_positive("segments", segments, MOST_SEGMENTS)
-    require_positive("samples", samples, MOST_SAMPLES)
+    for name, given, most in (
+        ("segments", segments, MOST_SEGMENTS),
+        ("samples", samples, MOST_SAMPLES),
+    ):
+        if given is not None:
+            require_positive(name, given, most)
     require_libraries("dead-band")
     from rmtscale.cli.evaluate_memory import default_background
-    from rmtscale.study.evaluation.memory_changes import measure_changes, training_noise
+    from rmtscale.study.evaluation.memory_changes import (
+        batch_size_of,
+        measure_changes,
+        training_noise,
+        usual_sizes,
+    )
     from rmtscale.study.training.device import find_device, in_use
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
@@ -61,8 +75,10 @@ def command(
     reader = Reader(loaded.answerer, where)
     segment_tokens = loaded.answerer.segment_tokens
     data = training_noise(loaded, background or default_background(loaded))
+    usual_segments, usual_samples = usual_sizes(data.split_task("train"))
+    segments, samples = segments or usual_segments, samples or usual_samples
     batches = data.batches(
-        segments * segment_tokens, segment_tokens, batch_size=min(samples, 16), seed=seed
+        segments * segment_tokens, segment_tokens, batch_size=batch_size_of(samples), seed=seed
     )
     with in_use(where):
         changes = measure_changes(reader, batches, samples)

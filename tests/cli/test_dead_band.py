@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rmtscale.errors import BadInput
 from rmtscale.study.evaluation import memory_changes
+from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.command_line import Command
 from tests.tiny_training import write_background
 
@@ -37,6 +40,24 @@ def test_of_a_committed_checkpoint(rmtscale: Command, given: list[str]) -> None:
     assert fact["share_over_dead_band"] >= 0.5
     assert noise["share_over_dead_band"] < 0.001
     assert noise["numbers"] == fact["numbers"]  # one segment of each, of every sample
+
+
+def test_it_reads_as_much_as_the_stories_need(
+    rmtscale: Command, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without sizes; what is given is taken as it is."""
+    read: list[tuple[int, int, int]] = []
+
+    def refuse(reader: Reader, batches: Batches, samples: int) -> None:
+        read.append((batches.tokens // batches.segment_tokens, batches.batch_size, samples))
+        raise BadInput("seen")
+
+    monkeypatch.setattr(memory_changes, "measure_changes", refuse)
+    sizes = given.index("--segments")
+    for more in ([], given[sizes : sizes + 2], given[sizes + 2 : sizes + 4]):
+        bare = [*given[:sizes], *given[sizes + 4 :], *more]
+        assert "seen" in rmtscale("dead-band", *bare).err
+    assert read == [(16, 16, 32), (7, 16, 32), (16, 2, 2)]
 
 
 def test_where_there_is_none(

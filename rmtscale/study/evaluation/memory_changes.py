@@ -21,14 +21,22 @@ from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.rmt.segmenting import cut
 from rmtscale.steps import steps
 from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.tasks.task import Task
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
 
 SETTLED = 4
-"""The memory has settled after so many segments of noise that follow the last fact."""
+"""The memory has settled after so many segments of noise that follow a fact."""
 LEAST_SEGMENTS = SETTLED + 3
 """One with facts, those in which it settles, one that is measured, and the question's."""
+_SEGMENTS_A_FACT = 2
+"""Segments of a sample for each fact of a story: one segment in twelve is then settled noise, and
+most of those with a fact hold a single one, as they do in long inputs."""
+_USUAL_SEGMENTS, _USUAL_READ = 16, 512
+"""Segments of a sample whose story is short, and of all samples together."""
+_LEAST_SAMPLES = 4
+_MOST_BATCH = 16
 RARE = 0.999
 """Quantile of the changes in settled noise that a dead band has to lie above."""
 TYPICAL = 0.5
@@ -54,11 +62,25 @@ class MemoryChanges:
     """Holds what was measured, and the dead band that follows from it."""
 
     settled: Changes
-    """Changes in segments of noise, the memory settled after the last fact."""
+    """Changes in segments of noise, the memory settled after a fact."""
     fact: Changes
     """Changes in segments that hold a fact."""
     dead_band: float | None
     """None where no width keeps noise out and lets facts in."""
+
+
+def usual_sizes(task: Task) -> tuple[int, int]:
+    """Returns the segments of a sample, twice the facts of a story or more, and the samples.
+
+    The more segments, the fewer samples: they read as much together whatever the task.
+    """
+    segments = max(_USUAL_SEGMENTS, math.ceil(_SEGMENTS_A_FACT * task.mean_facts))
+    return segments, max(_LEAST_SAMPLES, _USUAL_READ // segments)
+
+
+def batch_size_of(samples: int) -> int:
+    """Returns the rows of a batch, 16 at most, in whole batches of hardly more than ``samples``."""
+    return math.ceil(samples / math.ceil(samples / _MOST_BATCH))
 
 
 def training_noise(checkpoint: Checkpoint, background: str) -> TaskData:
@@ -75,7 +97,7 @@ def measure_changes(reader: Reader, batches: Batches, samples: int) -> MemoryCha
 
     Raises:
         BadInput: a model with a dead band, or samples of fewer than seven segments.
-        CheckFailed: no sample had so many segments after its last fact.
+        CheckFailed: no sample had so many segments of noise after a fact.
     """
     answerer = reader.answerer
     if answerer.rmt.config.dead_band:
@@ -110,6 +132,8 @@ def kinds_of(
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which segments but the last are settled noise, and which hold a fact, (R, B) each.
 
+    Noise before the first fact is neither: nothing is there yet that it could change.
+
     Args:
         positions_BF: the first token of each fact, which lies whole in its segment.
         bounds: of all segments.
@@ -117,8 +141,10 @@ def kinds_of(
     ends = np.array([end for _, end in bounds])
     fact_BF = np.searchsorted(ends, positions_BF, side="right")
     segment_R1 = np.arange(len(bounds) - 1)[:, None]
-    settled_RB = segment_R1 > fact_BF.max(axis=1) + SETTLED
     fact_RB = (segment_R1[..., None] == fact_BF).any(axis=-1)
+    # The segment of the last fact so far, -1 before the first.
+    last_RB = np.maximum.accumulate(np.where(fact_RB, segment_R1, -1), axis=0)
+    settled_RB = (last_RB >= 0) & (segment_R1 > last_RB + SETTLED)
     return settled_RB, fact_RB
 
 

@@ -84,6 +84,10 @@ class Babilong(Task):
     def facts_per_story(self) -> int:
         return max(pool.most_facts for pool in self.pools)
 
+    @property
+    def mean_facts(self) -> float:
+        return sum(pool.mean_facts for pool in self.pools) / len(self.pools)
+
     @cached_property
     def most_between(self) -> int:
         return self.closing + (max(pool.most_between for pool in self.pools) if self.between else 0)

@@ -51,6 +51,11 @@ class Task(ABC):
         """How many facts every story has."""
 
     @property
+    def mean_facts(self) -> float:
+        """How many facts a story has in the mean."""
+        return float(self.facts_per_story)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The possible answers; an answer is an index into them."""
         return PLACES

@@ -9,12 +9,17 @@ import torch
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.study.evaluation.memory_changes import (
     QUANTILES,
+    batch_size_of,
     choose,
     kinds_of,
     measure_changes,
     training_noise,
+    usual_sizes,
 )
+from rmtscale.study.tasks.babi import pool
+from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.training.layout import LAST
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
@@ -92,13 +97,69 @@ def test_noise_is_training_text_without_fact_fragments(
     assert batches.task.split == "train"
 
 
-def test_settled_is_from_the_fifth_segment_after_the_last_fact() -> None:
+def test_settled_is_from_the_fifth_segment_after_a_fact() -> None:
     bounds = [(0, 3), *((start, start + 5) for start in range(3, 38, 5))]
-    positions = np.array([[0, 2], [4, 0], [37, 0], [7, 33]])
+    positions = np.array([[0, 2], [4, 0], [37, 0], [37, 37], [2, 32]])
     settled, fact = kinds_of(positions, bounds)
-    assert settled.shape == fact.shape == (7, 4)
-    assert [np.flatnonzero(column).tolist() for column in settled.T] == [[5, 6], [6], [], []]
-    assert [np.flatnonzero(column).tolist() for column in fact.T] == [[0], [0, 1], [0], [1]]
+    assert settled.shape == fact.shape == (7, 5)
+    assert [np.flatnonzero(column).tolist() for column in settled.T] == [
+        *([5, 6], [6], [5, 6], [], [5])  # the last: between two facts, and noise that comes first
+    ]
+    assert [np.flatnonzero(column).tolist() for column in fact.T] == [[0], [0, 1], [0], [], [0, 6]]
+
+
+def test_settled_and_facts_as_a_loop_tells_them() -> None:
+    random = np.random.default_rng(1)
+    bounds = [(start, start + 7) for start in range(0, 7 * 40, 7)]
+    positions = random.integers(0, 7 * 40, size=(50, 6))
+    settled, fact = kinds_of(positions, bounds)
+    for row, own in enumerate(positions):
+        segments = {int(at) // 7 for at in own}
+        for segment in range(39):
+            window = range(segment - 4, segment + 1)
+            quiet = segments.isdisjoint(window) and min(segments) < segment
+            assert settled[segment, row] == quiet
+            assert fact[segment, row] == (segment in segments)
+    assert 0 < settled.sum() < settled.size
+
+
+def test_samples_grow_with_the_facts_of_a_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much is read of each task, and in any of them noise settles between the facts."""
+    assert usual_sizes(make_task("memorize")) == (16, 32)
+    crowded = make_task("detect-memorize", persons=7, distractors=9)
+    assert crowded.facts_per_story == 10
+    assert usual_sizes(crowded) == (20, 25)
+    monkeypatch.setattr(pool, "STORIES", {"train": 300, "validation": 40})
+    pool.load_pool.cache_clear()
+    random = np.random.default_rng(2)
+    found = {}
+    for stories in QAS:
+        task = make_task("babilong", stories=stories)
+        mean = sum(len(task.story(random).facts) for _ in range(2000)) / 2000
+        segments, samples = found[stories] = usual_sizes(task)
+        assert segments == 16 or segments == pytest.approx(2 * mean, rel=0.1)
+        assert samples == max(512 // segments, 4)
+        # Facts anywhere, as far as sentences allow it.
+        settled = 0
+        bounds = [(start, start + 100) for start in range(0, 100 * segments, 100)]
+        for _ in range(samples):
+            facts = len(task.story(random).facts)
+            positions = random.integers(0, 100 * segments, size=(1, facts))
+            settled += kinds_of(positions, bounds)[0].sum()
+        assert settled >= 10, stories
+    pool.load_pool.cache_clear()
+    assert found["qa4"] == (16, 32)
+    assert found["qa2"][0] > 16
+    assert found["qa3"][0] > 2 * found["qa2"][0]
+
+
+def test_batches_are_whole() -> None:
+    for samples in range(1, 200):
+        rows = batch_size_of(samples)
+        assert 1 <= rows <= 16
+        batches = -(-samples // rows)
+        assert batches == -(-samples // 16)
+        assert samples <= batches * rows < samples + batches
 
 
 def test_the_rule() -> None:

@@ -52,6 +52,11 @@ class Pool:
         return max(one.told for one in self.asked)
 
     @cached_property
+    def mean_facts(self) -> float:
+        """Facts of a story in the mean."""
+        return sum(one.told for one in self.asked) / len(self.asked)
+
+    @cached_property
     def most_between(self) -> int:
         """Questions among the facts of the story that has most of them."""
         return max(len(one.as_story(between=True).between) for one in self.asked)
