@@ -10,6 +10,7 @@ import pytest
 
 from rmtscale.records.measurement import Memory
 from rmtscale.report.claims import Claim
+from rmtscale.study.evaluation.rmt_answers import trained_as
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
@@ -213,6 +214,9 @@ def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> No
         assert one.training is not None
         assert one.training.steps == loaded.trained.all_steps
         assert one.training.parameters == loaded.trained.parameters
+    # Seconds and steps are of the same training, or there are none.
+    seconds = trained_as(loaded).seconds
+    assert seconds == (None if loaded.trained.steps_before else loaded.trained.seconds)
     page = (folder.parent / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if line.startswith(f"| `{folder.name}` |")]
     found = {(one.point.length, one.point.dead_band): 100 * one.accuracy for one in own}

@@ -6,7 +6,7 @@ Shape legend: B batch, N text columns of the input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Protocol
@@ -145,6 +145,7 @@ def evaluate_babilong(
     where = torch.device(device)
     with store.writing(), in_use(where):
         meter, gpu = open_meter(where)
+        began_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         known = store.read().latest()
         records = []
         for length in settings.lengths:
@@ -165,7 +166,10 @@ def evaluate_babilong(
                     compile_step=model.compile_step,
                 )
                 there = recorded(known, point, settings.compile_step)
-                record = there or _evaluate(point, pool, model, noise, settings, meter, gpu)
+                record = there or replace(
+                    _evaluate(point, pool, model, noise, settings, meter, gpu),
+                    evaluation_began_at=began_at,
+                )
                 if there is None:
                     store.append(record)
                 if observe is not None:

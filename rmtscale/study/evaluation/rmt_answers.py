@@ -117,4 +117,5 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         initializer_range=settings.initializer_range,
         closing_questions=settings.closing_questions,
         memory_noise=settings.memory_noise,
+        seconds=None if trained.steps_before else trained.seconds,
     )

@@ -18,6 +18,7 @@ NOTED_LATER = (
     "initializer_range",
     "closing_questions",
     "memory_noise",
+    "seconds",
 )
 """Fields of a training that older records lack."""
 
@@ -72,11 +73,14 @@ class BabilongTraining:
     parameters: int
     between_share: float | None = None
     """Share of the batches with questions among the facts; None in records of before it was
-    noted, and so with the next four."""
+    noted, and so with all that follow."""
     ask_state: bool | None = None
     initializer_range: float | None = None
     closing_questions: int | None = None
     memory_noise: float | None = None
+    seconds: float | None = None
+    """Time spent in these steps; None too where the training began with the weights of another,
+    whose time is not noted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,19 +111,26 @@ class BabilongRecord(EvaluatedLine):
     breakdown: Breakdown | None = None
     """Right answers by where their facts stood; None in records of before it was noted."""
     batch_size: int
+    """Samples that are read side by side."""
     seconds: float
     """Time of making and reading all samples."""
     seconds_per_sample: float
+    """That time by the samples, those that fill the last batch among them: of several read side by
+    side each has its share, and one alone takes longer."""
     tokens_per_second: float
     memory: Memory
     """Peak of reading, measured at this length."""
+    evaluation_began_at: str | None = None
+    """Equal for all lengths that one command has read, UTC, ISO 8601; None in records of before it
+    was noted."""
     environment: Environment
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns what is written, without what was not noted."""
         mapping = EvaluatedLine.to_mapping(self)
-        if mapping["breakdown"] is None:
-            del mapping["breakdown"]
+        for name in ("breakdown", "evaluation_began_at"):
+            if mapping[name] is None:
+                del mapping[name]
         for name in NOTED_LATER:
             if mapping["training"] is not None and mapping["training"][name] is None:
                 del mapping["training"][name]

@@ -139,6 +139,11 @@ def test_who_follows_the_rules_is_always_right(noise: Noise, tmp_path: Path) -> 
     assert [one.correct for one in wrong] == [0] * 6
     assert not any(sum(one.breakdown.depth.correct) for one in wrong if one.breakdown)
     assert list(store.read().latest().values()) == [*records, *wrong]
+    # All lengths of a command share when it began.
+    began = [{one.evaluation_began_at for one in some} for some in (records, wrong)]
+    assert [len(times) for times in began] == [1, 1]
+    assert None not in began[0] | began[1]
+    assert began[0] != began[1]
 
 
 def test_questions_are_the_same_at_every_length(noise: Noise) -> None:
@@ -182,6 +187,8 @@ def test_train_and_evaluate_from_the_command_line(
     assert (first.training.between_share, first.training.ask_state) == (0.5, True)
     classes = json.loads((Path(best) / "task.json").read_text())["classes"]
     assert classes[-3:] == ["John", "Daniel", "Sandra"]
+    seconds = json.loads((Path(best) / "task.json").read_text())["trained"]["seconds"]
+    assert first.training.seconds == seconds > 0
     assert first.breakdown is not None
     after = first.breakdown.segments_after.plus(first.breakdown.segments_after_facts)
     assert (after.total, sum(after.correct)) == (6, first.correct)
