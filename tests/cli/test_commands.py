@@ -134,7 +134,9 @@ def test_an_encoder_has_no_prefill(rmtscale: Command) -> None:
     )
 
 
-def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify(
+    rmtscale: Command, monkeypatch: pytest.MonkeyPatch, remembered_shapes: None
+) -> None:
     line = [
         "verify",
         "-m",
@@ -163,7 +165,7 @@ def test_verify(rmtscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "6 of 7 counts differ from the prediction" in wrong.err
 
 
-def test_reproduce(rmtscale: Command, tmp_path: Path) -> None:
+def test_reproduce(rmtscale: Command, tmp_path: Path, unpainted: None) -> None:
     folder = tmp_path / "figure-2"
     done = rmtscale("reproduce", "figure-2", "--out", str(folder))
     assert done.code == 0

@@ -13,7 +13,6 @@ import pytest
 
 from rmtscale.records.record import Record
 from tests.command_line import Command
-from tests.conftest import leave_unpainted
 from tests.synthetic.records import figure_10
 
 
@@ -27,25 +26,43 @@ def made(tmp_path: Path) -> str:
     return written(tmp_path / "made.jsonl", figure_10([1000, 4000, 8000]))
 
 
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The records, and what a process of its own said that wrote them as a folder, ``out``."""
+    folder = tmp_path_factory.mktemp("painted")
+    records = written(folder / "made.jsonl", figure_10([1000, 4000, 8000]))
+    code = (
+        "import sys\nfrom rmtscale.cli.main import main\n"
+        f"try:\n    main(['report', {records!r}, '-o', {str(folder / 'out')!r}])\n"
+        "except SystemExit as leaving:\n    assert not leaving.code\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return Path(records), done.stdout, done.stderr
+
+
+def test_no_torch_is_loaded(painted: tuple[Path, str, str]) -> None:
+    _, said, _ = painted
+    assert said.splitlines()[-1] == "False False"
+
+
 def test_a_folder_is_written_once_or_anew_as_a_whole(
-    rmtscale: Command, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rmtscale: Command, painted: tuple[Path, str, str], tmp_path: Path, unpainted: None
 ) -> None:
-    out = tmp_path / "out"
-    done = rmtscale("report", made, "-o", str(out))
-    assert done.code == 0
-    assert all(line.endswith(" left") for line in done.err.splitlines())  # on a busy machine
-    assert "RMT 500 is smaller" in " ".join(done.out.split())
+    made, said, warned = painted
+    out = made.parent / "out"
+    assert all(line.endswith(" left") for line in warned.splitlines())  # on a busy machine
+    assert "RMT 500 is smaller" in " ".join(said.split())
     names = {path.name for path in out.iterdir()}
     assert {"index.html", "records.csv", "memory.png", "memory.svg", "exponents.svg"} <= names
     assert "speed-up.png" in names
     assert (out / "memory.png").read_bytes().startswith(b"\x89PNG")
-    again = rmtscale("report", made, "-o", str(out))
+    again = rmtscale("report", str(made), "-o", str(out))
     assert again.code == 2
     assert "exists already, expected --force" in again.err
     # With other records, what they do not show is no longer there.
     only_full = [one for one in figure_10([1000]) if one.point.method == "full"]
     single = written(tmp_path / "single.jsonl", only_full)
-    leave_unpainted(monkeypatch, [])
     assert rmtscale("report", single, "-o", str(out), "--force").code == 0
     assert not (out / "speed-up.png").exists()
     assert "nowhere both measured" in (out / "index.html").read_text(encoding="utf-8")
@@ -118,14 +135,3 @@ def test_a_torn_line_is_a_warning(rmtscale: Command, made: str, tmp_path: Path) 
     done = rmtscale("report", made, "--format", "csv")
     assert done.code == 0
     assert done.err == "warning: made.jsonl: skipped 1 torn line at the end\n"
-
-
-def test_no_torch_is_loaded(made: str, tmp_path: Path) -> None:
-    code = (
-        "import sys\nfrom rmtscale.cli.main import main\n"
-        f"try:\n    main(['report', {made!r}, '-o', {str(tmp_path / 'out')!r}])\n"
-        "except SystemExit as leaving:\n    assert not leaving.code\n"
-        "print('torch' in sys.modules, 'transformers' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False False"

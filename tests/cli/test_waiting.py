@@ -83,7 +83,13 @@ def test_on_a_terminal_it_is_a_bar_that_goes_away(
     ids=lambda text: text.split()[0],
 )
 def test_every_long_command_says_how_far_it_is(
-    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, what: str
+    rmtscale: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    remembered_shapes: None,
+    unpainted: None,
+    line: str,
+    what: str,
 ) -> None:
     monkeypatch.setattr(waiting, "AFTER_SECONDS", 0.0)
     monkeypatch.setattr(waiting, "EVERY_SECONDS", 0.0)
