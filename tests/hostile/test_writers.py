@@ -8,6 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -24,31 +27,23 @@ from tests.forked import fork
 from tests.synthetic.records import figure_10
 from tests.tiny_training import tiny_settings, write_background
 
-WRITER = """
-import sys
-from pathlib import Path
-from rmtscale.errors import BadInput
-from rmtscale.records.store import RecordStore
-store = RecordStore(Path(sys.argv[1]))
-record = store.parse_line(sys.argv[2])
-try:
-    with store.writing():
-        print("writes", flush=True)
-        for _ in sys.stdin:
-            store.append(record)
-except BadInput as error:
-    print(error, flush=True)
-    sys.exit(error.exit_code)
-"""
+
+def write(path: Path, record: Record, pipe: Connection) -> None:
+    """Writes as often as it is told to; says that it may, or why it may not."""
+    try:
+        store = RecordStore(path)
+        with store.writing():
+            pipe.send("writes")
+            while pipe.recv():
+                store.append(record)
+    except BadInput as error:
+        pipe.send(str(error))
+        sys.exit(error.exit_code)
 
 
-def writer(path: Path, record: Record) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), record.to_line()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def writer(path: Path, record: Record) -> tuple[BaseProcess, Connection]:
+    ours, theirs = Pipe()
+    return fork(write, path, record, theirs), ours
 
 
 @pytest.mark.parametrize("count", [2, 8])
@@ -58,35 +53,39 @@ def test_of_several_writers_one_writes(
     path = tmp_path / "x.jsonl"
     writers = [writer(path, record()) for _ in range(count)]
     try:
-        said = {}
-        for one in writers:
-            assert one.stdout is not None
-            said[one.pid] = one.stdout.readline().strip()
-        (first,) = (one for one in writers if said[one.pid] == "writes")
+        said = {process.pid: pipe.recv() for process, pipe in writers if pipe.poll(60)}
+        (first,) = (one for one in writers if said[one[0].pid] == "writes")
         refusal = (
-            f"records {str(path)!r} is in use by process {first.pid}: expected it to end first"
+            f"records {str(path)!r} is in use by process {first[0].pid}: expected it to end first"
         )
-        others = [one for one in writers if one is not first]
+        others = [process for process, _ in writers if process is not first[0]]
         assert [said[one.pid] for one in others] == [refusal] * (count - 1)
-        assert [one.wait(60) for one in others] == [2] * (count - 1)
-        first.communicate("line\n" * 3, timeout=60)
-        assert first.returncode == 0
+        assert [ended(one) for one in others] == [2] * (count - 1)
+        for more in (True, True, True, False):
+            first[1].send(more)
+        assert ended(first[0]) == 0
     finally:
-        for one in writers:
-            one.kill()
-            one.wait()
+        for process, _ in writers:
+            process.kill()
+            process.join()
     assert len(RecordStore(path).read().records) == 3
     assert [one.name for one in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def ended(process: BaseProcess) -> int | None:
+    process.join(60)
+    return process.exitcode
 
 
 def test_the_lock_of_a_killed_writer_holds_nothing(
     record: Callable[..., Record], tmp_path: Path
 ) -> None:
     path = tmp_path / "x.jsonl"
-    with writer(path, record()) as one:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "writes\n"
-        one.send_signal(signal.SIGKILL)
+    one, pipe = writer(path, record())
+    assert pipe.poll(60)
+    assert pipe.recv() == "writes"
+    one.kill()
+    assert ended(one) == -signal.SIGKILL
     lock = path.with_name(".x.jsonl.lock")
     assert lock.read_text() == str(one.pid)
     lock.write_text("1")  # of another process that lives: it holds nothing either

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,8 +57,14 @@ def test_ratios_and_verdicts(script: ModuleType) -> None:
 
 
 def test_a_point_that_fails_is_a_row_and_the_records_are_written(
-    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Processes are copies of this one, and not of a server that loads the libraries again.
+    copies = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: copies)
     out = tmp_path / "records.jsonl"
     assert script.main(["--toy", "--only", "ceiling fp32", "--out", str(out)]) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
