@@ -103,6 +103,16 @@ def format_interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
+def format_score(share: float, digits: int = 1) -> str:
+    """Formats a share of right answers where a heading names its unit: ``90.6``, in percent."""
+    return f"{100 * share:.{digits}f}"
+
+
+def format_score_interval(low: float, high: float) -> str:
+    """Formats the interval of such a share: ``88.6 to 92.2``, in percent."""
+    return f"{format_score(low)} to {format_score(high)}"
+
+
 def format_dead_band(dead_band: float) -> str:
     """Returns the suffix to a model's name: ``, dead band 0.3``; nothing where there is none."""
     return f", dead band {dead_band:g}" if dead_band else ""

@@ -27,7 +27,7 @@ ALL_PAGES = (
     ROOT / "CHANGELOG.md",
     ROOT / "SECURITY.md",
     ROOT / "profiles" / "README.md",
-    *sorted((ROOT / "reports").rglob("README.md")),
+    *sorted((ROOT / "reports").rglob("*.md")),
 )
 """Every page whose links are followed; those under reports/ are mostly made by commands."""
 SITE = ROOT / "build" / "docs-site"

@@ -34,8 +34,9 @@ def listed(groups: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    """But for the READMEs below ``tried`` and ``checkpoints``, which reports link to."""
-    below = {"tried", "checkpoints"}
+    """But for the READMEs below ``tried`` and ``checkpoints``, and the lists of runs, which reports
+    link to."""
+    below = {"tried", "checkpoints", "runs.md"}
     pages = {place(page).as_posix() for page in ALL_PAGES if not below & set(page.parts)}
     found = list(listed(navigation()))
     assert pages | {"docs/example.md"} == set(found)

@@ -17,6 +17,7 @@ from rmtscale.study.figures.babilong.runs import (
     mean_accuracy,
     shown,
 )
+from rmtscale.study.figures.babilong.standing import standing
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 
@@ -87,27 +88,17 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 
 def _headline(best: Mapping[str, Mapping[str, Run]]) -> str:
-    """Says how often ours is above the published RMT, by the middle of its interval."""
-    plain, held = (_above(best[variant]) for variant in (PLAIN, DEAD_BAND))
-    if plain is None:
+    """Counts the points ahead of the published RMT, as the claims do."""
+    plain, held = (standing(best[variant], "rmt") for variant in (PLAIN, DEAD_BAND))
+    if not plain.read:
         return "BABILong: no run at the lengths of the published RMT yet"
-    above, both = plain
-    text = f"BABILong: above the published RMT at {above} of the {both} points that both have"
-    if held is None:
+    text = (
+        f"BABILong, beside the published RMT: ahead at {plain.ahead} points, level at "
+        f"{plain.level}, behind at {plain.behind}"
+    )
+    if not held.read:
         return text
-    return f"{text}, with a dead band at {held[0]} of {held[1]}"
-
-
-def _above(best: Mapping[str, Run]) -> tuple[int, int] | None:
-    """Counts the points above the published RMT, and those that both have, if any."""
-    theirs = published()["rmt"]
-    both = [
-        (record.accuracy, theirs[task][length])
-        for task, run in best.items()
-        for length, record in run.curve.items()
-        if length in theirs[task]
-    ]
-    return (sum(ours > published for ours, published in both), len(both)) if both else None
+    return f"{text}; with a dead band at {held.ahead}, {held.level}, {held.behind}"
 
 
 def _line(axes: Axes, shares: Mapping[str, float], name: str) -> None:

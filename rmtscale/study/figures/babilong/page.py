@@ -7,14 +7,17 @@ from textwrap import fill
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import claims_table
 from rmtscale.report.style import picture_files
-from rmtscale.study.figures.babilong.ablation_table import ablation_table
+from rmtscale.study.figures.babilong.ablation_table import ablation_table, equal_work
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.drawing import draw
+from rmtscale.study.figures.babilong.published import SHORT, SYSTEMS
 from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, Run, runs_of, shown
+from rmtscale.study.figures.babilong.runs_page import FILE, runs_page
 from rmtscale.study.figures.babilong.tables import (
     average_table,
+    backbones_table,
     cost_table,
-    details_table,
+    names_of_ours,
     task_table,
 )
 from rmtscale.study.figures.babilong.where_lost import where_lost
@@ -41,8 +44,17 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         )
     runs = runs_of(records)
     best, claims = shown(runs), check_claims(runs)
-    tables = "\n\n".join(f"## {task}\n\n{task_table(task, runs)}" for task in QAS)
-    numbers = f"Numbers: [{figure.name}.csv]({figure.name}.csv), [records.jsonl](records.jsonl)."
+    tables = "\n\n".join(
+        f"## {task}\n\n{task_table(task, runs)}\n\n{_fill(names_of_ours(task, runs))}"
+        for task in QAS
+    )
+    by_backbone = backbones_table(runs)
+    averages = [average_table(runs), _fill(_COLUMNS)]
+    averages += [] if by_backbone is None else [_fill(_BACKBONES), by_backbone]
+    numbers = (
+        f"[Every run and every point]({FILE}). Numbers: [{figure.name}.csv]({figure.name}.csv), "
+        "[records.jsonl](records.jsonl)."
+    )
     page = f"""# {figure.title}
 
 {_fill(_lead(best, records))}
@@ -53,9 +65,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 ## Average
 
-{average_table(runs)}
-
-{_fill(_BACKBONES)}
+{(chr(10) * 2).join(averages)}
 
 {tables}
 
@@ -64,6 +74,8 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 {_fill(_ABLATION)}
 
 {ablation_table(runs)}
+
+{_fill(equal_work(runs))}
 
 ## Where it is lost
 
@@ -75,36 +87,40 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 {_fill(_COSTS)}
 
-## Every point
-
-{details_table(runs)}
-
 {numbers}
 """
     noted = any(record.point.compile_step is not None for record in records)
     files: dict[str, bytes | str] = {
         **picture_files(figure.name, draw(runs)),
+        FILE: runs_page(figure.title, runs),
         f"{figure.name}.csv": csv_text(_row(record, noted=noted) for record in records),
         "records.jsonl": "".join(record.to_line() + "\n" for record in records),
     }
     return FigureReport(claims=claims, page=page, files=files)
 
 
-_BACKBONES = (
-    "A row without a backbone takes the better run of each task, a row of one backbone its own "
-    "only. Runs with a dead band on the memory are a variant of their own: they have claims and "
-    "lines of their own, and never stand in a row, a line or an average of plain ones."
+_COLUMNS = (
+    f"{'; '.join(f'{short}: {SYSTEMS[name]}' for name, short in SHORT.items())}. The published "
+    "numbers are whole percents. Ours takes the better run of each task, of whatever backbone. "
+    "Band: ours with a dead band on the memory, a variant with claims, columns and lines of its "
+    "own, which never stand in those of plain runs."
 )
+_BACKBONES = "One backbone alone:"
 _ABLATION = (
     "Each change is added to all that stand above it, and stays: to replay what a burn-in lost "
     "needs a burn-in, and a dead band is an evaluation of the last training. Recipes "
     "`babilong-ablation-qa1-plain-0`, `-burn-in-0`, `-replay-0`, `-fragments-0`; that of qa1 with "
-    "everything is `babilong-qa1-0`. A row for each run, in percent."
+    "everything is `babilong-qa1-0`. A row for each run, in percent with the 95 % interval."
 )
 _COSTS = (
-    "A sample's seconds are those of a batch, making its text included, by the rows read together. "
-    "Full attention is our own lower bound for one pass of the same backbone over the whole sample "
-    "on an H200 in bf16, if its memory allowed it."
+    "Samples are read side by side, as many as the column says: what a sample takes is its share "
+    "of their time, making the text included. One alone is a sample that was read by itself, where "
+    "an evaluation with `--batch-size 1` is there. Full attention is our own lower bound for one "
+    "pass of the same backbone over the whole sample on an H200 in bf16, if its memory allowed "
+    "it. Peaks of memory are compared between lengths that one checkpoint has read with as many "
+    "samples side by side, in one precision, compiled or not, on one GPU: those of one command, "
+    "and those of several where as much was held before. Stories alone come in batches of other "
+    "sizes and do not count."
 )
 
 
@@ -119,8 +135,8 @@ def _lead(best: dict[str, Run], records: list[BabilongRecord]) -> str:
         f"noise of {', '.join(noise)}; the published systems read PG19, which is not to be had. A "
         "length is a number of words, 88,592 at 128k. The noise has "
         f"{format_tokens(tokens)} tokens; longer samples hold some of it again. Of each task the "
-        "run that reads furthest is drawn bold, and of these the most accurate; all are in the "
-        "tables."
+        "run that reads furthest is drawn bold and stands in the tables, and of these the most "
+        f"accurate; [all others]({FILE}) have a page of their own."
     )
     if lacking:
         text = f"**No run yet: {', '.join(lacking)}.** {text}"

@@ -15,6 +15,14 @@ SYSTEMS = {
     "llama-rag": "Llama-3 8B with retrieval",
 }
 """Titles, in the order they are shown."""
+SHORT = {
+    "rmt": "RMT",
+    "armt": "ARMT",
+    "mamba": "Mamba",
+    "gemini": "Gemini",
+    "llama-rag": "Llama-3",
+}
+"""Headings of their columns."""
 Shares = Mapping[str, float]
 """Accuracies, as shares, by name of the length."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
 from rmtscale.study.tasks.babi.names import QAS
@@ -30,9 +30,11 @@ class Run:
     title: str
     """Names backbone, what it was trained on, seed and dead band."""
     curve: Curve
+    others: tuple[BabilongRecord, ...] = ()
+    """Records of lengths that the curve has from another record: of fewer samples, or older."""
 
     def __post_init__(self) -> None:
-        identities = {_identity(record) for record in self.curve.values()}
+        identities = {_identity(record) for record in self.records}
         if len(identities) != 1:
             raise ValueError(f"curve of {len(identities)} models or variants: expected one")
 
@@ -71,23 +73,43 @@ class Run:
         return self._any.point.dead_band
 
     @property
+    def records(self) -> list[BabilongRecord]:
+        """All that was read, those of the curve first."""
+        return [*self.curve.values(), *self.others]
+
+    def alone(self, length: str) -> BabilongRecord | None:
+        """Returns the last record of a length whose samples were read one by one, if any."""
+        found = [one for one in self.records if one.point.length == length and one.batch_size == 1]
+        return max(found, key=lambda one: one.evaluated_at, default=None)
+
+    @property
     def shares(self) -> dict[str, float]:
         """Accuracies by length."""
         return {length: record.accuracy for length, record in self.curve.items()}
 
 
 def runs_of(records: Iterable[BabilongRecord]) -> list[Run]:
-    """Groups records by task, model and variant, a later one in the place of an earlier one."""
-    curves: dict[_Identity, dict[str, BabilongRecord]] = {}
+    """Groups records by task, model and variant.
+
+    Of several of one length the curve has that of most samples, and of these the last: a few that
+    were read to time them take no other's place.
+    """
+    grouped: dict[_Identity, list[BabilongRecord]] = {}
     for record in records:
-        curves.setdefault(_identity(record), {})[record.point.length] = record
+        grouped.setdefault(_identity(record), []).append(record)
     found = []
-    for own in curves.values():
-        curve = {length: own[length] for length in LENGTHS if length in own}
-        found.append(Run(title_of(next(iter(curve.values()))), curve))
+    for own in grouped.values():
+        chosen: dict[str, BabilongRecord] = {}
+        for record in own:
+            known = chosen.get(record.point.length)
+            if known is None or record.point.samples >= known.point.samples:
+                chosen[record.point.length] = record
+        curve = {length: chosen[length] for length in LENGTHS if length in chosen}
+        others = tuple(one for one in own if one is not chosen[one.point.length])
+        found.append(Run(title_of(own[0]), curve, others))
     alike = Counter((run.task, run.title) for run in found)
     named = [
-        run if alike[run.task, run.title] == 1 else Run(_told_apart(run), run.curve)
+        run if alike[run.task, run.title] == 1 else replace(run, title=_told_apart(run))
         for run in found
     ]
     return sorted(named, key=lambda run: (QAS.index(run.task), run.title))
@@ -117,7 +139,8 @@ def title_of(record: BabilongRecord) -> str:
 def shown(runs: Iterable[Run], variant: str = PLAIN, backbone: str | None = None) -> dict[str, Run]:
     """Chooses the RMT of each task that reads furthest, and of these the most accurate one.
 
-    All runs stand in the tables; this one is drawn, and counts in the average.
+    All runs are listed; this one is drawn, stands beside the published ones and counts in the
+    average.
 
     Args:
         runs: of any kind.

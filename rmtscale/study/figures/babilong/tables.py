@@ -1,77 +1,92 @@
-"""BABILong's tables as Markdown: accuracies beside the published ones, and what a sample takes."""
+"""BABILong's tables as Markdown: accuracies beside the published ones, and what a sample takes.
+
+Lengths stand below one another, so that a row is short enough for a terminal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
-from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
+from rmtscale.study.figures.babilong.published import SHORT, Shares, average, published
 from rmtscale.study.figures.babilong.runs import (
-    VARIANTS,
+    DEAD_BAND,
+    PLAIN,
     Run,
     backbones,
     mean_accuracy,
     shown,
 )
+from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.tabular import markdown_table
 from rmtscale.units import (
-    format_accuracy,
     format_bytes,
     format_count,
-    format_interval,
+    format_score,
+    format_score_interval,
     format_seconds,
     format_tokens,
 )
 
 NO_RUN = "no run yet"
+OURS = {PLAIN: "ours", DEAD_BAND: "band"}
+"""Headings of our columns."""
+_FEW = 100
+"""Samples of which each is a whole percent."""
 
 
 def average_table(runs: Sequence[Run]) -> str:
-    """Writes averages over the five tasks: a row for each system, variant and backbone of ours."""
-    rows = [[title, *_cells(average(published()[name]))] for name, title in SYSTEMS.items()]
-    for variant, title in VARIANTS.items():
-        rows.append([title, *_means(shown(runs, variant))])
+    """Writes averages over the five tasks: a row for each length, a column for each system."""
+    theirs = {name: average(tasks) for name, tasks in published().items()}
+    ours = [_means(shown(runs, variant)) for variant in OURS]
+    rows = [
+        [length, *(_percent(shares, length) for shares in (*theirs.values(), *ours))]
+        for length in LENGTHS
+    ]
+    return markdown_table(("average, %", *SHORT.values(), *OURS.values()), rows)
+
+
+def backbones_table(runs: Sequence[Run]) -> str | None:
+    """Writes averages of one backbone alone; None unless there are several."""
+    columns: dict[str, Shares] = {}
+    for variant, heading in OURS.items():
         names = backbones(run for run in runs if run.variant == variant)
         for name in names if len(names) > 1 else ():
-            rows.append([f"{title}, {name} alone", *_means(shown(runs, variant, name))])
-    return markdown_table(("average, %", *LENGTHS), rows)
-
-
-def _means(best: Mapping[str, Run]) -> list[str]:
-    means = {length: mean_accuracy(best, length) for length in LENGTHS}
-    return _cells({length: mean for length, mean in means.items() if mean is not None})
+            columns[f"{heading}: {name}"] = _means(shown(runs, variant, name))
+    if not columns:
+        return None
+    rows = [
+        [length, *(_percent(shares, length) for shares in columns.values())] for length in LENGTHS
+    ]
+    return markdown_table(("average, %", *columns), rows)
 
 
 def task_table(task: str, runs: Sequence[Run]) -> str:
-    """Writes the accuracies of one task, a row for each system and each run of ours."""
-    rows = [[title, *_cells(published()[name].get(task, {}))] for name, title in SYSTEMS.items()]
-    own = [run for run in runs if run.task == task]
-    for variant, title in VARIANTS.items():
-        of_variant = [run for run in own if run.variant == variant]
-        rows += [[run.title, *_cells(run.shares)] for run in of_variant]
-        if not of_variant:
-            rows.append([f"{title}: {NO_RUN}", *[""] * len(LENGTHS)])
-    return markdown_table((f"{task}, %", *LENGTHS), rows)
+    """Writes the accuracies of one task by length: the published, and the runs that are shown."""
+    best = [shown(runs, variant).get(task) for variant in OURS]
+    rows = []
+    for length in LENGTHS:
+        row = [length]
+        for name in SHORT:
+            theirs = published()[name].get(task, {})
+            row.append(format_score(theirs[length], 0) if length in theirs else "")
+        for run in best:
+            record = None if run is None else run.curve.get(length)
+            row += ["", ""] if record is None else [score(record), _interval(record)]
+        rows.append(row)
+    ours = (name for heading in OURS.values() for name in (heading, "95 %"))
+    return markdown_table((f"{task}, %", *SHORT.values(), *ours), rows)
 
 
-def details_table(runs: Sequence[Run]) -> str:
-    """Writes a row for each point: accuracy with its interval, samples, and what was left out."""
-    rows = [
-        [
-            record.point.stories,
-            length,
-            format_tokens(record.tokens),
-            f"{format_accuracy(record.accuracy)} ({format_interval(record.low, record.high)})",
-            format_tokens(record.point.samples),
-            format_tokens(record.left_out),
-            run.title,
-        ]
-        for run in runs
-        for length, record in run.curve.items()
-    ]
-    columns = ("task", "length", "tokens", "accuracy (95 %)", "samples", "left out", "model")
-    return markdown_table(columns, rows)
+def score(record: BabilongRecord) -> str:
+    """Returns the accuracy in percent, with as many digits as its samples tell."""
+    return format_score(record.accuracy, 1 if _FEW % record.point.samples else 0)
+
+
+def score_with_interval(record: BabilongRecord) -> str:
+    """Returns the accuracy in percent with its 95 % interval."""
+    return f"{score(record)} ({_interval(record)})"
 
 
 def cost_table(best: Mapping[str, Run]) -> str:
@@ -82,26 +97,48 @@ def cost_table(best: Mapping[str, Run]) -> str:
         if not records:
             continue
         record = records[0]
+        alone = [one for run in best.values() if (one := run.alone(length)) is not None]
         full = full_attention_seconds(record)
         peak = record.memory.peak_bytes
         rows.append(
             [
                 length,
+                record.point.stories,
                 format_tokens(record.tokens),
                 format_count(record.tokens_per_second, 3)
                 + (", compiled" if record.point.compile_step else ""),
                 "" if peak is None else format_bytes(peak),
                 format_tokens(record.batch_size),
                 format_seconds(record.seconds_per_sample),
+                format_seconds(alone[0].seconds_per_sample) if alone else "",
                 "" if full is None else format_seconds(full),
             ]
         )
     columns = (
-        *("length", "tokens", "tokens/s", "peak memory", "read together", "a sample"),
-        "full attention, at least",
+        *("length", "task", "tokens", "tokens/s", "peak memory", "side by side", "a sample"),
+        *("one alone", "full attention, at least"),
     )
     return markdown_table(columns, rows)
 
 
-def _cells(shares: Mapping[str, float]) -> list[str]:
-    return [f"{100 * shares[length]:.1f}" if length in shares else "" for length in LENGTHS]
+def names_of_ours(task: str, runs: Sequence[Run]) -> str:
+    """Says which runs stand in the columns of ours, and how many others there are."""
+    words, own = [], [run for run in runs if run.task == task]
+    for variant, heading in OURS.items():
+        run = shown(runs, variant).get(task)
+        title = NO_RUN if run is None else run.title
+        words.append(f"{heading.capitalize()}: {title}.")
+    return f"{' '.join(words)} [All {len(own)} runs of {task}](runs.md#{task})."
+
+
+def _means(best: Mapping[str, Run]) -> Shares:
+    means = {length: mean_accuracy(best, length) for length in LENGTHS}
+    return {length: mean for length, mean in means.items() if mean is not None}
+
+
+def _percent(shares: Shares, length: str) -> str:
+    return format_score(shares[length]) if length in shares else ""
+
+
+def _interval(record: BabilongRecord) -> str:
+    return format_score_interval(record.low, record.high)

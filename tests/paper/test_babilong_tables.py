@@ -1,0 +1,175 @@
+"""BABILong's tables: the best runs beside the published ones, every run listed, rows that fit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rmtscale.study.figures.babilong.published import published
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, runs_of, shown
+from rmtscale.study.figures.babilong.runs_page import runs_page
+from rmtscale.study.figures.babilong.standing import side_of, standing
+from rmtscale.study.figures.babilong.tables import (
+    average_table,
+    backbones_table,
+    cost_table,
+    names_of_ours,
+    task_table,
+)
+from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
+from rmtscale.study.tasks.babi.names import QAS
+from rmtscale.study.tasks.lengths import LENGTHS
+from tests.synthetic.babilong import babilong, every, rows
+
+RECORDS = Path(__file__).parents[2] / "reports/babilong/records.jsonl"
+
+
+def cells_of(table: str) -> dict[str, list[str]]:
+    """Cells by the first of each row, the headings among them."""
+    lines = [line for line in table.splitlines() if not line.startswith("|---")]
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in split}
+
+
+def test_a_task_has_the_best_run_of_each_variant_beside_the_published_ones() -> None:
+    plain = [*rows("qa2", 0.6, seed=0), *rows("qa2", 0.7, seed=1)]
+    held = [*rows("qa2", 0.9, ("128k",), dead_band=0.3), *rows("qa2", 0.8, dead_band=0.25)]
+    cells = cells_of(task_table("qa2", runs_of([*plain, *held, *rows("qa1", 1.0)])))
+    assert cells["qa2, %"] == [
+        *("RMT", "ARMT", "Mamba", "Gemini", "Llama-3", "ours", "95 %", "band", "95 %")
+    ]
+    assert list(cells)[1:] == list(LENGTHS)
+    published_whole = ["39", "100", "87", "42", "6"]
+    assert cells["128k"] == [*published_whole, "70", "60.4 to 78.1", "80", "71.1 to 86.7"]
+    # A thousand samples tell a tenth of a percent.
+    assert cells["4k"][5:7] == ["70.0", "67.1 to 72.8"]
+    words = names_of_ours("qa2", runs_of([*plain, *held]))
+    assert re.search(r"Ours: [^.]*seed 1, [^.]*\. Band: .*dead band 0\.25\. ", words)
+    assert words.endswith("[All 4 runs of qa2](runs.md#qa2).")
+    assert names_of_ours("qa3", []).startswith("Ours: no run yet. Band: no run yet. [All 0 runs")
+    assert cells_of(task_table("qa3", []))["10M"] == ["21", "37", "", "", "11", "", "", "", ""]
+
+
+def test_rows_fit_in_a_terminal() -> None:
+    records = [*every(0.887), *every(0.9, dead_band=0.3), *BabilongStore(RECORDS).read().records]
+    runs = runs_of(records)
+    for task in QAS:
+        assert max(map(len, task_table(task, runs).splitlines())) <= 82
+    assert max(map(len, average_table(runs).splitlines())) <= 80
+
+
+def assert_listed(records: list[BabilongRecord]) -> str:
+    """Every run has its line, every record a row with its numbers."""
+    runs = runs_of(records)
+    page = runs_page("BABILong", runs)
+    for run in runs:
+        lines = [line for line in page.splitlines() if line.startswith(f"* {run.task}-")]
+        (line,) = [line for line in lines if f": {run.title}; " in line]
+        name = line.removeprefix("* ").split(":")[0].removesuffix("\\*")
+        (row,) = re.findall(rf"^\| {name} \|((?:[^|]*\|){{12}})$", page, re.M)
+        for cell, length in zip(row.split("|"), LENGTHS, strict=False):
+            assert (cell.strip() == "") == (length not in run.curve)
+            if length in run.curve:
+                assert float(cell) == pytest.approx(100 * run.shares[length], abs=0.051)
+        best = shown(runs, run.variant).get(run.task)
+        assert ("\\*" in line) == (run is best)
+        assert run.records[0].point.weights in line
+    points = page.split("## Every point")[1]
+    assert points.count("\n| qa") == len(records)
+    assert sum(len(run.records) for run in runs) == len(records)
+    return page
+
+
+def test_nothing_is_hidden() -> None:
+    many = [
+        *every(0.9),
+        *every(0.8, seed=1),
+        *rows("qa4", 0.7, ("0k", "64k"), backbone="minilm-q"),
+        *rows(
+            *("qa4", 0.7, ("0k", "64k")),
+            closing_questions=12,
+            memory_noise=0.3,
+            training_seconds=99.0,
+        ),
+        *every(0.95, ("10M",), dead_band=0.4),
+    ]
+    page = assert_listed(many)
+    assert "99.0 s of steps" in page
+    assert "12 closing questions, noise 0.3 on the memory" in page
+    for task in QAS:
+        assert f"\n## {task}\n" in page
+    assert_listed(list(BabilongStore(RECORDS).read().latest().values()))
+    empty = runs_page("BABILong", [])
+    assert empty.count("No run yet.") == 5
+
+
+def test_a_few_samples_that_are_timed_take_no_others_place() -> None:
+    long = rows("qa1", 0.9, ("1M", "10M"))
+    few = babilong("qa1", "10M", 1.0, samples=2, batch_size=1, seconds_per_sample=17.0)
+    for records in ([*long, few], [few, *long]):
+        (run,) = runs_of(records)
+        assert run.shares == {"1M": 0.9, "10M": 0.9}
+        assert run.others == (few,)
+        assert run.alone("10M") == few
+        assert run.alone("1M") is None
+    again = babilong("qa1", "10M", 0.8)
+    assert runs_of([*long, again])[0].shares["10M"] == 0.8  # of as many samples the later
+    assert_listed([*long, few, again])
+
+
+def test_counts_of_points_are_those_of_a_loop() -> None:
+    records = [*rows("qa1", 0.95), *rows("qa2", 0.5), *rows("qa3", 0.9, ("0k", "1M"))]
+    best = shown(runs_of(records), PLAIN)
+    for system in published():
+        counts = {"ahead": 0, "level": 0, "behind": 0, "missing": 0}
+        for task, theirs in published()[system].items():
+            for length, share in theirs.items():
+                own = [r for r in records if (r.point.stories, r.point.length) == (task, length)]
+                side = "missing"
+                for one in own:
+                    side = "level"
+                    if one.low > share:
+                        side = "ahead"
+                    elif one.high < share:
+                        side = "behind"
+                counts[side] += 1
+        found = standing(best, system)
+        assert counts == {name: getattr(found, name) for name in counts}, system
+        assert found.points == sum(counts.values())
+        assert found.read == found.points - counts["missing"]
+    assert standing(best, "rmt").points == standing(best, "armt").points == 60
+    assert standing(shown([], DEAD_BAND), "rmt").missing == 60
+
+
+def test_level_is_where_the_interval_holds_it() -> None:
+    record = babilong("qa1", "1M", 0.9)
+    assert side_of(record, record.low) == side_of(record, record.high) == "level"
+    assert side_of(record, record.high + 1e-9) == "behind"
+    assert side_of(record, record.low - 1e-9) == "ahead"
+
+
+def test_averages_of_one_backbone_stand_apart() -> None:
+    decoder = every(0.5, backbone="gpt-neox-small")
+    assert backbones_table(runs_of(decoder)) is None
+    encoder = [*every(0.25, backbone="minilm-q"), *rows("qa5", 1.0, backbone="minilm-q", seed=1)]
+    runs = runs_of([*decoder, *encoder])
+    table = backbones_table(runs)
+    assert table is not None
+    assert cells_of(table)["1M"] == ["50.0", "40.0"]
+    assert cells_of(table)["average, %"] == ["ours: gpt-neox-small", "ours: minilm-q"]
+    assert cells_of(average_table(runs))["1M"][-2:] == ["60.0", ""]
+
+
+@pytest.mark.parametrize("length", ["4k", "10M"])
+def test_what_one_sample_alone_takes(length: str) -> None:
+    base = [*rows("qa2", 0.9), *rows("qa1", 0.9)]
+    cells = cells_of(cost_table(shown(runs_of(base))))
+    heads = cells["length"]
+    assert cells[length][heads.index("one alone")] == ""
+    few = babilong("qa1", length, 1.0, samples=2, batch_size=1, seconds_per_sample=17.0)
+    cells = cells_of(cost_table(shown(runs_of([*base, few]))))
+    assert cells[length][heads.index("one alone")] == "17.0 s"
+    assert cells[length][heads.index("side by side")] == "100"
+    assert cells["8k"][heads.index("one alone")] == ""
