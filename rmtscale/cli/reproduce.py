@@ -47,8 +47,11 @@ def command(
         ),
     ] = None,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(help=f"Make {_names('checkpoint')} from this checkpoint; nothing is trained."),
+        list[Path] | None,
+        typer.Option(
+            help=f"Make {_names('checkpoint')} from this checkpoint, nothing is trained; "
+            "several are shown side by side."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Figures that train: toy size, minutes on a CPU.")
@@ -63,7 +66,8 @@ def command(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help=f"Folder of pretrained weights and tokenizer, of {_names('pretrained')}."
+            help=f"Folder of pretrained weights and tokenizer, of {_names('pretrained')}, or of "
+            "those that a --checkpoint stands on."
         ),
     ] = None,
     runs: Annotated[
@@ -121,7 +125,8 @@ def command(
     # What is drawn at toy size is no report.
     own = Path("build") / f"{name}-quick" if quick else REPORTS / name
     folder = own if out is None else out
-    sources = Sources(records=records, checkpoint=checkpoint, quick=quick and records is None)
+    checkpoints = tuple(checkpoint or ())
+    sources = Sources(records=records, checkpoints=checkpoints, quick=quick and records is None)
     if figure.kind.trainings is not None and records is None:
         from rmtscale.cli.figure_runs import parse_seeds, parse_texts, training_setup
 
@@ -138,7 +143,7 @@ def command(
             backbone=backbone,
         )
         sources = Sources(
-            checkpoint=checkpoint, training=setup, quick=quick, seeds=parse_seeds(seeds)
+            checkpoints=checkpoints, training=setup, quick=quick, seeds=parse_seeds(seeds)
         )
     claims = _make(figure, folder, sources, force=force)
     for claim in claims:
@@ -174,8 +179,9 @@ def _require_taken(figure: Figure, given: Mapping[str, object]) -> None:
         raise BadInput(
             f"{trained[0]}: {figure.name} trains nothing, expected {_names('trainings')}"
         )
-    if "--backbone" in given and not kind.pretrained:
-        raise BadInput(f"--backbone with {figure.name}: expected {_names('pretrained')}")
+    if "--backbone" in given and not kind.pretrained and "--checkpoint" not in given:
+        expected = "--checkpoint with it" if kind.checkpoint else _names("pretrained")
+        raise BadInput(f"--backbone with {figure.name}: expected {expected}")
     if "--finish-within" in given and kind.equal_steps:
         raise BadInput(
             f"--finish-within with {figure.name}: expected none, its trainings are compared at "

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertForSequenceClassification
 
 from rmtscale.errors import BadInput
-from rmtscale.study.evaluation.attention import AttentionMap
-from rmtscale.study.figures.figure_6.claims import check_claims
+from rmtscale.study.evaluation.attention import AttentionMap, attention_maps
+from rmtscale.study.evaluation.evaluate import data_of
+from rmtscale.study.figures.figure_6.claims import Look, check_claims
 from rmtscale.study.figures.figure_6.drawing import Heatmap, condensed
-from rmtscale.study.figures.figure_6.sample import FACTS_IN, find_sample, measure
+from rmtscale.study.figures.figure_6.page import measure
+from rmtscale.study.figures.figure_6.sample import FACTS_IN, find_sample, title
 from rmtscale.study.figures.memory_tasks.recipes import recipes
 from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.layout import LAST
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
-from rmtscale.study.training.memory_tasks.checkpoint import export_checkpoint
+from rmtscale.study.training.memory_tasks.checkpoint import (
+    before_training,
+    export_checkpoint,
+    load_checkpoint,
+)
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.command_line import Command
-from tests.tiny_training import write_background
+from tests.study.training.test_training_pretrained import save_model
+from tests.tiny_training import tiny_settings, write_background
 
 pytestmark = pytest.mark.usefixtures("unpainted")
 Runs = tuple[Path, Path]
@@ -66,13 +77,18 @@ def test_the_sample_has_its_facts_where_the_figure_has_them(runs: Runs) -> None:
     data = TaskData(settings)
     sample = find_sample(data, 44)
     words = data.vocabulary.decode(sample.ids.tolist())
-    for fact, segment in zip(sample.facts, FACTS_IN, strict=True):
+    for fact, segment in zip(sample.parts["fact"], FACTS_IN[2], strict=True):
         assert fact.start // 44 == segment
         assert " ".join(words[at] for at in fact) in {
             " ".join(data.vocabulary.decode(data.vocabulary.encode(text)))
             for text in data.task.all_facts()
         }
-    assert words[sample.question.stop - 1] == "?"
+    (question,) = sample.parts["question"]
+    assert " ".join(words[at] for at in question) in {
+        " ".join(data.vocabulary.decode(data.vocabulary.encode(text)))
+        for text in data.task.all_questions()
+    }
+    assert question.stop == len(sample.ids)
 
 
 def test_claims_hold_where_heads_look(runs: Runs) -> None:
@@ -86,13 +102,13 @@ def test_claims_hold_where_heads_look(runs: Runs) -> None:
     looks = []
     for segment in range(4):
         weights = np.full((1, 2, 48, 48), 1 / 48, dtype=np.float32)
-        if segment in FACTS_IN:
-            fact = sample.facts[FACTS_IN.index(segment)]
+        if segment in FACTS_IN[2]:
+            fact = sample.parts["fact"][FACTS_IN[2].index(segment)]
             weights[0, 1, 46:, 2 + fact.start - 44 * segment] = 0.5
         else:
             weights[0, 0, 45:, :2] = 0.2
         labels = tuple(str(at) for at in range(48))
-        looks += measure(reader, AttentionMap(segment, labels, weights), sample)
+        looks += measure(reader, AttentionMap(segment, labels, weights), None, sample)
     claims = check_claims(looks)
     assert [claim.outcome for claim in claims] == ["pass"] * 4
     assert [claim.text for claim in claims] == [
@@ -101,6 +117,53 @@ def test_claims_hold_where_heads_look(runs: Runs) -> None:
         "segment 3, written memory looks at the fact",
         "segment 4, answer looks at the memory read",
     ]
+
+
+@pytest.mark.parametrize("task", ["memorize", "detect-memorize"])
+def test_a_task_of_one_fact(runs: Runs, task: str) -> None:
+    """It stands in the first segment, and in the third none does."""
+    _, background = runs
+    settings = replace(recipes(str(background))[RECIPE], vocabulary_words=120, task=task)
+    (fact,) = find_sample(TaskData(settings), 44).parts["fact"]
+    assert fact.stop <= 44
+    assert [title(segment, 1).split(":")[0] for segment in range(4)] == [
+        "a fact",
+        "no fact",
+        "no fact",
+        "the question",
+    ]
+
+
+def test_a_task_of_more_facts(runs: Runs) -> None:
+    _, background = runs
+    settings = replace(
+        recipes(str(background))[RECIPE], vocabulary_words=120, task_options={"distractors": 1}
+    )
+    with pytest.raises(BadInput, match="stories of 3 facts: expected a task of one or two"):
+        find_sample(TaskData(settings), 44)
+
+
+@pytest.mark.parametrize(
+    ("share", "before", "outcome"),
+    [
+        (0.10, None, "pass"),
+        (0.03, None, "fail"),
+        (0.03, 0.001, "fail"),
+        (0.10, 0.06, "fail"),
+        (0.10, 0.05, "pass"),  # odds of 1 to 9 and of 1 to 19
+        (0.80, 0.67, "fail"),
+        (0.80, 0.66, "pass"),
+        (1.00, 0.99, "pass"),
+        (1.00, 1.00, "fail"),
+    ],
+)
+def test_what_pretrained_weights_look_at_anyway_is_not_seen(
+    share: float, before: float | None, outcome: str
+) -> None:
+    """Twice an even share of 2 %, and twice the odds before training."""
+    (claim,) = check_claims([Look(1, "memory", "memory", share, 0.02, before)], "An encoder: ")
+    assert (claim.text, claim.outcome) == ("An encoder: segment 2, memory looks at memory", outcome)
+    assert ("before training" in claim.ours) == (before is not None)
 
 
 def test_segments_without_room(runs: Runs) -> None:
@@ -159,3 +222,133 @@ def test_of_a_checkpoint(rmtscale: Command, runs: Runs, tmp_path: Path) -> None:
         2,
         "error: --checkpoint with figure-4: expected figure-6",
     )
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory, runs: Runs) -> Runs:
+    """A tiny BERT, and a checkpoint that stands on it: LoRA that adds something, another memory."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    save_model(folder / "bert", "bert")
+    settings = tiny_settings(
+        runs[1],
+        task="detect-memorize",
+        backbone=str(folder / "bert"),
+        lora_rank=4,
+        segment_size=48,
+    )
+    objective = MemoryObjective(settings)
+    with torch.no_grad():
+        for name, weight in objective.learner.named_parameters():
+            if "lora_B" in name or "initial" in name:
+                weight.normal_(std=0.5)
+    trained = Trained(step=7, stage="2 segments", segments=2)
+    export_checkpoint(folder / "kept", objective.learner, settings, objective.data, trained)
+    return folder / "kept", folder / "bert"
+
+
+def test_a_pretrained_encoder_beside_a_decoder(
+    rmtscale: Command, runs: Runs, encoder: Runs, tmp_path: Path
+) -> None:
+    decoder, background = runs[0] / RECIPE / LAST, runs[1]
+    kept, bert = encoder
+    asked = ["reproduce", "figure-6", "--device", "cpu", "--background", str(background)]
+    asked += ["--checkpoint", str(decoder), "--checkpoint", str(kept)]
+    missing = rmtscale(*asked, "--out", str(tmp_path / "none"))
+    assert missing.code == 2
+    assert "has only what was trained: expected --backbone" in missing.err
+    done = rmtscale(*asked, "--backbone", str(bert), "--out", str(tmp_path / "out"))
+    assert done.code in (0, 1), done.err
+    page = (tmp_path / "out" / "README.md").read_text()
+    one, two = page.split("\n## ")[1:]
+    assert one.startswith("Decoder from random initialisation, Reasoning, seed 0\n")
+    assert two.startswith("Pretrained encoder, Detect & Memorize, seed 0\n")
+    assert "bert, frozen, with LoRA of rank 4, seed 0, after 7 steps" in " ".join(two.split())
+    assert ("behind [CLS]" in one, "behind [CLS]" in two) == (False, True)
+    assert ("before training" in one, "before training" in two) == (False, True)
+    claims = [line.split(" | ")[0][2:] for line in two.splitlines() if "segment " in line[:80]]
+    who = "Pretrained encoder, Detect & Memorize, seed 0: segment"
+    assert claims == [
+        f"{who} 1, memory looks at the fact",
+        f"{who} 2, memory looks at memory",
+        f"{who} 3, memory looks at memory",
+        f"{who} 4, answer looks at memory",
+    ]
+    with (tmp_path / "out" / "figure-6.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = [row for row in rows if row["backbone"] == "bert"]
+    assert {(row["query"], row["key"]) for row in own} == {
+        ("memory", "memory"),
+        ("memory", "fact"),
+        ("answer", "memory"),
+    }
+    assert all(row["share_before_training"] for row in own)
+    assert not any(row["share_before_training"] for row in rows if row not in own)
+
+
+def test_shares_of_an_encoder_are_those_of_its_modules(runs: Runs, encoder: Runs) -> None:
+    """By hand, segment after segment: what comes out at the memory is the next one's, and what
+    stood there before training is read by plain pretrained weights."""
+    kept, bert = encoder
+    checkpoint = load_checkpoint(kept, backbone=str(bert))
+    data = data_of(checkpoint, str(runs[1]))
+    sample = find_sample(data, 48 - 2 - 3)
+    (fact,) = sample.parts["fact"]
+    begun = before_training(checkpoint, str(bert))
+    plain = BertForSequenceClassification.from_pretrained(bert, attn_implementation="eager")
+    for answerer, backbone in ((checkpoint.answerer, None), (begun, plain.bert)):
+        reader = Reader(answerer, torch.device("cpu"))
+        maps = attention_maps(reader, data.vocabulary, sample.ids)
+        looks = [look for one in maps for look in measure(reader, one, None, sample)]
+        rmt: Any = answerer.rmt
+        rmt.backbone.set_attn_implementation("eager")
+        inner = rmt.backbone.bert if backbone is None else backbone
+        words = inner.embeddings.word_embeddings
+        memory = rmt.memory.initial_ME
+        cls, sep = (words(torch.tensor([one])) for one in (2, 3))
+        found = {(look.segment, look.query, look.key): look for look in looks}
+        for segment in range(4):
+            ids = torch.from_numpy(sample.ids[43 * segment : 43 * (segment + 1)]).long()
+            embeds = torch.cat([cls, memory, sep, words(ids), sep])[None]
+            with torch.no_grad():
+                out = inner(inputs_embeds=embeds, output_attentions=True)
+            memory = out.last_hidden_state[0, 1:3]
+            heads = [layer[0, head].double() for layer in out.attentions for head in (0, 1)]
+            expected = max(float(one[[1, 2]][:, [1, 2]].sum(1).mean()) for one in heads)
+            look = found[segment, "memory", "memory"]
+            assert look.share == pytest.approx(expected, rel=1e-4)
+            assert look.even == 2 / 48
+            if segment == 0:
+                columns = [4 + at for at in fact]
+                expected = max(float(one[[1, 2]][:, columns].sum(1).mean()) for one in heads)
+                assert found[0, "memory", "fact"].share == pytest.approx(expected, rel=1e-4)
+        expected = max(float(one[0, [1, 2]].sum()) for one in heads)
+        assert found[3, "answer", "memory"].share == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_backbone_without_a_checkpoint(rmtscale: Command, encoder: Runs) -> None:
+    done = rmtscale("reproduce", "figure-6", "--backbone", str(encoder[1]))
+    assert (done.code, done.err.strip()) == (
+        2,
+        "error: --backbone with figure-6: expected --checkpoint with it",
+    )
+
+
+def test_a_checkpoint_of_another_task(rmtscale: Command, runs: Runs, tmp_path: Path) -> None:
+    """BABILong's stories have facts of their own in any number."""
+    settings = tiny_settings(runs[1], task="babilong", segment_size=160)
+    data = TaskData(settings)
+    answerer = Answerer(build_rmt(settings, len(data.vocabulary), 6), class_ids(data))
+    trained = Trained(step=0, stage="none", segments=1)
+    export_checkpoint(tmp_path / "kept", answerer, settings, data, trained)
+    asked = [
+        "--checkpoint",
+        str(tmp_path / "kept"),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = rmtscale("reproduce", "figure-6", *asked)
+    assert done.code == 2
+    assert "is of the task 'babilong': expected memorize, detect-memorize or reasoning" in done.err

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rmtscale.errors import BadInput
+from rmtscale.study.tasks.batches import Batch
 from rmtscale.study.tasks.blocks import IGNORED
 from rmtscale.study.tasks.lemma_proof import NAME, PROOF
 from rmtscale.study.tasks.tokenizer import TextTokenizer
@@ -66,19 +67,23 @@ def story_sample(
     """
     tokens = segments * segment_tokens
     batches = data.batches(tokens, segment_tokens, split="validation", batch_size=1)
-    batch = batches.batch(number)
-    (ids,) = batch.ids
+    return story_in(data, batches.batch(number), 0)
+
+
+def story_in(data: TaskData, batch: Batch, row: int) -> AttentionSample:
+    """Returns one sample of a batch of a memory task, its facts and its question."""
+    ids = batch.ids[row]
     facts = [data.vocabulary.array(text) for text in data.task.all_facts()]
     questions = [data.vocabulary.array(text) for text in data.task.all_questions()]
     asked = max(len(text) for text in questions if np.array_equal(ids[-len(text) :], text))
-    starts = sorted(batch.fact_positions[0].tolist())
+    starts = sorted(batch.fact_positions[row].tolist())
     return AttentionSample(
         ids,
         {
             "fact": tuple(range(start, start + _length(ids[start:], facts)) for start in starts),
-            "question": (range(tokens - asked, tokens),),
+            "question": (range(len(ids) - asked, len(ids)),),
         },
-        data.task.classes[int(batch.answers[0])],
+        data.task.classes[int(batch.answers[row])],
     )
 
 

@@ -12,6 +12,9 @@ from rmtscale.study.evaluation.attention import AttentionMap, Places
 from rmtscale.study.evaluation.attention_samples import AttentionSample
 
 WRITTEN, READ, TEXT = "written memory", "memory read", "other text"
+BOTH = "memory"
+"""Name of an encoder's memory, which is read and written at the same positions: in its first layer
+a look at them is one at the memory read, in the others one at what has been made of it so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,13 @@ def shares(
         parts: positions of what matters in it, by name.
         answers: whether a memory task is answered here.
     """
-    queries = {WRITTEN: where.write} if where.write else {}
+    written, read = (BOTH, BOTH) if where.read == where.write else (WRITTEN, READ)
+    queries = {written: where.write} if where.write else {}
     if answers:
         queries["answer"] = [where.answer]
     queries |= {name: at for name, at in parts.items() if name not in ("fact", "question")}
     named = {at for positions in parts.values() for at in positions}
-    keys = {READ: where.read} if where.read else {}
+    keys = {read: where.read} if where.read else {}
     keys |= parts
     keys[TEXT] = [at for at in where.text if at not in named]
     count = len(attention.labels)

@@ -252,7 +252,7 @@ def _evaluate_length(
         trained_curriculum=checkpoint.settings.curriculum,
         trained_steps=checkpoint.trained.all_steps,
         trained_seed=checkpoint.settings.seed,
-        trained_backbone=_backbone_of(checkpoint),
+        trained_backbone=trained_backbone(checkpoint),
         correct=correct,
         accuracy=correct / point.samples,
         low=low,
@@ -267,7 +267,8 @@ def _evaluate_length(
     )
 
 
-def _backbone_of(checkpoint: Checkpoint) -> TrainedBackbone:
+def trained_backbone(checkpoint: Checkpoint) -> TrainedBackbone:
+    """Describes the backbone that a checkpoint was trained on."""
     settings = checkpoint.settings
     return TrainedBackbone(
         name=settings.backbone,

@@ -36,7 +36,8 @@ class Kind:
     equal_steps: bool = False
     """Its trainings are compared at the same number of steps, so that ends may not be moved."""
     checkpoint: bool = False
-    """It can be made from a checkpoint in the place of a training."""
+    """It can be made from checkpoints in the place of a training, pretrained weights given with
+    those that stand on them."""
     pretrained: bool = False
     """Its trainings begin with pretrained weights, which are given."""
 
@@ -53,8 +54,8 @@ class Sources:
     """The toy size."""
     seeds: tuple[int, ...] | None = None
     """Seeds to train with; None is what the figure shows."""
-    checkpoint: Path | None = None
-    """A checkpoint in the place of a training."""
+    checkpoints: tuple[Path, ...] = ()
+    """Checkpoints in the place of a training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,16 +155,35 @@ def _on_backbone(
     backbone: str,
 ) -> RMTPreTrainedModel:
     """Builds the RMT as for its training, and puts in what was trained."""
+    rmt = _begun(settings, data, backbone)
+    load_trained_part(folder, rmt, base, backbone)
+    return rmt
+
+
+def _begun(settings: MemoryTaskSettings, data: TaskData, backbone: str) -> RMTPreTrainedModel:
     words = data.vocabulary
     with quiet():
-        rmt = build_rmt(
+        return build_rmt(
             replace(settings, backbone=backbone),
             len(words),
             len(data.task.classes),
             (words.cls_id, words.sep_id),
         )
-    load_trained_part(folder, rmt, base, backbone)
-    return rmt
+
+
+def before_training(checkpoint: Checkpoint, backbone: str) -> Answerer:
+    """Builds the model of a checkpoint with LoRA as it was before any training: the pretrained
+    weights, LoRA that adds nothing yet, and the memory as it was drawn.
+
+    Args:
+        checkpoint: what it became.
+        backbone: the pretrained weights that it stands on.
+
+    Raises:
+        BadInput: no such backbone.
+    """
+    rmt = _begun(checkpoint.settings, checkpoint.data, backbone)
+    return Answerer(rmt, class_ids(checkpoint.data)).eval()
 
 
 def _kind(folder: Path) -> str:
