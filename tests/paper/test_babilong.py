@@ -44,7 +44,7 @@ def test_recipes_learn_the_bare_story_first() -> None:
         )
         assert settings.compile_step == (not name.startswith("quick-"))
         asks_more = "-closing-" in name or re.search("qa[23]-noise", name) is not None
-        asks_state = "-state-" in name or asks_more
+        asks_state = "-state-" in name or "-ablation-qa2-" in name or asks_more
         assert ("-noise-" in name) == bool(settings.memory_noise)
         assert asks_state == bool(settings.task_options.get("ask_state"))
         assert asks_more == bool(settings.closing_questions)

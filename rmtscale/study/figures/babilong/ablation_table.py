@@ -135,6 +135,7 @@ def _settings(settings: MemoryTaskSettings) -> tuple[object, ...]:
     return (
         *(settings.backbone, segment_tokens, settings.memory_tokens),
         *(bool(settings.burn_in), settings.fact_fragments, settings.replay_lost),
-        *(settings.between_share, False, settings.initializer_range),
+        *(settings.between_share, bool(settings.task_options.get("ask_state", False))),
+        settings.initializer_range,
         *(settings.closing_questions, settings.memory_noise),
     )
