@@ -67,14 +67,18 @@ class RankBytes:
 
     def layer_bytes(self) -> int:
         """Bytes that one layer keeps of one micro-batch, or one segment of it."""
+        return self._layer_bytes(self.layout.recompute)
+
+    def _layer_bytes(self, recompute: str) -> int:
+        """Bytes that one layer keeps where so much of it is made again."""
         rates, model, tp = self.rates, self.model, self.layout.tp
-        if self.layout.recompute == "full":
+        if recompute == "full":
             return self.tokens * model.width * self.w // self.spread
-        if self.layout.recompute in BY_OPERATOR:
+        if recompute in BY_OPERATOR:
             return self._listed_bytes()
         pair, forward = rates.attention_pair, rates.feed_forward_token
         norms = rates.norms_token
-        if self.layout.recompute == "selective":
+        if recompute == "selective":
             pair = 0
             if self.fused:
                 norms = 2 * model.width * self.w
@@ -138,10 +142,7 @@ class RankBytes:
 
     def _recomputed_bytes(self) -> int:
         """Bytes of the layer that is made again; its input, or more of it, is there already."""
-        if self.layout.recompute == "none":
-            return 0
-        plain = RankBytes(self.model, self.workload, _plainly(self.layout), self.recurrence)
-        return plain.layer_bytes() - self.layer_bytes()
+        return self._layer_bytes("none") - self.layer_bytes()
 
     def forward_bytes(self) -> int:
         """Bytes of one layer's forward pass, nothing kept."""
@@ -209,8 +210,3 @@ class RankBytes:
                 return sent + held_bytes(model, self.workload, layout)
             sent += {"ring": 2 * kv, "gather": layout.cp * kv, "alltoall": heads}[layout.context]
         return sent
-
-
-def _plainly(layout: Layout) -> Layout:
-    """The layout that keeps all activations."""
-    return replace(layout, recompute="none")

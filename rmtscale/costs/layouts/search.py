@@ -107,18 +107,21 @@ def search_layouts(
     tried, least = 0, 2**63
     device = cluster.device
     for skeleton in skeletons:
-        alone = replace(skeleton, micro_batch=1)
+        alone = skeleton if skeleton.micro_batch == 1 else replace(skeleton, micro_batch=1)
         if alone in too_large:  # more sequences at once need more
             continue
         if every_layer and skeleton.pp == 1:  # as fast as with a single state
             continue
         memory = None
         for recompute in (skeleton.recompute,) if named else RECOMPUTATION[:: _step(workload)]:
-            layout = replace(skeleton, recompute=recompute) if not named else skeleton
+            layout = skeleton
+            if recompute != skeleton.recompute:
+                layout = replace(skeleton, recompute=recompute)
             tried += 1
             memory = gpu_memory(model, workload, layout, recurrence, device)
-            least = min(least, memory.total)
-            if memory.total <= device.usable_memory_bytes:
+            needed = memory.total
+            least = min(least, needed)
+            if needed <= device.usable_memory_bytes:
                 given = (model, workload, layout, cluster, recurrence, constants)
                 time = step_time(*given, every_layer=every_layer)
                 runs = () if every_layer else runs_in(layout, recurrence)
