@@ -6,15 +6,18 @@ loads, is tested where a real one is.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 from accelerate.state import AcceleratorState
@@ -134,17 +137,56 @@ def _launched(folder: Path, function: Callable[..., object], given: tuple[Any, .
 
 
 class Started:
-    """A command of rmtscale that runs in a copy of this process; stands for a ``Popen``."""
+    """A module of rmtscale that runs in a copy of this process; stands for a ``Popen``.
+
+    Takes the place of ``rmtscale.processes.start`` where that was imported. Its pipes are closed in
+    the copies that are made later, as they are in what is started anew.
+    """
+
+    pipes: ClassVar[set[IO[bytes]]] = set()
 
     def __init__(
-        self, command: Sequence[str], *, output: IO[bytes], environment: Mapping[str, str], **_: Any
+        self,
+        command: Sequence[str],
+        *,
+        output: int | IO[bytes],
+        errors: int | IO[bytes] = subprocess.STDOUT,
+        input: int = subprocess.DEVNULL,
+        environment: Mapping[str, str] | None = None,
+        group: bool = False,
     ) -> None:
-        assert command[:3] == [sys.executable, "-m", "rmtscale"]
-        self._process = fork(_command, list(command[3:]), str(output.name), dict(environment))
+        assert list(command[:2]) == [sys.executable, "-m"]
+        theirs = [os.open(os.devnull, os.O_RDONLY), _number(output), _number(errors)]
+        self.stdin: IO[bytes] | None = None
+        self.stdout: IO[bytes] | None = None
+        opened = theirs[:1]
+        if input == subprocess.PIPE:
+            theirs[0], ours = os.pipe()
+            opened.append(theirs[0])
+            self.stdin = os.fdopen(ours, "wb")
+        if output == subprocess.PIPE:
+            ours, theirs[1] = os.pipe()
+            opened.append(theirs[1])
+            self.stdout = os.fdopen(ours, "rb", buffering=0)
+        if errors == subprocess.STDOUT:
+            theirs[2] = theirs[1]
+        Started.pipes |= {one for one in (self.stdin, self.stdout) if one is not None}
+        whole = dict(os.environ if environment is None else environment)
+        whole["RMTSCALE_PARENT"] = str(os.getpid())
+        self._process = fork(_module, list(command[2:]), theirs, whole, parent=True)
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        if group:
+            os.setpgid(self.pid, self.pid)
         self.terminate, self.kill = self._process.terminate, self._process.kill
+        for number in opened:
+            os.close(number)
 
-    def wait(self, timeout: float | None = None) -> None:
+    def wait(self, timeout: float | None = None) -> int | None:
         self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a copy", timeout or 0.0)
+        return self._process.exitcode
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -154,13 +196,23 @@ class Started:
         return self._process.exitcode
 
 
-def _command(words: list[str], output: str, environment: Mapping[str, str]) -> None:
-    from rmtscale.cli.main import main
+def _number(file: int | IO[bytes]) -> int:
+    return file if isinstance(file, int) else file.fileno()
 
-    _write_to(os.open(output, os.O_WRONLY | os.O_APPEND))
+
+def _module(words: list[str], files: list[int], environment: Mapping[str, str]) -> None:
+    """Runs ``python -m`` of these words in this process, with these standard files."""
+    for pipe in Started.pipes:
+        with suppress(OSError):
+            pipe.close()
+    for standard, number in enumerate(files):
+        os.dup2(number, standard)
+    sys.stdin = os.fdopen(0, closefd=False)
+    _speak()
     os.environ.clear()
     os.environ.update(environment)
-    main(words)
+    sys.argv = words
+    importlib.import_module("rmtscale.cli.main" if words[0] == "rmtscale" else words[0]).main()
 
 
 def _rank(
@@ -180,4 +232,8 @@ def _write_to(file: int) -> None:
     """Not where the tests' own output is kept."""
     for standard in (1, 2):
         os.dup2(file, standard)
+    _speak()
+
+
+def _speak() -> None:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))

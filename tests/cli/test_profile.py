@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,8 @@ import psutil
 import pytest
 
 from rmtscale.cli import progress
+from rmtscale.cli.main import main
+from rmtscale.profiler import spawn
 from rmtscale.profiler import sweep as sweep_module
 from rmtscale.records.claims import folder_of
 from rmtscale.records.environment import host_environment
@@ -27,6 +28,7 @@ from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from tests.command_line import Command
+from tests.forked import Started, fork
 
 GRID = [
     *("profile", "--model", "pythia-14m", "--methods", "full,rmt", "--tokens", "512,1024"),
@@ -300,23 +302,25 @@ def test_on_a_terminal(record: Callable[..., Record], point: Callable[..., Point
     assert "1/2  about" in shown
 
 
+def profile_in_copies(log: Path, line: list[str]) -> None:
+    """The command, whose children are copies of it too: they load nothing again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    pytest.MonkeyPatch().setattr(spawn, "start", Started)
+    with log.open("w", buffering=1) as file:
+        sys.stdout = sys.stderr = file
+        main(line)
+
+
 def test_ctrl_c(out: Path) -> None:
     """The real thing, interrupted: records are kept, no process is left, and it can go on."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from rmtscale.cli.main import main; main()"
-    )
     line = [
         *("profile", "--model", "pythia-14m", "--methods", "full", "--tokens", "64,128"),
         *("--mode", "train", "--device", "cpu", "--precision", "fp32", "--order", "short-first"),
         *("--repeats", "3", "--warmup-steps", "1", "--out", str(out)),
     ]
-    running = subprocess.Popen(
-        [sys.executable, "-c", code, *line],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    log = out.parent.parent / "log"
+    running = fork(profile_in_copies, log, line, parent=True)
+    assert running.pid is not None
     try:
         # One is measured, the next is under way.
         store, deadline = RecordStore(out), time.monotonic() + 120
@@ -327,11 +331,11 @@ def test_ctrl_c(out: Path) -> None:
             children = psutil.Process(running.pid).children(recursive=True)
         assert children
         os.kill(running.pid, signal.SIGINT)
-        _, err = running.communicate(timeout=20)
+        running.join(20)
     finally:
         running.kill()
-    assert running.returncode == 130
-    assert err.splitlines()[-2:] == [
+    assert running.exitcode == 130
+    assert log.read_text().splitlines()[-2:] == [
         f"what was measured is in {out}; the same command goes on from there",
         "error: interrupted",
     ]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.profiler import together
+from rmtscale.profiler import spawn, together
 from rmtscale.profiler.collectives import CollectiveCounter
 from rmtscale.profiler.definition import make_sweep
 from rmtscale.profiler.prediction import predict
@@ -31,6 +31,7 @@ from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.layout import parse_layout
 from tests.command_line import Command
 from tests.costs.layouts.oracle_sharded import world
+from tests.forked import Started
 from tests.rmt.test_rmt_sharded import Alive
 
 SMALL = {
@@ -195,7 +196,8 @@ time.sleep(60)
     assert found.error == "rank 1: ended with exit code 1 and no answer: no such thing"
 
 
-def test_two_processes_measure_one_point() -> None:
+def test_two_processes_measure_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spawn, "start", Started)
     point = shared_point("gpt2", "dp2", method="rmt")
     stages: list[str] = []
     found = measure_in_children(point, Protocol(warmup_steps=1, repeats=3), report=stages.append)

@@ -10,14 +10,17 @@ import pytest
 
 from rmtscale.costs.time.link_fit import fit_links
 from rmtscale.errors import BadInput
+from rmtscale.profiler import links
 from rmtscale.profiler.link_bench import group_sizes, sizes_of
 from rmtscale.profiler.links import measure_links
 from rmtscale.specs.link_speed import KINDS
+from tests.forked import Started
 
 
 def test_two_processes_measure_all_kinds_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RANK", "7")  # what torchrun set for this process is not theirs
+    monkeypatch.setattr(links, "start", Started)
     found = measure_links(2, "cpu")
     sizes = sizes_of("cpu").bytes
     assert Counter(one.kind for one in found) == dict.fromkeys(KINDS, len(sizes))
