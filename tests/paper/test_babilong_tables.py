@@ -130,9 +130,9 @@ def test_counts_of_points_are_those_of_a_loop() -> None:
                 side = "missing"
                 for one in own:
                     side = "level"
-                    if one.low > share:
+                    if one.low > share + 0.005:
                         side = "ahead"
-                    elif one.high < share:
+                    elif one.high < share - 0.005:
                         side = "behind"
                 counts[side] += 1
         found = standing(best, system)
@@ -145,9 +145,10 @@ def test_counts_of_points_are_those_of_a_loop() -> None:
 
 def test_level_is_where_the_interval_holds_it() -> None:
     record = babilong("qa1", "1M", 0.9)
-    assert side_of(record, record.low) == side_of(record, record.high) == "level"
-    assert side_of(record, record.high + 1e-9) == "behind"
-    assert side_of(record, record.low - 1e-9) == "ahead"
+    least, most = record.low - 0.005, record.high + 0.005
+    assert side_of(record, least + 1e-9) == side_of(record, most - 1e-9) == "level"
+    assert side_of(record, most + 1e-9) == "behind"
+    assert side_of(record, least - 1e-9) == "ahead"
 
 
 def test_averages_of_one_backbone_stand_apart() -> None:

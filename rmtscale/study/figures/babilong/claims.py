@@ -25,6 +25,7 @@ TARGETS = {"128k": 0.97, "1M": 0.94, "10M": 0.85}
 MOST_SECONDS = 10.0
 """Longest time of a sample of ten million tokens."""
 CONSTANT_WITHIN = 0.01
+_TOLERANCE = "95 % interval, theirs a whole percent"
 _SUFFIXES = {PLAIN: "", DEAD_BAND: " with a dead band"}
 
 
@@ -56,19 +57,19 @@ def _ahead(task: str, run: Run | None, suffix: str) -> Claim:
             f"below it at {len(below)} of {len(both)}, most at {worst}: "
             f"{format_accuracy(run.curve[worst].accuracy)} against {format_accuracy(theirs[worst])}"
         )
-        return Claim(text, "its row", ours, "fail", "95 % interval")
+        return Claim(text, "its row", ours, "fail", _TOLERANCE)
     left = len(theirs) - len(both)
     if left:
         ours = f"at {len(both)} lengths, {left} have no run yet"
-        return Claim(text, "its row", ours, "not measurable", "95 % interval")
-    return Claim(text, "its row", f"at all {len(both)}", "pass", "95 % interval")
+        return Claim(text, "its row", ours, "not measurable", _TOLERANCE)
+    return Claim(text, "its row", f"at all {len(both)}", "pass", _TOLERANCE)
 
 
 def _everywhere(best: Mapping[str, Run], system: str, suffix: str) -> Claim:
     found = standing(best, system)
     text = f"ahead of the published {SHORT[system]}, or level, at all {found.points} points{suffix}"
     outcome: Outcome = "fail" if found.behind else "not measurable" if found.missing else "pass"
-    return Claim(text, "its table", str(found), outcome, "95 % interval")
+    return Claim(text, "its table", str(found), outcome, _TOLERANCE)
 
 
 def _target(length: str, target: float, best: Mapping[str, Run], suffix: str) -> Claim:

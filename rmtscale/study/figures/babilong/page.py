@@ -101,9 +101,9 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 _COLUMNS = (
     f"{'; '.join(f'{short}: {SYSTEMS[name]}' for name, short in SHORT.items())}. The published "
-    "numbers are whole percents. Ours takes the better run of each task, of whatever backbone. "
-    "Band: ours with a dead band on the memory, a variant with claims, columns and lines of its "
-    "own, which never stand in those of plain runs."
+    "numbers are whole percents: a claim takes 99 for anything from 98.5 to 99.5. Ours takes the "
+    "better run of each task, of whatever backbone. Band: ours with a dead band on the memory, a "
+    "variant with claims, columns and lines of its own, which never stand in those of plain runs."
 )
 _BACKBONES = "One backbone alone:"
 _ABLATION = (

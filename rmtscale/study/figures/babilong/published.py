@@ -23,6 +23,8 @@ SHORT = {
     "llama-rag": "Llama-3",
 }
 """Headings of their columns."""
+ROUNDED = 0.005
+"""The most that a published accuracy, a whole percent, can differ from what was found."""
 Shares = Mapping[str, float]
 """Accuracies, as shares, by name of the length."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rmtscale.study.figures.babilong.published import published
+from rmtscale.study.figures.babilong.published import ROUNDED, published
 from rmtscale.study.figures.babilong.runs import Run
 from rmtscale.study.records.babilong import BabilongRecord
 
@@ -14,10 +14,13 @@ Side = Literal["ahead", "level", "behind"]
 
 
 def side_of(record: BabilongRecord, theirs: float) -> Side:
-    """Tells on which side of a published accuracy the 95 % interval lies; around it is level."""
-    if record.high < theirs:
+    """Tells on which side of a published accuracy the 95 % interval lies; around it is level.
+
+    What was published is anything that rounds to it, on both sides alike.
+    """
+    if record.high < theirs - ROUNDED:
         return "behind"
-    return "ahead" if record.low > theirs else "level"
+    return "ahead" if record.low > theirs + ROUNDED else "level"
 
 
 @dataclass(frozen=True, slots=True)
