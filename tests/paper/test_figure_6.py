@@ -13,7 +13,7 @@ import torch
 from transformers import BertForSequenceClassification
 
 from rmtscale.errors import BadInput
-from rmtscale.study.evaluation.attention import AttentionMap, attention_maps
+from rmtscale.study.evaluation.attention import AttentionMap, attention_maps, places
 from rmtscale.study.evaluation.evaluate import data_of
 from rmtscale.study.figures.figure_6.claims import Look, check_claims
 from rmtscale.study.figures.figure_6.drawing import Heatmap, condensed
@@ -184,10 +184,10 @@ def test_a_long_segment_is_put_together() -> None:
     weights = np.random.default_rng(0).random((count, count))
     weights /= weights.sum(1, keepdims=True)
     labels = [f"w{at}" for at in range(count)]
-    given = Heatmap("title", labels, weights, [fact], memory)
+    given = Heatmap("title", labels, weights, [fact], memory, [2])
     found = condensed(given)
-    cells = [[0], [1]]
-    cells += [list(range(2, 34)), list(range(34, 66)), list(range(66, 70))]
+    cells = [[0], [1], [2]]
+    cells += [list(range(3, 35)), list(range(35, 67)), list(range(67, 70))]
     cells += [[at] for at in fact]
     cells += [list(range(78, 110)), list(range(110, 142)), list(range(142, 148)), [148], [149]]
     assert found.weights.shape == (len(cells), len(cells))
@@ -199,8 +199,9 @@ def test_a_long_segment_is_put_together() -> None:
     assert [found.labels[at] for at in found.memory] == ["w0", "w1", "w148", "w149"]
     (marked,) = found.marked
     assert [found.labels[at] for at in marked] == [f"w{at}" for at in fact]
-    assert found.labels[2] == "32 words"
-    assert found.labels[4] == "4 words"
+    assert [found.labels[at] for at in found.special] == ["w2"]
+    assert found.labels[3] == "32 tokens"
+    assert found.labels[5] == "3 tokens"
     short = Heatmap("title", labels[:64], weights[:64, :64])
     assert condensed(short) is short
 
@@ -315,6 +316,10 @@ def test_shares_of_an_encoder_are_those_of_its_modules(runs: Runs, encoder: Runs
             memory = out.last_hidden_state[0, 1:3]
             heads = [layer[0, head].double() for layer in out.attentions for head in (0, 1)]
             expected = max(float(one[[1, 2]][:, [1, 2]].sum(1).mean()) for one in heads)
+            where = places(answerer, 48)
+            special = [maps[segment].labels[at] for at in where.special]
+            assert special == ["[CLS]", "[SEP]", "[SEP]"]
+            assert [maps[segment].labels[at] for at in where.write] == ["[mem 0]", "[mem 1]"]
             look = found[segment, "memory", "memory"]
             assert look.share == pytest.approx(expected, rel=1e-4)
             assert look.even == 2 / 48

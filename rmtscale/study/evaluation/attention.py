@@ -44,6 +44,8 @@ class Places(NamedTuple):
     """Memory that this segment leaves."""
     answer: int
     """The position that a memory task is answered at."""
+    special: tuple[int, ...] = ()
+    """An encoder's [CLS] and [SEP]."""
 
 
 def places(model: SegmentReader, positions: int) -> Places:
@@ -54,7 +56,8 @@ def places(model: SegmentReader, positions: int) -> Places:
         text = everything[memory : positions - memory]
         return Places(everything[:memory], text, everything[positions - memory :], text[-1])
     both = everything[1 : 1 + memory]
-    return Places(both, everything[memory + 2 : -1], both, 0)
+    special = (0, memory + 1, everything[-1])
+    return Places(both, everything[memory + 2 : -1], both, 0, special)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ def _one(
     marked = [range(at, at + 1) for positions in parts.values() for at in positions]
     title = f"segment {attention.segment + 1}: {', '.join(parts) or 'other text'}"
     memory = [*where.read, *where.write]
-    heatmap = Heatmap(title, attention.labels, attention.average(), marked, memory)
+    weights = attention.average()
+    heatmap = Heatmap(title, attention.labels, weights, marked, memory, where.special)
     return Look(heatmap, tuple(shares(attention, where, parts, answers=last)))
 
 

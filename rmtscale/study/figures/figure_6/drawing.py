@@ -28,6 +28,8 @@ class Heatmap(NamedTuple):
     """Positions of facts and of the question."""
     memory: Sequence[int] = ()
     """Positions of memory."""
+    special: Sequence[int] = ()
+    """Positions of [CLS] and [SEP], which are no text: attention rests on them."""
 
 
 @style.styled
@@ -78,7 +80,8 @@ def condensed(heatmap: Heatmap) -> Heatmap:
     count = len(heatmap.labels)
     if count <= _MOST_POSITIONS:
         return heatmap
-    alone = {at for positions in heatmap.marked for at in positions} | set(heatmap.memory)
+    alone = {at for positions in heatmap.marked for at in positions}
+    alone |= {*heatmap.memory, *heatmap.special}
     cells: list[range] = []
     for own, run in groupby(range(count), key=alone.__contains__):
         stretch = list(run)
@@ -89,9 +92,10 @@ def condensed(heatmap: Heatmap) -> Heatmap:
     sums = np.add.reduceat(np.add.reduceat(heatmap.weights, starts, axis=1), starts, axis=0)
     means = sums / np.array([len(cell) for cell in cells])[:, None]
     where = {at: index for index, cell in enumerate(cells) for at in cell}
-    labels = [heatmap.labels[c.start] if len(c) == 1 else f"{len(c)} words" for c in cells]
+    labels = [heatmap.labels[c.start] if len(c) == 1 else f"{len(c)} tokens" for c in cells]
     marked = [range(where[run.start], where[run[-1]] + 1) for run in heatmap.marked if run]
-    return Heatmap(heatmap.title, labels, means, marked, [where[at] for at in heatmap.memory])
+    memory, special = ([where[at] for at in own] for own in (heatmap.memory, heatmap.special))
+    return Heatmap(heatmap.title, labels, means, marked, memory, special)
 
 
 def _label_points(count: int) -> float:
