@@ -14,7 +14,8 @@ from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SYSTEMS, average, published
 from rmtscale.study.figures.babilong.recipes import recipes
-from rmtscale.study.figures.babilong.runs import DEAD_BAND, runs_of, shown
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, mean_accuracy, runs_of, shown
+from rmtscale.study.figures.babilong.standing import standing
 from rmtscale.study.figures.babilong.where_lost import NOT_NOTED
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
 from rmtscale.study.tasks.babi.names import QAS, parse_stories
@@ -199,3 +200,38 @@ def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> No
         found[key] for key in (("0k", 0.0), ("4k", 0.0), ("128k", 0.0), ("128k", 0.3))
     )
     assert row.endswith(f"| {alone:.1f} % | {short:.1f} % | {plain:.0f} % | {held:.0f} % |")
+
+
+def test_what_readme_and_study_say_of_the_averages() -> None:
+    """Each average that a page of prose states is that of the records, beside the published one."""
+    root = Path(__file__).parents[2]
+    store = BabilongStore(root / "reports/babilong/records.jsonl")
+    runs = runs_of(store.read().latest().values())
+    best = {variant: shown(runs, variant) for variant in (PLAIN, DEAD_BAND)}
+    theirs = {name: average(published()[name]) for name in ("rmt", "armt")}
+
+    def ours(length: str, variant: str = PLAIN) -> str:
+        return f"{100 * (mean_accuracy(best[variant], length) or 0):.1f}"
+
+    def published_at(length: str, system: str = "rmt") -> str:
+        return f"{100 * theirs[system][length]:.1f}"
+
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    assert f"has {ours('128k')} % at 128k and {ours('10M')} % at 10M tokens" in readme
+    assert f"published RMT: {published_at('128k')} % and {published_at('10M')} %" in readme
+    study = " ".join((root / "docs/study.md").read_text(encoding="utf-8").split())
+    assert f"({ours('0k')} and {published_at('0k')} % there)" in study
+    assert f"{ours('16k')} and {published_at('16k')} % at 16k" in study
+    for at in ("128k", "1M", "10M"):
+        assert f"{ours(at)} % and {published_at(at)} % at {at}" in study
+    held = [ours(at, DEAD_BAND) for at in ("128k", "1M", "10M")]
+    armt = [published_at(at, "armt") for at in ("128k", "1M", "10M")]
+    assert "the mean is {} % at 128k, {} at 1M and {} at 10M".format(*held) in study
+    assert "beside {}, {} and {} of the published ARMT".format(*armt) in study
+    below = [at for at in theirs["rmt"] if float(ours(at)) < float(published_at(at))]
+    assert below == ["0k"]
+    plain, band = standing(best[PLAIN], "rmt"), standing(best[DEAD_BAND], "armt")
+    assert plain.points == 60
+    assert f"RMT at {plain.behind} (qa1 at 16k, qa2 alone), level at {plain.level}" in study
+    assert f"ahead at {plain.ahead}; with the band it is behind the ARMT at {band.behind}" in study
+    assert f"level at {band.level} and ahead at {band.ahead}" in study
