@@ -32,7 +32,7 @@ def both(trained: tuple[int, ...] = (1, 2, 3, 7)) -> list[LanguageRecord]:
 
 
 def claims(found: list[LanguageRecord]) -> dict[str, Claim]:
-    made = experiment.check_claims(found, experiment.paper_curves())
+    made = experiment.check_claims(experiment.by_way(found), experiment.paper_curves())
     return {claim.text: claim for claim in made}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ from rmtscale.study.figures.language.recipes import SEEDS
 from rmtscale.study.figures.pretrained_decoder.claims import (
     check_claims,
     context_gains,
+    curricula,
+    curriculum_claims,
     gains,
     shown_alone,
     ways_of,
 )
 from rmtscale.study.figures.pretrained_decoder.drawing import draw
 from rmtscale.study.figures.pretrained_decoder.recipes import READ, TRAININGS, recipes
+from rmtscale.study.figures.pretrained_decoder.tables import curriculum_table, losses_table
+from rmtscale.study.records.clusters import bits_interval, paired_difference
 from rmtscale.study.records.language import (
     ALL_WEIGHTS,
     LORA,
@@ -33,7 +38,7 @@ from rmtscale.study.records.language import (
 )
 from tests.command_line import Command
 from tests.drawn import points
-from tests.synthetic.language import baseline, curve
+from tests.synthetic.language import baseline, curve, shifted
 
 SIZES = {256: 192, 512: 448}
 CONTEXTS = {256: (64, 280, 752), 512: (64, 536, 1520)}
@@ -87,6 +92,26 @@ def study() -> list[LanguageRecord]:
     return records
 
 
+def fixed(size: int, **more: Any) -> list[LanguageRecord]:
+    """Trained on fixed lengths; worse at 16 segments than mixed ones, as in the paper."""
+    found = []
+    for seed in SEEDS:
+        found += curve(
+            READ,
+            segment_size=size,
+            memory_tokens=10,
+            block_tokens=SIZES[size],
+            trained_segments=4,
+            trained_weights=ALL_WEIGHTS,
+            trained_mixing=False,
+            name=f"fixed-{size}-{seed}",
+            shift=-0.05,
+            seed=seed,
+            **more,
+        )
+    return shifted(found, lambda one: 0.02 * (one.point.segments > 4))
+
+
 def full_plan(**given: Any) -> Plan:
     texts = {"texts": {"latex": "L"}, "backbone": "B", **given}
     return plan(TRAININGS, quick=False, runs=Path("runs"), **texts)
@@ -120,7 +145,7 @@ def test_records_that_do_not_say_what_was_trained_are_one_group() -> None:
 def test_claims() -> None:
     ways = ways_of(study())
     claims = {claim.text: claim for claim in check_claims(ways)}
-    assert len(claims) == 4 * len(ways)
+    assert len(claims) == 5 * len(ways)
     below = {
         text: claim.outcome for text, claim in claims.items() if text.endswith("below no memory")
     }
@@ -130,6 +155,83 @@ def test_claims() -> None:
     true = [claim for text, claim in claims.items() if "true context" in text]
     assert {claim.outcome for claim in true} == {"pass"}
     assert "context 752 less 4 segments" in true[1].ours
+
+
+def test_a_second_segment_has_to_bring_something() -> None:
+    """Table 1: reading two segments is held against reading one, by the very same model."""
+    text = "input 256, 2 memory tokens, all weights: two segments below one"
+    for more, outcome in ((0.0, "pass"), (0.2, "fail")):
+        found = shifted(study(), lambda one, more=more: more * (one.point.segments == 2))
+        claims = {claim.text: claim for claim in check_claims(ways_of(found))}
+        assert claims[text].outcome == outcome
+        assert claims[text].ours.startswith("seed 0, 2 less 1: ")
+
+
+def test_losses_are_those_of_the_records() -> None:
+    found = study()
+    ways = [one for one in ways_of(found) if one.segment_size == 256]
+    table = losses_table(ways)
+    assert table.columns == (
+        "trained",
+        "parameters trained",
+        "no memory",
+        "1 segment",
+        "2 segments",
+        "4 segments",
+        "true context, 280 tokens",
+        "true context, 752 tokens",
+    )
+    assert len(table.rows) == len(ways) == 5
+
+    def mean(changed: str, memory: int, segments: int, size: int) -> float:
+        each = [
+            bits_interval(one.whole).mean
+            for one in found
+            if (one.model.changed, one.model.memory_tokens) == (changed, memory)
+            and (one.point.segments, one.model.segment_size) == (segments, size)
+        ]
+        assert len(each) == len(SEEDS)
+        return sum(each) / len(each)
+
+    for trained, row in zip(ways, table.rows, strict=True):
+        changed = trained.trained_weights
+        like = UNTOUCHED if changed == MEMORY else changed
+        wanted = [mean(like, 0, 1, 256)]
+        wanted += [mean(changed, trained.memory_tokens, count, 256) for count in (1, 2, 4)]
+        wanted += [mean(like, 0, 1, 192 + context) for context in (280, 752)]
+        assert [cell.number for cell in row[2:]] == pytest.approx(wanted)
+    alone = losses_table(ways_of(way(256, 10, LORA)))
+    assert alone.columns[2] == "no memory"
+    assert alone.rows[0][2].text == ""
+
+
+def test_fixed_lengths_stand_beside_mixed_ones_and_nowhere_else() -> None:
+    both = [*study(), *fixed(256)]
+    ways = ways_of(both)
+    assert ways == ways_of(study())
+    (pair,) = curricula(both, shown_alone(ways))
+    assert pair["mixing"] == shown_alone(ways)[0]
+    assert {one.model.name for one in pair["fixed"].with_memory} == {"fixed-256-0", "fixed-256-1"}
+    claims = curriculum_claims([pair])
+    assert [claim.outcome for claim in claims] == ["pass", "pass"]
+    assert "seed 0, read 16: " in claims[1].ours
+    table = curriculum_table([pair])
+    assert [row[0].number for row in table.rows] == list(READ)
+    for row, count in zip(table.rows, READ, strict=True):
+        gaps = [
+            paired_difference(
+                pair["mixing"].rmt[4][seed][count].whole, pair["fixed"].rmt[4][seed][count].whole
+            ).mean
+            for seed in SEEDS
+        ]
+        assert row[1].number == pytest.approx(sum(gaps) / len(gaps))
+    worse = shifted(both, lambda one: 0.1 * (one.model.trained_mixing and one.point.segments == 16))
+    (pair,) = curricula(worse, shown_alone(ways_of(worse)))
+    assert [claim.outcome for claim in curriculum_claims([pair])] == ["pass", "fail"]
+    assert curricula(study(), shown_alone(ways)) == []
+    assert curriculum_claims([]) == []
+    with pytest.raises(BadInput, match="expected models with memory, trained on mixed lengths"):
+        ways_of(fixed(256))
 
 
 def test_without_a_baseline_nothing_is_claimed() -> None:
@@ -180,7 +282,7 @@ def test_recipes_compare_what_is_comparable() -> None:
     assert {one.seed for one in wanted.recipes.values()} == set(SEEDS)
     for size, block in SIZES.items():
         family = {name: one for name, one in wanted.recipes.items() if f"smollm2-{size}-" in name}
-        assert len(family) == 2 * (3 + 2 + 9)
+        assert len(family) == 2 * (3 + 1 + 2 + 9)
         assert {one.backbone for one in family.values()} == {"B"}
         assert {one.scored_tokens for one in family.values()} == {block}
         assert len({one.least_history_tokens for one in family.values()}) == 1
@@ -191,7 +293,7 @@ def test_recipes_compare_what_is_comparable() -> None:
             by_way.setdefault(one.trained_weights, []).append(one)
         assert {len({one.steps for one in alike}) for alike in by_way.values()} == {1}
         assert {len({one.learning_rate for one in alike}) for alike in by_way.values()} == {1}
-        assert [len(by_way[key]) for key in (ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED)] == [12, 8, 2, 6]
+        assert [len(by_way[key]) for key in (ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED)] == [14, 8, 2, 6]
         for name, one in family.items():
             assert wanted.read[name] == (READ if one.memory_tokens else (1,))
             assert one.keeps_trained_part == (one.trained_weights != ALL_WEIGHTS)
@@ -206,12 +308,17 @@ def test_names_of_recipes() -> None:
     for name in ("smollm2-256-rmt-10-0", "smollm2-512-untouched-context-64-1"):
         assert name in known
     assert known["smollm2-256-lora-rmt-10-0"].lora_rank == 16
+    mixed, alike = known["smollm2-256-rmt-10-0"], known["smollm2-256-rmt-10-fixed-0"]
+    assert replace(alike, mixing=True) == mixed
+    assert mixed.mixing
+    assert not alike.mixing
     assert known["smollm2-256-memory-rmt-10-0"].memory_only
 
 
 def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
-    file.write_text("".join(record.to_line() + "\n" for record in study()), encoding="utf-8")
+    records = [*study(), *fixed(256)]
+    file.write_text("".join(record.to_line() + "\n" for record in records), encoding="utf-8")
     out = tmp_path / "out"
     done = rmtscale("reproduce", "pretrained-decoder", "--records", str(file), "--out", str(out))
     assert done.code == 1  # memory alone is made to fail
@@ -220,11 +327,14 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
         "| segments read | 2 memory tokens, all weights | 10 memory tokens, all weights |" in page
     )
     assert "| true context, 752 tokens |" in page
+    assert "## What is trained\n" in page
+    assert "**Input 256: Mixing lengths in training changes the loss by" in page
+    assert "`fixed-256-0`" in page
     assert {"pretrained-decoder.png", "positions.png", "cost-quality.png"} <= {
         path.name for path in out.iterdir()
     }
     rows = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    assert len(rows) == len(study())
+    assert len(rows) == len(records)
 
 
 def test_a_backbone_is_of_pretrained_figures_only(rmtscale: Command) -> None:

@@ -42,27 +42,27 @@ def by_way(records: Sequence[LanguageRecord]) -> dict[str, InputSize]:
     )
 
 
-def check_claims(records: Sequence[LanguageRecord], paper: Mapping[str, Published]) -> list[Claim]:
-    """Checks every claim against the records.
+def check_claims(ours: Ways, paper: Mapping[str, Published], name: str = "") -> list[Claim]:
+    """Checks every claim against both ways of one input size.
 
     Args:
-        records: ours, both ways.
+        ours: by way.
         paper: its curves by way.
+        name: of the input size, where claims of several stand beside each other.
     """
-    ours = by_way(records)
+    begin = f"{name}, " if name else ""
     return [
-        lower("read 1 segment: mixing is better", _papers(paper, last=False), at_one(ours)),
+        lower(
+            f"{begin}read 1 segment: mixing is better",
+            _papers(paper, last=False),
+            _mixing_less_fixed(ours, last=False),
+        ),
         no_higher(
-            "read many more than trained on: mixing is no worse",
+            f"{begin}read many more than trained on: mixing is no worse",
             _papers(paper, last=True),
             _mixing_less_fixed(ours, last=True),
         ),
     ]
-
-
-def at_one(ours: Ways) -> list[Contrast]:
-    """Compares mixing with fixed where one segment is read."""
-    return list(_mixing_less_fixed(ours, last=False))
 
 
 def answer(ours: Ways) -> str:

@@ -34,7 +34,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         figure,
         sources,
         records,
-        claims=check_claims(records, paper),
+        claims=check_claims(ours, paper),
         body=_body(ours, headline),
         drawings={figure.name: draw(ours, beside, headline)},
     )

@@ -1,8 +1,10 @@
 """Memory in a pretrained decoder, against none and against true context. Measured.
 
 Claims, of every way of training and every size of memory: with one segment more the loss is below
-that without memory at as many positions; segments beyond the second do no harm, nor do more than in
-training; true context in the place of memory is lower still. Paired by document, every seed.
+that without memory at as many positions, and below that of one segment (Table 1); segments beyond
+the second do no harm, nor do more than in training; true context in the place of memory is lower
+still. Of one way of each input size, those of Figure 12 too: mixed lengths in training against
+fixed ones. Paired by document, every seed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
+from rmtscale.study.figures.figure_12.claims import Ways, paper_curves
+from rmtscale.study.figures.figure_12.claims import check_claims as check_curriculum
 from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher
 from rmtscale.study.figures.language.groups import (
     InputSize,
@@ -22,23 +26,40 @@ from rmtscale.study.figures.language.groups import (
 from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.pretrained_decoder.recipes import MAIN_MEMORY_TOKENS
 from rmtscale.study.records.clusters import Interval
-from rmtscale.study.records.language import ALL_WEIGHTS, LanguageRecord
+from rmtscale.study.records.language import ALL_WEIGHTS, LORA, LanguageRecord
 from rmtscale.units import format_bits_per_byte, format_tokens
 
 NO_PAPER = "GPT-2: -16 % of the loss at input 128"
 BEYOND = "not shown of as many"
+_PAPER_SECOND = {
+    ALL_WEIGHTS: "GPT-2: perplexity 8.09 to 6.39 at input 128",
+    LORA: "with an adapter, Pythia-70m: perplexity 7.30 to 6.97",
+}
+"""The gain of a second segment in Figure 7 and in Table 1, by the weights that are trained."""
 
 
 def ways_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
-    """Picks every way of training and size of memory, at each input size.
+    """Picks every way of training and size of memory, at each input size, of mixed lengths.
 
     Raises:
         BadInput: none has memory.
     """
-    ways = [way for way in input_sizes(records) if way.rmt]
+    ways = [way for way in input_sizes(records, mixing=True) if way.rmt]
     if not ways:
-        raise BadInput("records of pretrained-decoder: expected models with memory")
+        raise BadInput(
+            "records of pretrained-decoder: expected models with memory, trained on mixed lengths"
+        )
     return ways
+
+
+def curricula(records: Sequence[LanguageRecord], ways: Sequence[InputSize]) -> list[Ways]:
+    """Puts beside each way its like that was trained on fixed lengths, where there is one."""
+    fixed = {_kind(way): way for way in input_sizes(records, mixing=False) if way.rmt}
+    return [{"fixed": fixed[_kind(way)], "mixing": way} for way in ways if _kind(way) in fixed]
+
+
+def _kind(way: InputSize) -> tuple[str, int, int, str]:
+    return way.backbone, way.block_tokens, way.memory_tokens, way.trained_weights
 
 
 def shown_alone(ways: Sequence[InputSize]) -> list[InputSize]:
@@ -51,14 +72,29 @@ def shown_alone(ways: Sequence[InputSize]) -> list[InputSize]:
     return list(chosen.values())
 
 
+def curriculum_claims(pairs: Sequence[Ways]) -> list[Claim]:
+    """Checks the claims of Figure 12 for each input size that was trained both ways."""
+    paper, mixed = paper_curves(), [pair["mixing"] for pair in pairs]
+    return [
+        claim
+        for pair in pairs
+        for claim in check_curriculum(pair, paper, size_name(pair["mixing"], mixed))
+    ]
+
+
 def check_claims(ways: Sequence[InputSize]) -> list[Claim]:
-    """Checks every claim against the records."""
+    """Checks every claim on memory, none and true context against the records."""
     claims = []
     for way in ways:
         name = size_name(way, ways)
         most = way.most_trained or 0
         claims += [
             lower(f"{name}: two segments below no memory", NO_PAPER, _less_none(way, 2)),
+            lower(
+                f"{name}: two segments below one",
+                _PAPER_SECOND.get(way.trained_weights, "not shown"),
+                _less(way, 2, 1),
+            ),
             no_higher(
                 f"{name}: {format_tokens(most)} segments, as trained, no worse than two",
                 "yes",

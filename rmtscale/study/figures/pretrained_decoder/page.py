@@ -11,18 +11,27 @@ from rmtscale.study.figures.figure_8.claims import answer_costs
 from rmtscale.study.figures.figure_8.cost_quality import draw as draw_costs
 from rmtscale.study.figures.figure_8.drawing import draw as draw_positions
 from rmtscale.study.figures.figure_8.table import cost_table
+from rmtscale.study.figures.figure_12.claims import Ways
+from rmtscale.study.figures.figure_12.claims import answer as answer_curriculum
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.page import figure_report
 from rmtscale.study.figures.language.runs import collect
 from rmtscale.study.figures.pretrained_decoder.claims import (
     answer,
     check_claims,
+    curricula,
+    curriculum_claims,
     shown_alone,
     ways_of,
 )
 from rmtscale.study.figures.pretrained_decoder.drawing import draw
 from rmtscale.study.figures.pretrained_decoder.recipes import TRAININGS
-from rmtscale.study.figures.pretrained_decoder.tables import gains_table, trainings_table
+from rmtscale.study.figures.pretrained_decoder.tables import (
+    curriculum_table,
+    gains_table,
+    losses_table,
+    trainings_table,
+)
 
 
 def make(figure: Figure, sources: Sources) -> FigureReport:
@@ -30,13 +39,14 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     records = collect(figure, TRAININGS, sources)
     ways = ways_of(records)
     alone = shown_alone(ways)
+    pairs = curricula(records, alone)
     headline, where, costs = answer(alone), answer_positions(alone), answer_costs(alone)
     return figure_report(
         figure,
         sources,
         records,
-        claims=check_claims(ways),
-        body=_body(ways, alone, headline, where, costs),
+        claims=[*check_claims(ways), *curriculum_claims(pairs)],
+        body=_body(ways, alone, pairs, headline, where, costs),
         drawings={
             figure.name: draw(ways, headline),
             "positions": draw_positions(alone, where),
@@ -46,13 +56,24 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 
 def _body(
-    ways: Sequence[InputSize], alone: Sequence[InputSize], headline: str, where: str, costs: str
+    ways: Sequence[InputSize],
+    alone: Sequence[InputSize],
+    pairs: Sequence[Ways],
+    headline: str,
+    where: str,
+    costs: str,
 ) -> str:
-    gains = "\n\n".join(
-        f"### Input {one.segment_size}\n\n"
-        f"{gains_table([way for way in ways if way.segment_size == one.segment_size]).markdown()}"
+    alike = {
+        one.segment_size: [way for way in ways if way.segment_size == one.segment_size]
         for one in alone
+    }
+    gains = "\n\n".join(
+        f"### Input {size}\n\n{gains_table(own).markdown()}" for size, own in alike.items()
     )
+    losses = "\n\n".join(
+        f"### Input {size}, losses\n\n{losses_table(own).markdown()}" for size, own in alike.items()
+    )
+    trained = [*ways, *(pair["fixed"] for pair in pairs)]
     prices = "\n\n".join(
         f"### Input {one.segment_size}, cost\n\n{cost_table(one).markdown()}" for one in alone
     )
@@ -68,7 +89,14 @@ zero. Bands are intervals over documents.
 
 {gains}
 
-## Where in the block
+## What is trained
+
+As Table 1 of the paper: the same backbone with more or fewer of its weights trained, with memory
+and without.
+
+{losses}
+
+{_curricula(pairs)}## Where in the block
 
 {fill(f"**{where}.**", 100)}
 
@@ -87,4 +115,25 @@ it came, and a block costs one segment (hollow). Time is that of the evaluation,
 
 ## What the trainings took
 
-{trainings_table(ways).markdown()}"""
+{trainings_table(trained).markdown()}"""
+
+
+def _curricula(pairs: Sequence[Ways]) -> str:
+    """Writes a section on the curriculum; none where nothing was trained both ways."""
+    if not pairs:
+        return ""
+    answers = [
+        fill(f"**Input {pair['mixing'].segment_size}: {answer_curriculum(pair)}.**", 100)
+        for pair in pairs
+    ]
+    said = "\n\n".join(answers)
+    return f"""## Fixed and mixed lengths in training
+
+{said}
+
+As Figure 12 of the paper: each stage of the curriculum has one number of segments, or each batch
+one that is drawn from those of all stages so far; the same steps.
+
+{curriculum_table(pairs).markdown()}
+
+"""

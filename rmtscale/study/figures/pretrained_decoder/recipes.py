@@ -6,6 +6,7 @@ differs. ``--backbone`` names the folder of the weights.
 
 ===================================  ===========================================================
 ``smollm2-256-rmt-10-0``             all weights, 10 memory tokens, trained on 1 to 4 segments
+``smollm2-256-rmt-10-fixed-0``       the same, each stage of one number of segments
 ``smollm2-256-context-64-0``         all weights, no memory, as many positions as a segment
 ``smollm2-256-context-752-0``        the same, with the true text of four segments in one pass
 ``smollm2-256-lora-rmt-10-0``        LoRA, the backbone frozen; ``lora-context-...`` without memory
@@ -128,6 +129,7 @@ def _family(
     family = {
         f"{name}-rmt-{count}-{seed}": replace(base, memory_tokens=count) for count in memories
     }
+    family[f"{name}-rmt-{main}-fixed-{seed}"] = replace(base, memory_tokens=main, mixing=False)
     family[f"{name}-lora-rmt-{main}-{seed}"] = replace(lora, memory_tokens=main)
     family[f"{name}-memory-rmt-{main}-{seed}"] = memory
     for words, alike in (("", base), ("lora-", lora), ("untouched-", untouched)):

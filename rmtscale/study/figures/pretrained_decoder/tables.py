@@ -1,16 +1,24 @@
-"""Tables of a pretrained decoder: memory against none at equal reads, and what a training took."""
+"""Tables of a pretrained decoder: losses, memory against none, and what a training took."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rmtscale.report.tables import UNKNOWN, Cell, Table
-from rmtscale.study.figures.language.groups import InputSize
+from rmtscale.study.figures.figure_12.claims import Ways
+from rmtscale.study.figures.language.groups import (
+    InputSize,
+    mean_difference,
+    mean_part,
+    shared_counts,
+)
+from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains
 from rmtscale.study.figures.pretrained_decoder.drawing import way_name
-from rmtscale.study.records.clusters import Interval
+from rmtscale.study.records.clusters import Interval, bits_interval
 from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import (
+    format_bits_per_byte,
     format_bytes,
     format_count,
     format_difference,
@@ -38,6 +46,55 @@ def gains_table(ways: Sequence[InputSize]) -> Table:
     )
     columns = ("segments read", *map(way_name, ways))
     return Table("gains", "Memory against none", columns, tuple(rows), note)
+
+
+def losses_table(ways: Sequence[InputSize]) -> Table:
+    """Tabulates losses as Table 1 does: a row for each way of training, all of one input size.
+
+    A column for none, for one segment, two and as many as were trained on, and for true contexts.
+    """
+    counts = sorted({count for way in ways for count in (1, 2, way.most_trained or 1)})
+    contexts = sorted({context for way in ways for context in way.larger_contexts})
+    rows = []
+    for way in ways:
+        runs = way.rmt[way.most_trained or 0]
+        trainable = way.with_memory[0].model.trainable_parameters
+        cells = [Cell(way_name(way)), Cell(format_count(trainable, 3), trainable), _loss(way.own)]
+        for count in counts:
+            known = count in shared_counts(runs)
+            read = {seed: curve[count] for seed, curve in runs.items()} if known else {}
+            cells.append(_loss(read))
+        cells += [_loss(way.larger_contexts.get(context, {})) for context in contexts]
+        rows.append(tuple(cells))
+    columns = (
+        "trained",
+        "parameters trained",
+        "no memory",
+        *(f"{format_tokens(count)} segment{'s' if count > 1 else ''}" for count in counts),
+        *(f"true context, {format_tokens(context)} tokens" for context in contexts),
+    )
+    note = (
+        "Bits per byte, means over seeds, 95 % intervals over documents. Without memory, and with "
+        "true context, the same weights were trained but for the memory; beside memory alone "
+        "stands the model as it was."
+    )
+    return Table("losses", "Losses", columns, tuple(rows), note)
+
+
+def curriculum_table(pairs: Sequence[Ways]) -> Table:
+    """Tabulates mixing less fixed by segments read, a column for each input size."""
+    mixed = [pair["mixing"] for pair in pairs]
+    found = [_mixing_gains(pair) for pair in pairs]
+    rows = [
+        (Cell(format_tokens(count), count), *(_cell(each.get(count)) for each in found))
+        for count in sorted({count for each in found for count in each})
+    ]
+    columns = ("segments read", *(size_name(way, mixed) for way in mixed))
+    note = (
+        "Bits per byte of training on mixed lengths less those of training on fixed ones, means "
+        "over seeds, 95 % intervals over documents."
+    )
+    return Table("curricula", "Mixed lengths against fixed ones", columns, tuple(rows), note)
 
 
 def trainings_table(ways: Sequence[InputSize]) -> Table:
@@ -80,6 +137,29 @@ def _training_row(record: LanguageRecord) -> tuple[Cell, ...]:
         Cell(format_seconds(model.trained_seconds), model.trained_seconds),
         Cell(UNKNOWN if peak is None else format_bytes(peak, 3), peak),
     )
+
+
+def _mixing_gains(pair: Ways) -> dict[int, Interval]:
+    """Computes mixing less fixed by segments read, of the longest training."""
+    most = pair["mixing"].most_trained or 0
+    mixing, fixed = pair["mixing"].rmt[most], pair["fixed"].rmt.get(most, {})
+    counts = sorted({count for curve in mixing.values() for count in curve})
+    gaps = {
+        count: mean_difference(
+            {seed: curve[count] for seed, curve in mixing.items() if count in curve},
+            {seed: curve[count] for seed, curve in fixed.items() if count in curve},
+        )
+        for count in counts
+    }
+    return {count: gap for count, gap in gaps.items() if gap is not None}
+
+
+def _loss(records: Mapping[int, LanguageRecord]) -> Cell:
+    if not records:
+        return Cell("")
+    bits = bits_interval(mean_part([record.whole for record in records.values()]))
+    ends = f"({format_bits_per_byte(bits.low)} to {format_bits_per_byte(bits.high)})"
+    return Cell(f"{format_bits_per_byte(bits.mean)} {ends}", bits.mean)
 
 
 def _cell(interval: Interval | None) -> Cell:
