@@ -27,7 +27,7 @@ MORE = "names: memory makes more of their lemma than none"
 
 
 def claims(found: list[LanguageRecord]) -> dict[str, Claim]:
-    return {claim.text: claim for claim in experiment.check_claims(found)}
+    return {claim.text: claim for claim in experiment.check_claims(provers(found))}
 
 
 def alike() -> list[LanguageRecord]:
@@ -169,8 +169,38 @@ def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "pass: all 9 claims hold" in done.out
     names = {file.name for file in (tmp_path / "out").iterdir()}
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert text.index("figure-9.png") < text.index("A sample is") < text.index("## Numbers")
     assert names == {"figure-9.png", "figure-9.svg", "figure-9.csv", "records.jsonl", "README.md"}
     page = " ".join((tmp_path / "out" / "README.md").read_text().split())
     assert "reads the same text in one pass (bits per byte): all tokens seed 0: +0." in page
     header = (tmp_path / "out" / "figure-9.csv").read_text().splitlines()[0]
     assert "names_without_loss_nats" in header.split(",")
+
+
+def test_backbones_stand_apart(rmtscale: Command, tmp_path: Path) -> None:
+    """Another tokenizer makes other targets: each has its picture, its table and its claims."""
+    other = [
+        replace(
+            one,
+            model=replace(one.model, backbone="smollm2"),
+            point=replace(one.point, weights=f"smollm2-{one.point.weights}", samples=64),
+        )
+        for one in proofs()  # trained on 6 segments it is better than trained on 4
+    ]
+    path, out = tmp_path / "records.jsonl", tmp_path / "out"
+    path.write_text("".join(one.to_line() + "\n" for one in [*other, *alike()]))
+    done = rmtscale("reproduce", "figure-9", "--records", str(path), "--out", str(out))
+    assert done.code == 1
+    assert "1 of 18 claims" in done.err
+    page = (out / "README.md").read_text()
+    assert page.count("A sample is a theorem's statement") == 1
+    first, second = page.split("## gpt-neo-synthetic\n")[1].split("## smollm2\n")
+    assert "(figure-9.png)" in first
+    assert "(figure-9-2.png)" in second
+    assert {"figure-9.png", "figure-9-2.png"} <= {file.name for file in out.iterdir()}
+    claims_of = page.split("## Claims")[1].splitlines()
+    assert sum(line.startswith("| gpt-neo-synthetic, ") for line in claims_of) == 9
+    (failed,) = (line for line in claims_of if "| fail |" in line)
+    assert failed.startswith(f"| smollm2, {ENOUGH} |")
+    assert "the same for every curve of a length of one backbone" in " ".join(page.split())

@@ -229,6 +229,8 @@ def test_fixed_lengths_stand_beside_mixed_ones_and_nowhere_else() -> None:
     (pair,) = curricula(worse, shown_alone(ways_of(worse)))
     assert [claim.outcome for claim in curriculum_claims([pair])] == ["pass", "fail"]
     assert curricula(study(), shown_alone(ways)) == []
+    short = [replace(one, model=replace(one.model, trained_segments=1)) for one in study()]
+    assert curricula(short, shown_alone(ways_of(short))) == []
     assert curriculum_claims([]) == []
     with pytest.raises(BadInput, match="expected models with memory, trained on mixed lengths"):
         ways_of(fixed(256))
@@ -301,6 +303,22 @@ def test_recipes_compare_what_is_comparable() -> None:
                 assert 4 * one.segment_tokens - one.scored_tokens in (752, 1520)
     with pytest.raises(BadInput, match="no pretrained backbone: expected --backbone"):
         full_plan(backbone=None)
+
+
+def test_theorems_are_the_same_with_memory_and_without() -> None:
+    family = [one for name, one in recipes().items() if name.startswith("smollm2-lean-")]
+    assert len(family) == len(SEEDS) * (2 * 2 + 1)
+    assert {one.task for one in family} == {"lemma-proof"}
+    assert {one.steps for one in family} == {800}
+    assert {(one.backbone, one.tokenizer, one.init_from) for one in family} == {("", None, None)}
+    assert {str(one.task_options) for one in family} == {"{'most_tokens': 236}"}
+    for many in (2, 4):
+        rmt, apart = (recipes()[f"smollm2-lean-{way}-{many}-0"] for way in ("rmt", "apart"))
+        assert replace(rmt, memory_tokens=0, segment_size=236) == apart
+        assert rmt.segment_tokens == apart.segment_tokens == 236
+        assert rmt.segments == many
+    beside = recipes()["smollm2-lean-beside-1"]
+    assert (beside.segment_tokens, beside.segments, beside.seed) == (472, 1, 1)
 
 
 def test_names_of_recipes() -> None:

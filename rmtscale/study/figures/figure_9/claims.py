@@ -21,7 +21,6 @@ from rmtscale.study.figures.figure_9.drawing import (
     NAMES,
     NAMES_WITHOUT,
     Prover,
-    provers,
     worth_part,
 )
 from rmtscale.study.figures.language.claims import Contrast, contrast, lower, no_higher
@@ -34,9 +33,14 @@ ENOUGH = 4
 """Segments in training beyond which the paper gains nothing."""
 
 
-def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
-    """Checks every claim against the records."""
-    models = provers(records)
+def check_claims(models: Sequence[Prover], name: str = "") -> list[Claim]:
+    """Checks every claim against the models of one backbone.
+
+    Args:
+        models: ours.
+        name: of the backbone, where claims of several stand beside each other.
+    """
+    begin = f"{name}, " if name else ""
     names = [
         gap
         for prover in _longest(models)
@@ -51,7 +55,7 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
     ]
     memory = [
         lower(
-            f"{words}, trained on {prover.trained}: memory is lower than none",
+            f"{begin}{words}, trained on {prover.trained}: memory is lower than none",
             "yes",
             against(prover, models, part),
         )
@@ -62,13 +66,13 @@ def check_claims(records: Sequence[LanguageRecord]) -> list[Claim]:
     return [
         *memory,
         no_higher(
-            f"trained on more than {ENOUGH} segments: no better at the longest input",
+            f"{begin}trained on more than {ENOUGH} segments: no better at the longest input",
             "yes",
             list(_beyond_enough(models)),
         ),
-        lower("names: lower with their lemma in the context", "not in the paper", names),
+        lower(f"{begin}names: lower with their lemma in the context", "not in the paper", names),
         lower(
-            "names: memory makes more of their lemma than none",
+            f"{begin}names: memory makes more of their lemma than none",
             "not in the paper",
             [gap for prover in _longest(models) for gap in less_made_of_lemmas(prover, models)],
         ),

@@ -138,6 +138,14 @@ def input_sizes(
     return sizes
 
 
+def by_backbone(records: Iterable[LanguageRecord]) -> dict[str, list[LanguageRecord]]:
+    """Groups records by the name of their backbone: another tokenizer makes other targets."""
+    groups: dict[str, list[LanguageRecord]] = {}
+    for record in records:
+        groups.setdefault(record.model.backbone, []).append(record)
+    return dict(sorted(groups.items()))
+
+
 def _way(record: LanguageRecord) -> tuple[str, int]:
     return record.model.changed, record.model.memory_tokens
 

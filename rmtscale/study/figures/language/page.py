@@ -72,11 +72,14 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
     """Writes sentences on machine, text, samples and training, from the records themselves."""
     first = records[0]
     machine = first.environment.gpu or first.environment.processor
-    backbones = ", ".join(sorted({record.model.backbone for record in records}))
+    backbones = sorted({record.model.backbone for record in records})
     samples = " and ".join(map(format_tokens, sorted({record.point.samples for record in records})))
     clusters = sum(tokens > 0 for tokens in first.whole.tokens)
     proofs = first.point.task == LEMMA_PROOF
     kind = "source files" if proofs else "documents"
+    alike = "a length" if proofs else "an input size"
+    if len(backbones) > 1:
+        alike += " of one backbone"
     seeds = ", ".join(map(str, sorted({record.model.seed for record in records})))
     steps = " and ".join(
         map(format_tokens, sorted({record.model.trained_steps for record in records}))
@@ -84,7 +87,7 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
     return (
         f"Evaluated on {machine}, {first.point.precision}: {samples} targets of "
         f"{format_tokens(clusters)} {kind} of {first.point.text} ({first.point.split}), the same "
-        f"for every curve of {'a length' if proofs else 'an input size'}. Backbone {backbones}, "
+        f"for every curve of {alike}. Backbone {', '.join(backbones)}, "
         f"{steps} training steps each, seeds {seeds}. All trainings are shown, none was chosen; "
         "`rmtscale train --recipe NAME` has their settings. "
         f"Intervals are 95 % over {kind}, of differences on the same tokens; they do not hold what "

@@ -198,7 +198,21 @@ def _theorems(
             without_memory(base, 2 * text), steps=start_steps, learning_rate=_START.learning_rate
         )
     }
-    base = replace(base, init_from=first)
+    return theorems | proofs(replace(base, init_from=first), name, trained)
+
+
+def proofs(base: LanguageSettings, name: str, trained: tuple[int, ...]) -> Recipes:
+    """Returns trainings on the same theorems: RMT by segments, its like without, and one pass.
+
+    Args:
+        base: all settings but those that differ.
+        name: their names begin with it.
+        trained: segments.
+    """
+    text, seed = base.segment_tokens, base.seed
+    # The same theorems for all, whatever a model reads at once.
+    base = replace(base, task_options={"most_tokens": text})
+    theorems = {}
     for count in trained:
         longer = replace(base, segments=count)
         theorems[f"{name}-rmt-{count}-{seed}"] = longer

@@ -53,9 +53,13 @@ def ways_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
 
 
 def curricula(records: Sequence[LanguageRecord], ways: Sequence[InputSize]) -> list[Ways]:
-    """Puts beside each way its like that was trained on fixed lengths, where there is one."""
-    fixed = {_kind(way): way for way in input_sizes(records, mixing=False) if way.rmt}
-    return [{"fixed": fixed[_kind(way)], "mixing": way} for way in ways if _kind(way) in fixed]
+    """Puts beside each way its like that was trained on fixed lengths, where there is one.
+
+    One that was trained on 1 segment had nothing to mix and is its own like.
+    """
+    fixed = {_kind(way): way for way in input_sizes(records, mixing=False)}
+    pairs = [{"fixed": fixed[_kind(way)], "mixing": way} for way in ways if _kind(way) in fixed]
+    return [pair for pair in pairs if set(pair["fixed"].rmt) & set(pair["mixing"].rmt) - {1}]
 
 
 def _kind(way: InputSize) -> tuple[str, int, int, str]:

@@ -13,6 +13,8 @@ differs. ``--backbone`` names the folder of the weights.
 ``smollm2-256-memory-rmt-10-0``      the initial memory alone is trained
 ``smollm2-256-untouched-context-..`` the pretrained model as it is, which that one is held against
 ``smollm2-512-...``                  the longer input
+``smollm2-lean-rmt-4-0``             Figure 9: theorems, all weights, trained on 2 and 4 segments
+``smollm2-lean-apart-4-0``           the same segments without memory; ``lean-beside-0`` one pass
 ===================================  ===========================================================
 """
 
@@ -21,8 +23,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rmtscale.study.figures.language.plan import Trainings
-from rmtscale.study.figures.language.recipes import SEEDS, Recipes, quick_start, without_memory
-from rmtscale.study.training.language.settings import LanguageSettings
+from rmtscale.study.figures.language.recipes import (
+    SEEDS,
+    Recipes,
+    proofs,
+    quick_start,
+    without_memory,
+)
+from rmtscale.study.training.language.settings import LEMMA_PROOF, LanguageSettings
 
 NAME = "smollm2"
 SIZES = (256, 512)
@@ -57,14 +65,33 @@ _ALL = LanguageSettings(
     validate_every=500,
     validation_samples=128,
 )
+_LEAN = replace(
+    _ALL,
+    # Steps and decay of Figure 9's own: there are few theorems, and they are soon known by heart.
+    task=LEMMA_PROOF,
+    text="lean",
+    segment_size=256,
+    segments=2,
+    start_segments=2,
+    batch_size=32,
+    steps=800,
+    stage_steps=80,
+    weight_decay=0.1,
+)
+LEAN_TRAINED = (2, 4)
 
 
 def recipes() -> Recipes:
     """Returns every training by name, full and quick."""
     known = quick()
     for seed in SEEDS:
-        known |= full(seed)
+        known |= full(seed) | lean(seed)
     return known
+
+
+def lean(seed: int) -> Recipes:
+    """Returns theorems, which ``reproduce figure-9`` shows from records of them."""
+    return proofs(replace(_LEAN, seed=seed), f"{NAME}-lean", LEAN_TRAINED)
 
 
 def full(seed: int) -> Recipes:
