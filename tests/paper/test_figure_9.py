@@ -10,7 +10,7 @@ import pytest
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure_9 import claims as experiment
-from rmtscale.study.figures.figure_9.drawing import provers, worth
+from rmtscale.study.figures.figure_9.drawing import draw, provers, worth
 from rmtscale.study.records.clusters import Part, paired_difference
 from rmtscale.study.records.language import LanguageRecord
 from tests.command_line import Command
@@ -204,3 +204,14 @@ def test_backbones_stand_apart(rmtscale: Command, tmp_path: Path) -> None:
     (failed,) = (line for line in claims_of if "| fail |" in line)
     assert failed.startswith(f"| smollm2, {ENOUGH} |")
     assert "the same for every curve of a length of one backbone" in " ".join(page.split())
+
+
+@pytest.mark.usefixtures("unpainted")
+@pytest.mark.parametrize("trained", [(2,), (2, 4), (2, 4, 6)])
+def test_the_legend_is_whole(trained: tuple[int, ...]) -> None:
+    figure = draw(provers(proofs(trained)), "An answer")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    whole, box = figure.bbox, legend.get_window_extent()
+    assert whole.x0 <= box.x0
+    assert box.x1 <= whole.x1

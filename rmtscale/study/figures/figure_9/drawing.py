@@ -131,13 +131,13 @@ def draw(models: Sequence[Prover], title: str = "") -> Figure:
         axes.set_xlabel("")
     for axes in grid[-1]:
         axes.set_xlabel(f"segments of {format_tokens(unit)} tokens read")
-    _legend(figure, models)
+    _legend(figure, models, wide=len(trainings) > 2)
     style.headline(figure, title)
     return figure
 
 
-def _legend(figure: Figure, models: Sequence[Prover]) -> None:
-    """Says under all panels what colours, stars and open markers are."""
+def _legend(figure: Figure, models: Sequence[Prover], *, wide: bool) -> None:
+    """Says under all panels what colours, stars and open markers are; in one line of a wide one."""
     from matplotlib.lines import Line2D
 
     shown: dict[str, Any] = {model.kind: model.look for model in reversed(models)}
@@ -151,7 +151,7 @@ def _legend(figure: Figure, models: Sequence[Prover]) -> None:
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=len(handles),
+        ncols=len(handles) if wide else 1,
         frameon=False,
         fontsize=8.5,
     )
