@@ -45,7 +45,7 @@ def test_memory_that_grows_with_the_length_fails() -> None:
 def test_stories_alone_do_not_count() -> None:
     """Neither what they take, nor what was held of them while longer samples were read."""
     long = [peak(length, 372, evaluated_at="2025-01-01T00:00:00+00:00") for length in ("64k", "1M")]
-    later = {"evaluated_at": "2025-01-02T00:00:00+00:00"}
+    later: dict[str, Any] = {"evaluated_at": "2025-01-02T00:00:00+00:00"}
     short = [peak("0k", 143, **later), *(peak(name, 405, 140, **later) for name in ("1k", "32k"))]
     assert claim(MEMORY, [*long, *short]).outcome == "pass"
     # But what one command does not give back is seen, length by length.

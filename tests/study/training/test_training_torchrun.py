@@ -94,7 +94,9 @@ def test_a_process_that_is_killed_ends_all_of_them(tmp_path: Path) -> None:
     assert launched(2, tmp_path, command_on_one_rank, words, 11, signal.SIGKILL) != 0
     assert time.monotonic() - began < 60
     said = (tmp_path / "rank-0.log").read_text()
-    assert said.count("error: another process of this command has gone (") == 1, said
+    # Or the agent, which ends the others, was sooner than what the first one waits for.
+    gone = said.count("error: another process of this command has gone (")
+    assert gone + said.count("error: interrupted by SIGTERM") == 1, said
     assert "Traceback" not in said
     assert read_header(tmp_path / "killed" / STATE).step == 9, "it was in its eleventh step"
     train(chosen, tmp_path / "killed", device="cpu")
