@@ -21,7 +21,9 @@ A full recipe is meant for a GPU, several side by side on one; a quick one for m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from rmtscale.study.training.language.settings import LEMMA_PROOF, LanguageSettings
 
@@ -64,21 +66,21 @@ _LATEX = replace(
     stage_steps=300,
     warmup_steps=100,
 )
-_LEAN = replace(
-    _LATEX,
-    task=LEMMA_PROOF,
-    text="lean",
-    tokenizer="lean-4096",
-    segment_size=256,
-    segments=2,
-    start_segments=2,
-    batch_size=32,
-    # There are few theorems: after 4,000 steps they are known by heart and proofs of others read
+THEOREMS: Mapping[str, Any] = {
+    "task": LEMMA_PROOF,
+    "text": "lean",
+    "segment_size": 256,
+    "segments": 2,
+    "start_segments": 2,
+    "batch_size": 32,
+    # There are few of them: after 4,000 steps they are known by heart and proofs of others read
     # worse than after 800 (reports/figure-9/tried).
-    steps=800,
-    stage_steps=80,
-    weight_decay=0.1,
-)
+    "steps": 800,
+    "stage_steps": 80,
+    "weight_decay": 0.1,
+}
+"""Settings of every training on theorems, whatever the backbone."""
+_LEAN = replace(_LATEX, tokenizer="lean-4096", **THEOREMS)
 _QUICK_START = replace(
     _START,
     text="python",

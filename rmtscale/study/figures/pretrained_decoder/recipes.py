@@ -25,12 +25,13 @@ from dataclasses import replace
 from rmtscale.study.figures.language.plan import Trainings
 from rmtscale.study.figures.language.recipes import (
     SEEDS,
+    THEOREMS,
     Recipes,
     proofs,
     quick_start,
     without_memory,
 )
-from rmtscale.study.training.language.settings import LEMMA_PROOF, LanguageSettings
+from rmtscale.study.training.language.settings import LanguageSettings
 
 NAME = "smollm2"
 SIZES = (256, 512)
@@ -65,19 +66,7 @@ _ALL = LanguageSettings(
     validate_every=500,
     validation_samples=128,
 )
-_LEAN = replace(
-    _ALL,
-    # Steps and decay of Figure 9's own: there are few theorems, and they are soon known by heart.
-    task=LEMMA_PROOF,
-    text="lean",
-    segment_size=256,
-    segments=2,
-    start_segments=2,
-    batch_size=32,
-    steps=800,
-    stage_steps=80,
-    weight_decay=0.1,
-)
+_LEAN = replace(_ALL, **THEOREMS)
 LEAN_TRAINED = (2, 4)
 
 
