@@ -118,6 +118,12 @@ def format_dead_band(dead_band: float) -> str:
     return f", dead band {dead_band:g}" if dead_band else ""
 
 
+def format_compiled(compiled: bool | None) -> str:
+    """Returns the suffix to a way of reading: ``, compiled``; nothing where it was not, or where
+    that was not noted."""
+    return ", compiled" if compiled else ""
+
+
 def format_change(change: float) -> str:
     """Formats a change of a number of the memory: ``0.141``."""
     return f"{change:.3f}"

@@ -14,6 +14,7 @@ from rmtscale.study.tasks.lengths import parse_lengths
 from rmtscale.units import (
     format_accuracy,
     format_bytes,
+    format_compiled,
     format_count,
     format_dead_band,
     format_interval,
@@ -173,7 +174,7 @@ def write_records(records: list[BabilongRecord], output_format: str) -> None:
             ]
         )
     band = format_dead_band(records[0].point.dead_band)
-    compiled = ", compiled" if any(record.point.compile_step for record in records) else ""
+    compiled = format_compiled(any(record.point.compile_step for record in records))
     write_text(f"BABILong, original test stories{band}{compiled}")
     columns = ["task", "length", "accuracy", "95 %", "samples", "tokens/s", "a sample", "peak"]
     write_table(columns, rows, text_columns=2)

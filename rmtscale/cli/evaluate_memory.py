@@ -14,6 +14,7 @@ from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import (
     format_accuracy,
     format_bytes,
+    format_compiled,
     format_count,
     format_dead_band,
     format_interval,
@@ -140,7 +141,7 @@ def _write_table(records: list[EvaluationRecord], checkpoint: Checkpoint) -> Non
         f"{checkpoint.settings.segment_size} ({checkpoint.trained.stage}, step "
         f"{format_tokens(checkpoint.trained.step)})"
         f"{format_dead_band(checkpoint.answerer.rmt.config.dead_band)}"
-        f"{', compiled' if any(record.point.compile_step for record in records) else ''}"
+        f"{format_compiled(any(record.point.compile_step for record in records))}"
     )
     write_text(title)
     columns = ["seg.", "tokens", "accuracy", "95 %", "samples", "tokens/s", "peak"]

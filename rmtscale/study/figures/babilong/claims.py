@@ -18,7 +18,13 @@ from rmtscale.study.figures.babilong.same_memory import comparable
 from rmtscale.study.figures.babilong.standing import side_of, standing
 from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.tasks.babi.names import QAS
-from rmtscale.units import format_accuracy, format_bytes, format_percent, format_seconds
+from rmtscale.units import (
+    format_accuracy,
+    format_bytes,
+    format_compiled,
+    format_percent,
+    format_seconds,
+)
 
 TARGETS = {"128k": 0.97, "1M": 0.94, "10M": 0.85}
 """Averages over the five tasks."""
@@ -133,5 +139,5 @@ def _time(record: BabilongRecord) -> str:
     """Says what a sample takes, alone or as its share of a batch, and the time of that batch."""
     each, rows = record.seconds_per_sample, record.batch_size
     how = "one alone" if rows == 1 else f"{rows} side by side in {format_seconds(each * rows)}"
-    compiled = ", compiled" if record.point.compile_step else ""
+    compiled = format_compiled(record.point.compile_step)
     return f"{format_seconds(each)}, {how}{compiled}"

@@ -12,6 +12,7 @@ from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.tabular import markdown_table
 from rmtscale.units import (
     format_accuracy,
+    format_compiled,
     format_interval,
     format_seconds,
     format_tokens,
@@ -98,7 +99,7 @@ def _points(runs: Sequence[Run]) -> str:
             f"{format_accuracy(record.accuracy)} ({format_interval(record.low, record.high)})",
             format_tokens(record.point.samples),
             str(record.point.seed),
-            record.point.precision + (", compiled" if record.point.compile_step else ""),
+            record.point.precision + format_compiled(record.point.compile_step),
             format_tokens(record.left_out),
             format_tokens(record.batch_size),
             format_seconds(record.seconds_per_sample),

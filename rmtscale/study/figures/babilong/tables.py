@@ -22,6 +22,7 @@ from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.tabular import markdown_table
 from rmtscale.units import (
     format_bytes,
+    format_compiled,
     format_count,
     format_score,
     format_score_interval,
@@ -106,7 +107,7 @@ def cost_table(best: Mapping[str, Run]) -> str:
                 record.point.stories,
                 format_tokens(record.tokens),
                 format_count(record.tokens_per_second, 3)
-                + (", compiled" if record.point.compile_step else ""),
+                + format_compiled(record.point.compile_step),
                 "" if peak is None else format_bytes(peak),
                 format_tokens(record.batch_size),
                 format_seconds(record.seconds_per_sample),
