@@ -114,8 +114,8 @@ class MemoryObjective(Objective):
         """Noise on the states of a batch, (B, M, E): a function of seed and step alone."""
         random = np.random.default_rng((_NOISE, self.settings.seed, step))
         shape = rows, self.settings.memory_tokens, self.learner.rmt.embedding_VE.shape[1]
-        most_B11 = random.random((rows, 1, 1), dtype=np.float32) * self.settings.memory_noise
-        return random.standard_normal(shape, dtype=np.float32) * most_B11.astype(np.float32)
+        width_B11 = random.random((rows, 1, 1), dtype=np.float32) * self.settings.memory_noise
+        return random.standard_normal(shape, dtype=np.float32) * width_B11
 
     def scored(self, batch: Batch) -> int:
         if batch.draw.asks_more:

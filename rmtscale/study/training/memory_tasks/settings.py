@@ -56,10 +56,10 @@ class MemoryTaskSettings(LoopSettings):
     of one thing only whether the memory has kept it, and after a burn-in few facts are left to ask
     among."""
     memory_noise: float = 0.0
-    """Most standard deviation of normal noise on each number of the state that a burn-in leaves;
-    every sample draws its own between 0 and this. A state that drifted a little comes out of
-    thousands of segments, rarely out of the few that a training can afford: noise shows it such
-    states at once, and answers that are right all the same teach the way back."""
+    """Largest standard deviation of normal noise on each number of the state that a burn-in leaves;
+    every sample draws its own between 0 and this. Noise stands in for the drift of thousands of
+    segments, which no training can read. In one run each of qa2 and qa3 it neither helped nor hurt
+    (reports/babilong/tried)."""
     contrast_first: bool = True
     """Reasoning: the first stage has only stories whose two facts are about the same place, asked
     in the form that repeats one of them: nothing but the direction tells them apart. Among all
