@@ -71,6 +71,14 @@ class TextCoder(ABC):
     def to_mapping(self) -> dict[str, Any]:
         """JSON-able, self-contained; ``vocabulary_from_mapping`` reads it back."""
 
+    def makes_the_ids_of(self, other: TextCoder) -> bool:
+        """Tells whether both make the same ids of every text, whatever they are called."""
+        own, others = (
+            {key: value for key, value in one.to_mapping().items() if key != "name"}
+            for one in (self, other)
+        )
+        return own == others
+
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of each."""
         return [self.encode(text) for text in texts]

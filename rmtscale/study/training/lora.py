@@ -2,8 +2,8 @@
 
 Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685. A decoder
 that predicts text has it in its query and value projections, as in their section 4.2 (and in the
-key where all are one matrix); an encoder, which has to learn a task besides, in every matrix of its
-layers, and its pooler and head are trained whole.
+key where all are one matrix). What has to learn a memory task besides has it in every matrix of its
+layers; an encoder's pooler and head are trained whole.
 """
 
 from __future__ import annotations
@@ -19,22 +19,33 @@ from rmtscale.errors import BadInput, quoted_list
 
 SCALE = 2
 """LoRA's product is multiplied by this, whatever the rank."""
-_DECODER_TARGETS: dict[str, list[str]] = {
+_PREDICTS_TEXT = {
     "gpt2": ["c_attn"],
     "gpt_neo": ["q_proj", "v_proj"],
     "gpt_neox": ["query_key_value"],
     "llama": ["q_proj", "v_proj"],
     "opt": ["q_proj", "v_proj"],
 }
-_ENCODER_TARGETS = {
+_EVERY_MATRIX: dict[str, Any] = {
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+    "gpt_neo": ["q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj"],
+    "gpt_neox": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
+    "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "opt": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
     "bert": r".*\.layer\.\d+\.(.*\.)?(query|key|value|dense)",
     "modernbert": r".*\.layers\.\d+\.(attn|mlp)\.(Wqkv|Wi|Wo)",
 }
 _TRAINED_WHOLE = {"bert": ["pooler", "classifier"], "modernbert": ["head", "classifier"]}
 
 
-def with_lora(backbone: nn.Module, rank: int) -> nn.Module:
+def with_lora(backbone: nn.Module, rank: int, *, every_matrix: bool = False) -> nn.Module:
     """Wraps a backbone with ``peft``; its own weights are frozen, in half precision's values.
+
+    Args:
+        backbone: what is adapted.
+        rank: of the adapters.
+        every_matrix: of a decoder, in every matrix of its layers and not in its attention alone; an
+            encoder always has it there.
 
     Raises:
         BadInput: a kind of which it is not known where its projections are.
@@ -43,9 +54,10 @@ def with_lora(backbone: nn.Module, rank: int) -> nn.Module:
 
     inner: Any = backbone
     kind = inner.config.model_type
-    targets: Any = _DECODER_TARGETS.get(kind) or _ENCODER_TARGETS.get(kind)
+    decoder, whole = _PREDICTS_TEXT.get(kind), _EVERY_MATRIX.get(kind)
+    targets: Any = whole if every_matrix or decoder is None else decoder
     if targets is None:
-        known = [*_DECODER_TARGETS, *_ENCODER_TARGETS]
+        known = list(_EVERY_MATRIX)
         raise BadInput(f"LoRA on model_type {kind!r}: expected {quoted_list(known)}")
     round_to_half(inner)
     lora = peft.LoraConfig(

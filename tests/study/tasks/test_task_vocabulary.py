@@ -159,6 +159,8 @@ def test_a_tokenizer_writes_facts(trained: TokenizerVocabulary) -> None:
 def test_a_tokenizer_stored_and_read_back(trained: TokenizerVocabulary) -> None:
     again = vocabulary_from_mapping(json.loads(json.dumps(trained.to_mapping())))
     assert isinstance(again, TextCoder)
+    assert again.makes_the_ids_of(trained)
+    assert not again.makes_the_ids_of(Vocabulary(SPECIALS))
     for text in texts():
         assert again.encode(text) == trained.encode(text)
     specials = ("pad_id", "unk_id", "cls_id", "sep_id")

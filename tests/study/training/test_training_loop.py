@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -254,6 +255,14 @@ def test_a_training_may_begin_with_a_checkpoint(
     assert load_checkpoint(tmp_path / "third" / LAST).trained.all_steps == before.step + 8
     with pytest.raises(BadInput, match="its model has other sizes"):
         train(replace(settings, memory_tokens=3), tmp_path / "other", device="cpu")
+    # As many words, but other ones: the same ids would mean other words.
+    words = tmp_path / "words"
+    words.mkdir()
+    for file in background.iterdir():
+        text = re.sub(r"\bw(\d+)", r"v\1", file.read_text(encoding="utf-8"))
+        (words / file.name).write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match="its vocabulary is another, expected the same --background"):
+        train(replace(settings, background=str(words)), tmp_path / "other", device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def build_rmt(
         else:
             backbone, encoder = pretrained(settings.backbone, classes)
         if settings.lora_rank is not None:
-            backbone = with_lora(backbone, settings.lora_rank)
+            backbone = with_lora(backbone, settings.lora_rank, every_matrix=True)
         rmt: RMTPreTrainedModel
         if encoder:
             config.cls_token_id, config.sep_token_id = edges

@@ -138,8 +138,21 @@ def _documents(source: str, split: str) -> tuple[str, ...]:
 
 
 def class_ids(data: TaskData) -> list[int]:
-    """Returns the first token of each answer's word."""
-    return [int(data.vocabulary.array(word)[0]) for word in data.task.classes]
+    """Returns the first token of each answer's word.
+
+    Raises:
+        BadInput: two answers that begin with the same token.
+    """
+    words: dict[int, str] = {}
+    for word in data.task.classes:
+        first = int(data.vocabulary.array(word)[0])
+        if first in words:
+            raise BadInput(
+                f"answers {words[first]!r} and {word!r} begin with the same token: expected each "
+                "to begin with a token of its own in this vocabulary"
+            )
+        words[first] = word
+    return list(words)
 
 
 def restore_data(settings: MemoryTaskSettings, vocabulary: Mapping[str, Any]) -> TaskData:

@@ -38,7 +38,7 @@ class Answerer(SegmentReader):
         whole_vocabulary: the loss of a decoder is over all words, not over the classes alone.
 
     Raises:
-        BadInput: two classes with the same id, or an encoder's loss over all words.
+        BadInput: an encoder's loss over all words.
     """
 
     def __init__(
@@ -50,11 +50,6 @@ class Answerer(SegmentReader):
         whole_vocabulary: bool = False,
     ) -> None:
         super().__init__(rmt, compile_step=compile_step)
-        if len(set(class_ids)) != len(class_ids):
-            raise BadInput(
-                f"ids of the answers {tuple(class_ids)}: expected each answer to begin with a "
-                "token of its own in this vocabulary"
-            )
         self.decoder = isinstance(rmt, RMTForCausalLM)
         if whole_vocabulary and not self.decoder:
             raise BadInput("whole vocabulary with an encoder: expected a decoder, which has a head")

@@ -45,6 +45,7 @@ class MemoryObjective(Objective):
         self.data = TaskData(settings)
         words = self.data.vocabulary
         edges = words.cls_id, words.sep_id
+        answers = class_ids(self.data)  # refused before anything that takes long
         rmt = build_rmt(settings, len(words), len(self.data.task.classes), edges)
         self.stages = plan_stages(
             settings,
@@ -71,12 +72,12 @@ class MemoryObjective(Objective):
         self._reader: Reader | None = None
         self.learner = Answerer(
             rmt,
-            class_ids(self.data),
+            answers,
             compile_step=settings.compile_step,
             whole_vocabulary=settings.whole_vocabulary,
         )
         if settings.init_from is not None:
-            self.steps_before = _take_weights(self.learner, settings)
+            self.steps_before = _take_weights(self.learner, settings, self.data)
 
     def ema_copy(self) -> Answerer:
         # Not a copy of the whole: a compiled step would be that of the model it was made for.
@@ -195,7 +196,7 @@ class MemoryObjective(Objective):
         export_checkpoint(folder, ema, self.settings, self.data, trained)
 
 
-def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> int:
+def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskData) -> int:
     """Begins with the weights of a checkpoint; returns the steps that they have seen."""
     assert settings.init_from is not None, "asked for"
     checkpoint = load_checkpoint(Path(settings.init_from), settings.task, settings.backbone)
@@ -206,6 +207,11 @@ def _take_weights(answerer: Answerer, settings: MemoryTaskSettings) -> int:
         raise BadInput(
             f"init from {settings.init_from!r}: its model has other sizes, expected those of "
             f"{settings.backbone} with {settings.memory_tokens} memory tokens"
+        )
+    if not checkpoint.data.vocabulary.makes_the_ids_of(data.vocabulary):
+        raise BadInput(
+            f"init from {settings.init_from!r}: its vocabulary is another, expected the same "
+            "--background, of which it is made"
         )
     answerer.rmt.load_state_dict(trained_weights)
     return checkpoint.trained.all_steps
