@@ -11,16 +11,20 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rmtscale.study.tasks.tokenizer import train_tokenizer
 
 
-def save_llama(folder: Path, text: Path, *, seed: int = 0) -> Path:
+def save_llama(
+    folder: Path, text: Path, *, seed: int = 0, vocabulary: int = 320, positions: int = 64
+) -> Path:
     """Writes ``config.json``, ``model.safetensors`` and a byte-level ``tokenizer.json``.
 
     Args:
         folder: is made.
         text: folder with ``train.jsonl``, of which the tokenizer is made.
         seed: of the weights.
+        vocabulary: most tokens of the tokenizer.
+        positions: that a segment may have.
     """
     lines = (text / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    tokenizer = train_tokenizer([json.loads(line)["text"] for line in lines], 320)
+    tokenizer = train_tokenizer([json.loads(line)["text"] for line in lines], vocabulary)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=tokenizer.vocabulary_size,
@@ -29,7 +33,7 @@ def save_llama(folder: Path, text: Path, *, seed: int = 0) -> Path:
         num_hidden_layers=2,
         num_attention_heads=3,
         num_key_value_heads=1,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
         initializer_range=0.2,
     )

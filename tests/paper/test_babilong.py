@@ -37,18 +37,23 @@ def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
 def test_recipes_learn_the_bare_story_first() -> None:
     """Every stage fits in a segment, and what a recipe asks the task for is there."""
     known = recipes("prose")
-    assert len(known) == 3 * (6 + 2 + 2 + 5 + 2 * 4) + 1
+    assert len(known) == 3 * (6 + 3 + 3 + 6 + 2 * 4 + 2 * 6) + 1
     for name, settings in known.items():
         assert settings.background == "prose"
         assert parse_stories(settings.task_options["stories"]) == (
             QAS if "-all-" in name else (re.findall(r"-(qa\d)-", name)[0],)
         )
         assert settings.compile_step == (not name.startswith("quick-"))
-        asks_more = "-closing-" in name or re.search("qa[23]-noise", name) is not None
+        stateful = re.search("-(qa2|qa3|all)-", name) is not None
+        asks_more = "-closing-" in name or (
+            stateful and ("-noise-" in name or name.startswith("smollm2-"))
+        )
         asks_state = "-state-" in name or "-ablation-qa2-" in name or asks_more
         assert ("-noise-" in name) == bool(settings.memory_noise)
         assert asks_state == bool(settings.task_options.get("ask_state"))
         assert asks_more == bool(settings.closing_questions)
+        assert (settings.backbone == "") == name.startswith("smollm2-")
+        assert (settings.lora_rank is not None) == ("-lora-" in name)
         make_task(settings.task, **settings.task_options)
         segment_tokens = settings.segment_size - 2 * settings.memory_tokens
         stages = plan_stages(settings, segment_tokens, 20)

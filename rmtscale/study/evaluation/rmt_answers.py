@@ -117,5 +117,6 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         initializer_range=settings.initializer_range,
         closing_questions=settings.closing_questions,
         memory_noise=settings.memory_noise,
+        lora_rank=settings.lora_rank or 0,
         seconds=None if trained.steps_before else trained.seconds,
     )

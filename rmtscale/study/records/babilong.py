@@ -18,6 +18,7 @@ NOTED_LATER = (
     "initializer_range",
     "closing_questions",
     "memory_noise",
+    "lora_rank",
     "seconds",
 )
 """Fields of a training that older records lack."""
@@ -78,6 +79,8 @@ class BabilongTraining:
     initializer_range: float | None = None
     closing_questions: int | None = None
     memory_noise: float | None = None
+    lora_rank: int | None = None
+    """Rank of LoRA in a frozen backbone; 0 where all weights were trained."""
     seconds: float | None = None
     """Time spent in these steps; None too where the training began with the weights of another,
     whose time is not noted."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from rmtscale.study.figures.babilong import ablation
+from rmtscale.study.figures.babilong.pretrained import CLOSING, NAME, pretrained
 from rmtscale.study.tasks.babi.names import QAS, STATEFUL
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
@@ -74,13 +75,12 @@ _START = {
     "qa5": (192, 400),
     "all": (400,),
 }
-CLOSING = 12
-"""Most questions more after a burn-in: half of the stories of qa2 have an answer to 5 or fewer
-others, half of those of qa3 to 12 or more."""
 NOISE = 0.3
 """Noise on the memory in training: as wide as the dead band, and several times what one segment of
 settled noise changes."""
-_BARE_WITH_STATE = {"qa2": (96, 224, 400), "qa3": (192, 320, 496)}
+WITH_STATE = (*STATEFUL, "all")
+"""Trainings that may ask for the state too."""
+_BARE_WITH_STATE = {"qa2": (96, 224, 400), "qa3": (192, 320, 496), "all": (192, 320, 496)}
 """There is a question or two after every fact then: the first of them hold a twelfth of the
 stories, the last 98 % and 38 %."""
 _THRESHOLD = {"qa1": 0.98, "qa2": 0.95, "qa3": 0.9, "qa4": 0.98, "qa5": 0.96, "all": 0.95}
@@ -114,37 +114,45 @@ _QUICK = replace(
 def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     """Returns every training by name: ``babilong-qa1-0``, ``babilong-all-2``.
 
-    ``babilong-qa2-state-0`` also asks for the state that an answer is put together from, and
-    ``babilong-qa2-closing-0`` for more of it after a burn-in; ``babilong-qa2-noise-0`` is that with
-    noise on the memory, ``babilong-qa4-noise-0`` is ``babilong-qa4-0`` with it;
+    ``babilong-qa2-state-0`` (and ``-qa3-``, ``-all-``) also asks for the state that an answer is
+    put together from, and ``babilong-qa2-closing-0`` for more of it after a burn-in;
+    ``babilong-qa2-noise-0`` is that with noise on the memory, ``babilong-qa4-noise-0`` is
+    ``babilong-qa4-0`` with it;
     ``babilong-ablation-qa1-replay-0`` has what ``ablation.py`` adds up to the replay.
+    ``smollm2-babilong-all-0`` and ``smollm2-babilong-lora-qa1-0`` are of ``pretrained.py``.
 
     Args:
         background: the noise between the facts, as of ``rmtscale train``.
     """
     known = {f"babilong-{name}-{seed}": full(name, seed) for seed in SEEDS for name in FAMILIES}
     known |= {
-        f"babilong-{name}-state-{seed}": asking_for_state(full(name, seed))
+        f"babilong-{name}-state-{seed}": asking_for_state(name, seed)
         for seed in SEEDS
-        for name in STATEFUL
+        for name in WITH_STATE
     }
     known |= {
         f"babilong-{name}-closing-{seed}": closing(name, seed)
         for seed in SEEDS
-        for name in STATEFUL
+        for name in WITH_STATE
     }
     known |= {
         f"babilong-{name}-noise-{seed}": replace(
-            closing(name, seed) if name in STATEFUL else full(name, seed), memory_noise=NOISE
+            closing(name, seed) if name in WITH_STATE else full(name, seed), memory_noise=NOISE
         )
         for seed in SEEDS
-        for name in QAS
+        for name in FAMILIES
     }
     known |= {
         f"babilong-ablation-{task}-{change}-{seed}": ablated(task, change, seed)
         for seed in SEEDS
         for task in ablation.TASKS
         for change in ablation.ADDED
+    }
+    known |= {
+        f"{NAME}-{kind}{name}-{seed}": pretrained(name, seed, lora=bool(kind))
+        for seed in SEEDS
+        for kind in ("", "lora-")
+        for name in FAMILIES
     }
     known["quick-babilong-qa1-0"] = _QUICK
     return {name: replace(settings, background=background) for name, settings in known.items()}
@@ -164,9 +172,9 @@ def full(name: str, seed: int) -> MemoryTaskSettings:
     )
 
 
-def asking_for_state(settings: MemoryTaskSettings) -> MemoryTaskSettings:
-    """Returns the training of a task of ``STATEFUL`` with half of its questions about the state."""
-    name = str(settings.task_options["stories"])
+def asking_for_state(name: str, seed: int) -> MemoryTaskSettings:
+    """Returns a training of ``WITH_STATE`` with half of its questions about the state."""
+    settings = full(name, seed)
     return replace(
         settings,
         task_options=settings.task_options | {"ask_state": True},
@@ -175,8 +183,11 @@ def asking_for_state(settings: MemoryTaskSettings) -> MemoryTaskSettings:
 
 
 def closing(name: str, seed: int) -> MemoryTaskSettings:
-    """Returns the training of a task of ``STATEFUL`` with more questions after a burn-in."""
-    return replace(asking_for_state(full(name, seed)), closing_questions=CLOSING)
+    """Returns a training of ``WITH_STATE`` with more questions after a burn-in.
+
+    What is replayed leaves facts out that they ask for.
+    """
+    return replace(asking_for_state(name, seed), closing_questions=CLOSING, replay_lost=False)
 
 
 def ablated(task: str, change: str, seed: int) -> MemoryTaskSettings:
@@ -187,5 +198,5 @@ def ablated(task: str, change: str, seed: int) -> MemoryTaskSettings:
     """
     full_values = {name: getattr(_FULL, name) for name in ablation.WITHOUT}
     values: dict[str, Any] = ablation.values_of(change, full_values)
-    whole = full(task, seed)
-    return replace(asking_for_state(whole) if task in STATEFUL else whole, **values)
+    whole = asking_for_state(task, seed) if task in STATEFUL else full(task, seed)
+    return replace(whole, **values)
