@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +15,8 @@ from rmtscale.study.figures.babilong.runs_page import runs_page
 from rmtscale.study.figures.babilong.standing import side_of, standing
 from rmtscale.study.figures.babilong.tables import (
     average_table,
-    backbones_table,
     cost_table,
+    models_table,
     names_of_ours,
     task_table,
 )
@@ -151,16 +153,63 @@ def test_level_is_where_the_interval_holds_it() -> None:
     assert side_of(record, least - 1e-9) == "ahead"
 
 
-def test_averages_of_one_backbone_stand_apart() -> None:
-    decoder = every(0.5, backbone="gpt-neox-small")
-    assert backbones_table(runs_of(decoder)) is None
-    encoder = [*every(0.25, backbone="minilm-q"), *rows("qa5", 1.0, backbone="minilm-q", seed=1)]
-    runs = runs_of([*decoder, *encoder])
-    table = backbones_table(runs)
+def apart(accuracy: float, **values: Any) -> list[BabilongRecord]:
+    """A training for each task, equally right everywhere."""
+    found = []
+    for record in every(accuracy, **values):
+        assert record.training is not None
+        own = record.point.stories
+        found.append(
+            replace(
+                record,
+                point=replace(record.point, weights=f"{own}{record.point.weights}"[:16]),
+                training=replace(record.training, stories=own),
+            )
+        )
+    return found
+
+
+def test_accuracies_of_each_model_stand_apart() -> None:
+    decoder = apart(0.5)
+    assert models_table(runs_of(decoder)) is None
+    assert models_table(runs_of(decoder), "qa1") is None
+    encoder = [*apart(0.25, backbone="minilm-q"), *rows("qa4", 0.1, backbone="smollm2")]
+    held = [*apart(0.75, dead_band=0.3), *rows("qa5", 0.9, dead_band=0.3, backbone="smollm2")]
+    runs = runs_of([*decoder, *encoder, *held])
+    table = models_table(runs)
     assert table is not None
-    assert cells_of(table)["1M"] == ["50.0", "40.0"]
-    assert cells_of(table)["average, %"] == ["ours: gpt-neox-small", "ours: minilm-q"]
-    assert cells_of(average_table(runs))["1M"][-2:] == ["60.0", ""]
+    # What lacks a task has no average.
+    assert cells_of(table)["average, %"] == [
+        *("ours: gpt-neox-small", "band: gpt-neox-small", "ours: minilm-q")
+    ]
+    assert cells_of(table)["1M"] == ["50.0", "75.0", "25.0"]
+    assert cells_of(average_table(runs))["1M"][-2:] == ["50.0", "78.0"]
+    for task, name, cell in (("qa4", "ours", "10.0"), ("qa5", "band", "90.0")):
+        table = models_table(runs, task)
+        assert table is not None
+        assert cells_of(table)[f"{task}, %"][3:] == [f"{name}: smollm2, all five"]
+        assert cells_of(table)["4k"] == ["50.0", "75.0", "25.0", cell]
+
+
+def test_one_model_of_all_five_is_one_training() -> None:
+    """Of two, the better on average stands in all rows, whatever one of its tasks is."""
+    one = [*every(0.8), *apart(0.6)]
+    other = [*rows("qa1", 1.0, seed=1), *(r for t in QAS[1:] for r in rows(t, 0.5, seed=1))]
+    best = shown(runs_of([*one, *other]))
+    assert [best[task].shares["1M"] for task in QAS] == [1.0, 0.8, 0.8, 0.8, 0.8]
+    runs = runs_of([*one, *other])
+    table = models_table(runs)
+    assert table is not None
+    heads = cells_of(table)["average, %"]
+    assert heads == ["ours: gpt-neox-small", "ours: gpt-neox-small, all five"]
+    assert cells_of(table)["1M"] == ["60.0", "80.0"]
+    own = models_table(runs, "qa1")
+    assert own is not None
+    assert cells_of(own)["1M"] == ["60", "80"]
+    # Fewer tasks are less of a model, however good.
+    more = runs_of([*one, *rows("qa2", 1.0, seed=2)])
+    assert shown(more, model="gpt-neox-small, all five")["qa2"].shares["1M"] == 0.8
+    assert shown(more)["qa2"].shares["1M"] == 1.0
 
 
 @pytest.mark.parametrize("length", ["4k", "10M"])

@@ -84,11 +84,11 @@ def drawn_lines(records: list[BabilongRecord]) -> list[dict[str, list[list[float
 
 def test_each_variant_has_a_line_of_its_own() -> None:
     plain, held = every(0.5, ("0k", "4k")), rows("qa1", 1.0, ("4k", "1M"), dead_band=0.3)
-    encoder = rows("qa1", 0.25, ("0k", "4k"), backbone="minilm-q")
+    encoder = rows("qa1", 0.25, ("0k", "4k"), backbone="minilm-q", stories="qa1")
     first, second, *_, average = drawn_lines([*plain, *held, *encoder])
     assert first == {
         "RMT, ours": [[50.0, 50.0]],
-        "RMT, ours, another backbone": [[25.0, 25.0]],
+        "RMT, ours: minilm-q": [[25.0, 25.0]],
         "RMT, ours, with a dead band": [[100.0, 100.0]],
     }
     assert second == {"RMT, ours": [[50.0, 50.0]]}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.report import style
 from rmtscale.report.style import Look
@@ -13,8 +14,8 @@ from rmtscale.study.figures.babilong.runs import (
     PLAIN,
     VARIANTS,
     Run,
-    backbones,
-    mean_accuracy,
+    mean_accuracies,
+    models,
     shown,
 )
 from rmtscale.study.figures.babilong.standing import standing
@@ -34,6 +35,8 @@ _LOOKS = {
     "gemini": Look("#CC6677", "D", ":"),
     "llama-rag": Look("#999933", "v", ":"),
 }
+_MARKERS = ("v", "s", "D", "^", "<", ">")
+"""Marks each model in the order of the names, where it is not the one that is shown."""
 _OURS = {
     PLAIN: Look(style.RMT_COLOUR, "o", "-"),
     DEAD_BAND: Look("#882255", "P", "-"),
@@ -44,7 +47,8 @@ _OURS = {
 def draw(runs: Sequence[Run]) -> Figure:
     """Draws the published systems as broken lines, ours bold with intervals, a line each variant.
 
-    The best run of every other backbone is a thin line in the colour of its variant.
+    The best run of every other model is a thin line in the colour of its variant, with a marker
+    of its own.
     """
     from matplotlib.figure import Figure
 
@@ -54,23 +58,16 @@ def draw(runs: Sequence[Run]) -> Figure:
     for axes, task in zip(panels, QAS, strict=False):
         for name, tasks in published().items():
             _line(axes, tasks.get(task, {}), name)
-        for variant, own in best.items():
-            for backbone in backbones(runs):
-                other = shown(runs, variant, backbone).get(task)
-                if other is not None and other is not own[task]:
-                    _thin(axes, other)
+        for model, own in _each_model(runs):
+            if task in own and own[task] is not best[model.variant][task]:
+                _thin(axes, own[task].shares, model)
+        for own in best.values():
             if task in own:
                 _ours(axes, own[task])
         if task not in best[PLAIN]:
             axes.annotate("ours: no run yet", (0.04, 0.05), xycoords="axes fraction", fontsize=8)
         _axes(axes, task)
-    axes = figure.axes[-1]
-    for name, tasks in published().items():
-        _line(axes, average(tasks), name)
-    for variant, own in best.items():
-        if own or variant == PLAIN:
-            _average(axes, own, variant)
-    _axes(axes, "average")
+    _draw_averages(figure.axes[-1], runs, best)
     handles: dict[str, Artist] = {}
     for axes in reversed(figure.axes):
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -85,6 +82,33 @@ def draw(runs: Sequence[Run]) -> Figure:
         fontsize=8,
     )
     return figure
+
+
+class _Model(NamedTuple):
+    """One model in one variant, and its marker."""
+
+    name: str
+    variant: str
+    marker: str
+
+
+def _each_model(runs: Sequence[Run]) -> Iterator[tuple[_Model, dict[str, Run]]]:
+    """Yields the run by task of each model, in each variant."""
+    for variant in VARIANTS:
+        for name, marker in zip(models(runs), cycle(_MARKERS), strict=False):
+            yield _Model(name, variant, marker), shown(runs, variant, name)
+
+
+def _draw_averages(axes: Axes, runs: Sequence[Run], best: Mapping[str, Mapping[str, Run]]) -> None:
+    for name, tasks in published().items():
+        _line(axes, average(tasks), name)
+    for model, own in _each_model(runs):
+        if own != best[model.variant]:
+            _thin(axes, mean_accuracies(own), model)
+    for variant, chosen in best.items():
+        if chosen or variant == PLAIN:
+            _average(axes, chosen, variant)
+    _axes(axes, "average")
 
 
 def _headline(best: Mapping[str, Mapping[str, Run]]) -> str:
@@ -135,14 +159,14 @@ def _ours(axes: Axes, run: Run) -> None:
     _bold(axes, xs, [100 * record.accuracy for record in records], run.variant)
 
 
-def _thin(axes: Axes, run: Run) -> None:
-    label = f"{VARIANTS[run.variant]}, another backbone"
-    _thin_line(axes, run.shares, _OURS[run.variant], label, 0.8, 2.5)
+def _thin(axes: Axes, shares: Mapping[str, float], model: _Model) -> None:
+    if shares:
+        look = _OURS[model.variant]._replace(marker=model.marker)
+        _thin_line(axes, shares, look, f"{VARIANTS[model.variant]}: {model.name}", 0.8, 3.5)
 
 
 def _average(axes: Axes, best: Mapping[str, Run], variant: str) -> None:
-    means = {length: mean_accuracy(best, length) for length in LENGTHS}
-    known = {_PLACES[length]: 100 * mean for length, mean in means.items() if mean is not None}
+    known = {_PLACES[length]: 100 * mean for length, mean in mean_accuracies(best).items()}
     _bold(axes, list(known), list(known.values()), variant)
     if not known and variant == PLAIN:
         text = "ours: not all five tasks have a run yet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import fill
 
 from rmtscale.errors import BadInput
@@ -11,12 +12,19 @@ from rmtscale.study.figures.babilong.ablation_table import ablation_table, equal
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.drawing import draw
 from rmtscale.study.figures.babilong.published import SHORT, SYSTEMS
-from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, Run, runs_of, shown
+from rmtscale.study.figures.babilong.runs import (
+    ALL_FIVE,
+    DEAD_BAND,
+    PLAIN,
+    Run,
+    runs_of,
+    shown,
+)
 from rmtscale.study.figures.babilong.runs_page import FILE, runs_page
 from rmtscale.study.figures.babilong.tables import (
     average_table,
-    backbones_table,
     cost_table,
+    models_table,
     names_of_ours,
     task_table,
 )
@@ -46,11 +54,10 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     best, claims = shown(runs), check_claims(runs)
     tables = "\n\n".join(
         f"## {task}\n\n{task_table(task, runs)}\n\n{_fill(names_of_ours(task, runs))}"
+        + _each_model(runs, task)
         for task in QAS
     )
-    by_backbone = backbones_table(runs)
-    averages = [average_table(runs), _fill(_COLUMNS)]
-    averages += [] if by_backbone is None else [_fill(_BACKBONES), by_backbone]
+    averages = f"{average_table(runs)}\n\n{_fill(_COLUMNS)}{_each_model(runs)}"
     numbers = (
         f"[Every run and every point]({FILE}). Numbers: [{figure.name}.csv]({figure.name}.csv), "
         "[records.jsonl](records.jsonl)."
@@ -65,7 +72,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 ## Average
 
-{(chr(10) * 2).join(averages)}
+{averages}
 
 {tables}
 
@@ -102,10 +109,14 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 _COLUMNS = (
     f"{'; '.join(f'{short}: {SYSTEMS[name]}' for name, short in SHORT.items())}. The published "
     "numbers are whole percents: a claim takes 99 for anything from 98.5 to 99.5. Ours takes the "
-    "better run of each task, of whatever backbone. Band: ours with a dead band on the memory, a "
+    "better run of each task, of whatever model. Band: ours with a dead band on the memory, a "
     "variant with claims, columns and lines of its own, which never stand in those of plain runs."
 )
-_BACKBONES = "One backbone alone:"
+_MODELS = "Each model alone:"
+_MODELS_OF_ALL = (
+    "Each model alone, where it has all five tasks: a backbone with a training for each task, or "
+    f"one training of {ALL_FIVE}."
+)
 _ABLATION = (
     "Each change is added to all that stand above it, and stays: to replay what a burn-in lost "
     "needs a burn-in, and a dead band is an evaluation of the last training. Recipes "
@@ -122,6 +133,14 @@ _COSTS = (
     "and those of several where as much was held before. Stories alone come in batches of other "
     "sizes and do not count."
 )
+
+
+def _each_model(runs: Sequence[Run], task: str | None = None) -> str:
+    """Writes what follows a table of the best runs; nothing where there is one model only."""
+    table = models_table(runs, task)
+    if table is None:
+        return ""
+    return f"\n\n{_fill(_MODELS_OF_ALL if task is None else _MODELS)}\n\n{table}"
 
 
 def _lead(best: dict[str, Run], records: list[BabilongRecord]) -> str:

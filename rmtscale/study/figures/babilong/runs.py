@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
@@ -14,6 +14,8 @@ PLAIN, DEAD_BAND = "plain", "dead band"
 VARIANTS = {PLAIN: "RMT, ours", DEAD_BAND: "RMT, ours, with a dead band"}
 """Titles by variant: the RMT as the paper has it, and with a dead band on its memory in the
 evaluation. Neither ever stands in for the other."""
+ALL_FIVE = "all five"
+"""Says that one model learned all five tasks."""
 Curve = Mapping[str, BabilongRecord]
 """Records by name of the length, shortest first."""
 _Identity = tuple[object, ...]
@@ -58,9 +60,12 @@ class Run:
         return self._any.training
 
     @property
-    def backbone(self) -> str | None:
-        """Name of the RMT's backbone; None for a model that was not trained here."""
-        return None if self.training is None else self.training.backbone
+    def model(self) -> str | None:
+        """Name of the backbone, and that one model learned all five tasks where it did; None for a
+        model that was not trained here."""
+        if self.training is None:
+            return None
+        return self.training.backbone + (f", {ALL_FIVE}" if _all_five(self.training) else "")
 
     @property
     def answers(self) -> str:
@@ -120,8 +125,10 @@ def title_of(record: BabilongRecord) -> str:
     point, training = record.point, record.training
     words = [f"{point.model} {point.weights[:6]}"]
     if training is not None:
-        learnt = "all five" if training.stories == ",".join(QAS) else training.stories
+        learnt = ALL_FIVE if _all_five(training) else training.stories
         words = [f"RMT {training.backbone}", f"trained on {learnt}", f"seed {training.seed}"]
+        if training.lora_rank:
+            words.append(f"LoRA {training.lora_rank}")
         if training.ask_state:
             words.append("asked for the state")
         if training.closing_questions:
@@ -136,7 +143,7 @@ def title_of(record: BabilongRecord) -> str:
     return ", ".join(words)
 
 
-def shown(runs: Iterable[Run], variant: str = PLAIN, backbone: str | None = None) -> dict[str, Run]:
+def shown(runs: Iterable[Run], variant: str = PLAIN, model: str | None = None) -> dict[str, Run]:
     """Chooses the RMT of each task that reads furthest, and of these the most accurate one.
 
     All runs are listed; this one is drawn, stands beside the published ones and counts in the
@@ -145,23 +152,43 @@ def shown(runs: Iterable[Run], variant: str = PLAIN, backbone: str | None = None
     Args:
         runs: of any kind.
         variant: of ``VARIANTS``; runs of the other are not looked at.
-        backbone: the only one to choose from, if any.
+        model: the only one to choose from, if any, as ``Run.model`` names it; of several that
+            learned all five tasks, one for all of them.
     """
+    chosen = [
+        run
+        for run in runs
+        if run.variant == variant
+        and run.training is not None
+        and (model is None or run.model == model)
+    ]
+    if model is not None and model.endswith(ALL_FIVE):
+        chosen = _one_training(chosen)
     best: dict[str, Run] = {}
-    for run in runs:
-        if run.variant != variant or run.training is None:
-            continue
-        if backbone is not None and run.backbone != backbone:
-            continue
+    for run in chosen:
         known = best.get(run.task)
         if known is None or _rank(run) > _rank(known):
             best[run.task] = run
     return best
 
 
-def backbones(runs: Iterable[Run]) -> list[str]:
-    """Lists the backbones of the RMTs, in the order of their names."""
-    return sorted({run.backbone for run in runs if run.backbone is not None})
+def _one_training(runs: Sequence[Run]) -> list[Run]:
+    """Chooses the weights that read most tasks, furthest and best, in one dead band: tasks of two
+    trainings are not those of one model."""
+    grouped: dict[_Identity, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(_identity(run.records[0])[1:], []).append(run)
+
+    def rank(own: list[Run]) -> tuple[float, ...]:
+        places, shares = zip(*map(_rank, own), strict=True)
+        return len(own), min(places), sum(shares)
+
+    return max(grouped.values(), key=rank, default=[])
+
+
+def models(runs: Iterable[Run]) -> list[str]:
+    """Lists the backbones of the RMTs, those of one model of all five tasks apart, by name."""
+    return sorted({run.model for run in runs if run.model is not None})
 
 
 def missing(best: Mapping[str, Run], length: str) -> list[str]:
@@ -174,6 +201,16 @@ def mean_accuracy(best: Mapping[str, Run], length: str) -> float | None:
     if missing(best, length):
         return None
     return sum(best[task].curve[length].accuracy for task in QAS) / len(QAS)
+
+
+def mean_accuracies(best: Mapping[str, Run]) -> dict[str, float]:
+    """Averages over the five tasks at each length at which all of them have a run."""
+    means = {length: mean_accuracy(best, length) for length in LENGTHS}
+    return {length: mean for length, mean in means.items() if mean is not None}
+
+
+def _all_five(training: BabilongTraining) -> bool:
+    return training.stories == ",".join(QAS)
 
 
 def _identity(record: BabilongRecord) -> _Identity:

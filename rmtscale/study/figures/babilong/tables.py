@@ -13,8 +13,8 @@ from rmtscale.study.figures.babilong.runs import (
     DEAD_BAND,
     PLAIN,
     Run,
-    backbones,
-    mean_accuracy,
+    mean_accuracies,
+    models,
     shown,
 )
 from rmtscale.study.records.babilong import BabilongRecord
@@ -40,7 +40,7 @@ _FEW = 100
 def average_table(runs: Sequence[Run]) -> str:
     """Writes averages over the five tasks: a row for each length, a column for each system."""
     theirs = {name: average(tasks) for name, tasks in published().items()}
-    ours = [_means(shown(runs, variant)) for variant in OURS]
+    ours = [mean_accuracies(shown(runs, variant)) for variant in OURS]
     rows = [
         [length, *(_percent(shares, length) for shares in (*theirs.values(), *ours))]
         for length in LENGTHS
@@ -48,19 +48,33 @@ def average_table(runs: Sequence[Run]) -> str:
     return markdown_table(("average, %", *SHORT.values(), *OURS.values()), rows)
 
 
-def backbones_table(runs: Sequence[Run]) -> str | None:
-    """Writes averages of one backbone alone; None unless there are several."""
-    columns: dict[str, Shares] = {}
-    for variant, heading in OURS.items():
-        names = backbones(run for run in runs if run.variant == variant)
-        for name in names if len(names) > 1 else ():
-            columns[f"{heading}: {name}"] = _means(shown(runs, variant, name))
-    if not columns:
+def models_table(runs: Sequence[Run], task: str | None = None) -> str | None:
+    """Writes the accuracies of each model alone; None unless there are several.
+
+    A model is a backbone that learned each task apart, or one of all five tasks.
+
+    Args:
+        runs: of any kind.
+        task: the only one; None averages over the five, of models that have all of them.
+    """
+    columns: dict[str, Sequence[str]] = {}
+    names = []
+    for name in models(runs):
+        for variant, heading in OURS.items():
+            own = shown(runs, variant, name)
+            if task is None:
+                shares = mean_accuracies(own)
+                cells = [_percent(shares, length) for length in LENGTHS]
+            else:
+                curve = own[task].curve if task in own else {}
+                cells = [score(curve[one]) if one in curve else "" for one in LENGTHS]
+            if any(cells):
+                columns[f"{heading}: {name}"] = cells
+                names.append(name)
+    if len(set(names)) < 2:
         return None
-    rows = [
-        [length, *(_percent(shares, length) for shares in columns.values())] for length in LENGTHS
-    ]
-    return markdown_table(("average, %", *columns), rows)
+    rows = [list(row) for row in zip(LENGTHS, *columns.values(), strict=True)]
+    return markdown_table((f"{task or 'average'}, %", *columns), rows)
 
 
 def task_table(task: str, runs: Sequence[Run]) -> str:
@@ -130,11 +144,6 @@ def names_of_ours(task: str, runs: Sequence[Run]) -> str:
         title = NO_RUN if run is None else run.title
         words.append(f"{heading.capitalize()}: {title}.")
     return f"{' '.join(words)} [All {len(own)} runs of {task}](runs.md#{task})."
-
-
-def _means(best: Mapping[str, Run]) -> Shares:
-    means = {length: mean_accuracy(best, length) for length in LENGTHS}
-    return {length: mean for length, mean in means.items() if mean is not None}
 
 
 def _percent(shares: Shares, length: str) -> str:
