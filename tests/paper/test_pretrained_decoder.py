@@ -355,10 +355,11 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert len(rows) == len(records)
 
 
-def test_a_backbone_is_of_pretrained_figures_only(rmtscale: Command) -> None:
+def test_a_backbone_is_of_pretrained_figures_only(rmtscale: Command, tmp_path: Path) -> None:
     refused = rmtscale("reproduce", "figure-7", "--quick", "--backbone", "x")
     assert refused.code == 2
     assert "--backbone with figure-7: expected pretrained-decoder" in refused.err
-    missing = rmtscale("reproduce", "pretrained-decoder", "--text", "latex=python")
+    out = str(tmp_path / "page")
+    missing = rmtscale("reproduce", "pretrained-decoder", "--text", "latex=python", "--out", out)
     assert missing.code == 2
     assert "no pretrained backbone: expected --backbone with a folder" in missing.err

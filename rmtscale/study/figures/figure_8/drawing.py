@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import isqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from rmtscale.report import style
@@ -73,8 +74,21 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
                 alignment="left",
             )
         grid[-1, column].set_xlabel("position in the block, tokens")
+    _leave_room(grid[0, 0], sizes)
     style.headline(figure, title)
     return figure
+
+
+def _leave_room(axes: Axes, sizes: Sequence[InputSize]) -> None:
+    """Raises the top of all panels until no curve runs through a legend, upper right."""
+    rows = 1 + max(len(some) for size in sizes for some in _panels(size).values())
+    bottom, top = axes.get_ylim()
+    for reader in (reader for size in sizes for reader in readers(size)):
+        losses = mean_positions(reader.records)
+        # Legends begin before the middle, which on a log axis is the square root of the length.
+        highest = max(losses[isqrt(len(losses)) // 2 :])
+        top = max(top, bottom + (highest - bottom) / (1 - 0.03 - 0.045 * rows))
+    axes.set_ylim(bottom, top)
 
 
 def _panels(size: InputSize) -> dict[str, list[Reader]]:

@@ -143,17 +143,23 @@ def answer(ways: Sequence[InputSize]) -> str:
         at, true = gains(way).get(way.most_trained or 0), list(context_gains(way).values())
         if at is None:
             continue
-        words = f"{_signed(at)} at {size_name(way, ways)}"
+        words = f"{_change(at, 'bits per byte')} at {size_name(way, ways)}"
         if true:
-            words += f" (true context {_signed(min(true, key=lambda one: one.mean))})"
+            lowest = min(true, key=lambda one: one.mean)
+            words += f" (true context {_change(lowest, 'them')})"
         parts.append(words)
     if not parts:
         return "A pretrained decoder with memory; none without it to compare with"
-    return f"Memory changes the bits per byte by {', '.join(parts)}"
+    return f"Memory {', '.join(parts)}"
 
 
-def _signed(interval: Interval) -> str:
-    return format_bits_per_byte(interval.mean, signed=True)
+def _change(interval: Interval, what: str) -> str:
+    """Says which way the loss goes, if its interval tells: ``raises bits per byte by 0.0176``."""
+    if interval.low <= 0 <= interval.high:
+        mean = format_bits_per_byte(interval.mean, signed=True)
+        return f"does not measurably change {what} ({mean})"
+    verb = "raises" if interval.mean > 0 else "lowers"
+    return f"{verb} {what} by {format_bits_per_byte(abs(interval.mean))}"
 
 
 def _less_none(way: InputSize, count: int) -> list[Contrast]:

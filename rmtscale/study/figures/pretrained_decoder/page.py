@@ -115,7 +115,10 @@ it came, and a block costs one segment (hollow). Time is that of the evaluation,
 
 ## What the trainings took
 
-{trainings_table(trained).markdown()}"""
+{trainings_table(trained).markdown()}
+
+What was predicted before the trainings, and what the committed ones lose on text that is newer
+than their weights: [tried](tried/README.md)."""
 
 
 def _curricula(pairs: Sequence[Ways]) -> str:
