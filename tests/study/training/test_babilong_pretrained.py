@@ -100,6 +100,7 @@ def test_a_tokenizer_that_writes_two_answers_alike_is_refused_at_once(
     def unused(*_: object) -> None:
         raise AssertionError("stories are drawn after that")
 
+    pool.drawn_stories.cache_clear()
     backbone = save_llama(tmp_path / "letters", words, vocabulary=260, positions=512)
     monkeypatch.setattr(pool, "Drawer", unused)
     found = rmtscale(

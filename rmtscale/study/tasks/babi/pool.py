@@ -130,13 +130,37 @@ def load_pool(qa: str, source: str, split: str, state: bool = False) -> Pool:
     if source == "original":
         read = read_original(qa, "train")
         return Pool(_without_held_out([one for one in read if belongs(one, split)]))
-    drawer, found, stories = Drawer(qa, 0, state), [], 0
     wanted = STORIES[split] * (5 if qa == "qa4" else 1)
-    while stories < wanted:
-        own = _without_held_out([one for one in drawer.story() if belongs(one, split)])
-        found += own
-        stories += bool(own)
-    return Pool(found)
+    return Pool([one for story in drawn_stories(qa, state).first(wanted, split) for one in story])
+
+
+class DrawnStories:
+    """Stories of one task in their order, drawn once for both splits.
+
+    Args:
+        qa: the task.
+        state: whether questions are about the state too.
+    """
+
+    def __init__(self, qa: str, state: bool) -> None:
+        self._drawer = Drawer(qa, 0, state)
+        self._stories: dict[str, list[list[Asked]]] = {"train": [], "validation": []}
+
+    def first(self, count: int, split: str) -> list[list[Asked]]:
+        """Returns the first stories of a split, the questions that are held out left out."""
+        while len(self._stories[split]) < count:
+            story = self._drawer.story()
+            for part, found in self._stories.items():
+                own = _without_held_out([one for one in story if belongs(one, part)])
+                if own:
+                    found.append(own)
+        return self._stories[split][:count]
+
+
+@cache
+def drawn_stories(qa: str, state: bool) -> DrawnStories:
+    """Returns the stories of a task, which both splits are taken from."""
+    return DrawnStories(qa, state)
 
 
 def belongs(asked: Asked, split: str) -> bool:
