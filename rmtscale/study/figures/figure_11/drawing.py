@@ -10,6 +10,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     Curve,
     accuracy_axis,
     draw_curve,
+    right_share,
     segment_axis,
 )
 
@@ -70,9 +71,10 @@ def _panel(axes: Axes, ours: Mapping[str, Mapping[int, Curve]], trained_segments
 
 def _headline(ours: Mapping[str, Mapping[int, Curve]], whose: str) -> str:
     """Says what is right on the longest input, with a curriculum and without."""
-    said = []
-    for way, curves in ours.items():
-        shares = [100 * curve[max(curve)].accuracy for curve in curves.values() if curve]
-        said.append(f"{way} {min(shares):.0f} % to {max(shares):.0f} %")
     longest = max(count for curves in ours.values() for curve in curves.values() for count in curve)
+    ends = {
+        way: [curve[longest] for curve in curves.values() if longest in curve]
+        for way, curves in ours.items()
+    }
+    said = [f"{way} {right_share(some)}" for way, some in ends.items() if some]
     return f"Right answers after {longest} segments{whose}: {', '.join(said)}"

@@ -14,6 +14,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     accuracy_axis,
     draw_curve,
     draw_paper,
+    right_share,
     segment_axis,
 )
 from rmtscale.study.figures.trained import trained_look
@@ -80,7 +81,7 @@ def draw(
         fontsize=8.5,
     )
     said = [
-        _headline(ours, trainings, f", {kind}" if len(kinds) > 1 and kind else "")
+        _headline(ours, f", {kind}" if len(kinds) > 1 and kind else "")
         for kind, ours in kinds.items()
     ]
     style.headline(figure, ". ".join(said))
@@ -93,22 +94,20 @@ def _title(task: str, kind: str | None, *, several: bool) -> str:
     return f"{TITLES[task]}\n{kind}" if several and kind else TITLES[task]
 
 
-def _headline(ours: Mapping[str, Mapping[int, Curve]], trainings: list[int], whose: str) -> str:
-    """Says what the longest training reaches on the longest input, and the shortest."""
+def _headline(ours: Mapping[str, Mapping[int, Curve]], whose: str) -> str:
+    """Says what the longest training reaches on the longest input it read, and the shortest."""
+    trainings = {trained for curves in ours.values() for trained, curve in curves.items() if curve}
+    most = max(trainings)
+    longest = max(count for curves in ours.values() for count in curves.get(most, {}))
     ends = {
         trained: [
-            100 * curves[trained][max(curves[trained])].accuracy
+            curves[trained][longest]
             for curves in ours.values()
-            if curves.get(trained)
+            if longest in curves.get(trained, {})
         ]
-        for trained in (trainings[-1], trainings[0])
+        for trained in (most, min(trainings))
     }
-    longest = max(count for curves in ours.values() for curve in curves.values() for count in curve)
-    said = [
-        f"trained on {trained} {min(some):.0f} % to {max(some):.0f} %"
-        for trained, some in ends.items()
-        if some
-    ]
+    said = [f"trained on {trained} {right_share(some)}" for trained, some in ends.items() if some]
     return f"Right answers after {longest} segments{whose}: {', '.join(said)}"
 
 

@@ -16,6 +16,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     accuracy_axis,
     draw_curve,
     draw_paper,
+    right_share,
     token_axis,
 )
 from rmtscale.study.records.evaluation import EvaluationRecord
@@ -147,11 +148,9 @@ def _headline(columns: Sequence[Column]) -> str:
         longest = max(ends[0].point.tokens for ends in last.values())
         shares = []
         for task, ends in last.items():
-            low, high = (choose(100 * end.accuracy for end in ends) for choose in (min, max))
-            spread = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
             tokens = ends[0].point.tokens
             after = "" if tokens == longest else f" after {format_count(tokens, digits=3)}"
-            shares.append(f"{TITLES[task]} {spread}\N{NO-BREAK SPACE}%{after}")
+            shares.append(f"{TITLES[task]} {right_share(ends)}{after}")
         whose = f", {column.kind}" if len(columns) > 1 and column.kind else ""
         read = f"{format_count(longest, digits=3)} tokens"
         said.append(f"Right answers after {read}{whose}: {', '.join(shares)}")

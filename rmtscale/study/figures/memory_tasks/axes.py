@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
@@ -26,6 +26,13 @@ Curve = Mapping[int, EvaluationRecord]
 """Records by number of segments."""
 Points = Mapping[int, float]
 """Accuracies of the paper, as shares, by number of segments."""
+
+
+def right_share(records: Iterable[EvaluationRecord]) -> str:
+    """Writes the lowest and the highest accuracy, once where they are alike: ``86 to 100 %``."""
+    shares = sorted(100 * record.accuracy for record in records)
+    low, high = f"{shares[0]:.0f}", f"{shares[-1]:.0f}"
+    return f"{low if low == high else f'{low} to {high}'}\N{NO-BREAK SPACE}%"
 
 
 def accuracy_axis(axes: Axes) -> None:
