@@ -93,13 +93,14 @@ def test_nothing_is_hidden() -> None:
             *("qa4", 0.7, ("0k", "64k")),
             closing_questions=12,
             memory_noise=0.3,
+            lora_rank=16,
             training_seconds=99.0,
         ),
         *every(0.95, ("10M",), dead_band=0.4),
     ]
     page = assert_listed(many)
     assert "99.0 s of steps" in page
-    assert "12 closing questions, noise 0.3 on the memory" in page
+    assert "seed 0, LoRA 16, 12 closing questions, noise 0.3 on the memory" in page
     for task in QAS:
         assert f"\n## {task}\n" in page
     assert_listed(list(BabilongStore(RECORDS).read().latest().values()))
