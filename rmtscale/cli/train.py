@@ -226,8 +226,14 @@ def command(
                 f"--finish-within {finish_within:g} with --force: expected one of them, what "
                 "begins anew has no throughput yet"
             )
+        from rmtscale.study.training.layout import SETTINGS
         from rmtscale.study.training.within import ending_within
 
+        if recipe is None and not given and not (out / SETTINGS).is_file():
+            raise BadInput(
+                f"--finish-within {finish_within:g} without a training in {str(out)!r}: expected "
+                "the folder of one, or what to train: --recipe, --task or a setting"
+            )
         require_seconds("finish within", finish_within)
         chosen = settings
 

@@ -141,6 +141,14 @@ def test_the_end_is_moved_to_the_time_there_is(
     assert (row["steps"], row["finished"]) == (12, True)
 
 
+def test_nothing_is_there_to_be_finished(rmtscale: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mistyped"
+    done = rmtscale("train", "--out", str(folder), "--finish-within", "60")
+    assert done.code == 2
+    assert f"--finish-within 60 without a training in {str(folder)!r}: expected" in done.err
+    assert not folder.exists()
+
+
 def test_noise_that_is_not_here(
     rmtscale: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
