@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -43,6 +45,8 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
     """How experts are multiplied is the backbone's to know: a mixture brings its own with it."""
     causal: ClassVar[bool]
     """Whether the backbone is a decoder."""
+    dead_band_B11: Tensor | None = None
+    """The dead band of each row, inside ``dead_band_of_rows``; None: ``config.dead_band`` is."""
     _auto: ClassVar[Any] = AutoModelForCausalLM
 
     def __init__(self, backbone: nn.Module | RMTConfig, config: RMTConfig | None = None) -> None:
@@ -143,6 +147,28 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         require_dead_band(dead_band, self.config.memory_tokens)
         self.config.dead_band = float(dead_band)
 
+    @contextmanager
+    def dead_band_of_rows(self, dead_bands: Sequence[float]) -> Iterator[None]:
+        """Gives each row of the batches inside a dead band of its own, not that of the config.
+
+        So several are compared on the same text side by side, in one captured or compiled step. 0
+        is the paper's RMT here too. A batch of another size fails.
+
+        Args:
+            dead_bands: of rows 0 to B - 1.
+
+        Raises:
+            BadInput: one is below 0, or above 0 for a model without memory.
+        """
+        for dead_band in dead_bands:
+            require_dead_band(dead_band, self.config.memory_tokens)
+        weight = self.embedding_VE
+        self.dead_band_B11 = weight.new_tensor(dead_bands)[:, None, None]
+        try:
+            yield
+        finally:
+            self.dead_band_B11 = None
+
     def hand_over(self, state_BME: Tensor, new_BME: Tensor) -> Tensor:
         """Returns the state that the next segment reads: the one place where a dead band acts.
 
@@ -153,8 +179,8 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         Raises:
             BadInput: a dead band in training mode, which learns the paper's recurrence.
         """
-        dead_band = self.config.dead_band
-        if dead_band and self.training:
+        dead_band = self.config.dead_band if self.dead_band_B11 is None else self.dead_band_B11
+        if self.training and (self.dead_band_B11 is not None or dead_band):
             raise BadInput(
                 f"dead band {dead_band} in training mode: expected 0, or model.eval() for inference"
             )

@@ -126,7 +126,8 @@ class SegmentStep:
         model: Any = self.model
         config = model.config
         pointers = tuple(parameter.data_ptr() for parameter in self._parameters())
-        return config.dead_band, config.backbone_config._attn_implementation, pointers
+        rows = None if model.dead_band_B11 is None else model.dead_band_B11.data_ptr()
+        return config.dead_band, rows, config.backbone_config._attn_implementation, pointers
 
     def fits(self) -> bool:
         """Whether weights, attention and dead band are still those this was made with."""

@@ -92,12 +92,17 @@ def decoder_state(hidden_BTD: Tensor, memory: int, lengths_B: Tensor | None) -> 
     return take_BTD(hidden_BTD, memory + lengths_B[:, None] + column_1M)
 
 
-def apply_dead_band(state_BMD: Tensor, new_BMD: Tensor, dead_band: float) -> Tensor:
+def apply_dead_band(state_BMD: Tensor, new_BMD: Tensor, dead_band: float | Tensor) -> Tensor:
     """Returns the new state, or the old one where they are less than ``dead_band`` apart.
 
     A number that is not finite is never held back, so that an overflow stays visible.
+
+    Args:
+        state_BMD: the old state.
+        new_BMD: the new one.
+        dead_band: of all rows, or (B, 1, 1), one for each; nothing is less than 0 apart.
     """
-    if not dead_band:
+    if not isinstance(dead_band, Tensor) and not dead_band:
         return new_BMD
     return torch.where((new_BMD - state_BMD).abs() < dead_band, state_BMD, new_BMD)
 

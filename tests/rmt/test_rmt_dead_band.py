@@ -12,6 +12,7 @@ import torch
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification, Stream
+from rmtscale.rmt.graph import SegmentStep
 from rmtscale.rmt.memory import apply_dead_band
 from tests.rmt import slow_reference
 from tests.rmt.comparing import equal
@@ -128,6 +129,67 @@ def test_another_band_is_another_captured_step() -> None:
     model.set_dead_band(0)
     assert equal(model.infer(ids).memory, plain.memory)
     assert not equal(held.memory, plain.memory)
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
+@torch.no_grad()
+def test_rows_have_bands_of_their_own(exact: None, kind: str) -> None:
+    """Each row comes out as from a model whose one band it is, 0 as plain; in a step as well."""
+    build: Any = make if kind in DECODERS else make_encoder
+    model, bands = build(kind, 0.3), (0.0, BAND, 1e6, 0.0, 0.3)
+    ids = tokens(1, 23).expand(len(bands), -1)
+    before = model(ids).memory
+    with model.dead_band_of_rows(bands):
+        whole = model(ids)
+        if kind in DECODERS:
+            assert (model.infer(ids).memory - whole.memory).abs().max() < 1e-10
+    assert torch.equal(model(ids).memory, before), "the config's again"
+    if kind in DECODERS:
+        assert (model.infer(ids).memory - before).abs().max() < 1e-10, "no step is kept"
+    for row, band in enumerate(bands):
+        wanted = build(kind, band)(ids)
+        assert torch.equal(whole.memory[row], wanted.memory[row]), band
+        assert torch.equal(whole.logits[row], wanted.logits[row]), band
+    assert not torch.equal(whole.memory[0], whole.memory[1])
+
+
+def test_a_compiled_step_takes_them() -> None:
+    """Compiled once for all of them: no band is a constant of what was made."""
+    model, ids = make(dtype=torch.float32), tokens(2, 6).expand(2, -1)
+    made: list[Any] = []
+
+    def count(graph: Any, inputs: Any) -> Any:
+        made.append(graph)
+        return graph.forward
+
+    backend: Any = count
+
+    for bands in ((0.0, BAND), (0.3, 1e6)):
+        with model.dead_band_of_rows(bands), torch.no_grad():
+            step = SegmentStep(model, 2, compile_step=True, backend=backend)
+            step.start(model.initial_state(2))
+            step(ids[:, : model.segment_tokens])
+            wanted = model.step(model.initial_state(2), ids[:, : model.segment_tokens])[0]
+        assert (step.state_BME - wanted).abs().max() < 1e-6
+        assert not equal(step.state_BME[0], step.state_BME[1])
+    assert len(made) == 1
+
+
+def test_rows_that_are_refused() -> None:
+    model = make()
+    with (
+        pytest.raises(BadInput, match=r"dead band -1: expected a number of 0 or more"),
+        model.dead_band_of_rows([0.3, -1]),
+    ):
+        pass
+    with model.dead_band_of_rows([0.3, 0.4]), pytest.raises(RuntimeError):
+        model(tokens(3, 9))
+    with (
+        model.dead_band_of_rows([0.0, 0.0]),
+        pytest.raises(BadInput, match="in training mode: expected 0, or model"),
+    ):
+        model.train()(tokens(2, 9))
+    assert model.dead_band_B11 is None
 
 
 def test_it_is_saved_with_the_model(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ that a model is evaluated on.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import torch
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.rmt.segmenting import cut
 from rmtscale.steps import steps
+from rmtscale.study.records.widths import Changes, MemoryChanges
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
@@ -44,29 +45,6 @@ TYPICAL = 0.5
 STEP = 0.05
 """A dead band is a multiple of this, because more digits would only say which samples were read."""
 QUANTILES = (TYPICAL, 0.9, 0.99, RARE, 1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """Absolute changes of single numbers of the memory, each over one segment."""
-
-    numbers: int
-    quantiles: tuple[float, ...]
-    """Changes at ``QUANTILES``; the last is the largest."""
-    share_over: float | None
-    """Share that is at least the dead band; None where there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryChanges:
-    """Holds what was measured, and the dead band that follows from it."""
-
-    settled: Changes
-    """Changes in segments of noise, the memory settled after a fact."""
-    fact: Changes
-    """Changes in segments that hold a fact."""
-    dead_band: float | None
-    """None where no width keeps noise out and lets facts in."""
 
 
 def usual_sizes(task: Task) -> tuple[int, int]:

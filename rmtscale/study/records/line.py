@@ -57,8 +57,9 @@ class EvaluatedLine:
             del mapping["processes"]
         if mapping.get("trained_backbone", "") is None:
             del mapping["trained_backbone"]
-        if mapping["environment"].get("during", "") is None:
-            del mapping["environment"]["during"]
+        environment = mapping["environment"] or {}
+        if environment.get("during", "") is None:
+            del environment["during"]
         return mapping
 
     def to_line(self) -> str:

@@ -77,6 +77,11 @@ class Roller:
         kept = self.segment_steps.get(batch_size)
         self.segment_steps = {} if kept is None else {batch_size: kept}
 
+    def _forget_unfit(self) -> None:
+        """Forgets captured steps of other weights or of another dead band than those of now."""
+        kept = {size: step for size, step in self.segment_steps.items() if step.fits()}
+        self.segment_steps = kept
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context everything runs in."""
         return autocast(self.device, self.precision)
@@ -84,6 +89,7 @@ class Roller:
     @torch.no_grad()
     def roll(self, state_BME: Tensor, ids: Columns, bounds: list[tuple[int, int]]) -> Tensor:
         """Returns the state after some segments, (B, M, E)."""
+        self._forget_unfit()
         with self.autocast():
             for ids_BL in steps(self.segments(ids, bounds), total=len(bounds)):
                 state_BME = self.advance(state_BME, ids_BL)[0]
@@ -92,6 +98,7 @@ class Roller:
     @torch.no_grad()
     def states(self, state_BME: Tensor, ids: Columns, bounds: list[tuple[int, int]]) -> Tensor:
         """Returns the state before each of some segments and after the last, (R + 1, B, M, E)."""
+        self._forget_unfit()
         found_RBME = state_BME.new_empty((len(bounds) + 1, *state_BME.shape))
         found_RBME[0] = state_BME
         with self.autocast():
