@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -196,26 +197,25 @@ def _by_changes(asked: Asked, segments: int | None, samples: int | None) -> None
         batch_size=batch_size_of(samples),
         seed=asked.seed,
     )
-    with in_use(where):
+    store = None if asked.out is None else WidthStore(asked.out, anew=asked.anew)
+    with nullcontext() if store is None else store.writing(), in_use(where):
         changes = measure_changes(reader, batches, samples)
-        _, gpu = open_meter(where)
-    if asked.out is not None:
-        point = WidthPoint(
-            by=CHANGES,
-            task=loaded.settings.task,
-            task_options=dict(data.settings.task_options),
-            weights=weights_digest(asked.checkpoint),
-            background=source_name(background),
-            segments=segments,
-            segment_tokens=segment_tokens,
-            samples=samples,
-            batch_size=batches.batch_size,
-            seed=asked.seed,
-            precision=reader.precision,
-            device=where.type,
-        )
-        store = WidthStore(asked.out, anew=asked.anew)
-        with store.writing():
+        if store is not None:
+            _, gpu = open_meter(where)
+            point = WidthPoint(
+                by=CHANGES,
+                task=loaded.settings.task,
+                task_options=dict(data.settings.task_options),
+                weights=weights_digest(asked.checkpoint),
+                background=source_name(background),
+                segments=segments,
+                segment_tokens=segment_tokens,
+                samples=samples,
+                batch_size=batches.batch_size,
+                seed=asked.seed,
+                precision=reader.precision,
+                device=where.type,
+            )
             store.append(
                 WidthRecord(
                     read_at=datetime.now(UTC).isoformat(timespec="seconds"),

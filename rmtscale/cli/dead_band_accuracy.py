@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rmtscale.cli.output import write_line, write_note, write_rows, write_table, write_text
 from rmtscale.errors import BadInput
-from rmtscale.study.records.widths import FILE, WidthRecord, WidthStore, chosen_by_accuracy
+from rmtscale.study.records.widths import WIDTHS_FILE, WidthRecord, WidthStore, chosen_by_accuracy
 from rmtscale.units import format_accuracy, format_tokens
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def choose_by_accuracy(
         precision=precision_on(where, loaded.settings.precision),
         compile_step=compile_step,
     )
-    store = WidthStore(asked.out or asked.checkpoint / FILE, anew=asked.anew)
+    store = WidthStore(asked.out or asked.checkpoint / WIDTHS_FILE, anew=asked.anew)
     records = read_widths(loaded, settings, store, device=where, observe=say)
     _write_chosen(records, chosen_by_accuracy(records), asked)
 

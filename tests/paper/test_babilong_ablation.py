@@ -93,7 +93,7 @@ def test_the_ablation_says_what_each_change_brings() -> None:
     assert (found[0][5], found[0][-1]) == ("20.0 (17.6 to 22.6)", "20 (13.3 to 28.9)")
     assert [row[2] for row in found[5:]] == ["no run yet"] * 5
     assert found[3][2] == "seed 0, burn-in 16/64, to 7 segments, burn-in 256"
-    assert found[4][2] == "seed 0, burn-in 16/64, dead band 0.3"
+    assert found[4][2] == "seed 0, burn-in 16/64, dead band 0.3 (borrowed)"
 
 
 def test_the_dead_band_is_that_of_the_last_training() -> None:
@@ -111,8 +111,8 @@ def test_the_dead_band_is_that_of_the_last_training() -> None:
     found = ablation_rows([*held, *others])
     own = [row for row in found if row[:2] == ["qa2", "+ dead band"]]
     assert [(row[2].split(", ")[-1], row[5].split(" ")[0]) for row in own] == [
-        ("dead band 0.3", "30.0"),
-        ("dead band 0.4", "40.0"),
+        ("dead band 0.3 (borrowed)", "30.0"),
+        ("dead band 0.4 (borrowed)", "40.0"),
     ]
     assert [row[2] for row in found if row[0] == "qa1"] == ["no run yet"] * 5
     assert [row[2] for row in found if row[0] == "qa2"][:4] == ["no run yet"] * 4

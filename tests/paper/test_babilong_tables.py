@@ -48,7 +48,7 @@ def test_a_task_has_the_best_run_of_each_variant_beside_the_published_ones() -> 
     # A thousand samples tell a tenth of a percent.
     assert cells["4k"][5:7] == ["70.0", "67.1 to 72.8"]
     words = names_of_ours("qa2", runs_of([*plain, *held]))
-    assert re.search(r"Ours: [^.]*seed 1, [^.]*\. Band: .*dead band 0\.25\. ", words)
+    assert re.search(r"Ours: [^.]*seed 1, [^.]*\. Band: .*dead band 0\.25 \(borrowed\)\. ", words)
     assert words.endswith("[All 4 runs of qa2](runs.md#qa2).")
     assert names_of_ours("qa3", []).startswith("Ours: no run yet. Band: no run yet. [All 0 runs")
     assert cells_of(task_table("qa3", []))["10M"] == ["21", "37", "", "", "11", "", "", "", ""]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ import pytest
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.drawing import draw
-from rmtscale.study.figures.babilong.runs import VARIANTS, Run, runs_of, shown
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, VARIANTS, Run, runs_of, shown
 from rmtscale.study.figures.babilong.tables import average_table
 from rmtscale.study.records.babilong import BabilongRecord
+from rmtscale.study.records.widths import ChosenWidths
 from rmtscale.study.tasks.lengths import LENGTHS
+from tests.command_line import Command
 from tests.synthetic.babilong import babilong, every, rows
+from tests.synthetic.widths import reading
 
 
 def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
@@ -93,6 +98,50 @@ def test_each_variant_has_a_line_of_its_own() -> None:
     }
     assert second == {"RMT, ours": [[50.0, 50.0]]}
     assert average == {"RMT, ours": [[50.0, 50.0]], "RMT, ours, with a dead band": [[]]}
+
+
+def test_a_width_that_was_chosen_goes_before_a_borrowed_one() -> None:
+    """Of the same weights, and where it has read as many lengths, whichever is better."""
+    borrowed = rows("qa1", 0.9, dead_band=0.3)
+    chosen = rows("qa1", 0.8, dead_band=0.4)
+    weights = chosen[0].point.weights
+    assert weights == borrowed[0].point.weights
+    ways = ChosenWidths([reading(0, "00", weights=weights), reading(0.4, "11", weights=weights)])
+
+    def band(records: list[BabilongRecord], widths: ChosenWidths = ways) -> tuple[float, str]:
+        run = shown(runs_of(records, widths), DEAD_BAND)["qa1"]
+        assert run.title.endswith(f"dead band {run.dead_band:g} ({run.width_chosen})")
+        return run.dead_band, run.width_chosen
+
+    assert band([*borrowed, *chosen]) == (0.4, "by accuracy")
+    assert band([*borrowed, *chosen], ChosenWidths()) == (0.3, "borrowed")
+    assert band([*borrowed, *chosen[1:]]) == (0.3, "borrowed"), "a length is missing"
+    other = rows("qa1", 0.95, seed=1, dead_band=0.3)
+    assert band([*other, *borrowed, *chosen]) == (0.3, "borrowed"), "other weights stay"
+    plain = shown(runs_of(rows("qa1", 0.5), ways))["qa1"]
+    assert (plain.width_chosen, "dead band" in plain.title) == ("", False)
+
+
+def test_the_pages_say_how_a_width_was_chosen(
+    rmtscale: Command, tmp_path: Path, unpainted: None
+) -> None:
+    del unpainted
+    records = [*rows("qa1", 0.9, dead_band=0.3), *rows("qa2", 0.9, dead_band=0.3, seed=1)]
+    (tmp_path / "records.jsonl").write_text("".join(f"{one.to_line()}\n" for one in records))
+    weights = records[0].point.weights
+    widths = [reading(0, "00", weights=weights), reading(0.3, "11", weights=weights)]
+    lines = "".join(f"{one.to_line()}\n" for one in widths)
+    (tmp_path / "widths.jsonl").write_text(lines)
+    out = tmp_path / "out"
+    rmtscale("reproduce", "babilong", "--records", str(tmp_path / "records.jsonl"), "-o", str(out))
+    for page in ("README.md", "runs.md"):
+        text = " ".join((out / page).read_text().split())
+        assert text.count("dead band 0.3 (by accuracy)") == 1, page
+        assert text.count("dead band 0.3 (borrowed)") == 1, page
+    assert (out / "widths.jsonl").read_text() == lines
+    with (out / "babilong.csv").open() as opened:
+        found = {(row["task"], row["dead_band_chosen"]) for row in csv.DictReader(opened)}
+    assert found == {("qa1", "by accuracy"), ("qa2", "borrowed")}
 
 
 def test_a_decoder_that_reads_everything_is_not_ours() -> None:

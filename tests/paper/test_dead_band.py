@@ -13,8 +13,10 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.dead_band.claims import check_claims, compare
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.study.records.widths import WidthRecord
 from tests.command_line import Command
 from tests.synthetic.evaluations import curve
+from tests.synthetic.widths import measured, reading
 
 pytestmark = pytest.mark.usefixtures("unpainted")
 LENGTHS = (64, 4096)
@@ -106,6 +108,39 @@ def test_the_page(rmtscale: Command, tmp_path: Path) -> None:
     assert bands == ["0", "0", "0.3", "0.3"]
     none = rmtscale("reproduce", "dead-band", "--records", str(tmp_path / "no"), "--force")
     assert (none.code, "expected a file that 'rmtscale evaluate' wrote" in none.err) == (2, True)
+
+
+def test_the_page_says_how_widths_were_chosen(rmtscale: Command, tmp_path: Path) -> None:
+    records = [*pair(0.99, 0.75), *pair(1, 1, "memorize", seed=1)]
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(f"{record.to_line()}\n" for record in records))
+
+    def page(*widths: WidthRecord) -> str:
+        beside = tmp_path / "widths.jsonl"
+        beside.write_text("".join(f"{one.to_line()}\n" for one in widths))
+        given = ["--records", str(file), "--out", str(tmp_path / "out"), "--force"]
+        assert rmtscale("reproduce", "dead-band", *given).code == 0
+        if widths:
+            assert (tmp_path / "out" / "widths.jsonl").read_text() == beside.read_text()
+        return " ".join((tmp_path / "out" / "README.md").read_text().split())
+
+    reasoning, memorize = (
+        next(one.point.weights for one in records if one.point.task == task)
+        for task in ("reasoning", "memorize")
+    )
+    assert reasoning != memorize
+    none = page()
+    assert "seed 0, dead band 0.3 (borrowed)" in none
+    assert "Of a borrowed one no record says so." in none
+    one = page(measured(0.3, weights=reasoning), measured(0.4, weights=memorize))
+    assert "seed 0, dead band 0.3 (by changes)" in one
+    assert "seed 1, dead band 0.3 (borrowed)" in one
+    both = [reading(width, right, weights=memorize) for width, right in ((0, "00"), (0.3, "11"))]
+    all_of_them = page(measured(0.3, weights=reasoning), *both)
+    assert "seed 1, dead band 0.3 (by accuracy)" in all_of_them
+    changes = page(*(measured(0.3, weights=each) for each in (reasoning, memorize)))
+    assert "training text alone, by changes of the memory." in changes
+    assert "borrowed" not in changes
 
 
 def test_figure_5_is_of_the_papers_rmt_alone(rmtscale: Command, tmp_path: Path) -> None:

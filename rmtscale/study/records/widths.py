@@ -15,7 +15,7 @@ from rmtscale.study.records.chosen_width import Chosen, choose_width
 from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
 
 SCHEMA_VERSION = 1
-FILE = "widths.jsonl"
+WIDTHS_FILE = "widths.jsonl"
 """Name of these records in the folder of a report."""
 CHANGES, ACCURACY = WAYS = "changes", "accuracy"
 """Ways in which ``rmtscale dead-band`` chooses."""
@@ -42,7 +42,8 @@ class WidthPoint(EvaluatedPoint):
     """Stories of a batch; with another number they are others."""
     seed: int
     precision: str
-    device: str
+    device: str = ""
+    """``cpu`` or ``cuda``; empty where it was not noted."""
     dead_band: float = 0.0
     """Width that it was read with; 0 is the paper's RMT, and where changes are measured."""
     compile_step: bool = False
@@ -81,8 +82,8 @@ class WidthRecord(EvaluatedLine):
     """One line of a file of readings."""
 
     schema_version: int = SCHEMA_VERSION
-    read_at: str
-    """UTC, ISO 8601."""
+    read_at: str = ""
+    """UTC, ISO 8601; empty where it was not noted."""
     point: WidthPoint
     changes: MemoryChanges | None = None
     """Changes of the memory, where they were measured; None by accuracy."""
@@ -118,7 +119,7 @@ class ChosenWidths:
     """
 
     def __init__(self, records: Sequence[WidthRecord] = ()) -> None:
-        self._found: dict[tuple[str, float], str] = {}
+        self._found: dict[tuple[str, float], set[str]] = {}
         """Ways by weights and width."""
         choices: dict[str, list[WidthRecord]] = {}
         for record in records:
@@ -127,13 +128,16 @@ class ChosenWidths:
             point, changes = own[-1].point, own[-1].changes
             width = chosen_by_accuracy(own).width if changes is None else changes.dead_band
             if width:
-                self._found.setdefault((point.weights, width), f"by {point.by}")
+                self._found.setdefault((point.weights, width), set()).add(point.by)
 
     def how(self, weights: str, dead_band: float) -> str:
-        """Returns ``by changes``, ``by accuracy``, or ``borrowed``: not chosen for these weights.
+        """Returns ``by changes``, ``by accuracy``, ``by changes and accuracy``, or ``borrowed``.
+
+        Borrowed is what no reading of these weights has chosen.
 
         Args:
             weights: digest.
             dead_band: above 0.
         """
-        return self._found.get((weights, dead_band), BORROWED)
+        ways = self._found.get((weights, dead_band), set())
+        return f"by {' and '.join(way for way in WAYS if way in ways)}" if ways else BORROWED

@@ -31,6 +31,7 @@ from rmtscale.study.figures.babilong.tables import (
 from rmtscale.study.figures.babilong.where_lost import where_lost
 from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
+from rmtscale.study.records.widths import WIDTHS_FILE, ChosenWidths, WidthStore
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.tabular import csv_text
 from rmtscale.units import format_tokens
@@ -41,6 +42,8 @@ RECORDS = REPORTS / "babilong" / "records.jsonl"
 def make(figure: Figure, sources: Sources) -> FigureReport:
     """Makes the figure from records of ``evaluate --lengths``, or from the committed ones.
 
+    How dead bands were chosen stands in ``widths.jsonl`` beside them.
+
     Raises:
         BadInput: no such file, or nothing in it.
     """
@@ -50,7 +53,9 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         raise BadInput(
             f"records {str(path)!r}: expected a file that 'rmtscale evaluate --lengths' wrote"
         )
-    runs = runs_of(records)
+    widths = list(WidthStore(path.with_name(WIDTHS_FILE)).read().latest().values())
+    ways = ChosenWidths(widths)
+    runs = runs_of(records, ways)
     best, claims = shown(runs), check_claims(runs)
     tables = "\n\n".join(
         f"## {task}\n\n{task_table(task, runs)}\n\n{_fill(names_of_ours(task, runs))}"
@@ -100,9 +105,11 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     files: dict[str, bytes | str] = {
         **picture_files(figure.name, draw(runs)),
         FILE: runs_page(figure.title, runs),
-        f"{figure.name}.csv": csv_text(_row(record, noted=noted) for record in records),
+        f"{figure.name}.csv": csv_text(_row(record, ways, noted=noted) for record in records),
         "records.jsonl": "".join(record.to_line() + "\n" for record in records),
     }
+    if widths:
+        files[WIDTHS_FILE] = "".join(record.to_line() + "\n" for record in widths)
     return FigureReport(claims=claims, page=page, files=files)
 
 
@@ -110,7 +117,9 @@ _COLUMNS = (
     f"{'; '.join(f'{short}: {SYSTEMS[name]}' for name, short in SHORT.items())}. The published "
     "numbers are whole percents: a claim takes 99 for anything from 98.5 to 99.5. Ours takes the "
     "better run of each task, of whatever model. Band: ours with a dead band on the memory, a "
-    "variant with claims, columns and lines of its own, which never stand in those of plain runs."
+    "variant with claims, columns and lines of its own, which never stand in those of plain runs. "
+    "In brackets how `rmtscale dead-band` chose its width for these weights, in training text: by "
+    "changes of the memory, or by accuracy. Of a borrowed width no record says so."
 )
 _MODELS = "Each model alone:"
 _MODELS_OF_ALL = (
@@ -166,7 +175,7 @@ def _fill(text: str) -> str:
     return fill(text, 100, break_on_hyphens=False)
 
 
-def _row(record: BabilongRecord, *, noted: bool) -> dict[str, object]:
+def _row(record: BabilongRecord, ways: ChosenWidths, *, noted: bool) -> dict[str, object]:
     training, compiled = record.training, record.point.compile_step
     return {
         "task": record.point.stories,
@@ -181,6 +190,9 @@ def _row(record: BabilongRecord, *, noted: bool) -> dict[str, object]:
         "seed": "" if training is None else training.seed,
         "variant": DEAD_BAND if record.point.dead_band else PLAIN,
         "dead_band": f"{record.point.dead_band:g}",
+        "dead_band_chosen": (
+            ways.how(record.point.weights, record.point.dead_band) if record.point.dead_band else ""
+        ),
         "samples": record.point.samples,
         "left_out": record.left_out,
         "correct": record.correct,

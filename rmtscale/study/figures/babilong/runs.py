@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
+from rmtscale.study.records.widths import BORROWED, ChosenWidths
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 
@@ -34,6 +35,8 @@ class Run:
     curve: Curve
     others: tuple[BabilongRecord, ...] = ()
     """Records of lengths that the curve has from another record: of fewer samples, or older."""
+    width_chosen: str = ""
+    """Says how the width of its dead band was chosen; of a plain run nothing."""
 
     def __post_init__(self) -> None:
         identities = {_identity(record) for record in self.records}
@@ -93,12 +96,17 @@ class Run:
         return {length: record.accuracy for length, record in self.curve.items()}
 
 
-def runs_of(records: Iterable[BabilongRecord]) -> list[Run]:
+def runs_of(records: Iterable[BabilongRecord], widths: ChosenWidths | None = None) -> list[Run]:
     """Groups records by task, model and variant.
 
     Of several of one length the curve has that of most samples, and of these the last: a few that
     were read to time them take no other's place.
+
+    Args:
+        records: of evaluations.
+        widths: says how dead bands were chosen; without it none is known to be.
     """
+    ways = ChosenWidths() if widths is None else widths
     grouped: dict[_Identity, list[BabilongRecord]] = {}
     for record in records:
         grouped.setdefault(_identity(record), []).append(record)
@@ -111,7 +119,9 @@ def runs_of(records: Iterable[BabilongRecord]) -> list[Run]:
                 chosen[record.point.length] = record
         curve = {length: chosen[length] for length in LENGTHS if length in chosen}
         others = tuple(one for one in own if one is not chosen[one.point.length])
-        found.append(Run(title_of(own[0]), curve, others))
+        point = own[0].point
+        how = ways.how(point.weights, point.dead_band) if point.dead_band else ""
+        found.append(Run(title_of(own[0], how), curve, others, how))
     alike = Counter((run.task, run.title) for run in found)
     named = [
         run if alike[run.task, run.title] == 1 else replace(run, title=_told_apart(run))
@@ -120,8 +130,8 @@ def runs_of(records: Iterable[BabilongRecord]) -> list[Run]:
     return sorted(named, key=lambda run: (QAS.index(run.task), run.title))
 
 
-def title_of(record: BabilongRecord) -> str:
-    """Names the model of a record."""
+def title_of(record: BabilongRecord, width_chosen: str) -> str:
+    """Names the model of a record, and how the width of its dead band was chosen."""
     point, training = record.point, record.training
     words = [f"{point.model} {point.weights[:6]}"]
     if training is not None:
@@ -137,7 +147,7 @@ def title_of(record: BabilongRecord) -> str:
             words.append(f"noise {training.memory_noise:g} on the memory")
         words.append(f"{training.steps:,} steps")
     if point.dead_band:
-        words.append(f"dead band {point.dead_band:g}")
+        words.append(f"dead band {point.dead_band:g} ({width_chosen})")
     if point.answers == "generate":
         words.append("free text")
     return ", ".join(words)
@@ -147,7 +157,7 @@ def shown(runs: Iterable[Run], variant: str = PLAIN, model: str | None = None) -
     """Chooses the RMT of each task that reads furthest, and of these the most accurate one.
 
     All runs are listed; this one is drawn, stands beside the published ones and counts in the
-    average.
+    average. A width that was chosen for its weights takes the place of a borrowed one.
 
     Args:
         runs: of any kind.
@@ -165,11 +175,27 @@ def shown(runs: Iterable[Run], variant: str = PLAIN, model: str | None = None) -
     if model is not None and model.endswith(ALL_FIVE):
         chosen = _one_training(chosen)
     best: dict[str, Run] = {}
-    for run in chosen:
+    for run in _without_borrowed(chosen):
         known = best.get(run.task)
         if known is None or _rank(run) > _rank(known):
             best[run.task] = run
     return best
+
+
+def _without_borrowed(runs: Sequence[Run]) -> list[Run]:
+    """Leaves out a borrowed width where one that was chosen for these weights has read all its
+    lengths: which of the two is better on the test stories must not decide."""
+
+    def model(run: Run) -> _Identity:
+        return _identity(run.records[0])[:-1]
+
+    own = [run for run in runs if run.width_chosen != BORROWED]
+    return [
+        run
+        for run in runs
+        if run.width_chosen != BORROWED
+        or not any(model(run) == model(one) and set(run.curve) <= set(one.curve) for one in own)
+    ]
 
 
 def _one_training(runs: Sequence[Run]) -> list[Run]:

@@ -17,6 +17,7 @@ from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
 from rmtscale.study.figures.memory_tasks.claims import curves_by, words
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.study.records.widths import ChosenWidths
 from rmtscale.units import format_accuracy, format_tokens
 
 LONGEST = 4096
@@ -33,6 +34,8 @@ class Comparison:
     """One checkpoint, evaluated with its dead band and without."""
 
     dead_band: float
+    width_chosen: str
+    """Says how the dead band was chosen."""
     held: Curve
     plain: Curve
 
@@ -45,12 +48,17 @@ Comparisons = Mapping[str, Mapping[int, Comparison]]
 """Curves by task and seed."""
 
 
-def compare(records: Sequence[EvaluationRecord]) -> Comparisons:
+def compare(records: Sequence[EvaluationRecord], widths: ChosenWidths | None = None) -> Comparisons:
     """Pairs the curves of every checkpoint that was evaluated with a dead band.
+
+    Args:
+        records: of evaluations.
+        widths: says how dead bands were chosen; without it none is known to be.
 
     Raises:
         BadInput: no record has a dead band, or those of a checkpoint have several.
     """
+    ways = ChosenWidths() if widths is None else widths
     found: dict[str, dict[int, Comparison]] = {}
     for task in TASKS:
         own = [record for record in records if record.point.task == task]
@@ -62,7 +70,13 @@ def compare(records: Sequence[EvaluationRecord]) -> Comparisons:
                 raise BadInput(
                     f"dead bands {quoted_list(bands)} of {task}, seed {seed}: expected one"
                 )
-            pair = Comparison(dead_band=bands[0], held=curve, plain=plain.get(seed, {}))
+            weights = next(iter(curve.values())).point.weights
+            pair = Comparison(
+                dead_band=bands[0],
+                width_chosen=ways.how(weights, bands[0]),
+                held=curve,
+                plain=plain.get(seed, {}),
+            )
             found.setdefault(task, {})[seed] = pair
     if not found:
         raise BadInput("records without a dead band: expected some of 'evaluate --dead-band'")
