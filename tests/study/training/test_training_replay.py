@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.study.figures.memory_tasks.recipes import quick
+from rmtscale.study.training.memory_tasks import replay
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments
 from rmtscale.study.training.metrics import Interval
@@ -77,9 +78,15 @@ def test_the_last_segment_is_always_the_one_that_asks() -> None:
     assert np.array_equal(found[1], ids[1, 40:])
 
 
-@pytest.mark.parametrize("task", ["memorize", "detect-memorize", "reasoning"])
-def test_each_state_is_the_one_before_what_is_read(objective: Make, task: str) -> None:
-    """Held against reading every sample by itself from its beginning."""
+@pytest.mark.parametrize(
+    ("task", "rows_at_once"), [("memorize", 4096), ("detect-memorize", 12), ("reasoning", 1)]
+)
+def test_each_state_is_the_one_before_what_is_read(
+    objective: Make, monkeypatch: pytest.MonkeyPatch, task: str, rows_at_once: int
+) -> None:
+    """Held against reading every sample by itself from its beginning, however many are asked
+    together: all, those of two segments, of one."""
+    monkeypatch.setattr(replay, "ROWS_AT_ONCE", rows_at_once)
     made = objective(task)
     learner, tokens = made.learner, made.learner.segment_tokens
     replayed = kept = 0

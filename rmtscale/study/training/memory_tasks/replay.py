@@ -1,7 +1,7 @@
 """Finds where a burn-in loses its answers, so that the gradient can begin there.
 
-Shape legend: B batch, R segments of the burn-in, N text columns of the input, L segment tokens,
-M memory, E embedding width, Q tokens of the question.
+Shape legend: B batch, R segments of the burn-in, P some of them, N text columns of the input,
+L segment tokens, M memory, E embedding width, Q tokens of the question.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
 After a burn-in every state on the way is asked the question; a sample whose answer is gone begins
@@ -20,16 +20,23 @@ from torch import Tensor
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.rolling import Roller
 
+ROWS_AT_ONCE = 4096
+"""Rows that are asked together. A burn-in of 1,024 segments leaves 32,768 states of a batch of 32:
+asked all at once, they would take as much memory as the gradient does."""
+
 
 def right_answers(
     answerer: Answerer, roller: Roller, states_RBME: Tensor, question_BQ: Tensor, answers_B: Tensor
 ) -> Tensor:
     """Asks each state with nothing in between: does it give the answer, (R, B)?"""
-    count, batch = states_RBME.shape[:2]
+    batch = states_RBME.shape[1]
+    found = []
     with torch.no_grad(), roller.autocast():
-        _, read = answerer.step(states_RBME.flatten(0, 1), question_BQ.repeat(count, 1))
-        right: Tensor = answerer.answer(read).argmax(1).view(count, batch) == answers_B
-    return right
+        for piece_PBME in torch.split(states_RBME, max(1, ROWS_AT_ONCE // batch)):
+            count = len(piece_PBME)
+            _, read = answerer.step(piece_PBME.flatten(0, 1), question_BQ.repeat(count, 1))
+            found.append(answerer.answer(read).argmax(1).view(count, batch) == answers_B)
+    return torch.cat(found)
 
 
 def first_segments(right_RB: Tensor, read_B: Tensor) -> Tensor:
