@@ -95,7 +95,7 @@ mutants: $(VENV)/installed  ## 100 random changes of the closed forms: the tests
 
 verify: $(VENV)/installed  ## Whole matrices, other drawn cases, every preset (long)
 	RMTSCALE_THOROUGH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q \
-		$$(grep -rlE "THOROUGH|sharded_worker|unpainted|@given" --include="test_*.py" tests)
+		$$(grep -rlE "THOROUGH|covering\(|sharded_worker|unpainted|@given" --include="test_*.py" tests)
 	@for model in $$($(BIN)/rmtscale models --format csv | $(BIN)/python -c \
 		"import csv, sys; print(*(row['name'] for row in csv.DictReader(sys.stdin)))"); do \
 		for mode in forward train; do \

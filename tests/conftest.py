@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from importlib.util import cache_from_source
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,13 +21,13 @@ from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.specs.catalog import PRESETS
 from tests.command_line import Command, Outcome
+from tests.grids import THOROUGH
 from tests.synthetic.cpu import cpu_point, cpu_record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests in two processes may measure at the same time: what they measure is not looked at.
 LOCKS = TemporaryDirectory(prefix="rmtscale-locks-")
 os.environ["RMTSCALE_LOCKS"] = LOCKS.name
-THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 # Every run draws the same cases, ``make verify`` draws others each time, and more of them. A test
 # of a property is not slow because its core is shared.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, max_examples=30)
@@ -34,6 +36,14 @@ hypothesis.settings.load_profile("thorough" if THOROUGH else "same")
 
 
 MANY_MODULES = 100
+LAST = Path(__file__).with_name("test_units.py")
+"""Of what is collected."""
+
+
+def is_compiled(module: Path) -> bool:
+    """Whether pytest has written a module with its assertions; it may be of an older version."""
+    cache = Path(cache_from_source(str(module))).parent
+    return any(cache.glob(f"{module.stem}.*-pytest-*.pyc"))
 
 
 class Frozen:
@@ -41,9 +51,19 @@ class Frozen:
     file: Path | None = None
 
 
-def pytest_collection() -> None:
-    """Modules and tests stay: looking for garbage among them took a sixth of collecting them."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Modules and tests stay: looking for garbage among them took a sixth of collecting them.
+
+    Where nothing is compiled yet, workers that load the same at the same time would each compile
+    all of it, which takes a core twice as long as what else there is: one after another they take
+    what the first has written. Beside it, ``make test`` type-checks.
+    """
     gc.disable()
+    with open(__file__, encoding="utf-8") as turn:
+        if not sys.dont_write_bytecode and not is_compiled(LAST):
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
@@ -81,13 +101,13 @@ def rmtscale(capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
-class _Here:
+class Here:
     """Stands in the place of the second process: it never begins, all is drawn in this one."""
 
     def __init__(self, *_: object) -> None:
         self.submit = lambda *_: Future[Any]()
 
-    def __enter__(self) -> _Here:
+    def __enter__(self) -> Here:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +132,7 @@ def leave_unpainted(patch: pytest.MonkeyPatch, figures: list[Any]) -> None:
         return {"png": digest.encode(), "svg": f"<svg>{digest}</svg>".encode()}
 
     patch.setattr(style, "render", render)
-    patch.setattr(gallery, "pool", _Here)
+    patch.setattr(gallery, "pool", Here)
 
 
 @pytest.fixture

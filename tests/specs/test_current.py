@@ -15,8 +15,8 @@ from rmtscale.specs.catalog import PRESETS as PLAIN
 from rmtscale.specs.current import PRESETS, current_name
 from rmtscale.specs.huggingface import read_mapping, read_model, resolve_model
 from rmtscale.specs.workload import Workload
+from tests.grids import THOROUGH
 from tests.meta_shapes import RememberedShapes
-from tests.specs.test_rows import THOROUGH
 
 # Each was held against its real module, and against that of a published config where there was one
 # at hand; here no total changes unseen.
