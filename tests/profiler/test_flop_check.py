@@ -7,7 +7,6 @@ with memory or without; all of them in ``make verify``.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Mode, Workload
+from tests.grids import THOROUGH, covering
 from tests.meta_shapes import RememberedShapes
 from tests.specs.tiny_configs import TINY
 
@@ -43,7 +43,6 @@ WAYS: list[dict[str, object]] = [
     {"mode": "train", "checkpoint_layers": True, "dropout": False},
     {"mode": "train", "checkpoint_segments": True},
 ]
-THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 
 
 def shallow(name: str, layers: int) -> ModelSpec:
@@ -58,13 +57,12 @@ def checked(*given: Any) -> FlopCheck:
         return check_flops(*given)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset(name: str) -> None:
+@pytest.mark.parametrize(("name", "mode"), covering(PRESETS, ["train", "forward"]))
+def test_every_preset(name: str, mode: Mode) -> None:
+    """Its true width: a training step of full attention, or a forward pass of an RMT."""
     recurrence, spec = Recurrence(128, 10), shallow(name, 2)
-    tokens = recurrence.segment_tokens(spec) + 7
-    check = checked(spec, Workload(tokens=tokens, mode="train"))
-    assert check.counted_flops == check.predicted_flops
-    check = checked(spec, Workload(tokens=tokens), recurrence)
+    work = Workload(tokens=recurrence.segment_tokens(spec) + 7, mode=mode)
+    check = checked(spec, work, recurrence if mode == "forward" else None)
     assert check.counted_flops == check.predicted_flops
 
 
@@ -94,8 +92,7 @@ def test_every_kind_in_every_way(
     assert check.equal
 
 
-@pytest.mark.parametrize("mode", ["forward", "train"])
-@pytest.mark.parametrize("name", OF_EACH_KIND)
+@pytest.mark.parametrize(("name", "mode"), covering(OF_EACH_KIND, ["forward", "train"]))
 def test_every_kind_without_memory(name: str, mode: Mode) -> None:
     assert checked(shallow(name, 2), Workload(tokens=150, mode=mode), Recurrence(64, 0)).equal
 
@@ -119,16 +116,18 @@ ENCODERS = {"bert", "roberta", "camembert", "xlm-roberta", "distilbert", "mpnet"
 
 
 @pytest.mark.parametrize(
-    "kind", sorted(set(TINY) - NOT_AROUND - WITHOUT_HEAD) if THOROUGH else AROUND
+    ("kind", "mode"),
+    covering(
+        sorted(set(TINY) - NOT_AROUND - WITHOUT_HEAD) if THOROUGH else AROUND, ["train", "forward"]
+    ),
 )
-def test_an_rmt_around_every_type_with_a_row(kind: str) -> None:
+def test_an_rmt_around_every_type_with_a_row(kind: str, mode: Mode) -> None:
     row = ROWS[kind]
     name = f"{row.prefix}{'ForSequenceClassification' if kind in ENCODERS else row.default_class}"
     reading = read(TINY[kind], "tiny", name)
-    for mode in ("forward", "train"):
-        work = Workload(tokens=40, mode=mode)
-        check = checked(reading.spec, work, Recurrence(20, 2), real_build(reading))
-        assert check.predicted_flops == check.counted_flops, mode
+    work = Workload(tokens=40, mode=mode)
+    check = checked(reading.spec, work, Recurrence(20, 2), real_build(reading))
+    assert check.predicted_flops == check.counted_flops
 
 
 @pytest.mark.parametrize("kind", ["gemma4_text", "bart"])

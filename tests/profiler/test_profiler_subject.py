@@ -16,6 +16,7 @@ from rmtscale.profiler.subject import Subject, warm_libraries
 from rmtscale.records.point import Point
 from rmtscale.rmt.build import build_backbone
 from rmtscale.specs.adapter import Adapter
+from tests.grids import covering
 
 KINDS = ["gpt2", "opt-125m", "opt-350m", "gpt-neo-125m", "pythia-14m", "llama-3.2-1b"]
 ENCODER = "bert-base-cased"
@@ -46,12 +47,13 @@ def counted(point: Point) -> int:
     return sum(matmul_flops(counter).values())
 
 
-def label(step: dict[str, Any]) -> str:
-    return "-".join(str(value) for value in step.values())
+def label(given: Any) -> str | None:
+    if not isinstance(given, dict):
+        return None
+    return "-".join(str(value) for value in given.values()) or "full"
 
 
-@pytest.mark.parametrize("step", FULL_STEPS, ids=label)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "step"), covering(KINDS, FULL_STEPS), ids=label)
 def test_full(
     name: str, step: dict[str, Any], point: Callable[..., Point], tiny: Callable[[str], Any]
 ) -> None:
@@ -59,12 +61,11 @@ def test_full(
     assert counted(one) == predict(one).flops
 
 
-@pytest.mark.parametrize("step", RMT_STEPS, ids=label)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "step"), covering(KINDS, RMT_STEPS), ids=label)
 def test_rmt(
     name: str, step: dict[str, Any], point: Callable[..., Point], tiny: Callable[[str], Any]
 ) -> None:
-    one = point(model=tiny(name), tokens=110, attention="eager", **RMT, **step)
+    one = point(model=tiny(name), tokens=50, attention="eager", **RMT, **step)
     assert counted(one) == predict(one).flops
 
 
@@ -80,6 +81,7 @@ def test_an_encoder(
     assert counted(one) == predict(one).flops
 
 
+ADAPTABLE = ["gpt2", "opt-125m", "pythia-14m", "llama-3.2-1b"]
 ADAPTED: list[dict[str, Any]] = [
     {"adapter": Adapter("lora", 4)},
     {"adapter": Adapter("lora", 4, "all")},
@@ -88,9 +90,9 @@ ADAPTED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("step", ADAPTED, ids=label)
-@pytest.mark.parametrize("method", [{}, RMT], ids=["full", "rmt"])
-@pytest.mark.parametrize("name", ["gpt2", "opt-125m", "pythia-14m", "llama-3.2-1b"])
+@pytest.mark.parametrize(
+    ("name", "method", "step"), covering(ADAPTABLE, [{}, RMT], ADAPTED, together=2), ids=label
+)
 def test_adapters(
     name: str,
     method: dict[str, Any],
