@@ -17,6 +17,7 @@ from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.specs.workload import Workload
 from tests.costs import oracle_memory as oracle
+from tests.grids import covering
 from tests.meta_shapes import RememberedShapes
 
 ADAPTERS = (
@@ -28,16 +29,16 @@ FAMILIES = ("gpt2", "pythia-70m", "llama-3-8b")
 
 
 @pytest.mark.parametrize(
-    ("name", "checkpoint", "dropout"),
+    ("name", "adapter", "more"),
     [
-        *((name, False, False) for name in FAMILIES),
-        *((name, True, None) for name in FAMILIES),
-        ("gpt2", True, False),
+        *covering(
+            FAMILIES, ADAPTERS, [{}, {"checkpoint_layers": True, "dropout": None}], together=2
+        ),
+        ("gpt2", ADAPTERS[0], {"checkpoint_layers": True}),
     ],
 )
-@pytest.mark.parametrize("adapter", ADAPTERS, ids=Adapter.title)
 def test_a_step_is_what_the_module_multiplies(
-    name: str, adapter: Adapter, checkpoint: bool, dropout: bool | None
+    name: str, adapter: Adapter, more: dict[str, Any]
 ) -> None:
     """Frozen weights have no gradient, and nothing goes further back than the first adapter."""
     spec = replace(oracle.shrink(PRESETS[name], 2), vocabulary=101)
@@ -47,9 +48,8 @@ def test_a_step_is_what_the_module_multiplies(
         mode="train",
         precision="fp32",
         attention="eager",
-        dropout=dropout,
         adapter=adapter,
-        checkpoint_layers=checkpoint,
+        **{"dropout": False} | more,
     )
     counter = FlopCounterMode(display=False)
     with RememberedShapes(), torch.device("meta"), oracle.as_on_the_gpu(), counter:

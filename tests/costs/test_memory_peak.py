@@ -6,7 +6,6 @@ of both; ``make verify`` has all of them together.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from tests.costs import oracle_memory as oracle  # noqa: E402
+from tests.grids import THOROUGH, covering  # noqa: E402
 from tests.meta_shapes import RememberedShapes  # noqa: E402
 
 TOLERANCE = 0.04
@@ -86,9 +86,6 @@ def check(
     )
 
 
-THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
-
-
 # Short and long, small and large vocabulary: so that each moment of a step is the peak somewhere.
 @pytest.mark.parametrize(
     ("name", "attention", "dtype", "step", "tokens", "vocabulary"),
@@ -128,13 +125,7 @@ SETTINGS: list[tuple[int, int, bool, int, str, str, bool | None]] = [
 
 @pytest.mark.parametrize(
     ("name", "step", "setting"),
-    [
-        (name, step, setting)
-        for row, name in enumerate(FAMILIES)
-        for column, step in enumerate(SEGMENTED)
-        for setting in range(len(SETTINGS))
-        if THOROUGH or ((row + column) % 2 == 0 and setting == (row // 2 + column) % len(SETTINGS))
-    ],
+    covering(FAMILIES, SEGMENTED, range(len(SETTINGS))),
 )
 def test_rmt(name: str, step: str, setting: int) -> None:
     """The real module, from one segment to seven."""

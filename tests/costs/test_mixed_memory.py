@@ -29,6 +29,7 @@ import torch
 from rmtscale.profiler.adapters import with_adapter
 from rmtscale.profiler.real_module import class_of_config, real_module
 from tests.costs import oracle_memory as oracle
+from tests.grids import covering
 from tests.specs.tiny_configs import TINY
 
 pytestmark = pytest.mark.usefixtures("remembered_shapes")
@@ -55,8 +56,12 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-def label(settings: dict[str, Any]) -> str:
-    return "-".join(getattr(one, "kind", str(one)) for one in settings.values())
+def label(given: Any) -> str | None:
+    if isinstance(given, Recurrence):
+        return "rmt"
+    if not isinstance(given, dict):
+        return "full" if given is None else None
+    return "-".join(getattr(one, "kind", str(one)) for one in given.values())
 
 
 def kept(spec: ModelSpec, work: Workload) -> int:
@@ -66,9 +71,11 @@ def kept(spec: ModelSpec, work: Workload) -> int:
     return sum(segment.backbone) - segment.read + segment.output + ids
 
 
-@pytest.mark.parametrize("settings", KEPT, ids=label)
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "attention", "settings"),
+    covering(FAMILIES, ["eager", "sdpa"], KEPT, together=2),
+    ids=label,
+)
 def test_what_is_kept_equals_autograds_list(
     name: str, attention: str, settings: dict[str, Any]
 ) -> None:
@@ -104,8 +111,11 @@ def test_the_tape_equals_the_closed_forms(name: str, attention: str, precision: 
         assert sum(taped.backbone) == sum(closed.backbone)
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bf16"}, *KEPT[:4]], ids=label)
-@pytest.mark.parametrize("kind", sorted(TAPED_KINDS))
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    covering(sorted(TAPED_KINDS), [{"precision": "bf16"}, *KEPT[:4]]),
+    ids=label,
+)
 def test_types_read_layer_by_layer(kind: str, settings: dict[str, Any]) -> None:
     """Mixtures of experts run on the CPU, where the tokens of each expert have values."""
     spec = from_config(TINY[kind], kind)
@@ -135,20 +145,26 @@ def test_types_read_layer_by_layer(kind: str, settings: dict[str, Any]) -> None:
         assert kept(spec, work) == oracle.saved_bytes(run, whole)
 
 
-@pytest.mark.parametrize("settings", STEPS, ids=label)
-@pytest.mark.parametrize("recurrence", [None, Recurrence(72, 4)], ids=["full", "rmt"])
-def test_peaks_of_whole_steps(recurrence: Recurrence | None, settings: dict[str, Any]) -> None:
-    for name in ("gpt2", "llama-3-8b"):
-        spec = replace(oracle.shrink(PRESETS[name], 2), vocabulary=400)
-        given = {"optimizer": "none"} | settings
-        work = Workload(tokens=128, mode="train", dropout=False, **given)
-        real = oracle.measure_step(spec, work, recurrence).peak
-        assert estimate_memory(spec, work, recurrence).total == pytest.approx(real, rel=0.03)
+@pytest.mark.parametrize(
+    ("name", "recurrence", "settings"),
+    covering(["gpt2", "llama-3-8b"], [None, Recurrence(72, 4)], STEPS, together=2),
+    ids=label,
+)
+def test_peaks_of_whole_steps(
+    name: str, recurrence: Recurrence | None, settings: dict[str, Any]
+) -> None:
+    spec = replace(oracle.shrink(PRESETS[name], 2), vocabulary=400)
+    given = {"optimizer": "none"} | settings
+    work = Workload(tokens=128, mode="train", dropout=False, **given)
+    real = oracle.measure_step(spec, work, recurrence).peak
+    assert estimate_memory(spec, work, recurrence).total == pytest.approx(real, rel=0.03)
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("recurrence", [None, Recurrence(72, 4)], ids=["full", "rmt"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "recurrence", "attention"),
+    covering(FAMILIES, [None, Recurrence(72, 4)], ["eager", "sdpa"], together=2),
+    ids=label,
+)
 def test_peaks_of_forward_passes_under_autocast(
     name: str, recurrence: Recurrence | None, attention: str
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +18,10 @@ pytest.importorskip("transformers")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from tests.costs import oracle_memory as oracle  # noqa: E402
+from tests.grids import covering  # noqa: E402
 from tests.meta_shapes import RememberedShapes  # noqa: E402
 
 TOLERANCE = 0.10
-THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 FAMILIES = ("gpt2", "opt-125m", "gpt-neo-125m", "pythia-70m", "llama-2-7b", "bert-base-cased")
 STEPS: dict[str, dict[str, Any]] = {
     "forward": {"mode": "forward"},
@@ -69,21 +68,21 @@ def counted(spec: Any, work: Workload, recurrence: Recurrence | None) -> int:
     return operators.count
 
 
+# A checkpoint per segment means nothing to full attention.
+PASSES = [
+    (step, recurrence)
+    for step in STEPS
+    for recurrence in (None, Recurrence(64, 3))
+    if recurrence or step != "segments checkpointed"
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "attention", "step", "recurrence"),
-    [
-        (name, attention, step, recurrence)
-        for row, name in enumerate(FAMILIES)
-        for column, step in enumerate(STEPS)
-        for index, attention in enumerate(("eager", "sdpa"))
-        for at, recurrence in enumerate((None, Recurrence(64, 3)))
-        # A checkpoint per segment means nothing to full attention.
-        if (recurrence or step != "segments checkpointed")
-        and (THOROUGH or (row + column + index + at) % 2 == 0)
-    ],
+    ("name", "attention", "passing"), covering(FAMILIES, ("eager", "sdpa"), PASSES, together=2)
 )
-def test_operators(name: str, attention: str, step: str, recurrence: Recurrence | None) -> None:
+def test_operators(name: str, attention: str, passing: tuple[str, Recurrence | None]) -> None:
     """Each family meets each kind of step and of attention; all together in ``make verify``."""
+    step, recurrence = passing
     spec = replace(oracle.shrink(PRESETS[name], 4), vocabulary=300)
     fields = STEPS[step] | {"precision": "fp32", "optimizer": "none"}
     work = Workload(tokens=230, attention=attention, **fields)
