@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+from tests.grids import covering
 from tests.rmt.tiny_models import ENCODERS, backbone, tokens
 from tests.rmt.tiny_types import tiny_model
 
@@ -107,10 +108,12 @@ def assert_comes_back(model: Model, folder: Path) -> Any:
     return other
 
 
-@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
-    "method",
-    sorted({t.value for t in PEFT_TYPE_TO_CONFIG_MAPPING} - REFUSED - NOT_INSTALLED),
+    ("method", "tied"),
+    covering(
+        sorted({t.value for t in PEFT_TYPE_TO_CONFIG_MAPPING} - REFUSED - NOT_INSTALLED),
+        [True, False],
+    ),
 )
 def test_every_method_of_peft_is_frozen_right_and_comes_back(
     tmp_path: Path, method: str, tied: bool

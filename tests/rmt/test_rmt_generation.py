@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
 from rmtscale.rmt.generation_settings import FOLLOWED, NEUTRAL
+from tests.grids import covering
 from tests.rmt.tiny_models import DECODERS, VOCABULARY, backbone, padded, tokens
 
 
@@ -31,8 +32,7 @@ def recomputed(
     return ids
 
 
-@pytest.mark.parametrize("prompt", [1, 3, 4, 5, 8, 9])
-@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize(("kind", "prompt"), covering(DECODERS, [1, 3, 4, 5, 8, 9]))
 def test_greedy_equals_full_recomputation_through_many_segments(
     exact: None, kind: str, prompt: int
 ) -> None:

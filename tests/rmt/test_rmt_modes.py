@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounter
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification, Stream
+from tests.grids import covering
 from tests.rmt.comparing import equal
 from tests.rmt.tiny_models import ENCODERS, backbone, tokens
 
@@ -97,12 +98,15 @@ def test_a_stream_follows_weights_that_move() -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
-    [{}, {"loss_on": "last"}, {"checkpoint_segments": True}, {"state_by_state": True}],
+    ("make", "columns", "depth", "more"),
+    covering(
+        [decoder, encoder],
+        [3, 13],
+        [None, 1, 2],
+        [{}, {"loss_on": "last"}, {"checkpoint_segments": True}, {"state_by_state": True}],
+        together=2,
+    ),
 )
-@pytest.mark.parametrize("depth", [None, 1, 2])
-@pytest.mark.parametrize("columns", [3, 13])
-@pytest.mark.parametrize("make", [decoder, encoder])
 def test_every_parameter_takes_part_in_the_loss(
     make: Callable[..., Model], columns: int, depth: int | None, more: dict[str, Any]
 ) -> None:
@@ -123,9 +127,10 @@ def test_every_parameter_takes_part_in_the_loss(
                 assert not initial.grad.any()
 
 
-@pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("depth", [None, 1])
-@pytest.mark.parametrize("keep", ["none", "last", "all"])
+@pytest.mark.parametrize(
+    ("dtype", "depth", "keep"),
+    covering(HALVES, [None, 1], ["none", "last", "all"], together=2),
+)
 def test_half_precision_trains_like_full(dtype: torch.dtype, depth: int | None, keep: str) -> None:
     """Sums over 1,000 rows of hidden states of 100, and gradients far below what fp16 can hold."""
     inner: Any = backbone("gpt_neox", torch.float32)

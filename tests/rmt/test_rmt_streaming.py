@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, Stream
+from tests.grids import THOROUGH
 from tests.rmt.tiny_models import DECODERS, backbone, tokens
 
 
@@ -24,7 +25,7 @@ def make(kind: str = "gpt2", size: int = 8, memory: int = 2) -> RMTForCausalLM:
 
 @pytest.mark.parametrize("kind", DECODERS)
 @settings(
-    max_examples=12,
+    max_examples=60 if THOROUGH else 6,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
