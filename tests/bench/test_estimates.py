@@ -44,7 +44,7 @@ def timed_process(benchmark: Any, tmp_path: Path, words: list[str]) -> float:
         subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL, env=given)
 
     before = start_slowness()
-    benchmark.pedantic(run, rounds=9, warmup_rounds=1)
+    benchmark.pedantic(run, rounds=5, warmup_rounds=1)
     return max(before, start_slowness())
 
 

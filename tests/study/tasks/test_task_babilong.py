@@ -23,6 +23,7 @@ from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise, Padding
 from rmtscale.study.tasks.task import PLACES
 from rmtscale.study.tasks.vocabulary import split_words
+from tests.grids import covering
 from tests.study.tasks.held_out import PATH, made
 from tests.study.tasks.made_noise import made_documents
 from tests.study.tasks.story_solver import last_gifts, solve
@@ -204,14 +205,18 @@ def test_nothing_is_asked_after_what_a_test_file_tells(monkeypatch: pytest.Monke
         assert any(each.told == 2 for each in one.between)
 
 
-@pytest.mark.parametrize("bare", [True, False])
-@pytest.mark.parametrize("more", [{"between": True}, {"closing": 6}])
 @pytest.mark.parametrize(
-    ("qa", "state"), [*((qa, False) for qa in QAS), *((qa, True) for qa in STATEFUL)]
+    ("stories", "more", "bare"),
+    covering(
+        [*((qa, False) for qa in QAS), *((qa, True) for qa in STATEFUL)],
+        [{"between": True}, {"closing": 6}],
+        [True, False],
+    ),
 )
 def test_a_batch_says_where_each_answer_is_read(
-    qa: str, state: bool, more: dict[str, object], bare: bool
+    stories: tuple[str, bool], more: dict[str, object], bare: bool
 ) -> None:
+    qa, state = stories
     task = make_task("babilong", stories=qa, ask_state=state, **more)
     noise: Noise | Padding = noise_of(task)
     vocabulary = noise.vocabulary

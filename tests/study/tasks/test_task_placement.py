@@ -15,7 +15,7 @@ from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.placement import Placement, Room
 from rmtscale.study.tasks.vocabulary import Vocabulary
 
-DRAWS, BINS = 6000, 12
+DRAWS, BINS = 3000, 12
 # The 0.9999 quantile of chi-square with 11 degrees of freedom.
 LIMIT = 37.4
 

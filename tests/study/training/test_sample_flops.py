@@ -15,6 +15,7 @@ from rmtscale.specs.workload import Mode
 from rmtscale.study.training.language.flops import sample_flops
 from rmtscale.study.training.language.model import Predictor
 from rmtscale.study.training.language.settings import LanguageSettings
+from tests.grids import covering
 from tests.meta_shapes import RememberedShapes
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -82,9 +83,9 @@ def counted(rmt: RMTForCausalLM, settings: LanguageSettings, segments: int, mode
     return sum(matmul_flops(counter).values())
 
 
-@pytest.mark.parametrize("mode", ["forward", "train"])
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(
+    ("kind", "case", "mode"), covering(SHAPES, CASES, ["forward", "train"], together=2)
+)
 def test_it_is_what_is_multiplied(kind: str, case: str, mode: Mode) -> None:
     settings = LanguageSettings(segment_size=16, **CASES[case])
     rmt = made(kind, settings)
@@ -93,9 +94,10 @@ def test_it_is_what_is_multiplied(kind: str, case: str, mode: Mode) -> None:
         assert 3 * sample_flops(rmt, settings, segments, mode) == expected
 
 
-@pytest.mark.parametrize("mode", ["forward", "train"])
-@pytest.mark.parametrize("added", ["lora", "adapter", "both"])
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(
+    ("kind", "added", "mode"),
+    covering(SHAPES, ["lora", "adapter", "both"], ["forward", "train"], together=2),
+)
 def test_what_is_added_to_a_frozen_backbone(kind: str, added: str, mode: Mode) -> None:
     settings = LanguageSettings(
         segment_size=16,
