@@ -42,6 +42,7 @@ from rmtscale.specs.reading import read
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.rows.catalog import ROWS
 from rmtscale.specs.workload import Workload
+from tests.grids import covering
 from tests.meta_shapes import RememberedShapes
 from tests.specs.tiny_configs import TINY
 
@@ -64,8 +65,7 @@ def meta_ids(batch: int, tokens: int) -> torch.Tensor:
     return torch.zeros(batch, tokens, dtype=torch.long, device="meta")
 
 
-@pytest.mark.parametrize("chunk", [None, 5])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "chunk"), covering(KINDS, [None, 5]))
 def test_full_attention_with_a_cache(tiny: Any, name: str, chunk: int | None) -> None:
     model: ModelSpec = tiny(name)
     generation = Generation(
@@ -97,8 +97,7 @@ def test_full_attention_with_a_cache(tiny: Any, name: str, chunk: int | None) ->
 
 @pytest.mark.parametrize(
     ("name", "memory", "context"),
-    [(name, 3, 20) for name in KINDS]
-    + [("llama-3-8b", memory, context) for memory in (0, 3) for context in (3, 8, 9)],
+    [(name, 3, 20) for name in KINDS] + covering(["llama-3-8b"], (0, 3), (3, 8, 9)),
 )
 def test_an_rmt_that_rolls_over(tiny: Any, name: str, memory: int, context: int) -> None:
     """Prompts that end inside, at the end of and behind a segment; 8 tokens of text in each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -15,13 +14,13 @@ from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, Stream
 from rmtscale.rmt.checks import check_body
 from rmtscale.rmt.open_segment import CacheUse, cache_use
+from tests.grids import THOROUGH, covering
 from tests.rmt.any_backbone import AGREED, committed, difference, slow_causal, table
 from tests.rmt.any_backbone import row as row_of
 from tests.rmt.comparing import equal
 from tests.rmt.tiny_models import backbone
 from tests.rmt.tiny_types import CAUSAL, tiny_model
 
-THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 KINDS = {
     "bloom": "no position table, biases by distance",
     "gemma2": "soft-cap, scaled embeddings, windows",
@@ -69,8 +68,9 @@ def _told(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in row.items() if name != "difference")
 
 
-@pytest.mark.parametrize("bptt_segments", [None, 2])
-@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "jamba"])
+@pytest.mark.parametrize(
+    ("kind", "bptt_segments"), covering(["mixtral", "qwen3_moe", "jamba"], [None, 2])
+)
 def test_the_loss_that_balances_experts_is_kept(kind: str, bptt_segments: int | None) -> None:
     """The mean over the segments, as large as its coefficient says."""
     inner: Any = tiny_model(kind)
@@ -114,7 +114,7 @@ def test_generate_goes_on_as_a_whole_run_does(kind: str) -> None:
     ids = torch.randint(3, 90, (2, 8))
     made = model.generate(ids, generation_config=GenerationConfig(), max_new_tokens=9)
     model.config.alignment = "left"
-    for end in range(8, 17):
+    for end in range(8, 17, 1 if THOROUGH else 2):
         logits = model(made[:, :end]).logits
         assert logits is not None
         assert equal(logits[:, 0].argmax(-1), made[:, end]), (end, kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -12,12 +11,13 @@ from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from tests.grids import THOROUGH
 from tests.rmt.slow_reference import decoder as reference
 from tests.rmt.tiny_models import DECODERS, POSITIONS, backbone, padded, tokens
 
 TOLERANCE = 1e-10
 FAST = settings(
-    max_examples=25 if os.environ.get("RMTSCALE_THOROUGH") == "1" else 12,
+    max_examples=25 if THOROUGH else 8,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer, TrainingArguments
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
+from tests.grids import covering
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
@@ -116,9 +117,10 @@ def test_torch_compile_of_the_whole_model() -> None:
         assert (ours[name] - parameter.grad).abs().max() < 1e-5, name
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("checkpoint", [False, True])
-@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize(
+    ("kind", "checkpoint", "dtype"),
+    covering(DECODERS, [False, True], [torch.bfloat16, torch.float16]),
+)
 def test_autocast(kind: str, checkpoint: bool, dtype: torch.dtype) -> None:
     model, ids = model_of(kind, checkpoint_segments=checkpoint), tokens(2, 13)
     exact = model(ids, labels=ids).loss

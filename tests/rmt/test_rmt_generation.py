@@ -242,9 +242,9 @@ def test_true_is_no_number(name: str) -> None:
         make().generate(tokens(1, 5), **given)
 
 
-@pytest.mark.parametrize("memory", [0, 2])
-@pytest.mark.parametrize("count", [1, 3, 4, 9])
-@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize(
+    ("embedded", "count", "memory"), covering([False, True], [1, 3, 4, 9], [0, 2], together=2)
+)
 def test_the_state_after_generate_is_that_of_reading_all_of_it(
     embedded: bool, count: int, memory: int
 ) -> None:
