@@ -50,6 +50,17 @@ def test_the_contents_page_says_what_is_where() -> None:
         assert page == CONTENTS or page in {file for _, file in local_links(CONTENTS)}, page.name
 
 
+def test_links_are_of_files() -> None:
+    """A folder has no page on the site."""
+    wrong = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in ALL_PAGES
+        for target, file in local_links(page)
+        if not file.is_file()
+    ]
+    assert wrong == []
+
+
 def test_links_hold_on_the_site(site: Path) -> None:
     pages = sorted((site / "pages").rglob("*.md"))
     assert len(pages) == len(ALL_PAGES) + 1

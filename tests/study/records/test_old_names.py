@@ -44,7 +44,13 @@ def test_settings(tmp_path: Path) -> None:
     assert read_settings(path) == settings
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted(CHECKPOINTS.iterdir())])
+OLD = [
+    path.parent for path in sorted(CHECKPOINTS.glob("*/task.json")) if "roll_in" in path.read_text()
+]
+"""Those whose settings have the old names; the tests of adapters hold the others."""
+
+
+@pytest.mark.parametrize("name", [path.name for path in OLD])
 def test_committed_checkpoints(name: str) -> None:
     before = (CHECKPOINTS / name / "task.json").read_bytes()
     kept = json.loads(before)

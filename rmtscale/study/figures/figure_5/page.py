@@ -36,7 +36,7 @@ from rmtscale.study.training.layout import METRICS, TASK_FILE, TRAINED_PART
 
 _TRIED = "What was tried before: [tried](tried/pretrained-encoder/README.md)."
 _TRY_IT = (
-    "What was trained beside the frozen weights lies in [checkpoints](checkpoints), 1.6 MB each. "
+    "What was trained beside the frozen weights lies in `checkpoints`, 1.6 MB each. "
     "Try one: `rmtscale evaluate reports/figure-5/checkpoints/{name} --backbone {backbone}`; where "
     "the weights come from is in [Training](../../docs/training.md#memory-tasks)."
 )
