@@ -17,6 +17,8 @@ from tests.yardstick import counting_slowness
 
 PAGE_BYTES = 3_000_000
 SECONDS, CORES = 5.0, 2
+SHARED = 2.0
+"""Slowness from which on a machine is shared: memory is slower still than counting is."""
 
 
 def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
@@ -40,6 +42,7 @@ def test_a_thousand_records(benchmark: Any, tmp_path: Path) -> None:
     computed = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     slowness = max(slowness, counting_slowness())
     assert computed < SECONDS * CORES * slowness
-    if not busy:  # where others take the cores, the clock on the wall measures them
+    # Where others take the cores, by load or from outside, the clock on the wall measures them.
+    if not busy and slowness < SHARED:
         assert benchmark.stats.stats.min < SECONDS * slowness
     assert (out / "index.html").stat().st_size < PAGE_BYTES
