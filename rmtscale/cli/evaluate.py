@@ -131,6 +131,14 @@ def command(
             "as trained)",
         ),
     ] = None,
+    merge_lora: Annotated[
+        bool,
+        typer.Option(
+            "--merge-lora",
+            help="Memory tasks: LoRA is added to the weights first: faster, the same but for "
+            "rounding.",
+        ),
+    ] = False,
     task: Annotated[str | None, typer.Option(help="Refuse a checkpoint of another task.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16.  (default: as trained; fp32 on a CPU)")
@@ -175,6 +183,7 @@ def command(
         "paired-noise": paired_noise or None,
         "backbone": backbone,
         "compile": compile_step,
+        "merge-lora": merge_lora or None,
         "lengths": lengths,
         "stories": stories,
         "answers": answers,

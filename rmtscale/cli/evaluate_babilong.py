@@ -40,6 +40,7 @@ def evaluate_lengths(
     seed: int = 0,
     backbone: str | None = None,
     compile: bool | None = None,
+    merge_lora: bool = False,
 ) -> None:
     """Evaluates a checkpoint of this package, and prints all points."""
     from rmtscale.study.evaluation.evaluate import compiles, data_of
@@ -56,6 +57,8 @@ def evaluate_lengths(
         )
     if asked.dead_band is not None:
         loaded.answerer.rmt.set_dead_band(asked.dead_band)
+    if merge_lora:
+        loaded.merge_lora()
     device = find_device(asked.device)
     compiled = compiles(loaded, compile, device)
     settings = _settings(
@@ -202,6 +205,7 @@ def plain_row(record: BabilongRecord) -> dict[str, Any]:
         "device": record.point.device,
         "dead_band": record.point.dead_band,
         "compile_step": record.point.compile_step,
+        "merged_lora": record.point.merged_lora,
         "answers": record.point.answers,
         "model": record.point.model,
     }

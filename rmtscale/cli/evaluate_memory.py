@@ -42,6 +42,7 @@ def evaluate_checkpoint(
     paired_noise: bool = False,
     backbone: str | None = None,
     compile: bool | None = None,
+    merge_lora: bool = False,
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.evaluate import EvaluationSettings, evaluate
@@ -52,6 +53,8 @@ def evaluate_checkpoint(
     loaded = load_checkpoint(asked.checkpoint, asked.task, backbone)
     if asked.dead_band is not None:
         loaded.answerer.rmt.set_dead_band(asked.dead_band)
+    if merge_lora:
+        loaded.merge_lora()
     with sharing_processes(asked.device) as (device, share):
         settings = EvaluationSettings(
             segments=asked.segments,
@@ -118,6 +121,7 @@ def plain_row(record: EvaluationRecord) -> dict[str, Any]:
         "device": record.point.device,
         "dead_band": record.point.dead_band,
         "compile_step": record.point.compile_step,
+        "merged_lora": record.point.merged_lora,
     }
 
 

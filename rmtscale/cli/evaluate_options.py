@@ -40,7 +40,7 @@ Cache = Annotated[
 OPTIONS = {
     "memory": (
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
-        *("backbone", "compile", "lengths", "stories", "answers"),
+        *("backbone", "compile", "merge-lora", "lengths", "stories", "answers"),
     ),
     "language": ("backbone", "text", "history", "cache"),
 }
@@ -99,7 +99,7 @@ def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
 
 BESIDE_LENGTHS = ("lengths", "stories", "answers", "background", "seed")
 """Options of the memory tasks that may stand beside ``--lengths``."""
-OF_CHECKPOINT = ("backbone", "compile")
+OF_CHECKPOINT = ("backbone", "compile", "merge-lora")
 """Those that may where a checkpoint is read, not with ``--model``."""
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rmtscale.errors import BadInput
 
@@ -108,13 +109,16 @@ def switches_of(model: nn.Module) -> dict[str, Any] | None:
     Raises:
         BadInput: the layers do not agree, so that no one description holds for all of them.
     """
+    layers = list(layers_of(model))
+    # A copy that is trained whole merges into nothing: it has no say in this.
+    merged: list[str] = next((layer.merged_adapters for layer in layers if _merges(layer)), [])
     found = [
         {
             "active": sorted(layer.active_adapters),
-            "merged": sorted(layer.merged_adapters),
+            "merged": sorted(layer.merged_adapters if _merges(layer) else merged),
             "off": bool(layer.disable_adapters),
         }
-        for layer in layers_of(model)
+        for layer in layers
     ]
     for switches in found[1:]:
         if switches != found[0]:
@@ -131,9 +135,49 @@ def set_switches(model: nn.Module, switches: dict[str, Any] | None) -> None:
         if switches is None:
             break
         layer.set_adapter(switches["active"])
-        layer.merged_adapters = list(switches["merged"])
+        if _merges(layer):
+            layer.merged_adapters = list(switches["merged"])
         if switches["off"]:
             layer.enable_adapters(False)
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> None:
+    """Adds every active adapter to the weights it stands beside, in place and in their precision.
+
+    What a merged layer computes is one product in place of three. It is the same but for rounding.
+    """
+    for layer in layers_of(model):
+        if _merges(layer) and not layer.merged and not layer.disable_adapters:
+            layer.merge()
+
+
+def is_merged(model: nn.Module) -> bool:
+    """Tells whether adapters are merged into the weights of a model."""
+    return any(layer.merged for layer in layers_of(model) if _merges(layer))
+
+
+def _merges(layer: Any) -> bool:
+    return hasattr(layer, "merge")
+
+
+@torch.no_grad()
+def merge_anew(copy: nn.Module, source: nn.Module) -> None:
+    """Gives a copy the weights that its source has now, with adapters merged as by ``merge``.
+
+    Weights stay where they are, so that steps that were captured or compiled go on with them.
+
+    Args:
+        copy: a deep copy of the source, merged or not.
+        source: not merged.
+    """
+    weights: list[Tensor] = list(copy.parameters())
+    now: list[Tensor] = list(source.parameters())
+    torch._foreach_copy_(weights, now)
+    for layer in layers_of(copy):
+        if _merges(layer):
+            layer.merged_adapters = []
+    merge(copy)
 
 
 def added_by_peft(model: nn.Module) -> Iterator[nn.Parameter]:

@@ -96,6 +96,11 @@ class Answering(Protocol):
         ...
 
     @property
+    def merged_lora(self) -> bool:
+        """Whether its LoRA is merged into its weights."""
+        ...
+
+    @property
     def training(self) -> BabilongTraining | None:
         """Says how it was trained, where that was done here."""
         ...
@@ -164,6 +169,7 @@ def evaluate_babilong(
                     device=where.type,
                     dead_band=model.dead_band,
                     compile_step=model.compile_step,
+                    merged_lora=model.merged_lora,
                 )
                 there = recorded(known, point, settings.compile_step)
                 record = there or replace(

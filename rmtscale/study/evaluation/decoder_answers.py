@@ -41,7 +41,7 @@ class DecoderAnswers:
         BadInput: no such model, or none that writes text.
     """
 
-    training, compile_step = None, False
+    training, compile_step, merged_lora = None, False, False
 
     def __init__(self, folder: Path, device: torch.device, precision: str) -> None:
         config = read_json(folder / "config.json", f"model {str(folder)!r}: config.json")

@@ -20,6 +20,7 @@ from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.nvml import Gpu
+from rmtscale.rmt.peft_layers import is_merged
 from rmtscale.steps import steps
 from rmtscale.study.records.evaluation import (
     EvaluationPoint,
@@ -139,6 +140,7 @@ def evaluate(
                 device=device.type,
                 dead_band=reader.answerer.rmt.config.dead_band,
                 compile_step=compiled,
+                merged_lora=is_merged(reader.answerer.rmt),
             )
             record = recorded(known, point, settings.compile_step)
             (there,) = share.agree(device, record is not None)

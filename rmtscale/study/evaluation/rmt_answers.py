@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.peft_layers import is_merged
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.evaluation.free_text import answered
 from rmtscale.study.records.babilong import BabilongTraining
@@ -48,6 +49,7 @@ class RmtAnswers:
         self.weights = weights_digest(checkpoint.folder)
         self.dead_band: float = reader.answerer.rmt.config.dead_band
         self.compile_step = reader.compile_step
+        self.merged_lora = is_merged(reader.answerer.rmt)
         self.training = trained_as(checkpoint)
 
     def prompt(self, asked: Asked) -> str:

@@ -50,6 +50,8 @@ class BabilongPoint(EvaluatedPoint):
     compile_step: bool | None = None
     """Full segments were compiled, which changes speed, memory and rounding. None in records of
     before it was noted: compiled where the training was, on a GPU."""
+    merged_lora: bool = False
+    """LoRA was merged into the weights, which changes speed and rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

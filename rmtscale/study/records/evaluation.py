@@ -36,6 +36,8 @@ class EvaluationPoint(EvaluatedPoint):
     compile_step: bool | None = None
     """Full segments were compiled, which changes speed, memory and rounding. None in records of
     before it was noted: compiled where the training was, on a GPU."""
+    merged_lora: bool = False
+    """LoRA was merged into the weights, which changes speed and rounding."""
 
     @property
     def tokens(self) -> int:

@@ -43,14 +43,16 @@ class EvaluatedLine:
     def to_mapping(self) -> dict[str, Any]:
         """Returns what is written.
 
-        A dead band of 0, the paper's RMT, is left out, and so are a number of processes of 1, a
-        backbone that was not noted, whether it was compiled where that was not noted, and the state
-        of a GPU during a step, where nobody looked: such a record is the same line that it was
-        before there were these fields.
+        A dead band of 0, the paper's RMT, is left out, and so are LoRA that is not merged, a number
+        of processes of 1, a backbone that was not noted, whether it was compiled where that was not
+        noted, and the state of a GPU during a step, where nobody looked: such a record is the same
+        line that it was before there were these fields.
         """
         mapping: dict[str, Any] = to_mapping(self)
         if not mapping["point"]["dead_band"]:
             del mapping["point"]["dead_band"]
+        if not mapping["point"].get("merged_lora", True):
+            del mapping["point"]["merged_lora"]
         if mapping["point"].get("compile_step", "") is None:
             del mapping["point"]["compile_step"]
         if mapping.get("processes") == 1:

@@ -62,6 +62,7 @@ class Solver:
     """A model that reads everything and answers by the rules; it has a constant in its place."""
 
     kind, weights, dead_band, training, compile_step = "rmt", "0" * 16, 0.0, None, False
+    merged_lora = False
 
     def __init__(self, words: Vocabulary, wrong: str | None = None) -> None:
         self.words, self.wrong = words, wrong

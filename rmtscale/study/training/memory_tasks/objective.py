@@ -6,12 +6,14 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.peft_layers import merge_anew
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.batches import Asked
 from rmtscale.study.training.checkpoint import Trained
@@ -70,6 +72,7 @@ class MemoryObjective(Objective):
             )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
+        self._merged: WeakKeyDictionary[Answerer, Answerer] = WeakKeyDictionary()
         self.learner = Answerer(
             rmt,
             answers,
@@ -80,8 +83,21 @@ class MemoryObjective(Objective):
             self.steps_before = _take_weights(self.learner, settings, self.data)
 
     def ema_copy(self) -> Answerer:
+        return self._copy(self.learner)
+
+    def _copy(self, answerer: Answerer) -> Answerer:
         # Not a copy of the whole: a compiled step would be that of the model it was made for.
-        return Answerer(copy.deepcopy(self.learner.rmt), class_ids(self.data))
+        return Answerer(copy.deepcopy(answerer.rmt), class_ids(self.data))
+
+    def _reading(self, answerer: Answerer) -> Answerer:
+        """Returns what reads without a gradient: the model, or a copy that has its weights of now
+        with LoRA merged into them. Weights that are cut stay as they are."""
+        if not self.settings.merge_lora or answerer.cut:
+            return answerer
+        if answerer not in self._merged:
+            self._merged[answerer] = self._copy(answerer)
+        merge_anew(self._merged[answerer].rmt, answerer.rmt)
+        return self._merged[answerer]
 
     def batch(self, step: int, current: int) -> Batch:
         settings, segment_tokens = self.settings, self.learner.segment_tokens
@@ -134,22 +150,21 @@ class MemoryObjective(Objective):
             return (ids_BN, answers_B, None, *asked)
         ids, answers, read_B, *more = (tensor.numpy() for tensor in batch.inputs)
         noise = more.pop(0) if self.settings.memory_noise else None
+        reads = self._reading(self.learner)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
-            self._roller = Roller(
-                self.learner, device, precision, compile_step=self.settings.compile_step
-            )
-        roller, segment_tokens = self._roller, self.learner.segment_tokens
+            self._roller = Roller(reads, device, precision, compile_step=self.settings.compile_step)
+        roller, segment_tokens = self._roller, reads.segment_tokens
         answers_B = roller.on_device(answers)
         bounds = cut(ids.shape[1], segment_tokens)
         burn_in, left = bounds[: batch.constant], len(bounds) - batch.constant
-        self.learner.eval()
+        reads.eval()
         with torch.no_grad():
-            initial_BME = self.learner.initial(ids.shape[0])
+            initial_BME = reads.initial(ids.shape[0])
         states_RBME = roller.states(initial_BME, ids, burn_in)
         if self.settings.replay_lost:
             question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
-            right_RB = right_answers(self.learner, roller, states_RBME[1:], question_BQ, answers_B)
+            right_RB = right_answers(reads, roller, states_RBME[1:], question_BQ, answers_B)
             first_B = first_segments(right_RB, roller.on_device(read_B))
             state_BME = states_RBME[first_B, torch.arange(len(ids), device=device)]
             # The one place where the host waits for the device: it has the text.
@@ -172,9 +187,10 @@ class MemoryObjective(Objective):
     def validate(
         self, ema: Any, stage: Stage, device: torch.device, share: Share = ALL
     ) -> dict[str, float]:
-        if self._reader is None or self._reader.answerer is not ema:
+        reads = self._reading(ema)
+        if self._reader is None or self._reader.answerer is not reads:
             precision = precision_on(device, self.settings.precision)
-            self._reader = Reader(ema, device, precision, compile_step=self.settings.compile_step)
+            self._reader = Reader(reads, device, precision, compile_step=self.settings.compile_step)
         settings, segment_tokens = self.settings, self.learner.segment_tokens
         lengths = {str(stage.segments): stage.tokens}
         if stage.burn_in_segments or stage is self.stages[-1]:

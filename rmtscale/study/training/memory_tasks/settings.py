@@ -85,6 +85,9 @@ class MemoryTaskSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient after a burn-in with the segment that lost the sample's answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
+    merge_lora: bool = False
+    """Read burn-ins and validations with LoRA merged into the weights, as
+    ``evaluate --merge-lora`` does: faster, and the same but for rounding."""
     burn_in_share: float = 0.5
     """Share of the batches of these stages that have a burn-in."""
 
@@ -115,6 +118,8 @@ class MemoryTaskSettings(LoopSettings):
                 f"memory noise {self.memory_noise!r} without burn-in: expected 0, the noise is on "
                 "the state that a burn-in leaves"
             )
+        if self.merge_lora and self.lora_rank is None:
+            raise BadInput("merge LoRA without a lora rank: expected both or neither")
         if self.closing_questions and self.replay_lost:
             raise BadInput(
                 f"closing questions {self.closing_questions} with replay lost: expected one of "
