@@ -90,6 +90,14 @@ REFERENCES = (
         used_for="LoRA",
     ),
     Reference(
+        key="Xiao et al. 2023",
+        authors="Xiao, Guangxuan and Tian, Yuandong and Chen, Beidi and Han, Song and Lewis, Mike",
+        title="Efficient Streaming Language Models with Attention Sinks",
+        venue="International Conference on Learning Representations",
+        arxiv="2309.17453",
+        used_for="sink tokens of the memory",
+    ),
+    Reference(
         key="Chen et al. 2023",
         authors="Chen, Xiangning and Liang, Chen and Huang, Da and others",
         title="Symbolic Discovery of Optimization Algorithms",

@@ -26,7 +26,7 @@ from rmtscale.rmt.compiling import never_compiled
 from rmtscale.rmt.config import RMTConfig, require_dead_band
 from rmtscale.rmt.description import build, require_describable
 from rmtscale.rmt.families import require_positions
-from rmtscale.rmt.memory import Memory, apply_dead_band
+from rmtscale.rmt.memory import Memory, apply_dead_band, keep_sink
 from rmtscale.rmt.peft_layers import added_by_peft, put_back, unwrap
 from rmtscale.rmt.sharding import Gathers
 
@@ -169,11 +169,28 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         finally:
             self.dead_band_B11 = None
 
-    def hand_over(self, state_BME: Tensor, new_BME: Tensor) -> Tensor:
-        """Returns the state that the next segment reads: the one place where a dead band acts.
+    def take_up(self, state_BME: Tensor) -> Tensor:
+        """Returns the state as a segment reads it: with the trained initial value at its sink.
+
+        Here and not only where a segment hands over, so that the initial value has a gradient from
+        every segment with a graph, also from one whose state came without: the first of a BPTT
+        window, or the one after a burn-in.
 
         Args:
-            state_BME: the state before the segment.
+            state_BME: the state before the segment, whatever stands at its sink.
+        """
+        sink_tokens, initial_ME = self.config.sink_tokens, self.memory.initial_ME
+        if not sink_tokens:
+            return state_BME
+        assert initial_ME is not None, "sink tokens are memory tokens"
+        return keep_sink(initial_ME.expand(len(state_BME), -1, -1), state_BME, sink_tokens)
+
+    def hand_over(self, state_BME: Tensor, new_BME: Tensor) -> Tensor:
+        """Returns the state that the next segment reads: the one place where a dead band acts, and
+        where what was written at a sink is dropped.
+
+        Args:
+            state_BME: the state before the segment, as ``take_up`` gave it.
             new_BME: what came out of the segment at its memory tokens.
 
         Raises:
@@ -184,7 +201,8 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
             raise BadInput(
                 f"dead band {dead_band} in training mode: expected 0, or model.eval() for inference"
             )
-        return apply_dead_band(state_BME, new_BME, dead_band)
+        new_BME = apply_dead_band(state_BME, new_BME, dead_band)
+        return keep_sink(state_BME, new_BME, self.config.sink_tokens)
 
     def init_weights(self) -> None:
         # The backbone comes with its weights, or drew them when it was built; Transformers' own

@@ -134,7 +134,8 @@ def settings(model: Any) -> Hashable:
     cuda: Any = torch.backends.cuda
     return (
         (config.loss_on, config.bptt_segments, config.checkpoint_segments, config.alignment),
-        (config.segment_size, config.dead_band, config.pad_vocabulary_to, config.state_by_state),
+        (config.segment_size, config.sink_tokens, config.dead_band),
+        (config.pad_vocabulary_to, config.state_by_state),
         config.backbone_config._attn_implementation,
         tuple(p for module in model.modules() for p in _dropouts(module)),
         tuple(module.training for module in model.modules()),

@@ -79,6 +79,12 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
             differentiate segment after segment in the backward pass (``state_by_state.py``);
             not beside ``keep_logits="all"``. Goes before ``checkpoint_segments``.
         keep_logits: ``none``, ``last`` (of the last text token) or ``all``; the call may override.
+        sink_tokens: the first memory tokens that keep their trained initial value in every segment,
+            where attention finds a place that nothing overwrites (an attention sink, Xiao et al.
+            2023, arXiv 2309.17453); at least one memory token has to carry. 0 is the paper's RMT.
+            What a segment writes at these rows is dropped, and what a given state has there is
+            not read. Layout, text per segment and cost are those of M memory tokens, of which
+            M - ``sink_tokens`` carry.
         dead_band: at inference, a number of the memory keeps its old value unless one segment
             changes it by at least this much; 0 is the paper's RMT.
         pad_vocabulary_to: decoders only: the matmuls of a plain head have so many columns in
@@ -110,6 +116,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         checkpoint_segments: bool = False,
         state_by_state: bool = False,
         keep_logits: str = "last",
+        sink_tokens: int = 0,
         dead_band: float = 0.0,
         pad_vocabulary_to: int | None = None,
         cls_token_id: int | None = None,
@@ -134,6 +141,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         require_one_of("alignment", alignment, ALIGNMENTS)
         require_one_of("loss_on", loss_on, LOSSES)
         require_one_of("keep_logits", keep_logits, KEPT_LOGITS)
+        require_sink_tokens(sink_tokens, memory_tokens)
         require_dead_band(dead_band, memory_tokens)
         if bptt_segments is not None:
             require_positive("bptt_segments", bptt_segments)
@@ -159,6 +167,7 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         self.checkpoint_segments = checkpoint_segments
         self.state_by_state = state_by_state
         self.keep_logits = keep_logits
+        self.sink_tokens = sink_tokens
         self.dead_band = float(dead_band)
         self.pad_vocabulary_to = pad_vocabulary_to
         self.cls_token_id = cls_token_id
@@ -213,6 +222,8 @@ OPTIONS = tuple(
     if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
 )
 """The names that ``RMTConfig`` takes."""
+_GIVEN = OPTIONS[: OPTIONS.index("backbone_config") + 1]
+"""Those that are given, not written by the model."""
 
 
 def _require_known(kwargs: dict[str, Any]) -> None:
@@ -221,7 +232,7 @@ def _require_known(kwargs: dict[str, Any]) -> None:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             meant = f"{near[0]}, or " if near else ""
             raise BadInput(
-                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(OPTIONS[:15])}; "
+                f"RMTConfig has no {name!r}: expected {meant}one of {', '.join(_GIVEN)}; "
                 "what the backbone is belongs into the backbone's own config"
             )
 
@@ -231,6 +242,17 @@ def require_dead_band(dead_band: float, memory_tokens: int) -> None:
     require_not_negative("dead band", dead_band)
     if dead_band and not memory_tokens:
         raise BadInput(f"dead band {dead_band} without memory tokens: expected 0")
+
+
+def require_sink_tokens(sink_tokens: int, memory_tokens: int) -> None:
+    """Raises ``BadInput`` unless ``sink_tokens`` leave a memory token to carry; 0 always does."""
+    most = max(memory_tokens - 1, 0)
+    whole = isinstance(sink_tokens, int) and not isinstance(sink_tokens, bool)
+    if not whole or not 0 <= sink_tokens <= most:
+        raise BadInput(
+            f"sink tokens {sink_tokens!r} of {memory_tokens} memory tokens: expected "
+            + (f"0 to {most}, so that one carries" if most else "0")
+        )
 
 
 def decoder_segment_tokens(config: RMTConfig) -> int:

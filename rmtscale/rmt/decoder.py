@@ -357,6 +357,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         Returns:
             The state after it, (B, M, E), and the hidden states of the text, (B, L, E).
         """
+        state_BME = self.take_up(state_BME)
         hidden_BTE = self.body.hidden(
             self.backbone, decoder_layout(state_BME, self.embed(ids_BL), lengths_B)
         )
@@ -366,6 +367,7 @@ class RMTForCausalLM(RMTPreTrainedModel):
         self, state_BME: Tensor, ids_BL: Tensor, lengths_B: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Runs as ``step`` does, with the loss that keeps experts in balance."""
+        state_BME = self.take_up(state_BME)
         hidden_BTE, balance = self.body.hidden_and_balance(
             self.backbone, decoder_layout(state_BME, self.embed(ids_BL), lengths_B)
         )

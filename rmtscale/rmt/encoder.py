@@ -286,6 +286,7 @@ class RMTForSequenceClassification(RMTPreTrainedModel):
             The state after it, (B, M, E), all hidden states, (B, T, E), and, where rows are
             shorter than others, their mask, (B, T).
         """
+        state_BME = self.take_up(state_BME)
         cls, sep = self.config.cls_token_id, self.config.sep_token_id
         rows, embedded = ids_BL.shape[0], ids_BL.is_floating_point()
         like = torch.empty(0, dtype=torch.long, device=ids_BL.device) if embedded else ids_BL

@@ -127,10 +127,11 @@ class SegmentStep:
         config = model.config
         pointers = tuple(parameter.data_ptr() for parameter in self._parameters())
         rows = None if model.dead_band_B11 is None else model.dead_band_B11.data_ptr()
-        return config.dead_band, rows, config.backbone_config._attn_implementation, pointers
+        state = config.sink_tokens, config.dead_band, rows
+        return *state, config.backbone_config._attn_implementation, pointers
 
     def fits(self) -> bool:
-        """Whether weights, attention and dead band are still those this was made with."""
+        """Whether weights, attention, sink and dead band are still those this was made with."""
         return self._made_with == self._facts()
 
     def _pure(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:

@@ -102,6 +102,7 @@ class LeanGPT2:
     def __call__(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the state after a segment, (B, M, E), and the last text's hidden states."""
         base, batch = self._model.backbone.transformer, len(ids_BL)
+        state_BME = self._model.take_up(state_BME)
         *blocks, last = base.h
         stream_RE = self._enter(base.wte.weight, base.wpe.weight, state_BME, ids_BL)
         biases = [one.bias for block in base.h for one in (block.attn.c_proj, block.mlp.c_proj)]

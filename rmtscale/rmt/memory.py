@@ -49,6 +49,19 @@ class Memory(nn.Module):
         return initial_ME.expand(batch, -1, -1)
 
 
+def keep_sink(sink_BMD: Tensor, state_BMD: Tensor, sink_tokens: int) -> Tensor:
+    """Returns a state with its first ``sink_tokens`` rows taken from another one.
+
+    Args:
+        sink_BMD: the state, (B, M, D), that these rows come from, in its own dtype.
+        state_BMD: the state that all others come from.
+        sink_tokens: 0 is ``state_BMD`` itself.
+    """
+    if not sink_tokens:
+        return state_BMD
+    return torch.cat([sink_BMD[:, :sink_tokens], state_BMD[:, sink_tokens:]], dim=1)
+
+
 def place_BT(lengths_B: Tensor, before: int, longest: int, after: int) -> Tensor:
     """Returns the source of each position of a ragged segment.
 

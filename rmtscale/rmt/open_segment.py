@@ -145,7 +145,7 @@ class OpenSegment:
 
     def __init__(self, model: Any, state_GME: Tensor) -> None:
         self.model = model
-        self.state_GME = state_GME
+        self.state_GME: Tensor = model.take_up(state_GME)
         self.tokens = 0
         self.reader = reader_of(model.body, model.backbone)
 

@@ -42,6 +42,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "last, state by state": {"loss_on": "last", "state_by_state": True},
     "adapters": {"adapter_width": 3, "state_by_state": True},
     "left": {"alignment": "left", "state_by_state": True},
+    "sink": {"sink_tokens": 1, "bptt_segments": 1, "state_by_state": True},
 }
 FEWER = ("plain", "truncated", "truncated, state by state", "last, state by state")
 """Losses under DDP and tensor parallelism, of which a model knows little or nothing."""
@@ -49,7 +50,7 @@ THOROUGH = os.environ.get("RMTSCALE_THOROUGH") == "1"
 WINDOWS = ("truncated", "truncated, state by state")
 SHARE: dict[str, tuple[str, ...]] = {
     "ddp": FEWER[::2],
-    "fsdp2": FEWER,
+    "fsdp2": (*FEWER, "sink"),
     "tp": FEWER[:2],
     "fsdp2 and tp": FEWER[2:],
 }

@@ -36,7 +36,8 @@ def held(old: torch.Tensor, new: torch.Tensor, band: float) -> torch.Tensor:
     """The new vector, but its old number wherever the two are less than ``band`` apart."""
     chosen = []
     for before, after in zip(old, new, strict=True):
-        chosen.append(before if abs(float(after) - float(before)) < band else after)
+        apart = float((after - before).abs().detach())
+        chosen.append(before if apart < band else after)
     return torch.stack(chosen)
 
 
@@ -59,6 +60,7 @@ def decoder(
     depth: int | None = None,
     memory: torch.Tensor | None = None,
     band: float = 0.0,
+    sink: int = 0,
 ) -> tuple[torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
     """Mean loss, logits of each text token of each sample, memory of each sample."""
     embed, head, base = (
@@ -78,6 +80,7 @@ def decoder(
         for index, part in enumerate(parts):
             if cut_here(index, len(parts), depth):
                 state = [vector.detach() for vector in state]
+            state = [*initial[:sink], *state[sink:]]
             text = [embed(ids[row, column]) for column in part]
             hidden = run(base, [*state, *text, *state])
             for position in range(len(part)):
@@ -85,6 +88,7 @@ def decoder(
                 of_segment.append(index)
             new = [hidden[m + len(part) + k] for k in range(m)]
             state = [held(*pair, band) for pair in zip(state, new, strict=True)]
+            state = [*initial[:sink], *state[sink:]]
         for position in range(1, len(columns)):
             label = int(labels[row, columns[position]])
             if label == -100 or (loss_mask is not None and not loss_mask[row, columns[position]]):
@@ -111,6 +115,7 @@ def encoder(
     alignment: str = "right",
     depth: int | None = None,
     band: float = 0.0,
+    sink: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     """Mean cross-entropy, logits of each sample, memory of each sample."""
     embed, base = backbone.get_input_embeddings(), backbone.base_model
@@ -122,11 +127,13 @@ def encoder(
         for index, part in enumerate(parts):
             if cut_here(index, len(parts), depth):
                 state = [vector.detach() for vector in state]
+            state = [*initial[:sink], *state[sink:]]
             one = [embed(torch.tensor(token)) for token in (cls, sep)]
             words = [embed(torch.tensor(token)) for token in part]
             hidden = run(base, [one[0], *state, one[1], *words, one[1]])
             new = [hidden[1 + k] for k in range(m)]
             state = [held(*pair, band) for pair in zip(state, new, strict=True)]
+            state = [*initial[:sink], *state[sink:]]
         if backbone.config.model_type == "bert":
             logits = backbone.classifier(backbone.bert.pooler(hidden[None]))[0]
         else:

@@ -34,6 +34,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     columns += draw(st.integers(0, 2))  # that no row has text in
     return {
         "memory": memory,
+        "sink": draw(st.integers(0, max(memory - 1, 0))),
         "size": text + 2 * memory,
         "columns": columns,
         "lengths": lengths,
@@ -77,6 +78,7 @@ def test_output_loss_and_every_gradient_equal_the_reference(
     config = RMTConfig(
         case["size"],
         case["memory"],
+        sink_tokens=case["sink"],
         alignment=case["alignment"],
         loss_on=case["loss_on"],
         bptt_segments=case["depth"],
@@ -96,6 +98,7 @@ def test_output_loss_and_every_gradient_equal_the_reference(
         loss_on=case["loss_on"],
         loss_mask=loss_mask,
         depth=case["depth"],
+        sink=case["sink"],
     )
     keep = {"keep_logits": case["keep"]}
     if wanted is None:

@@ -35,6 +35,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     columns += draw(st.integers(0, 2))  # that no row has text in
     return {
         "memory": memory,
+        "sink": draw(st.integers(0, max(memory - 1, 0))),
         "size": draw(st.integers(1, 6)) + memory + 3,
         "columns": columns,
         "lengths": lengths,
@@ -63,6 +64,7 @@ def test_output_loss_and_every_gradient_equal_the_reference(
         case["size"],
         case["memory"],
         case["seed"],
+        sink_tokens=case["sink"],
         alignment=case["alignment"],
         bptt_segments=case["depth"],
         checkpoint_segments=case["again"] == "checkpoint",
@@ -80,6 +82,7 @@ def test_output_loss_and_every_gradient_equal_the_reference(
         sep=2,
         alignment=case["alignment"],
         depth=case["depth"],
+        sink=case["sink"],
     )
     out = model(ids, mask, labels)
     assert (out.loss - wanted).abs() < TOLERANCE

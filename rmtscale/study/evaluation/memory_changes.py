@@ -89,7 +89,9 @@ def measure_changes(reader: Reader, batches: Batches, samples: int) -> MemoryCha
         initial_BME = answerer.initial(len(batch.ids))
         # The last segment asks the question; nothing is read after it.
         states_RBME = reader.states(initial_BME, batch.ids, bounds[:-1]).float()
-        changes_RBME = (states_RBME[1:] - states_RBME[:-1]).abs().cpu().numpy()
+        # A sink never changes, whatever was written: it would pass for settled noise.
+        carried_RBME = states_RBME[:, :, answerer.rmt.config.sink_tokens :]
+        changes_RBME = (carried_RBME[1:] - carried_RBME[:-1]).abs().cpu().numpy()
         settled_RB, fact_RB = kinds_of(batch.fact_positions, bounds)
         settled.append(changes_RBME[settled_RB].ravel())
         fact.append(changes_RBME[fact_RB].ravel())
