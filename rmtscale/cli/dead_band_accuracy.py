@@ -108,9 +108,11 @@ def _write_chosen(records: list[WidthRecord], chosen: Chosen, asked: Asked) -> N
             f"right, {format_accuracy(plain.accuracy)} without one"
         )
     else:
+        best = max(one.accuracy for one in chosen.tried if one.width)
+        within = ", within the standard error" if best > plain.accuracy else ""
         write_text(
-            f"no dead band: without one {format_accuracy(plain.accuracy)} of training stories are "
-            "right, and none of these widths is chosen before that"
+            f"no dead band: {format_accuracy(plain.accuracy)} of training stories right without "
+            f"one, {format_accuracy(best)} with the best of these widths{within}"
         )
     shown = [
         [

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from typer.core import TyperCommand
 
+from rmtscale.cli.given import running
 from rmtscale.errors import BadInput
 
 _MANY = 12
@@ -49,6 +50,11 @@ class PanelCommand(TyperCommand):
                     what = what if what.startswith("-") else what.upper()
                     raise BadInput(f"{what} {value!r}: expected a value, or none of this")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; what refuses an option can name it as it was typed."""
+        with running(ctx):
+            return super().invoke(ctx)
 
     def describe_arguments(self) -> None:
         """Gives arguments the help of their annotations, which the newest click forgets."""

@@ -54,7 +54,7 @@ def test_it_reads_as_much_as_the_stories_need(
         read.append((batches.tokens // batches.segment_tokens, batches.batch_size, samples))
         raise BadInput("seen")
 
-    monkeypatch.setattr(memory_changes, "measure_changes", refuse)
+    monkeypatch.setattr(widths, "measure_changes", refuse)
     sizes = given.index("--segments")
     for more in ([], given[sizes : sizes + 2], given[sizes + 2 : sizes + 4]):
         bare = [*given[:sizes], *given[sizes + 4 :], *more]
@@ -134,7 +134,12 @@ def test_by_accuracy(rmtscale: Command, given: list[str], tmp_path: Path) -> Non
     ("right", "words", "use"),
     [
         (("1100", "1110"), "dead band 0.4: 75.00 % of training stories right, 50.00 % with", True),
-        (("1110", "1100"), "no dead band: without one 75.00 % of training stories are", False),
+        (
+            ("1110", "1100"),
+            "no dead band: 75.00 % of training stories right without one, 50.00 % with the best of "
+            "these widths Right answers",
+            False,
+        ),
     ],
 )
 def test_it_says_what_would_be_evaluated(
@@ -160,9 +165,9 @@ def test_it_says_what_would_be_evaluated(
     ("more", "words"),
     [
         (["--by", "luck"], "by 'luck': expected one of changes, accuracy"),
-        (["--widths", "0.3"], "--widths: expected with --by accuracy only"),
-        (["--batch-size", "3"], "--batch-size: expected with --by accuracy only"),
-        (["--no-compile"], "--compile: expected with --by accuracy only"),
+        (["--widths", "0.3"], "--widths '0.3': expected with --by accuracy only"),
+        (["--batch-size", "3"], "--batch-size 3: expected with --by accuracy only"),
+        (["--no-compile"], "--no-compile: expected with --by accuracy only"),
         (["--segments", "7,8"], "segments '7,8': expected one number, or --by accuracy"),
         (["--by", "accuracy", "--widths", "0.3,x"], "widths '0.3,x': expected a list of numbers"),
         (["--by", "accuracy", "--widths", "0"], "widths '0': expected a list of numbers above 0"),

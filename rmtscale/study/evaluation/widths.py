@@ -1,4 +1,7 @@
-"""Right answers with several widths of a dead band, to the same stories of training text.
+"""Readings of training text that a dead band is chosen from, and their records.
+
+By changes: what one segment changes in the memory. By accuracy: right answers to the same stories
+with several widths.
 
 Shape legend: B stories, R rows: a story and a width each.
 """
@@ -7,9 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +22,21 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
+from rmtscale.records.nvml import Gpu
 from rmtscale.steps import steps
 from rmtscale.study.evaluation.evaluate import compiles
-from rmtscale.study.evaluation.memory_changes import training_noise
-from rmtscale.study.records.widths import ACCURACY, WidthPoint, WidthRecord, WidthStore
+from rmtscale.study.evaluation.memory_changes import (
+    batch_size_of,
+    measure_changes,
+    training_noise,
+    usual_sizes,
+)
+from rmtscale.study.records.widths import ACCURACY, CHANGES, WidthPoint, WidthRecord, WidthStore
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.checkpoint import source_name, weights_digest
 from rmtscale.study.training.device import in_use, open_meter
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
+from rmtscale.study.training.memory_tasks.data import TaskData
 from rmtscale.study.training.memory_tasks.reading import Reader
 from rmtscale.units import require_positive
 
@@ -33,8 +45,31 @@ PLAIN = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSettings:
+    """Holds what is read to choose by changes.
+
+    Raises:
+        BadInput: a number out of range.
+    """
+
+    segments: int | None = None
+    """Of each sample; None: as many as the stories of the task need."""
+    samples: int | None = None
+    """None: those of 512 segments together."""
+    background: str = "python"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples is not None:
+            require_positive("samples", self.samples, MOST_SAMPLES)
+        if self.segments is not None:
+            require_positive("segments", self.segments, MOST_SEGMENTS)
+        _require_seed(self.seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WidthSettings:
-    """Holds what is read.
+    """Holds what is read to choose by accuracy.
 
     Raises:
         BadInput: no width above 0, or a number out of range.
@@ -43,8 +78,8 @@ class WidthSettings:
     segments: tuple[int, ...]
     widths: tuple[float, ...]
     """All above 0."""
-    samples: int = 400
-    batch_size: int = 100
+    samples: int
+    batch_size: int
     """Stories side by side, each once for every width."""
     background: str = "python"
     seed: int = 0
@@ -55,8 +90,7 @@ class WidthSettings:
     def __post_init__(self) -> None:
         require_positive("samples", self.samples, MOST_SAMPLES)
         require_positive("batch size", self.batch_size, MOST_SAMPLES)
-        if not 0 <= self.seed < 2**31:
-            raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
+        _require_seed(self.seed)
         for count in self.segments:
             require_positive("segments", count, MOST_SEGMENTS)
         if not self.widths or not all(0 < width < math.inf for width in self.widths):
@@ -64,6 +98,64 @@ class WidthSettings:
                 f"widths {', '.join(f'{width:g}' for width in self.widths) or 'none'}: expected "
                 "one or more above 0; none at all is compared with them anyway"
             )
+
+
+def _require_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise BadInput(f"seed {seed}: expected 0 to {2**31 - 1}")
+
+
+def read_changes(
+    checkpoint: Checkpoint,
+    settings: ChangeSettings,
+    store: WidthStore | None,
+    *,
+    device: torch.device,
+) -> WidthRecord:
+    """Measures, without a dead band, what noise and facts change in the memory.
+
+    Args:
+        checkpoint: what is read with; its own dead band is put aside.
+        settings: segments, samples, noise.
+        store: the record is appended to it, where there is one.
+        device: where it runs.
+
+    Raises:
+        BadInput: another process writes to the store, or measures on the device; or samples of
+            fewer than seven segments.
+        CheckFailed: no sample had so many segments of noise after a fact.
+    """
+    checkpoint.answerer.rmt.set_dead_band(PLAIN)
+    segment_tokens = checkpoint.answerer.segment_tokens
+    data = training_noise(checkpoint, settings.background)
+    usual_segments, usual_samples = usual_sizes(data.split_task("train"))
+    segments = settings.segments or usual_segments
+    samples = settings.samples or usual_samples
+    batches = data.batches(
+        segments * segment_tokens,
+        segment_tokens,
+        batch_size=batch_size_of(samples),
+        seed=settings.seed,
+    )
+    with nullcontext() if store is None else store.writing(), in_use(device):
+        reader = Reader(checkpoint.answerer, device)
+        changes = measure_changes(reader, batches, samples)
+        _, gpu = open_meter(device)
+        point = _point(
+            checkpoint,
+            data,
+            settings,
+            by=CHANGES,
+            segments=segments,
+            samples=samples,
+            batch_size=batches.batch_size,
+            precision=reader.precision,
+            device=device.type,
+        )
+        record = _record(point, gpu, changes=changes)
+        if store is not None:
+            store.append(record)
+    return record
 
 
 def read_widths(
@@ -90,7 +182,7 @@ def read_widths(
             compile.
     """
     compiled = compiles(checkpoint, settings.compile_step, device)
-    checkpoint.answerer.rmt.set_dead_band(0)
+    checkpoint.answerer.rmt.set_dead_band(PLAIN)
     widths = (PLAIN, *sorted(set(settings.widths)))
     batch_size = min(settings.batch_size, settings.samples)
     data = training_noise(checkpoint, settings.background)
@@ -98,29 +190,22 @@ def read_widths(
         _, gpu = open_meter(device)
         reader = Reader(checkpoint.answerer, device, settings.precision, compile_step=compiled)
         segment_tokens = reader.answerer.segment_tokens
-        weights = weights_digest(checkpoint.folder)
+        read = _point(
+            checkpoint,
+            data,
+            settings,
+            by=ACCURACY,
+            segments=0,
+            samples=settings.samples,
+            batch_size=batch_size,
+            precision=settings.precision,
+            device=device.type,
+            compile_step=compiled,
+        )
         known = store.read().latest()
         found = []
         for segments in steps(sorted(set(settings.segments)), "reading", weigh=float):
-            points = {
-                width: WidthPoint(
-                    by=ACCURACY,
-                    task=checkpoint.settings.task,
-                    task_options=dict(data.settings.task_options),
-                    weights=weights,
-                    background=source_name(settings.background),
-                    segments=segments,
-                    segment_tokens=segment_tokens,
-                    samples=settings.samples,
-                    batch_size=batch_size,
-                    seed=settings.seed,
-                    precision=settings.precision,
-                    device=device.type,
-                    dead_band=width,
-                    compile_step=compiled,
-                )
-                for width in widths
-            }
+            points = {width: replace(read, segments=segments, dead_band=width) for width in widths}
             new = [width for width, point in points.items() if point.key not in known]
             if new:
                 tokens = segments * segment_tokens
@@ -131,12 +216,8 @@ def read_widths(
                 right = right_by_width(reader, batches, settings.samples, new)
                 seconds = perf_counter() - start
             for width, point in points.items():
-                record = known.get(point.key) or WidthRecord(
-                    read_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                    point=point,
-                    right=right[width],
-                    seconds=seconds,
-                    environment=measured_environment(gpu),
+                record = known.get(point.key) or _record(
+                    point, gpu, right=right[width], seconds=seconds
                 )
                 if width in new:
                     store.append(record)
@@ -144,6 +225,33 @@ def read_widths(
                     observe(record, width not in new)
                 found.append(record)
         return found
+
+
+def _point(
+    checkpoint: Checkpoint,
+    data: TaskData,
+    settings: ChangeSettings | WidthSettings,
+    **read: Any,
+) -> WidthPoint:
+    """Names what is read: what both ways note of a checkpoint and its text, and what one has."""
+    return WidthPoint(
+        task=checkpoint.settings.task,
+        task_options=dict(data.settings.task_options),
+        weights=weights_digest(checkpoint.folder),
+        background=source_name(settings.background),
+        segment_tokens=checkpoint.answerer.segment_tokens,
+        seed=settings.seed,
+        **read,
+    )
+
+
+def _record(point: WidthPoint, gpu: Gpu | None, **found: Any) -> WidthRecord:
+    return WidthRecord(
+        read_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        point=point,
+        environment=measured_environment(gpu),
+        **found,
+    )
 
 
 def right_by_width(

@@ -12,8 +12,14 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.study.evaluation import widths as module
 from rmtscale.study.evaluation.evaluate import right_answers
-from rmtscale.study.evaluation.memory_changes import training_noise
-from rmtscale.study.evaluation.widths import WidthSettings, read_widths, right_by_width
+from rmtscale.study.evaluation.memory_changes import measure_changes, training_noise
+from rmtscale.study.evaluation.widths import (
+    ChangeSettings,
+    WidthSettings,
+    read_changes,
+    read_widths,
+    right_by_width,
+)
 from rmtscale.study.records.widths import WidthRecord, WidthStore
 from rmtscale.study.tasks.babi import pool
 from rmtscale.study.training.layout import LAST
@@ -171,9 +177,46 @@ def test_the_checkpoints_own_band_is_put_aside(
     ],
 )
 def test_settings_that_are_refused(more: dict[str, Any], words: str) -> None:
-    values: dict[str, Any] = {"segments": (2,), "widths": (0.3,), **more}
+    start = {"segments": (2,), "widths": (0.3,), "samples": 1, "batch_size": 1}
+    values: dict[str, Any] = {**start, **more}
     with pytest.raises(BadInput, match=words):
         WidthSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"samples": 0}, "samples 0: expected"),
+        ({"segments": 0}, "segments 0: expected"),
+        ({"seed": 2**31}, "seed 2147483648: expected 0 to"),
+    ],
+)
+def test_settings_by_changes_that_are_refused(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        ChangeSettings(**more)
+
+
+def test_changes_are_those_of_training_text_and_recorded(
+    made: tuple[Checkpoint, str], tmp_path: Path
+) -> None:
+    """As measured by hand; the checkpoint's own band hides none of them."""
+    checkpoint, background = made
+    checkpoint.answerer.rmt.set_dead_band(1e6)
+    settings = ChangeSettings(segments=16, samples=5, background=background, seed=2)
+    store = WidthStore(tmp_path / "widths.jsonl")
+    record = read_changes(checkpoint, settings, store, device=CPU)
+    assert [kept.to_line() for kept in store.read().records] == [record.to_line()]
+    point = record.point
+    assert (point.by, point.segments, point.samples, point.seed) == ("changes", 16, 5, 2)
+    assert (point.task_options, point.split) == (checkpoint.settings.task_options, "train")
+    size = checkpoint.answerer.segment_tokens
+    batches = training_noise(checkpoint, background).batches(
+        16 * size, size, batch_size=point.batch_size, seed=2
+    )
+    assert record.changes == measure_changes(Reader(checkpoint.answerer, CPU), batches, 5)
+    again = read_changes(checkpoint, settings, None, device=CPU)
+    assert (again.point, again.changes) == (point, record.changes)
+    assert len(store.read().records) == 1
 
 
 def test_a_cpu_compiles_nothing(
