@@ -20,6 +20,7 @@ from rmtscale.cli.evaluate_options import (
     refuse_foreign,
     task_of,
 )
+from rmtscale.cli.given import as_given
 from rmtscale.cli.output import require_format
 from rmtscale.cli.train import require_libraries
 from rmtscale.errors import BadInput
@@ -219,6 +220,10 @@ def command(
 
 def _one_of(checkpoint: Path | None, model: Path | None) -> Path:
     """Returns the folder of what is evaluated."""
-    if (checkpoint is None) == (model is None):
-        raise BadInput("evaluate: expected a checkpoint's folder or --model FOLDER, one of them")
+    if checkpoint is not None and model is not None:
+        raise BadInput(
+            f"checkpoint {str(checkpoint)!r} with {as_given('model')}: expected one of them"
+        )
+    if checkpoint is None and model is None:
+        raise BadInput("nothing to evaluate: expected a checkpoint's folder or --model FOLDER")
     return checkpoint or model or Path()

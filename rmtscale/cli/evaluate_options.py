@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rmtscale.cli.given import as_given
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.training.kinds import KINDS, task_names
 
@@ -92,8 +93,8 @@ def refuse_foreign(given: Iterable[str], kind: str, task: str) -> None:
         for owner, names in OPTIONS.items():
             if name in names and name not in OPTIONS[kind]:
                 raise BadInput(
-                    f"--{name}: expected with {KINDS[owner].label} only, this checkpoint is of "
-                    f"{task}"
+                    f"{as_given(name)}: expected with {KINDS[owner].label} only, this checkpoint "
+                    f"is of {task}"
                 )
 
 
@@ -112,18 +113,18 @@ def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | 
     if "lengths" not in given:
         for name in ("stories", "answers"):
             if name in given:
-                raise BadInput(f"--{name} {given[name]!r}: expected with --lengths only")
+                raise BadInput(f"{as_given(name)}: expected with --lengths only")
         if model is not None:
-            raise BadInput(f"--model {str(model)!r}: expected with --lengths only")
+            raise BadInput(f"{as_given('model')}: expected with --lengths only")
         return False
     if segments is not None:
-        raise BadInput(f"--segments {segments!r} with --lengths: expected one of them")
+        raise BadInput(f"{as_given('segments')} with {as_given('lengths')}: expected one of them")
     for name in given:
         if name in OF_CHECKPOINT:
             if model is not None:
-                raise BadInput(f"--{name} with --model: expected with a checkpoint only")
+                raise BadInput(f"{as_given(name)} with --model: expected with a checkpoint only")
         elif name not in BESIDE_LENGTHS:
-            raise BadInput(f"--{name} with --lengths: expected with --segments only")
+            raise BadInput(f"{as_given(name)} with --lengths: expected with --segments only")
     return True
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rmtscale.cli.given import as_given
 from rmtscale.cli.output import write_note
 from rmtscale.errors import BadInput
 from rmtscale.profiler.sweep import Observer, Sweep
@@ -63,16 +64,20 @@ def chosen(
         BadInput: options that exclude each other.
     """
     where = None if on is None else parse_where(on)
+    many = as_given("shared" if shared else "on")
     if force and (shared or where):
-        name = "--shared" if shared else "--on"
-        raise BadInput(f"--force with {name}: expected a new --out, others may be at work on it")
+        raise BadInput(f"--force with {many}: expected a new --out, others may be at work on it")
     if part is not None and (shared or where):
-        name = "--shared" if shared else "--on"
-        raise BadInput(f"--part with {name}: expected one of them, {name} takes points one by one")
+        raise BadInput(
+            f"{as_given('part')} with {many}: expected one of them, the latter takes points one by "
+            "one"
+        )
     if shared and where:
-        raise BadInput("--shared with --on: expected one of them, --on starts such workers")
+        raise BadInput(
+            f"--shared with {as_given('on')}: expected one of them, --on starts such workers"
+        )
     if slurm and (where is None or where.kind != "slurm"):
-        raise BadInput(f"slurm {slurm[0]!r}: expected with --on slurm")
+        raise BadInput(f"{as_given('slurm')}: expected with --on slurm")
     return where
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rmtscale.cli.given import as_given
 from rmtscale.cli.output import write_line, write_note, write_text
 from rmtscale.errors import BadInput, CheckFailed, quoted_list
 from rmtscale.steps import steps
@@ -115,8 +116,8 @@ def command(
     if name == ALL:
         if given:
             raise BadInput(
-                f"{next(iter(given))} with {ALL}: expected none, figures are made from what is "
-                "committed"
+                f"{as_given(next(iter(given)))} with {ALL}: expected none, figures are made from "
+                "what is committed"
             )
         _make_all(out or REPORTS, force=force)
         return
@@ -169,23 +170,25 @@ def _require_taken(figure: Figure, given: Mapping[str, object]) -> None:
     kind = figure.kind
     if "--records" in given and kind.store is None:
         raise BadInput(
-            f"records {str(given['--records'])!r}: {figure.name} is not made from records, "
-            f"expected {_names('store')}"
+            f"{as_given('records')}: {figure.name} is not made from records, expected "
+            f"{_names('store')}"
         )
     if "--checkpoint" in given and not kind.checkpoint:
-        raise BadInput(f"--checkpoint with {figure.name}: expected {_names('checkpoint')}")
+        raise BadInput(
+            f"{as_given('checkpoint')} with {figure.name}: expected {_names('checkpoint')}"
+        )
     trained = [option for option in given if option != "--records"]
     if trained and kind.trainings is None:
         raise BadInput(
-            f"{trained[0]}: {figure.name} trains nothing, expected {_names('trainings')}"
+            f"{as_given(trained[0])}: {figure.name} trains nothing, expected {_names('trainings')}"
         )
     if "--backbone" in given and not kind.pretrained and "--checkpoint" not in given:
         expected = "--checkpoint with it" if kind.checkpoint else _names("pretrained")
-        raise BadInput(f"--backbone with {figure.name}: expected {expected}")
+        raise BadInput(f"{as_given('backbone')} with {figure.name}: expected {expected}")
     if "--finish-within" in given and kind.equal_steps:
         raise BadInput(
-            f"--finish-within with {figure.name}: expected none, its trainings are compared at "
-            "the same number of steps"
+            f"{as_given('finish-within')} with {figure.name}: expected none, its trainings are "
+            "compared at the same number of steps"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmtscale.cli.given import as_given
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.readers import load_json
 
@@ -46,11 +47,11 @@ def training_settings(
     kind = type(start)
     given = renamed(given)
     known = [field.name for field in fields(kind) if field.name != "schema_version"]
-    for name in given:
+    for name, value in given.items():
         if name not in known:
             raise BadInput(
-                f"setting {name!r} of task {given.get('task', start.task)!r}: expected one of "
-                f"{', '.join(known)}"
+                f"{as_given(name) or f'setting {name}={value!r}'} of task "
+                f"{given.get('task', start.task)!r}: expected one of {', '.join(known)}"
             )
     if "burn_in" in known:
         for name in ("segments", "burn_in"):

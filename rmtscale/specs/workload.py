@@ -89,7 +89,9 @@ class Workload:
         if self.cache and self.mode == "train":
             raise BadInput("cache True: expected only in a forward pass, a training keeps none")
         if self.checkpoint_segments and self.checkpoint_layers:
-            raise BadInput("checkpoint: expected one per segment or one per layer, not both")
+            raise BadInput(
+                "checkpoint segments True with checkpoint layers True: expected one of them"
+            )
         if self.compile_step and self.mode == "train" and not self.capture:
             raise BadInput("compile True: expected with capture in a training")
         self._require_training()
@@ -102,14 +104,16 @@ class Workload:
                     f"capture with mode {self.mode!r}: expected train; segments of a forward pass "
                     "are captured anyway"
                 )
-            if self.accumulate > 1 or self.adapter or self.offload_optimizer:
-                raise BadInput(
-                    f"mode {self.mode!r}: expected train with accumulation, adapters or an "
-                    "offloaded optimizer"
-                )
+            for name, value in (
+                ("accumulate", self.accumulate > 1 and self.accumulate),
+                ("adapter", self.adapter and repr(self.adapter.kind)),
+                ("offload optimizer", self.offload_optimizer),
+            ):
+                if value:
+                    raise BadInput(f"{name} {value} with mode {self.mode!r}: expected train")
             return
         if self.offload_optimizer and self.host_memory_bytes is None:
-            raise BadInput("offloaded optimizer: expected the memory of the host (host memory)")
+            raise BadInput("offload optimizer True: expected the memory of the host (host memory)")
         alone = self.optimizer not in MASTER_OPTIMIZERS
         if alone and (self.casts.master or self.offload_optimizer):
             what = repr(self.precision) if self.casts.master else "an offloaded optimizer"

@@ -151,7 +151,7 @@ def test_what_cannot_be_shown(rmtscale: Command, background: Path, tmp_path: Pat
         ("--show", "5"): "show '5': expected segments from 1 to 4",
         ("--segments", "20"): "20 segments: expected at most 16 in one picture",
         ("--sample", "-1"): "sample -1: expected 0 to",
-        ("--text", "python"): "--text: expected with a language task only",
+        ("--text", "python"): "--text 'python': expected with a language task only",
     }
     for more, words in told.items():
         done = rmtscale(*given, *more)

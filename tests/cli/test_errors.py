@@ -50,13 +50,13 @@ CASES = [
     ),
     (
         "memory -m gpt2 --mode train --offload-optimizer",
-        "offloaded optimizer: expected the memory of the host",
+        "offload optimizer True: expected the memory of the host",
     ),
     (
         "memory -m gpt2 --mode train --offload-optimizer --host-memory 1GiB",
         "host memory 1.000 GiB: expected 1.854 GiB or more for the offloaded optimizer",
     ),
-    ("memory -m gpt2 --adapter lora", "mode 'forward': expected train with"),
+    ("memory -m gpt2 --adapter lora", "adapter 'lora' with mode 'forward': expected train"),
     ("memory -m gpt2 --mode train --adapter prefix", "adapter 'prefix': expected one of lora"),
     (
         "memory -m gpt2 --mode train --adapter lora --adapter-targets q_proj",
@@ -71,7 +71,10 @@ CASES = [
         "method 'mamba': expected one dtype throughout and no adapter",
     ),
     ("memory -m gpt2 --bptt-segments 0", "bptt segments 0: expected a whole number"),
-    ("memory -m gpt2 --checkpoint-segments --checkpoint-layers", "not both"),
+    (
+        "memory -m gpt2 --checkpoint-segments --checkpoint-layers",
+        "checkpoint layers True: expected one of",
+    ),
     ("plan -m gpt2 -d a10080", "device 'a10080'"),
     ("plan -m gpt2 -d v100-16gb --dtype bf16", "dtype 'bf16': v100-16gb"),
     ("plan -m gpt2 -d h200 --mode sometimes", "mode 'sometimes': expected one of"),

@@ -154,14 +154,20 @@ def test_a_lemma_proof(rmtscale: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ("--background x", "--background: expected with a memory task only, this checkpoint is of"),
-        ("--option placement=start", "--option: expected with a memory task only"),
+        (
+            "--background x",
+            "--background 'x': expected with a memory task only, this",
+        ),
+        (
+            "--option placement=start",
+            "--option 'placement=start': expected with a memory task",
+        ),
         ("--probe", "--probe: expected with a memory task only"),
         ("--compile", "--compile: expected with a memory task only"),
-        ("--no-repeats", "--repeats: expected with a memory task only"),
+        ("--no-repeats", "--no-repeats: expected with a memory task only"),
         ("--repeats", "--repeats: expected with a memory task only"),
-        ("--long-samples 3", "--long-samples: expected with a memory task only"),
-        ("--seed 0", "--seed: expected with a memory task only"),
+        ("--long-samples 3", "--long-samples 3: expected with a memory task only"),
+        ("--seed 0", "--seed 0: expected with a memory task only"),
         ("--task lemma-proof", "is of the task 'language-modeling': expected lemma-proof"),
         ("--task memorize", "is of the task 'language-modeling': expected memorize"),
         ("--segments 1,5000", "history tokens 79984 and block tokens 16: expected a document"),

@@ -84,10 +84,10 @@ def test_parts_and_shared_workers_measure_each_point_once(
         ("--part 1/5", "part '1/5': expected such as 2/8, up to 4 parts"),
         ("--part x", "part 'x': expected such as 2/8"),
         ("--on pbs:4", "on 'pbs:4': expected local:4 or slurm:16"),
-        ("--on local:2 --shared", "--shared with --on: expected one of them"),
-        ("--on local:2 --part 1/2", "--part with --on: expected one of them"),
+        ("--on local:2 --shared", "--shared with --on 'local:2': expected one of them"),
+        ("--on local:2 --part 1/2", "--part '1/2' with --on 'local:2': expected one of them"),
         ("--shared --force", "--force with --shared: expected a new --out"),
-        ("--slurm time=5", "slurm 'time=5': expected with --on slurm"),
+        ("--slurm time=5", "--slurm 'time=5': expected with --on slurm"),
         ("--on slurm:2 --slurm gpu", "slurm 'gpu': expected KEY=VALUE"),
     ],
 )

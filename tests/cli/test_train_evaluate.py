@@ -173,7 +173,7 @@ def test_noise_that_is_not_here(
         ("train --out x --task forget", "task 'forget': expected one of memorize"),
         (
             "train --out x --set colour=1",
-            "setting 'colour' of task 'memorize': expected one of",
+            "setting colour=1 of task 'memorize': expected one of",
         ),
         ("train --out x --set steps", "--set 'steps': expected NAME=VALUE"),
         ("train --out x --set steps=many", "steps: 'many' is not a whole number"),
@@ -303,8 +303,8 @@ def test_train_on_text(rmtscale: Command, background: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--background python", "setting 'background' of task 'language-modeling': expected one"),
-        ("--burn-in 4", "setting 'burn_in' of task 'language-modeling'"),
+        ("--background python", "--background 'python' of task 'language-modeling': expected one"),
+        ("--burn-in 4", "--burn-in '4' of task 'language-modeling'"),
         ("--memory-tokens 99", "memory tokens 99: expected 0 to 9, in a segment size of 20"),
         ("--block-tokens 17", "block tokens 17: expected 16 or less"),
         ("--backbone bert-tiny", "expected a decoder"),
@@ -327,5 +327,5 @@ def test_options_of_language_tasks_are_refused(
 ) -> None:
     done = rmtscale("evaluate", str(trained / "best"), "--device", "cpu", *option.split())
     assert done.code == 2
-    name = option.split(maxsplit=1)[0]
-    assert f"{name}: expected with a language task only, this checkpoint is of" in done.err
+    name, value = option.split()
+    assert f"{name} {value!r}: expected with a language task only, this checkpoint is" in done.err

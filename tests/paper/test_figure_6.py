@@ -221,7 +221,7 @@ def test_of_a_checkpoint(rmtscale: Command, runs: Runs, tmp_path: Path) -> None:
     other = rmtscale("reproduce", "figure-4", "--checkpoint", kept)
     assert (other.code, other.err.strip()) == (
         2,
-        "error: --checkpoint with figure-4: expected figure-6",
+        f"error: --checkpoint {kept!r} with figure-4: expected figure-6",
     )
 
 
@@ -335,7 +335,7 @@ def test_a_backbone_without_a_checkpoint(rmtscale: Command, encoder: Runs) -> No
     done = rmtscale("reproduce", "figure-6", "--backbone", str(encoder[1]))
     assert (done.code, done.err.strip()) == (
         2,
-        "error: --backbone with figure-6: expected --checkpoint with it",
+        f"error: --backbone {str(encoder[1])!r} with figure-6: expected --checkpoint with it",
     )
 
 

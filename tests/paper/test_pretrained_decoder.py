@@ -358,7 +358,7 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
 def test_a_backbone_is_of_pretrained_figures_only(rmtscale: Command, tmp_path: Path) -> None:
     refused = rmtscale("reproduce", "figure-7", "--quick", "--backbone", "x")
     assert refused.code == 2
-    assert "--backbone with figure-7: expected pretrained-decoder" in refused.err
+    assert "--backbone 'x' with figure-7: expected pretrained-decoder" in refused.err
     out = str(tmp_path / "page")
     missing = rmtscale("reproduce", "pretrained-decoder", "--text", "latex=python", "--out", out)
     assert missing.code == 2

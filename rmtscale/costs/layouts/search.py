@@ -176,16 +176,15 @@ def require_known(model: ModelSpec, workload: Workload, recurrence: Recurrence |
             f"model {model.name!r}: layouts are of models whose layers are known operator by "
             "operator, and alike"
         )
-    plain = model.quantization is None and workload.adapter is None
-    if not plain or workload.offload_optimizer:
-        raise BadInput(
-            "layout: expected plain weights, all of them trained, and no offloaded optimizer"
-        )
-    if workload.accumulate > 1 or workload.bptt_segments is not None:
-        raise BadInput(
-            "layout: expected its own micro-batches (mb) and BPTT through all segments, not "
-            "--accumulate or --bptt-segments"
-        )
+    for name, value, expected in (
+        ("weights", model.quantization and model.quantization.title, "plain weights"),
+        ("adapter", workload.adapter and repr(workload.adapter.kind), "all weights trained"),
+        ("offload optimizer", workload.offload_optimizer, "the optimizer on the GPUs"),
+        ("accumulate", workload.accumulate > 1 and workload.accumulate, "its micro-batches (mb)"),
+        ("bptt segments", workload.bptt_segments, "BPTT through all segments"),
+    ):
+        if value:
+            raise BadInput(f"{name} {value} with a layout: expected {expected}")
 
 
 def skeletons_of(

@@ -53,7 +53,7 @@ class ChangeSettings:
     """
 
     segments: int | None = None
-    """Of each sample; None: as many as the stories of the task need."""
+    """Segments of each sample; None: as many as the stories of the task need."""
     samples: int | None = None
     """None: those of 512 segments together."""
     background: str = "python"

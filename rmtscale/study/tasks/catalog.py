@@ -35,9 +35,9 @@ def make_task(name: str, **options: Any) -> Task:
     module, _, class_name = TASKS[name].partition(":")
     task: type[Task] = getattr(import_module(module), class_name)
     accepted = [field.name for field in fields(task)]
-    for option in options:
+    for option, value in options.items():
         if option not in accepted:
             raise BadInput(
-                f"option {option!r} of task {name!r}: expected one of {', '.join(accepted)}"
+                f"option {option}={value!r} of task {name!r}: expected one of {', '.join(accepted)}"
             )
     return task(**options)

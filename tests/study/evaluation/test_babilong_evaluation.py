@@ -207,8 +207,8 @@ def test_train_and_evaluate_from_the_command_line(
         (["--stories", "qa1"], "--stories 'qa1': expected with --lengths only"),
         (["--answers", "classes"], "--answers 'classes': expected with --lengths only"),
         (["--lengths", "1k", "--answers", "talk"], "answers 'talk': expected one of classes"),
-        (["--model", best], "expected a checkpoint's folder or --model FOLDER, one of them"),
-        (["--lengths", "1k", "--segments", "2"], "--segments '2' with --lengths: expected one"),
+        (["--model", best], f"checkpoint {best!r} with --model {best!r}: expected one of"),
+        (["--lengths", "1k", "--segments", "2"], "--segments '2' with --lengths '1k': expected"),
         (["--lengths", "1k", "--compile", "--device", "cpu"], "--compile on a CPU: expected --dev"),
         (["--lengths", "1k", "--probe"], "--probe with --lengths: expected with --segments only"),
     ):
@@ -256,4 +256,4 @@ def test_stories_of_another_task(rmtscale: Command, tmp_path: Path) -> None:
         "train", "--task", "memorize", "--stories", "qa1", "--out", str(tmp_path / "run")
     )
     assert refused.code == 2
-    assert "option 'stories' of task 'memorize': expected one of placement" in refused.err
+    assert "option stories='qa1' of task 'memorize': expected one of placement" in refused.err

@@ -114,9 +114,12 @@ def test_what_a_decoder_cannot(rmtscale: Command, files: Path, tmp_path: Path) -
         (["--lengths", "1k"], "expected 184 or less, what the model has positions for"),
         (["--lengths", "0k", "--answers", "classes"], "--answers 'classes' with --model: expected"),
         ([], f"--model {folder!r}: expected with --lengths only"),
-        (["--lengths", "0k", "--backbone", "x"], "--backbone with --model: expected with a check"),
+        (["--lengths", "0k", "--backbone", "x"], "--backbone 'x' with --model: expected with a"),
         (["--lengths", "0k", "--compile"], "--compile with --model: expected with a checkpoint"),
-        (["--lengths", "0k", "--no-compile"], "--compile with --model: expected with a checkpoint"),
+        (
+            ["--lengths", "0k", "--no-compile"],
+            "--no-compile with --model: expected with a",
+        ),
     ):
         refused = rmtscale("evaluate", "--model", folder, *words, *given)
         assert refused.code == 2, words

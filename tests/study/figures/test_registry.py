@@ -129,16 +129,16 @@ def test_options_are_taken_and_refused_by_kind(rmtscale: Command, added: Figure)
         assert done.code == 2
         return done.err
 
-    assert f"--device: {NAME} trains nothing, expected figure-4, " in refusal("--device", "cpu")
+    assert f"--device 'cpu': {NAME} trains nothing, expected figure-4" in refusal("--device", "cpu")
     assert "is not made from records, expected figure-4, " in refusal("--records", "x.jsonl")
-    assert f"--checkpoint with {NAME}: expected figure-6\n" in refusal("--checkpoint", "x")
+    assert f"--checkpoint 'x' with {NAME}: expected figure-6\n" in refusal("--checkpoint", "x")
     for kind in (MEMORY_TASKS, LANGUAGE, ATTENTION):
         FIGURES[NAME] = Figure(NAME, added.title, kind)
         sys.modules.pop("rmtscale.cli.reproduce", None)
         listed = rmtscale("reproduce", "figure-2", "--quick").err
         assert listed.rstrip().endswith(f"or {NAME}")
     assert (
-        f"--checkpoint with figure-2: expected figure-6 or {NAME}"
+        f"--checkpoint 'x' with figure-2: expected figure-6 or {NAME}"
         in rmtscale("reproduce", "figure-2", "--checkpoint", "x").err
     )
 

@@ -43,12 +43,12 @@ def test_stored_and_made_again(task: Task) -> None:
         (
             "memorize",
             {"form": "direct"},
-            "option 'form' of task 'memorize': expected one of placement, split, persons, ",
+            "option form='direct' of task 'memorize': expected one of placement, split, persons, ",
         ),
         (
             "reasoning",
             {"persons": 2},
-            "option 'persons' of task 'reasoning': expected one of placement, split, form, dist",
+            "option persons=2 of task 'reasoning': expected one of placement, split, form, dist",
         ),
         ("reasoning", {"form": "both ways"}, "form 'both ways': expected one of direct, inverse"),
         ("reasoning", {"distractors": 3}, "distractors 3: expected 0, 1 or 2"),

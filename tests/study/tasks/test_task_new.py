@@ -72,7 +72,8 @@ def test_every_command_takes_it(rmtscale: Callable[..., Any], tmp_path: Path) ->
     refused = rmtscale("evaluate", best, "--text", "python")
     assert refused.code == 2
     assert (
-        "--text: expected with a language task only, this checkpoint is of colours" in refused.err
+        "--text 'python': expected with a language task only, this checkpoint is of colours"
+        in refused.err
     )
 
 

@@ -213,7 +213,7 @@ def test_beginning_with_something_else_is_refused(
         ({"memory_tokens": 0}, "segments 2 without memory: expected 1"),
         ({"backbone": "bert-tiny"}, "backbone 'bert-tiny' .*: expected a decoder"),
         ({"tokenizer": "nothing-here"}, "tokenizer 'nothing-here'"),
-        ({"task_options": {"persons": 2}}, "option 'persons' of task 'language-modeling'"),
+        ({"task_options": {"persons": 2}}, "option persons=2 of task 'language-modeling'"),
     ],
 )
 def test_what_cannot_be_trained(

@@ -295,7 +295,7 @@ def test_a_checkpoint_of_another_task(whole: Path) -> None:
     ("more", "words"),
     [
         ({"task": "forget"}, "task 'forget': expected one of memorize"),
-        ({"task_options": {"colour": 1}}, "option 'colour' of task 'memorize'"),
+        ({"task_options": {"colour": 1}}, "option colour=1 of task 'memorize'"),
         ({"task_options": {"split": "validation"}}, "task option 'split'"),
         ({"segment_size": 12}, "segment size 12 leaves 8 tokens of text: expected"),
         ({"backbone": "/nowhere/model"}, "tokenizer '/nowhere/model'"),

@@ -52,8 +52,8 @@ class LanguageData:
         self._tokenizer = tokenizer
         self._sources: dict[tuple[str, int], Source] = {}
         if settings.task == LANGUAGE_MODELING and settings.task_options:
-            name = next(iter(settings.task_options))
-            raise BadInput(f"option {name!r} of task {settings.task!r}: expected none")
+            name, value = next(iter(settings.task_options.items()))
+            raise BadInput(f"option {name}={value!r} of task {settings.task!r}: expected none")
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
