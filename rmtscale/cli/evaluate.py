@@ -128,8 +128,7 @@ def command(
         bool | None,
         typer.Option(
             "--compile/--no-compile",
-            help="Memory tasks, on a GPU: full segments compiled; the first takes long.  (default: "
-            "as trained)",
+            help="On a GPU: full segments compiled; the first takes long.  (default: as trained)",
         ),
     ] = None,
     merge_lora: Annotated[

@@ -43,7 +43,8 @@ def evaluate_lengths(
     merge_lora: bool = False,
 ) -> None:
     """Evaluates a checkpoint of this package, and prints all points."""
-    from rmtscale.study.evaluation.evaluate import compiles, data_of
+    from rmtscale.study.evaluation.compiling import compiles
+    from rmtscale.study.evaluation.evaluate import data_of
     from rmtscale.study.evaluation.rmt_answers import RmtAnswers
     from rmtscale.study.training.device import find_device
     from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint

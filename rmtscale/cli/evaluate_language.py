@@ -14,6 +14,7 @@ from rmtscale.study.records.language import ALL, LanguageRecord, LanguageStore
 from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,
+    format_compiled,
     format_count,
     format_dead_band,
     format_loss,
@@ -34,6 +35,7 @@ def evaluate_checkpoint(
     text: str | None = None,
     history: str | None = None,
     cache: Path | None = None,
+    compile: bool | None = None,
 ) -> None:
     """Evaluates, reports each length on standard error as it is done, and prints all of them."""
     from rmtscale.study.evaluation.language import LanguageEvaluation, evaluate_language
@@ -51,6 +53,7 @@ def evaluate_checkpoint(
             text=text,
             history_tokens=None if history is None else _history_tokens(history),
             precision=default_precision(asked, loaded.settings, device),
+            compile_step=compile,
         )
         if text is None:
             require_text_here(loaded)
@@ -119,6 +122,7 @@ def plain_row(record: LanguageRecord) -> Row:
         "precision": point.precision,
         "device": point.device,
         "dead_band": point.dead_band,
+        "compile_step": point.compile_step,
     }
     others = {name: part for name, part in record.parts.items() if name != ALL}
     return row | {name: _plain_part(part) for name, part in others.items()}
@@ -166,7 +170,8 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
     write_text(
         f"{settings.task}, trained on {trained.segments} segments of {settings.segment_size}, "
         f"{settings.memory_tokens} memory tokens (step {format_tokens(trained.step)})"
-        f"{format_dead_band(first.point.dead_band)}; "
+        f"{format_dead_band(first.point.dead_band)}"
+        f"{format_compiled(any(record.point.compile_step for record in records))}; "
         f"{first.point.text}: {format_tokens(first.point.samples)} samples of "
         f"{format_tokens(sum(count > 0 for count in first.whole.tokens))} {of}"
     )

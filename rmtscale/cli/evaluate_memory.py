@@ -161,7 +161,8 @@ def _open(
     **options: object,
 ) -> tuple[Reader, Batches]:
     """Opens what reads, and what is read at one length."""
-    from rmtscale.study.evaluation.evaluate import compiles, data_of
+    from rmtscale.study.evaluation.compiling import compiles
+    from rmtscale.study.evaluation.evaluate import data_of
     from rmtscale.study.training.memory_tasks.reading import Reader
 
     compiled = compiles(checkpoint, settings.compile_step, device)

@@ -43,7 +43,7 @@ OPTIONS = {
         *("long-samples", "background", "repeats", "option", "seed", "probe", "paired-noise"),
         *("backbone", "compile", "merge-lora", "lengths", "stories", "answers"),
     ),
-    "language": ("backbone", "text", "history", "cache"),
+    "language": ("backbone", "compile", "text", "history", "cache"),
 }
 """Options that not every kind of task has."""
 

@@ -11,13 +11,18 @@ import pytest
 import torch
 
 from rmtscale.errors import BadInput
+from rmtscale.study.evaluation import compiling, language
 from rmtscale.study.evaluation import evaluate as evaluation
-from rmtscale.study.evaluation.evaluate import compiles
+from rmtscale.study.evaluation.compiling import compiles
 from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.records.language import LanguageStore
+from rmtscale.study.training.language.reading import TextReader
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
 from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.cli.test_attention import story_checkpoint
 from tests.command_line import Command
+from tests.tiny_checkpoint import make_checkpoint
+from tests.tiny_text import tiny_text_settings, write_text
 from tests.tiny_training import write_background
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -36,12 +41,16 @@ def folder(background: Path, tmp_path: Path) -> Path:
 
 def set_trained(folder: Path, compiled: bool) -> Checkpoint:
     """Says in a checkpoint whether its training compiled segments; the weights stay."""
+    note_trained(folder, compiled)
+    return load_checkpoint(folder)
+
+
+def note_trained(folder: Path, compiled: bool) -> None:
     path = folder / "task.json"
     meaning = json.loads(path.read_text())
     assert meaning["settings"]["compile_step"] is not None
     meaning["settings"]["compile_step"] = compiled
     path.write_text(json.dumps(meaning))
-    return load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -83,7 +92,8 @@ def test_it_reaches_all_that_reads(
         return compiles(checkpoint, wanted, CUDA)
 
     monkeypatch.setattr(Reader, "__init__", noted)
-    monkeypatch.setattr(evaluation, "compiles", on_a_gpu)
+    for module in (evaluation, compiling):
+        monkeypatch.setattr(module, "compiles", on_a_gpu)
     wanted = trained if asked is None else asked
     words = ["evaluate", str(folder), "--segments", "4", "--samples", "4", "--device", "cpu"]
     words += ["--background", str(background), *given.split()]
@@ -126,3 +136,41 @@ def test_a_cpu_refuses_it(rmtscale: Command, folder: Path) -> None:
         "error: --compile on a CPU: expected --device cuda, segments are compiled there\n"
     )
     assert not (folder / "evaluation.jsonl").exists()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_text_is_read_so_too(
+    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    """As asked, else as trained; a record of before it was noted stands for what is not asked."""
+    text, folder = write_text(tmp_path / "documents"), tmp_path / "run" / "last"
+    make_checkpoint(folder, tiny_text_settings(text), tmp_path / "run" / "text")
+    note_trained(folder, trained)
+    told: list[bool] = []
+    begin = TextReader.__init__
+
+    def noted(self: TextReader, *values: Any, **more: Any) -> None:
+        begin(self, *values, **more)
+        if more.get("cuda_graph", True):
+            told.append(self.compile_step)
+
+    monkeypatch.setattr(TextReader, "__init__", noted)
+    monkeypatch.setattr(language, "compiles", lambda one, asked, _: compiles(one, asked, CUDA))
+    words = ["evaluate", str(folder), "--segments", "2,3", "--samples", "4", "--batch-size", "4"]
+    words += ["--text", str(text), "--device", "cpu"]
+    path = folder / "evaluation.jsonl"
+    for given, wanted in (("--compile", True), ("--no-compile", False), ("", trained)):
+        path.unlink(missing_ok=True)
+        told.clear()
+        done = rmtscale(*words, *given.split())
+        assert done.code == 0, done.err
+        assert told[1:] == [wanted] * 2  # the first refuses what cannot be, and reads nothing
+        assert (", compiled; " in " ".join(done.out.split())) == wanted
+        records = LanguageStore(path).read().records
+        assert [one.point.compile_step for one in records] == [wanted] * 2
+    rows = json.loads(rmtscale(*words, "--format", "json").out)["rows"]
+    assert [row["compile_step"] for row in rows] == [trained] * 2
+    old = [replace(one, point=replace(one.point, compile_step=None)) for one in records]
+    path.write_text("".join(one.to_line() + "\n" for one in old))
+    assert rmtscale(*words).err.count("(in the file already)") == 2
+    assert "(in the file already)" not in rmtscale(*words, "--no-compile").err

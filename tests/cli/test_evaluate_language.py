@@ -104,6 +104,7 @@ def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> N
             "precision": "fp32",
             "device": "cpu",
             "dead_band": 0.0,
+            "compile_step": False,
         }
     table = evaluate("--segments", "1,3", "--format", "csv", "--history", "48")
     read = list(csv.DictReader(io.StringIO(table.out)))
@@ -163,7 +164,7 @@ def test_a_lemma_proof(rmtscale: Command, tmp_path: Path) -> None:
             "--option 'placement=start': expected with a memory task",
         ),
         ("--probe", "--probe: expected with a memory task only"),
-        ("--compile", "--compile: expected with a memory task only"),
+        ("--compile", "--compile on a CPU: expected --device cuda, segments are compiled there"),
         ("--no-repeats", "--no-repeats: expected with a memory task only"),
         ("--repeats", "--repeats: expected with a memory task only"),
         ("--long-samples 3", "--long-samples 3: expected with a memory task only"),

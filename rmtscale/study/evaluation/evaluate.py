@@ -22,6 +22,7 @@ from rmtscale.profiler.memory import MemoryMeter
 from rmtscale.records.nvml import Gpu
 from rmtscale.rmt.peft_layers import is_merged
 from rmtscale.steps import steps
+from rmtscale.study.evaluation.compiling import compiles
 from rmtscale.study.records.evaluation import (
     EvaluationPoint,
     EvaluationRecord,
@@ -156,18 +157,6 @@ def evaluate(
                 observe(record, there)
             records.append(record)
         return records
-
-
-def compiles(checkpoint: Checkpoint, asked: bool | None, device: torch.device) -> bool:
-    """Tells whether the step of a full segment is compiled: on a GPU, as asked, else as trained.
-
-    Raises:
-        BadInput: asked for on a CPU.
-    """
-    if asked and device.type != "cuda":
-        raise BadInput("--compile on a CPU: expected --device cuda, segments are compiled there")
-    wanted = checkpoint.settings.compile_step if asked is None else asked
-    return wanted and device.type == "cuda"
 
 
 def data_of(

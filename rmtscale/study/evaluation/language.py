@@ -24,6 +24,7 @@ from rmtscale.records.measurement import Memory
 from rmtscale.records.nvml import Gpu
 from rmtscale.rmt.cross_entropy import IGNORED
 from rmtscale.steps import steps
+from rmtscale.study.evaluation.compiling import compiles
 from rmtscale.study.evaluation.scores import ClusterSums, Losses, PositionSums
 from rmtscale.study.records.clusters import Part
 from rmtscale.study.records.language import (
@@ -37,6 +38,7 @@ from rmtscale.study.records.language import (
     LanguageRecord,
     LanguageStore,
 )
+from rmtscale.study.records.line import recorded
 from rmtscale.study.tasks import lemma_proof
 from rmtscale.study.tasks.blocks import TokenBatch
 from rmtscale.study.tasks.lemma_proof import LemmaProof
@@ -69,6 +71,8 @@ class LanguageEvaluation:
     text: str | None = None
     """Source; None is the one it was trained on."""
     precision: str = "fp32"
+    compile_step: bool | None = None
+    """Compile the step of a full segment; None: as it was trained, where there is a GPU."""
     name: str | None = None
     """Name of the model in the records; None is the folder of its training."""
 
@@ -110,8 +114,9 @@ def evaluate_language(
         The records of all lengths asked for; none on another process than the first.
 
     Raises:
-        BadInput: no such text, none that is long enough, or bf16 on a CPU.
+        BadInput: no such text, none that is long enough, or bf16 on a CPU; or a CPU is to compile.
     """
+    compiled = compiles(checkpoint, asked.compile_step, device)
     with store.writing() if share.writes else nullcontext(), in_use(device):
         meter, gpu = open_meter(device)
         settings, predictor = checkpoint.settings, checkpoint.predictor
@@ -141,13 +146,14 @@ def evaluate_language(
                 precision=asked.precision,
                 device=device.type,
                 dead_band=predictor.rmt.config.dead_band,
+                compile_step=compiled,
             )
-            recorded = known.get(point.key)
-            if recorded is not None and recorded.batch_size != min(asked.batch_size, samples):
-                recorded = None  # the same loss, but neither its speed nor its memory
-            (there,) = share.agree(device, recorded is not None)
-            if recorded is not None:
-                record = replace(recorded, model=model)
+            found = recorded(known, point, asked.compile_step)
+            if found is not None and found.batch_size != min(asked.batch_size, samples):
+                found = None  # the same loss, but neither its speed nor its memory
+            (there,) = share.agree(device, found is not None)
+            if found is not None:
+                record = replace(found, model=model)
             elif not there:
                 record = _evaluate_length(
                     point, model, checkpoint, source, asked.batch_size, meter, gpu, device, share
@@ -206,7 +212,13 @@ def _evaluate_length(
     batch_size = min(batch_size, point.samples)
     batch = next(iter(source.batches(point.tokens, batch_size, point.samples)))
     memory = _peak(meter, checkpoint, point, batch, device)
-    reader = TextReader(predictor, device, point.precision, batch_size=batch_size)
+    reader = TextReader(
+        predictor,
+        device,
+        point.precision,
+        batch_size=batch_size,
+        compile_step=bool(point.compile_step),
+    )
     reader.warm_up(point.block_tokens)
     scores = _Scores(point, checkpoint.tokenizer.token_bytes)
     clock = _Clock(reader, point.block_tokens)
@@ -237,7 +249,8 @@ def _peak(
     batch: TokenBatch,
     device: torch.device,
 ) -> Memory:
-    """Measures reading one batch. Nothing is captured: torch does not count a graph's memory."""
+    """Measures reading one batch. Nothing is captured, because torch does not count a graph's
+    memory, nor compiled."""
     reader = TextReader(
         checkpoint.predictor,
         device,

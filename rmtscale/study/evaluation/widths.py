@@ -24,7 +24,7 @@ from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.records.nvml import Gpu
 from rmtscale.steps import steps
-from rmtscale.study.evaluation.evaluate import compiles
+from rmtscale.study.evaluation.compiling import compiles
 from rmtscale.study.evaluation.memory_changes import (
     batch_size_of,
     measure_changes,

@@ -58,6 +58,9 @@ class LanguagePoint(EvaluatedPoint):
     device: str
     dead_band: float = 0.0
     """Dead band of the memory; 0 is the paper's RMT."""
+    compile_step: bool | None = None
+    """Whether full segments were compiled; None where it was not noted. Losses may round otherwise
+    then."""
 
     @property
     def tokens(self) -> int:

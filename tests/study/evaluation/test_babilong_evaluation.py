@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from rmtscale.study.evaluation import evaluate as evaluation
+from rmtscale.study.evaluation import compiling
 from rmtscale.study.evaluation.babilong import (
     BabilongSettings,
     batches,
     chosen,
     evaluate_babilong,
 )
-from rmtscale.study.evaluation.evaluate import compiles
+from rmtscale.study.evaluation.compiling import compiles
 from rmtscale.study.evaluation.rmt_answers import RmtAnswers
 from rmtscale.study.records.babilong import BabilongPoint, BabilongStore
 from rmtscale.study.tasks.babi import pool
@@ -223,7 +223,7 @@ def _compiles_as_asked(rmtscale: Command, checkpoint: Path, given: list[str]) ->
     words = ["evaluate", str(checkpoint), "--lengths", "0k", "--stories", "qa1", *given]
     gpu = torch.device("cuda")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "compiles", lambda one, asked, _: compiles(one, asked, gpu))
+        patch.setattr(compiling, "compiles", lambda one, asked, _: compiles(one, asked, gpu))
         for asked in ("--compile", "--no-compile"):
             done = rmtscale(*words, asked, "--format", "json")
             assert done.code == 0, done.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from itertools import pairwise
 from typing import Any
@@ -25,11 +27,19 @@ from rmtscale.study.figures.language.groups import (
     mean_over_seeds,
 )
 from rmtscale.study.figures.language.lines import bits, limits
+from rmtscale.study.figures.language.page import csv_of
 from rmtscale.study.figures.language.published import Published
 from rmtscale.study.figures.language.tables import losses_table
 from rmtscale.study.records.language import LanguageRecord
 from tests.drawn import points
-from tests.synthetic.language import proofs, study
+from tests.synthetic.language import language, proofs, study
+
+
+def test_numbers_say_what_was_compiled() -> None:
+    plain, compiled = language(2), language(4, compile_step=True)
+    assert "compile_step" not in csv_of([plain])
+    rows = list(csv.DictReader(io.StringIO(csv_of([plain, compiled]))))
+    assert [row["compile_step"] for row in rows] == ["", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from rmtscale.study.records.language import LanguageStore
 from rmtscale.study.records.line import recorded
 from tests.synthetic.babilong import babilong
 from tests.synthetic.evaluations import ENCODER, evaluation
+from tests.synthetic.language import language
 
 REPORTS = Path(__file__).parents[3] / "reports"
 COMMITTED = sorted(REPORTS.glob("figure-*/records.jsonl"))
@@ -57,6 +58,7 @@ def test_a_line_from_before_backbones_were_noted(tmp_path: Path) -> None:
 COMPILED = (None, False, True)
 KINDS: dict[str, tuple[type[Store[Any]], list[Any]]] = {
     "memory task": (EvaluationStore, [evaluation(4, 0.5, compile_step=one) for one in COMPILED]),
+    "language": (LanguageStore, [language(4, compile_step=one) for one in COMPILED]),
     "babilong": (BabilongStore, [babilong("qa1", "4k", 0.5, compile_step=one) for one in COMPILED]),
 }
 

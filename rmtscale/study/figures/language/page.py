@@ -96,7 +96,8 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
 
 
 def csv_of(records: Sequence[LanguageRecord]) -> str:
-    """Writes the main numbers of all records as CSV."""
+    """Writes the main numbers of all records as CSV, whether it was compiled where any says so."""
+    compiles = any(record.point.compile_step is not None for record in records)
     rows = []
     for record in records:
         point, model = record.point, record.model
@@ -124,7 +125,9 @@ def csv_of(records: Sequence[LanguageRecord]) -> str:
                 f"{prefix}perplexity": float(f"{part.perplexity:.6g}"),
                 f"{prefix}bits_per_byte": float(f"{part.bits_per_byte:.6g}"),
             }
+        compiled = point.compile_step
         row |= {
+            **({"compile_step": None if compiled is None else int(compiled)} if compiles else {}),
             "flops_per_scored_token": float(f"{record.flops_per_token:.6g}"),
             "seconds_per_scored_token": float(f"{record.seconds_per_token:.6g}"),
             "peak_allocated_bytes": record.memory.peak_allocated_bytes,

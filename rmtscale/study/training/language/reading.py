@@ -24,6 +24,7 @@ class TextReader(Roller):
         device: where it runs.
         precision: ``fp32``, or ``bf16`` (autocast, as in training; a GPU only).
         batch_size: of the segments that are captured; a smaller rest runs eagerly.
+        compile_step: compile the step of a full segment that is captured.
         cuda_graph: False never captures a segment: what it needs is then seen by torch's
             allocator.
 
@@ -38,12 +39,14 @@ class TextReader(Roller):
         precision: str = "fp32",
         *,
         batch_size: int,
+        compile_step: bool = False,
         cuda_graph: bool = True,
     ) -> None:
         super().__init__(
             predictor,
             device,
             precision,
+            compile_step=compile_step,
             kept_tokens=predictor.segment_tokens,
             cuda_graph=cuda_graph,
             batch_size=batch_size,
