@@ -16,7 +16,7 @@ from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.figure_5 import page
 from rmtscale.study.figures.figure_5.drawing import Column, draw
-from rmtscale.study.figures.memory_tasks.axes import TITLES
+from rmtscale.study.figures.memory_tasks.axes import TITLES, right_share
 from rmtscale.study.figures.memory_tasks.page import csv_of
 from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
@@ -214,10 +214,10 @@ def test_two_kinds_of_backbone_are_kept_apart(rmtscale: Command, tmp_path: Path)
     above, below = text.split("## Pretrained encoder, the paper's own setting")
     assert "| Memorize, seed 0: learned | above chance | 100.00 % " in above
     assert "80.00 %" not in above.split("| claim |")[1]
-    assert "of the 512 positions of a segment 499 are text, 10 of memory and 3 special" in " ".join(
-        below.split()
-    )
-    assert "minilm, all weights trained" in " ".join(below.split())
+    assert (
+        "minilm, frozen, with LoRA of rank 16; minilm, all weights trained. Of the 512 positions "
+        "of a segment 499 are text, 10 are memory and 3 special."
+    ) in " ".join(below.split())
     assert "100.00 %" not in below.split("### Memorize")[1]
     assert "| segments | tokens | seed 0 | seed 0, all weights | seed 1 | seed 2 |" in below
     assert "| 8 | 3,992 | 80.00 %" in below
@@ -279,6 +279,16 @@ def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     text = (tmp_path / "out" / "README.md").read_text()
     assert "| 4,096 | 2,064,384 | 100.00 % (99.62 to 100.00) |" in text
+    lines = text.splitlines()
+    assert lines[2].startswith("**Right answers after 2.06M tokens: Memorize 100 %, Detect & Mem")
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 100
+
+
+def test_shares_keep_a_half() -> None:
+    accuracies = (0.685, 0.73, 1.0, 0.995)
+    made = [evaluation(4096, share, samples=200) for share in accuracies]
+    told = [right_share(some).replace("\N{NO-BREAK SPACE}", " ") for some in (made[:2], made[2:])]
+    assert told == ["68.5 to 73 %", "99.5 to 100 %"]
 
 
 def test_what_was_trained_lies_beside_the_figure(

@@ -73,7 +73,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         hint="Try one: `rmtscale evaluate reports/figure-5/checkpoints/reasoning-0 "
         "--segments 1,2,4,8 --dead-band 0.3`. What else was tried, and how the dead bands were "
         "chosen: [tried](tried/README.md).",
-        lead=f"{_verdict(ours)}{fill(f'{_WHAT} {_how(ours)}', 100, break_on_hyphens=False)}\n\n",
+        lead=f"{_verdict(ours)}{fill(f'{_WHAT} {_how(ours)}', 100, break_on_hyphens=False)}",
     )
     if not widths:
         return report

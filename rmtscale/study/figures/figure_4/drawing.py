@@ -107,7 +107,7 @@ def _headline(ours: Mapping[str, Mapping[int, Curve]], whose: str) -> str:
         ]
         for trained in (most, min(trainings))
     }
-    said = [f"trained on {trained} {right_share(some)}" for trained, some in ends.items() if some]
+    said = [f"{right_share(some)} trained on {trained}" for trained, some in ends.items() if some]
     return f"Right answers after {longest} segments{whose}: {', '.join(said)}"
 
 

@@ -72,12 +72,15 @@ def described(records: Sequence[EvaluationRecord], more: str = "") -> str:
         records: of the kind.
         more: a sentence behind them.
     """
-    found = {(one.trained_backbone, one.point.segment_tokens): None for one in records}
-    said = [
-        f"{backbone.name}, {_trained(backbone)}: {_segment(backbone, tokens)}."
-        for backbone, tokens in found
-        if backbone is not None
-    ]
+    alike: dict[str, list[str]] = {}
+    for backbone, tokens in dict.fromkeys(
+        (one.trained_backbone, one.point.segment_tokens) for one in records
+    ):
+        if backbone is not None:
+            alike.setdefault(_segment(backbone, tokens), []).append(
+                f"{backbone.name}, {_trained(backbone)}"
+            )
+    said = [f"{'; '.join(names)}. {segment}." for segment, names in alike.items()]
     return fill(" ".join([*said, *([more] if more else [])]), 100, break_on_hyphens=False)
 
 
@@ -90,10 +93,10 @@ def _trained(backbone: TrainedBackbone) -> str:
 def _segment(backbone: TrainedBackbone, tokens: int) -> str:
     rest = backbone.segment_size - tokens
     if backbone.kind == "encoder":
-        parts = f"{backbone.memory_tokens} of memory and {rest - backbone.memory_tokens} special"
+        parts = f"{backbone.memory_tokens} are memory and {rest - backbone.memory_tokens} special"
     else:
-        parts = f"2 x {backbone.memory_tokens} of memory"
+        parts = f"2 x {backbone.memory_tokens} are memory"
     return (
-        f"of the {backbone.segment_size} positions of a segment {format_tokens(tokens)} are text, "
+        f"Of the {backbone.segment_size} positions of a segment {format_tokens(tokens)} are text, "
         f"{parts}"
     )

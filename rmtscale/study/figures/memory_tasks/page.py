@@ -68,14 +68,18 @@ def figure_report(
         tables: the accuracies as Markdown.
         more: sections behind them.
         hint: a sentence on what to do with it.
-        lead: a paragraph above everything else.
+        lead: paragraphs above everything else; the picture's headline where there are none.
     """
     name = figure.name
+    lead = lead or fill(f"**{' '.join(drawing.get_suptitle().split())}.**", 100)
+    made = fill(f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records, planned)}", 100)
     numbers = f"{hint} Numbers: [{name}.csv]({name}.csv), [records.jsonl](records.jsonl)."
     body = "\n\n".join([claims_table(claims), tables, *(section.markdown for section in more)])
     page = f"""# {figure.title}
 
-{lead}Made by `rmtscale reproduce {name}`. {how_it_was_made(records, planned)}
+{lead}
+
+{made}
 
 ![{caption}]({name}.png)
 
@@ -125,16 +129,14 @@ def how_it_was_made(records: Sequence[EvaluationRecord], planned: Plan | None) -
     machines = " and ".join(sorted({env.gpu or env.processor or "" for env in environments}))
     noise = ", ".join(sorted({record.point.background for record in records}))
     samples = sorted({record.point.samples for record in records})
-    *more, last = [format_tokens(count) for count in samples]
-    counts = f"{', '.join(more)} and {last}" if more else last
+    counts = " to ".join(format_tokens(count) for count in dict.fromkeys((samples[0], samples[-1])))
     text = (
-        f"Evaluated on {machines}, {first.point.precision}, {counts} samples a length, noise: the "
-        f"validation part of {noise}"
+        f"Evaluated in {first.point.precision} on {machines}, with {counts} samples at each "
+        f"length; the noise is the validation part of {noise}."
     )
     sizes = {record.point.segment_tokens for record in records}
-    text += (
-        f"; segments hold {format_tokens(sizes.pop())} tokens of text." if len(sizes) == 1 else "."
-    )
+    if len(sizes) == 1:
+        text += f" Segments hold {format_tokens(sizes.pop())} tokens of text."
     if planned is None:
         return text
     settings = next(iter(planned.recipes.values()))
