@@ -116,14 +116,16 @@ def test_without_memory_nothing_can_be_told() -> None:
 
 def test_the_second_title_says_who_is_on_the_frontier() -> None:
     (size,) = input_sizes(few())
-    said = "Reading all anew, memory is worth its FLOPs {}; in a stream, {}"
-    assert experiment.answer_costs([size]) == said.format("at input 128", "at input 128")
+    assert experiment.answer_costs([size]) == (
+        "With all text read anew, memory is worth its FLOPs at input 128; in a stream, at input 128"
+    )
     dear = [
         replace(one, forward_flops=100 * one.forward_flops) if one.model.memory_tokens else one
         for one in few()
     ]
-    nowhere = said.format("nowhere", "nowhere")
-    assert experiment.answer_costs(input_sizes(dear)) == nowhere
+    assert experiment.answer_costs(input_sizes(dear)) == (
+        "Memory is not worth its FLOPs, neither with all text read anew nor in a stream"
+    )
 
 
 def test_from_records(rmtscale: Command, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from textwrap import fill
 
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
 from rmtscale.study.figures.figure_12.claims import (
@@ -35,18 +34,17 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         sources,
         records,
         claims=check_claims(ours, paper),
-        body=_body(ours, headline),
+        headline=headline,
+        body=_body(ours),
         drawings={figure.name: draw(ours, beside, headline)},
     )
 
 
-def _body(ours: Ways, headline: str) -> str:
+def _body(ours: Ways) -> str:
     tables = "\n\n".join(
         f"## Ours, {way}\n\n{losses_table(size).markdown()}" for way, size in ours.items()
     )
-    return f"""{fill(f"**{headline}.**", 100)}
-
-![Loss against segments read, fixed and mixed](figure-12.png)
+    return f"""![Loss against segments read, fixed and mixed](figure-12.png)
 
 Left: each stage of the curriculum has one number of segments. Right: each batch of a stage has a
 number drawn from those of all stages so far. The same steps. Above ours, below the paper's; bits

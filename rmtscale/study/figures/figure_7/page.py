@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
 
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
 from rmtscale.study.figures.figure_7.claims import answer, check_claims, sizes_of
@@ -31,19 +30,18 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         sources,
         records,
         claims=check_claims(records, paper),
-        body=_body(sizes, headline),
+        headline=headline,
+        body=_body(sizes),
         drawings={figure.name: draw(sizes, beside, headline)},
     )
 
 
-def _body(sizes: Sequence[InputSize], headline: str) -> str:
+def _body(sizes: Sequence[InputSize]) -> str:
     tables = "\n\n".join(
         f"## {size_name(size, sizes).capitalize()}\n\n{losses_table(size).markdown()}"
         for size in sizes
     )
-    return f"""{fill(f"**{headline}.**", 100)}
-
-![Loss against segments read](figure-7.png)
+    return f"""![Loss against segments read](figure-7.png)
 
 Above: bits per byte of the target block, which is the last of the segments read; perplexity beside
 it. A line is the mean over seeds, thin lines are the seeds. Orange: the model without memory, which

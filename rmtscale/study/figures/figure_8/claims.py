@@ -89,8 +89,12 @@ def answer_costs(sizes: Sequence[InputSize]) -> str:
             anew.append(size_name(size, sizes))
         if any(way.kind == KINDS[2] for way in frontier(ways, "flops")):
             stream.append(size_name(size, sizes))
+    if not anew and not stream:
+        return "Memory is not worth its FLOPs, neither with all text read anew nor in a stream"
     places = [f"at {' and '.join(names)}" if names else "nowhere" for names in (anew, stream)]
-    return f"Reading all anew, memory is worth its FLOPs {places[0]}; in a stream, {places[1]}"
+    return (
+        f"With all text read anew, memory is worth its FLOPs {places[0]}; in a stream, {places[1]}"
+    )
 
 
 def _signed(bits: float) -> str:

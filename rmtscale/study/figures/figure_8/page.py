@@ -30,7 +30,8 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         sources,
         records,
         claims=check_claims(records),
-        body=_body(sizes, headline, costs),
+        headline=headline,
+        body=_body(sizes, costs),
         drawings={figure.name: draw(sizes, headline), "cost-quality": draw_costs(sizes, costs)},
     )
 
@@ -47,14 +48,12 @@ def _how_long_tokens_are(sizes: Sequence[InputSize]) -> str:
     return fill(text, 100)
 
 
-def _body(sizes: Sequence[InputSize], headline: str, costs: str) -> str:
+def _body(sizes: Sequence[InputSize], costs: str) -> str:
     tables = "\n\n".join(
         f"### {size_name(size, sizes).capitalize()}\n\n{cost_table(size).markdown()}"
         for size in sizes
     )
-    return f"""{fill(f"**{headline}.**", 100)}
-
-![Loss by position in the block](figure-8.png)
+    return f"""![Loss by position in the block](figure-8.png)
 
 Thick lines are means over bins of equal width on the log axis, thin ones the positions themselves;
 both are means over seeds. "Context" is how many true tokens a model without memory sees before the

@@ -32,12 +32,13 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         picture = figure.name if number == 1 else f"{figure.name}-{number}"
         claims += check_claims(models, name)
         drawings[picture] = draw(models, f"{name}: {headline}" if several else headline)
-        sections.append(_section(models, headline, picture, name))
+        sections.append(_section(models, headline if several else "", picture, name))
     return figure_report(
         figure,
         sources,
         records,
         claims=claims,
+        headline="" if several else headline,
         body="\n\n".join([EXPLAINED, *sections] if several else sections),
         drawings=drawings,
     )
@@ -72,11 +73,9 @@ held against the model without that was trained on as many segments, and so on a
 
 def _section(models: Sequence[Prover], headline: str, picture: str, name: str) -> str:
     """Writes what one backbone shows, under its name where there are several."""
-    heading = f"## {name}\n\n" if name else ""
+    heading = f"## {name}\n\n{fill(f'**{headline}.**', 100)}\n\n" if name else ""
     explained = "" if name else f"{EXPLAINED}\n\n"
-    return f"""{heading}{fill(f"**{headline}.**", 100)}
-
-![Losses of proofs and of names against segments read]({picture}.png)
+    return f"""{heading}![Losses of proofs and of names against segments read]({picture}.png)
 
 {explained}{_one_pass(models)}{"###" if name else "##"} Numbers
 

@@ -10,7 +10,7 @@ from rmtscale.report.claims import Claim, claims_table
 from rmtscale.report.style import picture_files
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
 from rmtscale.study.figures.language.training_tables import training_tables
-from rmtscale.study.records.language import LanguageRecord
+from rmtscale.study.records.language import UNTOUCHED, LanguageRecord
 from rmtscale.study.training.language.settings import LEMMA_PROOF
 from rmtscale.tabular import csv_text
 from rmtscale.units import format_tokens
@@ -25,6 +25,7 @@ def figure_report(
     records: Sequence[LanguageRecord],
     *,
     claims: list[Claim],
+    headline: str = "",
     body: str,
     drawings: Mapping[str, Drawing] | None = None,
     numbers: str | None = None,
@@ -36,15 +37,17 @@ def figure_report(
         sources: what it was made from.
         records: what it shows.
         claims: checked.
+        headline: the answer that the page begins with; none where the body has one for each part.
         body: pictures and tables of the page.
         drawings: its pictures, by name.
         numbers: its CSV, where that is not the numbers of all records.
     """
     name = figure.name
     made = fill(f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records)}", 100)
+    answer = f"{fill(f'**{headline}.**', 100)}\n\n" if headline else ""
     page = f"""# {figure.title}
 
-{made}
+{answer}{made}
 
 {body}
 
@@ -80,16 +83,15 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
     alike = "a length" if proofs else "an input size"
     if len(backbones) > 1:
         alike += " of one backbone"
-    seeds = ", ".join(map(str, sorted({record.model.seed for record in records})))
-    steps = " and ".join(
-        map(format_tokens, sorted({record.model.trained_steps for record in records}))
-    )
+    seeds = sorted({record.model.seed for record in records})
+    trained = [one.model.trained_steps for one in records if one.model.changed != UNTOUCHED]
+    steps = " and ".join(map(format_tokens, sorted(set(trained))))
     return (
         f"Evaluated on {machine}, {first.point.precision}: {samples} targets of "
         f"{format_tokens(clusters)} {kind} of {first.point.text} ({first.point.split}), the same "
-        f"for every curve of {alike}. Backbone {', '.join(backbones)}, "
-        f"{steps} training steps each, seeds {seeds}. All trainings are shown, none was chosen; "
-        "`rmtscale train --recipe NAME` has their settings. "
+        f"for every curve of {alike}. Backbone {', '.join(backbones)}, {steps} training steps "
+        f"each, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. All trainings "
+        "are shown, none was chosen; `rmtscale train --recipe NAME` has their settings. "
         f"Intervals are 95 % over {kind}, of differences on the same tokens; they do not hold what "
         "another seed would change, so every seed is judged by itself."
     )

@@ -105,7 +105,7 @@ def check_claims(ways: Sequence[InputSize]) -> list[Claim]:
                 _less(way, most, 2),
             ),
             no_higher(
-                f"{name}: the most that was read no worse than as trained",
+                f"{name}: reading the most segments, no worse than as trained",
                 BEYOND,
                 _less(way, max(way.counts), most),
             ),
@@ -154,11 +154,11 @@ def answer(ways: Sequence[InputSize]) -> str:
 
 
 def _change(interval: Interval, what: str) -> str:
-    """Says which way the loss goes, if its interval tells: ``raises bits per byte by 0.0176``."""
+    """Says which way the loss goes, if its interval tells: ``worsens bits per byte by 0.0176``."""
     if interval.low <= 0 <= interval.high:
         mean = format_bits_per_byte(interval.mean, signed=True)
         return f"does not measurably change {what} ({mean})"
-    verb = "raises" if interval.mean > 0 else "lowers"
+    verb = "worsens" if interval.mean > 0 else "improves"
     return f"{verb} {what} by {format_bits_per_byte(abs(interval.mean))}"
 
 

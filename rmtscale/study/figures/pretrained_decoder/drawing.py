@@ -36,7 +36,7 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
         own = [way for way in ways if way.segment_size == size]
         _panel(axes, own, names)
         axes.set_title(f"input {size}")
-    row[0].set_ylabel("bits per byte, less those without memory")
+    row[0].set_ylabel("bits per byte above those without memory")
     known: dict[str, Any] = {}
     for axes in row:
         handles, labels = axes.get_legend_handles_labels()

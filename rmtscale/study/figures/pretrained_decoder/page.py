@@ -46,7 +46,8 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         sources,
         records,
         claims=[*check_claims(ways), *curriculum_claims(pairs)],
-        body=_body(ways, alone, pairs, headline, where, costs),
+        headline=headline,
+        body=_body(ways, alone, pairs, where, costs),
         drawings={
             figure.name: draw(ways, headline),
             "positions": draw_positions(alone, where),
@@ -59,7 +60,6 @@ def _body(
     ways: Sequence[InputSize],
     alone: Sequence[InputSize],
     pairs: Sequence[Ways],
-    headline: str,
     where: str,
     costs: str,
 ) -> str:
@@ -77,15 +77,13 @@ def _body(
     prices = "\n\n".join(
         f"### Input {one.segment_size}, cost\n\n{cost_table(one).markdown()}" for one in alone
     )
-    return f"""{fill(f"**{headline}.**", 100)}
+    return f"""![Change of the loss by memory, against segments read](pretrained-decoder.png)
 
-![Change of the loss by memory, against segments read](pretrained-decoder.png)
+All models score the same targets, at the end of a segment, and lower is better. Zero is the model
+without memory: it has as many positions, with true text where memory would stand, and reads nothing
+before them. Bands are intervals over documents.
 
-All models score the same targets, at the end of a segment. Without memory a model has as many
-positions, filled with true text where memory would stand, and reads nothing before them: that is
-zero. Bands are intervals over documents.
-
-## Memory against none at equal reads
+## Memory against no memory
 
 {gains}
 
@@ -108,8 +106,9 @@ and without.
 
 ![Loss against FLOPs and time for each token](cost-quality.png)
 
-Numbers beside the points: tokens of context, segments read. In a stream the history was read when
-it came, and a block costs one segment (hollow). Time is that of the evaluation, at its batch size.
+Numbers beside the points are tokens of context and segments read. In a stream the history was read
+when it came, so that a block costs one segment (hollow). Time is that of the evaluation, at its
+batch size.
 
 {prices}
 
@@ -117,8 +116,8 @@ it came, and a block costs one segment (hollow). Time is that of the evaluation,
 
 {trainings_table(trained).markdown()}
 
-What was predicted before the trainings, and what the committed ones lose on text that is newer
-than their weights: [tried](tried/README.md)."""
+The predictions from before the trainings, and the losses of the committed checkpoints on text that
+is newer than their weights, are in [tried](tried/README.md)."""
 
 
 def _curricula(pairs: Sequence[Ways]) -> str:

@@ -16,7 +16,7 @@ from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains
 from rmtscale.study.figures.pretrained_decoder.drawing import way_name
 from rmtscale.study.records.clusters import Interval, bits_interval
-from rmtscale.study.records.language import LanguageRecord
+from rmtscale.study.records.language import UNTOUCHED, LanguageRecord
 from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,
@@ -41,8 +41,9 @@ def gains_table(ways: Sequence[InputSize]) -> Table:
         name = f"true context, {format_tokens(context)} tokens"
         rows.append((Cell(name), *(_cell(each.get(context)) for each in true)))
     note = (
-        "Bits per byte less those of the same model without memory, with as many positions and the "
-        "same weights trained for as many steps; means over seeds, 95 % intervals over documents."
+        "Bits per byte above those of the same model without memory, which has as many positions "
+        "and the same weights trained for as many steps; means over seeds, 95 % intervals over "
+        "documents."
     )
     columns = ("segments read", *map(way_name, ways))
     return Table("gains", "Memory against none", columns, tuple(rows), note)
@@ -74,9 +75,9 @@ def losses_table(ways: Sequence[InputSize]) -> Table:
         *(f"true context, {format_tokens(context)} tokens" for context in contexts),
     )
     note = (
-        "Bits per byte, means over seeds, 95 % intervals over documents. Without memory, and with "
-        "true context, the same weights were trained but for the memory; beside memory alone "
-        "stands the model as it was."
+        "Bits per byte, means over seeds, 95 % intervals over documents. The models without memory "
+        "and with true context had the same weights trained, except for the memory; where memory "
+        "alone is trained, they are the pretrained model as it was."
     )
     return Table("losses", "Losses", columns, tuple(rows), note)
 
@@ -127,10 +128,12 @@ def trainings_table(ways: Sequence[InputSize]) -> Table:
 def _training_row(record: LanguageRecord) -> tuple[Cell, ...]:
     model = record.model
     flops, peak = model.trained_flops, model.trained_peak_bytes
+    # A step that changes nothing still has something to train.
+    trainable, untouched = model.trainable_parameters, model.trained_weights == UNTOUCHED
     return (
         Cell(f"`{model.name}`"),
         Cell(model.trained_weights or UNKNOWN),
-        Cell(format_count(model.trainable_parameters, 3), model.trainable_parameters),
+        Cell("none" if untouched else format_count(trainable, 3), 0 if untouched else trainable),
         Cell(format_tokens(model.trained_steps), model.trained_steps),
         Cell(format_count(model.trained_tokens, 3), model.trained_tokens),
         Cell(UNKNOWN if flops is None else format_flops(flops), flops),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
 
-from rmtscale.report.claims import Claim
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
 from rmtscale.study.figures.language.page import figure_report
 from rmtscale.study.figures.language.plan import Trainings
@@ -32,15 +30,14 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         sources,
         records,
         claims=claims,
-        body=_body(rows, claims),
+        headline=answer(claims),
+        body=_body(rows),
         numbers=csv_text(adaptation_rows(rows)),
     )
 
 
-def _body(rows: Sequence[Adapted], claims: Sequence[Claim]) -> str:
-    return f"""{fill(f"**{answer(claims)}.**", 100)}
-
-{adaptation_table(rows).markdown()}
+def _body(rows: Sequence[Adapted]) -> str:
+    return f"""{adaptation_table(rows).markdown()}
 
 A backbone that was trained on prose is adapted to another text, its own weights frozen. Losses are
 means over seeds, their intervals those of documents; peak memory and time are those of training.
