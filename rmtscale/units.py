@@ -118,6 +118,17 @@ def format_dead_band(dead_band: float) -> str:
     return f", dead band {dead_band:g}" if dead_band else ""
 
 
+def format_memory_tokens(memory_tokens: int, sink_tokens: int = 0) -> str:
+    """Names the memory of a model: ``10 memory tokens (1 sink)``."""
+    words = f"{format_tokens(memory_tokens)} memory tokens"
+    return f"{words} ({format_tokens(sink_tokens)} sink)" if sink_tokens else words
+
+
+def format_start_segments(start_segments: int) -> str:
+    """Returns the suffix to a training's name: ``, from 2 segments``; nothing for the usual 1."""
+    return f", from {format_tokens(start_segments)} segments" if start_segments > 1 else ""
+
+
 def format_compiled(compiled: bool | None) -> str:
     """Returns the suffix to a way of reading: ``, compiled``; nothing where it was not, or where
     that was not noted."""

@@ -204,6 +204,7 @@ def plain_row(record: BabilongRecord) -> dict[str, Any]:
         "batch_size": record.batch_size,
         "precision": record.point.precision,
         "device": record.point.device,
+        "sink_tokens": record.sink_tokens,
         "dead_band": record.point.dead_band,
         "compile_step": record.point.compile_step,
         "merged_lora": record.point.merged_lora,

@@ -18,6 +18,7 @@ from rmtscale.units import (
     format_count,
     format_dead_band,
     format_loss,
+    format_memory_tokens,
     format_nats,
     format_perplexity,
     format_tokens,
@@ -121,6 +122,7 @@ def plain_row(record: LanguageRecord) -> Row:
         "peak_bytes": record.memory.peak_bytes,
         "precision": point.precision,
         "device": point.device,
+        "sink_tokens": record.sink_tokens,
         "dead_band": point.dead_band,
         "compile_step": point.compile_step,
     }
@@ -169,7 +171,8 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
     of = "documents" if len(first.parts) == 1 else "source files"
     write_text(
         f"{settings.task}, trained on {trained.segments} segments of {settings.segment_size}, "
-        f"{settings.memory_tokens} memory tokens (step {format_tokens(trained.step)})"
+        f"{format_memory_tokens(settings.memory_tokens, settings.sink_tokens)} "
+        f"(step {format_tokens(trained.step)})"
         f"{format_dead_band(first.point.dead_band)}"
         f"{format_compiled(any(record.point.compile_step for record in records))}; "
         f"{first.point.text}: {format_tokens(first.point.samples)} samples of "

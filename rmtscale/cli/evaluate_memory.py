@@ -119,6 +119,7 @@ def plain_row(record: EvaluationRecord) -> dict[str, Any]:
         "host_ids_bytes": record.host_ids_bytes,
         "precision": record.point.precision,
         "device": record.point.device,
+        "sink_tokens": record.sink_tokens,
         "dead_band": record.point.dead_band,
         "compile_step": record.point.compile_step,
         "merged_lora": record.point.merged_lora,

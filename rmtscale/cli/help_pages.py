@@ -15,8 +15,8 @@ _MANY = 12
 PANELS = {
     "Model and input": "model tokens context new_tokens method methods mode batch_size checkpoint "
     "task text tokenizer backbone background segments block_tokens init_from",
-    "RMT": "segment_size memory_tokens bptt_segments checkpoint_segments cuda_graph compile_step "
-    "capture burn_in mixing curriculum",
+    "RMT": "segment_size memory_tokens sink_tokens bptt_segments checkpoint_segments cuda_graph "
+    "compile_step capture burn_in mixing curriculum",
     "Precision, training and memory": "dtype precision weights kv_dtype attention optimizer "
     "dropout logits checkpoint_layers prefill_chunk accumulate adapter adapter_rank "
     "adapter_targets adapter_width lora_rank offload_optimizer host_memory "

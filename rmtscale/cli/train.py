@@ -81,6 +81,9 @@ def command(
     memory_tokens: Annotated[
         int | None, typer.Option(help="0 is a model without memory.  (default: 4; language: 2)")
     ] = None,
+    sink_tokens: Annotated[
+        int | None, typer.Option(help="Memory tokens that no segment overwrites.  (default: 0)")
+    ] = None,
     block_tokens: Annotated[
         str | None,
         typer.Option(
@@ -197,6 +200,7 @@ def command(
         "segments": segments,
         "segment_size": _size(segment_size, "segment size"),
         "memory_tokens": memory_tokens,
+        "sink_tokens": sink_tokens,
         "block_tokens": _size(block_tokens, "block tokens"),
         "backbone": backbone,
         "curriculum": curriculum,

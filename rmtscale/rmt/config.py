@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.segmenting import ALIGNMENTS
-from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS, Recurrence
+from rmtscale.specs.recurrence import ENCODER_SPECIAL_TOKENS, Recurrence, require_sink_tokens
 from rmtscale.units import require_not_negative, require_one_of, require_positive
 
 FORMAT_VERSION = 1
@@ -242,17 +242,6 @@ def require_dead_band(dead_band: float, memory_tokens: int) -> None:
     require_not_negative("dead band", dead_band)
     if dead_band and not memory_tokens:
         raise BadInput(f"dead band {dead_band} without memory tokens: expected 0")
-
-
-def require_sink_tokens(sink_tokens: int, memory_tokens: int) -> None:
-    """Raises ``BadInput`` unless ``sink_tokens`` leave a memory token to carry; 0 always does."""
-    most = max(memory_tokens - 1, 0)
-    whole = isinstance(sink_tokens, int) and not isinstance(sink_tokens, bool)
-    if not whole or not 0 <= sink_tokens <= most:
-        raise BadInput(
-            f"sink tokens {sink_tokens!r} of {memory_tokens} memory tokens: expected "
-            + (f"0 to {most}, so that one carries" if most else "0")
-        )
 
 
 def decoder_segment_tokens(config: RMTConfig) -> int:

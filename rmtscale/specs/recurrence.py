@@ -72,3 +72,14 @@ class Recurrence:
     def segments(self, model: ModelSpec, tokens: int) -> int:
         """Number of recurrent steps."""
         return -(-tokens // self.segment_tokens(model))
+
+
+def require_sink_tokens(sink_tokens: int, memory_tokens: int) -> None:
+    """Raises ``BadInput`` unless ``sink_tokens`` leave a memory token to carry; 0 always does."""
+    most = max(memory_tokens - 1, 0)
+    whole = isinstance(sink_tokens, int) and not isinstance(sink_tokens, bool)
+    if not whole or not 0 <= sink_tokens <= most:
+        raise BadInput(
+            f"sink tokens {sink_tokens!r} of {memory_tokens} memory tokens: expected "
+            + (f"0 to {most}, so that one carries" if most else "0")
+        )

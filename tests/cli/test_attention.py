@@ -9,8 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from rmtscale.study.evaluation.attention import AttentionMap, Places
+from rmtscale.study.evaluation.attention import (
+    AttentionMap,
+    Places,
+    attention_maps,
+    places,
+)
 from rmtscale.study.evaluation.attention_samples import (
     AttentionSample,
     Pieces,
@@ -26,6 +32,8 @@ from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.checkpoint import export_checkpoint, load_checkpoint
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
+from rmtscale.study.training.memory_tasks.reading import Reader
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
 from tests.tiny_checkpoint import make_checkpoint
 from tests.tiny_text import tiny_text_settings, write_text
@@ -45,12 +53,15 @@ def settings_of(folder: Path) -> LanguageSettings:
 
 def story_checkpoint(folder: Path, background: Path, task: str) -> TaskData:
     """A checkpoint of a memory task that was never trained."""
-    settings = tiny_settings(background, task=task, segment_size=48)
+    write_story_checkpoint(folder, tiny_settings(background, task=task, segment_size=48))
+    return data_of(load_checkpoint(folder), str(background))
+
+
+def write_story_checkpoint(folder: Path, settings: MemoryTaskSettings) -> None:
     data = TaskData(settings)
     answerer = Answerer(build_rmt(settings, len(data.vocabulary), 6), class_ids(data))
     trained = Trained(step=0, stage="none", segments=1)
     export_checkpoint(folder, answerer, settings, data, trained)
-    return data_of(load_checkpoint(folder), str(background))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -142,6 +153,43 @@ def test_shares_are_sums_over_keys() -> None:
         assert share.most == pytest.approx(max(heads), rel=1e-5)
         assert share.mean == pytest.approx(np.mean(heads), rel=1e-5)
         assert share.even == len(keys[key]) / 12
+
+
+@pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "modernbert-tiny"])
+def test_a_sink_is_told_apart(
+    rmtscale: Command, background: Path, tmp_path: Path, backbone: str
+) -> None:
+    """It is in the share of no other memory, read or written."""
+    more = {"backbone": backbone, "memory_tokens": 4, "segment_size": 48}
+    seen = {}
+    for sinks in (0, 1):
+        folder = tmp_path / str(sinks)
+        settings = tiny_settings(background, sink_tokens=sinks, **more)
+        write_story_checkpoint(folder, settings)
+        given = ["attention", str(folder), "--device", "cpu", "--segments", "1", "--format", "csv"]
+        done = rmtscale(*given, "--background", str(background), "--out", str(folder / "out"))
+        assert done.code == 0, done.err
+        rows = csv.DictReader(io.StringIO(done.out))
+        seen[sinks] = {(row["query"], row["key"]): float(row["mean_share"]) for row in rows}
+    memory = "memory" if backbone == "modernbert-tiny" else "memory read"
+    assert ("answer", "sink") not in seen[0]
+    # The same weights: in the first segment both are the initial memory.
+    parts = seen[1]["answer", "sink"] + seen[1]["answer", memory]
+    assert parts == pytest.approx(seen[0]["answer", memory], abs=2e-6)
+    loaded = load_checkpoint(tmp_path / "1")
+    read = Reader(loaded.answerer, torch.device("cpu"))
+    (shown,) = attention_maps(read, loaded.data.vocabulary, np.arange(read.model.segment_tokens))
+    name = "mem" if backbone == "modernbert-tiny" else "read"
+    at = shown.labels.index("[sink 0]")
+    assert shown.labels[at : at + 4] == ("[sink 0]", *(f"[{name} {one}]" for one in (1, 2, 3)))
+    where = places(read.model, 48)
+    parts_of = [*where.sink, *where.read, *where.text, *where.special]
+    assert len(where.sink) == 1
+    assert len(where.read) == len(where.write) == 3
+    if backbone == "gpt-neox-tiny":
+        assert sorted([*parts_of, *where.write]) == [at for at in range(48) if at != 44]
+    else:
+        assert sorted(parts_of) == list(range(48))
 
 
 def test_what_cannot_be_shown(rmtscale: Command, background: Path, tmp_path: Path) -> None:

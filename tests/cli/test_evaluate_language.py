@@ -103,6 +103,7 @@ def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> N
             "peak_bytes": record.memory.peak_resident_bytes,
             "precision": "fp32",
             "device": "cpu",
+            "sink_tokens": 0,
             "dead_band": 0.0,
             "compile_step": False,
         }

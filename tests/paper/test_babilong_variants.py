@@ -12,7 +12,16 @@ import pytest
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.drawing import draw
-from rmtscale.study.figures.babilong.runs import DEAD_BAND, VARIANTS, Run, runs_of, shown
+from rmtscale.study.figures.babilong.runs import (
+    DEAD_BAND,
+    PLAIN,
+    SINK,
+    VARIANTS,
+    Run,
+    models,
+    runs_of,
+    shown,
+)
 from rmtscale.study.figures.babilong.tables import average_table
 from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.records.widths import ChosenWidths
@@ -49,6 +58,22 @@ def test_the_variants_are_held_apart() -> None:
         "62.0" if length in ("0k", "128k", "1M") else "" for length in LENGTHS
     ]
     assert [row[-1] for row in table] == ["100.0 |"] * len(LENGTHS)
+
+
+def test_sinks_are_listed_and_stand_in_for_nothing() -> None:
+    plain, sink = every(0.6), every(0.9, sink_tokens=1)
+    both = runs_of([*plain, *sink, *every(1.0, sink_tokens=1, dead_band=0.3)])
+    assert {run.variant for run in both} == {PLAIN, SINK}
+    titles = {run.title for run in both if run.variant == SINK}
+    assert all("8 memory tokens (1 sink)" in title for title in titles)
+    for variant in VARIANTS:
+        assert shown(both, variant) == shown(runs_of(plain), variant)
+    assert models(both) == models(runs_of(plain))
+    assert models(runs_of(sink)) == []
+    alone, beside = claims(plain), claims([*plain, *sink])
+    assert {text for text in alone if alone[text] != beside[text]} == {
+        "peak memory of the GPU constant in the length, measured"  # of every run
+    }
 
 
 OTHER_POINTS: list[dict[str, object]] = [

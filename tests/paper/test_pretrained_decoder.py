@@ -17,17 +17,24 @@ from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.language.plan import Plan, plan
 from rmtscale.study.figures.language.recipes import SEEDS
 from rmtscale.study.figures.pretrained_decoder.claims import (
+    answer_sinks,
     check_claims,
     context_gains,
     curricula,
     curriculum_claims,
     gains,
     shown_alone,
+    sink_gains,
+    sink_pairs,
     ways_of,
 )
 from rmtscale.study.figures.pretrained_decoder.drawing import draw
 from rmtscale.study.figures.pretrained_decoder.recipes import READ, TRAININGS, recipes
-from rmtscale.study.figures.pretrained_decoder.tables import curriculum_table, losses_table
+from rmtscale.study.figures.pretrained_decoder.tables import (
+    curriculum_table,
+    losses_table,
+    sinks_table,
+)
 from rmtscale.study.records.clusters import bits_interval, paired_difference
 from rmtscale.study.records.language import (
     ALL_WEIGHTS,
@@ -145,6 +152,7 @@ def test_records_that_do_not_say_what_was_trained_are_one_group() -> None:
 def test_claims() -> None:
     ways = ways_of(study())
     claims = {claim.text: claim for claim in check_claims(ways)}
+    assert sink_pairs(ways) == []
     assert len(claims) == 5 * len(ways)
     below = {
         text: claim.outcome for text, claim in claims.items() if text.endswith("below no memory")
@@ -284,7 +292,7 @@ def test_recipes_compare_what_is_comparable() -> None:
     assert {one.seed for one in wanted.recipes.values()} == set(SEEDS)
     for size, block in SIZES.items():
         family = {name: one for name, one in wanted.recipes.items() if f"smollm2-{size}-" in name}
-        assert len(family) == 2 * (3 + 1 + 2 + 9)
+        assert len(family) == 2 * (3 + 1 + 2 + 9 + 3 + 4)
         assert {one.backbone for one in family.values()} == {"B"}
         assert {one.scored_tokens for one in family.values()} == {block}
         assert len({one.least_history_tokens for one in family.values()}) == 1
@@ -295,7 +303,12 @@ def test_recipes_compare_what_is_comparable() -> None:
             by_way.setdefault(one.trained_weights, []).append(one)
         assert {len({one.steps for one in alike}) for alike in by_way.values()} == {1}
         assert {len({one.learning_rate for one in alike}) for alike in by_way.values()} == {1}
-        assert [len(by_way[key]) for key in (ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED)] == [14, 8, 2, 6]
+        assert [len(by_way[key]) for key in (ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED)] == [
+            20,
+            14,
+            4,
+            6,
+        ]
         for name, one in family.items():
             assert wanted.read[name] == (READ if one.memory_tokens else (1,))
             assert one.keeps_trained_part == (one.trained_weights != ALL_WEIGHTS)
@@ -333,9 +346,68 @@ def test_names_of_recipes() -> None:
     assert known["smollm2-256-memory-rmt-10-0"].memory_only
 
 
+def test_recipes_with_a_sink_differ_in_nothing_else() -> None:
+    known = recipes()
+    sinks = {name: one for name, one in known.items() if "-sink-" in name}
+    assert len(sinks) == len(SEEDS) * len(SIZES) * 5 + 1
+    for name, one in sinks.items():
+        assert one.sink_tokens == 1
+        assert replace(one, sink_tokens=0) == known[name.replace("-sink-", "-")]
+    later = {name: one for name, one in known.items() if "-from-2-" in name}
+    assert len(later) == len(SEEDS) * len(SIZES) * 4
+    for name, one in later.items():
+        assert one.start_segments == 2
+        assert replace(one, start_segments=1) == known[name.replace("-from-2-", "-")]
+
+
+def test_a_sink_stands_beside_the_same_memory_without() -> None:
+    plain = [one for one in study() if one.point.block_tokens == 192]
+    sink = way(256, 10, ALL_WEIGHTS, shift=-0.05, sink_tokens=1)
+    sink = [replace(one, point=replace(one.point, weights=f"s{one.point.weights}")) for one in sink]
+    sink = shifted(sink, lambda one: -0.1 * (one.point.segments > 1))
+    ways = ways_of([*plain, *sink])
+    assert [one for one in ways if not one.sink_tokens] == ways_of(plain)
+    assert shown_alone(ways) == shown_alone(ways_of(plain))
+    ((with_one, like),) = sink_pairs(ways)
+    assert (with_one.sink_tokens, like.sink_tokens) == (1, 0)
+    assert (like.memory_tokens, like.trained_weights) == (10, ALL_WEIGHTS)
+    found = sink_gains(with_one, like)
+    assert set(found) == set(READ)
+    for count in READ:
+        gaps = [
+            paired_difference(with_one.rmt[4][seed][count].whole, like.rmt[4][seed][count].whole)
+            for seed in SEEDS
+        ]
+        assert found[count].mean == pytest.approx(sum(gap.mean for gap in gaps) / len(gaps))
+    assert found[1].mean == pytest.approx(0, abs=1e-3)
+    assert found[4].mean < -0.04
+    table = sinks_table([(with_one, like)])
+    assert table.columns == ("segments read", "10 memory tokens, all weights")
+    assert [row[1].number for row in table.rows] == [found[count].mean for count in READ]
+    name = "input 256, 10 memory tokens (1 sink), all weights"
+    text = f"{name}: 4 segments, below the same memory without a sink"
+    for records, outcome in (([*plain, *sink], "pass"), ([*plain, *_worse(sink)], "fail")):
+        own = ways_of(records)
+        claims = {claim.text: claim for claim in check_claims(own)}
+        assert claims[text].outcome == outcome
+        assert ("lowers" if outcome == "pass" else "raises") in answer_sinks(sink_pairs(own), own)
+    alone = ways_of(sink)
+    assert sink_pairs(alone) == []
+    later = way(256, 10, LORA, trained_start_segments=2)
+    (own_way,) = ways_of(later)
+    texts = [claim.text for claim in check_claims([own_way])]
+    assert not any("below one" in one for one in texts), "one segment was never trained"
+
+
+def _worse(records: list[LanguageRecord]) -> list[LanguageRecord]:
+    return shifted(records, lambda one: 0.3 * (one.point.segments > 1))
+
+
 def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
-    records = [*study(), *fixed(256)]
+    sink = way(256, 10, LORA, sink_tokens=1)
+    sink = [replace(one, point=replace(one.point, weights=f"s{one.model.seed}")) for one in sink]
+    records = [*study(), *fixed(256), *sink]
     file.write_text("".join(record.to_line() + "\n" for record in records), encoding="utf-8")
     out = tmp_path / "out"
     done = rmtscale("reproduce", "pretrained-decoder", "--records", str(file), "--out", str(out))
@@ -348,6 +420,8 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert "## What is trained\n" in page
     assert "**Input 256: Mixing lengths in training changes the loss by" in page
     assert "`fixed-256-0`" in page
+    assert "## A sink in the memory\n\n**A sink token " in page
+    assert "10 memory tokens (1 sink), LoRA |" in page
     assert {"pretrained-decoder.png", "positions.png", "cost-quality.png"} <= {
         path.name for path in out.iterdir()
     }

@@ -30,7 +30,7 @@ def babilong(task: str, length: str, accuracy: float, **values: Any) -> Babilong
         "replay_lost": True,
         "parameters": 2_000_000,
     }
-    noted = {"closing_questions", "memory_noise", "lora_rank"} & set(values)
+    noted = {"closing_questions", "memory_noise", "lora_rank", "sink_tokens"} & set(values)
     training |= {name: values.pop(name) for name in noted}
     training["seconds"] = values.pop("training_seconds", None)
     training |= {name: values.pop(name) for name in list(values) if name in training}

@@ -30,9 +30,9 @@ _POINT = (
     "task options weights text split segments segment_tokens block_tokens history_tokens samples"
 ).split() + ["precision", "device", "compile_step"]
 _MODEL = (
-    "name backbone segment_size memory_tokens parameters trainable_parameters trained_segments "
-    "trained_weights trained_mixing trained_steps trained_tokens trained_flops trained_seconds "
-    "trained_peak_bytes seed"
+    "name backbone segment_size memory_tokens sink_tokens parameters trainable_parameters "
+    "trained_segments trained_start_segments trained_weights trained_mixing trained_steps "
+    "trained_tokens trained_flops trained_seconds trained_peak_bytes seed"
 ).split()
 
 

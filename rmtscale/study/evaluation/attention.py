@@ -46,18 +46,21 @@ class Places(NamedTuple):
     """The position that a memory task is answered at."""
     special: tuple[int, ...] = ()
     """An encoder's [CLS] and [SEP]."""
+    sink: tuple[int, ...] = ()
+    """Memory that keeps its initial value in every segment, and is in no other part."""
 
 
 def places(model: SegmentReader, positions: int) -> Places:
     """Returns where memory and text stand in a segment of so many positions."""
-    memory = model.rmt.config.memory_tokens
+    memory, sinks = model.rmt.config.memory_tokens, model.rmt.config.sink_tokens
     everything = list(range(positions))
     if isinstance(model.rmt, RMTForCausalLM):
         text = everything[memory : positions - memory]
-        return Places(everything[:memory], text, everything[positions - memory :], text[-1])
-    both = everything[1 : 1 + memory]
+        read, write = everything[sinks:memory], everything[positions - memory + sinks :]
+        return Places(read, text, write, text[-1], sink=tuple(everything[:sinks]))
+    both, sink = everything[1 + sinks : 1 + memory], tuple(everything[1 : 1 + sinks])
     special = (0, memory + 1, everything[-1])
-    return Places(both, everything[memory + 2 : -1], both, 0, special)
+    return Places(both, everything[memory + 2 : -1], both, 0, special, sink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,12 @@ def _weights(rmt: Any, state_1ME: Tensor, ids_1L: Tensor) -> npt.NDArray[np.floa
 
 def _labels(rmt: Any, vocabulary: Spelling, ids: npt.NDArray[Any]) -> tuple[str, ...]:
     words = vocabulary.decode(ids.tolist())
-    memory = range(rmt.config.memory_tokens)
     if isinstance(rmt, RMTForCausalLM):
-        read, write = ([f"[{kind} {index}]" for index in memory] for kind in ("read", "write"))
+        read, write = (_memory_labels(rmt.config, kind) for kind in ("read", "write"))
         return (*read, *words, *write)
-    return ("[CLS]", *(f"[mem {index}]" for index in memory), "[SEP]", *words, "[SEP]")
+    return ("[CLS]", *_memory_labels(rmt.config, "mem"), "[SEP]", *words, "[SEP]")
+
+
+def _memory_labels(config: Any, kind: str) -> list[str]:
+    sinks = config.sink_tokens
+    return [f"[{'sink' if at < sinks else kind} {at}]" for at in range(config.memory_tokens)]

@@ -12,6 +12,8 @@ from rmtscale.study.evaluation.attention import AttentionMap, Places
 from rmtscale.study.evaluation.attention_samples import AttentionSample
 
 WRITTEN, READ, TEXT = "written memory", "memory read", "other text"
+SINK = "sink"
+"""Name of memory that keeps its initial value."""
 BOTH = "memory"
 """Name of an encoder's memory, which is read and written at the same positions: in its first layer
 a look at them is one at the memory read, in the others one at what has been made of it so far."""
@@ -65,7 +67,8 @@ def shares(
         queries["answer"] = [where.answer]
     queries |= {name: at for name, at in parts.items() if name not in ("fact", "question")}
     named = {at for positions in parts.values() for at in positions}
-    keys = {read: where.read} if where.read else {}
+    keys = {SINK: list(where.sink)} if where.sink else {}
+    keys |= {read: where.read} if where.read else {}
     keys |= parts
     keys[TEXT] = [at for at in where.text if at not in named]
     count = len(attention.labels)

@@ -268,6 +268,7 @@ def trained_backbone(checkpoint: Checkpoint) -> TrainedBackbone:
         lora_rank=settings.lora_rank,
         segment_size=settings.segment_size,
         memory_tokens=settings.memory_tokens,
+        sink_tokens=settings.sink_tokens,
     )
 
 

@@ -110,6 +110,7 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         segments=trained.segments,
         segment_tokens=checkpoint.answerer.segment_tokens,
         memory_tokens=settings.memory_tokens,
+        sink_tokens=settings.sink_tokens,
         burn_in=settings.burn_in,
         fact_fragments=settings.fact_fragments,
         replay_lost=settings.replay_lost,

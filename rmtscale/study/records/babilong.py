@@ -70,6 +70,8 @@ class BabilongTraining:
     segment_tokens: int
     """Text tokens of a full segment."""
     memory_tokens: int
+    sink_tokens: int = 0
+    """Memory tokens that keep their initial value; 0 is the paper's RMT."""
     burn_in: tuple[int, ...]
     fact_fragments: float
     replay_lost: bool
@@ -129,6 +131,11 @@ class BabilongRecord(EvaluatedLine):
     """Equal for all lengths that one command has read, UTC, ISO 8601; None in records of before it
     was noted."""
     environment: Environment
+
+    @property
+    def sink_tokens(self) -> int:
+        """Memory tokens of the model that keep their initial value."""
+        return 0 if self.training is None else self.training.sink_tokens
 
     def to_mapping(self) -> dict[str, Any]:
         """Returns what is written, without what was not noted."""

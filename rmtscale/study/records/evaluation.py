@@ -60,6 +60,8 @@ class TrainedBackbone:
     segment_size: int
     """Positions of a segment: text, memory and special tokens."""
     memory_tokens: int
+    sink_tokens: int = 0
+    """Memory tokens that keep their initial value; 0 is the paper's RMT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,11 @@ class EvaluationRecord(EvaluatedLine):
     host_ids_bytes: int
     """Token ids of the largest batch, in host memory: the one thing that grows with the length."""
     environment: Environment
+
+    @property
+    def sink_tokens(self) -> int:
+        """Memory tokens of the model that keep their initial value."""
+        return 0 if self.trained_backbone is None else self.trained_backbone.sink_tokens
 
 
 class EvaluationStore(Store[EvaluationRecord]):

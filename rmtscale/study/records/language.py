@@ -77,12 +77,16 @@ class LanguageModel:
     backbone: str
     segment_size: int
     memory_tokens: int
+    sink_tokens: int = 0
+    """Memory tokens that keep their initial value; 0 is the paper's RMT."""
     parameters: int
     trainable_parameters: int
     trained_weights: str | None = None
     """One of ``TRAINED_WEIGHTS``; None in older records, which do not say."""
     trained_segments: int
     """Segments of the longest stage."""
+    trained_start_segments: int | None = None
+    """Segments of the first stage; None in older records, which do not say."""
     trained_mixing: bool
     trained_steps: int
     trained_tokens: int
@@ -134,11 +138,17 @@ class LanguageRecord(EvaluatedLine):
             raise ValueError(f"parts {sorted(self.parts)}: expected {ALL!r} among them")
 
     def to_mapping(self) -> dict[str, Any]:
-        """Returns what is written; trained weights that were not noted are left out too."""
+        """Returns what is written; what was not noted of the training is left out too."""
         mapping = EvaluatedLine.to_mapping(self)
-        if self.model.trained_weights is None:
-            del mapping["model"]["trained_weights"]
+        for name in ("trained_weights", "trained_start_segments"):
+            if mapping["model"][name] is None:
+                del mapping["model"][name]
         return mapping
+
+    @property
+    def sink_tokens(self) -> int:
+        """Memory tokens of the model that keep their initial value."""
+        return self.model.sink_tokens
 
     @property
     def whole(self) -> Part:

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from rmtscale.records.mapping import to_mapping
 from rmtscale.tabular import flat_row
 
+_MODELS = ("model", "training", "trained_backbone")
+"""Fields of records that describe the model."""
+
 
 class EvaluatedPoint:
     """Base of what names an evaluation, a frozen dataclass."""
@@ -31,6 +34,11 @@ class EvaluatedLine:
     """Names what was evaluated; a subclass says what it is."""
 
     @property
+    def sink_tokens(self) -> int:
+        """Memory tokens of the model that keep their initial value; 0 is the paper's RMT."""
+        return 0
+
+    @property
     def key(self) -> str:
         """Equal for two evaluations of the same point."""
         key: str = self.point.key
@@ -43,10 +51,10 @@ class EvaluatedLine:
     def to_mapping(self) -> dict[str, Any]:
         """Returns what is written.
 
-        A dead band of 0, the paper's RMT, is left out, and so are LoRA that is not merged, a number
-        of processes of 1, a backbone that was not noted, whether it was compiled where that was not
-        noted, and the state of a GPU during a step, where nobody looked: such a record is the same
-        line that it was before there were these fields.
+        A dead band of 0 and no sink tokens, the paper's RMT, are left out, and so are LoRA that is
+        not merged, a number of processes of 1, a backbone that was not noted, whether it was
+        compiled where that was not noted, and the state of a GPU during a step, where nobody
+        looked: such a record is the same line that it was before there were these fields.
         """
         mapping: dict[str, Any] = to_mapping(self)
         if not mapping["point"]["dead_band"]:
@@ -55,6 +63,10 @@ class EvaluatedLine:
             del mapping["point"]["merged_lora"]
         if mapping["point"].get("compile_step", "") is None:
             del mapping["point"]["compile_step"]
+        for name in _MODELS:
+            described = mapping.get(name) or {}
+            if described.get("sink_tokens") == 0:
+                del described["sink_tokens"]
         if mapping.get("processes") == 1:
             del mapping["processes"]
         if mapping.get("trained_backbone", "") is None:

@@ -130,14 +130,15 @@ def write_checkpoint(
 
 
 def require_trained_as(rmt: RMTPreTrainedModel, settings: LoopSettings, folder: Path) -> None:
-    """Refuses a config that cuts segments in another way than the training did.
+    """Refuses a config that cuts segments or keeps memory in another way than the training did.
 
     Raises:
-        BadInput: another segment size or number of memory tokens than ``task.json`` says.
+        BadInput: another segment size or number of memory or sink tokens than ``task.json`` says.
     """
     for name, trained in (
         ("segment_size", settings.segment_size),
         ("memory_tokens", settings.memory_tokens),
+        ("sink_tokens", settings.sink_tokens),
     ):
         found = getattr(rmt.config, name)
         if found != trained:

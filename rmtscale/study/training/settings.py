@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_RANK, MOST_SEGMENTS, MOST_TOKEN_ID
 from rmtscale.records.mapping import to_mapping
+from rmtscale.specs.recurrence import require_sink_tokens
 from rmtscale.units import require_one_of, require_positive
 
 SCHEMA_VERSION = 1
@@ -24,6 +25,9 @@ class LoopSettings:
     backbone: str
     segment_size: int
     memory_tokens: int
+    sink_tokens: int = 0
+    """The first memory tokens that keep their trained initial value in every segment, for attention
+    that has nothing to look at; the others carry. 0 is the paper's RMT."""
     segments: int = 7
     """Segments of the longest stage, all with a gradient; the paper's number."""
     curriculum: bool = True
@@ -92,6 +96,7 @@ class LoopSettings:
             raise BadInput(
                 f"memory tokens {self.memory_tokens}: expected {MOST_TOKEN_ID:,} or less"
             )
+        require_sink_tokens(self.sink_tokens, self.memory_tokens)
         if not 0 <= self.seed < 2**31:
             raise BadInput(f"seed {self.seed}: expected 0 to {2**31 - 1}")
         if self.warmup_steps < 0:

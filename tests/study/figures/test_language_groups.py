@@ -20,6 +20,7 @@ from rmtscale.study.figures.language.groups import (
     runs_of,
     shared_counts,
 )
+from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.records.clusters import Part, paired_difference
 from tests.synthetic.language import baseline, curve, language, proof, study
 
@@ -47,6 +48,25 @@ def test_two_backbones_are_two_groups() -> None:
         "gpt-other",
         "gpt-synthetic",
     ]
+
+
+def test_sinks_and_later_beginnings_are_groups_of_their_own() -> None:
+    """Each with the same models without memory; where nothing was noted it began with one."""
+    plain, alone = curve((1, 2), trained_start_segments=1), baseline(4)
+    sink = curve((1, 2), sink_tokens=1, name="sink")
+    later = curve((1, 2), trained_start_segments=2, name="later")
+    found = input_sizes([*later, *sink, *plain, alone])
+    assert [(one.sink_tokens, one.start_segments) for one in found] == [(0, 1), (0, 2), (1, 1)]
+    for size, own in zip(found, (plain, later, sink), strict=True):
+        assert size.with_memory == own
+        assert size.contexts[4][0] == alone
+    assert [size_name(one, found) for one in found] == [
+        "input 128, 2 memory tokens",
+        "input 128, 2 memory tokens, from 2 segments",
+        "input 128, 2 memory tokens (1 sink)",
+    ]
+    (old,) = input_sizes(curve((1, 2)))
+    assert (old.sink_tokens, old.start_segments, size_name(old, [old])) == (0, 1, "input 128")
 
 
 def test_mixing_is_chosen_and_one_segment_is_neither() -> None:

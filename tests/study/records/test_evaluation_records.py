@@ -11,12 +11,12 @@ import pytest
 
 from rmtscale.records.store import Store
 from rmtscale.study.records.babilong import BabilongStore
-from rmtscale.study.records.dead_band import plain
+from rmtscale.study.records.dead_band import plain, without_sink
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.language import LanguageStore
 from rmtscale.study.records.line import recorded
 from tests.synthetic.babilong import babilong
-from tests.synthetic.evaluations import ENCODER, evaluation
+from tests.synthetic.evaluations import DECODER, ENCODER, evaluation
 from tests.synthetic.language import language
 
 REPORTS = Path(__file__).parents[3] / "reports"
@@ -44,6 +44,24 @@ def test_a_line_from_before_there_were_dead_bands(tmp_path: Path) -> None:
     assert read.point.dead_band == 0.0
     held = evaluation(4, 0.5, dead_band=0.3)
     assert json.loads(held.to_line())["point"]["dead_band"] == 0.3
+
+
+@pytest.mark.parametrize("kind", ["memory task", "BABILong"])
+def test_a_line_from_before_there_were_sinks(kind: str) -> None:
+    """It is read, and written as it was: a record of the paper's RMT has none."""
+    plain: Any = babilong("qa1", "0k", 0.5)
+    sink: Any = babilong("qa1", "0k", 0.5, sink_tokens=1)
+    store: Any = BabilongStore
+    if kind == "memory task":
+        with_sink = replace(DECODER, sink_tokens=1)
+        plain, sink = (evaluation(4, 0.5, trained_backbone=one) for one in (DECODER, with_sink))
+        store = EvaluationStore
+    assert "sink_tokens" not in plain.to_line()
+    assert '"sink_tokens":1' in sink.to_line()
+    assert (plain.sink_tokens, sink.sink_tokens, evaluation(4, 0.5).sink_tokens) == (0, 1, 0)
+    for record in (plain, sink):
+        assert store.parse_line(record.to_line()) == record
+    assert without_sink([plain, sink]) == [plain]
 
 
 def test_a_line_from_before_backbones_were_noted(tmp_path: Path) -> None:

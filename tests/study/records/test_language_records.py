@@ -11,6 +11,7 @@ import pytest
 
 from rmtscale.intervals import student_t
 from rmtscale.study.records.clusters import Part, bits_interval, mean_interval, paired_difference
+from rmtscale.study.records.dead_band import without_sink
 from rmtscale.study.records.language import ALL_WEIGHTS, LORA, LanguageStore
 from tests.synthetic.language import language
 
@@ -27,6 +28,20 @@ def test_a_line_from_before_trained_weights_were_noted() -> None:
     assert (record.model.changed, noted.model.changed) == (ALL_WEIGHTS, LORA)
     part_of_it = language(2, trainable_parameters=1000)
     assert part_of_it.model.changed == "what was added"
+
+
+def test_a_line_from_before_there_were_sinks() -> None:
+    """It is read, and written as it was; so is one of a training that began with a segment."""
+    record = language(2)
+    model = json.loads(record.to_line())["model"]
+    assert not {"sink_tokens", "trained_start_segments"} & set(model)
+    assert (record.sink_tokens, record.model.trained_start_segments) == (0, None)
+    noted = language(2, sink_tokens=1, trained_start_segments=2)
+    model = json.loads(noted.to_line())["model"]
+    assert (model["sink_tokens"], model["trained_start_segments"]) == (1, 2)
+    assert LanguageStore.parse_line(noted.to_line()) == noted
+    assert noted.sink_tokens == 1
+    assert without_sink([record, noted]) == [record]
 
 
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:

@@ -123,7 +123,8 @@ def _cells(run: Run) -> list[str]:
 
 def _noted(training: BabilongTraining) -> tuple[object, ...]:
     return (
-        *(training.backbone, training.segment_tokens, training.memory_tokens),
+        *(training.backbone, training.segment_tokens),
+        *(training.memory_tokens, training.sink_tokens),
         # How long burn-ins were stands in the row: a longer training may have longer ones.
         *(bool(training.burn_in), training.fact_fragments, training.replay_lost),
         *(training.between_share, training.ask_state, training.initializer_range),
@@ -134,7 +135,8 @@ def _noted(training: BabilongTraining) -> tuple[object, ...]:
 def _settings(settings: MemoryTaskSettings) -> tuple[object, ...]:
     segment_tokens = settings.segment_size - 2 * settings.memory_tokens
     return (
-        *(settings.backbone, segment_tokens, settings.memory_tokens),
+        *(settings.backbone, segment_tokens),
+        *(settings.memory_tokens, settings.sink_tokens),
         *(bool(settings.burn_in), settings.fact_fragments, settings.replay_lost),
         *(settings.between_share, bool(settings.task_options.get("ask_state", False))),
         settings.initializer_range,

@@ -14,11 +14,10 @@ from rmtscale.study.figures.babilong.drawing import draw
 from rmtscale.study.figures.babilong.published import SHORT, SYSTEMS
 from rmtscale.study.figures.babilong.runs import (
     ALL_FIVE,
-    DEAD_BAND,
-    PLAIN,
     Run,
     runs_of,
     shown,
+    variant_of,
 )
 from rmtscale.study.figures.babilong.runs_page import FILE, runs_page
 from rmtscale.study.figures.babilong.tables import (
@@ -188,7 +187,7 @@ def _row(record: BabilongRecord, ways: ChosenWidths, *, noted: bool) -> dict[str
         "trained_on": "" if training is None else training.stories,
         "backbone": "" if training is None else training.backbone,
         "seed": "" if training is None else training.seed,
-        "variant": DEAD_BAND if record.point.dead_band else PLAIN,
+        "variant": variant_of(record),
         "dead_band": f"{record.point.dead_band:g}",
         "dead_band_chosen": (
             ways.how(record.point.weights, record.point.dead_band) if record.point.dead_band else ""

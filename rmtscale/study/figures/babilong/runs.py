@@ -10,11 +10,13 @@ from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
 from rmtscale.study.records.widths import BORROWED, ChosenWidths
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.units import format_memory_tokens
 
-PLAIN, DEAD_BAND = "plain", "dead band"
+PLAIN, DEAD_BAND, SINK = "plain", "dead band", "sink"
 VARIANTS = {PLAIN: "RMT, ours", DEAD_BAND: "RMT, ours, with a dead band"}
 """Titles by variant: the RMT as the paper has it, and with a dead band on its memory in the
-evaluation. Neither ever stands in for the other."""
+evaluation. Neither ever stands in for the other, and an RMT with sink tokens, which is listed with
+all runs, for none of them."""
 ALL_FIVE = "all five"
 """Says that one model learned all five tasks."""
 Curve = Mapping[str, BabilongRecord]
@@ -54,8 +56,8 @@ class Run:
 
     @property
     def variant(self) -> str:
-        """One of ``VARIANTS``."""
-        return DEAD_BAND if self.dead_band else PLAIN
+        """One of ``VARIANTS``, or ``SINK``."""
+        return variant_of(self._any)
 
     @property
     def training(self) -> BabilongTraining | None:
@@ -94,6 +96,13 @@ class Run:
     def shares(self) -> dict[str, float]:
         """Accuracies by length."""
         return {length: record.accuracy for length, record in self.curve.items()}
+
+
+def variant_of(record: BabilongRecord) -> str:
+    """Names the variant of the RMT that a record is of; with sink tokens ``SINK``, always."""
+    if record.sink_tokens:
+        return SINK
+    return DEAD_BAND if record.point.dead_band else PLAIN
 
 
 def runs_of(records: Iterable[BabilongRecord], widths: ChosenWidths | None = None) -> list[Run]:
@@ -145,6 +154,8 @@ def title_of(record: BabilongRecord, width_chosen: str) -> str:
             words.append(f"{training.closing_questions} closing questions")
         if training.memory_noise:
             words.append(f"noise {training.memory_noise:g} on the memory")
+        if training.sink_tokens:
+            words.append(format_memory_tokens(training.memory_tokens, training.sink_tokens))
         words.append(f"{training.steps:,} steps")
     if point.dead_band:
         words.append(f"dead band {point.dead_band:g} ({width_chosen})")
@@ -214,7 +225,7 @@ def _one_training(runs: Sequence[Run]) -> list[Run]:
 
 def models(runs: Iterable[Run]) -> list[str]:
     """Lists the backbones of the RMTs, those of one model of all five tasks apart, by name."""
-    return sorted({run.model for run in runs if run.model is not None})
+    return sorted({run.model for run in runs if run.model is not None and run.variant != SINK})
 
 
 def missing(best: Mapping[str, Run], length: str) -> list[str]:

@@ -14,6 +14,7 @@ from rmtscale.units import (
     format_accuracy,
     format_compiled,
     format_interval,
+    format_memory_tokens,
     format_seconds,
     format_tokens,
 )
@@ -66,7 +67,7 @@ def _settings(training: BabilongTraining) -> list[str]:
     burn_in = "/".join(map(str, training.burn_in)) or "none"
     words = [
         f"to {training.stage}",
-        f"{training.memory_tokens} memory tokens",
+        format_memory_tokens(training.memory_tokens, training.sink_tokens),
         f"segments of {training.segment_tokens}",
         f"burn-in {burn_in}",
         f"fact fragments {training.fact_fragments:g}",

@@ -19,6 +19,7 @@ from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.claims import words
 from rmtscale.study.figures.memory_tasks.page import accuracy_tables, figure_report
 from rmtscale.study.figures.memory_tasks.published import paper_points
+from rmtscale.study.records.dead_band import without_sink
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.widths import CHANGES, WIDTHS_FILE, ChosenWidths, WidthStore
 from rmtscale.units import format_tokens
@@ -40,7 +41,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         BadInput: no such file, or no record in it has a dead band.
     """
     path = sources.records or REPORTS / figure.name / "records.jsonl"
-    records = list(EvaluationStore(path).read().latest().values())
+    records = without_sink(EvaluationStore(path).read().latest().values())
     if not records:
         raise BadInput(f"records {str(path)!r}: expected a file that 'rmtscale evaluate' wrote")
     widths = list(WidthStore(path.with_name(WIDTHS_FILE)).read().latest().values())

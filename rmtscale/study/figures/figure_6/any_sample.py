@@ -76,7 +76,7 @@ def _one(
     parts = parts_inside(sample, where.text, first)
     marked = [range(at, at + 1) for positions in parts.values() for at in positions]
     title = f"segment {attention.segment + 1}: {', '.join(parts) or 'other text'}"
-    memory = [*where.read, *where.write]
+    memory = [*where.sink, *where.read, *where.write]
     weights = attention.average()
     heatmap = Heatmap(title, attention.labels, weights, marked, memory, where.special)
     return Look(heatmap, tuple(shares(attention, where, parts, answers=last)))

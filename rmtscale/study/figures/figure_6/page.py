@@ -154,13 +154,14 @@ def _heatmap(reader: Reader, attention: AttentionMap, sample: AttentionSample) -
     from rmtscale.study.evaluation.attention import places
     from rmtscale.study.evaluation.attention_shares import parts_inside
 
-    read, text, write, _, special = places(reader.model, len(attention.labels))
-    parts = parts_inside(sample, text, attention.segment * len(text))
+    where = places(reader.model, len(attention.labels))
+    parts = parts_inside(sample, where.text, attention.segment * len(where.text))
     marked = [range(at, at + 1) for positions in parts.values() for at in positions]
     happens = title(attention.segment, len(sample.parts["fact"]))
     heading = f"{attention.segment + 1}: {happens}"
-    memory = [*read, *write]
-    return Heatmap(heading, attention.labels, attention.average(), marked, memory, special)
+    memory = [*where.sink, *where.read, *where.write]
+    weights = attention.average()
+    return Heatmap(heading, attention.labels, weights, marked, memory, where.special)
 
 
 def measure(

@@ -41,6 +41,10 @@ class InputSize:
     trained_weights: str = ALL_WEIGHTS
     """Weights that training changed, of those with memory and of the others; but where memory alone
     is trained, the others are as they were."""
+    sink_tokens: int = 0
+    """Memory tokens that keep their initial value, in the first places."""
+    start_segments: int = 1
+    """Segments that the training of those with memory began with."""
 
     @property
     def segment_size(self) -> int:
@@ -95,8 +99,9 @@ def input_sizes(
 ) -> list[InputSize]:
     """Groups records of language modelling by input size, smallest block first.
 
-    Other numbers of memory tokens and other weights that were trained are groups of their own, with
-    the models without memory of the same kind in each.
+    Other numbers of memory or sink tokens, other weights that were trained and trainings that began
+    with other numbers of segments are groups of their own, with the models without memory of the
+    same kind in each.
 
     Args:
         records: of one task.
@@ -113,18 +118,15 @@ def input_sizes(
     sizes = []
     for (block, backbone), group in sorted(groups.items()):
         require_same_targets(group)
-        for changed, memory_tokens in _ways(group):
+        for way in _ways(group):
+            changed, memory_tokens, sink_tokens, start_segments = way
             alike = BASELINES.get(changed, changed)
             contexts: dict[int, dict[int, LanguageRecord]] = {}
             for record in group:
                 if not record.model.memory_tokens and record.model.changed == alike:
                     context = record.model.segment_size - block
                     _put(contexts.setdefault(context, {}), record.model.seed, record)
-            own = [
-                record
-                for record in group
-                if memory_tokens and _way(record) == (changed, memory_tokens)
-            ]
+            own = [record for record in group if memory_tokens and _way(record) == way]
             sizes.append(
                 InputSize(
                     backbone,
@@ -133,6 +135,8 @@ def input_sizes(
                     {context: _ordered(contexts[context]) for context in sorted(contexts)},
                     memory_tokens,
                     changed,
+                    sink_tokens,
+                    start_segments,
                 )
             )
     return sizes
@@ -146,12 +150,20 @@ def by_backbone(records: Iterable[LanguageRecord]) -> dict[str, list[LanguageRec
     return dict(sorted(groups.items()))
 
 
-def _way(record: LanguageRecord) -> tuple[str, int]:
-    return record.model.changed, record.model.memory_tokens
+_Way = tuple[str, int, int, int]
 
 
-def _ways(group: Sequence[LanguageRecord]) -> list[tuple[str, int]]:
-    """Lists what was trained and the memory tokens, in a fixed order; without any memory, 0."""
+def _way(record: LanguageRecord) -> _Way:
+    model = record.model
+    if not model.memory_tokens:  # one segment is all there is
+        return model.changed, 0, 0, 1
+    start_segments = model.trained_start_segments or 1
+    return model.changed, model.memory_tokens, model.sink_tokens, start_segments
+
+
+def _ways(group: Sequence[LanguageRecord]) -> list[_Way]:
+    """Lists what was trained, memory and sink tokens and the segments that it began with, in a
+    fixed order; without any memory, 0."""
     found = {_way(record) for record in group if record.model.memory_tokens}
     found = found or {_way(record) for record in group}
     order = {name: index for index, name in enumerate(TRAINED_WEIGHTS)}

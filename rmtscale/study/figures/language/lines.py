@@ -18,7 +18,12 @@ from rmtscale.study.figures.language.groups import (
     mean_over_seeds,
 )
 from rmtscale.study.records.language import LanguageRecord
-from rmtscale.units import format_perplexity, format_tokens
+from rmtscale.units import (
+    format_memory_tokens,
+    format_perplexity,
+    format_start_segments,
+    format_tokens,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,11 +44,11 @@ def size_name(size: InputSize, among: Sequence[InputSize]) -> str:
     words = [f"input {size.segment_size}"]
     if len({other.backbone for other in among}) > 1:
         words.append(size.backbone)
-    if len({other.memory_tokens for other in among}) > 1:
-        words.append(f"{format_tokens(size.memory_tokens)} memory tokens")
+    if len({(other.memory_tokens, other.sink_tokens) for other in among}) > 1:
+        words.append(format_memory_tokens(size.memory_tokens, size.sink_tokens))
     if len({other.trained_weights for other in among}) > 1:
         words.append(size.trained_weights)
-    return ", ".join(words)
+    return ", ".join(words) + format_start_segments(size.start_segments)
 
 
 def context_name(tokens: int) -> str:

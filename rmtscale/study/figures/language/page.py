@@ -100,6 +100,8 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
 def csv_of(records: Sequence[LanguageRecord]) -> str:
     """Writes the main numbers of all records as CSV, whether it was compiled where any says so."""
     compiles = any(record.point.compile_step is not None for record in records)
+    sinks = any(record.sink_tokens for record in records)
+    later = any((record.model.trained_start_segments or 1) > 1 for record in records)
     rows = []
     for record in records:
         point, model = record.point, record.model
@@ -108,6 +110,8 @@ def csv_of(records: Sequence[LanguageRecord]) -> str:
             "backbone": model.backbone,
             "segment_size": model.segment_size,
             "memory_tokens": model.memory_tokens,
+            **({"sink_tokens": model.sink_tokens} if sinks else {}),
+            **({"start_segments": model.trained_start_segments} if sinks or later else {}),
             "trained_segments": model.trained_segments,
             "mixing": int(model.trained_mixing),
             "trained_steps": model.trained_steps,

@@ -13,7 +13,7 @@ from rmtscale.study.figures.evaluation_runs import (
 from rmtscale.study.figures.figure import Figure, Sources
 from rmtscale.study.figures.memory_tasks.plan import Plan, Trainings, plan
 from rmtscale.study.figures.training_runs import TrainingSetup, require_trained
-from rmtscale.study.records.dead_band import plain
+from rmtscale.study.records.dead_band import plain, without_sink
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.units import format_accuracy, format_tokens
 
@@ -31,7 +31,8 @@ def collect(
         CheckFailed: the time was up before all trainings were done.
     """
     if sources.records is not None:
-        records = plain(EvaluationStore(sources.records).read().latest().values())
+        known = EvaluationStore(sources.records).read().latest().values()
+        records = without_sink(plain(known))
         if not records:
             raise BadInput(
                 f"records {str(sources.records)!r}: expected a file that 'rmtscale evaluate' wrote"

@@ -3,13 +3,15 @@
 Claims, of every way of training and every size of memory: with one segment more the loss is below
 that without memory at as many positions, and below that of one segment (Table 1); segments beyond
 the second do no harm, nor do more than in training; true context in the place of memory is lower
-still. Of one way of each input size, those of Figure 12 too: mixed lengths in training against
-fixed ones. Paired by document, every seed.
+still. Memory with a sink token is held against the same memory without. Of one way of each input
+size, those of Figure 12 too: mixed lengths in training against fixed ones. Paired by document,
+every seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
@@ -31,6 +33,7 @@ from rmtscale.units import format_bits_per_byte, format_tokens
 
 NO_PAPER = "GPT-2: -16 % of the loss at input 128"
 BEYOND = "not shown of as many"
+NO_SINK = "no such variant"
 _PAPER_SECOND = {
     ALL_WEIGHTS: "GPT-2: perplexity 8.09 to 6.39 at input 128",
     LORA: "with an adapter, Pythia-70m: perplexity 7.30 to 6.97",
@@ -62,15 +65,18 @@ def curricula(records: Sequence[LanguageRecord], ways: Sequence[InputSize]) -> l
     return [pair for pair in pairs if set(pair["fixed"].rmt) & set(pair["mixing"].rmt) - {1}]
 
 
-def _kind(way: InputSize) -> tuple[str, int, int, str]:
-    return way.backbone, way.block_tokens, way.memory_tokens, way.trained_weights
+def _kind(way: InputSize) -> tuple[object, ...]:
+    return (
+        *(way.backbone, way.block_tokens, way.trained_weights),
+        *(way.memory_tokens, way.sink_tokens, way.start_segments),
+    )
 
 
 def shown_alone(ways: Sequence[InputSize]) -> list[InputSize]:
     """Picks one way of each input size, for pictures of one model: fixed before any result."""
     chosen: dict[int, InputSize] = {}
     for way in ways:
-        main = (way.trained_weights, way.memory_tokens) == (ALL_WEIGHTS, MAIN_MEMORY_TOKENS)
+        main = _kind(way)[2:] == (ALL_WEIGHTS, MAIN_MEMORY_TOKENS, 0, 1)
         if main or way.segment_size not in chosen:
             chosen[way.segment_size] = way
     return list(chosen.values())
@@ -94,11 +100,7 @@ def check_claims(ways: Sequence[InputSize]) -> list[Claim]:
         most = way.most_trained or 0
         claims += [
             lower(f"{name}: two segments below no memory", NO_PAPER, _less_none(way, 2)),
-            lower(
-                f"{name}: two segments below one",
-                _PAPER_SECOND.get(way.trained_weights, "not shown"),
-                _less(way, 2, 1),
-            ),
+            *_second(way, name),
             no_higher(
                 f"{name}: {format_tokens(most)} segments, as trained, no worse than two",
                 "yes",
@@ -111,7 +113,58 @@ def check_claims(ways: Sequence[InputSize]) -> list[Claim]:
             ),
             lower(f"{name}: true context of as much text is lower still", "yes", _true(way)),
         ]
+    for sink, like in sink_pairs(ways):
+        most = like.most_trained or 0
+        claims.append(
+            lower(
+                f"{size_name(sink, ways)}: {format_tokens(most)} segments, below the same memory "
+                "without a sink",
+                NO_SINK,
+                _less_like(sink, like, most),
+            )
+        )
     return claims
+
+
+def _second(way: InputSize, name: str) -> list[Claim]:
+    """Checks two segments against one, where one was trained too."""
+    if way.start_segments > 1:
+        return []
+    text = f"{name}: two segments below one"
+    return [lower(text, _PAPER_SECOND.get(way.trained_weights, "not shown"), _less(way, 2, 1))]
+
+
+def sink_pairs(ways: Sequence[InputSize]) -> list[tuple[InputSize, InputSize]]:
+    """Pairs each way that has sink tokens with its like that has none, where there is one."""
+    likes = {_kind(way): way for way in ways if not way.sink_tokens}
+    sinks = [way for way in ways if way.sink_tokens]
+    pairs = [(way, likes.get(_kind(replace(way, sink_tokens=0)))) for way in sinks]
+    return [(way, like) for way, like in pairs if like is not None]
+
+
+def sink_gains(sink: InputSize, like: InputSize) -> dict[int, Interval]:
+    """Computes memory with a sink less the same without, by segments read: means over seeds."""
+    found = {}
+    most = like.most_trained or 0
+    runs, others = sink.rmt.get(most, {}), like.rmt[most]
+    for count in shared_counts(runs):
+        known = {seed: curve[count] for seed, curve in others.items() if count in curve}
+        interval = mean_difference({seed: curve[count] for seed, curve in runs.items()}, known)
+        if interval is not None:
+            found[count] = interval
+    return found
+
+
+def answer_sinks(pairs: Sequence[tuple[InputSize, InputSize]], ways: Sequence[InputSize]) -> str:
+    """Says what a sink changes as trained, against the same memory without."""
+    parts = []
+    for sink, like in pairs:
+        at = sink_gains(sink, like).get(like.most_trained or 0)
+        if at is not None:
+            parts.append(f"{_change(at, 'bits per byte')} at {size_name(like, ways)}")
+    if not parts:
+        return "Memory with a sink token; none was read at as many segments without one"
+    return f"A sink token {'; it '.join(parts)}"
 
 
 def gains(way: InputSize) -> dict[int, Interval]:
@@ -178,6 +231,17 @@ def _less(way: InputSize, count: int, other: int) -> list[Contrast]:
         if count != other and count in curve and other in curve:
             where = f"seed {seed}, {format_tokens(count)} less {format_tokens(other)}"
             contrasts += contrast(where, seed, difference(curve[count], curve[other]))
+    return contrasts
+
+
+def _less_like(sink: InputSize, like: InputSize, count: int) -> list[Contrast]:
+    """Compares reading so many segments with a sink and without, by seed."""
+    contrasts, most = [], like.most_trained or 0
+    others = like.rmt[most]
+    for seed, curve in sink.rmt.get(most, {}).items():
+        other = others.get(seed, {})
+        if count in curve and count in other:
+            contrasts += contrast(f"seed {seed}", seed, difference(curve[count], other[count]))
     return contrasts
 
 

@@ -9,7 +9,7 @@ from rmtscale.report import style
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.lines import draw_levels, limits, segments_axis
 from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains, shown_alone
-from rmtscale.units import format_tokens
+from rmtscale.units import format_memory_tokens, format_start_segments, format_tokens
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,9 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
 
 
 def way_name(way: InputSize) -> str:
-    """Writes ``10 memory tokens, LoRA``."""
-    return f"{format_tokens(way.memory_tokens)} memory tokens, {way.trained_weights}"
+    """Writes ``10 memory tokens (1 sink), LoRA, from 2 segments``."""
+    memory = format_memory_tokens(way.memory_tokens, way.sink_tokens)
+    return f"{memory}, {way.trained_weights}{format_start_segments(way.start_segments)}"
 
 
 def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:

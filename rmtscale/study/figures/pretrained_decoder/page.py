@@ -18,10 +18,12 @@ from rmtscale.study.figures.language.page import figure_report
 from rmtscale.study.figures.language.runs import collect
 from rmtscale.study.figures.pretrained_decoder.claims import (
     answer,
+    answer_sinks,
     check_claims,
     curricula,
     curriculum_claims,
     shown_alone,
+    sink_pairs,
     ways_of,
 )
 from rmtscale.study.figures.pretrained_decoder.drawing import draw
@@ -30,6 +32,7 @@ from rmtscale.study.figures.pretrained_decoder.tables import (
     curriculum_table,
     gains_table,
     losses_table,
+    sinks_table,
     trainings_table,
 )
 
@@ -94,7 +97,7 @@ and without.
 
 {losses}
 
-{_curricula(pairs)}## Where in the block
+{_sinks(ways)}{_curricula(pairs)}## Where in the block
 
 {fill(f"**{where}.**", 100)}
 
@@ -118,6 +121,24 @@ batch size.
 
 The predictions from before the trainings, and the losses of the committed checkpoints on text that
 is newer than their weights, are in [tried](tried/README.md)."""
+
+
+def _sinks(ways: Sequence[InputSize]) -> str:
+    """Writes a section on sink tokens; none where no memory with one has its like without."""
+    pairs = sink_pairs(ways)
+    if not pairs:
+        return ""
+    return f"""## A sink in the memory
+
+{fill(f"**{answer_sinks(pairs, ways)}.**", 100)}
+
+The first memory token keeps its trained initial value in every segment, a place for attention that
+has nothing to look at (`sink_tokens` of [the RMT](../../docs/rmt.md)). All else is alike, text and
+cost with it.
+
+{sinks_table(pairs).markdown()}
+
+"""
 
 
 def _curricula(pairs: Sequence[Ways]) -> str:

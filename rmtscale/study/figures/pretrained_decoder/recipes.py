@@ -11,6 +11,8 @@ differs. ``--backbone`` names the folder of the weights.
 ``smollm2-256-context-752-0``        the same, with the true text of four segments in one pass
 ``smollm2-256-lora-rmt-10-0``        LoRA, the backbone frozen; ``lora-context-...`` without memory
 ``smollm2-256-memory-rmt-10-0``      the initial memory alone is trained
+``smollm2-256-sink-rmt-10-0``        all weights, one of the memory tokens a sink; ``sink-lora-...``
+``smollm2-256-from-2-rmt-10-0``      trained on 2 to 4 segments, never on 1; ``sink-from-2-...``
 ``smollm2-256-untouched-context-..`` the pretrained model as it is, which that one is held against
 ``smollm2-512-...``                  the longer input
 ``smollm2-lean-rmt-4-0``             Figure 9: theorems, all weights, trained on 2 and 4 segments
@@ -43,6 +45,11 @@ READ = (1, 2, 4, 8, 16)
 """Segments that a model with memory is evaluated on; it is trained on up to four."""
 OVERHEAD = 2 * max(MEMORY_TOKENS)
 """Positions of a segment that are not scored, whatever memory takes of them: the same targets."""
+SINK_TOKENS = 1
+"""A third of SmolLM2's attention goes to position 0 (reports/pretrained-decoder/tried): the first
+memory token keeps its trained initial value, so that no segment overwrites what stands there."""
+LATER_START = 2
+"""Segments that a training begins with which never reads one alone, where memory tells nothing."""
 LORA_RANK = 16
 LORA_RATE, MEMORY_RATE = 1e-3, 1e-2
 """Few weights bear more than all of them: LoRA three times the rate, as in Table 1; memory, whose
@@ -88,7 +95,9 @@ def full(seed: int) -> Recipes:
     family: Recipes = {}
     for size in SIZES:
         base = replace(_ALL, segment_size=size, batch_size=8192 // size, seed=seed)
-        family |= _family(base, f"{NAME}-{size}", MEMORY_TOKENS, MAIN_MEMORY_TOKENS, READ)
+        name = f"{NAME}-{size}"
+        own = _family(base, name, MEMORY_TOKENS, MAIN_MEMORY_TOKENS, READ)
+        family |= own | _variants(own, name, MAIN_MEMORY_TOKENS, seed)
     return family
 
 
@@ -107,11 +116,13 @@ def quick() -> Recipes:
         steps=80,
         stage_steps=20,
     )
-    return {name: start, **_family(base, "quick-decoder", (2, 4), 4, QUICK_READ)}
+    family = _family(base, "quick-decoder", (2, 4), 4, QUICK_READ)
+    family["quick-decoder-sink-rmt-4-0"] = _sink(family["quick-decoder-rmt-4-0"])
+    return {name: start, **family}
 
 
 QUICK_READ = (1, 2, 3, 6)
-TRAININGS = Trainings(full=full, quick=quick, read=READ, quick_read=QUICK_READ)
+TRAININGS = Trainings(full=full, quick=quick, read=READ, quick_read=QUICK_READ, sinks=True)
 
 
 def _family(
@@ -154,3 +165,28 @@ def _family(
                 alike, block + context
             )
     return family
+
+
+def _sink(alike: LanguageSettings) -> LanguageSettings:
+    return replace(alike, sink_tokens=SINK_TOKENS)
+
+
+def _variants(family: Recipes, name: str, main: int, seed: int) -> Recipes:
+    """Returns trainings of a family with a sink, and those that begin with two segments.
+
+    Args:
+        family: of one input size and seed.
+        name: their names begin with it.
+        main: memory tokens.
+        seed: of the family.
+    """
+    end = f"rmt-{main}-{seed}"
+    found = {
+        f"{name}-sink-{words}{end}": _sink(family[f"{name}-{words}{end}"])
+        for words in ("", "lora-", "memory-")
+    }
+    for words in ("", "lora-"):
+        plain = replace(family[f"{name}-{words}{end}"], start_segments=LATER_START)
+        found[f"{name}-from-{LATER_START}-{words}{end}"] = plain
+        found[f"{name}-sink-from-{LATER_START}-{words}{end}"] = _sink(plain)
+    return found

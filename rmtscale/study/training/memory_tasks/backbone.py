@@ -47,6 +47,7 @@ def build_rmt(
     config = RMTConfig(
         segment_size=settings.segment_size,
         memory_tokens=settings.memory_tokens,
+        sink_tokens=settings.sink_tokens,
         checkpoint_segments=settings.checkpoint_segments,
     )
     backbone: nn.Module

@@ -31,6 +31,7 @@ from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
 from rmtscale.study.training.share import ALL, Share
+from rmtscale.units import format_memory_tokens
 
 _NOISE = 20_240_413
 """Keeps the noise on the memory apart from all else that is drawn with the same seed and step."""
@@ -222,7 +223,8 @@ def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskDa
     }:
         raise BadInput(
             f"init from {settings.init_from!r}: its model has other sizes, expected those of "
-            f"{settings.backbone} with {settings.memory_tokens} memory tokens"
+            f"{settings.backbone} with "
+            f"{format_memory_tokens(settings.memory_tokens, settings.sink_tokens)}"
         )
     if not checkpoint.data.vocabulary.makes_the_ids_of(data.vocabulary):
         raise BadInput(
