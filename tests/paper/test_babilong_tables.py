@@ -12,7 +12,7 @@ import pytest
 from rmtscale.study.figures.babilong.published import published
 from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, runs_of, shown
 from rmtscale.study.figures.babilong.runs_page import runs_page
-from rmtscale.study.figures.babilong.standing import side_of, standing
+from rmtscale.study.figures.babilong.standing import answer, averages_in_words, side_of, standing
 from rmtscale.study.figures.babilong.tables import (
     average_table,
     cost_table,
@@ -144,6 +144,31 @@ def test_counts_of_points_are_those_of_a_loop() -> None:
         assert found.read == found.points - counts["missing"]
     assert standing(best, "rmt").points == standing(best, "armt").points == 60
     assert standing(shown([], DEAD_BAND), "rmt").missing == 60
+
+
+def test_the_answer_counts_and_averages() -> None:
+    def said(records: list[BabilongRecord]) -> tuple[str, str]:
+        runs = runs_of(records)
+        best = {variant: shown(runs, variant) for variant in (PLAIN, DEAD_BAND)}
+        return answer(best), averages_in_words(best)
+
+    assert said([]) == ("No run at the lengths of the published RMT yet", "")
+    counts, averages = said(every(1.0))
+    whole = standing(shown(runs_of(every(1.0))), "rmt")
+    assert counts == (
+        f"Beside the published RMT, ours is ahead at {whole.ahead} of 60 points, level at "
+        f"{whole.level} and behind at 0"
+    )
+    theirs = "the published RMT 34.0 %, the published ARMT 75.8 %"
+    assert averages == f"At 10M the five tasks average 100.0 % right answers, {theirs}"
+    few = [*every(0.5), *every(0.8, ("1M", "10M"), dead_band=0.3)]
+    counts, averages = said(few)
+    # Of 84, 22, 22, 24, 63 at 1M and 66, 19, 21, 20, 44 at 10M, 71.1 to 86.7 holds the first.
+    assert counts.endswith(" with a dead band on the memory ahead at 9, level at 1 and behind at 0")
+    assert averages == (
+        f"At 10M the five tasks average 50.0 % right answers (80.0 % with the band), {theirs}"
+    )
+    assert said(rows("qa1", 0.9))[1] == ""
 
 
 def test_level_is_where_the_interval_holds_it() -> None:

@@ -59,8 +59,9 @@ def _ahead(task: str, run: Run | None, suffix: str) -> Claim:
     below = [one for one in both if side_of(run.curve[one], theirs[one]) == "behind"]
     if below:
         worst = min(below, key=lambda one: run.curve[one].accuracy - theirs[one])
+        where = "most at" if len(below) > 1 else "at"
         ours = (
-            f"below it at {len(below)} of {len(both)}, most at {worst}: "
+            f"below it at {len(below)} of {len(both)}, {where} {worst}: "
             f"{format_accuracy(run.curve[worst].accuracy)} against {format_accuracy(theirs[worst])}"
         )
         return Claim(text, "its row", ours, "fail", _TOLERANCE)

@@ -18,7 +18,7 @@ from rmtscale.study.figures.babilong.runs import (
     models,
     shown,
 )
-from rmtscale.study.figures.babilong.standing import standing
+from rmtscale.study.figures.babilong.standing import answer
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
 
@@ -72,7 +72,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     for axes in reversed(figure.axes):
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    style.headline(figure, _headline(best))
+    said = answer(best)
+    style.headline(figure, f"BABILong: {said[0].lower()}{said[1:]}")
     figure.legend(
         list(handles.values()),
         list(handles),
@@ -109,20 +110,6 @@ def _draw_averages(axes: Axes, runs: Sequence[Run], best: Mapping[str, Mapping[s
         if chosen or variant == PLAIN:
             _average(axes, chosen, variant)
     _axes(axes, "average")
-
-
-def _headline(best: Mapping[str, Mapping[str, Run]]) -> str:
-    """Counts the points ahead of the published RMT, as the claims do."""
-    plain, held = (standing(best[variant], "rmt") for variant in (PLAIN, DEAD_BAND))
-    if not plain.read:
-        return "BABILong: no run at the lengths of the published RMT yet"
-    text = (
-        f"BABILong, beside the published RMT: ahead at {plain.ahead} points, level at "
-        f"{plain.level}, behind at {plain.behind}"
-    )
-    if not held.read:
-        return text
-    return f"{text}; with a dead band at {held.ahead}, {held.level}, {held.behind}"
 
 
 def _line(axes: Axes, shares: Mapping[str, float], name: str) -> None:

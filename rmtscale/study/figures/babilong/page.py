@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 from rmtscale.errors import BadInput
@@ -14,12 +14,15 @@ from rmtscale.study.figures.babilong.drawing import draw
 from rmtscale.study.figures.babilong.published import SHORT, SYSTEMS
 from rmtscale.study.figures.babilong.runs import (
     ALL_FIVE,
+    PLAIN,
+    VARIANTS,
     Run,
     runs_of,
     shown,
     variant_of,
 )
 from rmtscale.study.figures.babilong.runs_page import FILE, runs_page
+from rmtscale.study.figures.babilong.standing import answer, averages_in_words
 from rmtscale.study.figures.babilong.tables import (
     average_table,
     cost_table,
@@ -55,7 +58,8 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     widths = list(WidthStore(path.with_name(WIDTHS_FILE)).read().latest().values())
     ways = ChosenWidths(widths)
     runs = runs_of(records, ways)
-    best, claims = shown(runs), check_claims(runs)
+    both = {variant: shown(runs, variant) for variant in VARIANTS}
+    best, claims = both[PLAIN], check_claims(runs)
     tables = "\n\n".join(
         f"## {task}\n\n{task_table(task, runs)}\n\n{_fill(names_of_ours(task, runs))}"
         + _each_model(runs, task)
@@ -68,7 +72,9 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     )
     page = f"""# {figure.title}
 
-{_fill(_lead(best, records))}
+{_fill(_answer(both))}
+
+{_fill(_lead(records))}
 
 ![Accuracy by length, a panel for each task, beside five published systems]({figure.name}.png)
 
@@ -114,32 +120,36 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 _COLUMNS = (
     f"{'; '.join(f'{short}: {SYSTEMS[name]}' for name, short in SHORT.items())}. The published "
-    "numbers are whole percents: a claim takes 99 for anything from 98.5 to 99.5. Ours takes the "
-    "better run of each task, of whatever model. Band: ours with a dead band on the memory, a "
-    "variant with claims, columns and lines of its own, which never stand in those of plain runs. "
-    "In brackets how `rmtscale dead-band` chose its width for these weights, in training text: by "
-    "changes of the memory, or by accuracy. Of a borrowed width no record says so."
+    "numbers are whole percents, so that a claim takes 99 for anything from 98.5 to 99.5. Ours: "
+    "the better run of each task, of whatever model. Band: ours with a dead band on the memory, a "
+    "variant with claims, columns and lines of its own, apart from those of plain runs. In "
+    "brackets stands how its width was chosen: `rmtscale dead-band` chooses it in training text, "
+    "by changes of the memory or by accuracy. Borrowed: no record says that it was chosen for "
+    "these weights."
 )
-_MODELS = "Each model alone:"
+_MODELS = (
+    "Each model alone, by its backbone: a `gpt-neox` is trained from random initialisation, others "
+    "are pretrained."
+)
 _MODELS_OF_ALL = (
     "Each model alone, where it has all five tasks: a backbone with a training for each task, or "
     f"one training of {ALL_FIVE}."
 )
 _ABLATION = (
-    "Each change is added to all that stand above it, and stays: to replay what a burn-in lost "
-    "needs a burn-in, and a dead band is an evaluation of the last training. Recipes "
-    "`babilong-ablation-qa1-plain-0`, `-burn-in-0`, `-replay-0`, `-fragments-0`; that of qa1 with "
-    "everything is `babilong-qa1-0`. A row for each run, in percent with the 95 % interval."
+    "Each change is added to all those above it: replay, of what a burn-in lost, needs a burn-in, "
+    "and the dead band is the last training evaluated with one. The recipes are "
+    "`babilong-ablation-qa1-plain-0`, `-burn-in-0`, `-replay-0` and `-fragments-0`; qa1 with all "
+    "of it is `babilong-qa1-0`. Each row is a run, in percent with 95 % intervals."
 )
 _COSTS = (
-    "Samples are read side by side, as many as the column says: what a sample takes is its share "
-    "of their time, making the text included. One alone is a sample that was read by itself, where "
-    "an evaluation with `--batch-size 1` is there. Full attention is our own lower bound for one "
-    "pass of the same backbone over the whole sample on an H200 in bf16, if its memory allowed "
-    "it. Peaks of memory are compared between lengths that one checkpoint has read with as many "
-    "samples side by side, in one precision, compiled or not, on one GPU: those of one command, "
-    "and those of several where as much was held before. Stories alone come in batches of other "
-    "sizes and do not count."
+    "Samples are read side by side, as many as the column says. The time of a sample is its share "
+    "of theirs, making the text included. One alone is the time of a sample that was read by "
+    "itself, with `--batch-size 1`. Full attention is our own lower bound for one pass of the same "
+    "backbone over the whole sample on an H200 in bf16, if its memory allowed it. Peaks of memory "
+    "are compared between lengths that one checkpoint has read with as many samples side by side, "
+    "in one precision, all compiled or none, on one GPU: those of one command, and those of "
+    "several that held as much memory before. Stories alone (0k) come in batches of other sizes "
+    "and do not count."
 )
 
 
@@ -151,27 +161,33 @@ def _each_model(runs: Sequence[Run], task: str | None = None) -> str:
     return f"\n\n{_fill(_MODELS_OF_ALL if task is None else _MODELS)}\n\n{table}"
 
 
-def _lead(best: dict[str, Run], records: list[BabilongRecord]) -> str:
-    lacking = [task for task in QAS if task not in best]
+def _answer(both: Mapping[str, Mapping[str, Run]]) -> str:
+    """Writes what comes of it, and which tasks have no run."""
+    lacking = [task for task in QAS if task not in both[PLAIN]]
+    said = [answer(both), averages_in_words(both)]
+    said += [f"No run yet: {', '.join(lacking)}"] if lacking else []
+    return f"**{'. '.join(each for each in said if each)}.**"
+
+
+def _lead(records: list[BabilongRecord]) -> str:
     machines = sorted({r.environment.gpu or r.environment.processor or "" for r in records})
     noise = sorted({record.point.background for record in records})
     tokens = max(record.noise_tokens for record in records)
-    text = (
+    return (
         f"Made by `rmtscale reproduce babilong` from evaluations on {' and '.join(machines)}. The "
-        "original test stories of bAbI (Weston et al. 2015), hidden as Kuratov et al. 2024 do, in "
-        f"noise of {', '.join(noise)}; the published systems read PG19, which is not to be had. A "
-        "length is a number of words, 88,592 at 128k. The noise has "
-        f"{format_tokens(tokens)} tokens; longer samples hold some of it again. Of each task the "
-        "run that reads furthest is drawn bold and stands in the tables, and of these the most "
-        f"accurate; [all others]({FILE}) have a page of their own."
+        "original test stories of bAbI (Weston et al. 2015) are hidden in noise as Kuratov et al. "
+        f"2024 hide them. The noise is {', '.join(noise)}: the published systems read PG19, which "
+        "was not available here. Lengths are counted in words, 88,592 of them at 128k. The noise "
+        f"has {format_tokens(tokens)} tokens, so that longer samples hold some of it more than "
+        "once. Of each task one run is drawn bold and stands in the tables, the most accurate of "
+        f"those that read furthest; [all others]({FILE}) have a page of their own."
     )
-    if lacking:
-        text = f"**No run yet: {', '.join(lacking)}.** {text}"
-    return text
 
 
 def _fill(text: str) -> str:
-    return fill(text, 100, break_on_hyphens=False)
+    """Wraps a paragraph; a number stays with its percent sign."""
+    held = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    return fill(held, 100, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _row(record: BabilongRecord, ways: ChosenWidths, *, noted: bool) -> dict[str, object]:

@@ -34,7 +34,7 @@ NO_RUN = "no run yet"
 OURS = {PLAIN: "ours", DEAD_BAND: "band"}
 """Headings of our columns."""
 _FEW = 100
-"""Samples of which each is a whole percent."""
+"""Samples of which each is a whole percent; with fewer, one is more than that."""
 
 
 def average_table(runs: Sequence[Run]) -> str:
@@ -96,7 +96,7 @@ def task_table(task: str, runs: Sequence[Run]) -> str:
 
 def score(record: BabilongRecord) -> str:
     """Returns the accuracy in percent, with as many digits as its samples tell."""
-    return format_score(record.accuracy, 1 if _FEW % record.point.samples else 0)
+    return format_score(record.accuracy, 1 if record.point.samples > _FEW else 0)
 
 
 def score_with_interval(record: BabilongRecord) -> str:
@@ -143,7 +143,8 @@ def names_of_ours(task: str, runs: Sequence[Run]) -> str:
         run = shown(runs, variant).get(task)
         title = NO_RUN if run is None else run.title
         words.append(f"{heading.capitalize()}: {title}.")
-    return f"{' '.join(words)} [All {len(own)} runs of {task}](runs.md#{task})."
+    every = "1 run" if len(own) == 1 else f"All {len(own)} runs"
+    return f"{' '.join(words)} [{every} of {task}](runs.md#{task})."
 
 
 def _percent(shares: Shares, length: str) -> str:

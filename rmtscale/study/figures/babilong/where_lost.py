@@ -29,12 +29,13 @@ NOT_NOTED = "No evaluation of the runs that are shown has noted it yet."
 DRIFT, CAPACITY = "distance (drift)", "later facts (capacity)"
 TOGETHER, NEVER = "facts in several segments", "never learned"
 _EXPLAINED = (
-    "From the runs that are drawn bold, all lengths but 0k together: right answers in percent, "
-    "with the number of samples. The deciding fact is the last one that the answer rests on; near "
-    "is the last segment or the one before, far is 16 segments or more before the last. An answer "
-    "that is lost far away with only noise in between has drifted; one that is lost near, where "
-    "other facts came later, had no room. A cause is named where the 95 % intervals lie apart; "
-    "facts in several segments are more frequent in longer samples, so they are compared length by "
+    "Right answers of the runs that are drawn bold, in percent, with the number of samples in "
+    "brackets, all lengths but 0k together. The deciding fact is the last one that the answer "
+    "rests on. Near means that it stands in the last segment or the one before, far that it stands "
+    "16 segments or more before the last. If answers are lost where the fact is far and only noise "
+    "came since, the memory has drifted; if they are lost where the fact is near and other facts "
+    "came since, the memory had no room. A cause is named where the 95 % intervals lie apart. "
+    "Facts in several segments are more frequent in longer samples, so they are compared length by "
     "length (Cochran, Mantel and Haenszel, 2.5 % to one side). **Never learned** means that even "
     f"near facts with nothing after them give fewer than {100 * LEARNED:.0f} % right answers."
 )
@@ -53,7 +54,8 @@ def where_lost(runs: Sequence[Run]) -> str:
         _by_segments(noted),
         "By the story's facts after the deciding one:",
         _by_facts(noted),
-        "By depth at the longest length, in tenths of the sample before its end:",
+        "By the deciding fact's distance from the end, as a share of the sample, at the longest "
+        "length:",
         _by_depth(run for run, _ in noted),
     ]
     return "\n\n".join(parts)

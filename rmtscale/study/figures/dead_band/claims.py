@@ -148,8 +148,9 @@ def _not_below(title: str, pair: Comparison) -> Claim:
         ours = f"at all {len(shared)} lengths"
         return Claim(text, _NONE, ours, "pass", _TOLERANCE)
     worst = max(below, key=lambda count: pair.plain[count].accuracy - pair.held[count].accuracy)
+    where = "most at" if len(below) > 1 else "at"
     ours = (
-        f"below it at {len(below)} of {len(shared)}, most at {format_tokens(worst)}: "
+        f"below it at {len(below)} of {len(shared)}, {where} {format_tokens(worst)}: "
         f"{words(pair.held[worst])} against {words(pair.plain[worst])}"
     )
     return Claim(text, _NONE, ours, "fail", _TOLERANCE)

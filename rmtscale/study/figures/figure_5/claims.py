@@ -152,8 +152,9 @@ def _everywhere(title: str, curve: Curve, paper: Points) -> Claim:
     if not below:
         return Claim(text, "its curve", f"at all {len(shared)} lengths", "pass", "95 % interval")
     worst = min(below, key=lambda count: curve[count].accuracy - paper[count])
+    where = "most at" if len(below) > 1 else "at"
     ours = (
-        f"below it at {len(below)} of {len(shared)}, most at {format_tokens(worst)}: "
+        f"below it at {len(below)} of {len(shared)}, {where} {format_tokens(worst)}: "
         f"{format_accuracy(curve[worst].accuracy)} against {format_accuracy(paper[worst])}"
     )
     return Claim(text, "its curve", ours, "fail", "95 % interval")
