@@ -269,6 +269,28 @@ def test_what_is_drawn_is_the_gain() -> None:
 
 
 @pytest.mark.usefixtures("unpainted")
+def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
+    sink = way(256, 10, LORA, sink_tokens=1)
+    later = way(256, 10, LORA, trained_start_segments=2)
+    both = way(256, 10, LORA, sink_tokens=1, trained_start_segments=2)
+    records = [*way(256, 10, ALL_WEIGHTS), *way(256, 10, LORA), *contexts(256, LORA)]
+    for number, own in enumerate((sink, later, both)):
+        records += [replace(one, point=replace(one.point, weights=f"{number}")) for one in own[:5]]
+    (axes,) = draw(ways_of([*records, *contexts(256, ALL_WEIGHTS)])).axes
+    lines = {str(line.get_gid()): line for line in axes.lines if "memory" in str(line.get_gid())}
+    looks = {name.split("tokens")[1]: line.get_linestyle() for name, line in lines.items()}
+    assert looks == {
+        ", all weights": "-",
+        ", LoRA": "-",
+        ", LoRA, from 2 segments": ":",
+        " (1 sink), LoRA": "--",
+        " (1 sink), LoRA, from 2 segments": "-.",
+    }
+    assert len({line.get_color() for name, line in lines.items() if "LoRA" in name}) == 1
+    assert len({line.get_color() for line in lines.values()}) == 2
+
+
+@pytest.mark.usefixtures("unpainted")
 def test_names_of_level_lines_keep_apart_and_the_legend_is_whole() -> None:
     """Of one input size too, where no memory and true context lie close together."""
     near = contexts(256, LORA) + way(256, 10, LORA)
@@ -390,7 +412,7 @@ def test_a_sink_stands_beside_the_same_memory_without() -> None:
         own = ways_of(records)
         claims = {claim.text: claim for claim in check_claims(own)}
         assert claims[text].outcome == outcome
-        assert ("lowers" if outcome == "pass" else "raises") in answer_sinks(sink_pairs(own), own)
+        assert ("improves" if outcome == "pass" else "worsens") in answer_sinks(sink_pairs(own))
     alone = ways_of(sink)
     assert sink_pairs(alone) == []
     later = way(256, 10, LORA, trained_start_segments=2)

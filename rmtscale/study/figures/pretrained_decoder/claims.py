@@ -155,13 +155,13 @@ def sink_gains(sink: InputSize, like: InputSize) -> dict[int, Interval]:
     return found
 
 
-def answer_sinks(pairs: Sequence[tuple[InputSize, InputSize]], ways: Sequence[InputSize]) -> str:
+def answer_sinks(pairs: Sequence[tuple[InputSize, InputSize]]) -> str:
     """Says what a sink changes as trained, against the same memory without."""
-    parts = []
+    parts, likes = [], [like for _, like in pairs]
     for sink, like in pairs:
         at = sink_gains(sink, like).get(like.most_trained or 0)
         if at is not None:
-            parts.append(f"{_change(at, 'bits per byte')} at {size_name(like, ways)}")
+            parts.append(f"{_change(at, 'bits per byte')} at {size_name(like, likes)}")
     if not parts:
         return "Memory with a sink token; none was read at as many segments without one"
     return f"A sink token {'; it '.join(parts)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.report import style
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = "osD^vPX"
+_DASHES = {(False, False): "-", (True, False): "--", (False, True): ":", (True, True): "-."}
+"""Lines by whether memory has a sink, and whether training began with more than one segment."""
 
 
 @style.styled
@@ -29,7 +32,7 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
     from matplotlib.figure import Figure
 
     sizes = list(dict.fromkeys(way.segment_size for way in ways))
-    names = list(dict.fromkeys(way_name(way) for way in ways))
+    names = list(dict.fromkeys(_trained_name(way) for way in ways))
     figure = Figure(figsize=(5.4 * max(len(sizes), 1.4) + 0.4, 4.8))
     (row,) = figure.subplots(1, len(sizes), squeeze=False)
     for axes, size in zip(row, sizes, strict=True):
@@ -59,6 +62,11 @@ def way_name(way: InputSize) -> str:
     return f"{memory}, {way.trained_weights}{format_start_segments(way.start_segments)}"
 
 
+def _trained_name(way: InputSize) -> str:
+    """Names what has a colour of its own: what differs in a sink or its beginning shares it."""
+    return way_name(replace(way, sink_tokens=0, start_segments=1))
+
+
 def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:
     known: list[float] = [0.0]
     beyond: list[float] = []
@@ -71,8 +79,7 @@ def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:
     known += [interval.mean for interval in contexts.values()]
     axes.set_ylim(*limits(known, beyond))
     for way in ways:
-        name = way_name(way)
-        index = names.index(name)
+        name, index = way_name(way), names.index(_trained_name(way))
         colour = style.SEQUENCE_COLOURS[index % len(style.SEQUENCE_COLOURS)]
         found = gains(way)
         counts = list(found)
@@ -87,6 +94,7 @@ def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:
         axes.plot(
             counts,
             [found[count].mean for count in counts],
+            _DASHES[way.sink_tokens > 0, way.start_segments > 1],
             color=colour,
             marker=_MARKERS[index % len(_MARKERS)],
             markersize=3.5,

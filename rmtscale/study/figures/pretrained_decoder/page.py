@@ -130,7 +130,7 @@ def _sinks(ways: Sequence[InputSize]) -> str:
         return ""
     return f"""## A sink in the memory
 
-{fill(f"**{answer_sinks(pairs, ways)}.**", 100)}
+{fill(f"**{answer_sinks(pairs)}.**", 100)}
 
 The first memory token keeps its trained initial value in every segment, a place for attention that
 has nothing to look at (`sink_tokens` of [the RMT](../../docs/rmt.md)). All else is alike, text and
