@@ -195,6 +195,9 @@ def test_memory_is_compared_between_batches_of_one_size() -> None:
     compiled = [replace(one, point=replace(one.point, compile_step=True)) for one in mixed[3:]]
     alike = [*mixed[:3], *(replace(one, batch_size=100) for one in compiled)]
     assert claims(alike)[text].ours == "300.0 MiB at 8, 0.0 % over all"
+    merged = [replace(one, point=replace(one.point, merged_lora=True)) for one in mixed[3:]]
+    alike = [*mixed[:3], *(replace(one, batch_size=100) for one in merged)]
+    assert claims(alike)[text].ours == "300.0 MiB at 8, 0.0 % over all"
     assert set(experiment.peaks_of(experiment.by_task(mixed)).values()) == {300 * MIB}
 
 
@@ -327,3 +330,11 @@ def test_numbers_say_what_was_compiled() -> None:
     assert "compile_step" not in csv_of([plain])
     rows = list(csv.DictReader(io.StringIO(csv_of([plain, compiled]))))
     assert [row["compile_step"] for row in rows] == ["", "1"]
+
+
+def test_numbers_say_what_was_merged() -> None:
+    plain, read = evaluation(2, 1.0), evaluation(4, 1.0)
+    merged = replace(read, point=replace(read.point, merged_lora=True))
+    assert "merged_lora" not in csv_of([plain])
+    rows = list(csv.DictReader(io.StringIO(csv_of([plain, merged]))))
+    assert [row["merged_lora"] for row in rows] == ["0", "1"]

@@ -171,14 +171,17 @@ def _target(title: str, curve: Curve, task: str, paper: Points) -> Claim:
 
 
 def _alike(curve: Curve) -> Curve:
-    """Keeps the lengths that were read in batches of one size, the size of the most lengths, and
-    all compiled or none.
+    """Keeps the lengths that were read in batches of one size, the size of the most lengths, all
+    compiled or none, and all with LoRA merged or none.
 
     Memory can be compared between these alone.
     """
-    ways = {count: (one.batch_size, one.point.compile_step) for count, one in curve.items()}
+    ways = {
+        count: (one.batch_size, one.point.compile_step, one.point.merged_lora)
+        for count, one in curve.items()
+    }
     counts = Counter(ways.values())
-    way = max(counts, key=lambda way: (counts[way], way[0], bool(way[1])))
+    way = max(counts, key=lambda way: (counts[way], way[0], bool(way[1]), way[2]))
     return {count: record for count, record in curve.items() if ways[count] == way}
 
 

@@ -164,10 +164,11 @@ def _compiled(record: EvaluationRecord) -> int | None:
 
 
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
-    """Writes the main numbers of all records as CSV, the dead band where any has one, backbone
-    and whether it was compiled where any says so."""
+    """Writes the main numbers of all records as CSV, the dead band where any has one, backbone,
+    whether it was compiled and whether LoRA was merged where any says so."""
     held = any(record.point.dead_band for record in records)
     noted = any(record.trained_backbone for record in records)
+    merges = any(record.point.merged_lora for record in records)
     compiles = any(record.point.compile_step is not None for record in records)
     return csv_text(
         {
@@ -186,6 +187,7 @@ def csv_of(records: Sequence[EvaluationRecord]) -> str:
             "low": f"{record.low:.6g}",
             "high": f"{record.high:.6g}",
             **({"compile_step": _compiled(record)} if compiles else {}),
+            **({"merged_lora": int(record.point.merged_lora)} if merges else {}),
             "tokens_per_second": f"{record.tokens_per_second:.6g}",
             "peak_allocated_bytes": record.memory.peak_allocated_bytes,
             "peak_resident_bytes": record.memory.peak_resident_bytes,
