@@ -250,6 +250,6 @@ def test_what_readme_and_study_say_of_the_averages() -> None:
     assert below == ["0k"]
     plain, band = standing(best[PLAIN], "rmt"), standing(best[DEAD_BAND], "armt")
     assert plain.points == 60
-    assert f"RMT at {plain.behind} (qa1 at 16k, qa2 alone), level at {plain.level}" in study
+    assert f"RMT at {plain.behind} (qa1 at 16k, qa2 without noise), level at {plain.level}" in study
     assert f"ahead at {plain.ahead}; with the band it is behind the ARMT at {band.behind}" in study
     assert f"level at {band.level} and ahead at {band.ahead}" in study

@@ -83,4 +83,10 @@ def test_the_page_says_where_it_is_lost() -> None:
     assert causes.endswith(f"| 60 (200) | 98 (200) | 99 (200) | 97 (200) | {DRIFT} |")
     assert "| qa1 | only noise | 99 (200) |  |  | 60 (200) |" in text
     assert "| task | since then | 0 | 1 | 2 to 7 | 8 to 31 |" in text
-    assert "| qa1 | 1M | 99 (100) |" in text
+    assert (
+        "| share, ours | qa1, 1M |\n|---|---|\n| 0 to 0.1 | 99 (100) |\n| 0.1 to 0.2 |  |\n" in text
+    )
+    held = [replace(one, point=replace(one.point, dead_band=0.3)) for one in qa1]
+    both = where_lost(runs_of([*qa1, *held]))
+    assert "\n\n| share, ours | qa1, 1M |\n" in both
+    assert "\n\n| share, band | qa1, 1M |\n" in both

@@ -13,6 +13,7 @@ from textwrap import fill
 
 from rmtscale.intervals import wilson_interval
 from rmtscale.study.figures.babilong.runs import DEAD_BAND, VARIANTS, Run, shown
+from rmtscale.study.figures.babilong.tables import OURS
 from rmtscale.study.records.breakdown import FACTS_AFTER, TENTHS, Breakdown, Counted
 from rmtscale.tabular import markdown_table
 
@@ -112,7 +113,7 @@ def _causes(runs: Iterable[Run]) -> str:
         causes = ", ".join(causes_of(noted)) or "none told apart"
         rows.append([_name(run), *(_cell(*pair) for pair in pairs), causes])
     columns = (
-        *("task", "near, only noise since", "far, only noise since", "near, later facts since"),
+        *("task", "near, only noise since", "far, only noise since", "near, facts since"),
         *("facts in one segment", "in several", "lost with"),
     )
     return markdown_table(columns, rows)
@@ -157,17 +158,24 @@ def _by_facts(noted: Sequence[tuple[Run, Breakdown]]) -> str:
 
 
 def _by_depth(runs: Iterable[Run]) -> str:
-    rows = []
+    """Writes a table for each variant: a row for each tenth, a column for each task."""
+    tables: dict[str, dict[str, list[str]]] = {}
     for run in runs:
         noted = {name: one.breakdown for name, one in run.curve.items() if one.breakdown}
         length, found = list(noted.items())[-1]
-        rows.append([_name(run), length, *_cells(found.depth)])
-    tenths = tuple(f"{group / TENTHS:g} to {(group + 1) / TENTHS:g}" for group in range(TENTHS))
-    return markdown_table(("task", "length", *tenths), rows)
+        tables.setdefault(run.variant, {})[f"{run.task}, {length}"] = _cells(found.depth)
+    tenths = [f"{group / TENTHS:g} to {(group + 1) / TENTHS:g}" for group in range(TENTHS)]
+    return "\n\n".join(
+        markdown_table(
+            (f"share, {OURS[variant]}", *columns),
+            [list(row) for row in zip(tenths, *columns.values(), strict=True)],
+        )
+        for variant, columns in tables.items()
+    )
 
 
 def _name(run: Run) -> str:
-    return f"{run.task}, dead band" if run.variant == DEAD_BAND else run.task
+    return f"{run.task}, {OURS[DEAD_BAND]}" if run.variant == DEAD_BAND else run.task
 
 
 def _cells(counted: Counted) -> list[str]:
