@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -233,6 +234,36 @@ def test_the_picture_of_costs_shows_the_numbers_of_the_table(size: InputSize) ->
     best = {row[0].text for row in cost_table(size).rows if "FLOPs, stream" in row[4].text}
     assert "no memory, context 900" in best
     assert any("in a stream" in name for name in best)
+
+
+def test_the_table_of_costs_says_which_times_were_compiled() -> None:
+    """A stream has the time of one segment, and how that was read."""
+    records = study((128,), trained=(2,), counts=(1, 2))
+
+    def times(compiled: set[int]) -> tuple[dict[str, str], str]:
+        """Compiled where a model with memory read so many segments."""
+        (own,) = input_sizes(
+            replace(
+                one,
+                point=replace(
+                    one.point,
+                    compile_step=bool(one.model.memory_tokens) and one.point.segments in compiled,
+                ),
+            )
+            for one in records
+        )
+        table = cost_table(own)
+        return {row[0].text: row[2].text.partition(", ")[2] for row in table.rows}, table.note
+
+    plain, note = times(set())
+    assert (set(plain.values()), note) == ({""}, "")
+    mixed, note = times({1})
+    assert {name for name, how in mixed.items() if how == "compiled"} == {
+        "memory, 1 segment",
+        "memory, 2 segments, in a stream",
+    }
+    assert note == "Not all of it was compiled, so that times differ by that too."
+    assert times({2})[0]["memory, 2 segments"] == "compiled"
 
 
 @given(st.floats(1e-9, 1e12), st.floats(1.0, 1e4))

@@ -39,6 +39,8 @@ class Choice(NamedTuple):
     """Forward, for each token scored."""
     seconds: float
     """Measured, for each token scored."""
+    compiled: bool = False
+    """Whether full segments were compiled while it was measured, on every seed."""
 
 
 def choices(size: InputSize) -> list[Choice]:
@@ -55,6 +57,7 @@ def choices(size: InputSize) -> list[Choice]:
             mean_over_seeds(records, lambda record: record.whole.bits_per_byte),
             mean_over_seeds(records, lambda record: record.flops_per_token),
             mean_over_seeds(records, lambda record: record.seconds_per_token),
+            all(record.point.compile_step for record in records.values()),
         )
 
     ways = [choice(KINDS[0], context, dict(by_seed)) for context, by_seed in size.contexts.items()]
@@ -69,7 +72,7 @@ def choices(size: InputSize) -> list[Choice]:
     first = next((way for way in read if way.size == 1), None)
     if first is not None:
         ways += [
-            way._replace(kind=KINDS[2], flops=first.flops, seconds=first.seconds)
+            first._replace(kind=KINDS[2], size=way.size, bits_per_byte=way.bits_per_byte)
             for way in read
             if way.size > 1
         ]

@@ -6,7 +6,13 @@ from rmtscale.report.tables import Cell, Table
 from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.lines import context_name
-from rmtscale.units import format_bits_per_byte, format_flops, format_seconds, format_tokens
+from rmtscale.units import (
+    format_bits_per_byte,
+    format_compiled,
+    format_flops,
+    format_seconds,
+    format_tokens,
+)
 
 
 def cost_table(size: InputSize) -> Table:
@@ -23,7 +29,7 @@ def cost_table(size: InputSize) -> Table:
         (
             Cell(_name(way)),
             Cell(format_flops(way.flops), way.flops),
-            Cell(format_seconds(way.seconds), way.seconds),
+            Cell(format_seconds(way.seconds) + format_compiled(way.compiled), way.seconds),
             Cell(format_bits_per_byte(way.bits_per_byte), way.bits_per_byte),
             Cell("; ".join(name for name, best in marks.items() if way in best) or "none"),
         )
@@ -36,7 +42,9 @@ def cost_table(size: InputSize) -> Table:
         "bits per byte",
         "frontiers it is on",
     )
-    return Table("costs", "Cost and quality", columns, tuple(rows))
+    ran = {bool(record.point.compile_step) for record in size.records}
+    note = "Not all of it was compiled, so that times differ by that too." if len(ran) > 1 else ""
+    return Table("costs", "Cost and quality", columns, tuple(rows), note)
 
 
 def _name(way: Choice) -> str:
