@@ -92,7 +92,7 @@ def test_the_ablation_says_what_each_change_brings() -> None:
     ]
     assert (found[0][5], found[0][-1]) == ("20.0 (17.6 to 22.6)", "20 (13.3 to 28.9)")
     assert [row[2] for row in found[5:]] == ["no run yet"] * 5
-    assert found[3][2] == "seed 0, burn-in 16/64, to 7 segments, burn-in 256"
+    assert found[3][2] == "seed 0, burn-in 16/64, last stage 7 segments, burn-in 256"
     assert found[4][2] == "seed 0, burn-in 16/64, dead band 0.3 (borrowed)"
 
 
@@ -121,7 +121,7 @@ def test_the_dead_band_is_that_of_the_last_training() -> None:
 def test_longer_burn_ins_are_the_same_change() -> None:
     longer = ablated_rows("qa1", "burn-in", 0.5, burn_in=(16, 64, 256))
     found = ablation_rows([*longer, *ablated_rows("qa1", "plain", 0.4)])
-    assert found[0][2] == "seed 0, to 7 segments, burn-in 256"
+    assert found[0][2] == "seed 0, last stage 7 segments, burn-in 256"
     assert found[1][2].startswith("seed 0, burn-in 16/64/256, ")
 
 

@@ -112,7 +112,7 @@ def _trained(run: Run) -> list[str]:
     burn_in = "/".join(map(str, training.burn_in))
     words = [f"seed {training.seed}", *([f"burn-in {burn_in}"] if burn_in else [])]
     band = f"dead band {run.dead_band:g} ({run.width_chosen})"
-    words += [band] if run.dead_band else [f"to {training.stage}"]
+    words += [band] if run.dead_band else [f"last stage {training.stage}"]
     seconds = "" if training.seconds is None else format_seconds(training.seconds)
     return [", ".join(words), format_tokens(training.steps), seconds]
 

@@ -144,12 +144,12 @@ _ABLATION = (
 _COSTS = (
     "Samples are read side by side, as many as the column says. The time of a sample is its share "
     "of theirs, making the text included. One alone is the time of a sample that was read by "
-    "itself, with `--batch-size 1`. Full attention is our own lower bound for one pass of the same "
-    "backbone over the whole sample on an H200 in bf16, if its memory allowed it. Peaks of memory "
-    "are compared between lengths that one checkpoint has read with as many samples side by side, "
-    "in one precision, all compiled or none, on one GPU: those of one command, and those of "
-    "several that held as much memory before. Stories alone (0k) come in batches of other sizes "
-    "and do not count."
+    "itself, with `--batch-size 1`; it is empty where none was. Full attention is our own lower "
+    "bound for one pass of the same backbone over the whole sample on an H200 in bf16, if its "
+    "memory allowed it. Peaks of memory are compared between lengths that one checkpoint has read "
+    "with as many samples side by side, in one precision, all compiled or none, on one GPU: those "
+    "of one command, and those of several that held as much memory before. Stories alone (0k) "
+    "come in batches of other sizes and do not count."
 )
 
 

@@ -66,7 +66,7 @@ def _more(run: Run) -> str:
 def _settings(training: BabilongTraining) -> list[str]:
     burn_in = "/".join(map(str, training.burn_in)) or "none"
     words = [
-        f"to {training.stage}",
+        f"last stage {training.stage}",
         format_memory_tokens(training.memory_tokens, training.sink_tokens),
         f"segments of {training.segment_tokens}",
         f"burn-in {burn_in}",
