@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
-from rmtscale.study.figures.dead_band.claims import check_claims, compare
+from rmtscale.study.figures.dead_band.claims import check_claims
+from rmtscale.study.figures.dead_band.comparisons import compare
+from rmtscale.study.figures.dead_band.drawing import draw
+from rmtscale.study.figures.memory_tasks.backbones import PRETRAINED_ENCODER, RANDOM_DECODER
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.records.widths import WidthRecord
 from tests.command_line import Command
-from tests.synthetic.evaluations import curve
+from tests.synthetic.evaluations import DECODER, ENCODER, curve
 from tests.synthetic.widths import measured, reading
 
 pytestmark = pytest.mark.usefixtures("unpainted")
@@ -33,7 +37,36 @@ def pair(
 
 def claims(records: list[EvaluationRecord]) -> dict[str, Claim]:
     paper = {task: points for (task,), points in paper_points("figure_5", ("segments",)).items()}
-    return {claim.text: claim for claim in check_claims(compare(records), paper)}
+    made = [
+        claim
+        for kind, ours in compare(records).items()
+        for claim in check_claims(ours, paper, kind=kind)
+    ]
+    by_text = {claim.text: claim for claim in made}
+    assert len(by_text) == len(made)  # no two kinds say the same
+    return by_text
+
+
+def encoder_pair(
+    held: float,
+    plain: float | None,
+    task: str = "detect-memorize",
+    seed: int = 0,
+    *,
+    dead_band: float = 0.4,
+) -> list[EvaluationRecord]:
+    """One pretrained encoder with a dead band, and without where that is given."""
+    given = {
+        "task": task,
+        "trained_seed": seed,
+        "samples": 400,
+        "segment_tokens": 499,
+        "weights": f"encoder-{task}-{seed}",
+        "trained_backbone": ENCODER,
+        "merged_lora": True,
+    }
+    with_one = curve(LENGTHS, held, dead_band=dead_band, **given)
+    return with_one if plain is None else [*with_one, *curve(LENGTHS, plain, **given)]
 
 
 def test_all_hold() -> None:
@@ -90,6 +123,123 @@ def test_bands_are_not_mixed() -> None:
     two = [*pair(1, 1), *curve((8,), 1.0, task="reasoning", dead_band=0.5)]
     with pytest.raises(BadInput, match=r"dead bands 0\.3 or 0\.5 of reasoning, seed 0: expected"):
         compare(two)
+
+
+def test_kinds_of_backbone_are_apart() -> None:
+    """The same task and seed of two kinds: each has its own width, curves and claims."""
+    both = [*pair(0.5, 1, "detect-memorize"), *pair(0.99, 0.76), *encoder_pair(1, 0.9)]
+    kinds = compare(both)
+    assert list(kinds) == ["", PRETRAINED_ENCODER]
+    decoder, encoder = (ours["detect-memorize"]["seed 0"] for ours in kinds.values())
+    assert (decoder.dead_band, encoder.dead_band) == (0.3, 0.4)
+    assert {one.accuracy for one in decoder.plain.values()} == {1.0}
+    assert {one.accuracy for one in encoder.plain.values()} == {0.9}
+    found = claims(both)
+    name = "Detect & Memorize, seed 0: not below plain at any length"
+    assert found[name].outcome == "fail"
+    assert found[f"Pretrained encoder, {name}"].outcome == "pass"
+    # What the decoder says is what it says alone.
+    alone = claims([record for record in both if record.trained_backbone is None])
+    assert {text: found[text] for text in alone} == alone
+
+
+def test_what_an_encoder_has_to_keep() -> None:
+    held = {0: 0.995, 1: 1.0, 2: 1.0}
+    plain = {0: 0.6, 1: 0.9, 2: 0.9975}
+    records = [one for seed in held for one in encoder_pair(held[seed], plain[seed], seed=seed)]
+    found = claims([*records, *encoder_pair(1, 1, "memorize")])
+    title = "Pretrained encoder, Detect & Memorize"
+    assert {claim.outcome for claim in found.values()} == {"pass"}
+    assert found[f"{title}: on 3 seeds"].ours == "3 of 3 reach it"
+    assert found[f"{title}, seed 0: 99.50 % at 4,096 segments"].paper == "96.07 % without one"
+    # Seed 2 has reached it without: it cannot be above.
+    above = [text for text in found if "above plain" in text]
+    assert above == [f"{title}, seed {seed}: above plain at 4,096 segments" for seed in (0, 1)]
+    fewer = claims(encoder_pair(0.9925, None))
+    assert fewer[f"{title}, seed 0: 99.50 % at 4,096 segments"].outcome == "fail"
+    three = fewer[f"{title}: on 3 seeds"]
+    assert (three.outcome, three.ours) == ("not measurable", "read on 1 of 3")
+    assert fewer[f"{title}, seed 0: above plain at 4,096 segments"].outcome == "not measurable"
+
+
+def test_plain_is_of_the_same_weights() -> None:
+    """Other weights of the same seed are another training, merged LoRA is the same one."""
+    held = encoder_pair(1, None)
+    others = curve(LENGTHS, 0.2, task="detect-memorize", weights="x", trained_backbone=ENCODER)
+    (ours,) = compare([*held, *others]).values()
+    assert ours["detect-memorize"]["seed 0"].plain == {}
+    plain = encoder_pair(1, 0.9)[2:]
+    unmerged = [replace(one, point=replace(one.point, merged_lora=False)) for one in plain]
+    (ours,) = compare([*held, *unmerged]).values()
+    assert ours["detect-memorize"]["seed 0"].shared() == list(LENGTHS)
+    twice = [replace(one, point=replace(one.point, weights="y")) for one in held]
+    (ours,) = compare([*held, *twice]).values()
+    assert len(ours["detect-memorize"]) == 2
+
+
+def test_a_note_holds_for_all_records_of_its_weights() -> None:
+    """Weights that were read before backbones were noted, and after."""
+    held, plain = pair(0.99, 0.76)[:2], pair(0.99, 0.76)[2:]
+    noted = [replace(one, trained_backbone=DECODER) for one in held]
+    kinds = compare([*noted, *plain])
+    assert list(kinds) == [RANDOM_DECODER]
+    assert kinds[RANDOM_DECODER]["reasoning"]["seed 0"].shared() == list(LENGTHS)
+
+
+def test_each_kind_has_a_row_of_panels() -> None:
+    kinds = compare([*pair(0.99, 0.76), *pair(1, 1, "memorize"), *encoder_pair(1, 0.9)])
+    drawn = draw(kinds)
+    titles = [axes.get_title(loc="left") for axes in drawn.axes]
+    assert titles == [
+        "Memorize, 1 seed",
+        "Reasoning, 1 seed",
+        "Detect & Memorize, 1 seed\npretrained encoder",
+    ]
+    assert [
+        {line.get_gid() for line in axes.lines if line.get_gid()} for axes in drawn.axes
+    ] == 3 * [{"plain", "with a dead band"}]
+    headline = " ".join(drawn.get_suptitle().split())
+    assert headline.endswith(
+        "Memorize 100 % to 100 %, Reasoning 76 % to 99 %. Pretrained encoder: "
+        "Detect & Memorize 90 % to 100 %"
+    )
+
+
+def test_a_headline_compares_equal_lengths() -> None:
+    """Plain was not read at the longest: what it has at a shorter one is not held against it."""
+    records = [*encoder_pair(1, None)[1:], *encoder_pair(0.5, 0.9)[::2], *pair(1, 0.76)]
+    shown = " ".join(draw(compare(records)).get_suptitle().split())
+    assert "Detect & Memorize 90 % to 50 %" in shown
+
+
+def test_the_page_of_both_kinds(rmtscale: Command, tmp_path: Path) -> None:
+    """The decoder's part is the page that it has alone, and the encoder has a section."""
+    encoders = [one for seed in (0, 1) for one in encoder_pair(1 - 0.01 * seed, 0.9, seed=seed)]
+    pages = []
+    for name, records in {"one": pair(0.99, 0.75), "both": [*pair(0.99, 0.75), *encoders]}.items():
+        file = tmp_path / name / "records.jsonl"
+        file.parent.mkdir()
+        file.write_text("".join(f"{record.to_line()}\n" for record in records))
+        given = ["--records", str(file), "--out", str(tmp_path / name / "out")]
+        assert rmtscale("reproduce", "dead-band", *given).code in (0, 1)
+        pages.append((tmp_path / name / "out" / "README.md").read_text())
+    one, both = pages
+    first, *sections = both.split("\n## ")
+    assert one.split("\n\n")[1] == both.split("\n\n")[1]  # the verdict
+    table = one[one.index("| claim |") : one.index("\n## ")]
+    assert table.strip() in first
+    assert "ncoder" not in table
+    said = " ".join(both.split("\n\n")[2].split())
+    assert said == (
+        "**With a pretrained encoder, after 2,043,904 tokens the worst of 2 trainings on Detect & "
+        "Memorize is right in 99.00 % (97.46 to 99.61) with a dead band, and the worst without one "
+        "in 90.00 % (86.67 to 92.57).**"
+    )
+    assert [part.splitlines()[0] for part in sections] == ["Reasoning", "Pretrained encoder"]
+    encoder = " ".join(sections[1].split())
+    assert "minilm, frozen, with LoRA of rank 16. Of the 512 positions of a segment 499" in encoder
+    assert "### Detect & Memorize" in encoder
+    assert "| seed 1, dead band 0.4 (borrowed) | seed 1, plain |" in encoder
 
 
 def test_the_page(rmtscale: Command, tmp_path: Path) -> None:

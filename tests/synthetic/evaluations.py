@@ -53,6 +53,7 @@ def evaluation(segments: int, accuracy: float, **values: Any) -> EvaluationRecor
         "device": "cuda",
         "dead_band": 0.0,
         "compile_step": None,
+        "merged_lora": False,
     }
     point |= {name: values.pop(name) for name in list(values) if name in point}
     correct = round(accuracy * point["samples"])

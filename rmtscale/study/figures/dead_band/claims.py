@@ -1,120 +1,92 @@
 """A dead band on the memory at inference, against the plain RMT of the same weights. Measured.
 
 Beyond the paper, and a variant of its RMT: a number of the memory keeps its old value unless one
-segment changes it by at least the dead band. Claims: Reasoning reaches what this project set out
-for and is above plain; the tasks that plain RMT keeps are kept as well.
+segment changes it by at least the dead band. Claims: the task that plain RMT loses reaches what
+this project set out for and is above plain; the tasks that plain RMT keeps are kept as well. That
+task is Reasoning of decoders, and Detect & Memorize of the pretrained encoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rmtscale.errors import BadInput, quoted_list
 from rmtscale.intervals import newcombe_interval
 from rmtscale.report.claims import Claim, Outcome
-from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
-from rmtscale.study.figures.memory_tasks.claims import curves_by, words
-from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS
+from rmtscale.study.figures.dead_band.comparisons import Comparison, Comparisons
+from rmtscale.study.figures.memory_tasks.axes import TITLES, Points
+from rmtscale.study.figures.memory_tasks.backbones import (
+    NOT_NOTED,
+    PRETRAINED_ENCODER,
+    RANDOM_DECODER,
+    subject,
+)
+from rmtscale.study.figures.memory_tasks.claims import ENCODER_TARGETS, words
+from rmtscale.study.figures.memory_tasks.recipes import SEEDS
 from rmtscale.study.records.evaluation import EvaluationRecord
-from rmtscale.study.records.widths import ChosenWidths
 from rmtscale.units import format_accuracy, format_tokens
 
 LONGEST = 4096
-DRIFTS = "reasoning"
-"""The task whose states drift, so that plain RMT loses it."""
-TARGET = 0.97
-"""Accuracy of Reasoning at 4096 segments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A task whose states drift, so that plain RMT loses it, and what has to be kept of it."""
+
+    task: str
+    target: float
+    """Accuracy at 4096 segments."""
+    seeds: int
+    """Trainings that have to reach it."""
+
+
+_DECODER = Drift(task="reasoning", target=0.97, seeds=len(SEEDS))
+_TARGET, _SEEDS = ENCODER_TARGETS["detect-memorize"]
+DRIFTS = {
+    NOT_NOTED: _DECODER,
+    RANDOM_DECODER: _DECODER,
+    PRETRAINED_ENCODER: Drift(task="detect-memorize", target=_TARGET, seeds=_SEEDS),
+}
+"""Tasks that drift by kind of backbone; of another kind none is known to."""
 _NONE = "no such variant"
 _TOLERANCE = "95 % interval of the difference"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One checkpoint, evaluated with its dead band and without."""
-
-    dead_band: float
-    width_chosen: str
-    """Says how the dead band was chosen."""
-    held: Curve
-    plain: Curve
-
-    def shared(self) -> list[int]:
-        """Lists the numbers of segments that both were evaluated at."""
-        return [count for count in self.held if count in self.plain]
-
-
-Comparisons = Mapping[str, Mapping[int, Comparison]]
-"""Curves by task and seed."""
-
-
-def compare(records: Sequence[EvaluationRecord], widths: ChosenWidths | None = None) -> Comparisons:
-    """Pairs the curves of every checkpoint that was evaluated with a dead band.
-
-    Args:
-        records: of evaluations.
-        widths: says how dead bands were chosen; without it none is known to be.
-
-    Raises:
-        BadInput: no record has a dead band, or those of a checkpoint have several.
-    """
-    ways = ChosenWidths() if widths is None else widths
-    found: dict[str, dict[int, Comparison]] = {}
-    for task in TASKS:
-        own = [record for record in records if record.point.task == task]
-        held = [record for record in own if record.point.dead_band]
-        plain = _by_seed(record for record in own if not record.point.dead_band)
-        for seed, curve in _by_seed(held).items():
-            bands = sorted({one.point.dead_band for one in held if one.trained_seed == seed})
-            if len(bands) > 1:
-                raise BadInput(
-                    f"dead bands {quoted_list(bands)} of {task}, seed {seed}: expected one"
-                )
-            weights = next(iter(curve.values())).point.weights
-            pair = Comparison(
-                dead_band=bands[0],
-                width_chosen=ways.how(weights, bands[0]),
-                held=curve,
-                plain=plain.get(seed, {}),
-            )
-            found.setdefault(task, {})[seed] = pair
-    if not found:
-        raise BadInput("records without a dead band: expected some of 'evaluate --dead-band'")
-    return found
-
-
-def check_claims(ours: Comparisons, paper: Mapping[str, Points]) -> list[Claim]:
+def check_claims(
+    ours: Comparisons, paper: Mapping[str, Points], *, kind: str = NOT_NOTED
+) -> list[Claim]:
     """Checks every claim against the records.
 
     Args:
-        ours: by task and seed.
+        ours: by task and training, of one kind of backbone.
         paper: the paper's curves of plain RMT, by task.
+        kind: of the backbone.
     """
-    title = TITLES[DRIFTS]
     claims = []
-    for seed, pair in ours.get(DRIFTS, {}).items():
-        claims.append(_target(f"{title}, seed {seed}", pair, paper[DRIFTS]))
-        claims.append(_above(f"{title}, seed {seed}", pair))
-    claims.append(_seeds(f"{title}: on {len(SEEDS)} seeds", ours.get(DRIFTS, {})))
+    drift = DRIFTS.get(kind)
+    if drift is not None:
+        title, pairs = subject(kind, TITLES[drift.task]), ours.get(drift.task, {})
+        for run, pair in pairs.items():
+            claims.append(_target(f"{title}, {run}", pair, drift, paper[drift.task]))
+            end = pair.plain.get(LONGEST)
+            if end is None or end.accuracy < drift.target:
+                claims.append(_above(f"{title}, {run}", pair))
+        claims.append(_on_seeds(title, pairs, drift, kind))
     claims += [
-        _not_below(f"{TITLES[task]}, seed {seed}", pair)
+        _not_below(f"{subject(kind, TITLES[task])}, {run}", pair)
         for task, pairs in ours.items()
-        for seed, pair in pairs.items()
+        for run, pair in pairs.items()
     ]
     return claims
 
 
-def _by_seed(records: Iterable[EvaluationRecord]) -> dict[int, Curve]:
-    return {**curves_by(lambda record: record.trained_seed, records)}
-
-
-def _target(title: str, pair: Comparison, paper: Points) -> Claim:
-    text = f"{title}: {format_accuracy(TARGET)} at {format_tokens(LONGEST)} segments"
+def _target(title: str, pair: Comparison, drift: Drift, paper: Points) -> Claim:
+    text = f"{title}: {format_accuracy(drift.target)} at {format_tokens(LONGEST)} segments"
     plain = f"{format_accuracy(paper[LONGEST])} without one"
     record = pair.held.get(LONGEST)
     if record is None:
         return Claim(text, plain, "not evaluated", "not measurable")
-    outcome: Outcome = "pass" if record.accuracy >= TARGET else "fail"
+    outcome: Outcome = "pass" if record.accuracy >= drift.target else "fail"
     return Claim(text, plain, words(record), outcome, "exact")
 
 
@@ -128,12 +100,18 @@ def _above(title: str, pair: Comparison) -> Claim:
     return Claim(text, _NONE, ours, outcome, _TOLERANCE)
 
 
-def _seeds(text: str, pairs: Mapping[int, Comparison]) -> Claim:
+def _on_seeds(title: str, pairs: Mapping[str, Comparison], drift: Drift, kind: str) -> Claim:
+    text = f"{title}: on {drift.seeds} seeds"
     ends = [pair.held[LONGEST] for pair in pairs.values() if LONGEST in pair.held]
-    if len(ends) < len(SEEDS):
-        ours = f"weights of {len(ends)} of {len(SEEDS)} are kept"
+    read = len({record.trained_seed for record in ends})
+    if read < drift.seeds:
+        ours = (
+            f"read on {read} of {drift.seeds}"
+            if kind == PRETRAINED_ENCODER
+            else f"weights of {read} of {drift.seeds} are kept"
+        )
         return Claim(text, _NONE, ours, "not measurable")
-    reached = sum(record.accuracy >= TARGET for record in ends)
+    reached = sum(record.accuracy >= drift.target for record in ends)
     outcome: Outcome = "pass" if reached == len(ends) else "fail"
     return Claim(text, _NONE, f"{reached} of {len(ends)} reach it", outcome, "exact")
 

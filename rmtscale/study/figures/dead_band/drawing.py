@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
-from rmtscale.study.figures.dead_band.claims import Comparisons
+from rmtscale.study.figures.dead_band.comparisons import Comparison, Comparisons
 from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     accuracy_axis,
     draw_curve,
     token_axis,
 )
+from rmtscale.study.figures.memory_tasks.backbones import NOT_NOTED, capital
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _WAYS = (
@@ -24,54 +27,74 @@ _WAYS = (
 
 
 @style.styled
-def draw(ours: Comparisons) -> Figure:
-    """A panel for each task: a solid line with the dead band, a broken one without."""
+def draw(kinds: Mapping[str, Comparisons]) -> Figure:
+    """A panel for each task: a solid line with the dead band, a broken one without.
+
+    Args:
+        kinds: by kind of backbone; each has a row of panels.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.6 * len(ours), 3.9))
-    panels = figure.subplots(1, len(ours), squeeze=False)[0]
-    for axes, (task, pairs) in zip(panels, ours.items(), strict=True):
-        lengths: set[int] = set()
-        for pair in pairs.values():
-            for (way, colour, line, marker), curve in zip(
-                _WAYS, (pair.plain, pair.held), strict=True
-            ):
-                if curve:
-                    draw_curve(
-                        axes, curve, colour, marker=marker, line=line, by_tokens=True, name=way
-                    )
-                    lengths |= {record.point.tokens for record in curve.values()}
-        token_axis(axes, sorted(lengths))
-        accuracy_axis(axes)
-        seeds = f"{len(pairs)} seeds" if len(pairs) > 1 else "1 seed"
-        axes.set_title(f"{TITLES[task]}, {seeds}")
-        if axes is not panels[0]:
-            axes.set_ylabel("")
+    rows, across = len(kinds), max(len(ours) for ours in kinds.values())
+    figure = Figure(figsize=(3.6 * across, 0.5 + 3.4 * rows))
+    panels = figure.subplots(rows, across, squeeze=False)
+    for row, (kind, ours) in zip(panels, kinds.items(), strict=True):
+        for axes, (task, pairs) in zip(row, ours.items(), strict=False):
+            _task_panel(axes, pairs.values())
+            seeds = len({pair.seed for pair in pairs.values()})
+            title = f"{TITLES[task]}, {f'{seeds} seeds' if seeds > 1 else '1 seed'}"
+            axes.set_title(f"{title}\n{kind}" if rows > 1 and kind != NOT_NOTED else title)
+            if axes is not row[0]:
+                axes.set_ylabel("")
+        for axes in row[len(ours) :]:
+            axes.remove()
+    first = panels[0, 0]
     for way, colour, line, marker in _WAYS:
-        panels[0].plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
+        first.plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
     figure.legend(
-        *panels[0].get_legend_handles_labels(),
+        *first.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=2,
         frameon=False,
         fontsize=8.5,
     )
-    style.headline(figure, _headline(ours))
+    style.headline(figure, _headline(kinds))
     return figure
 
 
-def _headline(ours: Comparisons) -> str:
-    """Says what the dead band changes on the longest input, by task."""
+def _task_panel(axes: Axes, pairs: Iterable[Comparison]) -> None:
+    lengths: set[int] = set()
+    for pair in pairs:
+        for (way, colour, line, marker), curve in zip(_WAYS, (pair.plain, pair.held), strict=True):
+            if curve:
+                draw_curve(axes, curve, colour, marker=marker, line=line, by_tokens=True, name=way)
+                lengths |= {record.point.tokens for record in curve.values()}
+    token_axis(axes, sorted(lengths))
+    accuracy_axis(axes)
+
+
+def _headline(kinds: Mapping[str, Comparisons]) -> str:
+    """Says what the dead band changes on the longest input, by kind of backbone and task."""
+    said = {kind: shares for kind, ours in kinds.items() if (shares := _shares(ours))}
+    text = ". ".join(
+        f"{capital(kind)}: {shares}" if len(said) > 1 and kind != NOT_NOTED else shares
+        for kind, shares in said.items()
+    )
+    return f"With a dead band, right at the longest input: {text}"
+
+
+def _shares(ours: Comparisons) -> str:
     said = []
     for task, pairs in ours.items():
-        ends = [
-            [100 * curve[max(curve)].accuracy for curve in way if curve]
-            for way in (
-                [pair.plain for pair in pairs.values()],
-                [pair.held for pair in pairs.values()],
+        shared = set.intersection(*(set(pair.shared()) for pair in pairs.values()))
+        if shared:
+            longest = max(shared)
+            plain, held = (
+                sum(100 * curve[longest].accuracy for curve in way) / len(pairs)
+                for way in (
+                    [pair.plain for pair in pairs.values()],
+                    [pair.held for pair in pairs.values()],
+                )
             )
-        ]
-        if all(ends):
-            plain, held = (sum(some) / len(some) for some in ends)
             said.append(f"{TITLES[task]} {plain:.0f} % to {held:.0f} %")
-    return f"With a dead band, right at the longest input: {', '.join(said)}"
+    return ", ".join(said)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from textwrap import fill
 
 from rmtscale.errors import BadInput
-from rmtscale.study.figures.dead_band.claims import (
-    DRIFTS,
-    LONGEST,
-    Comparisons,
-    check_claims,
-    compare,
-)
+from rmtscale.study.figures.dead_band.claims import DRIFTS, LONGEST, check_claims
+from rmtscale.study.figures.dead_band.comparisons import Comparisons, compare, records_of
 from rmtscale.study.figures.dead_band.drawing import draw
 from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.figures.memory_tasks.axes import TITLES
+from rmtscale.study.figures.memory_tasks.backbones import (
+    NOT_NOTED,
+    RANDOM_DECODER,
+    capital,
+    described,
+)
 from rmtscale.study.figures.memory_tasks.claims import words
-from rmtscale.study.figures.memory_tasks.page import accuracy_tables, figure_report
+from rmtscale.study.figures.memory_tasks.page import Section, accuracy_tables, figure_report
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.records.dead_band import without_sink
 from rmtscale.study.records.evaluation import EvaluationStore
@@ -45,36 +47,30 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     if not records:
         raise BadInput(f"records {str(path)!r}: expected a file that 'rmtscale evaluate' wrote")
     widths = list(WidthStore(path.with_name(WIDTHS_FILE)).read().latest().values())
-    ours = compare(records, ChosenWidths(widths))
+    kinds = compare(records, ChosenWidths(widths))
     paper = {task: points for (task,), points in paper_points("figure_5", ("segments",)).items()}
+    first, *others = kinds
     report = figure_report(
         figure,
         None,
         records,
-        claims=check_claims(ours, paper),
-        drawing=draw(ours),
+        claims=check_claims(kinds[first], paper, kind=first),
+        drawing=draw(kinds),
         caption="Accuracy against input length, with a dead band and without",
-        tables=accuracy_tables(
-            {
-                TITLES[task]: {
-                    name: curve
-                    for seed, pair in pairs.items()
-                    for name, curve in (
-                        (
-                            f"seed {seed}, dead band {pair.dead_band:g} ({pair.width_chosen})",
-                            pair.held,
-                        ),
-                        (f"seed {seed}, plain", pair.plain),
-                    )
-                    if curve
-                }
-                for task, pairs in ours.items()
-            }
-        ),
+        tables=_tables(kinds[first]),
+        more=[
+            Section(
+                title=capital(kind),
+                text=described(records_of(kinds[kind])),
+                claims=check_claims(kinds[kind], paper, kind=kind),
+                tables=_tables(kinds[kind], level=3),
+            )
+            for kind in others
+        ],
         hint="Try one: `rmtscale evaluate reports/figure-5/checkpoints/reasoning-0 "
         "--segments 1,2,4,8 --dead-band 0.3`. What else was tried, and how the dead bands were "
         "chosen: [tried](tried/README.md).",
-        lead=f"{_verdict(ours)}{fill(f'{_WHAT} {_how(ours)}', 100, break_on_hyphens=False)}",
+        lead=f"{_verdict(kinds)}{fill(f'{_WHAT} {_how(kinds)}', 100, break_on_hyphens=False)}",
     )
     if not widths:
         return report
@@ -82,9 +78,32 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     return replace(report, files={**report.files, WIDTHS_FILE: lines})
 
 
-def _how(ours: Comparisons) -> str:
+def _tables(ours: Comparisons, *, level: int = 2) -> str:
+    return accuracy_tables(
+        {
+            TITLES[task]: {
+                name: curve
+                for run, pair in pairs.items()
+                for name, curve in (
+                    (f"{run}, dead band {pair.dead_band:g} ({pair.width_chosen})", pair.held),
+                    (f"{run}, plain", pair.plain),
+                )
+                if curve
+            }
+            for task, pairs in ours.items()
+        },
+        level=level,
+    )
+
+
+def _how(kinds: Mapping[str, Comparisons]) -> str:
     """Says how the widths were chosen."""
-    ways = {pair.width_chosen for pairs in ours.values() for pair in pairs.values()}
+    ways = {
+        pair.width_chosen
+        for ours in kinds.values()
+        for pairs in ours.values()
+        for pair in pairs.values()
+    }
     if ways == {f"by {CHANGES}"}:
         return f"Each dead band was chosen by {_CHOSEN}, by changes of the memory."
     return (
@@ -93,15 +112,31 @@ def _how(ours: Comparisons) -> str:
     )
 
 
-def _verdict(ours: Comparisons) -> str:
-    """Says in one sentence what the dead band does to the task that drifts."""
-    pairs = ours.get(DRIFTS, {})
-    ends = [pair for pair in pairs.values() if LONGEST in pair.held and LONGEST in pair.plain]
-    if not ends:
+def _verdict(kinds: Mapping[str, Comparisons]) -> str:
+    """Says what the dead band does to the task that drifts, a sentence for each kind."""
+    said = [text for kind, ours in kinds.items() if (text := _verdict_of(kind, ours))]
+    return "".join(f"{fill(f'**{text}**', 100, break_on_hyphens=False)}\n\n" for text in said)
+
+
+def _verdict_of(kind: str, ours: Comparisons) -> str:
+    drift = DRIFTS.get(kind)
+    pairs = ours.get(drift.task, {}) if drift is not None else {}
+    ends = [pair for pair in pairs.values() if LONGEST in pair.shared()]
+    if drift is None or not ends:
         return ""
-    held, plain = ends[0].held[LONGEST], ends[0].plain[LONGEST]
-    text = (
-        f"**After {format_tokens(held.point.tokens)} tokens {TITLES[DRIFTS]} is right in "
-        f"{words(held)} with a dead band of {ends[0].dead_band:g}, and in {words(plain)} without.**"
+    held, plain = (
+        min((curve[LONGEST] for curve in way), key=lambda record: record.accuracy)
+        for way in ([pair.held for pair in ends], [pair.plain for pair in ends])
     )
-    return f"{fill(text, 100, break_on_hyphens=False)}\n\n"
+    after = f"after {format_tokens(held.point.tokens)} tokens"
+    start = capital(after) if kind in (NOT_NOTED, RANDOM_DECODER) else f"With a {kind}, {after}"
+    title = TITLES[drift.task]
+    if len(ends) == 1:
+        return (
+            f"{start} {title} is right in {words(held)} with a dead band of "
+            f"{ends[0].dead_band:g}, and in {words(plain)} without."
+        )
+    return (
+        f"{start} the worst of {len(ends)} trainings on {title} is right in {words(held)} with a "
+        f"dead band, and the worst without one in {words(plain)}."
+    )

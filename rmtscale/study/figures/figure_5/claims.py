@@ -18,7 +18,12 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     run_names,
     subject,
 )
-from rmtscale.study.figures.memory_tasks.claims import curves_by, learned, words
+from rmtscale.study.figures.memory_tasks.claims import (
+    ENCODER_TARGETS,
+    curves_by,
+    learned,
+    words,
+)
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
 from rmtscale.study.records.evaluation import EvaluationRecord
@@ -30,9 +35,6 @@ TARGETS = {"memorize": 0.995, "detect-memorize": 0.98, "reasoning": 0.90}
 CONSTANT_WITHIN = 0.01
 CONSTANT_WITHIN_RESIDENT = 0.25
 """On a CPU: the resident memory of a process also holds what the data were made of."""
-
-ENCODER_TARGETS = {"memorize": (0.995, 3), "detect-memorize": (0.995, 3), "reasoning": (0.85, 2)}
-"""Accuracy at 4096 segments of a pretrained encoder, and the seeds that it has to be on."""
 
 Curves = dict[str, dict[str, Curve]]
 """Curves by task and training, such as ``seed 0``."""

@@ -12,6 +12,9 @@ from rmtscale.units import format_accuracy, format_interval
 
 Shared = TypeVar("Shared", int, str)
 
+ENCODER_TARGETS = {"memorize": (0.995, 3), "detect-memorize": (0.995, 3), "reasoning": (0.85, 2)}
+"""Accuracy at 4096 segments of a pretrained encoder, and the seeds that it has to be on."""
+
 
 def curves_by(
     key: Callable[[EvaluationRecord], Shared], records: Iterable[EvaluationRecord]
