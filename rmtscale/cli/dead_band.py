@@ -66,6 +66,13 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
     backbone: options.Backbone = None,
+    merge_lora: Annotated[
+        bool,
+        typer.Option(
+            "--merge-lora",
+            help="LoRA is added to the weights first: faster, the same but for rounding.",
+        ),
+    ] = False,
     compile_step: Annotated[
         bool | None,
         typer.Option(
@@ -120,6 +127,7 @@ def command(
         background=background,
         seed=seed,
         backbone=backbone,
+        merge_lora=merge_lora,
         device=device,
         out=out,
         anew=force,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from rmtscale.cli.output import write_line, write_note, write_rows, write_table, write_text
@@ -46,9 +45,8 @@ def choose_by_accuracy(
     from rmtscale.cli.evaluate_memory import default_background
     from rmtscale.study.evaluation.widths import WidthSettings, read_widths
     from rmtscale.study.training.device import find_device, precision_on
-    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(asked.checkpoint, backbone=asked.backbone)
+    loaded = asked.load()
     where = find_device(asked.device)
     settings = WidthSettings(
         segments=tuple(segments),
@@ -100,9 +98,7 @@ def _write_chosen(records: list[WidthRecord], chosen: Chosen, asked: Asked) -> N
         return
     by_width = {one.width: one for one in chosen.tried}
     own, plain = by_width[chosen.width], by_width[0.0]
-    words = ["rmtscale", "evaluate", str(asked.checkpoint)]
     if chosen.width:
-        words += ["--dead-band", f"{chosen.width:g}"]
         write_text(
             f"dead band {chosen.width:g}: {format_accuracy(own.accuracy)} of training stories "
             f"right, {format_accuracy(plain.accuracy)} without one"
@@ -131,4 +127,4 @@ def _write_chosen(records: list[WidthRecord], chosen: Chosen, asked: Asked) -> N
     write_text("Right answers by segments, to the same stories with every width:")
     columns = ["dead band", *(f"{format_tokens(count)} seg." for count in lengths), "all"]
     write_table([*columns, "behind", "+-", "smoothed"], shown, text_columns=1)
-    write_line(f"use it with: {shlex.join(words)}")
+    write_line(f"use it with: {asked.evaluation(chosen.width)}")

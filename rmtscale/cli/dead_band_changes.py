@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rmtscale.cli.output import Row, write_line, write_rows, write_table, write_text
@@ -25,9 +23,8 @@ def choose_by_changes(asked: Asked, segments: int | None, samples: int | None) -
     from rmtscale.cli.evaluate_memory import default_background
     from rmtscale.study.evaluation.widths import ChangeSettings, read_changes
     from rmtscale.study.training.device import find_device
-    from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(asked.checkpoint, backbone=asked.backbone)
+    loaded = asked.load()
     where = find_device(asked.device)
     settings = ChangeSettings(
         segments=segments,
@@ -38,7 +35,7 @@ def choose_by_changes(asked: Asked, segments: int | None, samples: int | None) -
     store = None if asked.out is None else WidthStore(asked.out, anew=asked.anew)
     changes = read_changes(loaded, settings, store, device=where).changes
     assert changes is not None, "a reading by changes"
-    _write_chosen(changes, asked.checkpoint, asked.output_format)
+    _write_chosen(changes, asked)
     if changes.dead_band is None:
         raise CheckFailed(
             "no multiple of 0.05 lies above the 99.9th percentile in settled noise, "
@@ -48,11 +45,11 @@ def choose_by_changes(asked: Asked, segments: int | None, samples: int | None) -
         )
 
 
-def _write_chosen(changes: MemoryChanges, checkpoint: Path, output_format: str) -> None:
+def _write_chosen(changes: MemoryChanges, asked: Asked) -> None:
     kinds = {"settled noise": changes.settled, "a fact": changes.fact}
-    if output_format != "table":
+    if asked.output_format != "table":
         rows = [_plain_row(name, kind, changes.dead_band) for name, kind in kinds.items()]
-        write_rows(rows, output_format)
+        write_rows(rows, asked.output_format)
         return
     if changes.dead_band is not None:
         assert changes.fact.share_over is not None, "where there is a dead band"
@@ -69,8 +66,7 @@ def _write_chosen(changes: MemoryChanges, checkpoint: Path, output_format: str) 
     columns = ["segment with", "50 %", "90 %", "99 %", "99.9 %", "largest", "numbers"]
     write_table(columns, shown, text_columns=1)
     if changes.dead_band is not None:
-        words = ["rmtscale", "evaluate", str(checkpoint), "--dead-band", f"{changes.dead_band:g}"]
-        write_line(f"use it with: {shlex.join(words)}")
+        write_line(f"use it with: {asked.evaluation(changes.dead_band)}")
 
 
 def _plain_row(name: str, kind: Changes, dead_band: float | None) -> Row:

@@ -23,6 +23,7 @@ from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_SAMPLES, MOST_SEGMENTS
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.records.nvml import Gpu
+from rmtscale.rmt.peft_layers import is_merged
 from rmtscale.steps import steps
 from rmtscale.study.evaluation.compiling import compiles
 from rmtscale.study.evaluation.memory_changes import (
@@ -241,6 +242,7 @@ def _point(
         background=source_name(settings.background),
         segment_tokens=checkpoint.answerer.segment_tokens,
         seed=settings.seed,
+        merged_lora=is_merged(checkpoint.answerer.rmt),
         **read,
     )
 

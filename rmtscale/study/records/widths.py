@@ -47,6 +47,8 @@ class WidthPoint(EvaluatedPoint):
     dead_band: float = 0.0
     """Width that it was read with; 0 is the paper's RMT, and where changes are measured."""
     compile_step: bool = False
+    merged_lora: bool = False
+    """LoRA was merged into the weights, which changes rounding."""
 
     @property
     def choice(self) -> str:

@@ -21,6 +21,7 @@ from rmtscale.rmt.peft_layers import (
     switches_of,
 )
 from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.records.widths import ACCURACY, CHANGES, WidthStore
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
@@ -219,15 +220,48 @@ def test_train_and_evaluate_merged(
     assert [one.correct for one in records[:2]] == [one.correct for one in records[2:]]
     assert out.read_text().count("merged_lora") == 2  # older records stay the lines that they were
     assert rmtscale(*words, "--merge-lora").err.count("(in the file already)") == 2
+    check_widths(rmtscale, folder, backbone, background)
 
 
+def check_widths(rmtscale: Command, folder: Path, backbone: Path, background: Path) -> None:
+    """A dead band is chosen in both ways with LoRA merged and beside the weights."""
+    given = ["dead-band", str(folder), "--backbone", str(backbone), "--background", str(background)]
+    changes = ["--segments", "7", "--samples", "2"]
+    accuracy = ["--by", "accuracy", "--segments", "1", "--samples", "4", "--widths", "0.3"]
+    for way, sizes in {CHANGES: changes, ACCURACY: accuracy}.items():
+        out = folder / f"{way}.jsonl"
+        for more in ([], ["--merge-lora"]):
+            done = rmtscale(*given, *sizes, *more, "--out", str(out))
+            # So few steps may leave nothing between noise and facts.
+            assert done.code == 0 or "no multiple of 0.05 lies above" in done.err
+            if done.code == 0:
+                use = " ".join(
+                    ["rmtscale evaluate", str(folder), "--backbone", str(backbone), *more]
+                )
+                assert done.out.splitlines()[-1].startswith(f"use it with: {use}")
+        records = WidthStore(out).read().records
+        merged = [record.point.merged_lora for record in records]
+        assert merged == [False] * (len(merged) // 2) + [True] * (len(merged) // 2)
+        assert out.read_text().count("merged_lora") == len(merged) // 2
+        for beside, added in zip(
+            records[: len(merged) // 2], records[len(merged) // 2 :], strict=True
+        ):
+            assert beside.right == added.right
+            if beside.changes is not None and added.changes is not None:
+                np.testing.assert_allclose(
+                    beside.changes.fact.quantiles, added.changes.fact.quantiles, rtol=1e-3
+                )
+        assert len(merged) == (2 if way == CHANGES else 4)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "dead-band"])
 def test_a_checkpoint_without_lora_is_refused(
-    rmtscale: Command, background: Path, tmp_path: Path
+    rmtscale: Command, background: Path, tmp_path: Path, command: str
 ) -> None:
     settings = tiny_settings(background, steps=4, segments=1, burn_in=(), start_tokens=())
     assert train(settings, tmp_path / "run", device="cpu").finished
     folder = tmp_path / "run" / BEST
-    done = rmtscale("evaluate", str(folder), "--merge-lora", "--background", str(background))
+    done = rmtscale(command, str(folder), "--merge-lora", "--background", str(background))
     assert done.code == 2
     assert done.err.splitlines()[-1] == (
         f"error: merge LoRA of checkpoint {str(folder)!r}: expected one with LoRA, all weights of "
