@@ -92,6 +92,8 @@ def command(
         "cache": cache,
     }
     refuse_foreign([name for name, value in given.items() if value is not None], kind, task)
+    if force and out is None:
+        raise BadInput("--force: expected with --out only, nothing is written")
     if out is not None:
         require_writable([out / "README.md"], force=force)
     from rmtscale.study.training.device import find_device, in_use

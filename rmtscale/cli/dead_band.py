@@ -118,6 +118,8 @@ def command(
     for name, value in only_accuracy.items():
         if value is not None and by != ACCURACY:
             raise BadInput(f"{as_given(name)}: expected with --by accuracy only")
+    if force and out is None and by != ACCURACY:
+        raise BadInput("--force: expected with --out or --by accuracy only, nothing is written")
     counts = None if segments is None else parse_sizes(segments, "segments", MOST_SEGMENTS)
     if samples is not None:
         require_positive("samples", samples, MOST_SAMPLES)

@@ -102,6 +102,8 @@ BESIDE_LENGTHS = ("lengths", "stories", "answers", "background", "seed")
 """Options of the memory tasks that may stand beside ``--lengths``."""
 OF_CHECKPOINT = ("backbone", "compile", "merge-lora")
 """Those that may where a checkpoint is read, not with ``--model``."""
+NOT_OF_MODEL = (*OF_CHECKPOINT, "task", "dead-band")
+"""Options that a decoder of another package has no use for."""
 
 
 def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | None) -> bool:
@@ -119,11 +121,11 @@ def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | 
         return False
     if segments is not None:
         raise BadInput(f"{as_given('segments')} with {as_given('lengths')}: expected one of them")
+    for name in NOT_OF_MODEL:
+        if model is not None and as_given(name):
+            raise BadInput(f"{as_given(name)} with --model: expected with a checkpoint only")
     for name in given:
-        if name in OF_CHECKPOINT:
-            if model is not None:
-                raise BadInput(f"{as_given(name)} with --model: expected with a checkpoint only")
-        elif name not in BESIDE_LENGTHS:
+        if name not in (*BESIDE_LENGTHS, *OF_CHECKPOINT):
             raise BadInput(f"{as_given(name)} with --lengths: expected with --segments only")
     return True
 

@@ -40,9 +40,9 @@ def as_given(name: str) -> str:
     for parameter in parameters:
         if wanted not in (parameter.name.replace("_", "-"), *(o[2:] for o in parameter.opts)):
             continue
-        value = context.params.get(parameter.name)
-        if value is None:
+        if context.get_parameter_source(parameter.name).name != "COMMANDLINE":
             return ""
+        value = context.params[parameter.name]
         option = max(parameter.opts, key=len)
         if isinstance(value, bool):
             return option if value else "".join(parameter.secondary_opts[:1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,8 +26,19 @@ CHOICES = {
 }
 
 
+OF_TRAININGS = (
+    *("quick", "background", "text", "backbone", "runs", "seeds", "jobs"),
+    *("max-seconds", "finish-within", "device"),
+)
+"""Options of figures that train."""
+OF_CHECKPOINTS = ("background", "backbone", "device")
+"""Those that a checkpoint in the place of a training is read with."""
+NOT_QUICK = ("text", "backbone", "seeds")
+"""Those that the toy size has no choice of."""
+
+
 def _names(attribute: str) -> str:
-    """Lists the figures whose kind has a store, trainings or a checkpoint."""
+    """Lists the figures whose kind has this: a store, trainings, a checkpoint."""
     return quoted_list(
         figure.name for figure in FIGURES.values() if getattr(figure.kind, attribute)
     )
@@ -100,23 +111,11 @@ def command(
     Example: rmtscale reproduce figure-7 --text latex=FOLDER --jobs 4 --max-seconds 500
     """
     require_one_of("figure", name, CHOICES)
-    given: dict[str, object] = {
-        "--records": records,
-        "--checkpoint": checkpoint,
-        "--quick": quick or None,
-        "--text": text,
-        "--backbone": backbone,
-        "--runs": runs,
-        "--seeds": seeds,
-        "--max-seconds": max_seconds,
-        "--finish-within": finish_within,
-        "--device": device,
-    }
-    given = {option: value for option, value in given.items() if value is not None}
+    given = [option for option in ("records", "checkpoint", *OF_TRAININGS) if as_given(option)]
     if name == ALL:
         if given:
             raise BadInput(
-                f"{as_given(next(iter(given)))} with {ALL}: expected none, figures are made from "
+                f"{as_given(given[0])} with {ALL}: expected none, figures are made from "
                 "what is committed"
             )
         _make_all(out or REPORTS, force=force)
@@ -127,7 +126,7 @@ def command(
     own = Path("build") / f"{name}-quick" if quick else REPORTS / name
     folder = own if out is None else out
     checkpoints = tuple(checkpoint or ())
-    sources = Sources(records=records, checkpoints=checkpoints, quick=quick and records is None)
+    sources = Sources(records=records, checkpoints=checkpoints)
     if figure.kind.trainings is not None and records is None:
         from rmtscale.cli.figure_runs import parse_seeds, parse_texts, training_setup
 
@@ -161,34 +160,50 @@ command.__doc__ = f"{command.__doc__}\n" + "\n\n".join(
 )
 
 
-def _require_taken(figure: Figure, given: Mapping[str, object]) -> None:
-    """Refuses an option that a figure of this kind cannot use.
+def _require_taken(figure: Figure, given: Sequence[str]) -> None:
+    """Refuses an option that has no use with this figure and these sources.
 
     Raises:
-        BadInput: there is one; the message names the figures that take it.
+        BadInput: there is one; the message says with what it is taken.
     """
     kind = figure.kind
-    if "--records" in given and kind.store is None:
+    if "records" in given and kind.store is None:
         raise BadInput(
             f"{as_given('records')}: {figure.name} is not made from records, expected "
             f"{_names('store')}"
         )
-    if "--checkpoint" in given and not kind.checkpoint:
+    if "checkpoint" in given and not kind.checkpoint:
         raise BadInput(
             f"{as_given('checkpoint')} with {figure.name}: expected {_names('checkpoint')}"
         )
-    trained = [option for option in given if option != "--records"]
+    trained = [option for option in given if option in OF_TRAININGS]
     if trained and kind.trainings is None:
         raise BadInput(
             f"{as_given(trained[0])}: {figure.name} trains nothing, expected {_names('trainings')}"
         )
-    if "--backbone" in given and not kind.pretrained and "--checkpoint" not in given:
+    for option, attribute in (("background", "background"), ("text", "texts")):
+        if option in given and not getattr(kind, attribute):
+            raise BadInput(f"{as_given(option)} with {figure.name}: expected {_names(attribute)}")
+    if "backbone" in given and not kind.pretrained and "checkpoint" not in given:
         expected = "--checkpoint with it" if kind.checkpoint else _names("pretrained")
         raise BadInput(f"{as_given('backbone')} with {figure.name}: expected {expected}")
-    if "--finish-within" in given and kind.equal_steps:
+    if "finish-within" in given and kind.equal_steps:
         raise BadInput(
             f"{as_given('finish-within')} with {figure.name}: expected none, its trainings are "
             "compared at the same number of steps"
+        )
+    for source, taken in (("records", ()), ("checkpoint", OF_CHECKPOINTS)):
+        unused = [option for option in trained if option not in taken]
+        if source in given and unused:
+            raise BadInput(
+                f"{as_given(unused[0])} with {as_given(source)}: expected one of them, nothing is "
+                "trained from there"
+            )
+    fixed = [option for option in NOT_QUICK if option in given]
+    if "quick" in given and fixed:
+        raise BadInput(
+            f"{as_given(fixed[0])} with --quick: expected one of them, the toy size has seed 0, "
+            "and a text and a backbone of its own"
         )
 
 

@@ -17,6 +17,8 @@ import typer
 
 from rmtscale.cli.given import as_given, running
 from rmtscale.cli.main import COMMANDS, main
+from rmtscale.cli.train import run_training
+from rmtscale.study.figures.registry import FIGURES
 from tests.command_line import parser_of
 from tests.hostile.lines import LINES, accepted, make_right, stopped
 
@@ -31,7 +33,13 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "evaluate": ("{language}", "{babilong} --lengths=0k", "--model={language} --lengths=0k"),
     "dead-band": ("{checkpoint} --by=accuracy --samples=4 --background={background}",),
     "attention": ("{language}",),
-    "reproduce": ("all", "figure-5 --quick", "figure-7 --quick", "figure-6", "babilong"),
+    "reproduce": (
+        "all",
+        *FIGURES,
+        *(f"{name} --quick" for name in ("figure-5", "figure-7", "pretrained-decoder")),
+        "figure-4 --records={records}",
+        "figure-6 --checkpoint={checkpoint}",
+    ),
     "models": ("--types",),
 }
 """Lines beside the right ones: another kind of checkpoint, of method, of figure, of work."""
@@ -157,6 +165,30 @@ def test_a_refused_option_is_named_with_its_value(
     assert not unnamed, "\n".join(unnamed)
     if command in SEEN:
         assert any(SEEN[command] in each.line for each in found), [each.line for each in found]
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "expected"),
+    [
+        ("attention", "{right} --force", "--force: expected with --out only"),
+        ("dead-band", "{right} --force", "--force: expected with --out or --by accuracy only"),
+        ("train", "{right} --gpu-utilization", "--gpu-utilization on a CPU: expected --device"),
+        ("evaluate", "{model} --task=babilong", "--task 'babilong' with --model: expected with a"),
+        ("evaluate", "{model} --dead-band=0.3", "--dead-band 0.3 with --model: expected with a"),
+    ],
+)
+def test_an_option_without_use_is_refused(
+    command: str,
+    line: str,
+    expected: str,
+    places: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    right = LINES[command].format(**places)
+    model = f"--model={places['language']} --lengths=0k"
+    with mock.patch("rmtscale.cli.train.run_training", run_training):
+        told = last_line([command, *line.format(right=right, model=model).split()], capsys)
+    assert told.startswith(f"error: {expected}")
 
 
 @pytest.mark.parametrize(

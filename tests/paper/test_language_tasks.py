@@ -13,7 +13,9 @@ from rmtscale.study.figures.language.plan import Plan, Trainings, plan
 from rmtscale.study.figures.language.recipes import SEEDS, recipes
 from rmtscale.study.figures.registry import FIGURES, LANGUAGE
 
-TEXTS = {"latex": "L", "lean": "D", "prose": "P"}
+TEXTS = {"latex": "L"}
+OTHER_TEXTS = {"figure-9": {"lean": "D"}, "table-1": {"latex": "L", "prose": "P"}}
+"""By figure."""
 TRAINED = [name for name, figure in FIGURES.items() if figure.kind is LANGUAGE]
 
 
@@ -24,7 +26,7 @@ def trainings(name: str) -> Trainings:
 
 
 def planned(name: str, *, quick: bool) -> Plan:
-    texts = {} if quick else TEXTS
+    texts = {} if quick else OTHER_TEXTS.get(name, TEXTS)
     return plan(trainings(name), quick=quick, texts=texts, runs=Path("runs"))
 
 
@@ -128,8 +130,9 @@ def test_what_was_trained_is_read() -> None:
 
 def test_what_a_plan_refuses() -> None:
     shown = trainings("figure-7")
-    with pytest.raises(BadInput, match="text 'tex': expected"):
-        plan(shown, quick=False, texts={"tex": "L"}, runs=Path("runs"))
+    for name in ("tex", "lean"):  # of no figure, and of another
+        with pytest.raises(BadInput, match=f"--text '{name}=L': expected latex=SOURCE$"):
+            plan(shown, quick=False, texts={name: "L"}, runs=Path("runs"))
     with pytest.raises(BadInput, match="--quick: expected neither --text nor other --seeds"):
         plan(shown, quick=True, texts={}, runs=Path("runs"), seeds=(1,))
     with pytest.raises(BadInput, match="no text in the place of 'latex': expected --text latex="):

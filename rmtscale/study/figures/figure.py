@@ -33,6 +33,10 @@ class Kind:
     """Reads a file of the records it can be made from; None: not made from a file of records."""
     trainings: str | None = None
     """Name of the folder in ``build`` that its trainings share; None: it trains nothing."""
+    background: bool = False
+    """Its trainings, and readings of their checkpoints, set facts into noise."""
+    texts: bool = False
+    """Its trainings read texts, which are given."""
     equal_steps: bool = False
     """Its trainings are compared at the same number of steps, so that ends may not be moved."""
     checkpoint: bool = False

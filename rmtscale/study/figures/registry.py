@@ -16,6 +16,7 @@ MEMORY_TASKS = Kind(
     title="trainings on memory tasks, or their records",
     store=EvaluationStore,
     trainings="memory-tasks",
+    background=True,
 )
 ATTENTION = replace(
     MEMORY_TASKS,
@@ -32,6 +33,7 @@ LANGUAGE = Kind(
     title="trainings on text, or their records",
     store=LanguageStore,
     trainings="language",
+    texts=True,
     equal_steps=True,
 )
 PRETRAINED = replace(

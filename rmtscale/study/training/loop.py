@@ -123,7 +123,7 @@ def train(
 
     Raises:
         BadInput: settings that cannot be, another training in the folder, another process that
-            trains there, or one that measures on the device.
+            trains there, one that measures on the device, or a CPU whose utilization is asked for.
         CheckFailed: the loss is no longer finite, or another process of the training has gone.
     """
     began = monotonic()
@@ -133,6 +133,8 @@ def train(
             held.enter_context(sole_writer_in(folder, f"folder {str(folder)!r}"))
             remove_leavings_of(folder)
         accelerator = _accelerator(settings, device)
+        if measure_gpu_utilization and own_device(accelerator).type != "cuda":
+            raise BadInput("--gpu-utilization on a CPU: expected --device cuda")
         layout = training_layout(accelerator.num_processes, shard, tp)
         held.enter_context(in_use(own_device(accelerator)))
         if anew:
@@ -148,8 +150,7 @@ def train(
             cache or folder / CACHE,
             observer or NullObserver(),
         )
-        on_gpu = run.device.type == "cuda"
-        run.measure_gpu_utilization = measure_gpu_utilization and on_gpu
+        run.measure_gpu_utilization = measure_gpu_utilization
         return run.go(began, max_seconds, save_seconds)
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.study.figures.language.recipes import SEEDS, Recipes, recipes
+from rmtscale.study.figures.language.recipes import SEEDS, Recipes
 from rmtscale.study.training.language.settings import (
     LANGUAGE_MODELING,
     LEMMA_PROOF,
     LanguageSettings,
 )
 from rmtscale.study.training.layout import LAST
-from rmtscale.units import require_one_of
 
 READ = (1, 2, 4, 7, 8, 16, 28, 32)
 """Segments that a model is evaluated on: those trained on, four times as many, and on to 32."""
@@ -75,14 +74,19 @@ def plan(
         backbone: the pretrained weights, of recipes that name none.
 
     Raises:
-        BadInput: a text or seed that no recipe has, or a text or backbone that is missing.
+        BadInput: a text that none of them reads or a seed that no recipe has, or a text or
+            backbone that is missing.
     """
-    known = sorted({settings.text for settings in recipes().values()} - {"python"})
-    for name in texts:
-        require_one_of("text", name, known)
     if quick and (texts or seeds not in (None, (0,))):
         raise BadInput("--quick: expected neither --text nor other --seeds than 0")
     named = trainings.quick() if quick else _full(trainings, seeds or SEEDS)
+    wanted = sorted({settings.text for settings in named.values()})
+    for name, source in texts.items():
+        if name not in wanted:
+            raise BadInput(
+                f"--text {f'{name}={source}'!r}: expected "
+                + quoted_list(f"{each}=SOURCE" for each in wanted)
+            )
     planned = {name: _placed(settings, texts, runs, backbone) for name, settings in named.items()}
     begun_with = {settings.init_from for settings in named.values()}
     evaluated = {name: settings for name, settings in planned.items() if name not in begun_with}
