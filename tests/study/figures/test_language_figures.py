@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from rmtscale.study.figures.figure_7 import drawing as figure_7
 from rmtscale.study.figures.figure_8 import cost_quality
 from rmtscale.study.figures.figure_8 import drawing as figure_8
-from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier, log_ticks
+from rmtscale.study.figures.figure_8.cost_quality import (
+    COMPILED,
+    KINDS,
+    MIXED,
+    Choice,
+    choices,
+    frontier,
+    log_ticks,
+    mixes_compiled,
+)
 from rmtscale.study.figures.figure_8.table import cost_table
 from rmtscale.study.figures.figure_9 import drawing as figure_9
 from rmtscale.study.figures.figure_9.table import proofs_table
@@ -236,23 +245,26 @@ def test_the_picture_of_costs_shows_the_numbers_of_the_table(size: InputSize) ->
     assert any("in a stream" in name for name in best)
 
 
+def compiled_with_memory(counts: set[int]) -> InputSize:
+    """Compiled where a model with memory read so many segments."""
+    (own,) = input_sizes(
+        replace(
+            one,
+            point=replace(
+                one.point,
+                compile_step=bool(one.model.memory_tokens) and one.point.segments in counts,
+            ),
+        )
+        for one in study((128,), trained=(2,), counts=(1, 2))
+    )
+    return own
+
+
 def test_the_table_of_costs_says_which_times_were_compiled() -> None:
     """A stream has the time of one segment, and how that was read."""
-    records = study((128,), trained=(2,), counts=(1, 2))
 
     def times(compiled: set[int]) -> tuple[dict[str, str], str]:
-        """Compiled where a model with memory read so many segments."""
-        (own,) = input_sizes(
-            replace(
-                one,
-                point=replace(
-                    one.point,
-                    compile_step=bool(one.model.memory_tokens) and one.point.segments in compiled,
-                ),
-            )
-            for one in records
-        )
-        table = cost_table(own)
+        table = cost_table(compiled_with_memory(compiled))
         return {row[0].text: row[2].text.partition(", ")[2] for row in table.rows}, table.note
 
     plain, note = times(set())
@@ -262,8 +274,46 @@ def test_the_table_of_costs_says_which_times_were_compiled() -> None:
         "memory, 1 segment",
         "memory, 2 segments, in a stream",
     }
-    assert note == "Not all of it was compiled, so that times differ by that too."
+    assert note == "Not all was compiled, so that times differ by that too."
     assert times({2})[0]["memory, 2 segments"] == "compiled"
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_the_picture_of_costs_rings_compiled_times_where_both_kinds_are_mixed() -> None:
+    def rings(own: InputSize) -> tuple[list[list[tuple[float, float]]], list[bool], bool]:
+        """Of both panels the rings and whether they say it; and whether the legend does."""
+        figure = cost_quality.draw([own])
+        every = [
+            [line for line in axes.lines if line.get_gid() == COMPILED] for axes in figure.axes
+        ]
+        said = [any(MIXED in text.get_text() for text in axes.texts) for axes in figure.axes]
+        (legend,) = figure.legends
+        return (
+            [[point for line in lines for point in points(line)] for lines in every],
+            said,
+            COMPILED in [text.get_text() for text in legend.texts],
+        )
+
+    own = compiled_with_memory({1})
+    wanted = {(way.seconds, way.bits_per_byte) for way in choices(own) if way.compiled}
+    assert len(wanted) == 2  # one segment, and two in a stream
+    (flops, time), said, named = rings(own)
+    assert (flops, said, named) == ([], [False, True], True)
+    assert set(time) == wanted
+    alike = [compiled_with_memory(set())]
+    alike += input_sizes(
+        replace(one, point=replace(one.point, compile_step=True))
+        for one in study((128,), trained=(2,), counts=(1, 2))
+    )
+    for one in alike:
+        assert rings(one) == ([[], []], [False, False], False)
+
+
+def test_seeds_that_differ_are_mixed_too() -> None:
+    one, other = (Choice(KINDS[0], 1, 1.0, 1.0, 1.0, ran) for ran in ((True, False), (False,)))
+    assert mixes_compiled([one])
+    assert not one.compiled
+    assert not mixes_compiled([other, other])
 
 
 @given(st.floats(1e-9, 1e12), st.floats(1.0, 1e4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rmtscale.report import style
 from rmtscale.report.colours import ink
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("no memory", "memory, read anew", "memory, state carried on")
+COMPILED = "compiled"
+"""Name of the rings around times of compiled segments."""
+MIXED = "not all was compiled, so that times differ by that too"
 _LOOKS = {
     KINDS[0]: (style.FULL_COLOUR, "o", style.FULL_COLOUR, "no memory (tokens of context)"),
     KINDS[1]: (style.RMT_COLOUR, "D", style.RMT_COLOUR, "memory (segments read)"),
@@ -39,8 +42,13 @@ class Choice(NamedTuple):
     """Forward, for each token scored."""
     seconds: float
     """Measured, for each token scored."""
-    compiled: bool = False
-    """Whether full segments were compiled while it was measured, on every seed."""
+    compiled_seeds: tuple[bool, ...] = ()
+    """Whether full segments were compiled while it was measured, of each seed."""
+
+    @property
+    def compiled(self) -> bool:
+        """Tells whether full segments were compiled on every seed."""
+        return bool(self.compiled_seeds) and all(self.compiled_seeds)
 
 
 def choices(size: InputSize) -> list[Choice]:
@@ -57,7 +65,7 @@ def choices(size: InputSize) -> list[Choice]:
             mean_over_seeds(records, lambda record: record.whole.bits_per_byte),
             mean_over_seeds(records, lambda record: record.flops_per_token),
             mean_over_seeds(records, lambda record: record.seconds_per_token),
-            all(record.point.compile_step for record in records.values()),
+            tuple(bool(record.point.compile_step) for record in records.values()),
         )
 
     ways = [choice(KINDS[0], context, dict(by_seed)) for context, by_seed in size.contexts.items()]
@@ -77,6 +85,11 @@ def choices(size: InputSize) -> list[Choice]:
             if way.size > 1
         ]
     return ways
+
+
+def mixes_compiled(ways: Sequence[Choice]) -> bool:
+    """Tells whether some times are of compiled segments and others not."""
+    return len({compiled for way in ways for compiled in way.compiled_seeds}) > 1
 
 
 def frontier(ways: Sequence[Choice], cost: str) -> list[Choice]:
@@ -114,11 +127,20 @@ def draw(sizes: Sequence[InputSize], title: str = "") -> Figure:
             _draw_points(axes, ways, cost)
             _draw_frontiers(axes, ways, cost)
             axes.set_xlabel(words)
-            axes.set_title(f"{size_name(size, sizes)}: {'FLOPs' if cost == 'flops' else 'time'}")
+            name = f"{size_name(size, sizes)}: {'FLOPs' if cost == 'flops' else 'time'}"
+            mixed = cost == "seconds" and mixes_compiled(ways)
+            style.entitle(axes, name, MIXED if mixed else "")
+            if mixed:
+                _ring_compiled(axes, ways)
             _cost_axis(axes, ways, cost)
         grid[row][0].set_ylabel("bits per byte")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
+    known: dict[str, Any] = {}
+    for axes in grid.flat:
+        handles, labels = axes.get_legend_handles_labels()
+        known |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        known.values(), known, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5
+    )
     style.headline(figure, title)
     return figure
 
@@ -150,6 +172,21 @@ def _draw_points(axes: Axes, ways: Sequence[Choice], cost: str) -> None:
                 fontsize=8.5,
                 color=ink(colour),
             )
+
+
+def _ring_compiled(axes: Axes, ways: Sequence[Choice]) -> None:
+    """Draws a ring around each time that is of compiled segments."""
+    rung = [way for way in ways if way.compiled]
+    axes.plot(
+        [way.seconds for way in rung],
+        [way.bits_per_byte for way in rung],
+        "o",
+        color=style.REFERENCE_COLOUR,
+        markerfacecolor="none",
+        markersize=10,
+        label=COMPILED,
+        gid=COMPILED,
+    )
 
 
 def _draw_frontiers(axes: Axes, ways: Sequence[Choice], cost: str) -> None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from rmtscale.report.tables import Cell, Table
-from rmtscale.study.figures.figure_8.cost_quality import KINDS, Choice, choices, frontier
+from rmtscale.study.figures.figure_8.cost_quality import (
+    KINDS,
+    MIXED,
+    Choice,
+    choices,
+    frontier,
+    mixes_compiled,
+)
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.lines import context_name
 from rmtscale.units import (
@@ -42,8 +49,7 @@ def cost_table(size: InputSize) -> Table:
         "bits per byte",
         "frontiers it is on",
     )
-    ran = {bool(record.point.compile_step) for record in size.records}
-    note = "Not all of it was compiled, so that times differ by that too." if len(ran) > 1 else ""
+    note = f"{MIXED[0].upper()}{MIXED[1:]}." if mixes_compiled(ways) else ""
     return Table("costs", "Cost and quality", columns, tuple(rows), note)
 
 
