@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Annotation, Text
 
 from rmtscale.errors import BadInput
 from rmtscale.study.figures.language.groups import input_sizes
@@ -28,7 +29,7 @@ from rmtscale.study.figures.pretrained_decoder.claims import (
     sink_pairs,
     ways_of,
 )
-from rmtscale.study.figures.pretrained_decoder.drawing import draw
+from rmtscale.study.figures.pretrained_decoder.drawing import BELOW, draw, way_name
 from rmtscale.study.figures.pretrained_decoder.recipes import READ, TRAININGS, recipes
 from rmtscale.study.figures.pretrained_decoder.tables import (
     curriculum_table,
@@ -291,22 +292,53 @@ def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("unpainted")
-def test_names_of_level_lines_keep_apart_and_the_legend_is_whole() -> None:
+def test_each_line_is_named_at_its_end_apart_from_the_others_and_whole() -> None:
     """Of one input size too, where no memory and true context lie close together."""
     near = contexts(256, LORA) + way(256, 10, LORA)
-    figure = draw(ways_of(near), "An answer")
-    (axes,) = figure.axes
-    figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in axes.texts]
-    assert len(boxes) == 3
-    apart = sorted((box.y0, box.y1) for box in boxes)
-    assert all(below[1] <= above[0] for below, above in pairwise(apart))
-    figure = draw(ways_of([one for one in study() if one.point.block_tokens == 192]))
-    figure.draw_without_rendering()
-    (legend,) = figure.legends
-    whole, box = figure.bbox, legend.get_window_extent()
-    assert whole.x0 <= box.x0
-    assert box.x1 <= whole.x1
+    small = [one for one in study() if one.point.block_tokens == 192]
+    for records, heading in (
+        (near, "input 256, 10 memory tokens"),
+        (small, "input 256"),
+        (study(), "input 256"),
+    ):
+        ways = ways_of(records)
+        figure = draw(ways, "An answer")
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_title("left") == heading
+        for axes, size in zip(figure.axes, {way.segment_size: 0 for way in ways}, strict=True):
+            own = [way for way in ways if way.segment_size == size]
+            texts = [text for text in axes.texts if text.get_text() not in ("", BELOW)]
+            alike = len({way.memory_tokens for way in ways}) == 1
+            assert sorted(text.get_text() for text in texts) == sorted(
+                [
+                    "no memory",
+                    *(f"true context {count:,}" for count in context_gains(shown_alone(own)[0])),
+                    *(way.trained_weights if alike else way_name(way) for way in own),
+                ]
+            )
+            panel = axes.get_window_extent()
+            # What leads to the name is no part of it.
+            boxes = [Text.get_window_extent(text) for text in texts]
+            assert all(panel.x1 < box.x0 < box.x1 <= figure.bbox.x1 for box in boxes)
+            apart = sorted((box.y0, box.y1) for box in boxes)
+            assert all(below[1] <= above[0] for below, above in pairwise(apart))
+            # Points fill the panel: no room is kept beside the first.
+            first = axes.transData.transform((1, 0))[0]
+            assert first - panel.x0 < 0.05 * panel.width
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_line_that_leaves_the_panel_is_named_where_it_does() -> None:
+    ways = ways_of(
+        shifted(
+            [*way(256, 10, LORA), *contexts(256, LORA)], lambda one: 9.0 * (one.point.segments > 4)
+        )
+    )
+    (axes,) = draw(ways).axes
+    assert max(one.mean for one in gains(ways[0]).values()) > axes.get_ylim()[1]
+    (name,) = (text for text in axes.texts if text.get_text() == LORA)
+    assert isinstance(name, Annotation)
+    assert name.xy[1] == axes.get_ylim()[1]
 
 
 def test_recipes_compare_what_is_comparable() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rmtscale.report import style
+from rmtscale.report.names import label_line_ends, names_inches
 from rmtscale.study.figures.language.groups import InputSize
-from rmtscale.study.figures.language.lines import draw_levels, limits, segments_axis
+from rmtscale.study.figures.language.lines import limits, segments_axis
 from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains, shown_alone
 from rmtscale.units import format_memory_tokens, format_start_segments, format_tokens
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BELOW = "by what is trained; below the line at 0 memory helps"
+"""Second line of a heading: how lines differ, and on which side memory helps."""
 _MARKERS = "osD^vPX"
 _DASHES = {(False, False): "-", (True, False): "--", (False, True): ":", (True, True): "-."}
 """Lines by whether memory has a sink, and whether training began with more than one segment."""
@@ -25,33 +28,29 @@ _DASHES = {(False, False): "-", (True, False): "--", (False, True): ":", (True, 
 def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
     """Draws a panel for each input size: bits per byte less those without memory.
 
+    Lines are named at their ends. What all ways of a panel have in common stands in its heading.
+
     Args:
         ways: every way of training and size of memory.
         title: the answer in words.
     """
-    from matplotlib.figure import Figure
-
     sizes = list(dict.fromkeys(way.segment_size for way in ways))
     names = list(dict.fromkeys(_trained_name(way) for way in ways))
-    figure = Figure(figsize=(5.4 * max(len(sizes), 1.4) + 0.4, 4.8))
-    (row,) = figure.subplots(1, len(sizes), squeeze=False)
-    for axes, size in zip(row, sizes, strict=True):
-        own = [way for way in ways if way.segment_size == size]
-        _panel(axes, own, names)
-        axes.set_title(f"input {size}")
-    row[0].set_ylabel("bits per byte above those without memory")
-    known: dict[str, Any] = {}
-    for axes in row:
-        handles, labels = axes.get_legend_handles_labels()
-        known |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        list(known.values()),
-        list(known),
-        loc="outside lower center",
-        ncols=3 if len(sizes) > 1 else 2,
-        frameon=False,
-        fontsize=8.5,
+    room = names_inches([*(_short_name(way, ways) for way in ways), *_levels(ways)])
+    figure, grid = style.new_grid(
+        len(sizes),
+        width=5.4 + room,
+        height=4.2,
+        margins=style.Margins(right=room),
+        above=0.5,
+        columns=1,
     )
+    for (axes,), size in zip(grid, sizes, strict=True):
+        own = [way for way in ways if way.segment_size == size]
+        ends = _panel(axes, own, names, ways)
+        axes.set_ylabel("bits per byte, memory less no memory")
+        style.entitle(axes, _heading(size, ways), BELOW)
+        label_line_ends(axes, ends)
     style.headline(figure, title)
     return figure
 
@@ -67,18 +66,60 @@ def _trained_name(way: InputSize) -> str:
     return way_name(replace(way, sink_tokens=0, start_segments=1))
 
 
-def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:
+def _short_name(way: InputSize, ways: Sequence[InputSize]) -> str:
+    """Leaves out the size of memory where all have the same."""
+    name, memory = way_name(way), format_memory_tokens(way.memory_tokens, way.sink_tokens)
+    return name if _memory_differs(ways) else name.removeprefix(f"{memory}, ")
+
+
+def _heading(size: int, ways: Sequence[InputSize]) -> str:
+    if _memory_differs(ways):
+        return f"input {size}"
+    return f"input {size}, {format_memory_tokens(ways[0].memory_tokens, ways[0].sink_tokens)}"
+
+
+def _memory_differs(ways: Sequence[InputSize]) -> bool:
+    return len({(way.memory_tokens, way.sink_tokens) for way in ways}) > 1
+
+
+def _levels(ways: Sequence[InputSize]) -> dict[str, float]:
+    """Names the level lines: no memory, then true context of the way shown alone."""
+    levels = {"no memory": 0.0}
+    for alone in shown_alone(ways):
+        for context, interval in context_gains(alone).items():
+            levels[f"true context {format_tokens(context)}"] = interval.mean
+    return levels
+
+
+def _panel(
+    axes: Axes, own: Sequence[InputSize], names: Sequence[str], ways: Sequence[InputSize]
+) -> list[tuple[float, float, str, str]]:
+    """Draws the lines of an input size.
+
+    Returns:
+        ``(x, y, name, colour)`` of the end of each.
+    """
     known: list[float] = [0.0]
     beyond: list[float] = []
-    for way in ways:
+    for way in own:
         for count, interval in gains(way).items():
             inside = count <= (way.most_trained or 0)
             (known if inside else beyond).extend((interval.low, interval.high))
-    (alone,) = shown_alone(ways)
-    contexts = context_gains(alone)
-    known += [interval.mean for interval in contexts.values()]
-    axes.set_ylim(*limits(known, beyond))
-    for way in ways:
+    levels = _levels(own)
+    low, high = limits([*known, *levels.values()], beyond)
+    axes.set_ylim(low, high)
+    segments_axis(axes, sorted({count for way in own for count in gains(way)} or {1, 2}), room=0.0)
+    ends = []
+    for name, y in levels.items():
+        axes.axhline(
+            y,
+            color=style.FULL_COLOUR,
+            linewidth=1.0,
+            linestyle=(0, (4, 1.5)) if y else "-",
+            zorder=1.5,
+        )
+        ends.append((axes.get_xlim()[1], y, name, style.FULL_COLOUR))
+    for way in own:
         name, index = way_name(way), names.index(_trained_name(way))
         colour = style.SEQUENCE_COLOURS[index % len(style.SEQUENCE_COLOURS)]
         found = gains(way)
@@ -98,9 +139,9 @@ def _panel(axes: Axes, ways: Sequence[InputSize], names: Sequence[str]) -> None:
             color=colour,
             marker=_MARKERS[index % len(_MARKERS)],
             markersize=3.5,
-            label=name,
             gid=name,
         )
-    levels = {f"context {format_tokens(context)}": one.mean for context, one in contexts.items()}
-    draw_levels(axes, {"no memory": 0.0, **levels})
-    segments_axis(axes, sorted({count for way in ways for count in gains(way)} or {1, 2}))
+        if counts:  # one that leaves the panel is named where it does
+            height = min(found[counts[-1]].mean, high)
+            ends.append((counts[-1], height, _short_name(way, ways), colour))
+    return ends
