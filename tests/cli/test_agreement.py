@@ -76,7 +76,9 @@ def test_what_a_training_takes_is_asked_for_alike(
     forward = ("plan", "--mode", "prefill") if command == PLAN else ("estimate", "--tokens", "9")
     refused = rmtscale(*forward, *shared, "--accumulate", "2")
     assert refused.code == 2
-    assert refused.err.splitlines()[-1].startswith("error: mode 'forward': expected train with")
+    assert refused.err.splitlines()[-1].startswith(
+        "error: accumulate 2 with mode 'forward': expected train"
+    )
 
 
 def test_micro_batches_are_so_many_steps_of_flops(rmtscale: Command) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -477,7 +478,8 @@ def test_a_figure_killed_at_any_write(
     """Trainings, evaluations, page: given again, what is done is not done again."""
     recipes = {"a": settings, "b": replace(settings, curriculum=False)}
     monkeypatch.setattr(runs, "plan", lambda *_, **__: Plan(recipes, (1,), 2, 2, 2))
-    monkeypatch.setattr(figure_11, "draw", lambda *_: None)
+    drawing = SimpleNamespace(get_suptitle=lambda: "Right answers")
+    monkeypatch.setattr(figure_11, "draw", lambda *_: drawing)
     monkeypatch.setattr(page, "picture_files", lambda name, _: {f"{name}.png": b"png"})
     here = tmp_path / "here"
     here.mkdir()

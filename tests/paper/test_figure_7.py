@@ -192,10 +192,10 @@ def test_what_is_missing_is_trained_and_evaluated(
 
     monkeypatch.setattr(language_runs, "train_and_evaluate", evaluated)
     out = tmp_path / "out"
-    given = ["--quick", "--seeds", "0,1", "--jobs", "2", "--runs", str(tmp_path / "runs")]
+    given = ["--seeds", "0,1", "--jobs", "2", "--runs", str(tmp_path / "runs")]
     done = rmtscale("reproduce", "figure-7", *given, "--out", str(out))
     assert done.code == 0, done.err
-    assert asked == [(TRAININGS, 2, True, (0, 1))]
+    assert asked == [(TRAININGS, 2, False, (0, 1))]
     assert (out / "figure-7.png").exists()
 
 
