@@ -21,7 +21,7 @@ from rmtscale.rmt.graph import SegmentStep
 from rmtscale.rmt.lean_gpt2 import LeanGPT2
 from rmtscale.rmt.memory import keep_sink
 from tests.rmt import slow_reference
-from tests.rmt.comparing import equal
+from tests.rmt.comparing import demand_reference_of_encoder, equal
 from tests.rmt.stand_in_capture import capture_by_rerun
 from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, padded, tokens
 
@@ -96,18 +96,9 @@ def test_a_decoder_equals_the_reference(exact: None, kind: str, alignment: str) 
 @torch.no_grad()
 def test_an_encoder_equals_the_reference(kind: str) -> None:
     model = make_encoder(kind)
-    ids, mask = padded([13, 6, 10], 14, True)
-    labels = torch.tensor([0, 2, 1])
-    out = model(ids, mask, labels=labels)
-    given: Any = (model.backbone, model.memory.initial_ME, ids, mask, labels)
-    sizes: Any = {"size": 10, "cls": 1, "sep": 2}
-    loss, logits, states = slow_reference.encoder(*given, **sizes, sink=SINKS)
-    assert (out.loss - loss).abs() < 1e-10
-    assert (out.logits - logits).abs().max() < 1e-10
-    assert (out.memory - torch.stack(states)).abs().max() < 1e-10
-    assert_sink_is_initial(model, out.memory)
-    plain = slow_reference.encoder(*given, **sizes)[2]
-    assert (out.memory - torch.stack(plain))[:, SINKS:].abs().max() > 1e-6
+    memory, plain = demand_reference_of_encoder(model, sink=SINKS)
+    assert_sink_is_initial(model, memory)
+    assert (memory - plain)[:, SINKS:].abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
