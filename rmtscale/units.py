@@ -140,6 +140,11 @@ def format_change(change: float) -> str:
     return f"{change:.3f}"
 
 
+def format_margin(margin: float) -> str:
+    """Formats a difference of logits: ``6.4``, ``-0.1``."""
+    return f"{margin:z.1f}"
+
+
 def format_nats(nats: float) -> str:
     """Formats a loss where a heading names its unit: ``2.198``."""
     return f"{nats:.3f}"

@@ -97,7 +97,9 @@ def command(
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Memory tasks, also: by the fact's depth, and where it is lost."
+            "--probe",
+            help="Memory tasks, also, of the longest: do margins hold, by the fact's depth, and "
+            "where it is lost.",
         ),
     ] = False,
     paired_noise: Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.evaluate_options import Asked, default_precision
+from rmtscale.cli.evaluate_probe import write_probe
 from rmtscale.cli.output import write_line, write_note, write_rows, write_table, write_text
 from rmtscale.cli.ranks import is_first
 from rmtscale.cli.train_settings import read_options
@@ -23,7 +24,7 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.study.evaluation.probe import Probe, Share
+    from rmtscale.study.records.probe import Probe
     from rmtscale.study.tasks.batches import Batches
     from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
@@ -77,7 +78,9 @@ def evaluate_checkpoint(
                 _write_table(records, loaded)
         with in_use(device):
             if probe:
-                _write_probe(loaded, settings, device, share, asked.output_format)
+                probed = _probe(loaded, settings, device, share, store, records)
+                if probed is not None:
+                    write_probe(probed, asked.output_format)
             if paired_noise:
                 _write_paired_noise(loaded, settings, device, share, asked.output_format)
 
@@ -183,29 +186,32 @@ def _open(
     return reader, batches
 
 
-def _write_probe(
-    checkpoint: Checkpoint, settings: Any, device: Any, share: Processes, output_format: str
-) -> None:
-    from rmtscale.records.mapping import to_mapping
+def _probe(
+    checkpoint: Checkpoint,
+    settings: Any,
+    device: Any,
+    share: Processes,
+    store: EvaluationStore,
+    records: list[EvaluationRecord],
+) -> Probe | None:
+    """Probes the longest length, or finds that in its record; None but on the first process."""
     from rmtscale.study.evaluation.probe import probe
 
+    record = records[-1] if records else None
+    known = None if record is None else record.probe
+    (there,) = share.agree(device, known is not None)
+    if there:
+        return known
     segments = max(settings.segments)
     samples = settings.samples_at(segments)
     size = min(settings.batch_size, samples)
     reader, batches = _open(checkpoint, settings, segments, device, size)
     probed = probe(reader, batches, samples, share)
-    if not share.writes:
-        return
-    if output_format != "table":
-        write_rows([to_mapping(replace(probed, broke_at=()))], output_format)
-        return
-    write_text(f"At {format_tokens(probed.segments)} segments, by segments from fact to question:")
-    _write_shares("segments", probed.by_depth)
-    write_text("By the fact's place in its segment:")
-    _write_shares("place", probed.by_place)
-    write_text("Asked after so many segments, among those whose facts had all been read:")
-    _write_shares("segments", probed.after_segments)
-    _write_memory(probed)
+    if record is None:
+        return None
+    with store.writing():
+        store.append(replace(record, probe=probed))
+    return probed
 
 
 def _write_paired_noise(
@@ -244,30 +250,3 @@ def _write_paired_noise(
         f"lost in the end: {outcome.both_lost} stories with both noises, {outcome.one_lost} with "
         "one"
     )
-
-
-def _write_shares(what: str, shares: tuple[Share, ...]) -> None:
-    rows = [
-        [
-            share.label,
-            format_accuracy(share.accuracy),
-            format_interval(share.low, share.high),
-            format_tokens(share.samples),
-        ]
-        for share in shares
-    ]
-    write_table([what, "accuracy", "95 %", "samples"], rows, text_columns=1)
-
-
-def _write_memory(found: Probe) -> None:
-    rows = [[stop, format_percent(share)] for stop, share in found.moved_share.items()]
-    write_text("Memory tokens that changed in a segment, by half of what tells memories apart:")
-    write_table(["segment", "changed"], rows)
-    lost = sorted(at for at in found.broke_at if at is not None)
-    if lost:
-        write_line(
-            f"{len(lost)} of {len(found.broke_at)} answers were lost, half of them by segment "
-            f"{lost[len(lost) // 2]}"
-        )
-    else:
-        write_line(f"all {len(found.broke_at)} answers were kept to the end")

@@ -101,7 +101,8 @@ def test_it_reaches_all_that_reads(
     assert done.code == 0, done.err
     assert told == [wanted] * 3  # lengths, probe and paired noise
     assert (", compiled" in " ".join(done.out.split())) == wanted
-    (record,) = EvaluationStore(folder / "evaluation.jsonl").read().records
+    (record,) = EvaluationStore(folder / "evaluation.jsonl").read().latest().values()
+    assert record.probe is not None
     assert record.point.compile_step is wanted
     (row,) = json.loads(rmtscale(*words, "--format", "json").out)["rows"]
     assert row["compile_step"] is wanted

@@ -18,6 +18,7 @@ from rmtscale.study.evaluation.evaluate import EvaluationSettings
 from rmtscale.study.figures import side_by_side, training_runs
 from rmtscale.study.figures.figure_11.page import TRAININGS
 from rmtscale.study.figures.memory_tasks.plan import plan
+from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
@@ -83,6 +84,45 @@ def test_train_then_evaluate(rmtscale: Command, trained: Path, background: Path)
     assert [row["tokens"] for row in rows] == [28, 56, 112]
     assert all(row["accuracy"] == row["correct"] / 20 for row in rows)
     assert again.err.count("(in the file already)") == 3
+
+
+def test_a_probe_is_recorded_and_read_once(
+    rmtscale: Command, trained: Path, background: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "records.jsonl"
+    command = ["evaluate", str(trained / "best"), "--device", "cpu", "--out", str(out)]
+    command += ["--background", str(background), "--option", "placement=start"]
+    command += ["--samples", "10", "--batch-size", "5"]
+    plain = rmtscale(*command, "--segments", "10,3")
+    assert plain.code == 0, plain.err
+    before = out.read_text()
+    assert "probe" not in before
+    probed = rmtscale(*command, "--segments", "10,3", "--probe")
+    assert probed.code == 0, probed.err
+    first = next(line for line in probed.out.splitlines() if line.startswith("Margins "))
+    assert ("hold to segment 9" in first) or ("fall by segment 9" in first)
+    assert out.read_text().startswith(before), "nothing recorded is lost"
+    one, longest, again = EvaluationStore(out).read().records
+    assert (one.probe, longest.probe) == (None, None)
+    assert again.probe is not None
+    assert replace(again, probe=None) == longest
+    assert again.probe.held is not None
+    assert again.probe.held.samples + again.probe.held.wrong_samples == 10
+    assert [share.label for share in again.probe.after_segments] == ["1", "2", "4", "8", "9"]
+    assert again.probe.after_segments[-1].correct == again.correct
+    # What is in the file is not read again, and says the same.
+    written = out.read_text()
+    known = rmtscale(*command, "--segments", "10,3", "--probe")
+    assert known.out == probed.out
+    assert out.read_text() == written
+    # Another longest length has no probe yet.
+    longer = rmtscale(*command, "--segments", "3,11", "--probe", "--format", "json")
+    assert longer.code == 0, longer.err
+    (document,) = (text for text in longer.out.split("\n{") if "by_depth" in text)
+    (row,) = json.loads(document if document.startswith("{") else "{" + document)["rows"]
+    assert row["segments"] == 11
+    assert [own["segments"] for own in row["margins"]] == [1, 2, 4, 8, 10]
+    assert len(EvaluationStore(out).read().records) == 5
 
 
 def test_a_dead_band(rmtscale: Command, trained: Path, background: Path) -> None:

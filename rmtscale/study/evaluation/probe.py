@@ -1,6 +1,7 @@
 """Beyond the paper: where the fact stood, how much of the memory moves, where retention breaks.
 
-Shape legend: B batch, N text columns of the input, M memory, E embedding width, F facts.
+Shape legend: B batch, N text columns of the input, L segment tokens, R segments, M memory,
+E embedding width, F facts, S questions asked early.
 
 While a long input is read, the last segment, which asks, is also read from the state after 1, 2,
 4, ... of the segments before it: what the model would have answered had the input ended there. So
@@ -10,56 +11,26 @@ one pass shows how long the fact was kept. That is meaningful once all facts hav
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rmtscale.intervals import wilson_interval
 from rmtscale.rmt.segmenting import cut
 from rmtscale.steps import steps
-from rmtscale.study.tasks.batches import Batches
+from rmtscale.study.evaluation.margins import Followed, margins_of, settled_at, summarize
+from rmtscale.study.records.probe import Probe, Share
+from rmtscale.study.tasks.batches import Batch, Batches
 from rmtscale.study.training import share as training_share
 from rmtscale.study.training.memory_tasks.reading import Reader
 
 MOVED_SHARE = 0.5
 """A memory token has changed where a segment moved its state by more than this share of the
 distance between two samples' states: by as much as tells one memory from another."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """Right answers among some samples."""
-
-    label: str
-    correct: int
-    samples: int
-    low: float
-    high: float
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.samples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """Holds what one length shows."""
-
-    segments: int
-    samples: int
-    by_depth: tuple[Share, ...]
-    """Shares by the segments between the fact that gives the answer and the question."""
-    by_place: tuple[Share, ...]
-    """Shares by the fact's place in its segment, in quarters."""
-    after_segments: tuple[Share, ...]
-    """Asked early: after so many segments, among the samples whose facts had all been read."""
-    moved_share: dict[str, float]
-    """Memory tokens whose state changed in a segment, by that segment (from 1, powers of two)."""
-    broke_at: tuple[int | None, ...]
-    """For each sample, the first of those moments from which on the answer was wrong; None where
-    it was right at the end."""
+CHUNK_SEGMENTS = 16
+"""States that are kept at once."""
 
 
 def milestones(segments: int) -> list[int]:
@@ -77,32 +48,29 @@ def probe(
     answerer = reader.answerer
     bounds = cut(batches.tokens, answerer.segment_tokens)
     stops = milestones(len(bounds))
-    right_parts, position_parts, moved_parts = [], [], []
+    parts: list[tuple[npt.NDArray[np.float64], ...]] = []
 
-    def read(index: int) -> tuple[torch.Tensor, ...]:
+    def read(index: int) -> tuple[Tensor, ...]:
         batch = batches.batch(index)
-        right, moved = _asked_early(reader, batch.ids, batch.answers, bounds, stops)
-        found = right, np.asarray(moved), batch.fact_positions
-        return tuple(torch.from_numpy(each * 1).to(reader.device) for each in found)
+        segment_BF = _segment_of(batch.fact_positions, bounds, answerer.segment_tokens)
+        found = _asked_early(reader, batch, bounds, stops, segment_BF.max(axis=1) + 1)
+        positions = torch.from_numpy(batch.fact_positions).to(reader.device)
+        return (*(each.double() for each in found), positions)
 
     indices = steps(range(-(-samples // batches.batch_size)), "probing")
     for _, found in share.in_order(indices, read):
-        right, moved, positions = (each.cpu().numpy() for each in found)
-        right_parts.append(right > 0)
-        moved_parts.append(moved)
-        position_parts.append(positions)
-    right_BS = np.concatenate(right_parts)
-    positions_BF = np.concatenate(position_parts)
-    first = bounds[0][1]
-    segment_BF = np.where(
-        positions_BF < first, 0, 1 + (positions_BF - first) // answerer.segment_tokens
-    )
+        parts.append(tuple(each.cpu().numpy() for each in found))
+    right, moved, *measured, positions = zip(*parts, strict=True)
+    right_BS = np.concatenate(right) > 0
+    positions_BF = np.concatenate(positions).astype(np.int64)
+    segment_BF = _segment_of(positions_BF, bounds, answerer.segment_tokens)
     place_B = (positions_BF[:, 0] - batches.tokens) % answerer.segment_tokens
     depth_B = len(bounds) - 1 - segment_BF[:, 0]
     quarter_B = place_B * 4 // answerer.segment_tokens
     end_B = right_BS[:, -1]
     read_B = segment_BF.max(axis=1) + 1
-    moved = np.mean(moved_parts, axis=0)
+    followed = Followed(*(np.concatenate(each) for each in measured))
+    margins, held = summarize(followed, read_B, stops)
     return Probe(
         segments=len(bounds),
         samples=len(end_B),
@@ -121,42 +89,93 @@ def probe(
             for column, stop in enumerate(stops)
             if (read_B <= stop).any()
         ),
-        moved_share={str(stop): float(x) for stop, x in zip(stops, moved, strict=True) if stop},
+        moved_share={
+            str(stop): float(x)
+            for stop, x in zip(stops, np.mean(moved, axis=0), strict=True)
+            if stop
+        },
         broke_at=tuple(
             broke_at(right, read, stops)
             for right, read in zip(right_BS, read_B.tolist(), strict=True)
         ),
+        margins=margins,
+        held=held,
     )
+
+
+def _segment_of(
+    positions_BF: npt.NDArray[np.int64], bounds: list[tuple[int, int]], segment_tokens: int
+) -> npt.NDArray[np.int64]:
+    """Finds the segment of each fact."""
+    first = bounds[0][1]
+    return np.where(positions_BF < first, 0, 1 + (positions_BF - first) // segment_tokens)
 
 
 def _asked_early(
     reader: Reader,
-    ids: npt.NDArray[np.int32],
-    answers: npt.NDArray[np.int64],
+    batch: Batch,
     bounds: list[tuple[int, int]],
     stops: list[int],
-) -> tuple[npt.NDArray[np.bool_], list[float]]:
-    """Right or not, (B, stops), and the share of memory tokens that changed at each stop."""
+    read_B: npt.NDArray[np.int64],
+) -> tuple[Tensor, ...]:
+    """Reads one batch.
+
+    Returns:
+        Right or not, (B, S), the share of memory tokens that changed, (S,), and the fields of
+        ``Followed``, (B, S) each.
+    """
     answerer = reader.answerer
     begin, end = bounds[-1]
-    last_BL = torch.from_numpy(ids[:, begin:end]).to(reader.device)
-    answers_B = torch.from_numpy(answers).to(reader.device)
-    state_BME, done = answerer.initial(len(ids)), 0
-    right, moved = [], []
-    for stop in stops:
-        state_BME = reader.roll(state_BME, ids, bounds[done : max(stop - 1, done)])
-        before_BME = state_BME.clone()
-        state_BME = reader.roll(state_BME, ids, bounds[max(stop - 1, done) : stop])
-        moved.append(_moved(before_BME.float(), state_BME.float()))
-        done = stop
+    last_BL = reader.on_device(batch.ids[:, begin:end])
+    answers_B = reader.on_device(batch.answers)
+    sinks = answerer.rmt.config.sink_tokens
+    state_BME = answerer.initial(len(batch.ids))
+    carried, right, moved, margin, change, largest = [], [], [], [], [], []
+    pairs = zip([0, *stops], stops, strict=False)
+    for done, stop in steps(pairs, weigh=lambda pair: 1 + pair[1] - pair[0]):
+        before_BME, state_BME, changes_RB = _roll(reader, state_BME, batch.ids, bounds[done:stop])
+        # A sink never changes, whatever was written.
+        carried.append(state_BME[:, sinks:].float())
+        moved.append(_moved(before_BME[:, sinks:].float(), carried[-1]))
+        change.append(changes_RB[-1])
+        largest.append(changes_RB.amax(0))
         with reader.autocast():
-            # A copy: on a GPU the state is a buffer that the next segment overwrites.
-            _, read_BTE = answerer.step(state_BME.clone(), last_BL)
-            right.append(answerer.answer(read_BTE).argmax(1) == answers_B)
-    return torch.stack(right, dim=1).cpu().numpy(), moved
+            _, read_BTE = answerer.step(state_BME, last_BL)
+            logits_BC = answerer.answer(read_BTE)
+        right.append(logits_BC.argmax(1) == answers_B)
+        margin.append(margins_of(logits_BC, answers_B))
+    carried_SBME = torch.stack(carried)
+    settled_B = reader.on_device(settled_at(read_B, stops).clip(max=len(stops) - 1))
+    rows_B = torch.arange(len(batch.ids), device=settled_B.device)
+    distance_SB = _mean_square(carried_SBME - carried_SBME[settled_B, rows_B])
+    state_SB = _mean_square(carried_SBME)
+    by_question = (right, margin, state_SB.unbind(), change, largest, distance_SB.unbind())
+    right_BS, *followed = (torch.stack([*each], dim=1) for each in by_question)
+    return right_BS, torch.tensor(moved, device=reader.device), *followed
 
 
-def _moved(before_BME: torch.Tensor, after_BME: torch.Tensor) -> float:
+def _roll(
+    reader: Reader, state_BME: Tensor, ids: npt.NDArray[np.int32], bounds: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the state before the last of some segments and after it, and the mean squares of the
+    changes that each of them made, (R, B); without segments one change, of 0."""
+    before_BME, changes = state_BME, [state_BME.new_zeros((1, len(ids)))]
+    sinks = reader.answerer.rmt.config.sink_tokens
+    chunks = range(0, len(bounds), CHUNK_SEGMENTS)
+    for first in steps(chunks, total=len(chunks)):
+        states_RBME = reader.states(state_BME, ids, bounds[first : first + CHUNK_SEGMENTS])
+        carried_RBME = states_RBME[:, :, sinks:].float()
+        changes.append(_mean_square(carried_RBME[1:] - carried_RBME[:-1]))
+        before_BME, state_BME = states_RBME[-2], states_RBME[-1]
+    return before_BME, state_BME, torch.cat(changes)
+
+
+def _mean_square(numbers: Tensor) -> Tensor:
+    """Averages the squares of a memory's numbers, the last two axes."""
+    return numbers.square().mean(dim=(-2, -1))
+
+
+def _moved(before_BME: Tensor, after_BME: Tensor) -> float:
     """Measures the share of memory tokens that changed; 0 for one sample, which tells nothing."""
     # Two independent draws are sqrt(2 * variance) apart.
     spread_M = (2 * after_BME.var(dim=0, correction=0).sum(-1)).sqrt()

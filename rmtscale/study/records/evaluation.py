@@ -8,6 +8,7 @@ from rmtscale.records.environment import Environment
 from rmtscale.records.measurement import Memory
 from rmtscale.records.store import Store
 from rmtscale.study.records.line import EvaluatedLine, EvaluatedPoint
+from rmtscale.study.records.probe import Probe
 
 SCHEMA_VERSION = 1
 
@@ -98,6 +99,8 @@ class EvaluationRecord(EvaluatedLine):
     host_ids_bytes: int
     """Token ids of the largest batch, in host memory: the one thing that grows with the length."""
     environment: Environment
+    probe: Probe | None = None
+    """Early answers of this length, of ``evaluate --probe``; None where it was not asked for."""
 
     @property
     def sink_tokens(self) -> int:

@@ -13,7 +13,8 @@ import torch
 from rmtscale.errors import BadInput
 from rmtscale.intervals import wilson_interval
 from rmtscale.study.evaluation.attention import attention_maps
-from rmtscale.study.evaluation.probe import Share, broke_at, milestones, probe
+from rmtscale.study.evaluation.probe import broke_at, milestones, probe
+from rmtscale.study.records.probe import Share
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
