@@ -200,8 +200,8 @@ def test_each_kind_has_a_row_of_panels() -> None:
     ] == 3 * [{"plain", "with a dead band"}]
     headline = " ".join(drawn.get_suptitle().split())
     assert headline.endswith(
-        "Memorize 100 % to 100 %, Reasoning 76 % to 99 %. Pretrained encoder: "
-        "Detect & Memorize 90 % to 100 %"
+        "Memorize 100 % (100 %), Reasoning 99 % (76 %). Pretrained encoder: "
+        "Detect & Memorize 100 % (90 %)"
     )
 
 
@@ -209,7 +209,21 @@ def test_a_headline_compares_equal_lengths() -> None:
     """Plain was not read at the longest: what it has at a shorter one is not held against it."""
     records = [*encoder_pair(1, None)[1:], *encoder_pair(0.5, 0.9)[::2], *pair(1, 0.76)]
     shown = " ".join(draw(compare(records)).get_suptitle().split())
-    assert "Detect & Memorize 90 % to 50 %" in shown
+    assert "Detect & Memorize 50 % (90 %)" in shown
+
+
+def test_seeds_that_end_apart_are_named() -> None:
+    """Those of one way that end within a few points share a name; where all do, none is named."""
+    ends = {0: (0.98, 0.65), 1: (0.92, 0.9), 2: (1.0, 1.0)}
+    apart = [
+        one for seed, (held, plain) in ends.items() for one in encoder_pair(held, plain, seed=seed)
+    ]
+    alike = [one for seed in ends for one in encoder_pair(1, 0.98, "memorize", seed=seed)]
+    memorize, detect = draw(compare([*apart, *alike])).axes
+    assert {text.get_text() for text in memorize.texts} == {"chance"}
+    assert sorted(text.get_text() for text in detect.texts) == [
+        "chance", "seed 0", "seed 1", "seed 1", "seed 2", "seeds 0, 2",
+    ]  # fmt: skip
 
 
 def test_the_page_of_both_kinds(rmtscale: Command, tmp_path: Path) -> None:
@@ -298,7 +312,7 @@ def test_figure_5_is_of_the_papers_rmt_alone(rmtscale: Command, tmp_path: Path) 
     committed = (REPORTS / "figure-5" / "records.jsonl").read_text()
     held = (REPORTS / "dead-band" / "records.jsonl").read_text().splitlines()
     banded = [line for line in held if "dead_band" in json.loads(line)["point"]]
-    assert len(banded) == 7 * 4
+    assert len(banded) == 12 * 4
     (tmp_path / "records.jsonl").write_text(committed + "".join(f"{line}\n" for line in banded))
     given = ["--records", str(tmp_path / "records.jsonl"), "--out", str(tmp_path / "out")]
     assert rmtscale("reproduce", "figure-5", *given).code == 1

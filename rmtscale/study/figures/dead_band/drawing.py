@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
+from rmtscale.report.names import label_line_ends
 from rmtscale.study.figures.dead_band.comparisons import Comparison, Comparisons
 from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     accuracy_axis,
     draw_curve,
+    right_share,
     token_axis,
 )
 from rmtscale.study.figures.memory_tasks.backbones import NOT_NOTED, capital
+from rmtscale.study.records.evaluation import EvaluationRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +27,9 @@ _WAYS = (
     ("with a dead band", style.RMT_COLOUR, "-", "s"),
 )
 """Name, colour, line and marker; the seeds of one way look alike."""
+_ALIKE = 4.0
+"""Points of accuracy: seeds whose lines end closer than this share a name."""
+_PANEL_INCHES = 2.3
 
 
 @style.styled
@@ -62,7 +68,7 @@ def draw(kinds: Mapping[str, Comparisons]) -> Figure:
     return figure
 
 
-def _task_panel(axes: Axes, pairs: Iterable[Comparison]) -> None:
+def _task_panel(axes: Axes, pairs: Collection[Comparison]) -> None:
     lengths: set[int] = set()
     for pair in pairs:
         for (way, colour, line, marker), curve in zip(_WAYS, (pair.plain, pair.held), strict=True):
@@ -71,6 +77,35 @@ def _task_panel(axes: Axes, pairs: Iterable[Comparison]) -> None:
                 lengths |= {record.point.tokens for record in curve.values()}
     token_axis(axes, sorted(lengths))
     accuracy_axis(axes)
+    label_line_ends(axes, _apart(pairs), panel_inches=_PANEL_INCHES)
+
+
+def _apart(pairs: Collection[Comparison]) -> list[tuple[float, float, str, str]]:
+    """The ends of lines to be named by their seed: in each way those that end apart."""
+    found: list[tuple[float, float, str, str]] = []
+    for (_, colour, _, _), curves in zip(
+        _WAYS,
+        ([pair.plain for pair in pairs], [pair.held for pair in pairs]),
+        strict=True,
+    ):
+        ends = [curve[max(curve)] for curve in curves if curve]
+        groups: list[list[EvaluationRecord]] = []
+        for end in sorted(ends, key=lambda end: end.accuracy):
+            if groups and 100 * (end.accuracy - groups[-1][-1].accuracy) < _ALIKE:
+                groups[-1].append(end)
+            else:
+                groups.append([end])
+        if len(groups) > 1:
+            found += [
+                (group[0].point.tokens, 100 * group[0].accuracy, _seeds(group), colour)
+                for group in groups
+            ]
+    return found
+
+
+def _seeds(group: Sequence[EvaluationRecord]) -> str:
+    numbers = sorted({record.trained_seed for record in group})
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _headline(kinds: Mapping[str, Comparisons]) -> str:
@@ -80,7 +115,7 @@ def _headline(kinds: Mapping[str, Comparisons]) -> str:
         f"{capital(kind)}: {shares}" if len(said) > 1 and kind != NOT_NOTED else shares
         for kind, shares in said.items()
     )
-    return f"With a dead band, right at the longest input: {text}"
+    return f"With a dead band, right at the longest input (without): {text}"
 
 
 def _shares(ours: Comparisons) -> str:
@@ -89,12 +124,7 @@ def _shares(ours: Comparisons) -> str:
         shared = set.intersection(*(set(pair.shared()) for pair in pairs.values()))
         if shared:
             longest = max(shared)
-            plain, held = (
-                sum(100 * curve[longest].accuracy for curve in way) / len(pairs)
-                for way in (
-                    [pair.plain for pair in pairs.values()],
-                    [pair.held for pair in pairs.values()],
-                )
-            )
-            said.append(f"{TITLES[task]} {plain:.0f} % to {held:.0f} %")
+            held = right_share(pair.held[longest] for pair in pairs.values())
+            plain = right_share(pair.plain[longest] for pair in pairs.values())
+            said.append(f"{TITLES[task]} {held} ({plain})")
     return ", ".join(said)
