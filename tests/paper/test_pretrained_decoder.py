@@ -258,13 +258,15 @@ def test_without_a_baseline_nothing_is_claimed() -> None:
 def test_what_is_drawn_is_the_gain() -> None:
     ways = ways_of(study())
     figure = draw(ways)
-    first, second = figure.axes
-    for axes, size in ((first, 256), (second, 512)):
-        for one in (one for one in ways if one.segment_size == size):
-            name = f"{one.memory_tokens} memory tokens, {one.trained_weights}"
-            (line,) = (line for line in axes.lines if line.get_gid() == name)
-            drawn = dict(points(line))
-            assert drawn == pytest.approx({n: each.mean for n, each in gains(one).items()})
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
+    assert len(panels) == 2 * 3
+    for one in ways:
+        axes = panels[f"input {one.segment_size}, trained: {one.trained_weights}"]
+        (line,) = (line for line in axes.lines if line.get_gid() == way_name(one))
+        drawn = dict(points(line))
+        assert drawn == pytest.approx({n: each.mean for n, each in gains(one).items()})
+    drawn_lines = [line for axes in figure.axes for line in axes.lines if line.get_gid()]
+    assert sum("memory tokens" in str(line.get_gid()) for line in drawn_lines) == len(ways)
     assert set(gains(ways[0])) == set(READ)
     assert list(context_gains(ways[0])) == [280, 752]
 
@@ -277,8 +279,12 @@ def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
     records = [*way(256, 10, ALL_WEIGHTS), *way(256, 10, LORA), *contexts(256, LORA)]
     for number, own in enumerate((sink, later, both)):
         records += [replace(one, point=replace(one.point, weights=f"{number}")) for one in own[:5]]
-    (axes,) = draw(ways_of([*records, *contexts(256, ALL_WEIGHTS)])).axes
-    lines = {str(line.get_gid()): line for line in axes.lines if "memory" in str(line.get_gid())}
+    whole, lora = draw(ways_of([*records, *contexts(256, ALL_WEIGHTS)])).axes
+    lines = {
+        str(line.get_gid()): line
+        for line in (*whole.lines, *lora.lines)
+        if "memory" in str(line.get_gid())
+    }
     looks = {name.split("tokens")[1]: line.get_linestyle() for name, line in lines.items()}
     assert looks == {
         ", all weights": "-",
@@ -289,6 +295,13 @@ def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
     }
     assert len({line.get_color() for name, line in lines.items() if "LoRA" in name}) == 1
     assert len({line.get_color() for line in lines.values()}) == 2
+    names = {text.get_text() for text in lora.texts if "true context" not in text.get_text()}
+    assert names - {BELOW, "no memory"} == {
+        "memory",
+        "1 sink",
+        "from 2 segments",
+        "1 sink, from 2 segments",
+    }
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -296,24 +309,29 @@ def test_each_line_is_named_at_its_end_apart_from_the_others_and_whole() -> None
     """Of one input size too, where no memory and true context lie close together."""
     near = contexts(256, LORA) + way(256, 10, LORA)
     small = [one for one in study() if one.point.block_tokens == 192]
-    for records, heading in (
-        (near, "input 256, 10 memory tokens"),
-        (small, "input 256"),
-        (study(), "input 256"),
-    ):
+    for records in (near, small, study()):
         ways = ways_of(records)
         figure = draw(ways, "An answer")
         figure.draw_without_rendering()
-        assert figure.axes[0].get_title("left") == heading
-        for axes, size in zip(figure.axes, {way.segment_size: 0 for way in ways}, strict=True):
-            own = [way for way in ways if way.segment_size == size]
+        by_panel = {
+            f"input {way.segment_size}, trained: {way.trained_weights}": [
+                one
+                for one in ways
+                if (one.segment_size, one.trained_weights)
+                == (way.segment_size, way.trained_weights)
+            ]
+            for way in ways
+        }
+        assert len(figure.axes) == len(by_panel)
+        for axes in figure.axes:
+            own = by_panel.pop(axes.get_title("left"))
             texts = [text for text in axes.texts if text.get_text() not in ("", BELOW)]
-            alike = len({way.memory_tokens for way in ways}) == 1
+            lines = [f"{way.memory_tokens} memory tokens" for way in own]
             assert sorted(text.get_text() for text in texts) == sorted(
                 [
                     "no memory",
                     *(f"true context {count:,}" for count in context_gains(shown_alone(own)[0])),
-                    *(way.trained_weights if alike else way_name(way) for way in own),
+                    *(lines if len(lines) > 1 else ["memory"]),
                 ]
             )
             panel = axes.get_window_extent()
@@ -336,7 +354,7 @@ def test_a_line_that_leaves_the_panel_is_named_where_it_does() -> None:
     )
     (axes,) = draw(ways).axes
     assert max(one.mean for one in gains(ways[0]).values()) > axes.get_ylim()[1]
-    (name,) = (text for text in axes.texts if text.get_text() == LORA)
+    (name,) = (text for text in axes.texts if text.get_text() == "memory")
     assert isinstance(name, Annotation)
     assert name.xy[1] == axes.get_ylim()[1]
 

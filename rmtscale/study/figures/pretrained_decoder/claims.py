@@ -40,6 +40,9 @@ _PAPER_SECOND = {
 }
 """The gain of a second segment in Figure 7 and in Table 1, by the weights that are trained."""
 
+_UNTOLD = "does not measurably change"
+"""The verb for a difference whose interval has both signs."""
+
 
 def ways_of(records: Sequence[LanguageRecord]) -> list[InputSize]:
     """Picks every way of training and size of memory, at each input size, of mixed lengths.
@@ -157,13 +160,21 @@ def sink_gains(sink: InputSize, like: InputSize) -> dict[int, Interval]:
 
 def answer_sinks(pairs: Sequence[tuple[InputSize, InputSize]]) -> str:
     """Says what a sink changes as trained, against the same memory without."""
-    parts, likes = [], [like for _, like in pairs]
-    for sink, like in pairs:
-        at = sink_gains(sink, like).get(like.most_trained or 0)
-        if at is not None:
-            parts.append(f"{_change(at, 'bits per byte')} at {size_name(like, likes)}")
-    if not parts:
+    likes = [like for _, like in pairs]
+    found = {
+        size_name(like, likes): at
+        for sink, like in pairs
+        if (at := sink_gains(sink, like).get(like.most_trained or 0)) is not None
+    }
+    if not found:
         return "Memory with a sink token; none was read at as many segments without one"
+    said: dict[str, list[str]] = {}
+    for name, at in found.items():
+        said.setdefault(_verb(at), []).append(f"{_amount(at)} ({name})")
+    parts = (
+        f"{verb} bits per byte{' by' if verb != _UNTOLD else ':'} {', '.join(each)}"
+        for verb, each in said.items()
+    )
     return f"A sink token {'; it '.join(parts)}"
 
 
@@ -209,10 +220,20 @@ def answer(ways: Sequence[InputSize]) -> str:
 def _change(interval: Interval, what: str) -> str:
     """Says which way the loss goes, if its interval tells: ``worsens bits per byte by 0.0176``."""
     if interval.low <= 0 <= interval.high:
-        mean = format_bits_per_byte(interval.mean, signed=True)
-        return f"does not measurably change {what} ({mean})"
-    verb = "worsens" if interval.mean > 0 else "improves"
-    return f"{verb} {what} by {format_bits_per_byte(abs(interval.mean))}"
+        return f"{_verb(interval)} {what} ({_amount(interval)})"
+    return f"{_verb(interval)} {what} by {_amount(interval)}"
+
+
+def _verb(interval: Interval) -> str:
+    if interval.low <= 0 <= interval.high:
+        return _UNTOLD
+    return "worsens" if interval.mean > 0 else "improves"
+
+
+def _amount(interval: Interval) -> str:
+    told = not interval.low <= 0 <= interval.high
+    mean = abs(interval.mean) if told else interval.mean
+    return format_bits_per_byte(mean, signed=not told)
 
 
 def _less_none(way: InputSize, count: int) -> list[Contrast]:

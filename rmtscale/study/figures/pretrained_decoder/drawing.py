@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BELOW = "by what is trained; below the line at 0 memory helps"
-"""Second line of a heading: how lines differ, and on which side memory helps."""
+BELOW = "below the line at 0 memory helps"
+"""Second line of a heading: on which side memory helps."""
 _MARKERS = "osD^vPX"
 _DASHES = {(False, False): "-", (True, False): "--", (False, True): ":", (True, True): "-."}
 """Lines by whether memory has a sink, and whether training began with more than one segment."""
@@ -26,30 +26,39 @@ _DASHES = {(False, False): "-", (True, False): "--", (False, True): ":", (True, 
 
 @style.styled
 def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
-    """Draws a panel for each input size: bits per byte less those without memory.
+    """Draws bits per byte less those without memory, a panel by what is trained and input size.
 
-    Lines are named at their ends. What all ways of a panel have in common stands in its heading.
+    What is trained has a scale of its own: memory alone moves the loss ten times as far as all
+    weights do. Lines are named at their ends by what differs in a panel.
 
     Args:
         ways: every way of training and size of memory.
         title: the answer in words.
     """
     sizes = list(dict.fromkeys(way.segment_size for way in ways))
+    trained = list(dict.fromkeys(way.trained_weights for way in ways))
+    panels = {
+        (kind, size): own
+        for kind in trained
+        for size in sizes
+        if (own := [w for w in ways if (w.trained_weights, w.segment_size) == (kind, size)])
+    }
     names = list(dict.fromkeys(_trained_name(way) for way in ways))
-    room = names_inches([*(_short_name(way, ways) for way in ways), *_levels(ways)])
+    room = names_inches(
+        [name for own in panels.values() for name in (*_levels(own), *_short_names(own))]
+    )
     figure, grid = style.new_grid(
-        len(sizes),
+        len(panels),
         width=5.4 + room,
-        height=4.2,
+        height=4.2 if len(panels) < 3 else 3.2,
         margins=style.Margins(right=room),
         above=0.5,
-        columns=1,
+        columns=len(sizes) if len(trained) > 1 else 1,
     )
-    for (axes,), size in zip(grid, sizes, strict=True):
-        own = [way for way in ways if way.segment_size == size]
-        ends = _panel(axes, own, names, ways)
-        axes.set_ylabel("bits per byte, memory less no memory")
-        style.entitle(axes, _heading(size, ways), BELOW)
+    for (axes,), ((kind, size), own) in zip(grid, panels.items(), strict=True):
+        ends = _panel(axes, own, names)
+        axes.set_ylabel("bits per byte less no memory")
+        style.entitle(axes, f"input {size}, trained: {kind}", BELOW)
         label_line_ends(axes, ends)
     style.headline(figure, title)
     return figure
@@ -66,20 +75,16 @@ def _trained_name(way: InputSize) -> str:
     return way_name(replace(way, sink_tokens=0, start_segments=1))
 
 
-def _short_name(way: InputSize, ways: Sequence[InputSize]) -> str:
-    """Leaves out the size of memory where all have the same."""
-    name, memory = way_name(way), format_memory_tokens(way.memory_tokens, way.sink_tokens)
-    return name if _memory_differs(ways) else name.removeprefix(f"{memory}, ")
-
-
-def _heading(size: int, ways: Sequence[InputSize]) -> str:
-    if _memory_differs(ways):
-        return f"input {size}"
-    return f"input {size}, {format_memory_tokens(ways[0].memory_tokens, ways[0].sink_tokens)}"
-
-
-def _memory_differs(ways: Sequence[InputSize]) -> bool:
-    return len({(way.memory_tokens, way.sink_tokens) for way in ways}) > 1
+def _short_names(own: Sequence[InputSize]) -> list[str]:
+    """Names the lines of a panel: the size of memory, a sink and the start where they differ."""
+    sizes = {way.memory_tokens for way in own}
+    names = []
+    for way in own:
+        sink = f"{way.sink_tokens} sink" if way.sink_tokens else ""
+        start = format_start_segments(way.start_segments).removeprefix(", ")
+        memory = format_memory_tokens(way.memory_tokens) if len(sizes) > 1 else ""
+        names.append(", ".join(filter(None, (memory, sink, start))) or "memory")
+    return names
 
 
 def _levels(ways: Sequence[InputSize]) -> dict[str, float]:
@@ -92,9 +97,9 @@ def _levels(ways: Sequence[InputSize]) -> dict[str, float]:
 
 
 def _panel(
-    axes: Axes, own: Sequence[InputSize], names: Sequence[str], ways: Sequence[InputSize]
+    axes: Axes, own: Sequence[InputSize], names: Sequence[str]
 ) -> list[tuple[float, float, str, str]]:
-    """Draws the lines of an input size.
+    """Draws the lines of what is trained at an input size.
 
     Returns:
         ``(x, y, name, colour)`` of the end of each.
@@ -119,7 +124,7 @@ def _panel(
             zorder=1.5,
         )
         ends.append((axes.get_xlim()[1], y, name, style.FULL_COLOUR))
-    for way in own:
+    for way, short in zip(own, _short_names(own), strict=True):
         name, index = way_name(way), names.index(_trained_name(way))
         colour = style.SEQUENCE_COLOURS[index % len(style.SEQUENCE_COLOURS)]
         found = gains(way)
@@ -143,5 +148,5 @@ def _panel(
         )
         if counts:  # one that leaves the panel is named where it does
             height = min(found[counts[-1]].mean, high)
-            ends.append((counts[-1], height, _short_name(way, ways), colour))
+            ends.append((counts[-1], height, short, colour))
     return ends
