@@ -177,6 +177,26 @@ def test_a_pretrained_encoder_on_its_seeds(
     assert not any(" seed 0: 99.50 %" in text for text in found), "the decoder's targets"
 
 
+def test_lora_and_all_weights_do_not_lend_each_other_seeds() -> None:
+    whole = replace(ENCODER, lora_rank=None)
+    ours = [
+        *curve([64, 4096], 0.9, trained_backbone=ENCODER, weights="adapter"),
+        *(
+            one
+            for seed in SEEDS
+            for one in curve(
+                [64, 4096], 1.0, trained_backbone=whole, trained_seed=seed, weights=f"whole {seed}"
+            )
+        ),
+    ]
+    found = encoder_claims(ours)
+    end = ": 99.50 % at 4,096 segments on 3 seeds"
+    assert found[f"Memorize, LoRA{end}"].outcome == "fail"
+    assert found[f"Memorize, all weights{end}"].outcome == "pass"
+    assert f"Memorize{end}" not in found
+    assert found[f"Detect & Memorize{end}"].ours == "no run yet"
+
+
 def test_a_pretrained_encoder_without_a_run() -> None:
     found = encoder_claims([])
     assert {text: claim.ours for text, claim in found.items()} == dict.fromkeys(

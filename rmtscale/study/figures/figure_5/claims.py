@@ -17,6 +17,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     PRETRAINED_ENCODER,
     run_names,
     subject,
+    trained_way,
 )
 from rmtscale.study.figures.memory_tasks.claims import (
     ENCODER_TARGETS,
@@ -120,16 +121,30 @@ def check_encoder(ours: Curves, paper: Mapping[str, Points]) -> list[Claim]:
         paper: by task.
     """
     claims = [
-        _on_seeds(task, list(ours.get(task, {}).values()), paper[task][LONGEST]) for task in TASKS
+        claim
+        for task in TASKS
+        for claim in _of_each_way(task, list(ours.get(task, {}).values()), paper[task][LONGEST])
     ]
     return [*claims, *(check_claims(ours, paper, kind=PRETRAINED_ENCODER) if ours else [])]
 
 
-def _on_seeds(task: str, curves: Sequence[Curve], paper: float) -> Claim:
+def _of_each_way(task: str, curves: Sequence[Curve], paper: float) -> list[Claim]:
+    """Claims what seeds keep with LoRA and with all weights apart: one cannot lend a seed."""
+    ways: dict[str, list[Curve]] = {}
+    for curve in curves:
+        ways.setdefault(trained_way(next(iter(curve.values()))), []).append(curve)
+    named = len(ways) > 1
+    return [
+        _on_seeds(task, own, paper, f", {way or 'LoRA'}" if named else "")
+        for way, own in (ways or {"": []}).items()
+    ]
+
+
+def _on_seeds(task: str, curves: Sequence[Curve], paper: float, way: str = "") -> Claim:
     """Claims an accuracy at the longest input on each of some seeds."""
     target, seeds = ENCODER_TARGETS[task]
     text = (
-        f"{subject(PRETRAINED_ENCODER, TITLES[task])}: {format_accuracy(target)} at "
+        f"{subject(PRETRAINED_ENCODER, TITLES[task])}{way}: {format_accuracy(target)} at "
         f"{format_tokens(LONGEST)} segments on {seeds} seeds"
     )
     ends = [curve[LONGEST] for curve in curves if LONGEST in curve]

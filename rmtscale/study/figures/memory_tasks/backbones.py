@@ -45,9 +45,15 @@ def subject(kind: str, title: str) -> str:
 
 def run_name(record: EvaluationRecord) -> str:
     """Names a training by its seed, and of a pretrained backbone by whether all was trained."""
+    way = trained_way(record)
+    return f"seed {record.trained_seed}{f', {way}' if way else ''}"
+
+
+def trained_way(record: EvaluationRecord) -> str:
+    """Returns ``all weights`` of a pretrained backbone that was not frozen; nothing of others."""
     backbone = record.trained_backbone
     whole = backbone is not None and backbone.pretrained and backbone.lora_rank is None
-    return f"seed {record.trained_seed}{', all weights' if whole else ''}"
+    return "all weights" if whole else ""
 
 
 def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
