@@ -512,4 +512,12 @@ REFERENCES = (
         arxiv="2406.10149",
         used_for="task babilong",
     ),
+    Reference(
+        key="Ge et al. 2024",
+        authors="Ge, Tao and Hu, Jing and Wang, Lei and Wang, Xun and Chen, Si-Qing and Wei, Furu",
+        title="In-context Autoencoder for Context Compression in a Large Language Model",
+        venue="International Conference on Learning Representations",
+        arxiv="2307.06945",
+        used_for="training on text that repeats, beside ordinary text",
+    ),
 )

@@ -129,6 +129,15 @@ def format_start_segments(start_segments: int) -> str:
     return f", from {format_tokens(start_segments)} segments" if start_segments > 1 else ""
 
 
+def format_repeats(share: float, until: float = 1.0) -> str:
+    """Returns the suffix to a training's name: ``, 50 % repeated until 70 %`` of its steps; nothing
+    where no text repeats."""
+    if not share:
+        return ""
+    end = f" until {100 * until:.3g} %" if until < 1 else ""
+    return f", {100 * share:.3g} % repeated{end}"
+
+
 def format_compiled(compiled: bool | None) -> str:
     """Returns the suffix to a way of reading: ``, compiled``; nothing where it was not, or where
     that was not noted."""

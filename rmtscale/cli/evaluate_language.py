@@ -21,6 +21,7 @@ from rmtscale.units import (
     format_memory_tokens,
     format_nats,
     format_perplexity,
+    format_repeats,
     format_tokens,
     parse_size,
 )
@@ -123,6 +124,7 @@ def plain_row(record: LanguageRecord) -> Row:
         "precision": point.precision,
         "device": point.device,
         "sink_tokens": record.sink_tokens,
+        "trained_repeat_share": record.model.trained_repeat_share,
         "dead_band": point.dead_band,
         "compile_step": point.compile_step,
     }
@@ -173,6 +175,7 @@ def _write_table(records: list[LanguageRecord], checkpoint: LanguageCheckpoint) 
         f"{settings.task}, trained on {trained.segments} segments of {settings.segment_size}, "
         f"{format_memory_tokens(settings.memory_tokens, settings.sink_tokens)} "
         f"(step {format_tokens(trained.step)})"
+        f"{format_repeats(settings.repeat_share, settings.repeat_until)}"
         f"{format_dead_band(first.point.dead_band)}"
         f"{format_compiled(any(record.point.compile_step for record in records))}; "
         f"{first.point.text}: {format_tokens(first.point.samples)} samples of "

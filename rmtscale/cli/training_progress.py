@@ -70,6 +70,8 @@ class _Watcher(ABC):
 
 def _learned(interval: Interval) -> str:
     loss = f"loss {format_loss(interval.loss)}"
+    if interval.repeated_loss is not None:
+        loss += f" (of repeated text {format_loss(interval.repeated_loss)})"
     if interval.accuracy is None:
         return loss
     return f"{loss}, accuracy {format_accuracy(interval.accuracy)}"

@@ -104,6 +104,7 @@ def test_numbers_with_their_units(evaluate: Command, run: Path, text: Path) -> N
             "precision": "fp32",
             "device": "cpu",
             "sink_tokens": 0,
+            "trained_repeat_share": 0.0,
             "dead_band": 0.0,
             "compile_step": False,
         }

@@ -18,14 +18,16 @@ from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.language.plan import Plan, plan
 from rmtscale.study.figures.language.recipes import SEEDS
 from rmtscale.study.figures.pretrained_decoder.claims import (
+    answer_repeats,
     answer_sinks,
     check_claims,
     context_gains,
     curricula,
     curriculum_claims,
     gains,
+    gains_over,
+    repeat_pairs,
     shown_alone,
-    sink_gains,
     sink_pairs,
     ways_of,
 )
@@ -34,6 +36,7 @@ from rmtscale.study.figures.pretrained_decoder.recipes import READ, TRAININGS, r
 from rmtscale.study.figures.pretrained_decoder.tables import (
     curriculum_table,
     losses_table,
+    repeats_table,
     sinks_table,
 )
 from rmtscale.study.records.clusters import bits_interval, paired_difference
@@ -276,8 +279,9 @@ def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
     sink = way(256, 10, LORA, sink_tokens=1)
     later = way(256, 10, LORA, trained_start_segments=2)
     both = way(256, 10, LORA, sink_tokens=1, trained_start_segments=2)
+    again = way(256, 10, LORA, trained_repeat_share=0.5)
     records = [*way(256, 10, ALL_WEIGHTS), *way(256, 10, LORA), *contexts(256, LORA)]
-    for number, own in enumerate((sink, later, both)):
+    for number, own in enumerate((sink, later, both, again)):
         records += [replace(one, point=replace(one.point, weights=f"{number}")) for one in own[:5]]
     whole, lora = draw(ways_of([*records, *contexts(256, ALL_WEIGHTS)])).axes
     lines = {
@@ -292,7 +296,12 @@ def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
         ", LoRA, from 2 segments": ":",
         " (1 sink), LoRA": "--",
         " (1 sink), LoRA, from 2 segments": "-.",
+        ", LoRA, 50 % repeated": "-",
     }
+    filled = {name: line.get_markerfacecolor() for name, line in lines.items()}
+    assert [name for name, colour in filled.items() if colour == "white"] == [
+        "10 memory tokens, LoRA, 50 % repeated"
+    ]
     assert len({line.get_color() for name, line in lines.items() if "LoRA" in name}) == 1
     assert len({line.get_color() for line in lines.values()}) == 2
     names = {text.get_text() for text in lora.texts if "true context" not in text.get_text()}
@@ -301,6 +310,7 @@ def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
         "1 sink",
         "from 2 segments",
         "1 sink, from 2 segments",
+        "50 % repeated",
     }
 
 
@@ -364,7 +374,7 @@ def test_recipes_compare_what_is_comparable() -> None:
     assert {one.seed for one in wanted.recipes.values()} == set(SEEDS)
     for size, block in SIZES.items():
         family = {name: one for name, one in wanted.recipes.items() if f"smollm2-{size}-" in name}
-        assert len(family) == 2 * (3 + 1 + 2 + 9 + 3 + 4)
+        assert len(family) == 2 * (3 + 1 + 2 + 9 + 3 + 4 + 2)
         assert {one.backbone for one in family.values()} == {"B"}
         assert {one.scored_tokens for one in family.values()} == {block}
         assert len({one.least_history_tokens for one in family.values()}) == 1
@@ -376,8 +386,8 @@ def test_recipes_compare_what_is_comparable() -> None:
         assert {len({one.steps for one in alike}) for alike in by_way.values()} == {1}
         assert {len({one.learning_rate for one in alike}) for alike in by_way.values()} == {1}
         assert [len(by_way[key]) for key in (ALL_WEIGHTS, LORA, MEMORY, UNTOUCHED)] == [
-            20,
-            14,
+            22,
+            16,
             4,
             6,
         ]
@@ -418,8 +428,15 @@ def test_names_of_recipes() -> None:
     assert known["smollm2-256-memory-rmt-10-0"].memory_only
 
 
-def test_recipes_with_a_sink_differ_in_nothing_else() -> None:
+def test_recipes_with_a_sink_or_repeats_differ_in_nothing_else() -> None:
     known = recipes()
+    repeat = {name: one for name, one in known.items() if "-repeat-" in name}
+    assert len(repeat) == len(SEEDS) * len(SIZES) * 2
+    for name, one in repeat.items():
+        assert (one.repeat_share, one.repeat_until) == (0.5, 0.7)
+        plain = replace(one, repeat_share=0.0, repeat_until=1.0)
+        assert plain == known[name.replace("-repeat-", "-")]
+    known = {name: one for name, one in known.items() if name not in repeat}
     sinks = {name: one for name, one in known.items() if "-sink-" in name}
     assert len(sinks) == len(SEEDS) * len(SIZES) * 5 + 1
     for name, one in sinks.items():
@@ -443,7 +460,7 @@ def test_a_sink_stands_beside_the_same_memory_without() -> None:
     ((with_one, like),) = sink_pairs(ways)
     assert (with_one.sink_tokens, like.sink_tokens) == (1, 0)
     assert (like.memory_tokens, like.trained_weights) == (10, ALL_WEIGHTS)
-    found = sink_gains(with_one, like)
+    found = gains_over(with_one, like)
     assert set(found) == set(READ)
     for count in READ:
         gaps = [
@@ -471,15 +488,58 @@ def test_a_sink_stands_beside_the_same_memory_without() -> None:
     assert not any("below one" in one for one in texts), "one segment was never trained"
 
 
+def test_repeated_text_stands_beside_the_same_memory_without() -> None:
+    """Each with a sink or none; a sink is asked about where both repeat as much."""
+    plain = [one for one in study() if one.point.block_tokens == 192]
+    sink = named("s", way(256, 10, LORA, shift=-0.05, sink_tokens=1))
+    half: dict[str, Any] = {"trained_repeat_share": 0.5, "trained_repeat_until": 0.7}
+    again = named("r", way(256, 10, LORA, shift=-0.05, sink_tokens=1, **half))
+    again = shifted(again, lambda one: -0.1 * (one.point.segments > 1))
+    ways = ways_of([*plain, *sink, *again])
+    assert repeat_pairs(ways_of([*plain, *sink])) == []
+    assert shown_alone(ways) == shown_alone(ways_of(plain))
+    ((with_sink, _),) = sink_pairs(ways)
+    assert with_sink.repeat_share == 0
+    ((repeats, like),) = repeat_pairs(ways)
+    assert (repeats.repeat_share, repeats.repeat_until, like.repeat_share) == (0.5, 0.7, 0.0)
+    assert repeats.sink_tokens == like.sink_tokens == 1
+    assert like == with_sink
+    table = repeats_table([(repeats, like)])
+    assert table.columns == ("segments read", "10 memory tokens (1 sink), LoRA")
+    found = gains_over(repeats, like)
+    assert [row[1].number for row in table.rows] == [found[count].mean for count in READ]
+    assert found[1].mean == pytest.approx(0, abs=1e-3)
+    assert found[4].mean < -0.04
+    name = "input 256, 10 memory tokens (1 sink), LoRA, 50 % repeated until 70 %"
+    assert size_name(repeats, ways) == name
+    text = f"{name}: 4 segments, below the same memory trained on ordinary text alone"
+    for records, outcome in ((again, "pass"), (_worse(again), "fail")):
+        own = ways_of([*plain, *sink, *records])
+        claims = {claim.text: claim for claim in check_claims(own)}
+        assert claims[text].outcome == outcome
+        said = answer_repeats(repeat_pairs(own))
+        assert ("improves" if outcome == "pass" else "worsens") in said
+    other = named("o", way(256, 10, LORA, sink_tokens=1, trained_repeat_share=0.5))
+    assert len({size_name(one, ways) for one in ways_of([*again, *other])}) == 2
+
+
+def named(start: str, records: list[LanguageRecord]) -> list[LanguageRecord]:
+    """Gives them weights of their own."""
+    return [
+        replace(one, point=replace(one.point, weights=f"{start}{one.point.weights}"))
+        for one in records
+    ]
+
+
 def _worse(records: list[LanguageRecord]) -> list[LanguageRecord]:
     return shifted(records, lambda one: 0.3 * (one.point.segments > 1))
 
 
 def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
-    sink = way(256, 10, LORA, sink_tokens=1)
-    sink = [replace(one, point=replace(one.point, weights=f"s{one.model.seed}")) for one in sink]
-    records = [*study(), *fixed(256), *sink]
+    sink = named("s", way(256, 10, LORA, sink_tokens=1))
+    again = named("r", way(256, 10, LORA, sink_tokens=1, trained_repeat_share=0.5))
+    records = [*study(), *fixed(256), *sink, *again]
     file.write_text("".join(record.to_line() + "\n" for record in records), encoding="utf-8")
     out = tmp_path / "out"
     done = rmtscale("reproduce", "pretrained-decoder", "--records", str(file), "--out", str(out))
@@ -494,6 +554,8 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert "`fixed-256-0`" in page
     assert "## A sink in the memory\n\n**A sink token " in page
     assert "10 memory tokens (1 sink), LoRA |" in page
+    assert "## Repeated text in training\n\n**Repeated text in training " in page
+    assert "10 memory tokens (1 sink), LoRA, 50 % repeated |" in page
     assert {"pretrained-decoder.png", "positions.png", "cost-quality.png"} <= {
         path.name for path in out.iterdir()
     }

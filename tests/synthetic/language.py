@@ -32,7 +32,8 @@ _POINT = (
 _MODEL = (
     "name backbone segment_size memory_tokens sink_tokens parameters trainable_parameters "
     "trained_segments trained_start_segments trained_weights trained_mixing trained_steps "
-    "trained_tokens trained_flops trained_seconds trained_peak_bytes seed"
+    "trained_repeat_share trained_repeat_until trained_tokens trained_flops "
+    "trained_seconds trained_peak_bytes seed"
 ).split()
 
 

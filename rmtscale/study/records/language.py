@@ -88,6 +88,10 @@ class LanguageModel:
     trained_start_segments: int | None = None
     """Segments of the first stage; None in older records, which do not say."""
     trained_mixing: bool
+    trained_repeat_share: float = 0.0
+    """Share of the training batches that repeat what was read; 0 is ordinary text alone."""
+    trained_repeat_until: float = 1.0
+    """Share of the training's steps until which so many repeat."""
     trained_steps: int
     trained_tokens: int
     """Text tokens read in training."""
@@ -138,17 +142,25 @@ class LanguageRecord(EvaluatedLine):
             raise ValueError(f"parts {sorted(self.parts)}: expected {ALL!r} among them")
 
     def to_mapping(self) -> dict[str, Any]:
-        """Returns what is written; what was not noted of the training is left out too."""
+        """Returns what is written; what was not noted of the training is left out too, and so is
+        repetition where nothing repeats."""
         mapping = EvaluatedLine.to_mapping(self)
         for name in ("trained_weights", "trained_start_segments"):
             if mapping["model"][name] is None:
                 del mapping["model"][name]
+        if not self.model.trained_repeat_share:
+            del mapping["model"]["trained_repeat_share"], mapping["model"]["trained_repeat_until"]
         return mapping
 
     @property
     def sink_tokens(self) -> int:
         """Memory tokens of the model that keep their initial value."""
         return self.model.sink_tokens
+
+    @property
+    def as_in_paper(self) -> bool:
+        """Tells whether memory and training are the paper's: no sink, no repeated text."""
+        return not (self.model.sink_tokens or self.model.trained_repeat_share)
 
     @property
     def whole(self) -> Part:

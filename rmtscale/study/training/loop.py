@@ -277,8 +277,8 @@ class _Run:
         """Steps up to the next multiple of ``log_every``."""
         settings, progress, first = self.settings, self.state.progress, self.state.step
         last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
-        sums = torch.zeros(5, device=self.device)
-        tokens, rate = 0, 0.0
+        sums = torch.zeros(7, device=self.device)
+        tokens, rate, repeating = 0, 0.0, 0
         flops: int | None = 0
         start, waited = perf_counter(), prefetcher.waited_seconds
         for step in range(first, last):
@@ -288,6 +288,8 @@ class _Run:
             rows, columns = batch.inputs[0].shape
             current = float(batch.draw.stage == progress.stage)
             sums[0] += loss
+            sums[5 if batch.repeats else 6] += loss
+            repeating += batch.repeats
             if correct is not None:
                 sums[1] += correct
                 sums[2] += current * correct
@@ -297,7 +299,7 @@ class _Run:
             each = self.objective.sample_flops(batch.draw)
             flops = None if flops is None or each is None else flops + each * batch.rows
         sums = self.share.total(sums)
-        loss_sum, right, current_right, current_rows, rows_sum = sums.tolist()
+        loss_sum, right, current_right, current_rows, rows_sum, repeated, ordinary = sums.tolist()
         seconds = perf_counter() - start
         steps = last - first
         if not math.isfinite(loss_sum):
@@ -305,6 +307,7 @@ class _Run:
                 f"loss is not finite between steps {first} and {last}; the last state is kept, "
                 "expected a lower --learning-rate"
             )
+        ranks, others = self.share.ranks, steps - repeating
         current_stage_accuracy = current_right / current_rows if current_rows else None
         self.state = replace(
             self.state,
@@ -318,7 +321,9 @@ class _Run:
             step=last,
             stage=progress.stage,
             stage_name=self.stages[progress.stage].name,
-            loss=loss_sum / (steps * self.share.ranks),
+            loss=loss_sum / (steps * ranks),
+            repeated_loss=repeated / (repeating * ranks) if repeating else None,
+            ordinary_loss=ordinary / (others * ranks) if repeating and others else None,
             accuracy=right / rows_sum if rows_sum else None,
             current_stage_accuracy=current_stage_accuracy,
             learning_rate=rate,

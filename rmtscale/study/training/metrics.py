@@ -31,6 +31,10 @@ class Interval:
     stage_name: str
     loss: float
     """Mean loss of the steps."""
+    repeated_loss: float | None = None
+    """Mean loss of the steps whose text repeats; None where there were none."""
+    ordinary_loss: float | None = None
+    """Mean loss of the other steps, where some repeat; None otherwise."""
     accuracy: float | None
     """Accuracy over all batches; None where nothing is answered."""
     current_stage_accuracy: float | None
@@ -78,6 +82,8 @@ class Interval:
             self.step,
             self.stage,
             self.loss,
+            self.repeated_loss,
+            self.ordinary_loss,
             self.accuracy,
             self.current_stage_accuracy,
             self.learning_rate,

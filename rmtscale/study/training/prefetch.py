@@ -40,6 +40,8 @@ class Batch:
     """Factor of the loss, with which its mean over processes is that over the whole batch."""
     rows: int = 0
     """Rows of the whole batch, where these are some of them."""
+    repeats: bool = False
+    """Whether what is scored repeats what was read before: its loss is reported apart."""
 
     def part(self, share: Share, scored: Callable[[Batch], int]) -> Batch:
         """Returns a process's rows.

@@ -69,6 +69,27 @@ def test_sinks_and_later_beginnings_are_groups_of_their_own() -> None:
     assert (old.sink_tokens, old.start_segments, size_name(old, [old])) == (0, 1, "input 128")
 
 
+def test_repeated_text_is_a_group_of_its_own() -> None:
+    """By its share and by when it ends, with the same models without memory."""
+    plain, alone = curve((1, 2)), baseline(4)
+    again = curve((1, 2), trained_repeat_share=0.5, name="again")
+    falls = curve((1, 2), trained_repeat_share=0.5, trained_repeat_until=0.7, name="falls")
+    found = input_sizes([*again, *falls, *plain, alone])
+    assert [(one.repeat_share, one.repeat_until) for one in found] == [
+        (0.0, 1.0),
+        (0.5, 0.7),
+        (0.5, 1.0),
+    ]
+    for size, own in zip(found, (plain, falls, again), strict=True):
+        assert size.with_memory == own
+        assert size.contexts[4][0] == alone
+    assert [size_name(one, found) for one in found] == [
+        "input 128",
+        "input 128, 50 % repeated until 70 %",
+        "input 128, 50 % repeated",
+    ]
+
+
 def test_mixing_is_chosen_and_one_segment_is_neither() -> None:
     records = [
         language(1, trained_segments=trained, trained_mixing=mixing)

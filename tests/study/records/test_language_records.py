@@ -44,6 +44,21 @@ def test_a_line_from_before_there_were_sinks() -> None:
     assert without_sink([record, noted]) == [record]
 
 
+def test_a_line_from_before_text_was_repeated() -> None:
+    """It is read, and written as it was; figures of the paper show no others."""
+    record = language(2)
+    assert not {"trained_repeat_share", "trained_repeat_until"} & set(
+        json.loads(record.to_line())["model"]
+    )
+    assert (record.model.trained_repeat_share, record.model.trained_repeat_until) == (0.0, 1.0)
+    noted = language(2, trained_repeat_share=0.5)
+    model = json.loads(noted.to_line())["model"]
+    assert (model["trained_repeat_share"], model["trained_repeat_until"]) == (0.5, 1.0)
+    assert LanguageStore.parse_line(noted.to_line()) == noted
+    sink = language(2, sink_tokens=1)
+    assert [one.as_in_paper for one in (record, noted, sink)] == [True, False, False]
+
+
 def part(tokens: list[int], nats: list[float], text_bytes: list[int] | None = None) -> Part:
     return Part(
         tokens=tuple(tokens),

@@ -45,6 +45,10 @@ class InputSize:
     """Memory tokens that keep their initial value, in the first places."""
     start_segments: int = 1
     """Segments that the training of those with memory began with."""
+    repeat_share: float = 0.0
+    """Share of the training batches of those with memory that repeat what was read."""
+    repeat_until: float = 1.0
+    """Share of the steps until which so many repeat."""
 
     @property
     def segment_size(self) -> int:
@@ -99,9 +103,9 @@ def input_sizes(
 ) -> list[InputSize]:
     """Groups records of language modelling by input size, smallest block first.
 
-    Other numbers of memory or sink tokens, other weights that were trained and trainings that began
-    with other numbers of segments are groups of their own, with the models without memory of the
-    same kind in each.
+    Other numbers of memory or sink tokens, other weights that were trained, trainings that began
+    with other numbers of segments and those that repeat another share of their text are groups of
+    their own, with the models without memory of the same kind in each.
 
     Args:
         records: of one task.
@@ -119,7 +123,7 @@ def input_sizes(
     for (block, backbone), group in sorted(groups.items()):
         require_same_targets(group)
         for way in _ways(group):
-            changed, memory_tokens, sink_tokens, start_segments = way
+            changed, memory_tokens, sink_tokens, start_segments, *repeats = way
             alike = BASELINES.get(changed, changed)
             contexts: dict[int, dict[int, LanguageRecord]] = {}
             for record in group:
@@ -137,6 +141,7 @@ def input_sizes(
                     changed,
                     sink_tokens,
                     start_segments,
+                    *repeats,
                 )
             )
     return sizes
@@ -150,20 +155,21 @@ def by_backbone(records: Iterable[LanguageRecord]) -> dict[str, list[LanguageRec
     return dict(sorted(groups.items()))
 
 
-_Way = tuple[str, int, int, int]
+_Way = tuple[str, int, int, int, float, float]
 
 
 def _way(record: LanguageRecord) -> _Way:
     model = record.model
     if not model.memory_tokens:  # one segment is all there is
-        return model.changed, 0, 0, 1
+        return model.changed, 0, 0, 1, 0.0, 1.0
     start_segments = model.trained_start_segments or 1
-    return model.changed, model.memory_tokens, model.sink_tokens, start_segments
+    repeats = model.trained_repeat_share, model.trained_repeat_until
+    return model.changed, model.memory_tokens, model.sink_tokens, start_segments, *repeats
 
 
 def _ways(group: Sequence[LanguageRecord]) -> list[_Way]:
-    """Lists what was trained, memory and sink tokens and the segments that it began with, in a
-    fixed order; without any memory, 0."""
+    """Lists what was trained, memory and sink tokens, the segments that it began with and what
+    repeats, in a fixed order; without any memory, 0."""
     found = {_way(record) for record in group if record.model.memory_tokens}
     found = found or {_way(record) for record in group}
     order = {name: index for index, name in enumerate(TRAINED_WEIGHTS)}

@@ -21,6 +21,7 @@ from rmtscale.study.records.language import LanguageRecord
 from rmtscale.units import (
     format_memory_tokens,
     format_perplexity,
+    format_repeats,
     format_start_segments,
     format_tokens,
 )
@@ -48,7 +49,8 @@ def size_name(size: InputSize, among: Sequence[InputSize]) -> str:
         words.append(format_memory_tokens(size.memory_tokens, size.sink_tokens))
     if len({other.trained_weights for other in among}) > 1:
         words.append(size.trained_weights)
-    return ", ".join(words) + format_start_segments(size.start_segments)
+    start = format_start_segments(size.start_segments)
+    return ", ".join(words) + start + format_repeats(size.repeat_share, size.repeat_until)
 
 
 def context_name(tokens: int) -> str:

@@ -10,7 +10,7 @@ from rmtscale.report.claims import Claim, claims_table
 from rmtscale.report.style import picture_files
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
 from rmtscale.study.figures.language.training_tables import training_tables
-from rmtscale.study.records.language import UNTOUCHED, LanguageRecord
+from rmtscale.study.records.language import UNTOUCHED, LanguageModel, LanguageRecord
 from rmtscale.study.training.language.settings import LEMMA_PROOF
 from rmtscale.tabular import csv_text
 from rmtscale.units import format_tokens
@@ -101,6 +101,7 @@ def csv_of(records: Sequence[LanguageRecord]) -> str:
     """Writes the main numbers of all records as CSV, whether it was compiled where any says so."""
     compiles = any(record.point.compile_step is not None for record in records)
     sinks = any(record.sink_tokens for record in records)
+    again = any(record.model.trained_repeat_share for record in records)
     later = any((record.model.trained_start_segments or 1) > 1 for record in records)
     rows = []
     for record in records:
@@ -112,6 +113,7 @@ def csv_of(records: Sequence[LanguageRecord]) -> str:
             "memory_tokens": model.memory_tokens,
             **({"sink_tokens": model.sink_tokens} if sinks else {}),
             **({"start_segments": model.trained_start_segments} if sinks or later else {}),
+            **(_repeats(model) if again else {}),
             "trained_segments": model.trained_segments,
             "mixing": int(model.trained_mixing),
             "trained_steps": model.trained_steps,
@@ -141,3 +143,8 @@ def csv_of(records: Sequence[LanguageRecord]) -> str:
         }
         rows.append(row)
     return csv_text(rows)
+
+
+def _repeats(model: LanguageModel) -> dict[str, float]:
+    """Names how much of the training's text repeats, and until which share of the steps."""
+    return {"repeat_share": model.trained_repeat_share, "repeat_until": model.trained_repeat_until}

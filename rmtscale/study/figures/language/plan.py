@@ -35,8 +35,8 @@ class Trainings:
     quick_read: tuple[int, ...] | None = None
     """Segments at toy size."""
     task: str = LANGUAGE_MODELING
-    sinks: bool = False
-    """Show memory with sink tokens too, apart from the paper's."""
+    variants: bool = False
+    """Show memory with sink tokens and trainings on repeated text too, apart from the paper's."""
 
 
 @dataclass(frozen=True, slots=True)

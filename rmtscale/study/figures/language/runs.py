@@ -13,7 +13,7 @@ from rmtscale.study.figures.evaluation_runs import (
 from rmtscale.study.figures.figure import Figure, Sources
 from rmtscale.study.figures.language.plan import Plan, Trainings, plan
 from rmtscale.study.figures.training_runs import TrainingSetup, require_trained
-from rmtscale.study.records.dead_band import plain, without_sink
+from rmtscale.study.records.dead_band import plain
 from rmtscale.study.records.language import LanguageRecord, LanguageStore
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import CACHE, LAST
@@ -29,8 +29,8 @@ def collect(figure: Figure, trainings: Trainings, sources: Sources) -> list[Lang
     """
     if sources.records is not None:
         records = plain(LanguageStore(sources.records).read().latest().values())
-        if not trainings.sinks:
-            records = without_sink(records)
+        if not trainings.variants:
+            records = [record for record in records if record.as_in_paper]
         if not records:
             raise BadInput(
                 f"records {str(sources.records)!r}: expected a file of evaluated language models"

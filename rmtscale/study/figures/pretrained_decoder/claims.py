@@ -3,14 +3,15 @@
 Claims, of every way of training and every size of memory: with one segment more the loss is below
 that without memory at as many positions, and below that of one segment (Table 1); segments beyond
 the second do no harm, nor do more than in training; true context in the place of memory is lower
-still. Memory with a sink token is held against the same memory without. Of one way of each input
+still. Memory with a sink token is held against the same memory without, and memory that was
+trained on repeated text against the same that was not. Of one way of each input
 size, those of Figure 12 too: mixed lengths in training against fixed ones. Paired by document,
 every seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rmtscale.errors import BadInput
@@ -33,7 +34,7 @@ from rmtscale.units import format_bits_per_byte, format_tokens
 
 NO_PAPER = "GPT-2: -16 % of the loss at input 128"
 BEYOND = "not shown of as many"
-NO_SINK = "no such variant"
+NO_VARIANT = "no such variant"
 _PAPER_SECOND = {
     ALL_WEIGHTS: "GPT-2: perplexity 8.09 to 6.39 at input 128",
     LORA: "with an adapter, Pythia-70m: perplexity 7.30 to 6.97",
@@ -72,6 +73,7 @@ def _kind(way: InputSize) -> tuple[object, ...]:
     return (
         *(way.backbone, way.block_tokens, way.trained_weights),
         *(way.memory_tokens, way.sink_tokens, way.start_segments),
+        *(way.repeat_share, way.repeat_until),
     )
 
 
@@ -79,7 +81,7 @@ def shown_alone(ways: Sequence[InputSize]) -> list[InputSize]:
     """Picks one way of each input size, for pictures of one model: fixed before any result."""
     chosen: dict[int, InputSize] = {}
     for way in ways:
-        main = _kind(way)[2:] == (ALL_WEIGHTS, MAIN_MEMORY_TOKENS, 0, 1)
+        main = _kind(way)[2:] == (ALL_WEIGHTS, MAIN_MEMORY_TOKENS, 0, 1, 0.0, 1.0)
         if main or way.segment_size not in chosen:
             chosen[way.segment_size] = way
     return list(chosen.values())
@@ -116,16 +118,14 @@ def check_claims(ways: Sequence[InputSize]) -> list[Claim]:
             ),
             lower(f"{name}: true context of as much text is lower still", "yes", _true(way)),
         ]
-    for sink, like in sink_pairs(ways):
-        most = like.most_trained or 0
-        claims.append(
-            lower(
-                f"{size_name(sink, ways)}: {format_tokens(most)} segments, below the same memory "
-                "without a sink",
-                NO_SINK,
-                _less_like(sink, like, most),
-            )
-        )
+    for pairs, other in (
+        (sink_pairs(ways), "below the same memory without a sink"),
+        (repeat_pairs(ways), "below the same memory trained on ordinary text alone"),
+    ):
+        for way, like in pairs:
+            most = like.most_trained or 0
+            text = f"{size_name(way, ways)}: {format_tokens(most)} segments, {other}"
+            claims.append(lower(text, NO_VARIANT, _less_like(way, like, most)))
     return claims
 
 
@@ -137,19 +137,31 @@ def _second(way: InputSize, name: str) -> list[Claim]:
     return [lower(text, _PAPER_SECOND.get(way.trained_weights, "not shown"), _less(way, 2, 1))]
 
 
-def sink_pairs(ways: Sequence[InputSize]) -> list[tuple[InputSize, InputSize]]:
+Pairs = Sequence[tuple[InputSize, InputSize]]
+"""Ways of training, each with its like that lacks what is asked about."""
+
+
+def sink_pairs(ways: Sequence[InputSize]) -> Pairs:
     """Pairs each way that has sink tokens with its like that has none, where there is one."""
-    likes = {_kind(way): way for way in ways if not way.sink_tokens}
-    sinks = [way for way in ways if way.sink_tokens]
-    pairs = [(way, likes.get(_kind(replace(way, sink_tokens=0)))) for way in sinks]
-    return [(way, like) for way, like in pairs if like is not None]
+    return _pairs(ways, lambda way: replace(way, sink_tokens=0))
 
 
-def sink_gains(sink: InputSize, like: InputSize) -> dict[int, Interval]:
-    """Computes memory with a sink less the same without, by segments read: means over seeds."""
+def repeat_pairs(ways: Sequence[InputSize]) -> Pairs:
+    """Pairs each way that repeats text with its like that does not, where there is one."""
+    return _pairs(ways, lambda way: replace(way, repeat_share=0.0, repeat_until=1.0))
+
+
+def _pairs(ways: Sequence[InputSize], without: Callable[[InputSize], InputSize]) -> Pairs:
+    known = {_kind(way): way for way in ways}
+    pairs = [(way, known.get(_kind(without(way)))) for way in ways]
+    return [(way, like) for way, like in pairs if like is not None and like is not way]
+
+
+def gains_over(way: InputSize, like: InputSize) -> dict[int, Interval]:
+    """Computes memory of one way less that of its like, by segments read: means over seeds."""
     found = {}
     most = like.most_trained or 0
-    runs, others = sink.rmt.get(most, {}), like.rmt[most]
+    runs, others = way.rmt.get(most, {}), like.rmt[most]
     for count in shared_counts(runs):
         known = {seed: curve[count] for seed, curve in others.items() if count in curve}
         interval = mean_difference({seed: curve[count] for seed, curve in runs.items()}, known)
@@ -158,16 +170,27 @@ def sink_gains(sink: InputSize, like: InputSize) -> dict[int, Interval]:
     return found
 
 
-def answer_sinks(pairs: Sequence[tuple[InputSize, InputSize]]) -> str:
+def answer_sinks(pairs: Pairs) -> str:
     """Says what a sink changes as trained, against the same memory without."""
+    none = "Memory with a sink token; none was read at as many segments without one"
+    return _answer_pairs(pairs, "A sink token", none)
+
+
+def answer_repeats(pairs: Pairs) -> str:
+    """Says what repeated text changes as trained, against the same memory without."""
+    none = "Memory trained on repeated text; none was read at as many segments without"
+    return _answer_pairs(pairs, "Repeated text in training", none)
+
+
+def _answer_pairs(pairs: Pairs, subject: str, none: str) -> str:
     likes = [like for _, like in pairs]
     found = {
         size_name(like, likes): at
-        for sink, like in pairs
-        if (at := sink_gains(sink, like).get(like.most_trained or 0)) is not None
+        for way, like in pairs
+        if (at := gains_over(way, like).get(like.most_trained or 0)) is not None
     }
     if not found:
-        return "Memory with a sink token; none was read at as many segments without one"
+        return none
     said: dict[str, list[str]] = {}
     for name, at in found.items():
         said.setdefault(_verb(at), []).append(f"{_amount(at)} ({name})")
@@ -175,7 +198,7 @@ def answer_sinks(pairs: Sequence[tuple[InputSize, InputSize]]) -> str:
         f"{verb} bits per byte{' by' if verb != _UNTOLD else ':'} {', '.join(each)}"
         for verb, each in said.items()
     )
-    return f"A sink token {'; it '.join(parts)}"
+    return f"{subject} {'; it '.join(parts)}"
 
 
 def gains(way: InputSize) -> dict[int, Interval]:
@@ -255,11 +278,11 @@ def _less(way: InputSize, count: int, other: int) -> list[Contrast]:
     return contrasts
 
 
-def _less_like(sink: InputSize, like: InputSize, count: int) -> list[Contrast]:
-    """Compares reading so many segments with a sink and without, by seed."""
+def _less_like(way: InputSize, like: InputSize, count: int) -> list[Contrast]:
+    """Compares reading so many segments by one way with its like, by seed."""
     contrasts, most = [], like.most_trained or 0
     others = like.rmt[most]
-    for seed, curve in sink.rmt.get(most, {}).items():
+    for seed, curve in way.rmt.get(most, {}).items():
         other = others.get(seed, {})
         if count in curve and count in other:
             contrasts += contrast(f"seed {seed}", seed, difference(curve[count], other[count]))

@@ -11,7 +11,12 @@ from rmtscale.report.names import label_line_ends, names_inches
 from rmtscale.study.figures.language.groups import InputSize
 from rmtscale.study.figures.language.lines import limits, segments_axis
 from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains, shown_alone
-from rmtscale.units import format_memory_tokens, format_start_segments, format_tokens
+from rmtscale.units import (
+    format_memory_tokens,
+    format_repeats,
+    format_start_segments,
+    format_tokens,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +34,8 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
     """Draws bits per byte less those without memory, a panel by what is trained and input size.
 
     What is trained has a scale of its own: memory alone moves the loss ten times as far as all
-    weights do. Lines are named at their ends by what differs in a panel.
+    weights do. Lines are named at their ends by what differs in a panel; those of trainings on
+    repeated text have open markers.
 
     Args:
         ways: every way of training and size of memory.
@@ -65,25 +71,33 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
 
 
 def way_name(way: InputSize) -> str:
-    """Writes ``10 memory tokens (1 sink), LoRA, from 2 segments``."""
+    """Writes ``10 memory tokens (1 sink), LoRA, from 2 segments, 50 % repeated``."""
     memory = format_memory_tokens(way.memory_tokens, way.sink_tokens)
-    return f"{memory}, {way.trained_weights}{format_start_segments(way.start_segments)}"
+    start = format_start_segments(way.start_segments)
+    repeats = format_repeats(way.repeat_share, way.repeat_until)
+    return f"{memory}, {way.trained_weights}{start}{repeats}"
 
 
 def _trained_name(way: InputSize) -> str:
-    """Names what has a colour of its own: what differs in a sink or its beginning shares it."""
-    return way_name(replace(way, sink_tokens=0, start_segments=1))
+    """Names what has a colour of its own: what differs in a sink, its beginning or repeated text
+    shares it."""
+    plain = replace(way, sink_tokens=0, start_segments=1, repeat_share=0.0, repeat_until=1.0)
+    return way_name(plain)
 
 
 def _short_names(own: Sequence[InputSize]) -> list[str]:
-    """Names the lines of a panel: the size of memory, a sink and the start where they differ."""
+    """Names the lines of a panel: the size of memory, a sink, the start and repeated text where
+    they differ."""
     sizes = {way.memory_tokens for way in own}
+    untils = {way.repeat_until for way in own if way.repeat_share}
     names = []
     for way in own:
         sink = f"{way.sink_tokens} sink" if way.sink_tokens else ""
         start = format_start_segments(way.start_segments).removeprefix(", ")
         memory = format_memory_tokens(way.memory_tokens) if len(sizes) > 1 else ""
-        names.append(", ".join(filter(None, (memory, sink, start))) or "memory")
+        until = way.repeat_until if len(untils) > 1 else 1.0
+        repeats = format_repeats(way.repeat_share, until).removeprefix(", ")
+        names.append(", ".join(filter(None, (memory, sink, start, repeats))) or "memory")
     return names
 
 
@@ -144,6 +158,7 @@ def _panel(
             color=colour,
             marker=_MARKERS[index % len(_MARKERS)],
             markersize=3.5,
+            markerfacecolor="white" if way.repeat_share else colour,
             gid=name,
         )
         if counts:  # one that leaves the panel is named where it does

@@ -18,10 +18,12 @@ from rmtscale.study.figures.language.page import figure_report
 from rmtscale.study.figures.language.runs import collect
 from rmtscale.study.figures.pretrained_decoder.claims import (
     answer,
+    answer_repeats,
     answer_sinks,
     check_claims,
     curricula,
     curriculum_claims,
+    repeat_pairs,
     shown_alone,
     sink_pairs,
     ways_of,
@@ -32,6 +34,7 @@ from rmtscale.study.figures.pretrained_decoder.tables import (
     curriculum_table,
     gains_table,
     losses_table,
+    repeats_table,
     sinks_table,
     trainings_table,
 )
@@ -97,7 +100,7 @@ and without.
 
 {losses}
 
-{_sinks(ways)}{_curricula(pairs)}## Where in the block
+{_sinks(ways)}{_repeats(ways)}{_curricula(pairs)}## Where in the block
 
 {fill(f"**{where}.**", 100)}
 
@@ -137,6 +140,24 @@ has nothing to look at (`sink_tokens` of [the RMT](../../docs/rmt.md)). All else
 cost with it.
 
 {sinks_table(pairs).markdown()}
+
+"""
+
+
+def _repeats(ways: Sequence[InputSize]) -> str:
+    """Writes a section on repeated text; none where no memory with it has its like without."""
+    pairs = repeat_pairs(ways)
+    if not pairs:
+        return ""
+    return f"""## Repeated text in training
+
+{fill(f"**{answer_repeats(pairs)}.**", 100)}
+
+In a share of the training batches the last segment repeats what the one before it read, so that
+only memory can tell it (`repeat_share` of [Training](../../docs/training.md#language-tasks)). Steps
+and targets are alike, and all that is read here is ordinary text.
+
+{repeats_table(pairs).markdown()}
 
 """
 

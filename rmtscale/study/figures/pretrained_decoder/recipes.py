@@ -13,6 +13,7 @@ differs. ``--backbone`` names the folder of the weights.
 ``smollm2-256-memory-rmt-10-0``      the initial memory alone is trained
 ``smollm2-256-sink-rmt-10-0``        all weights, one of the memory tokens a sink; ``sink-lora-...``
 ``smollm2-256-from-2-rmt-10-0``      trained on 2 to 4 segments, never on 1; ``sink-from-2-...``
+``smollm2-256-repeat-sink-...``      the last, half of the batches repeating what was read
 ``smollm2-256-untouched-context-..`` the pretrained model as it is, which that one is held against
 ``smollm2-512-...``                  the longer input
 ``smollm2-lean-rmt-4-0``             Figure 9: theorems, all weights, trained on 2 and 4 segments
@@ -50,6 +51,9 @@ SINK_TOKENS = 1
 memory token keeps its trained initial value, so that no segment overwrites what stands there."""
 LATER_START = 2
 """Segments that a training begins with which never reads one alone, where memory tells nothing."""
+REPEAT_SHARE, REPEAT_UNTIL = 0.5, 0.7
+"""Half of the batches repeat, as reading has to be learned from nothing within 625 steps, and fewer
+over the last 30 %, so that what is evaluated was last trained on ordinary text."""
 LORA_RANK = 16
 LORA_RATE, MEMORY_RATE = 1e-3, 1e-2
 """Few weights bear more than all of them: LoRA three times the rate, as in Table 1; memory, whose
@@ -122,7 +126,7 @@ def quick() -> Recipes:
 
 
 QUICK_READ = (1, 2, 3, 6)
-TRAININGS = Trainings(full=full, quick=quick, read=READ, quick_read=QUICK_READ, sinks=True)
+TRAININGS = Trainings(full=full, quick=quick, read=READ, quick_read=QUICK_READ, variants=True)
 
 
 def _family(
@@ -172,7 +176,8 @@ def _sink(alike: LanguageSettings) -> LanguageSettings:
 
 
 def _variants(family: Recipes, name: str, main: int, seed: int) -> Recipes:
-    """Returns trainings of a family with a sink, and those that begin with two segments.
+    """Returns trainings of a family with a sink, those that begin with two segments, and those of
+    both that repeat text.
 
     Args:
         family: of one input size and seed.
@@ -188,5 +193,9 @@ def _variants(family: Recipes, name: str, main: int, seed: int) -> Recipes:
     for words in ("", "lora-"):
         plain = replace(family[f"{name}-{words}{end}"], start_segments=LATER_START)
         found[f"{name}-from-{LATER_START}-{words}{end}"] = plain
-        found[f"{name}-sink-from-{LATER_START}-{words}{end}"] = _sink(plain)
+        sink = _sink(plain)
+        found[f"{name}-sink-from-{LATER_START}-{words}{end}"] = sink
+        found[f"{name}-repeat-sink-from-{LATER_START}-{words}{end}"] = replace(
+            sink, repeat_share=REPEAT_SHARE, repeat_until=REPEAT_UNTIL
+        )
     return found

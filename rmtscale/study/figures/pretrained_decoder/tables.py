@@ -13,7 +13,12 @@ from rmtscale.study.figures.language.groups import (
     shared_counts,
 )
 from rmtscale.study.figures.language.lines import size_name
-from rmtscale.study.figures.pretrained_decoder.claims import context_gains, gains, sink_gains
+from rmtscale.study.figures.pretrained_decoder.claims import (
+    Pairs,
+    context_gains,
+    gains,
+    gains_over,
+)
 from rmtscale.study.figures.pretrained_decoder.drawing import way_name
 from rmtscale.study.records.clusters import Interval, bits_interval
 from rmtscale.study.records.language import UNTOUCHED, LanguageRecord
@@ -49,9 +54,27 @@ def gains_table(ways: Sequence[InputSize]) -> Table:
     return Table("gains", "Memory against none", columns, tuple(rows), note)
 
 
-def sinks_table(pairs: Sequence[tuple[InputSize, InputSize]]) -> Table:
+def sinks_table(pairs: Pairs) -> Table:
     """Tabulates memory with a sink less the same without, a column for each way of training."""
-    found = [sink_gains(*pair) for pair in pairs]
+    note = (
+        "Bits per byte of memory with a sink token less those of the same memory without, means "
+        "over seeds, 95 % intervals over documents."
+    )
+    return _pairs_table(pairs, "sinks", "A sink token against none", note)
+
+
+def repeats_table(pairs: Pairs) -> Table:
+    """Tabulates memory trained on repeated text less the same without, by ways of training."""
+    note = (
+        "Bits per byte of memory trained on repeated text less those of the same memory trained on "
+        "ordinary text alone for as many steps, both read on ordinary text; means over seeds, 95 % "
+        "intervals over documents."
+    )
+    return _pairs_table(pairs, "repeats", "Repeated text against none", note)
+
+
+def _pairs_table(pairs: Pairs, name: str, title: str, note: str) -> Table:
+    found = [gains_over(*pair) for pair in pairs]
     rows = [
         (Cell(format_tokens(count), count), *(_cell(each.get(count)) for each in found))
         for count in sorted({count for each in found for count in each})
@@ -59,12 +82,7 @@ def sinks_table(pairs: Sequence[tuple[InputSize, InputSize]]) -> Table:
     likes = [like for _, like in pairs]
     sizes = {like.segment_size for like in likes}
     names = [way_name(like) if len(sizes) == 1 else size_name(like, likes) for like in likes]
-    note = (
-        "Bits per byte of memory with a sink token less those of the same memory without, means "
-        "over seeds, 95 % intervals over documents."
-    )
-    columns = ("segments read", *names)
-    return Table("sinks", "A sink token against none", columns, tuple(rows), note)
+    return Table(name, title, ("segments read", *names), tuple(rows), note)
 
 
 def losses_table(ways: Sequence[InputSize]) -> Table:

@@ -21,6 +21,7 @@ from rmtscale.study.training.language.curriculum import advance_text, draw_text,
 from rmtscale.study.training.language.data import LanguageData
 from rmtscale.study.training.language.flops import sample_flops
 from rmtscale.study.training.language.model import Predictor
+from rmtscale.study.training.language.repeating import repeated, repeats
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
@@ -60,8 +61,12 @@ class LanguageObjective(Objective):
         samples = self._source.drawn(
             self.settings.seed, step, self.settings.batch_size, drawn.tokens
         )
-        scored = self.settings.scored_tokens_of(self.stages[drawn.stage].segments)
-        batch = Batch(step, drawn, _tensors(samples), scored, 0)
+        segments = self.stages[drawn.stage].segments
+        scored = self.settings.scored_tokens_of(segments)
+        again = repeats(self.settings, step, segments)
+        if again:
+            samples = repeated(samples, self.settings.segment_tokens)
+        batch = Batch(step, drawn, _tensors(samples), scored, 0, repeats=again)
         return replace(batch, scored=self.scored(batch))
 
     def scored(self, batch: Batch) -> int:

@@ -15,7 +15,7 @@ from rmtscale.study.records.language import (
     UNTOUCHED,
 )
 from rmtscale.study.training.backbone import SIZES
-from rmtscale.study.training.settings import LoopSettings
+from rmtscale.study.training.settings import LoopSettings, require_share
 from rmtscale.units import require_one_of, require_positive
 
 LANGUAGE_MODELING = "language-modeling"
@@ -65,6 +65,12 @@ class LanguageSettings(LoopSettings):
     the stage's own (the paper's two curricula, Figure 12)."""
     stage_steps: int = 200
     """Steps of each stage but the last, which has the rest."""
+    repeat_share: float = 0.0
+    """Share of the batches of two segments and more whose last segment repeats what the one before
+    read, so that only memory can tell it; 0 is ordinary text alone."""
+    repeat_until: float = 1.0
+    """Share of all steps until which so many repeat; from there on fewer do, on a line to none
+    after the last step, so that the end is trained on ordinary text."""
 
     adapter_width: int | None = None
     """A parallel adapter beside every feed-forward block; the backbone is frozen."""
@@ -107,6 +113,7 @@ class LanguageSettings(LoopSettings):
                 f"memory only with {self.memory_tokens} memory tokens, LoRA rank {self.lora_rank}, "
                 f"adapter width {self.adapter_width}: expected memory, and neither of the others"
             )
+        self._require_repeats()
         if self.start_segments > self.segments:
             raise BadInput(
                 f"start segments {self.start_segments}: expected {self.segments} or less, the "
@@ -123,6 +130,25 @@ class LanguageSettings(LoopSettings):
                 f"block tokens {self.block_tokens}: expected {self.segment_tokens} or less, the "
                 "text of one segment"
             )
+
+    def _require_repeats(self) -> None:
+        """Refuses repetition that no memory could tell, or an end of it where there is none."""
+        require_share("repeat_share", self.repeat_share)
+        require_share("repeat_until", self.repeat_until)
+        if not self.repeat_share and self.repeat_until != 1:
+            raise BadInput(
+                f"repeat until {self.repeat_until!r} with a repeat share of 0: expected 1, or a "
+                "repeat share above 0"
+            )
+        if not self.repeat_share:
+            return
+        share = f"repeat share {self.repeat_share!r}"
+        if self.task == LEMMA_PROOF:
+            raise BadInput(f"{share} with {LEMMA_PROOF}: expected 0, what is scored is all of it")
+        if not self.memory_tokens:
+            raise BadInput(f"{share} without memory: expected 0, nothing could tell what repeats")
+        if self.segments < 2:
+            raise BadInput(f"{share} of 1 segment: expected 2 segments or more, or 0")
 
     @property
     def segment_tokens(self) -> int:
