@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rmtscale.errors import BadInput, quoted_list
 from rmtscale.readers import load_json
 
 if TYPE_CHECKING:
+    from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
     from rmtscale.study.training.settings import LoopSettings
 
 
@@ -32,6 +33,7 @@ def training_settings(
     from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
     from rmtscale.study.records.old_names import renamed
     from rmtscale.study.training.layout import SETTINGS
+    from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
     from rmtscale.study.training.settings_file import read_settings
 
     goes_on = recipe is None and "task" not in given and not anew
@@ -53,14 +55,14 @@ def training_settings(
                 f"{as_given(name) or f'setting {name}={value!r}'} of task "
                 f"{given.get('task', start.task)!r}: expected one of {', '.join(known)}"
             )
-    if "burn_in" in known:
-        for name in ("segments", "burn_in"):
-            if name in given and "validation_segments" not in given:
-                given = {**given, "validation_segments": _validated_at(start, given)}
     try:
-        return from_mapping(kind, {**to_mapping(start), **given})
+        settings = from_mapping(kind, {**to_mapping(start), **given})
     except Misfit as error:
         raise BadInput(str(error).removeprefix(f"{kind.__name__}: ")) from error
+    read_anew = bool({"segments", "burn_in"} & set(given)) and "validation_segments" not in given
+    if read_anew and isinstance(settings, MemoryTaskSettings):
+        return replace(settings, validation_segments=_validated_at(settings))
+    return settings
 
 
 def _start(recipe: str | None, task: str | None) -> LoopSettings:
@@ -89,11 +91,10 @@ def _start(recipe: str | None, task: str | None) -> LoopSettings:
     return from_mapping(kind.settings, {"task": chosen})
 
 
-def _validated_at(start: Any, given: dict[str, Any]) -> list[int]:
+def _validated_at(settings: MemoryTaskSettings) -> tuple[int, ...]:
     """Lengths of a validation: the longest stage, and with a burn-in also a long one."""
-    segments = given.get("segments", start.segments)
-    burn_in = given.get("burn_in", start.burn_in)
-    return [segments, max(64, segments)] if burn_in else [segments]
+    segments = settings.segments
+    return (segments, max(64, segments)) if settings.burn_in else (segments,)
 
 
 def read_options(texts: list[str]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from rmtscale.cli.main import main
 from rmtscale.errors import BadInput
+from rmtscale.study.training.kinds import kind_of
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.settings_file import read_settings, require_same
 
@@ -75,3 +78,28 @@ def test_short_inputs_come_in_larger_batches() -> None:
         64,
         64,
     ]
+
+
+@pytest.mark.parametrize("recipe", ["pretrained-encoder-memorize-0", "smollm2-256-lora-rmt-10-0"])
+def test_null_is_a_value_or_refused_for_every_setting(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recipe has LoRA: ``--set lora_rank=null`` trains all weights, and is not passed over."""
+    kind = kind_of("memorize" if "memorize" in recipe else "language-modeling")
+    taken = set()
+    for name in (each.name for each in fields(kind.settings) if each.name != "schema_version"):
+        words = ["train", "--recipe", recipe, "--backbone=B", f"--out={tmp_path}"]
+        with (
+            mock.patch("rmtscale.cli.train.run_training", side_effect=SystemExit(0)) as training,
+            pytest.raises(SystemExit) as leaving,
+        ):
+            main([*words, "--set", f"{name}=null"])
+        if leaving.value.code == 0:
+            assert getattr(training.call_args.args[0], name) is None, name
+            taken.add(name)
+        else:
+            assert leaving.value.code == 2
+            (told,) = capsys.readouterr().err.splitlines()
+            assert name in told.replace(" ", "_")
+    assert "lora_rank" in taken
+    assert "steps" not in taken
