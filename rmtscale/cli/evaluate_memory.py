@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,10 +207,11 @@ def _probe(
     samples = settings.samples_at(segments)
     size = min(settings.batch_size, samples)
     reader, batches = _open(checkpoint, settings, segments, device, size)
-    probed = probe(reader, batches, samples, share)
-    if record is None:
-        return None
-    with store.writing():
+    # Held while it reads: what long work finds is not refused in the end.
+    with store.writing() if share.writes else nullcontext():
+        probed = probe(reader, batches, samples, share)
+        if record is None:
+            return None
         store.append(replace(record, probe=probed))
     return probed
 

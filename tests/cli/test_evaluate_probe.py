@@ -143,6 +143,33 @@ def test_what_no_probe_finds_is_refused(changed: dict[str, Any], why: str) -> No
         from_mapping(Probe, mapping, measured=True)
 
 
+def test_the_file_is_held_while_it_is_read(
+    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process is refused at once, and not this one when it has read."""
+    background = write_background(tmp_path / "text")
+    folder, out = tmp_path / "checkpoint", tmp_path / "records.jsonl"
+    write_story_checkpoint(folder, tiny_settings(background))
+    held = []
+
+    def noted(*_: object) -> Probe:
+        with pytest.raises(BadInput, match=r"records .* in use"), EvaluationStore(out).writing():
+            held.append("by nobody")
+        held.append("by this one")
+        return probed(HELD)
+
+    monkeypatch.setattr("rmtscale.study.evaluation.probe.probe", noted)
+    words = ["evaluate", str(folder), "--background", str(background), "--device", "cpu"]
+    words += ["--segments", "2", "--samples", "2", "--out", str(out), "--probe"]
+    assert rmtscale(*words).code == 0
+    assert held == ["by this one"]
+    with EvaluationStore(out).writing():
+        assert [record.probe for record in EvaluationStore(out).read().records] == [
+            None,
+            probed(HELD),
+        ]
+
+
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
 def test_with_a_dead_band_and_stories_of_babi(
     rmtscale: Command, tmp_path: Path, backbone: str
