@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.sources import parsed
+from tests.sources import parsed, walk
 
 RIDDLE = re.compile(r"(Of|By|As|What|The same)\b")
 """Beginnings that leave the subject to be guessed."""
@@ -14,7 +14,7 @@ RIDDLE = re.compile(r"(Of|By|As|What|The same)\b")
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Lines and texts of all docstrings, those of attributes included."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if (
             isinstance(node, ast.Expr)
             and isinstance(node.value, ast.Constant)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sources import TESTS, parsed
+from tests.sources import TESTS, parsed, walk
 
 DEMANDS = {"raises", "warns", "fail"}
 HELPERS = ("check", "assert", "demand")
@@ -22,7 +22,7 @@ def private_names() -> set[str]:
     """Every private name that the package defines: functions, classes, constants, attributes."""
     names: set[str] = set()
     for tree in parsed().values():
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if isinstance(node, Function | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -34,7 +34,7 @@ def private_names() -> set[str]:
 
 def looks_behind(tree: ast.AST, names: set[str]) -> Iterator[str]:
     """Private names of the package that a file imports, reads, or names to ``setattr``."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rmtscale"):
             yield from (alias.name for alias in node.names if private(alias.name))
         elif isinstance(node, ast.Attribute) and node.attr in names:
@@ -58,16 +58,17 @@ def called(node: ast.Call) -> str:
 
 def demands(function: Function, helpers: frozenset[str] = frozenset()) -> bool:
     """Whether anything in a function can fail a test on purpose, itself or through a helper."""
-    calls = {called(node) for node in ast.walk(function) if isinstance(node, ast.Call)}
+    nodes = list(walk(function))
+    calls = {called(node) for node in nodes if isinstance(node, ast.Call)}
     return (
-        any(isinstance(node, ast.Assert) for node in ast.walk(function))
+        any(isinstance(node, ast.Assert) for node in nodes)
         or not calls.isdisjoint(DEMANDS | helpers)
         or any(name.startswith("assert_") for name in calls)
     )
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
-    return (node for node in ast.walk(tree) if isinstance(node, Function))
+    return (node for node in walk(tree) if isinstance(node, Function))
 
 
 def test_tests_use_public_names_only() -> None:

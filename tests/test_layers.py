@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from rmtscale.study.figures.registry import FIGURES
-from tests.sources import PACKAGE, parsed
+from tests.sources import PACKAGE, parsed, walk
 
 LAYERS = {
     "printable": -1,
@@ -62,7 +62,7 @@ def modules() -> dict[str, ast.Module]:
 def imports(tree: ast.AST) -> set[str]:
     """All modules named by an import anywhere in a module."""
     names = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -25,7 +25,7 @@ from rmtscale.report.text import markdown_report
 from rmtscale.specs.catalog import PRESETS
 from rmtscale.study.figures.figure_10.claims import check_claims, training_group
 from tests.command_line import Command
-from tests.sources import parsed
+from tests.sources import parsed, walk
 from tests.synthetic.records import figure_10, record
 
 FORMATS = {"format_seconds", "format_ratio"}
@@ -80,8 +80,8 @@ def users(names: set[str]) -> set[str]:
     """Modules that call one of the functions, or hand it on; not those that define it."""
     found = set()
     for file, tree in parsed().items():
-        defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        defined = {node.name for node in walk(tree) if isinstance(node, ast.FunctionDef)}
+        used = {node.id for node in walk(tree) if isinstance(node, ast.Name)}
         if used & names - defined:
             found.add(file)
     return found

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.sources import PACKAGE, parsed
+from tests.sources import PACKAGE, parsed, walk
 
 PARSERS = {"json.load", "json.loads", "tomllib.load", "tomllib.loads", "gzip.open"}
 OWN = {
@@ -25,7 +25,7 @@ OWN = {
 
 def calls(tree: ast.AST) -> Iterator[str]:
     """Yields the names of parsers that are called, as ``module.function``."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)

@@ -15,6 +15,7 @@ import pytest
 
 from rmtscale.cli.interrupts import interrupts
 from rmtscale.processes import ask
+from tests.sources import walk
 from tests.synthetic.records import figure_10
 from tests.test_hygiene import called
 from tests.test_layers import modules
@@ -26,7 +27,7 @@ ENDS = [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 
 def starts(tree: ast.AST) -> Iterator[str]:
     """All that can start a process, or a thread that could keep one alive."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names if STARTERS & set(one.name.split(".")))
         elif isinstance(node, ast.ImportFrom):
