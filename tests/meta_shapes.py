@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_iter
 META = torch.device("meta")
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
-_makes_new: dict[Any, bool] = {}
-"""Whether all that an operator returns is new: no view, nothing written in place."""
+_operators: dict[int, tuple[Any, bool]] = {}
+"""Operators by their id, as hashing one takes longer than all else here; and whether all that it
+returns is new: no view, nothing written in place."""
 _remembered: dict[Any, Layout | tuple[Layout, ...] | None] = {}
 """Of an operator and its arguments: the layouts of what comes out, None if that is something else
 than tensors that each fill a storage of their own."""
@@ -36,13 +37,15 @@ class RememberedShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in _makes_new:
-            _makes_new[func] = all(one.alias_info is None for one in func._schema.returns)
-        if not _makes_new[func]:
+        number = id(func)
+        if number not in _operators:
+            new = all(one.alias_info is None for one in func._schema.returns)
+            _operators[number] = func, new
+        if not _operators[number][1]:
             return func(*args, **kwargs)
         try:
             # What is made of plain numbers has the default dtype.
-            key = (func, torch.get_default_dtype(), _layouts(args), _layouts(kwargs.items()))
+            key = (number, torch.get_default_dtype(), _layouts(args), _layouts(kwargs.items()))
             known = key in _remembered
         except TypeError:  # an input elsewhere than on meta, or one that cannot be a key
             return func(*args, **kwargs)

@@ -99,6 +99,7 @@ def test_the_facts_of_a_sample_are_facts(background: Path, tmp_path: Path) -> No
         assert sample.answer in data.task.classes
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_text_that_is_scored(rmtscale: Command, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     make_checkpoint(tmp_path / "checkpoint", settings, tmp_path / "cache")
@@ -155,6 +156,7 @@ def test_shares_are_sums_over_keys() -> None:
         assert share.even == len(keys[key]) / 12
 
 
+@pytest.mark.usefixtures("unpainted")
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "modernbert-tiny"])
 def test_a_sink_is_told_apart(
     rmtscale: Command, background: Path, tmp_path: Path, backbone: str

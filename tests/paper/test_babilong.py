@@ -25,6 +25,7 @@ from rmtscale.study.training.checkpoint import weights_digest
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.curriculum import plan_stages
 from tests.command_line import Command
+from tests.committed import babilong_records
 from tests.synthetic.babilong import babilong, every, rows
 
 # Those with LoRA stand on weights that are not here.
@@ -196,8 +197,8 @@ def test_nothing_is_made_of_nothing(rmtscale: Command, tmp_path: Path) -> None:
 def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> None:
     """Of the same weights, trained as the page says, and still read; the page has their means."""
     loaded = load_checkpoint(folder)
-    records = BabilongStore(folder.parents[1] / "records.jsonl").read().records
-    own = [one for one in records if one.point.weights == weights_digest(folder)]
+    weights = weights_digest(folder)
+    own = [one for one in babilong_records().records if one.point.weights == weights]
     learned = parse_stories(loaded.settings.task_options["stories"])
     assert {one.point.stories for one in own} == set(learned)
     assert folder.name.split("-")[0] == ("all" if learned == QAS else learned[0])
@@ -223,8 +224,7 @@ def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> No
 def test_what_readme_and_study_say_of_the_averages() -> None:
     """Each average that a page of prose states is that of the records, beside the published one."""
     root = Path(__file__).parents[2]
-    store = BabilongStore(root / "reports/babilong/records.jsonl")
-    runs = runs_of(store.read().latest().values())
+    runs = runs_of(babilong_records().latest().values())
     best = {variant: shown(runs, variant) for variant in (PLAIN, DEAD_BAND)}
     theirs = {name: average(published()[name]) for name in ("rmt", "armt")}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +19,11 @@ from rmtscale.study.figures.babilong.tables import (
     names_of_ours,
     task_table,
 )
-from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
+from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
+from tests.committed import babilong_records
 from tests.synthetic.babilong import babilong, every, rows
-
-RECORDS = Path(__file__).parents[2] / "reports/babilong/records.jsonl"
 
 
 def cells_of(table: str) -> dict[str, list[str]]:
@@ -55,7 +53,7 @@ def test_a_task_has_the_best_run_of_each_variant_beside_the_published_ones() -> 
 
 
 def test_rows_fit_in_a_terminal() -> None:
-    records = [*every(0.887), *every(0.9, dead_band=0.3), *BabilongStore(RECORDS).read().records]
+    records = [*every(0.887), *every(0.9, dead_band=0.3), *babilong_records().records]
     runs = runs_of(records)
     for task in QAS:
         assert max(map(len, task_table(task, runs).splitlines())) <= 82
@@ -103,7 +101,7 @@ def test_nothing_is_hidden() -> None:
     assert "seed 0, LoRA 16, 12 closing questions, noise 0.3 on the memory" in page
     for task in QAS:
         assert f"\n## {task}\n" in page
-    assert_listed(list(BabilongStore(RECORDS).read().latest().values()))
+    assert_listed(list(babilong_records().latest().values()))
     empty = runs_page("BABILong", [])
     assert empty.count("No run yet.") == 5
 
