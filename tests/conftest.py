@@ -13,6 +13,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -20,7 +21,7 @@ import pytest
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.specs.catalog import PRESETS
-from tests.command_line import Command, Outcome
+from tests.command_line import Command, Outcome, built
 from tests.grids import THOROUGH
 from tests.synthetic.cpu import cpu_point, cpu_record
 
@@ -92,11 +93,14 @@ def freeze() -> None:
 @pytest.fixture
 def rmtscale(capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs ``rmtscale ARGUMENTS`` in this process, as the console script does."""
-    from rmtscale.cli.main import main
+    from rmtscale.cli import main as boundary
 
     def run(*arguments: str) -> Outcome:
-        with pytest.raises(SystemExit) as leaving:
-            main(list(arguments))
+        with (
+            mock.patch.object(boundary, "build_app", built),
+            pytest.raises(SystemExit) as leaving,
+        ):
+            boundary.main(list(arguments))
         captured = capsys.readouterr()
         code = leaving.value.code
         return Outcome(code if isinstance(code, int) else int(bool(code)), *captured)

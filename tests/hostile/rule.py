@@ -14,13 +14,11 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from unittest import mock
 
-import typer
+from tests.command_line import built
 
 SECONDS = 3.0
 """Of this core: a refusal takes milliseconds, whoever needs this is stopped."""
@@ -41,9 +39,7 @@ def built_once() -> Iterator[None]:
     """Lets ``main`` take each command's parser from the case before: building takes the most."""
     from rmtscale.cli import main as boundary
 
-    build: Any = boundary.build_app
-    parser = cache(lambda only=None: typer.main.get_command(build(only)))
-    with mock.patch.object(boundary, "build_app", parser):
+    with mock.patch.object(boundary, "build_app", built):
         yield
 
 
