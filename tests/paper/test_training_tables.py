@@ -73,6 +73,17 @@ def test_settings_without_paths_and_the_course_of_the_loss(runs: Path) -> None:
     assert rows[0]["peak_allocated_bytes"] == ""
 
 
+def test_losses_of_repeated_text_stand_apart_where_there_are_any(runs: Path) -> None:
+    assert "repeated" not in training_tables(runs, [NAME])["intervals.csv"]
+    store = MetricsStore(runs / NAME / "metrics.jsonl")
+    again = replace(interval(11), repeated_loss=0.125, ordinary_loss=2 / 3)
+    store.append(again)
+    store.append(replace(again, step=12, ordinary_loss=None))
+    rows = list(csv.DictReader(io.StringIO(training_tables(runs, [NAME])["intervals.csv"])))
+    assert [row["repeated_loss_nats"] for row in rows] == ["", "", "", "0.125"]
+    assert [row["ordinary_loss_nats"] for row in rows] == ["", "", "", ""]
+
+
 def test_damaged_metrics_are_named(runs: Path) -> None:
     path = runs / NAME / "metrics.jsonl"
     path.write_text("{}\n" + path.read_text())

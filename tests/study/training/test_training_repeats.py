@@ -52,18 +52,20 @@ def read(text: Path, cache: Path, folder: Path, **more: Any) -> list[Interval]:
 
 @pytest.mark.parametrize("block", [4, 3, 1])
 def test_the_last_segment_reads_again_what_the_one_before_read(block: int) -> None:
-    """Column by column, of three segments of four tokens; what stands ahead of them stays."""
-    segment, columns = 4, 12
+    """Column by column, of three segments of four tokens, behind the end of a text."""
+    segment, columns, end = 4, 12, 99
     ids = np.arange(2 * columns).reshape(2, columns)
     targets = ids + 1
     targets[:, :-block] = IGNORED
     batch = TokenBatch(ids, targets, np.arange(2), np.zeros(ids.shape, dtype=np.uint8))
     kept = ids.copy(), targets.copy()
-    found = repeated(batch, segment)
+    found = repeated(batch, segment, end)
     for row in range(2):
         for column in range(columns):
             wanted = int(ids[row, column])
-            if column > columns - segment:  # one behind the first of the last segment
+            if column == columns - segment:
+                wanted = end
+            if column > columns - segment:
                 wanted = int(ids[row, column - segment - 1])
             assert found.ids[row, column] == wanted
             again = int(ids[row, column - segment]) if column >= columns - block else IGNORED

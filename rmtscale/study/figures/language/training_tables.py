@@ -43,22 +43,30 @@ def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
             values["init_from"] = Path(values["init_from"]).parent.name
             remaining.add(values["init_from"])
         settings[name] = values
-    rows = [
-        {"training": name} | _row(interval)
+    shown = [
+        (name, interval)
         for name in sorted(settings)
         for number, interval in enumerate(read_metrics(runs / name / METRICS), 1)
         if number % EVERY == 0 or interval.validation
     ]
+    repeats = any(interval.repeated_loss is not None for _, interval in shown)
+    rows = [{"training": name} | _row(interval, repeats=repeats) for name, interval in shown]
     lines = [json.dumps({"training": name} | settings[name]) + "\n" for name in sorted(settings)]
     return {"settings.jsonl": "".join(lines), "intervals.csv": csv_text(rows)}
 
 
-def _row(interval: Interval) -> dict[str, object]:
+def _row(interval: Interval, *, repeats: bool) -> dict[str, object]:
+    """Returns the columns, those of repeated text only where that of any training repeats."""
     validation = interval.validation or {}
+    apart = {
+        "repeated_loss_nats": _loss(interval.repeated_loss),
+        "ordinary_loss_nats": _loss(interval.ordinary_loss),
+    }
     return {
         "step": interval.step,
         "stage": interval.stage_name,
-        "loss_nats": f"{interval.loss:.5g}",
+        "loss_nats": _loss(interval.loss),
+        **(apart if repeats else {}),
         "validation_loss_nats": "; ".join(
             f"{segments}: {loss:.5g}" for segments, loss in validation.items()
         ),
@@ -66,3 +74,7 @@ def _row(interval: Interval) -> dict[str, object]:
         "tokens_per_second": round(interval.tokens_per_second),
         "peak_allocated_bytes": interval.peak_allocated_bytes,
     }
+
+
+def _loss(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.5g}"

@@ -65,7 +65,8 @@ class LanguageObjective(Objective):
         scored = self.settings.scored_tokens_of(segments)
         again = repeats(self.settings, step, segments)
         if again:
-            samples = repeated(samples, self.settings.segment_tokens)
+            end_of_text = self.data.tokenizer.end_of_text
+            samples = repeated(samples, self.settings.segment_tokens, end_of_text)
         batch = Batch(step, drawn, _tensors(samples), scored, 0, repeats=again)
         return replace(batch, scored=self.scored(batch))
 

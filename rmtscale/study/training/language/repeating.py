@@ -6,8 +6,10 @@ tell the tokens, each at once worth nats. Context compression is trained in the 
 in-context autoencoder of Ge et al. 2024 restores a text from its memory in a share of its training.
 
 The segment before is repeated, and no earlier one: what is written once and read once has the
-shortest way for a gradient. Nothing marks the repetition, so that memory has to be read to notice
-it, as in ordinary text. A batch repeats as a whole, which tells its loss apart at no cost.
+shortest way for a gradient. The repetition begins with the end of a text, where a document would
+begin: whoever reads it knows that memory is asked for, and has nothing to guess in ordinary text.
+Whoever writes does not know which will follow. A batch repeats as a whole, which tells its loss
+apart at no cost.
 
 Shape legend: B batch, N columns read, L segment tokens.
 """
@@ -49,19 +51,20 @@ def repeats(settings: LanguageSettings, step: int, segments: int) -> bool:
     return bool(drawn < share_at(settings, step))
 
 
-def repeated(batch: TokenBatch, segment_tokens: int) -> TokenBatch:
+def repeated(batch: TokenBatch, segment_tokens: int, end_of_text: int) -> TokenBatch:
     """Returns the batch with a last segment that repeats what the one before it read.
 
-    Every token that it scores was read in the segment before. The token ahead of the repetition
-    stays, and which columns are scored.
+    Every token that it scores was read in the segment before. Which columns are scored stays.
 
     Args:
         batch: of two whole segments or more.
         segment_tokens: L.
+        end_of_text: the token that is read ahead of the repetition.
     """
     ids_BN, targets_BN = batch.ids.copy(), batch.targets.copy()
     first = ids_BN.shape[1] - segment_tokens
     again_BL = batch.ids[:, first - segment_tokens : first]
+    ids_BN[:, first] = end_of_text
     ids_BN[:, first + 1 :] = again_BL[:, :-1]
     scored_BL = targets_BN[:, first:] != IGNORED
     targets_BN[:, first:] = np.where(scored_BL, again_BL, IGNORED)
