@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.study.tasks.batch_digest import digest
 from tests.study.tasks.made_noise import made_documents
 
 
@@ -52,22 +52,12 @@ def test_any_number_at_any_time(seed: int, index: int, noise: Noise) -> None:
     assert not np.array_equal(first.ids, make(seed + 1).batch(index).ids)
 
 
-def digest() -> str:
-    """Of everything a run reads, made from nothing but the seed."""
-    task = make_task("reasoning")
-    vocabulary = Vocabulary.build(made_documents(), 900, task.words())
-    noise = Noise(made_documents(), vocabulary)
-    batch = Batches(task, vocabulary, noise, 300, 4, 1, 100).batch(5)
-    return sha256(b"".join(part.tobytes() for part in batch)).hexdigest()
-
-
 def test_another_process_sees_the_same() -> None:
     """Whatever the order of its sets: a run that was killed goes on with the same data."""
-    here = "tests.study.tasks.test_task_batches"
-    code = f"import sys; sys.path[:0] = {sys.path!r}; import {here} as t"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from {digest.__module__} import digest"
     for hash_seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", f"{code}; print(t.digest())"],
+            [sys.executable, "-c", f"{code}; print(digest())"],
             env={"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
