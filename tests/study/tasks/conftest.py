@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from rmtscale.study.tasks.babi import pool
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import Vocabulary
@@ -28,3 +31,12 @@ def vocabulary() -> Vocabulary:
 def noise(vocabulary: Vocabulary) -> Noise:
     """About 20,000 tokens of made-up sentences."""
     return Noise(made_documents(), vocabulary)
+
+
+@pytest.fixture
+def few_stories(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Pools of seconds, made anew for each test."""
+    pool.load_pool.cache_clear()
+    monkeypatch.setattr(pool, "STORIES", {"train": 300, "validation": 40})
+    yield
+    pool.load_pool.cache_clear()

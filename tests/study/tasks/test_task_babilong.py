@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,9 @@ STORY = """1 Mary got the milk there.
 """
 
 
+pytestmark = pytest.mark.usefixtures("few_stories")
+
+
 @pytest.fixture
 def originals() -> None:
     if not os.environ.get("RMTSCALE_DATA"):
@@ -54,15 +56,6 @@ def text(asked: Asked) -> str:
 def drawn(qa: str, stories: int, seed: int = 1, state: bool = False) -> list[Asked]:
     drawer = Drawer(qa, seed, state)
     return [asked for _ in range(stories) for asked in drawer.story()]
-
-
-@pytest.fixture(autouse=True)
-def few_stories(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Pools of seconds, made anew for each test."""
-    pool.load_pool.cache_clear()
-    monkeypatch.setattr(pool, "STORIES", {"train": 300, "validation": 40})
-    yield
-    pool.load_pool.cache_clear()
 
 
 def test_a_file_is_read() -> None:

@@ -33,6 +33,7 @@ def test_no_piece_is_a_fact(name: str) -> None:
             assert not any(other in piece for other in facts)
 
 
+@pytest.mark.usefixtures("few_stories")
 @pytest.mark.parametrize("name", TASKS)
 def test_the_answer_stays_what_it_was(name: str, noise: Noise, vocabulary: Vocabulary) -> None:
     """A solver that knows whole sentences only finds the same one answer."""

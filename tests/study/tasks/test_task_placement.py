@@ -16,6 +16,8 @@ from rmtscale.study.tasks.placement import Placement, Room
 from rmtscale.study.tasks.vocabulary import Vocabulary
 
 DRAWS, BINS = 3000, 12
+BOUNDED = 600
+"""Draws where bounds are held and no frequencies."""
 # The 0.9999 quantile of chi-square with 11 degrees of freedom.
 LIMIT = 37.4
 
@@ -34,14 +36,16 @@ def chi_square(counts: np.ndarray) -> float:
     return float(((counts - expected) ** 2 / expected).sum())
 
 
-def positions(noise: Noise, placement: str, tokens: int, segment: int, name: str) -> np.ndarray:
+def positions(
+    noise: Noise, placement: str, tokens: int, segment: int, name: str, draws: int = DRAWS
+) -> np.ndarray:
     """Of the facts of many samples, (draws, facts)."""
     task = make_task(name, placement=placement)
     rng = np.random.default_rng(7)
     return np.array(
         [
             task.sample(rng, tokens, noise, segment_tokens=segment).fact_positions
-            for _ in range(DRAWS)
+            for _ in range(draws)
         ]
     )
 
@@ -128,20 +132,20 @@ def test_start(noise: Noise) -> None:
 @pytest.mark.parametrize("depth", [0.0, 0.25, 0.5, 1.0])
 def test_depth(depth: float, noise: Noise) -> None:
     """The fact that answers is there, to within a sentence; the other one anywhere."""
-    found = positions(noise, f"depth:{depth}", 1000, 1000, "reasoning")
+    found = positions(noise, f"depth:{depth}", 1000, 1000, "reasoning", BOUNDED)
     room = 1000 - 8 - 8 - 7
     shift = 8 * (found[:, 1] < found[:, 0])
     assert np.abs(found[:, 0] - shift - (1 - depth) * room).max() <= 14
     assert found[:, 1].min() < 20
     assert found[:, 1].max() > 960
-    alone = positions(noise, f"depth:{depth}", 1000, 1000, "detect-memorize")
+    alone = positions(noise, f"depth:{depth}", 1000, 1000, "detect-memorize", BOUNDED)
     assert np.abs(alone - (1 - depth) * (1000 - 4 - 6)).max() <= 14
 
 
 def test_position(noise: Noise) -> None:
-    found = positions(noise, "position:333", 1000, 100, "detect-memorize")
+    found = positions(noise, "position:333", 1000, 100, "detect-memorize", BOUNDED)
     assert np.abs(found - 333).max() <= 2 * 13
-    beyond = positions(noise, "position:5000", 1000, 100, "detect-memorize")
+    beyond = positions(noise, "position:5000", 1000, 100, "detect-memorize", BOUNDED)
     assert np.abs(beyond - 990).max() <= 2 * 13
 
 
