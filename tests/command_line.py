@@ -23,14 +23,10 @@ Command = Callable[..., Outcome]
 
 
 @cache
-def built(only: str | None = None) -> Any:
-    """The command line with every command or with one, built once: for ``build_app`` in tests."""
-    return typer.main.get_command(build_app(only))
-
-
 def parser_of(name: str) -> Any:
     """The parser of one command."""
-    return built(name).commands[name]
+    group: Any = typer.main.get_command(build_app(name))
+    return group.commands[name]
 
 
 def options_of(name: str) -> set[str]:

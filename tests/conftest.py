@@ -13,7 +13,6 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 import hypothesis
 import pytest
@@ -21,7 +20,7 @@ import pytest
 from rmtscale.records.point import Point
 from rmtscale.records.record import Record
 from rmtscale.specs.catalog import PRESETS
-from tests.command_line import Command, Outcome, built
+from tests.command_line import Command, Outcome
 from tests.grids import THOROUGH
 from tests.synthetic.cpu import cpu_point, cpu_record
 
@@ -93,14 +92,11 @@ def freeze() -> None:
 @pytest.fixture
 def rmtscale(capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs ``rmtscale ARGUMENTS`` in this process, as the console script does."""
-    from rmtscale.cli import main as boundary
+    from rmtscale.cli.main import main
 
     def run(*arguments: str) -> Outcome:
-        with (
-            mock.patch.object(boundary, "build_app", built),
-            pytest.raises(SystemExit) as leaving,
-        ):
-            boundary.main(list(arguments))
+        with pytest.raises(SystemExit) as leaving:
+            main(list(arguments))
         captured = capsys.readouterr()
         code = leaving.value.code
         return Outcome(code if isinstance(code, int) else int(bool(code)), *captured)

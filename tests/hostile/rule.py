@@ -14,11 +14,13 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from unittest import mock
 
-from tests.command_line import built
+import typer
 
 SECONDS = 3.0
 """Of this core: a refusal takes milliseconds, whoever needs this is stopped."""
@@ -39,7 +41,9 @@ def built_once() -> Iterator[None]:
     """Lets ``main`` take each command's parser from the case before: building takes the most."""
     from rmtscale.cli import main as boundary
 
-    with mock.patch.object(boundary, "build_app", built):
+    build: Any = boundary.build_app
+    parser = cache(lambda only=None: typer.main.get_command(build(only)))
+    with mock.patch.object(boundary, "build_app", parser):
         yield
 
 

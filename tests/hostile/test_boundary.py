@@ -15,7 +15,7 @@ import pytest
 from rmtscale.cli import main as boundary
 from rmtscale.errors import BadInput
 from rmtscale.printable import one_line, printable
-from tests.command_line import Command, built
+from tests.command_line import Command
 
 RAISED = [
     (OSError(errno.EACCES, "Permission denied", "/root/x"), "file '/root/x': Permission denied"),
@@ -43,7 +43,6 @@ def test_what_is_raised_inside_is_one_line(
     def fail(_: str) -> None:
         raise raised
 
-    built.cache_clear()  # the command is imported anew
     monkeypatch.setattr(boundary, "import_module", fail)
     monkeypatch.setattr(os, "dup2", lambda *_: None)  # the tests still write there
     done = rmtscale("flops", "-m", "gpt2")
