@@ -28,6 +28,8 @@ from rmtscale.records.store import RecordStore
 WORKER = (PYTHON, "-m", "rmtscale.profiler.worker")
 _WHERE = re.compile(r"(local|slurm)(?::([1-9]\d{0,3}))?")
 _LOOK_SECONDS, _LOADING_SECONDS = 0.5, 120.0
+_CLEARING_SECONDS = 10.0
+"""So long the last worker has to remove the claims once all records are in the file."""
 _MOST_ON_ONE = 64
 
 Ended = Callable[[], "list[str] | None"]
@@ -172,6 +174,7 @@ def watch(
                 counted[record.key] = record
                 observer.record(record)
         if done == wanted:
+            _let_clear(folder_of(store.path), ended)
             return
         if over is not None:
             missing = len(wanted - done)
@@ -181,6 +184,15 @@ def watch(
                 "expected the same command to go on from there"
             )
         time.sleep(_LOOK_SECONDS)
+
+
+def _let_clear(claims: Path, ended: Ended) -> None:
+    """Waits for the worker that wrote the file to remove the claims: who returns ends it."""
+    until = time.monotonic() + _CLEARING_SECONDS
+    while ended() is None and time.monotonic() < until:
+        if not any(claims.parent.glob(f"{claims.name}*")):
+            return
+        time.sleep(_LOOK_SECONDS / 10)
 
 
 def visible_gpus() -> list[str]:

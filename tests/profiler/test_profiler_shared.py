@@ -147,6 +147,31 @@ def test_local_workers_are_watched(tmp_path: Path) -> None:
     require_each_once(store.path, 4)
 
 
+def test_the_last_worker_may_remove_the_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All records are in the file before the claims are gone, and leaving ends the workers."""
+    sweep, store = sweep_of(2), RecordStore(tmp_path / "x.jsonl")
+    for point in sweep.points:
+        store.append(cpu_record(point=point))
+    renamed = tmp_path / "x.jsonl.claims.0"  # as the last step makes it
+    renamed.mkdir()
+    looks = []
+
+    def ended() -> list[str] | None:
+        looks.append(renamed.is_dir())
+        if len(looks) == 4:
+            renamed.rmdir()
+        return None
+
+    watch(sweep, store, Watcher(), ended, retry=False)
+    assert looks == [True] * 4
+    renamed.mkdir()
+    watch(sweep, store, Watcher(), lambda: [], retry=False)  # nobody is left to remove it
+    monkeypatch.setattr("rmtscale.profiler.workers._CLEARING_SECONDS", 0.1)
+    watch(sweep, store, Watcher(), lambda: None, retry=False)  # it has been hung for too long
+
+
 def test_workers_that_all_fail_are_one_line(tmp_path: Path) -> None:
     store = RecordStore(tmp_path / "x.jsonl")
     command = (sys.executable, "-c", "raise SystemExit('no such thing')")
