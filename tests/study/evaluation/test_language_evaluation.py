@@ -18,7 +18,7 @@ from rmtscale.study.tasks.packing import packed_text
 from rmtscale.study.training.language.checkpoint import LanguageCheckpoint
 from rmtscale.study.training.language.flops import sample_flops
 from tests.tiny_checkpoint import make_checkpoint
-from tests.tiny_text import tiny_text_settings, write_text
+from tests.tiny_text import tiny_text_settings
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -26,16 +26,6 @@ KINDS = {
     "adapted": {"lora_rank": 2, "adapter_width": 4},
     "baseline": {"memory_tokens": 0, "segment_size": 28, "segments": 1, "block_tokens": 16},
 }
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,6 @@ WHAT: dict[str, dict[str, Any]] = {"lora": {"lora_rank": 2}, "memory": {"memory_
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
 def llama(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_llama(tmp_path_factory.mktemp("llama") / "smollm", text)
 

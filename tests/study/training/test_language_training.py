@@ -22,17 +22,7 @@ from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.layout import BEST, LAST, METRICS, STAGES
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.metrics import read_metrics
-from tests.tiny_text import tiny_text_settings, write_text
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+from tests.tiny_text import tiny_text_settings
 
 
 @pytest.fixture(scope="module")

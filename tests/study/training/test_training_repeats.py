@@ -27,20 +27,10 @@ from rmtscale.study.training.metrics import Interval, read_metrics
 from rmtscale.units import format_loss
 from tests.command_line import Command
 from tests.rmt.stand_in_capture import StandInCapture
-from tests.tiny_text import tiny_text_settings, write_text
+from tests.tiny_text import tiny_text_settings
 
 HALF: dict[str, Any] = {"repeat_share": 0.5, "segments": 3}
 LETTERS = "abcd"
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 def read(text: Path, cache: Path, folder: Path, **more: Any) -> list[Interval]:

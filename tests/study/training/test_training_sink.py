@@ -20,15 +20,10 @@ from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.settings_file import read_settings
 from tests.command_line import Command
-from tests.tiny_text import tiny_text_settings, write_text
+from tests.tiny_text import tiny_text_settings
 from tests.tiny_training import tiny_settings, write_background
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")
