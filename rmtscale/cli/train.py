@@ -216,8 +216,7 @@ def command(
         "seed": seed,
     }
     given = {name: x for name, x in given.items() if x is not None}
-    # Behind the options, so that null is a value here: lora_rank=null takes it from a recipe.
-    given |= dict(read_pair(pair, "set") for pair in setting or [])
+    given |= dict(read_pair(pair, "set") for pair in setting or [])  # null is a value here
     settings = training_settings(out, recipe, given, anew=force)
     if cache is not None and not kind_of(settings.task).packs_text:
         packing = [task for task in task_names() if kind_of(task).packs_text]
