@@ -19,6 +19,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     right_share,
     token_axis,
 )
+from rmtscale.study.figures.memory_tasks.backbones import run_name, trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_bytes, format_count
 
@@ -55,7 +56,8 @@ def draw(columns: Sequence[Column]) -> Figure:
 
     panels = _side_by_side(columns) if len(columns) > 1 else _in_two_columns(columns[0])
     rows, across = (1 + max(place[axis] for _, _, place in panels) for axis in (0, 1))
-    figure = Figure(figsize=(4.6 * across, 0.9 + (2.6 + 0.15 * (len(columns) > 1)) * rows))
+    wide = 4.6 if across < 3 else 3.7  # A page shrinks what is wide, text with it.
+    figure = Figure(figsize=(wide * across, 0.9 + (2.6 + 0.15 * (len(columns) > 1)) * rows))
     cells = figure.add_gridspec(rows, across)
     found: dict[str, Any] = {}
     for column, task, (row, at) in panels:
@@ -118,7 +120,7 @@ def _task_panel(axes: Axes, curves: Mapping[str, Curve], points: Points) -> None
             curve,
             SEED_COLOURS[seed % len(SEED_COLOURS)],
             marker=SEED_MARKERS[seed % len(SEED_MARKERS)],
-            line="-" if name == f"seed {seed}" else "-.",
+            line=_line(name, first),
             by_tokens=True,
             label=name,
         )
@@ -126,6 +128,13 @@ def _task_panel(axes: Axes, curves: Mapping[str, Curve], points: Points) -> None
         xs = [499 * segments for segments in points]
         draw_paper(axes, points, style.REFERENCE_COLOUR, xs, _PAPER)
     accuracy_axis(axes)
+
+
+def _line(name: str, record: EvaluationRecord) -> str:
+    """Returns the style of a curve: LoRA and all weights differ, and so do two of one seed."""
+    if name != run_name(record):
+        return ":"
+    return "-." if trained_way(record) else "-"
 
 
 def _lengths(column: Column, task: str) -> set[int]:

@@ -22,6 +22,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     by_kind,
     capital,
     described,
+    trained_words,
 )
 from rmtscale.study.figures.memory_tasks.page import Section, accuracy_tables, figure_report
 from rmtscale.study.figures.memory_tasks.plan import (
@@ -34,7 +35,9 @@ from rmtscale.study.figures.memory_tasks.runs import collect
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.training.layout import METRICS, TASK_FILE, TRAINED_PART
 
-_TRIED = "What was tried before: [tried](tried/pretrained-encoder/README.md)."
+_TRIED = (
+    "How they were trained, and what was tried before: [tried](tried/pretrained-encoder/README.md)."
+)
 _TRY_IT = (
     "What was trained beside the frozen weights lies in `checkpoints`, 1.6 MB each. "
     "Try one: `rmtscale evaluate reports/figure-5/checkpoints/{name} --backbone {backbone}`; where "
@@ -71,12 +74,13 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     ours = curves.get(first, {})
     columns = [
         Column(
-            kind=kind,
+            kind=name,
             ours=own,
             paper={} if sources.quick else {task: paper[task] for task in own},
             peaks=peaks_of(own),
         )
-        for kind, own in curves.items()
+        for kind, all_ways in curves.items()
+        for name, own in _by_way(kind, all_ways).items()
     ]
     report = figure_report(
         figure,
@@ -93,6 +97,18 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     if planned is None or sources.training is None:
         return report
     return replace(report, files={**report.files, **_checkpoints(planned, sources.training)})
+
+
+def _by_way(kind: str, curves: Curves) -> dict[str, Curves]:
+    """Groups curves of a kind by how they were trained, where that differs: a column for each."""
+    ways: dict[str, Curves] = {}
+    for task, own in curves.items():
+        for name, curve in own.items():
+            way = trained_words(next(iter(curve.values())))
+            ways.setdefault(way, {}).setdefault(task, {})[name] = curve
+    if len(ways) < 2:
+        return {kind: curves}
+    return {f"{kind}, {way}": own for way, own in ways.items()}
 
 
 def _encoder_hint(figure: Figure) -> str:

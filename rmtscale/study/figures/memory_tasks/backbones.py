@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
+from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
 from rmtscale.units import format_tokens
 
@@ -56,14 +57,31 @@ def trained_way(record: EvaluationRecord) -> str:
     return "all weights" if whole else ""
 
 
+def trained_words(record: EvaluationRecord) -> str:
+    """Names the way of a pretrained backbone where both are shown: ``all weights`` or ``LoRA``."""
+    return trained_way(record) or "LoRA"
+
+
 def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
-    """Names trainings by the digest of their weights: no two of one task have the same name."""
+    """Names trainings by the digest of their weights: no two of one task have the same name.
+
+    Of trainings with one name, those on another backbone than most of the task's say so.
+    """
     first = {record.point.weights: record for record in records}
     names = {weights: run_name(record) for weights, record in first.items()}
+    usual = _most_used(record.trained_backbone for record in first.values())
     for weights, name in _shared(names).items():
         backbone = first[weights].trained_backbone
-        names[weights] = name if backbone is None else f"{name}, {backbone.name}"
+        if backbone is not None and backbone.name != usual:
+            names[weights] = f"{name}, {backbone.name}"
     return names | {weights: f"{name}, {weights}" for weights, name in _shared(names).items()}
+
+
+def _most_used(backbones: Iterable[TrainedBackbone | None]) -> str | None:
+    """Names the backbone of the most trainings; None where two have as many."""
+    counts = Counter(backbone.name for backbone in backbones if backbone is not None)
+    most = [name for name, count in counts.items() if count == max(counts.values())]
+    return most[0] if len(most) == 1 else None
 
 
 def _shared(names: Mapping[str, str]) -> dict[str, str]:
@@ -74,20 +92,47 @@ def _shared(names: Mapping[str, str]) -> dict[str, str]:
 def described(records: Sequence[EvaluationRecord], more: str = "") -> str:
     """Writes sentences on the backbones of one kind and their segments, in lines.
 
+    Of several, or of several ways to train one, a list says which trainings each is of.
+
     Args:
         records: of the kind.
         more: a sentence behind them.
     """
-    alike: dict[str, list[str]] = {}
-    for backbone, tokens in dict.fromkeys(
-        (one.trained_backbone, one.point.segment_tokens) for one in records
-    ):
+    ways: dict[str, list[EvaluationRecord]] = {}
+    segments: dict[str, list[str]] = {}
+    for one in records:
+        backbone = one.trained_backbone
         if backbone is not None:
-            alike.setdefault(_segment(backbone, tokens), []).append(
-                f"{backbone.name}, {_trained(backbone)}"
-            )
-    said = [f"{'; '.join(names)}. {segment}." for segment, names in alike.items()]
-    return fill(" ".join([*said, *([more] if more else [])]), 100, break_on_hyphens=False)
+            way = f"{backbone.name}, {_trained(backbone)}"
+            ways.setdefault(way, []).append(one)
+            of_segment = segments.setdefault(_segment(backbone, one.point.segment_tokens), [])
+            of_segment += [] if way in of_segment else [way]
+    if len(ways) < 2:
+        said = [f"{way}. {segment}." for segment, (way,) in segments.items()]
+        return _filled([*said, more])
+    parts = []
+    for segment, own in segments.items():
+        most_first = sorted(own, key=lambda way: -len({one.point.weights for one in ways[way]}))
+        items = [f"{way}: {_trainings(ways[way])}." for way in most_first]
+        parts += ["\n".join(f"* {_filled([item], 98)}".replace("\n", "\n  ") for item in items)]
+        parts += [f"{segment}."]
+    return "\n\n".join([*parts[:-1], _filled([parts[-1], more])])
+
+
+def _filled(sentences: Sequence[str], width: int = 100) -> str:
+    return fill(" ".join(filter(None, sentences)), width, break_on_hyphens=False)
+
+
+def _trainings(records: Iterable[EvaluationRecord]) -> str:
+    """Lists trainings: ``Memorize, seeds 0, 1; Detect & Memorize, seed 0``."""
+    seeds: dict[str, set[int]] = {}
+    for one in records:
+        seeds.setdefault(one.point.task, set()).add(one.trained_seed)
+    return "; ".join(
+        f"{TITLES.get(task, task)}, seed{'s' if len(own) > 1 else ''} "
+        + ", ".join(map(str, sorted(own)))
+        for task, own in seeds.items()
+    )
 
 
 def _trained(backbone: TrainedBackbone) -> str:
