@@ -180,6 +180,11 @@ def format_difference(bits: float, low: float, high: float) -> str:
     return f"{mean} ({' to '.join(bounds)})"
 
 
+def format_thousandths(bits: float, low: float, high: float) -> str:
+    """Formats a difference of losses and half its interval, in thousandths: ``-52.1 ± 8.2``."""
+    return f"{1000 * bits:+.1f} ± {1000 * (high - low) / 2:.1f}"
+
+
 def format_rate(flops_per_second: float, digits: int = 3) -> str:
     """Formats FLOP/s in SI: ``746 TFLOP/s``."""
     return f"{format_flops(flops_per_second, digits)}/s"

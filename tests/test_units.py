@@ -110,3 +110,5 @@ def test_losses() -> None:
     assert units.format_perplexity(1006.388) == "1,006.39"
     assert units.format_bits_per_byte(0.79794) == "0.7979"
     assert units.format_difference(-0.0521, -0.0603, 0.00439) == "-0.0521 (-0.0603 to +0.0044)"
+    assert units.format_thousandths(-0.0521, -0.0603, -0.0439) == "-52.1 ± 8.2"
+    assert units.format_thousandths(0.25, -float("inf"), float("inf")) == "+250.0 ± inf"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.text import Annotation, Text
+from matplotlib.collections import LineCollection
+from matplotlib.text import Annotation
 
 from rmtscale.errors import BadInput
-from rmtscale.study.figures.language.groups import input_sizes
+from rmtscale.study.figures.language.groups import InputSize, input_sizes
 from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.language.plan import Plan, plan
 from rmtscale.study.figures.language.recipes import SEEDS
@@ -31,13 +32,21 @@ from rmtscale.study.figures.pretrained_decoder.claims import (
     sink_pairs,
     ways_of,
 )
-from rmtscale.study.figures.pretrained_decoder.drawing import BELOW, draw, way_name
+from rmtscale.study.figures.pretrained_decoder.drawing import draw
+from rmtscale.study.figures.pretrained_decoder.names import (
+    names_beside,
+    short_names,
+    way_name,
+    what_names_say,
+)
 from rmtscale.study.figures.pretrained_decoder.recipes import READ, TRAININGS, recipes
 from rmtscale.study.figures.pretrained_decoder.tables import (
     curriculum_table,
-    losses_table,
+    gains_tables,
+    losses_tables,
     repeats_table,
     sinks_table,
+    trainings_table,
 )
 from rmtscale.study.records.clusters import bits_interval, paired_difference
 from rmtscale.study.records.language import (
@@ -51,6 +60,7 @@ from tests.command_line import Command
 from tests.drawn import points
 from tests.synthetic.language import baseline, curve, shifted
 
+REPORTS = Path(__file__).parents[2] / "reports"
 SIZES = {256: 192, 512: 448}
 CONTEXTS = {256: (64, 280, 752), 512: (64, 536, 1520)}
 """No more positions than a segment; the text of two and of four segments of 10 memory tokens."""
@@ -182,18 +192,8 @@ def test_a_second_segment_has_to_bring_something() -> None:
 def test_losses_are_those_of_the_records() -> None:
     found = study()
     ways = [one for one in ways_of(found) if one.segment_size == 256]
-    table = losses_table(ways)
-    assert table.columns == (
-        "trained",
-        "parameters trained",
-        "no memory",
-        "1 segment",
-        "2 segments",
-        "4 segments",
-        "true context, 280 tokens",
-        "true context, 752 tokens",
-    )
-    assert len(table.rows) == len(ways) == 5
+    tables = losses_tables(ways)
+    assert len(tables) == len(ways) == 5
 
     def mean(changed: str, memory: int, segments: int, size: int) -> float:
         each = [
@@ -205,16 +205,130 @@ def test_losses_are_those_of_the_records() -> None:
         assert len(each) == len(SEEDS)
         return sum(each) / len(each)
 
-    for trained, row in zip(ways, table.rows, strict=True):
-        changed = trained.trained_weights
+    for trained, table in zip(ways, tables, strict=True):
+        changed, memory = trained.trained_weights, trained.memory_tokens
+        assert table.title.startswith(f"{changed}, {memory} memory tokens, ")
+        assert table.title.endswith(" parameters trained")
+        assert table.columns == ("read with", "1 segment", "2 segments", "4 segments")
         like = UNTOUCHED if changed == MEMORY else changed
-        wanted = [mean(like, 0, 1, 256)]
-        wanted += [mean(changed, trained.memory_tokens, count, 256) for count in (1, 2, 4)]
-        wanted += [mean(like, 0, 1, 192 + context) for context in (280, 752)]
-        assert [cell.number for cell in row[2:]] == pytest.approx(wanted)
-    alone = losses_table(ways_of(way(256, 10, LORA)))
-    assert alone.columns[2] == "no memory"
-    assert alone.rows[0][2].text == ""
+        wanted = {
+            "no memory": [mean(like, 0, 1, 256)],
+            "memory": [mean(changed, memory, count, 256) for count in (1, 2, 4)],
+            "no memory, context 280": [mean(like, 0, 1, 192 + 280)],
+            "no memory, context 752": [mean(like, 0, 1, 192 + 752)],
+        }
+        assert [row[0].text for row in table.rows] == list(wanted)
+        for row in table.rows:
+            shown = [cell.number for cell in row[1:] if cell.text]
+            assert shown == pytest.approx(wanted[row[0].text])
+    (alone,) = losses_tables(ways_of(way(256, 10, LORA)))
+    assert [cell.text for cell in alone.rows[0]] == ["no memory", "", "", ""]
+    assert len(alone.rows) == 2
+
+
+def test_gains_are_thousandths_with_half_of_their_intervals() -> None:
+    ways = ways_of([*study(), *variants()])
+    own = [one for one in ways if one.segment_size == 256]
+    tables = {table.title: table for table in gains_tables(own)}
+    assert list(tables) == [
+        *(f"all weights, {count} memory tokens" for count in (2, 10, 32)),
+        "LoRA, 10 memory tokens",
+        "memory only, 10 memory tokens",
+    ]
+    lora = tables["LoRA, 10 memory tokens"]
+    assert lora.columns == (
+        *("read", "memory", "repeats", "from 2", "sink"),
+        *("sink, from 2", "sink, from 2, repeats"),
+    )
+    each = [one for one in own if one.trained_weights == LORA]
+    for row, count in zip(lora.rows, READ, strict=True):
+        assert row[0].number == count
+        for cell, one in zip(row[1:], each, strict=True):
+            gain = gains(one)[count]
+            assert cell.number == gain.mean
+            mean, half = map(float, cell.text.split(" ± "))
+            assert mean == pytest.approx(1000 * gain.mean, abs=0.051)
+            assert half == pytest.approx(500 * (gain.high - gain.low), abs=0.051)
+    for context, gain in context_gains(each[0]).items():
+        assert f"{context} tokens {1000 * gain.mean:+.1f} ± " in lora.note
+
+
+def test_tables_of_the_committed_records_fit_into_a_terminal() -> None:
+    """All but the claims, whose rows are sentences."""
+    page = (REPORTS / "pretrained-decoder/README.md").read_text(encoding="utf-8")
+    tables, _ = page.split("## Claims")
+    rows = [line for line in tables.splitlines() if line.startswith("|")]
+    assert len(rows) > 60
+    assert [row for row in rows if len(row) > 80] == []
+
+
+def variants() -> list[LanguageRecord]:
+    """LoRA with all that its memory can have, at input 256."""
+    later: dict[str, Any] = {"trained_start_segments": 2}
+    half: dict[str, Any] = {"trained_repeat_share": 0.5, "trained_repeat_until": 0.7}
+    kinds = (
+        {"sink_tokens": 1},
+        later,
+        {"sink_tokens": 1, **later},
+        {"sink_tokens": 1, **later, **half},
+        half,
+    )
+    return [
+        record
+        for number, more in enumerate(kinds)
+        for record in named(f"v{number}", way(256, 10, LORA, **more))
+    ]
+
+
+def test_short_names_say_what_memory_has() -> None:
+    ways = ways_of([*way(256, 10, LORA), *variants()])
+    names = dict(zip(map(way_name, ways), short_names(ways), strict=True))
+    assert names == {
+        "10 memory tokens, LoRA": "memory",
+        "10 memory tokens (1 sink), LoRA": "sink",
+        "10 memory tokens, LoRA, from 2 segments": "from 2",
+        "10 memory tokens (1 sink), LoRA, from 2 segments": "sink, from 2",
+        "10 memory tokens (1 sink), LoRA, from 2 segments, 50 % repeated until 70 %": (
+            "sink, from 2, repeats"
+        ),
+        "10 memory tokens, LoRA, 50 % repeated until 70 %": "repeats",
+    }
+    said = what_names_say(ways)
+    assert "*sink*: 1 of the memory tokens keeps" in said
+    assert "*from 2*: training began with 2 segments, not with one" in said
+    assert "*repeats*: 50 % of the batches repeat the segment before until 70 % of the" in said
+    assert what_names_say(ways_of(study())) == ""
+    # What differs is named by its number.
+    two = named("two", way(256, 10, LORA, sink_tokens=2))
+    less = named("less", way(256, 10, LORA, trained_repeat_share=0.25))
+    more = short_names(ways_of([*variants(), *two, *less]))
+    assert len(set(more)) == len(more) == 7
+    assert {"1 sink", "2 sink", "25 % repeated", "50 % repeated until 70 %"} <= set(more)
+    both = ways_of([*way(256, 10, LORA), *way(512, 10, LORA), *way(512, 10, ALL_WEIGHTS)])
+    assert sorted(names_beside(both)) == [
+        "input 256, LoRA",
+        "input 512, LoRA",
+        "input 512, all weights",
+    ]
+
+
+def test_trainings_say_once_what_all_have() -> None:
+    table = trainings_table(ways_of(study()))
+    assert "steps" not in table.columns
+    assert len(table.rows) == len({row[0].text for row in table.rows}) == 2 * (5 + 9)
+    steps = {one.model.trained_steps for one in study() if one.model.changed != UNTOUCHED}
+    assert f"All took {steps.pop():,} steps, but for those of models that stay" in table.note
+    assert "Names begin" not in table.note
+    longer = [
+        replace(one, model=replace(one.model, name=f"a-b-{one.model.name}", trained_steps=7))
+        if one.model.changed == LORA
+        else replace(one, model=replace(one.model, name=f"a-b-c-{one.model.name}"))
+        for one in study()
+    ]
+    table = trainings_table(ways_of(longer))
+    assert table.columns[1] == "steps"
+    assert {row[1].number for row in table.rows if "`LoRA" in row[0].text} == {7}
+    assert table.note.startswith("Names begin with `a-b-`. Tokens")
 
 
 def test_fixed_lengths_stand_beside_mixed_ones_and_nowhere_else() -> None:
@@ -257,116 +371,111 @@ def test_without_a_baseline_nothing_is_claimed() -> None:
         ways_of(contexts(256, LORA))
 
 
+def panel_title(one: InputSize) -> str:
+    return f"input {one.segment_size}, trained: {one.trained_weights}"
+
+
+def lines_of(axes: Any) -> dict[str, Any]:
+    """The lines of rows, by the whole name of the row."""
+    return {str(line.get_gid()).removeprefix("row "): line for line in axes.lines if line.get_gid()}
+
+
 @pytest.mark.usefixtures("unpainted")
-def test_what_is_drawn_is_the_gain() -> None:
-    ways = ways_of(study())
+def test_what_is_drawn_is_the_gain_and_filled_where_it_was_trained() -> None:
+    ways = ways_of([*study(), *variants()])
     figure = draw(ways)
     panels = {axes.get_title("left"): axes for axes in figure.axes}
     assert len(panels) == 2 * 3
     for one in ways:
-        axes = panels[f"input {one.segment_size}, trained: {one.trained_weights}"]
-        (line,) = (line for line in axes.lines if line.get_gid() == way_name(one))
-        drawn = dict(points(line))
-        assert drawn == pytest.approx({n: each.mean for n, each in gains(one).items()})
-    drawn_lines = [line for axes in figure.axes for line in axes.lines if line.get_gid()]
-    assert sum("memory tokens" in str(line.get_gid()) for line in drawn_lines) == len(ways)
+        axes = panels[panel_title(one)]
+        line = lines_of(axes)[way_name(one)]
+        assert line.get_markerfacecolor() == "white"
+        drawn = points(line)
+        assert [x for x, _ in drawn] == pytest.approx([each.mean for each in gains(one).values()])
+        # From the fewest segments at the top to the most, around the name of the row.
+        heights = [y for _, y in drawn]
+        assert heights == sorted(heights)
+        assert axes.yaxis_inverted()
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert abs(heights[0] - round(heights[0])) < 0.5
+        own = [each for each in ways if panel_title(each) == panel_title(one)]
+        name = short_names(own)[own.index(one)]
+        assert names[round(sum(heights) / len(heights))] == name
+        filled = {point for other in axes.lines if not other.get_gid() for point in points(other)}
+        trained = [count for count in READ if one.start_segments <= count <= 4]
+        for count, point in zip(READ, drawn, strict=True):
+            assert (point in filled) == (count in trained)
     assert set(gains(ways[0])) == set(READ)
     assert list(context_gains(ways[0])) == [280, 752]
+    said = " ".join(figure.texts[0].get_text().split())
+    assert "from top to bottom: 1, 2, 4, 8, 16 segments read" in said
+    assert what_names_say(ways).replace("*", "") in said
 
 
 @pytest.mark.usefixtures("unpainted")
-def test_a_sink_has_the_colour_of_its_like_and_a_dash_of_its_own() -> None:
-    sink = way(256, 10, LORA, sink_tokens=1)
-    later = way(256, 10, LORA, trained_start_segments=2)
-    both = way(256, 10, LORA, sink_tokens=1, trained_start_segments=2)
-    again = way(256, 10, LORA, trained_repeat_share=0.5)
-    records = [*way(256, 10, ALL_WEIGHTS), *way(256, 10, LORA), *contexts(256, LORA)]
-    for number, own in enumerate((sink, later, both, again)):
-        records += [replace(one, point=replace(one.point, weights=f"{number}")) for one in own[:5]]
-    whole, lora = draw(ways_of([*records, *contexts(256, ALL_WEIGHTS)])).axes
-    lines = {
-        str(line.get_gid()): line
-        for line in (*whole.lines, *lora.lines)
-        if "memory" in str(line.get_gid())
-    }
-    looks = {name.split("tokens")[1]: line.get_linestyle() for name, line in lines.items()}
-    assert looks == {
-        ", all weights": "-",
-        ", LoRA": "-",
-        ", LoRA, from 2 segments": ":",
-        " (1 sink), LoRA": "--",
-        " (1 sink), LoRA, from 2 segments": "-.",
-        ", LoRA, 50 % repeated": "-",
-    }
-    filled = {name: line.get_markerfacecolor() for name, line in lines.items()}
-    assert [name for name, colour in filled.items() if colour == "white"] == [
-        "10 memory tokens, LoRA, 50 % repeated"
-    ]
-    assert len({line.get_color() for name, line in lines.items() if "LoRA" in name}) == 1
-    assert len({line.get_color() for line in lines.values()}) == 2
-    names = {text.get_text() for text in lora.texts if "true context" not in text.get_text()}
-    assert names - {BELOW, "no memory"} == {
-        "memory",
-        "1 sink",
-        "from 2 segments",
-        "1 sink, from 2 segments",
-        "50 % repeated",
-    }
+def test_models_without_memory_have_rows_of_their_own() -> None:
+    for axes in draw(ways_of(study())).axes:
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        contexts_shown = [name for name in names if name.startswith("true context ")]
+        assert names[0] == "no memory"
+        assert contexts_shown == names[-2:]
+        assert points(lines_of(axes)["no memory"]) == [(0.0, 0.0)]
+    ways = ways_of(study())
+    axes = draw(ways).axes[0]
+    for context, gain in context_gains(ways[0]).items():
+        ((x, y),) = points(lines_of(axes)[f"true context {context:,}"])
+        assert x == gain.mean
+        assert axes.get_yticklabels()[int(y)].get_text() == f"true context {context:,}"
 
 
 @pytest.mark.usefixtures("unpainted")
-def test_each_line_is_named_at_its_end_apart_from_the_others_and_whole() -> None:
-    """Of one input size too, where no memory and true context lie close together."""
-    near = contexts(256, LORA) + way(256, 10, LORA)
+def test_intervals_are_drawn_and_held_by_the_panel() -> None:
+    ways = ways_of([*study(), *variants()])
+    panels = {axes.get_title("left"): axes for axes in draw(ways).axes}
+    for one in ways:
+        axes = panels[panel_title(one)]
+        bars = [
+            tuple(segment[:, 0].tolist())
+            for collection in axes.collections
+            if isinstance(collection, LineCollection)
+            for segment in collection.get_segments()
+        ]
+        low, high = axes.get_xlim()
+        for gain in gains(one).values():
+            assert (gain.low, gain.high) in bars
+            assert low < gain.low <= gain.high < high
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_names_of_rows_are_whole_and_apart() -> None:
     small = [one for one in study() if one.point.block_tokens == 192]
-    for records in (near, small, study()):
-        ways = ways_of(records)
-        figure = draw(ways, "An answer")
+    for records in ([*contexts(256, LORA), *way(256, 10, LORA)], small, [*study(), *variants()]):
+        figure = draw(ways_of(records), "An answer")
         figure.draw_without_rendering()
-        by_panel = {
-            f"input {way.segment_size}, trained: {way.trained_weights}": [
-                one
-                for one in ways
-                if (one.segment_size, one.trained_weights)
-                == (way.segment_size, way.trained_weights)
-            ]
-            for way in ways
-        }
-        assert len(figure.axes) == len(by_panel)
         for axes in figure.axes:
-            own = by_panel.pop(axes.get_title("left"))
-            texts = [text for text in axes.texts if text.get_text() not in ("", BELOW)]
-            lines = [f"{way.memory_tokens} memory tokens" for way in own]
-            assert sorted(text.get_text() for text in texts) == sorted(
-                [
-                    "no memory",
-                    *(f"true context {count:,}" for count in context_gains(shown_alone(own)[0])),
-                    *(lines if len(lines) > 1 else ["memory"]),
-                ]
-            )
+            boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
             panel = axes.get_window_extent()
-            # What leads to the name is no part of it.
-            boxes = [Text.get_window_extent(text) for text in texts]
-            assert all(panel.x1 < box.x0 < box.x1 <= figure.bbox.x1 for box in boxes)
+            assert all(figure.bbox.x0 <= box.x0 < box.x1 <= panel.x0 for box in boxes)
             apart = sorted((box.y0, box.y1) for box in boxes)
             assert all(below[1] <= above[0] for below, above in pairwise(apart))
-            # Points fill the panel: no room is kept beside the first.
-            first = axes.transData.transform((1, 0))[0]
-            assert first - panel.x0 < 0.05 * panel.width
 
 
 @pytest.mark.usefixtures("unpainted")
-def test_a_line_that_leaves_the_panel_is_named_where_it_does() -> None:
+def test_points_that_leave_the_panel_are_named_in_their_row() -> None:
     ways = ways_of(
         shifted(
             [*way(256, 10, LORA), *contexts(256, LORA)], lambda one: 9.0 * (one.point.segments > 4)
         )
     )
     (axes,) = draw(ways).axes
-    assert max(one.mean for one in gains(ways[0]).values()) > axes.get_ylim()[1]
-    (name,) = (text for text in axes.texts if text.get_text() == "memory")
-    assert isinstance(name, Annotation)
-    assert name.xy[1] == axes.get_ylim()[1]
+    assert max(one.mean for one in gains(ways[0]).values()) > axes.get_xlim()[1]
+    (said,) = (text for text in axes.texts if "off to the right" in text.get_text())
+    assert said.get_text() == "8, 16: off to the right"
+    assert isinstance(said, Annotation)
+    assert said.xy[0] == axes.get_xlim()[1]
+    assert abs(said.xy[1] - 1) < 0.5
+    plain = draw(ways_of([*way(256, 10, LORA), *contexts(256, LORA)]))
+    assert not any("off" in text.get_text() for axes in plain.axes for text in axes.texts)
 
 
 def test_recipes_compare_what_is_comparable() -> None:
@@ -471,7 +580,7 @@ def test_a_sink_stands_beside_the_same_memory_without() -> None:
     assert found[1].mean == pytest.approx(0, abs=1e-3)
     assert found[4].mean < -0.04
     table = sinks_table([(with_one, like)])
-    assert table.columns == ("segments read", "10 memory tokens, all weights")
+    assert table.columns == ("read", "all weights")
     assert [row[1].number for row in table.rows] == [found[count].mean for count in READ]
     name = "input 256, 10 memory tokens (1 sink), all weights"
     text = f"{name}: 4 segments, below the same memory without a sink"
@@ -505,7 +614,7 @@ def test_repeated_text_stands_beside_the_same_memory_without() -> None:
     assert repeats.sink_tokens == like.sink_tokens == 1
     assert like == with_sink
     table = repeats_table([(repeats, like)])
-    assert table.columns == ("segments read", "10 memory tokens (1 sink), LoRA")
+    assert table.columns == ("read", "LoRA, sink")
     found = gains_over(repeats, like)
     assert [row[1].number for row in table.rows] == [found[count].mean for count in READ]
     assert found[1].mean == pytest.approx(0, abs=1e-3)
@@ -545,17 +654,16 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     done = rmtscale("reproduce", "pretrained-decoder", "--records", str(file), "--out", str(out))
     assert done.code == 1  # memory alone is made to fail
     page = (out / "README.md").read_text(encoding="utf-8")
-    assert (
-        "| segments read | 2 memory tokens, all weights | 10 memory tokens, all weights |" in page
-    )
-    assert "| true context, 752 tokens |" in page
+    assert "All weights, 10 memory tokens:\n\n| read | memory |\n" in page
+    assert "LoRA, 10 memory tokens:\n\n| read | memory | sink | sink, repeats |\n" in page
+    assert "True context: 280 tokens " in page
     assert "## What is trained\n" in page
     assert "**Input 256: Mixing lengths in training changes the loss by" in page
     assert "`fixed-256-0`" in page
     assert "## A sink in the memory\n\n**A sink token " in page
-    assert "10 memory tokens (1 sink), LoRA |" in page
     assert "## Repeated text in training\n\n**Repeated text in training " in page
-    assert "10 memory tokens (1 sink), LoRA, 50 % repeated |" in page
+    assert "| read | LoRA, sink |\n" in page
+    assert "*repeats*: 50 % of the batches repeat the segment before." in " ".join(page.split())
     assert {"pretrained-decoder.png", "positions.png", "cost-quality.png"} <= {
         path.name for path in out.iterdir()
     }

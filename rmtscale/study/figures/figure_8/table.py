@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rmtscale.report.tables import Cell, Table
 from rmtscale.study.figures.figure_8.cost_quality import (
     KINDS,
@@ -27,10 +29,8 @@ def cost_table(size: InputSize) -> Table:
     ways = choices(size)
     anew = [way for way in ways if way.kind != KINDS[2]]
     marks = {
-        "FLOPs": frontier(anew, "flops"),
-        "time": frontier(anew, "seconds"),
-        "FLOPs, stream": frontier(ways, "flops"),
-        "time, stream": frontier(ways, "seconds"),
+        "anew": {"FLOPs": frontier(anew, "flops"), "time": frontier(anew, "seconds")},
+        "stream": {"FLOPs": frontier(ways, "flops"), "time": frontier(ways, "seconds")},
     }
     rows = [
         (
@@ -38,19 +38,29 @@ def cost_table(size: InputSize) -> Table:
             Cell(format_flops(way.flops), way.flops),
             Cell(format_seconds(way.seconds) + format_compiled(way.compiled), way.seconds),
             Cell(format_bits_per_byte(way.bits_per_byte), way.bits_per_byte),
-            Cell("; ".join(name for name, best in marks.items() if way in best) or "none"),
+            Cell(_frontiers(way, marks)),
         )
         for way in sorted(ways, key=lambda way: (way.flops, way.bits_per_byte))
     ]
-    columns = (
-        "read with",
-        "forward FLOPs for each token scored",
-        "measured time for each token scored",
-        "bits per byte",
-        "frontiers it is on",
+    columns = ("read with", "FLOPs", "time", "bits per byte", "frontiers")
+    note = (
+        "Forward FLOPs and measured time are for each token scored. A way is on a frontier if no "
+        "other has as low a loss at as low a cost, in FLOPs and in time or in the one in brackets: "
+        "with all text read anew, or in a stream."
     )
-    note = f"{MIXED[0].upper()}{MIXED[1:]}." if mixes_compiled(ways) else ""
+    if mixes_compiled(ways):
+        note += f" {MIXED[0].upper()}{MIXED[1:]}."
     return Table("costs", "Cost and quality", columns, tuple(rows), note)
+
+
+def _frontiers(way: Choice, marks: Mapping[str, Mapping[str, Sequence[Choice]]]) -> str:
+    """Writes ``anew, stream (time)``: those of both costs, or of the one in brackets."""
+    said = []
+    for read, by_cost in marks.items():
+        costs = [cost for cost, best in by_cost.items() if way in best]
+        if costs:
+            said.append(read if len(costs) == len(by_cost) else f"{read} ({', '.join(costs)})")
+    return ", ".join(said) or "none"
 
 
 def _name(way: Choice) -> str:

@@ -1,8 +1,13 @@
-"""Tables of a pretrained decoder: losses, memory against none, and what a training took."""
+"""Tables of a pretrained decoder: losses, memory against none, and what a training took.
+
+Each fits into a terminal of 80 columns: what all its columns or rows share is said beside it, and
+differences are in thousandths of a bit per byte.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from rmtscale.report.tables import UNKNOWN, Cell, Table
 from rmtscale.study.figures.figure_12.claims import Ways
@@ -19,158 +24,149 @@ from rmtscale.study.figures.pretrained_decoder.claims import (
     gains,
     gains_over,
 )
-from rmtscale.study.figures.pretrained_decoder.drawing import way_name
+from rmtscale.study.figures.pretrained_decoder.names import kinds, names_beside, short_names
 from rmtscale.study.records.clusters import Interval, bits_interval
-from rmtscale.study.records.language import UNTOUCHED, LanguageRecord
+from rmtscale.study.records.language import UNTOUCHED, LanguageModel, LanguageRecord
 from rmtscale.units import (
     format_bits_per_byte,
     format_bytes,
     format_count,
-    format_difference,
     format_flops,
     format_seconds,
+    format_thousandths,
     format_tokens,
 )
 
 
-def gains_table(ways: Sequence[InputSize]) -> Table:
-    """Tabulates memory less none, by segments read; a column for each way of training."""
-    found = [gains(way) for way in ways]
-    counts = sorted({count for each in found for count in each})
-    rows = [
-        (Cell(format_tokens(count), count), *(_cell(each.get(count)) for each in found))
-        for count in counts
-    ]
-    true = [context_gains(way) for way in ways]
-    for context in sorted({context for each in true for context in each}):
-        name = f"true context, {format_tokens(context)} tokens"
-        rows.append((Cell(name), *(_cell(each.get(context)) for each in true)))
-    note = (
-        "Bits per byte above those of the same model without memory, which has as many positions "
-        "and the same weights trained for as many steps; means over seeds, 95 % intervals over "
-        "documents."
-    )
-    columns = ("segments read", *map(way_name, ways))
-    return Table("gains", "Memory against none", columns, tuple(rows), note)
+def gains_tables(ways: Sequence[InputSize]) -> list[Table]:
+    """Tabulates memory less none, by segments read: a table for each kind of weights and size of
+    memory, a column for each way to train it."""
+    tables = []
+    for kind, own in kinds(ways).items():
+        found = [gains(way) for way in own]
+        rows = _by_segments(found)
+        # Of one kind, all have the same models without memory.
+        true = [
+            f"{format_tokens(context)} tokens {_cell(gain).text}"
+            for context, gain in context_gains(own[0]).items()
+        ]
+        note = f"True context: {', '.join(true)}." if true else ""
+        tables.append(Table("gains", kind, ("read", *short_names(own)), rows, note))
+    return tables
 
 
 def sinks_table(pairs: Pairs) -> Table:
     """Tabulates memory with a sink less the same without, a column for each way of training."""
-    note = (
-        "Bits per byte of memory with a sink token less those of the same memory without, means "
-        "over seeds, 95 % intervals over documents."
-    )
-    return _pairs_table(pairs, "sinks", "A sink token against none", note)
+    return _pairs_table(pairs, "sinks", "A sink token against none")
 
 
 def repeats_table(pairs: Pairs) -> Table:
     """Tabulates memory trained on repeated text less the same without, by ways of training."""
-    note = (
-        "Bits per byte of memory trained on repeated text less those of the same memory trained on "
-        "ordinary text alone for as many steps, both read on ordinary text; means over seeds, 95 % "
-        "intervals over documents."
-    )
-    return _pairs_table(pairs, "repeats", "Repeated text against none", note)
+    return _pairs_table(pairs, "repeats", "Repeated text against none")
 
 
-def _pairs_table(pairs: Pairs, name: str, title: str, note: str) -> Table:
-    found = [gains_over(*pair) for pair in pairs]
-    rows = [
+def _pairs_table(pairs: Pairs, name: str, title: str) -> Table:
+    rows = _by_segments([gains_over(*pair) for pair in pairs])
+    names = names_beside([like for _, like in pairs])
+    return Table(name, title, ("read", *names), rows)
+
+
+def _by_segments(found: Sequence[Mapping[int, Interval]]) -> tuple[tuple[Cell, ...], ...]:
+    """Returns a row for each number of segments read, a column for each of what was found."""
+    return tuple(
         (Cell(format_tokens(count), count), *(_cell(each.get(count)) for each in found))
         for count in sorted({count for each in found for count in each})
-    ]
-    likes = [like for _, like in pairs]
-    sizes = {like.segment_size for like in likes}
-    names = [way_name(like) if len(sizes) == 1 else size_name(like, likes) for like in likes]
-    return Table(name, title, ("segments read", *names), tuple(rows), note)
+    )
 
 
-def losses_table(ways: Sequence[InputSize]) -> Table:
-    """Tabulates losses as Table 1 does: a row for each way of training, all of one input size.
+def losses_tables(ways: Sequence[InputSize]) -> list[Table]:
+    """Tabulates losses as Table 1 does, all of one input size: a table for each kind of weights and
+    size of memory.
 
-    A column for none, for one segment, two and as many as were trained on, and for true contexts.
+    A row for none, for each way to train memory, and for true contexts; a column for one segment,
+    two and as many as were trained on.
     """
-    counts = sorted({count for way in ways for count in (1, 2, way.most_trained or 1)})
-    contexts = sorted({context for way in ways for context in way.larger_contexts})
-    rows = []
-    for way in ways:
-        runs = way.rmt[way.most_trained or 0]
-        trainable = way.with_memory[0].model.trainable_parameters
-        cells = [Cell(way_name(way)), Cell(format_count(trainable, 3), trainable), _loss(way.own)]
-        for count in counts:
-            known = count in shared_counts(runs)
-            read = {seed: curve[count] for seed, curve in runs.items()} if known else {}
-            cells.append(_loss(read))
-        cells += [_loss(way.larger_contexts.get(context, {})) for context in contexts]
-        rows.append(tuple(cells))
-    columns = (
-        "trained",
-        "parameters trained",
-        "no memory",
-        *(f"{format_tokens(count)} segment{'s' if count > 1 else ''}" for count in counts),
-        *(f"true context, {format_tokens(context)} tokens" for context in contexts),
-    )
-    note = (
-        "Bits per byte, means over seeds, 95 % intervals over documents. The models without memory "
-        "and with true context had the same weights trained, except for the memory; where memory "
-        "alone is trained, they are the pretrained model as it was."
-    )
-    return Table("losses", "Losses", columns, tuple(rows), note)
+    tables = []
+    for kind, own in kinds(ways).items():
+        counts = sorted({count for way in own for count in (1, 2, way.most_trained or 1)})
+        rows = [_losses("no memory", counts, {1: own[0].own})]
+        for way, name in zip(own, short_names(own), strict=True):
+            runs = way.rmt[way.most_trained or 0]
+            read = {
+                count: {seed: curve[count] for seed, curve in runs.items()}
+                for count in shared_counts(runs)
+            }
+            rows.append(_losses(name, counts, read))
+        for context, records in own[0].larger_contexts.items():
+            name = f"no memory, context {format_tokens(context)}"
+            rows.append(_losses(name, counts, {1: records}))
+        parameters = format_count(own[0].with_memory[0].model.trainable_parameters, 3)
+        columns = (
+            "read with",
+            *(f"{format_tokens(count)} segment{'s' if count > 1 else ''}" for count in counts),
+        )
+        title = f"{kind}, {parameters} parameters trained"
+        tables.append(Table("losses", title, columns, tuple(rows)))
+    return tables
+
+
+def _losses(
+    name: str, counts: Sequence[int], read: Mapping[int, Mapping[int, LanguageRecord]]
+) -> tuple[Cell, ...]:
+    return (Cell(name), *(_loss(read.get(count, {})) for count in counts))
 
 
 def curriculum_table(pairs: Sequence[Ways]) -> Table:
     """Tabulates mixing less fixed by segments read, a column for each input size."""
     mixed = [pair["mixing"] for pair in pairs]
-    found = [_mixing_gains(pair) for pair in pairs]
-    rows = [
-        (Cell(format_tokens(count), count), *(_cell(each.get(count)) for each in found))
-        for count in sorted({count for each in found for count in each})
-    ]
-    columns = ("segments read", *(size_name(way, mixed) for way in mixed))
-    note = (
-        "Bits per byte of training on mixed lengths less those of training on fixed ones, means "
-        "over seeds, 95 % intervals over documents."
-    )
-    return Table("curricula", "Mixed lengths against fixed ones", columns, tuple(rows), note)
+    rows = _by_segments([_mixing_gains(pair) for pair in pairs])
+    columns = ("read", *(size_name(way, mixed) for way in mixed))
+    return Table("curricula", "Mixed lengths against fixed ones", columns, rows)
 
 
 def trainings_table(ways: Sequence[InputSize]) -> Table:
-    """Tabulates what was trained and what it took, a row for each training of the first seed."""
-    rows, seen = [], set()
+    """Tabulates what trainings took, a row for each one of the first seed.
+
+    What begins all their names and, where they agree, their steps stand in the note.
+    """
+    models, seen = [], set()
     for way in ways:
         for record in way.records:
             model = record.model
             if model.name in seen or model.seed != min(one.model.seed for one in way.records):
                 continue
             seen.add(model.name)
-            rows.append(_training_row(record))
-    columns = (
-        "training",
-        "what was trained",
-        "parameters trained",
-        "steps",
-        "tokens read",
-        "FLOPs",
-        "time",
-        "peak allocated",
-    )
+            models.append(model)
+    start = _start([model.name for model in models])
+    trained = {one.trained_steps for one in models if one.trained_weights != UNTOUCHED}
+    apart = len(trained) > 1
+    columns = ("training", *(["steps"] if apart else []), "tokens", "FLOPs", "time", "peak memory")
     note = (
-        "Times are of the trainings as they ran: comparable only where they ran one at a time on a "
-        "GPU."
+        "Tokens are those read, the peak is that of allocated memory. Times are of the trainings "
+        "as they ran: comparable only where they ran one at a time on a GPU."
     )
-    return Table("trainings", "Trainings", columns, tuple(rows), note)
+    if trained and not apart:
+        still = any(one.trained_weights == UNTOUCHED for one in models)
+        but = ", but for those of models that stay as they were" if still else ""
+        note = f"All took {format_tokens(min(trained))} steps{but}. {note}"
+    if start:
+        note = f"Names begin with `{start}`. {note}"
+    rows = tuple(_training_row(model, len(start), steps=apart) for model in models)
+    return Table("trainings", "Trainings", columns, rows, note)
 
 
-def _training_row(record: LanguageRecord) -> tuple[Cell, ...]:
-    model = record.model
+def _start(names: Sequence[str]) -> str:
+    """Returns the words that all names begin with, each with its hyphen."""
+    words = zip(*(name.split("-")[:-1] for name in names), strict=False)
+    shared = takewhile(lambda place: len(set(place)) == 1, words)
+    return "".join(f"{place[0]}-" for place in shared)
+
+
+def _training_row(model: LanguageModel, start: int, *, steps: bool) -> tuple[Cell, ...]:
     flops, peak = model.trained_flops, model.trained_peak_bytes
-    # A step that changes nothing still has something to train.
-    trainable, untouched = model.trainable_parameters, model.trained_weights == UNTOUCHED
     return (
-        Cell(f"`{model.name}`"),
-        Cell(model.trained_weights or UNKNOWN),
-        Cell("none" if untouched else format_count(trainable, 3), 0 if untouched else trainable),
-        Cell(format_tokens(model.trained_steps), model.trained_steps),
+        Cell(f"`{model.name[start:]}`"),
+        *([Cell(format_tokens(model.trained_steps), model.trained_steps)] if steps else []),
         Cell(format_count(model.trained_tokens, 3), model.trained_tokens),
         Cell(UNKNOWN if flops is None else format_flops(flops), flops),
         Cell(format_seconds(model.trained_seconds), model.trained_seconds),
@@ -197,11 +193,11 @@ def _loss(records: Mapping[int, LanguageRecord]) -> Cell:
     if not records:
         return Cell("")
     bits = bits_interval(mean_part([record.whole for record in records.values()]))
-    ends = f"({format_bits_per_byte(bits.low)} to {format_bits_per_byte(bits.high)})"
-    return Cell(f"{format_bits_per_byte(bits.mean)} {ends}", bits.mean)
+    half = format_bits_per_byte((bits.high - bits.low) / 2)
+    return Cell(f"{format_bits_per_byte(bits.mean)} ± {half}", bits.mean)
 
 
 def _cell(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell("")
-    return Cell(format_difference(interval.mean, interval.low, interval.high), interval.mean)
+    return Cell(format_thousandths(interval.mean, interval.low, interval.high), interval.mean)
