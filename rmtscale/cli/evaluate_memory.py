@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,6 @@ from rmtscale.units import (
 )
 
 if TYPE_CHECKING:
-    from rmtscale.study.records.probe import Probe
     from rmtscale.study.tasks.batches import Batches
     from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint
     from rmtscale.study.training.memory_tasks.reading import Reader
@@ -71,18 +68,19 @@ def evaluate_checkpoint(
             compile_step=compile,
         )
         store = EvaluationStore(asked.out, anew=asked.anew)
-        records = evaluate(loaded, settings, store, device=device, observe=say, share=share)
+        records = evaluate(
+            loaded, settings, store, device=device, observe=say, share=share, probing=probe
+        )
         if records:  # on the first process
             if asked.output_format != "table":
                 write_rows([plain_row(record) for record in records], asked.output_format)
             else:
                 _write_table(records, loaded)
-        with in_use(device):
-            if probe:
-                probed = _probe(loaded, settings, device, share, store, records)
-                if probed is not None:
-                    write_probe(probed, asked.output_format)
-            if paired_noise:
+            probed = records[-1].probe if probe else None
+            if probed is not None:
+                write_probe(probed, asked.output_format)
+        if paired_noise:
+            with in_use(device):
                 _write_paired_noise(loaded, settings, device, share, asked.output_format)
 
 
@@ -185,35 +183,6 @@ def _open(
         seed=settings.seed,
     )
     return reader, batches
-
-
-def _probe(
-    checkpoint: Checkpoint,
-    settings: Any,
-    device: Any,
-    share: Processes,
-    store: EvaluationStore,
-    records: list[EvaluationRecord],
-) -> Probe | None:
-    """Probes the longest length, or finds that in its record; None but on the first process."""
-    from rmtscale.study.evaluation.probe import probe
-
-    record = records[-1] if records else None
-    known = None if record is None else record.probe
-    (there,) = share.agree(device, known is not None)
-    if there:
-        return known
-    segments = max(settings.segments)
-    samples = settings.samples_at(segments)
-    size = min(settings.batch_size, samples)
-    reader, batches = _open(checkpoint, settings, segments, device, size)
-    # Held while it reads: what long work finds is not refused in the end.
-    with store.writing() if share.writes else nullcontext():
-        probed = probe(reader, batches, samples, share)
-        if record is None:
-            return None
-        store.append(replace(record, probe=probed))
-    return probed
 
 
 def _write_paired_noise(

@@ -99,7 +99,7 @@ def test_it_reaches_all_that_reads(
     words += ["--background", str(background), *given.split()]
     done = rmtscale(*words, "--probe", "--paired-noise")
     assert done.code == 0, done.err
-    assert told == [wanted] * 3  # lengths, probe and paired noise
+    assert told == [wanted] * 2  # lengths with the probe, and paired noise
     assert (", compiled" in " ".join(done.out.split())) == wanted
     (record,) = EvaluationStore(folder / "evaluation.jsonl").read().latest().values()
     assert record.probe is not None

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from rmtscale.cli.evaluate_probe import told, write_probe
 from rmtscale.errors import BadInput
 from rmtscale.records.mapping import Misfit, from_mapping, to_mapping
+from rmtscale.study.evaluation.probe import EarlyAnswers
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.probe import Held, Margins, Probe, Share
+from rmtscale.study.tasks.batches import Batch
 from tests.cli.test_attention import write_story_checkpoint
 from tests.command_line import Command
 from tests.synthetic.evaluations import evaluation
@@ -143,31 +146,33 @@ def test_what_no_probe_finds_is_refused(changed: dict[str, Any], why: str) -> No
         from_mapping(Probe, mapping, measured=True)
 
 
+@pytest.mark.parametrize("known", [False, True])
 def test_the_file_is_held_while_it_is_read(
-    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rmtscale: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     """Another process is refused at once, and not this one when it has read."""
     background = write_background(tmp_path / "text")
     folder, out = tmp_path / "checkpoint", tmp_path / "records.jsonl"
     write_story_checkpoint(folder, tiny_settings(background))
+    words = ["evaluate", str(folder), "--background", str(background), "--device", "cpu"]
+    words += ["--segments", "2", "--samples", "2", "--out", str(out)]
+    if known:
+        assert rmtscale(*words).code == 0
     held = []
+    ask = EarlyAnswers.ask
 
-    def noted(*_: object) -> Probe:
+    def noted(self: EarlyAnswers, batch: Batch) -> tuple[Tensor, ...]:
         with pytest.raises(BadInput, match=r"records .* in use"), EvaluationStore(out).writing():
             held.append("by nobody")
         held.append("by this one")
-        return probed(HELD)
+        return ask(self, batch)
 
-    monkeypatch.setattr("rmtscale.study.evaluation.probe.probe", noted)
-    words = ["evaluate", str(folder), "--background", str(background), "--device", "cpu"]
-    words += ["--segments", "2", "--samples", "2", "--out", str(out), "--probe"]
-    assert rmtscale(*words).code == 0
+    monkeypatch.setattr(EarlyAnswers, "ask", noted)
+    assert rmtscale(*words, "--probe").code == 0
     assert held == ["by this one"]
     with EvaluationStore(out).writing():
-        assert [record.probe for record in EvaluationStore(out).read().records] == [
-            None,
-            probed(HELD),
-        ]
+        probes = [record.probe is not None for record in EvaluationStore(out).read().records]
+    assert probes == [False, True] if known else [True]
 
 
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])

@@ -115,14 +115,17 @@ def test_a_probe_is_recorded_and_read_once(
     known = rmtscale(*command, "--segments", "10,3", "--probe")
     assert known.out == probed.out
     assert out.read_text() == written
-    # Another longest length has no probe yet.
+    # Another longest length has no record yet, and is read once.
     longer = rmtscale(*command, "--segments", "3,11", "--probe", "--format", "json")
     assert longer.code == 0, longer.err
     (document,) = (text for text in longer.out.split("\n{") if "by_depth" in text)
     (row,) = json.loads(document if document.startswith("{") else "{" + document)["rows"]
     assert row["segments"] == 11
     assert [own["segments"] for own in row["margins"]] == [1, 2, 4, 8, 10]
-    assert len(EvaluationStore(out).read().records) == 5
+    *_, last = made = EvaluationStore(out).read().records
+    assert len(made) == 4
+    assert last.point.segments == 11
+    assert last.probe is not None
 
 
 def test_a_dead_band(rmtscale: Command, trained: Path, background: Path) -> None:

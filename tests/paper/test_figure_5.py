@@ -25,6 +25,7 @@ from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS, recipes
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
+from tests.cli.test_evaluate_probe import probed
 from tests.command_line import Command
 from tests.synthetic.evaluations import DECODER, ENCODER, MIB, curve, evaluation
 
@@ -257,6 +258,8 @@ def test_memory_is_compared_between_batches_of_one_size() -> None:
     merged = [replace(one, point=replace(one.point, merged_lora=True)) for one in mixed[3:]]
     alike = [*mixed[:3], *(replace(one, batch_size=100) for one in merged)]
     assert claims(alike)[text].ours == "300.0 MiB at 8, 0.0 % over all"
+    early = [replace(one, batch_size=100, probe=probed(None)) for one in mixed[3:]]
+    assert claims([*mixed[:3], *early])[text].ours == "300.0 MiB at 8, 0.0 % over all"
     assert set(experiment.peaks_of(experiment.by_task(mixed)).values()) == {300 * MIB}
 
 

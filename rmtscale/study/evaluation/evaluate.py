@@ -23,6 +23,7 @@ from rmtscale.records.nvml import Gpu
 from rmtscale.rmt.peft_layers import is_merged
 from rmtscale.steps import steps
 from rmtscale.study.evaluation.compiling import compiles
+from rmtscale.study.evaluation.probe import EarlyAnswers, probe
 from rmtscale.study.records.evaluation import (
     EvaluationPoint,
     EvaluationRecord,
@@ -92,6 +93,7 @@ def evaluate(
     device: torch.device,
     observe: Callable[[EvaluationRecord, bool], None] | None = None,
     share: Share = ALL,
+    probing: bool = False,
 ) -> list[EvaluationRecord]:
     """Evaluates every length that is not in the store yet, shortest first.
 
@@ -102,6 +104,8 @@ def evaluate(
         device: where it runs.
         observe: is told of each record, and whether it was there before.
         share: of several processes, each of which reads some batches; the first one writes.
+        probing: asks early while the longest length is read, and records that with it; a length
+            that was read before without is read again for that alone.
 
     Returns:
         The records of all lengths asked for; none on another process than the first.
@@ -144,17 +148,28 @@ def evaluate(
                 merged_lora=is_merged(reader.answerer.rmt),
             )
             record = recorded(known, point, settings.compile_step)
-            (there,) = share.agree(device, record is not None)
+            asks_early = probing and segments == max(settings.segments)
+            there, probed = share.agree(
+                device, record is not None, record is not None and record.probe is not None
+            )
+            batches = _batches(point, data, settings)
             if not there:
+                early = EarlyAnswers(reader, batches) if asks_early else None
                 record = _evaluate_length(
-                    point, checkpoint, reader, data, settings, meter, gpu, share
+                    point, checkpoint, reader, batches, meter, gpu, share, early
                 )
+            if share.writes and record is not None:
+                if not there:
+                    store.append(record)
+                if observe is not None:
+                    observe(record, there)
+            if there and asks_early and not probed:
+                found = probe(reader, batches, point.samples, share)
+                if share.writes and record is not None:
+                    record = replace(record, probe=found)
+                    store.append(record)
             if not share.writes or record is None:
                 continue
-            if not there:
-                store.append(record)
-            if observe is not None:
-                observe(record, there)
             records.append(record)
         return records
 
@@ -187,48 +202,72 @@ class Answers:
     """Bytes of the ids of a batch."""
 
 
-def right_answers(reader: Reader, batches: Batches, samples: int, share: Share = ALL) -> Answers:
-    """Finds which answers are right, in the order of the samples."""
+def right_answers(
+    reader: Reader,
+    batches: Batches,
+    samples: int,
+    share: Share = ALL,
+    early: EarlyAnswers | None = None,
+) -> Answers:
+    """Finds which answers are right, in the order of the samples.
+
+    Args:
+        reader: reads them.
+        batches: of one length.
+        samples: how many; whole batches are read.
+        share: of several processes, each of which reads some batches.
+        early: asks early as well, and takes what is found.
+    """
     found = Answers()
 
-    def read(index: int) -> tuple[torch.Tensor]:
+    def read(index: int) -> tuple[torch.Tensor, ...]:
         batch = batches.batch(index)
         found.ids_bytes = batch.ids.nbytes
         start = perf_counter()
-        chosen_B = reader.logits(batch.ids).argmax(1).cpu()
+        if early is None:
+            chosen_B = reader.logits(batch.ids).argmax(1).cpu()
+            found.seconds += perf_counter() - start
+            right_B = chosen_B == torch.from_numpy(batch.answers)
+            return (right_B.to(reader.device, torch.uint8),)
+        right_BS, *more = early.ask(batch)
+        right_BS.cpu()  # Waits for the device, as above.
         found.seconds += perf_counter() - start
-        right_B = chosen_B == torch.from_numpy(batch.answers)
-        return (right_B.to(reader.device, torch.uint8),)
+        return (right_BS[:, -1].to(torch.uint8), right_BS, *more)
 
     indices = steps(range(math.ceil(samples / batches.batch_size)))
-    for _, (right_B,) in share.in_order(indices, read):
+    for _, (right_B, *asked_early) in share.in_order(indices, read):
         found.right += (right_B > 0).tolist()
+        if early is not None:
+            early.take(asked_early)
     found.right = found.right[:samples]
     return found
+
+
+def _batches(point: EvaluationPoint, data: TaskData, settings: EvaluationSettings) -> Batches:
+    return data.batches(
+        point.tokens,
+        point.segment_tokens,
+        split=point.split,
+        batch_size=min(settings.batch_size, settings.samples),
+        seed=point.seed,
+    )
 
 
 def _evaluate_length(
     point: EvaluationPoint,
     checkpoint: Checkpoint,
     reader: Reader,
-    data: TaskData,
-    settings: EvaluationSettings,
+    batches: Batches,
     meter: MemoryMeter,
     gpu: Gpu | None,
     share: Share,
+    early: EarlyAnswers | None,
 ) -> EvaluationRecord:
-    batch_size = min(settings.batch_size, settings.samples)
-    batches = data.batches(
-        point.tokens,
-        point.segment_tokens,
-        split=point.split,
-        batch_size=batch_size,
-        seed=point.seed,
-    )
+    batch_size = batches.batch_size
     _warm_up(reader, batch_size, point.segment_tokens)
     outcomes: list[Answers] = []
     memory = meter.measure(
-        lambda: outcomes.append(right_answers(reader, batches, point.samples, share))
+        lambda: outcomes.append(right_answers(reader, batches, point.samples, share, early))
     )
     found = outcomes[0]
     seconds = share.longest(found.seconds, reader.device)
@@ -255,6 +294,7 @@ def _evaluate_length(
         memory=memory,
         host_ids_bytes=found.ids_bytes,
         environment=measured_environment(gpu),
+        probe=None if early is None else early.probe(),
     )
 
 

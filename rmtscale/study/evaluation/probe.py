@@ -5,7 +5,8 @@ E embedding width, F facts, S questions asked early.
 
 While a long input is read, the last segment, which asks, is also read from the state after 1, 2,
 4, ... of the segments before it: what the model would have answered had the input ended there. So
-one pass shows how long the fact was kept. That is meaningful once all facts have been read.
+one pass shows how long the fact was kept. That is meaningful once all facts have been read. The
+last of these questions is that of the input itself, so an evaluation reads its inputs once.
 """
 
 from __future__ import annotations
@@ -40,67 +41,95 @@ def milestones(segments: int) -> list[int]:
     return [*powers, last]
 
 
-@torch.no_grad()
 def probe(
     reader: Reader, batches: Batches, samples: int, share: training_share.Share = training_share.ALL
 ) -> Probe:
     """Probes whole batches, at least ``samples`` samples; several processes read some each."""
-    answerer = reader.answerer
-    bounds = cut(batches.tokens, answerer.segment_tokens)
-    stops = milestones(len(bounds))
-    parts: list[tuple[npt.NDArray[np.float64], ...]] = []
+    early = EarlyAnswers(reader, batches)
 
     def read(index: int) -> tuple[Tensor, ...]:
-        batch = batches.batch(index)
-        segment_BF = _segment_of(batch.fact_positions, bounds, answerer.segment_tokens)
-        found = _asked_early(reader, batch, bounds, stops, segment_BF.max(axis=1) + 1)
-        positions = torch.from_numpy(batch.fact_positions).to(reader.device)
-        return (*(each.double() for each in found), positions)
+        return early.ask(batches.batch(index))
 
     indices = steps(range(-(-samples // batches.batch_size)), "probing")
     for _, found in share.in_order(indices, read):
-        parts.append(tuple(each.cpu().numpy() for each in found))
-    right, moved, *measured, positions = zip(*parts, strict=True)
-    right_BS = np.concatenate(right) > 0
-    positions_BF = np.concatenate(positions).astype(np.int64)
-    segment_BF = _segment_of(positions_BF, bounds, answerer.segment_tokens)
-    place_B = (positions_BF[:, 0] - batches.tokens) % answerer.segment_tokens
-    depth_B = len(bounds) - 1 - segment_BF[:, 0]
-    quarter_B = place_B * 4 // answerer.segment_tokens
-    end_B = right_BS[:, -1]
-    read_B = segment_BF.max(axis=1) + 1
-    followed = Followed(*(np.concatenate(each) for each in measured))
-    margins, held = summarize(followed, read_B, stops)
-    return Probe(
-        segments=len(bounds),
-        samples=len(end_B),
-        by_depth=tuple(
-            _share(_range_name(low, high), end_B[(depth_B >= low) & (depth_B <= high)])
-            for low, high in _depth_ranges(len(bounds))
-            if ((depth_B >= low) & (depth_B <= high)).any()
-        ),
-        by_place=tuple(
-            _share(f"quarter {quarter + 1}", end_B[quarter_B == quarter])
-            for quarter in range(4)
-            if (quarter_B == quarter).any()
-        ),
-        after_segments=tuple(
-            _share(str(stop), right_BS[read_B <= stop, column])
-            for column, stop in enumerate(stops)
-            if (read_B <= stop).any()
-        ),
-        moved_share={
-            str(stop): float(x)
-            for stop, x in zip(stops, np.mean(moved, axis=0), strict=True)
-            if stop
-        },
-        broke_at=tuple(
-            broke_at(right, read, stops)
-            for right, read in zip(right_BS, read_B.tolist(), strict=True)
-        ),
-        margins=margins,
-        held=held,
-    )
+        early.take(found)
+    return early.probe()
+
+
+class EarlyAnswers:
+    """Asks after 1, 2, 4, ... segments of inputs of one length, and puts together what was found.
+
+    Args:
+        reader: reads them.
+        batches: of the length.
+    """
+
+    def __init__(self, reader: Reader, batches: Batches) -> None:
+        self._reader, self._tokens = reader, batches.tokens
+        self._segment_tokens = reader.answerer.segment_tokens
+        self._bounds = cut(batches.tokens, self._segment_tokens)
+        self._stops = milestones(len(self._bounds))
+        self._parts: list[tuple[npt.NDArray[np.float64], ...]] = []
+
+    @torch.no_grad()
+    def ask(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Reads a batch: right or not at each question, (B, S), the last the input's own; the
+        others are for ``take``, of the same shapes for each batch."""
+        segment_BF = _segment_of(batch.fact_positions, self._bounds, self._segment_tokens)
+        found = _asked_early(
+            self._reader, batch, self._bounds, self._stops, segment_BF.max(axis=1) + 1
+        )
+        positions = torch.from_numpy(batch.fact_positions).to(self._reader.device)
+        return (*(each.double() for each in found), positions)
+
+    def take(self, found: Sequence[Tensor]) -> None:
+        """Adds what ``ask`` returned of a batch, here or in another process."""
+        self._parts.append(tuple(each.cpu().numpy() for each in found))
+
+    def probe(self) -> Probe:
+        """Returns what all batches tell."""
+        bounds, stops = self._bounds, self._stops
+        right, moved, *measured, positions = zip(*self._parts, strict=True)
+        right_BS = np.concatenate(right) > 0
+        positions_BF = np.concatenate(positions).astype(np.int64)
+        segment_BF = _segment_of(positions_BF, bounds, self._segment_tokens)
+        place_B = (positions_BF[:, 0] - self._tokens) % self._segment_tokens
+        depth_B = len(bounds) - 1 - segment_BF[:, 0]
+        quarter_B = place_B * 4 // self._segment_tokens
+        end_B = right_BS[:, -1]
+        read_B = segment_BF.max(axis=1) + 1
+        followed = Followed(*(np.concatenate(each) for each in measured))
+        margins, held = summarize(followed, read_B, stops)
+        return Probe(
+            segments=len(bounds),
+            samples=len(end_B),
+            by_depth=tuple(
+                _share(_range_name(low, high), end_B[(depth_B >= low) & (depth_B <= high)])
+                for low, high in _depth_ranges(len(bounds))
+                if ((depth_B >= low) & (depth_B <= high)).any()
+            ),
+            by_place=tuple(
+                _share(f"quarter {quarter + 1}", end_B[quarter_B == quarter])
+                for quarter in range(4)
+                if (quarter_B == quarter).any()
+            ),
+            after_segments=tuple(
+                _share(str(stop), right_BS[read_B <= stop, column])
+                for column, stop in enumerate(stops)
+                if (read_B <= stop).any()
+            ),
+            moved_share={
+                str(stop): float(x)
+                for stop, x in zip(stops, np.mean(moved, axis=0), strict=True)
+                if stop
+            },
+            broke_at=tuple(
+                broke_at(right, read, stops)
+                for right, read in zip(right_BS, read_B.tolist(), strict=True)
+            ),
+            margins=margins,
+            held=held,
+        )
 
 
 def _segment_of(

@@ -100,7 +100,8 @@ class EvaluationRecord(EvaluatedLine):
     """Token ids of the largest batch, in host memory: the one thing that grows with the length."""
     environment: Environment
     probe: Probe | None = None
-    """Early answers of this length, of ``evaluate --probe``; None where it was not asked for."""
+    """Early answers of this length, of ``evaluate --probe``; None where it was not asked for. Where
+    the length had no record before, seconds and memory are those of asking early as well."""
 
     @property
     def sink_tokens(self) -> int:

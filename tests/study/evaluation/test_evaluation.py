@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.intervals import wilson_interval
+from rmtscale.records.measurement import Memory
 from rmtscale.study.evaluation.evaluate import (
     EvaluationSettings,
     data_of,
@@ -66,6 +69,56 @@ def test_it_is_what_one_by_one_gives(checkpoint: Checkpoint, background: Path) -
     assert found.right == slow
     assert found.seconds > 0
     assert found.ids_bytes == 10 * tokens * 4
+
+
+@pytest.mark.parametrize("placement", ["free", "start"])
+def test_a_probe_is_of_the_reading_that_the_answers_are_of(
+    checkpoint: Checkpoint,
+    background: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    placement: str,
+) -> None:
+    """The longest length is read once; what is found is that of two readings, one after another."""
+    read: list[int] = []
+    advance = Reader.advance
+
+    def noted(self: Reader, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        read.append(ids_BL.shape[0])
+        return advance(self, state_BME, ids_BL)
+
+    monkeypatch.setattr(Reader, "advance", noted)
+    wanted = asked(background, segments=(1, 40), task_options={"placement": placement})
+
+    def found(name: str, *, probing: bool) -> tuple[list[EvaluationRecord], int]:
+        read.clear()
+        store = EvaluationStore(tmp_path / f"{name}.jsonl")
+        records = evaluate(checkpoint, wanted, store, device=CPU, probing=probing)
+        assert list(store.read().latest().values()) == records
+        return [
+            replace(
+                one,
+                evaluated_at="",
+                seconds=1.0,
+                tokens_per_second=1.0,
+                memory=Memory(),
+                environment=records[0].environment,
+            )
+            for one in records
+        ], len(read)
+
+    once, reads = found("once", probing=True)
+    plain, plain_reads = found("twice", probing=False)
+    again, more_reads = found("twice", probing=True)
+    assert [one.probe for one in plain] == [None, None]
+    assert once == again
+    assert [replace(one, probe=None) for one in once] == plain
+    assert once[0].probe is None, "only the longest is asked early"
+    assert once[1].probe is not None
+    assert once[1].probe.samples == 30, "whole batches"
+    # Three batches of 39 segments before the last, and what warms up.
+    assert (reads, more_reads) == (plain_reads, 3 * 39)
+    assert found("once", probing=True)[1] == 0, "what is there is not read again"
 
 
 def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> None:

@@ -199,16 +199,21 @@ def _target(title: str, curve: Curve, task: str, paper: Points) -> Claim:
 
 def _alike(curve: Curve) -> Curve:
     """Keeps the lengths that were read in batches of one size, the size of the most lengths, all
-    compiled or none, and all with LoRA merged or none.
+    compiled or none, all with LoRA merged or none, and all asked early or none.
 
     Memory can be compared between these alone.
     """
     ways = {
-        count: (one.batch_size, one.point.compile_step, one.point.merged_lora)
+        count: (
+            one.batch_size,
+            one.point.compile_step,
+            one.point.merged_lora,
+            one.probe is not None,
+        )
         for count, one in curve.items()
     }
     counts = Counter(ways.values())
-    way = max(counts, key=lambda way: (counts[way], way[0], bool(way[1]), way[2]))
+    way = max(counts, key=lambda way: (counts[way], way[0], *map(bool, way[1:])))
     return {count: record for count, record in curve.items() if ways[count] == way}
 
 
