@@ -13,13 +13,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmtscale.study.evaluation.evaluate import data_of, right_answers
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training.memory_tasks import replay
+from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
+from rmtscale.study.training.memory_tasks.reading import Reader
 from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
+from tests.study.training import asked_states
 from tests.tiny_training import write_background
 
 Make = Callable[..., MemoryObjective]
@@ -198,3 +202,22 @@ def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
         loop.train(settings, tmp_path / "parts", device="cpu", max_seconds=0, observer=parts)
     assert whole.losses == parts.losses
     assert len(whole.losses) == 6
+
+
+def test_states_are_asked_both_ways(background: str) -> None:
+    """Held against an evaluation, which asks at the end of a segment, same samples."""
+    folder = Path("reports/figure-5/checkpoints/memorize-0")
+    found = asked_states.ask(folder, background, segments=2, samples=8, batch_size=8)
+    loaded = load_checkpoint(folder)
+    tokens = loaded.answerer.segment_tokens
+    batches = data_of(loaded, background).batches(
+        3 * tokens, tokens, split="validation", batch_size=8
+    )
+    evaluated = right_answers(Reader(loaded.answerer, CPU), batches, 8)
+    whole, alone = found["in a segment"], found["alone"]
+    # The fact of this task stands in the first segment: eight samples have two states after it.
+    assert whole.states == alone.states == 16
+    assert whole.known == alone.known == sum(evaluated.right)
+    # Noise of other words: a bare question errs, and calls lost what is not.
+    assert alone.right < whole.right == 16
+    assert alone.lost > whole.lost == 0
