@@ -21,13 +21,21 @@ def test_there_are_some() -> None:
     assert {path.parent.name for path in COMMITTED} == {"longer-burn-ins", "tried"}
 
 
+def test_none_has_another_name() -> None:
+    """A file of another name would not be held against its page."""
+    every = REPORTS.glob("**/*.jsonl")
+    assert {path for path in every if b'"probe":{' in path.read_bytes()} == set(COMMITTED)
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: str(path.relative_to(REPORTS)))
 def test_the_page_beside_it_says_it(path: Path) -> None:
     reading = EvaluationStore(path).read()
     assert not reading.warnings()
     page = words((path.parent / "README.md").read_text(encoding="utf-8"))
     assert path.name in page
-    for record in reading.latest().values():
+    probed = [record for record in reading.latest().values() if record.probe is not None]
+    assert probed
+    for record in probed:
         assert record.probe is not None
         assert record.probe.segments == record.point.segments
         assert record.probe.after_segments[-1].correct == record.correct
