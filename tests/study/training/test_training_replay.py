@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmtscale.errors import BadInput
 from rmtscale.study.evaluation.evaluate import data_of, right_answers
 from rmtscale.study.figures.memory_tasks.recipes import quick
 from rmtscale.study.training.memory_tasks import replay
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.reading import Reader
-from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments
+from rmtscale.study.training.memory_tasks.replay import (
+    bisected_segments,
+    cut_out,
+    first_segments,
+)
 from rmtscale.study.training.metrics import Interval
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
@@ -70,6 +77,84 @@ def test_the_first_wrong_answer_after_the_fact_is_where_it_was_lost(
     for row in range(batch):
         lost = [one for one in range(segments) if one >= read[row] and not right[one, row]]
         assert found[row] == (lost[0] if lost else segments)
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.data())
+def test_bisection_finds_a_segment_after_which_the_answer_is_gone(
+    segments: int, batch: int, data: st.DataObject
+) -> None:
+    """Asked is a model whose state is the answer itself, so that any pattern can be had."""
+    row = st.lists(st.booleans(), min_size=segments, max_size=segments)
+    right = data.draw(st.lists(row, min_size=batch, max_size=batch))
+    read = data.draw(st.lists(st.integers(0, segments + 2), min_size=batch, max_size=batch))
+    asked = 0
+
+    class Asked:
+        def autocast(self) -> nullcontext[None]:
+            return nullcontext()
+
+        def advance(self, state_BME: torch.Tensor, ids: object) -> tuple[Any, torch.Tensor]:
+            nonlocal asked
+            assert ids is ones
+            asked += 1
+            return None, state_BME
+
+        def answer(self, read_BME: torch.Tensor) -> torch.Tensor:
+            return torch.cat([1 - read_BME[:, 0], read_BME[:, 0]], dim=1)
+
+    states = torch.tensor(right).T.float()[:, :, None, None]
+    model: Any = Asked()
+    ones = torch.ones(batch, dtype=torch.long)
+    found = bisected_segments(model, model, states, ones, ones, torch.tensor(read)).tolist()
+    assert asked == 1 + math.ceil(math.log2(segments))
+    for known, fact, first in zip(right, read, found, strict=True):
+        if fact >= segments or known[-1]:
+            assert first == segments
+        else:
+            assert fact <= first < segments
+            assert not known[first]
+            assert first == fact or known[first - 1]
+
+
+def test_states_are_asked_in_the_last_segment_of_the_input(objective: Make) -> None:
+    """Held against reading every sample by itself, the last segment right after each state."""
+    made = objective("reasoning", replay_asks_segment=True)
+    learner, tokens = made.learner, made.learner.segment_tokens
+    replayed = kept = 0
+    for batch in with_a_burn_in(made, 12):
+        ids, answers, state, *_ = made.inputs(batch, CPU)
+        learner.eval()
+        whole, _, read = batch.inputs
+        for row in range(len(answers)):
+            own, befores, known = learner.initial(1), [], []
+            for segment in range(batch.constant):
+                befores.append(own[0])
+                piece = whole[row : row + 1, segment * tokens : (segment + 1) * tokens]
+                with torch.no_grad():
+                    _, own = learner.read(piece, own)
+                    logits, _ = learner.read(whole[row : row + 1, -tokens:], own)
+                known.append(int(logits.argmax()) == int(answers[row]))
+            befores.append(own[0])
+            ends = [
+                one
+                for one in range(int(read[row]), batch.constant)
+                if not known[one] and (one == int(read[row]) or known[one - 1])
+            ]
+            firsts = ends if ends and not known[-1] else [batch.constant]
+            chosen = [one for one in firsts if torch.allclose(state[row], befores[one], atol=1e-5)]
+            assert chosen
+            begun = whole[row, chosen[0] * tokens :][: ids.shape[1] - tokens]
+            assert torch.equal(ids[row, :-tokens], begun)
+            replayed += chosen[0] < batch.constant
+            kept += chosen[0] == batch.constant
+        learner.train()
+    assert replayed, "an untrained model loses most"
+    assert kept, "and guesses some, or has not read the fact"
+
+
+def test_asking_in_a_segment_needs_a_replay(objective: Make) -> None:
+    with pytest.raises(BadInput, match="replay asks segment without replay lost"):
+        objective("reasoning", replay_lost=False, replay_asks_segment=True)
 
 
 def test_the_last_segment_is_always_the_one_that_asks() -> None:

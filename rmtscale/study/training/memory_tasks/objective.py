@@ -25,7 +25,12 @@ from rmtscale.study.training.memory_tasks.curriculum import advance, draw, plan_
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.reading import Reader
-from rmtscale.study.training.memory_tasks.replay import cut_out, first_segments, right_answers
+from rmtscale.study.training.memory_tasks.replay import (
+    bisected_segments,
+    cut_out,
+    first_segments,
+    right_answers,
+)
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
@@ -164,9 +169,17 @@ class MemoryObjective(Objective):
             initial_BME = reads.initial(ids.shape[0])
         states_RBME = roller.states(initial_BME, ids, burn_in)
         if self.settings.replay_lost:
-            question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
-            right_RB = right_answers(reads, roller, states_RBME[1:], question_BQ, answers_B)
-            first_B = first_segments(right_RB, roller.on_device(read_B))
+            fact_B = roller.on_device(read_B)
+            asks_segment = self.settings.replay_asks_segment
+            asked_tokens = segment_tokens if asks_segment else self.data.question_tokens
+            asked_BL = roller.on_device(ids[:, -asked_tokens:])
+            if asks_segment:
+                first_B = bisected_segments(
+                    reads, roller, states_RBME[1:], asked_BL, answers_B, fact_B
+                )
+            else:
+                right_RB = right_answers(reads, roller, states_RBME[1:], asked_BL, answers_B)
+                first_B = first_segments(right_RB, fact_B)
             state_BME = states_RBME[first_B, torch.arange(len(ids), device=device)]
             # The one place where the host waits for the device: it has the text.
             first = first_B.cpu().numpy()

@@ -4,8 +4,12 @@ Shape legend: B batch, R segments of the burn-in, P some of them, N text columns
 L segment tokens, M memory, E embedding width, Q tokens of the question.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
-After a burn-in every state on the way is asked the question; a sample whose answer is gone begins
+After a burn-in the states on the way are asked the question; a sample whose answer is gone begins
 again with the segment that lost it, and one that has kept it goes on where the burn-in ended.
+
+Asked alone every state costs little, but the question stands nowhere so in training, and a state
+that knows the answer may not give it. Asked at the end of the input's last segment it is asked as
+in training, and as that is dear the segment is found by bisection.
 """
 
 from __future__ import annotations
@@ -52,6 +56,48 @@ def first_segments(right_RB: Tensor, read_B: Tensor) -> Tensor:
     lost_RB = after_RB & ~right_RB
     first_B = lost_RB.int().argmax(0)  # the first of equal ones
     return torch.where(lost_RB.any(0), first_B, count)
+
+
+def bisected_segments(
+    answerer: Answerer,
+    roller: Roller,
+    states_RBME: Tensor,
+    last_BL: Tensor,
+    answers_B: Tensor,
+    read_B: Tensor,
+) -> Tensor:
+    """Finds the segment that each sample begins with, (B,): one that lost its answer, or the one
+    after the burn-in where the answer is there at its end.
+
+    Each state is asked by reading the input's last segment after it. Of several segments that lost
+    an answer which came back in between, any may be found. Reads 1 + log2(R) segments, rounded up.
+
+    Args:
+        answerer: that reads.
+        roller: of the same model; captures its segments where there is CUDA.
+        states_RBME: after each segment of the burn-in.
+        last_BL: the last segment of the input, which ends with the question.
+        answers_B: the right classes.
+        read_B: the segment that the answer's fact is in; nothing is lost before it.
+    """
+    count, batch = states_RBME.shape[:2]
+    rows_B = torch.arange(batch, device=states_RBME.device)
+
+    def knows(segment_B: Tensor) -> Tensor:
+        with torch.no_grad(), roller.autocast():
+            _, read = roller.advance(states_RBME[segment_B, rows_B], last_BL)
+            return answerer.answer(read).argmax(1) == answers_B
+
+    # Before its fact nothing is lost, at the end it is: what is between grows narrow.
+    kept_B, lost_B = read_B - 1, torch.full_like(read_B, count - 1)
+    is_lost_B = (read_B < count) & ~knows(lost_B)
+    for _ in range((count - 1).bit_length()):
+        middle_B = (kept_B + lost_B) // 2
+        known_B = knows(middle_B.clamp(0, count - 1))
+        wide_B = lost_B - kept_B > 1
+        kept_B = torch.where(wide_B & known_B, middle_B, kept_B)
+        lost_B = torch.where(wide_B & ~known_B, middle_B, lost_B)
+    return torch.where(is_lost_B, lost_B, count)
 
 
 def cut_out(

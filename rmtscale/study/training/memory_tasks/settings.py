@@ -85,6 +85,10 @@ class MemoryTaskSettings(LoopSettings):
     replay_lost: bool = False
     """Begin the gradient after a burn-in with the segment that lost the sample's answer, where one
     did: what is already lost teaches nothing, and what loses it is rarely in the last segments."""
+    replay_asks_segment: bool = False
+    """Ask whether an answer is lost at the end of the input's last segment, as in training, and not
+    with the bare question: of 93 samples of Reasoning that knew the answer after 32 segments the
+    bare one called 5 lost (reports/figure-5/tried)."""
     merge_lora: bool = False
     """Read burn-ins and validations with LoRA merged into the weights, as
     ``evaluate --merge-lora`` does: faster, and the same but for rounding."""
@@ -125,6 +129,8 @@ class MemoryTaskSettings(LoopSettings):
                 f"closing questions {self.closing_questions} with replay lost: expected one of "
                 "them, what is replayed leaves facts out that they ask for"
             )
+        if self.replay_asks_segment and not self.replay_lost:
+            raise BadInput("replay asks segment without replay lost: expected both or neither")
         for name in (
             "threshold",
             "current_stage_share",
