@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rmtscale.records.store import Reading
 from rmtscale.study.records.babilong import BabilongRecord, BabilongStore
+from rmtscale.study.records.widths import WIDTHS_FILE, ChosenWidths, WidthStore
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,3 +16,10 @@ ROOT = Path(__file__).parents[1]
 def babilong_records() -> Reading[BabilongRecord]:
     """Of ``reports/babilong``; reading them takes a second."""
     return BabilongStore(ROOT / "reports/babilong/records.jsonl").read()
+
+
+@cache
+def babilong_widths() -> ChosenWidths:
+    """Says how the widths in ``reports/babilong`` were chosen."""
+    found = WidthStore(ROOT / "reports/babilong" / WIDTHS_FILE).read().latest()
+    return ChosenWidths(list(found.values()))
