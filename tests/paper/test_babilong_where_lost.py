@@ -19,6 +19,7 @@ from rmtscale.study.figures.babilong.where_lost import (
     where_lost,
 )
 from rmtscale.study.records.breakdown import Breakdown, Counted
+from tests.committed import babilong_records, babilong_widths
 from tests.synthetic.babilong import every, rows
 
 
@@ -79,10 +80,16 @@ def test_the_page_says_where_it_is_lost() -> None:
     (run,) = runs_of(qa1)
     assert sum_of(breakdowns_of(run)).depth.samples[0] == 200  # not those of 0k
     text = where_lost([run, *runs_of(rows("qa2", 0.5))])
-    causes, *_ = (line for line in text.splitlines() if line.startswith("| qa1 | 99 (200) |"))
-    assert causes.endswith(f"| 60 (200) | 98 (200) | 99 (200) | 97 (200) | {DRIFT} |")
-    assert "| qa1 | only noise | 99 (200) |  |  | 60 (200) |" in text
-    assert "| task | since then | 0 | 1 | 2 to 7 | 8 to 31 |" in text
+    assert (
+        "| ours | qa1 |\n|---|---|\n| near | 99 (200) |\n| far | 60 (200) |\n"
+        "| near, facts | 98 (200) |\n| one segment | 99 (200) |\n| several | 97 (200) |\n"
+        f"\nLost with:\n\n* qa1: {DRIFT}\n\n"
+    ) in text
+    assert (
+        "| only noise since, ours | qa1 |\n|---|---|\n| 0 | 99 (200) |\n| 1 |  |\n"
+        "| 2 to 7 |  |\n| 8 to 31 | 60 (200) |\n\n"
+        "| facts too since, ours | qa1 |\n|---|---|\n| 0 | 98 (200) |\n\n"
+    ) in text
     assert (
         "| share, ours | qa1, 1M |\n|---|---|\n| 0 to 0.1 | 99 (100) |\n| 0.1 to 0.2 |  |\n" in text
     )
@@ -90,3 +97,27 @@ def test_the_page_says_where_it_is_lost() -> None:
     both = where_lost(runs_of([*qa1, *held]))
     assert "\n\n| share, ours | qa1, 1M |\n" in both
     assert "\n\n| share, band | qa1, 1M |\n" in both
+    assert f"\n* qa1: {DRIFT}\n* qa1, band: {DRIFT}\n" in both
+
+
+def test_a_task_that_was_read_less_far_has_empty_cells() -> None:
+    """Tasks beside one another: none takes another's row."""
+    far = told((100, 99), (100, 60), (100, 98), (100, 97))
+    near = replace(far, segments_after=Counted(samples=(100,), correct=(97,)))
+    noted = {"qa1": near, "qa2": far}
+    text = where_lost(
+        runs_of(
+            replace(one, breakdown=noted[task])
+            for task in noted
+            for one in rows(task, 0.5, ("4k",))
+        )
+    )
+    assert "| 0 | 97 (100) | 99 (100) |\n| 1 |  |  |\n" in text
+    assert "| 8 to 31 |  | 60 (100) |\n" in text
+
+
+def test_rows_of_the_committed_page_fit_a_terminal() -> None:
+    text = where_lost(runs_of(babilong_records().latest().values(), babilong_widths()))
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(tables) > 50
+    assert max(map(len, tables)) <= 80

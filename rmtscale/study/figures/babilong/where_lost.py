@@ -7,8 +7,9 @@ drifted away; one that is lost where later facts stand as near, the memory had n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from itertools import zip_longest
 from textwrap import fill
 
 from rmtscale.intervals import wilson_interval
@@ -33,9 +34,11 @@ _EXPLAINED = (
     "Right answers of the runs that are drawn bold, in percent, with the number of samples in "
     "brackets, all lengths but 0k together. The deciding fact is the last one that the answer "
     "rests on. Near means that it stands in the last segment or the one before, far that it stands "
-    "16 segments or more before the last. If answers are lost where the fact is far and only noise "
-    "came since, the memory has drifted; if they are lost where the fact is near and other facts "
-    "came since, the memory had no room. A cause is named where the 95 % intervals lie apart. "
+    "16 segments or more before the last, both with only noise since; near, facts that other facts "
+    "of the story came since. One segment and several are where the facts stand that the answer "
+    "rests on. If answers are lost where the fact is far, the memory has drifted; if they are lost "
+    "where it is near and other facts came since, the memory had no room. A cause is named where "
+    "the 95 % intervals lie apart. "
     "Facts in several segments are more frequent in longer samples, so they are compared length by "
     "length (Cochran, Mantel and Haenszel, 2.5 % to one side). **Never learned** means that even "
     f"near facts with nothing after them give fewer than {100 * LEARNED:.0f} % right answers."
@@ -43,18 +46,25 @@ _EXPLAINED = (
 
 
 def where_lost(runs: Sequence[Run]) -> str:
-    """Writes the section of the page: causes, and the counts that they are read from."""
+    """Writes the section of the page: causes, and the counts that they are read from.
+
+    Tasks stand beside one another and each variant has tables of its own, so that a row is short
+    enough for a terminal.
+    """
     own = [run for variant in VARIANTS for run in shown(runs, variant).values()]
-    noted = [(run, sum_of(found)) for run in own if (found := breakdowns_of(run))]
+    noted = [(run, found) for run in own if (found := breakdowns_of(run))]
     if not noted:
         return NOT_NOTED
+    together = [(run, sum_of(found)) for run, found in noted]
     parts = [
         fill(_EXPLAINED, 100, break_on_hyphens=False),
-        _causes(run for run, _ in noted),
+        _by_nearness(together),
+        "Lost with:",
+        _causes(noted),
         "By the segments since the deciding fact:",
-        _by_segments(noted),
+        _by_segments(together),
         "By the story's facts after the deciding one:",
-        _by_facts(noted),
+        _by_facts(together),
         "By the deciding fact's distance from the end, as a share of the sample, at the longest "
         "length:",
         _by_depth(run for run, _ in noted),
@@ -100,37 +110,51 @@ _Pair = tuple[int, int]
 """Samples and right answers."""
 
 
-def _causes(runs: Iterable[Run]) -> str:
-    rows = []
-    for run in runs:
-        noted = breakdowns_of(run)
-        found = sum_of(noted)
-        one, several = _spanned(found)
+def _causes(noted: Sequence[tuple[Run, Sequence[Breakdown]]]) -> str:
+    return "\n".join(
+        f"* {_name(run)}: {', '.join(causes_of(found)) or 'none told apart'}"
+        for run, found in noted
+    )
+
+
+def _by_nearness(noted: Sequence[tuple[Run, Breakdown]]) -> str:
+    names = ("near", "far", "near, facts", "one segment", "several")
+    tables: dict[str, dict[str, Sequence[str]]] = {}
+    for run, found in noted:
         pairs = (
             *(_near(found.segments_after), _far(found.segments_after)),
-            *(_near(found.segments_after_facts), one, several),
+            *(_near(found.segments_after_facts), *_spanned(found)),
         )
-        causes = ", ".join(causes_of(noted)) or "none told apart"
-        rows.append([_name(run), *(_cell(*pair) for pair in pairs), causes])
-    columns = (
-        *("task", "near, only noise since", "far, only noise since", "near, facts since"),
-        *("facts in one segment", "in several", "lost with"),
-    )
-    return markdown_table(columns, rows)
+        tables.setdefault(OURS[run.variant], {})[run.task] = [_cell(*pair) for pair in pairs]
+    return _side_by_side(tables, names)
 
 
 def _by_segments(noted: Sequence[tuple[Run, Breakdown]]) -> str:
-    rows, most = [], 0
+    tables: dict[str, dict[str, Sequence[str]]] = {}
     for run, found in noted:
         for since, counted in (
             ("only noise", found.segments_after),
             ("facts too", found.segments_after_facts),
         ):
-            cells = _cells(_in_pairs(counted))
-            rows.append([_name(run), since, *cells])
-            most = max(most, len(cells))
-    columns = ("task", "since then", *(_segments(column) for column in range(most)))
-    return markdown_table(columns, [row + [""] * (len(columns) - len(row)) for row in rows])
+            heading = f"{since} since, {OURS[run.variant]}"
+            tables.setdefault(heading, {})[run.task] = _cells(_in_pairs(counted))
+    most = max(len(cells) for columns in tables.values() for cells in columns.values())
+    return _side_by_side(tables, [_segments(group) for group in range(most)])
+
+
+def _side_by_side(tables: Mapping[str, Mapping[str, Sequence[str]]], names: Sequence[str]) -> str:
+    """Writes tables with a row for each group and a column for each task.
+
+    Args:
+        tables: cells by task, by heading; a column may end before the others do.
+        names: of the groups; those that no column of a table has are left out of it.
+    """
+    written = []
+    for heading, columns in tables.items():
+        rows = [list(row) for row in zip_longest(*columns.values(), fillvalue="")]
+        named = [[name, *row] for name, row in zip(names, rows, strict=False)]
+        written.append(markdown_table((heading, *columns), named))
+    return "\n\n".join(written)
 
 
 def _in_pairs(counted: Counted) -> Counted:
@@ -143,11 +167,11 @@ def _in_pairs(counted: Counted) -> Counted:
     return Counted(samples=paired(counted.samples), correct=paired(counted.correct))
 
 
-def _segments(column: int) -> str:
-    """Names a column by the numbers of segments in it."""
-    if column < 2:
-        return str(column)
-    first = 2 * 4 ** (column - 2)
+def _segments(group: int) -> str:
+    """Names a group by the numbers of segments in it."""
+    if group < 2:
+        return str(group)
+    first = 2 * 4 ** (group - 2)
     return f"{first:,} to {4 * first - 1:,}"
 
 
@@ -158,20 +182,14 @@ def _by_facts(noted: Sequence[tuple[Run, Breakdown]]) -> str:
 
 
 def _by_depth(runs: Iterable[Run]) -> str:
-    """Writes a table for each variant: a row for each tenth, a column for each task."""
-    tables: dict[str, dict[str, list[str]]] = {}
+    tables: dict[str, dict[str, Sequence[str]]] = {}
     for run in runs:
         noted = {name: one.breakdown for name, one in run.curve.items() if one.breakdown}
         length, found = list(noted.items())[-1]
-        tables.setdefault(run.variant, {})[f"{run.task}, {length}"] = _cells(found.depth)
+        columns = tables.setdefault(f"share, {OURS[run.variant]}", {})
+        columns[f"{run.task}, {length}"] = _cells(found.depth)
     tenths = [f"{group / TENTHS:g} to {(group + 1) / TENTHS:g}" for group in range(TENTHS)]
-    return "\n\n".join(
-        markdown_table(
-            (f"share, {OURS[variant]}", *columns),
-            [list(row) for row in zip(tenths, *columns.values(), strict=True)],
-        )
-        for variant, columns in tables.items()
-    )
+    return _side_by_side(tables, tenths)
 
 
 def _name(run: Run) -> str:
