@@ -18,13 +18,14 @@ from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.figure_5 import page
 from rmtscale.study.figures.figure_5.drawing import Column, draw
 from rmtscale.study.figures.memory_tasks.axes import TITLES, right_share
-from rmtscale.study.figures.memory_tasks.backbones import described
+from rmtscale.study.figures.memory_tasks.backbones import described, run_names
 from rmtscale.study.figures.memory_tasks.page import csv_of
 from rmtscale.study.figures.memory_tasks.plan import RETENTION_SEGMENTS, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS, recipes
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.cli.test_evaluate_probe import probed
 from tests.command_line import Command
 from tests.synthetic.evaluations import DECODER, ENCODER, MIB, curve, evaluation
@@ -308,8 +309,30 @@ def test_two_trainings_of_one_seed_are_two_curves() -> None:
     }, "most are on the other backbone, which needs no name"
     level = experiment.by_task(found[:-1])
     assert list(level["memorize"]) == ["seed 0, another", "seed 0, minilm"]
-    again = experiment.by_task([*found, *curve([8], 0.9, trained_backbone=other, weights="d")])
-    assert list(again["memorize"]) == ["seed 0, b", "seed 0, d", "seed 0, minilm", "seed 1"]
+
+
+def test_trainings_of_one_seed_are_counted_as_they_were_evaluated() -> None:
+    """Neither the order of the records nor how their weights sort tells which came first."""
+    days = {"c": "24", "a": "25", "b": "30"}
+    found = [
+        one
+        for weights, day in days.items()
+        for length, hour in ((4, "01"), (8, "02"))
+        for one in curve(
+            [length],
+            1.0,
+            trained_backbone=DECODER,
+            weights=weights,
+            evaluated_at=f"2026-11-{day}T{hour}:00:00+00:00",
+        )
+    ]
+    expected = {"c": "seed 0", "a": "seed 0, training 2", "b": "seed 0, training 3"}
+    for given in (found, found[::-1]):
+        assert run_names(given) == expected
+    assert list(experiment.by_task(found)["memorize"]) == [expected[weights] for weights in days]
+    assert run_names(one for one in found if one.point.weights == "b") == {"b": "seed 0"}
+    other = curve([4], 1.0, trained_backbone=replace(DECODER, name="wide"), weights="d")
+    assert run_names([*found, *other]) == {**expected, "d": "seed 0, wide"}
 
 
 def test_a_page_says_which_trainings_are_on_which_backbone() -> None:
@@ -453,7 +476,11 @@ def test_what_was_trained_lies_beside_the_figure(
 
 
 def test_the_recipe_with_all_weights_is_what_was_run() -> None:
-    """But for the folders, and the steps, which time cut short on each seed otherwise."""
+    """But for the folders, and the steps, which time cut short on each seed otherwise.
+
+    A setting that is younger than the run was what is its default now.
+    """
+    defaults = json.loads(MemoryTaskSettings().to_json())
     tried = REPORTS / "figure-5" / "tried" / "pretrained-encoder" / "all-weights"
     ran = [json.loads(line) for line in (tried / "settings.jsonl").read_text().splitlines()]
     assert [one["seed"] for one in ran] == list(SEEDS)
@@ -463,7 +490,8 @@ def test_the_recipe_with_all_weights_is_what_was_run() -> None:
         recipe = json.loads(settings.to_json())
         assert min(each["steps"] for each in ran) <= settings.steps <= 1350
         assert settings.lora_rank is None
-        differ = {key for key in recipe | one if recipe.get(key) != one.get(key)}
+        assert set(one) <= set(recipe)
+        differ = {key for key in recipe if recipe[key] != one.get(key, defaults[key])}
         assert differ == {"steps", "backbone", "background"}
 
 

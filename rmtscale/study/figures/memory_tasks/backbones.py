@@ -65,16 +65,24 @@ def trained_words(record: EvaluationRecord) -> str:
 def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
     """Names trainings by the digest of their weights: no two of one task have the same name.
 
-    Of trainings with one name, those on another backbone than most of the task's say so.
+    Of trainings with one name, those on another backbone than most of the task's say so, and the
+    rest are counted in the order in which they were evaluated: ``seed 1``, ``seed 1, training 2``.
     """
-    first = {record.point.weights: record for record in records}
+    first: dict[str, EvaluationRecord] = {}
+    for record in sorted(records, key=lambda record: (record.evaluated_at, record.point.weights)):
+        first.setdefault(record.point.weights, record)
     names = {weights: run_name(record) for weights, record in first.items()}
     usual = _most_used(record.trained_backbone for record in first.values())
     for weights, name in _shared(names).items():
         backbone = first[weights].trained_backbone
         if backbone is not None and backbone.name != usual:
             names[weights] = f"{name}, {backbone.name}"
-    return names | {weights: f"{name}, {weights}" for weights, name in _shared(names).items()}
+    trainings: Counter[str] = Counter()
+    for weights, name in _shared(names).items():
+        trainings[name] += 1
+        if trainings[name] > 1:
+            names[weights] = f"{name}, training {trainings[name]}"
+    return names
 
 
 def _most_used(backbones: Iterable[TrainedBackbone | None]) -> str | None:
