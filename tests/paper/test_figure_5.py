@@ -25,6 +25,7 @@ from rmtscale.study.figures.memory_tasks.recipes import SEEDS, TASKS, recipes
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.cli.test_evaluate_probe import probed
 from tests.command_line import Command
@@ -493,6 +494,17 @@ def test_the_recipe_with_all_weights_is_what_was_run() -> None:
         assert set(one) <= set(recipe)
         differ = {key for key in recipe if recipe[key] != one.get(key, defaults[key])}
         assert differ == {"steps", "backbone", "background"}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_recipe_of_reasoning_is_what_was_run(seed: int) -> None:
+    """But for the folder of the noise, and how often it was validated."""
+    folder = REPORTS / "figure-5" / "checkpoints" / f"reasoning-{seed}"
+    ran = json.loads(load_checkpoint(folder).settings.to_json())
+    recipe = json.loads(recipes()[f"reasoning-{seed}"].to_json())
+    assert set(recipe) == set(ran)
+    differ = {key for key in recipe if recipe[key] != ran[key]}
+    assert differ == {"background", "validate_every"}
 
 
 def test_no_records(rmtscale: Command, tmp_path: Path) -> None:

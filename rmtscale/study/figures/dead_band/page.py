@@ -29,7 +29,8 @@ from rmtscale.units import format_tokens
 _WHAT = (
     "This is a variant and not the paper's RMT: at inference a number of the memory keeps its old "
     "value unless one segment changes it by at least the dead band. Weights and training are those "
-    "of [Figure 5](../figure-5/README.md), whose results stay those of plain RMT."
+    "of [Figure 5](../figure-5/README.md), whose results stay those of plain RMT; of a seed "
+    "trained more than once, those of the training whose weights are kept."
 )
 _CHOSEN = "`rmtscale dead-band` in training text alone"
 
