@@ -148,6 +148,20 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         self.config.dead_band = float(dead_band)
 
     @contextmanager
+    def with_dead_band(self, dead_band: float) -> Iterator[None]:
+        """Sets ``config.dead_band`` inside, and what it was before again, whatever happens.
+
+        Raises:
+            BadInput: below 0, or above 0 for a model without memory.
+        """
+        before = self.config.dead_band
+        self.set_dead_band(dead_band)
+        try:
+            yield
+        finally:
+            self.config.dead_band = before
+
+    @contextmanager
     def dead_band_of_rows(self, dead_bands: Sequence[float]) -> Iterator[None]:
         """Gives each row of the batches inside a dead band of its own, not that of the config.
 

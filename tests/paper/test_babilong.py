@@ -44,7 +44,7 @@ def claims(records: list[BabilongRecord]) -> dict[str, Claim]:
 def test_recipes_learn_the_bare_story_first() -> None:
     """Every stage fits in a segment, and what a recipe asks the task for is there."""
     known = recipes("prose")
-    assert len(known) == 3 * (6 + 3 + 3 + 6 + 2 * 4 + 2 * 6) + 1
+    assert len(known) == 3 * (6 + 3 + 3 + 2 * 6 + 2 * 4 + 2 * 6) + 1
     for name, settings in known.items():
         assert settings.background == "prose"
         assert parse_stories(settings.task_options["stories"]) == (
@@ -53,10 +53,12 @@ def test_recipes_learn_the_bare_story_first() -> None:
         assert settings.compile_step == (not name.startswith("quick-"))
         stateful = re.search("-(qa2|qa3|all)-", name) is not None
         asks_more = "-closing-" in name or (
-            stateful and ("-noise-" in name or name.startswith("smollm2-"))
+            stateful and re.search("-noise-|-late-|^smollm2-", name) is not None
         )
         asks_state = "-state-" in name or "-ablation-qa2-" in name or asks_more
         assert ("-noise-" in name) == bool(settings.memory_noise)
+        assert ("-late-" in name) == bool(settings.late_facts)
+        assert not settings.burn_in_dead_band
         assert asks_state == bool(settings.task_options.get("ask_state"))
         assert asks_more == bool(settings.closing_questions)
         assert (settings.backbone == "") == name.startswith("smollm2-")

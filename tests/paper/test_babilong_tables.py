@@ -91,6 +91,8 @@ def test_nothing_is_hidden() -> None:
             *("qa4", 0.7, ("0k", "64k")),
             closing_questions=12,
             memory_noise=0.3,
+            late_facts=3,
+            burn_in_dead_band=0.6,
             lora_rank=16,
             training_seconds=99.0,
         ),
@@ -98,7 +100,8 @@ def test_nothing_is_hidden() -> None:
     ]
     page = assert_listed(many)
     assert "99.0 s of steps" in page
-    assert "seed 0, LoRA 16, 12 closing questions, noise 0.3 on the memory" in page
+    changed = "up to 3 late facts, burn-ins with a dead band of 0.6"
+    assert f"seed 0, LoRA 16, 12 closing questions, noise 0.3 on the memory, {changed}" in page
     for task in QAS:
         assert f"\n## {task}\n" in page
     assert_listed(list(babilong_records().latest().values()))

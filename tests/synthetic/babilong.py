@@ -30,7 +30,8 @@ def babilong(task: str, length: str, accuracy: float, **values: Any) -> Babilong
         "replay_lost": True,
         "parameters": 2_000_000,
     }
-    noted = {"closing_questions", "memory_noise", "lora_rank", "sink_tokens"} & set(values)
+    later = {"closing_questions", "memory_noise", "late_facts", "burn_in_dead_band"}
+    noted = (later | {"lora_rank", "sink_tokens"}) & set(values)
     training |= {name: values.pop(name) for name in noted}
     training["seconds"] = values.pop("training_seconds", None)
     training |= {name: values.pop(name) for name in list(values) if name in training}

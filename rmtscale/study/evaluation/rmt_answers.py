@@ -120,6 +120,8 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         initializer_range=settings.initializer_range,
         closing_questions=settings.closing_questions,
         memory_noise=settings.memory_noise,
+        late_facts=settings.late_facts,
+        burn_in_dead_band=settings.burn_in_dead_band,
         lora_rank=settings.lora_rank or 0,
         seconds=None if trained.steps_before else trained.seconds,
     )

@@ -18,6 +18,8 @@ NOTED_LATER = (
     "initializer_range",
     "closing_questions",
     "memory_noise",
+    "late_facts",
+    "burn_in_dead_band",
     "lora_rank",
     "seconds",
 )
@@ -83,6 +85,10 @@ class BabilongTraining:
     initializer_range: float | None = None
     closing_questions: int | None = None
     memory_noise: float | None = None
+    late_facts: int | None = None
+    """Most of the last facts that stood where there is a gradient, in batches with a burn-in."""
+    burn_in_dead_band: float | None = None
+    """Dead band with which burn-ins were read."""
     lora_rank: int | None = None
     """Rank of LoRA in a frozen backbone; 0 where all weights were trained."""
     seconds: float | None = None

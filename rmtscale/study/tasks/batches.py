@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.fact_fragments import FactFragments
 from rmtscale.study.tasks.noise import Filler
+from rmtscale.study.tasks.placement import LateFacts
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import TextCoder
 from rmtscale.units import require_positive
@@ -57,6 +58,7 @@ class Batches:
         seed: 0 or more; another seed is another stream.
         segment_tokens: text tokens of a full segment.
         fact_fragments: fragments of facts in the noise, if any.
+        late: keeps some of the last facts near the question, of a task that places them in order.
 
     Raises:
         BadInput: sizes the task does not fit into, more noise than there is, a negative seed, or
@@ -73,6 +75,7 @@ class Batches:
         seed: int,
         segment_tokens: int,
         fact_fragments: FactFragments | None = None,
+        late: LateFacts | None = None,
     ) -> None:
         if noise.vocabulary is not vocabulary:
             raise BadInput("noise of another vocabulary: expected the one the batches are made of")
@@ -84,6 +87,7 @@ class Batches:
         self.task, self.vocabulary, self.noise = task, vocabulary, noise
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
         self.segment_tokens, self.fact_fragments = segment_tokens, fact_fragments
+        self.late = late
         self._classes = {place: index for index, place in enumerate(task.classes)}
 
     def batch(self, index: int) -> Batch:
@@ -100,7 +104,7 @@ class Batches:
         asked = Asked(np.full(shape, self.tokens - 1), np.full(shape, -1))
         for row in range(self.batch_size):
             story, found, earlier = self.task.write(
-                rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments
+                rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments, self.late
             )
             answering = found.pop(story.answering)
             positions[row] = answering

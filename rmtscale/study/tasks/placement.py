@@ -17,7 +17,7 @@ used.
 ========================  ==================================================================
 
 ``depth`` and ``position`` take the nearest sentence boundary. But for ``ordered`` facts come in
-random order.
+random order. A training may have some of the last ``ordered`` facts near the end: ``LateFacts``.
 """
 
 from __future__ import annotations
@@ -63,6 +63,16 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class LateFacts:
+    """Says that a story's last facts stand in the last part of the input, the others before it."""
+
+    most: int
+    """0 to so many of them, each number as likely."""
+    tokens: int
+    """Tokens of that part, the question among them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """One of the ways above; ``amount`` is the depth or the position."""
 
@@ -91,6 +101,7 @@ class Placement:
         lengths: Sequence[int],
         starts: npt.NDArray[np.int64],
         room: Room,
+        late: LateFacts | None = None,
     ) -> list[int]:
         """Returns the position of each fact, in the order of ``lengths``.
 
@@ -99,10 +110,18 @@ class Placement:
             lengths: tokens of each fact; the first one gives the answer.
             starts: sentence starts of the noise that fills the rest.
             room: what they go into; ``packed`` says that they fit.
+            late: of ``ordered`` facts, keeps some of the last near the question.
+
+        Raises:
+            BadInput: late facts that are not ``ordered``.
         """
+        if late is not None and self.kind != "ordered":
+            raise BadInput(f"late facts placed {self.kind}: expected ordered, others have no last")
         if self.kind == "ordered":
             noise = room.tokens - room.question_tokens - sum(lengths)
             ends = np.append(starts, noise)
+            if late is not None:
+                return _in_two_parts(rng, lengths, ends, room, late)
             in_text: list[int] = in_order(rng, lengths, len(ends), ends.__getitem__).tolist()
             return in_text
         order = list(range(len(lengths)))
@@ -166,6 +185,39 @@ def in_order(
     chosen = np.sort((rng.random(len(lengths)) * boundaries).astype(np.int64))
     before = np.cumsum([0, *lengths[:-1]], dtype=np.int64)
     return offsets(chosen) + before
+
+
+def _in_two_parts(
+    rng: np.random.Generator, lengths: Sequence[int], ends: Positions, room: Room, late: LateFacts
+) -> list[int]:
+    """Returns the positions of facts, some of the last in the part that ``late`` describes.
+
+    Each part is as ``in_order`` has it, and no fact stands in both. How many are late is drawn from
+    the numbers with which both parts hold theirs; where none does, all stand anywhere.
+
+    Args:
+        rng: source of chance.
+        lengths: tokens of each fact.
+        ends: offsets in the noise between its sentences, ascending, the end of the noise included.
+        room: what they go into.
+        late: how many, and where.
+    """
+    begin = room.tokens - late.tokens
+    before = np.cumsum([0, *lengths], dtype=np.int64)
+    firsts = np.arange(len(lengths), max(len(lengths) - late.most, 0) - 1, -1)
+    """Numbers that the first late fact may have."""
+    left = late.tokens - room.question_tokens - (before[-1] - before[firsts])
+    firsts = firsts[(ends[0] + before[firsts] <= begin) & (left >= 0)]
+    if not len(firsts):
+        anywhere: list[int] = in_order(rng, lengths, len(ends), ends.__getitem__).tolist()
+        return anywhere
+    first = int(firsts[int(rng.random() * len(firsts))])
+    split = begin - int(before[first])
+    """Offset in the noise where the last part begins: a boundary there belongs to both."""
+    stop, start = np.searchsorted(ends, split, "right"), np.searchsorted(ends, split, "left")
+    early = in_order(rng, lengths[:first], int(stop), ends.__getitem__)
+    last = in_order(rng, lengths[first:], len(ends) - int(start), ends[start:].__getitem__)
+    return [*early.tolist(), *(last + before[first]).tolist()]
 
 
 def _near(starts: npt.NDArray[np.int64], noise: int, far: float, rank: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.fact_fragments import FactFragments, fragments
 from rmtscale.study.tasks.noise import Filler
-from rmtscale.study.tasks.placement import Placement, Room
+from rmtscale.study.tasks.placement import LateFacts, Placement, Room
 from rmtscale.study.tasks.sample import Sample, Story
 from rmtscale.study.tasks.splice import Splice, copied_from
 from rmtscale.study.tasks.vocabulary import Ids, TextCoder, split_words
@@ -176,6 +176,7 @@ class Task(ABC):
         noise: Filler,
         segment_tokens: int,
         fact_fragments: FactFragments | None = None,
+        late: LateFacts | None = None,
     ) -> tuple[Story, list[int], list[int]]:
         """``sample`` into a row that is there, for which ``require_room`` was asked before.
 
@@ -192,7 +193,7 @@ class Task(ABC):
         text, starts = noise.stretch(rng, len(out) - len(question) - sum(lengths))
         if fact_fragments is not None:
             text = fact_fragments.scatter(rng, text, starts)
-        positions = self._placement.positions(rng, lengths, starts, room)
+        positions = self._placement.positions(rng, lengths, starts, room, late)
         order = sorted(range(len(facts)), key=positions.__getitem__)
         ordered = [positions[index] for index in order], [facts[index] for index in order]
         Splice(len(out), *ordered, question).read(0, out, copied_from(text))

@@ -129,6 +129,7 @@ def _noted(training: BabilongTraining) -> tuple[object, ...]:
         *(bool(training.burn_in), training.fact_fragments, training.replay_lost),
         *(training.between_share, training.ask_state, training.initializer_range),
         *(training.closing_questions or 0, training.memory_noise or 0.0),
+        *(training.late_facts or 0, training.burn_in_dead_band or 0.0),
     )
 
 
@@ -141,4 +142,5 @@ def _settings(settings: MemoryTaskSettings) -> tuple[object, ...]:
         *(settings.between_share, bool(settings.task_options.get("ask_state", False))),
         settings.initializer_range,
         *(settings.closing_questions, settings.memory_noise),
+        *(settings.late_facts, settings.burn_in_dead_band),
     )

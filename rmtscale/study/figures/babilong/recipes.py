@@ -78,6 +78,8 @@ _START = {
 NOISE = 0.3
 """Noise on the memory in training: as wide as the dead band, and several times what one segment of
 settled noise changes."""
+LATE = 3
+"""Most late facts: as many as segments have a gradient, where each is often alone in its own."""
 WITH_STATE = (*STATEFUL, "all")
 """Trainings that may ask for the state too."""
 _BARE_WITH_STATE = {"qa2": (96, 224, 400), "qa3": (192, 320, 496), "all": (192, 320, 496)}
@@ -117,7 +119,8 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
     ``babilong-qa2-state-0`` (and ``-qa3-``, ``-all-``) also asks for the state that an answer is
     put together from, and ``babilong-qa2-closing-0`` for more of it after a burn-in;
     ``babilong-qa2-noise-0`` is that with noise on the memory, ``babilong-qa4-noise-0`` is
-    ``babilong-qa4-0`` with it;
+    ``babilong-qa4-0`` with it; ``babilong-qa2-late-0`` and ``babilong-qa4-late-0`` are these two
+    with late facts in place of the noise;
     ``babilong-ablation-qa1-replay-0`` has what ``ablation.py`` adds up to the replay.
     ``smollm2-babilong-all-0`` and ``smollm2-babilong-lora-qa1-0`` are of ``pretrained.py``.
 
@@ -136,9 +139,10 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
         for name in WITH_STATE
     }
     known |= {
-        f"babilong-{name}-noise-{seed}": replace(
-            closing(name, seed) if name in WITH_STATE else full(name, seed), memory_noise=NOISE
+        f"babilong-{name}-{kind}-{seed}": replace(
+            closing(name, seed) if name in WITH_STATE else full(name, seed), **more
         )
+        for kind, more in (("noise", {"memory_noise": NOISE}), ("late", {"late_facts": LATE}))
         for seed in SEEDS
         for name in FAMILIES
     }

@@ -154,6 +154,10 @@ def title_of(record: BabilongRecord, width_chosen: str) -> str:
             words.append(f"{training.closing_questions} closing questions")
         if training.memory_noise:
             words.append(f"noise {training.memory_noise:g} on the memory")
+        if training.late_facts:
+            words.append(f"up to {training.late_facts} late facts")
+        if training.burn_in_dead_band:
+            words.append(f"burn-ins with a dead band of {training.burn_in_dead_band:g}")
         if training.sink_tokens:
             words.append(format_memory_tokens(training.memory_tokens, training.sink_tokens))
         words.append(f"{training.steps:,} steps")

@@ -13,6 +13,7 @@ from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.fact_fragments import FactFragments
 from rmtscale.study.tasks.noise import Noise, Padding
+from rmtscale.study.tasks.placement import LateFacts
 from rmtscale.study.tasks.task import Task
 from rmtscale.study.tasks.vocabulary import (
     TextCoder,
@@ -90,15 +91,22 @@ class TaskData:
         between: bool = False,
         closing: bool = False,
         bare: bool = False,
+        late_tokens: int = 0,
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> Batches:
-        """Batches of one length; kept, because a curriculum comes back to a length."""
+        """Batches of one length; kept, because a curriculum comes back to a length.
+
+        Some of the last facts stand in the last ``late_tokens``, where the settings have it so.
+        """
         size = self.settings.batch_size if batch_size is None else batch_size
         own_seed = self.settings.seed if seed is None else seed
         if split == "validation":
             own_seed += _VALIDATION_SEED
-        key = (tokens, segment_tokens, split, contrast, between, closing, bare, size, own_seed)
+        most = self.settings.late_facts
+        late = LateFacts(most, late_tokens) if most and late_tokens else None
+        kind = (split, contrast, between, closing, bare, late)
+        key = (tokens, segment_tokens, *kind, size, own_seed)
         if key not in self._made:
             task = self.split_task(split, contrast=contrast, between=between, closing=closing)
             self._made[key] = Batches(
@@ -110,6 +118,7 @@ class TaskData:
                 own_seed,
                 segment_tokens,
                 self._fact_fragments if split == "train" and not bare else None,
+                late,
             )
         return self._made[key]
 

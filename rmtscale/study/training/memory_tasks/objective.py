@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rmtscale.errors import BadInput
 from rmtscale.rmt.peft_layers import merge_anew
@@ -76,6 +77,11 @@ class MemoryObjective(Objective):
                 f"closing questions {settings.closing_questions} of task {settings.task!r}: "
                 "expected 0, its stories have one question only"
             )
+        if settings.late_facts and self.data.task.placement != "ordered":
+            raise BadInput(
+                f"late facts {settings.late_facts} of task {settings.task!r}: expected 0, "
+                "its facts are placed in no order"
+            )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self._merged: WeakKeyDictionary[Answerer, Answerer] = WeakKeyDictionary()
@@ -116,6 +122,7 @@ class MemoryObjective(Objective):
             between=drawn.between,
             closing=drawn.closing,
             bare=stage.bare,
+            late_tokens=stage.tokens if drawn.burn_in_segments else 0,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         samples, asked = batches.batch_and_questions(step)
@@ -149,12 +156,13 @@ class MemoryObjective(Objective):
         """Ids and answers, questions among the facts, and of a burn-in the state after the segments
         without a gradient, with noise on it where that is asked for.
 
-        Those are read as in an evaluation: without dropout, and captured where there is CUDA.
+        Those are read as in an evaluation: without dropout, with a dead band if that is asked for,
+        and captured where there is CUDA.
         """
         if not batch.constant:
             ids_BN, answers_B, *asked = batch.to(device)
             return (ids_BN, answers_B, None, *asked)
-        ids, answers, read_B, *more = (tensor.numpy() for tensor in batch.inputs)
+        ids, answers, read, *more = (tensor.numpy() for tensor in batch.inputs)
         noise = more.pop(0) if self.settings.memory_noise else None
         reads = self._reading(self.learner)
         if self._roller is None:
@@ -167,24 +175,15 @@ class MemoryObjective(Objective):
         reads.eval()
         with torch.no_grad():
             initial_BME = reads.initial(ids.shape[0])
-        states_RBME = roller.states(initial_BME, ids, burn_in)
-        if self.settings.replay_lost:
-            fact_B = roller.on_device(read_B)
-            asks_segment = self.settings.replay_asks_segment
-            asked_tokens = segment_tokens if asks_segment else self.data.question_tokens
-            asked_BL = roller.on_device(ids[:, -asked_tokens:])
-            if asks_segment:
-                first_B = bisected_segments(
-                    reads, roller, states_RBME[1:], asked_BL, answers_B, fact_B
-                )
-            else:
-                right_RB = right_answers(reads, roller, states_RBME[1:], asked_BL, answers_B)
-                first_B = first_segments(right_RB, fact_B)
-            state_BME = states_RBME[first_B, torch.arange(len(ids), device=device)]
-            # The one place where the host waits for the device: it has the text.
-            first = first_B.cpu().numpy()
-        else:
+        # What is captured has this band in it, so that whatever is read here is read inside.
+        with reads.rmt.with_dead_band(self.settings.burn_in_dead_band):
+            states_RBME = roller.states(initial_BME, ids, burn_in)
             state_BME, first = states_RBME[-1], np.full(len(ids), batch.constant)
+            if self.settings.replay_lost:
+                first_B = self._lost_in(reads, states_RBME[1:], ids, answers_B, read)
+                state_BME = states_RBME[first_B, torch.arange(len(ids), device=device)]
+                # The one place where the host waits for the device: it has the text.
+                first = first_B.cpu().numpy()
         if noise is not None:
             state_BME = state_BME + roller.on_device(noise)
         self.learner.train()
@@ -194,6 +193,26 @@ class MemoryObjective(Objective):
         columns, wanted = more
         columns_BK = roller.on_device(columns - (ids.shape[1] - cut_BN.shape[1]))
         return cut_BN, answers_B, state_BME, columns_BK, roller.on_device(wanted)
+
+    def _lost_in(
+        self,
+        reads: Answerer,
+        states_RBME: Tensor,
+        ids: npt.NDArray[Any],
+        answers_B: Tensor,
+        read: npt.NDArray[Any],
+    ) -> Tensor:
+        """Finds the segment that each sample of a burn-in begins with, (B,), as ``replay.py`` does,
+        from the state after each segment, the text, and the segment of the answer's fact."""
+        roller = self._roller
+        assert roller is not None, "it has read the burn-in"
+        fact_B = roller.on_device(read)
+        if self.settings.replay_asks_segment:
+            last_BL = roller.on_device(ids[:, -reads.segment_tokens :])
+            return bisected_segments(reads, roller, states_RBME, last_BL, answers_B, fact_B)
+        question_BQ = roller.on_device(ids[:, -self.data.question_tokens :])
+        right_RB = right_answers(reads, roller, states_RBME, question_BQ, answers_B)
+        return first_segments(right_RB, fact_B)
 
     def advance(self, progress: Progress, steps: int, accuracy: float | None) -> Progress:
         return advance(self.settings, progress, self.stages, steps, accuracy)

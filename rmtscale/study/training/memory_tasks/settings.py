@@ -8,7 +8,7 @@ from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_SEGMENTS, MOST_TOKEN_ID
 from rmtscale.study.training.backbone import INITIALIZER_RANGE
 from rmtscale.study.training.settings import LoopSettings, require_share
-from rmtscale.units import require_positive
+from rmtscale.units import require_not_negative, require_positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,14 @@ class MemoryTaskSettings(LoopSettings):
     question, each answer with its own loss, in ``between_share`` of these batches. One answer says
     of one thing only whether the memory has kept it, and after a burn-in few facts are left to ask
     among."""
+    late_facts: int = 0
+    """BABILong, in batches with a burn-in: the last of a story's facts, 0 to so many of them, each
+    number as likely, stand in the segments with a gradient, the others in the burn-in. Where all
+    are spread alike, one in 34 behind a burn-in of 100 stands in those 3: to write a fact that is
+    alone into a memory that has settled is hardly learned."""
+    burn_in_dead_band: float = 0.0
+    """Dead band with which burn-ins are read: the segments with a gradient, which have none, begin
+    with such states as an evaluation with that band has. Validations are plain."""
     memory_noise: float = 0.0
     """Largest standard deviation of normal noise on each number of the state that a burn-in leaves;
     every sample draws its own between 0 and this. Noise stands in for the drift of thousands of
@@ -113,24 +121,9 @@ class MemoryTaskSettings(LoopSettings):
         for name in ("start_tokens", "bare_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
-        if not 0 <= self.closing_questions <= MOST_TOKEN_ID:
-            raise BadInput(f"closing questions {self.closing_questions}: expected 0 or more")
-        if not 0 <= self.memory_noise <= 1:
-            raise BadInput(f"memory noise {self.memory_noise!r}: expected 0 to 1")
-        if self.memory_noise and not self.burn_in:
-            raise BadInput(
-                f"memory noise {self.memory_noise!r} without burn-in: expected 0, the noise is on "
-                "the state that a burn-in leaves"
-            )
+        self._require_burn_ins()
         if self.merge_lora and self.lora_rank is None:
             raise BadInput("merge LoRA without a lora rank: expected both or neither")
-        if self.closing_questions and self.replay_lost:
-            raise BadInput(
-                f"closing questions {self.closing_questions} with replay lost: expected one of "
-                "them, what is replayed leaves facts out that they ask for"
-            )
-        if self.replay_asks_segment and not self.replay_lost:
-            raise BadInput("replay asks segment without replay lost: expected both or neither")
         for name in (
             "threshold",
             "current_stage_share",
@@ -140,6 +133,34 @@ class MemoryTaskSettings(LoopSettings):
             "between_share",
         ):
             require_share(name, getattr(self, name))
+
+    def _require_burn_ins(self) -> None:
+        """Raises ``BadInput`` where what belongs to burn-ins is no number for it, or has none."""
+        for name in ("closing_questions", "late_facts"):
+            if not 0 <= getattr(self, name) <= MOST_TOKEN_ID:
+                shown = name.replace("_", " ")
+                raise BadInput(f"{shown} {getattr(self, name)}: expected 0 or more")
+        if not 0 <= self.memory_noise <= 1:
+            raise BadInput(f"memory noise {self.memory_noise!r}: expected 0 to 1")
+        require_not_negative("burn-in dead band", self.burn_in_dead_band)
+        if self.burn_in_dead_band and not self.memory_tokens:
+            raise BadInput(
+                f"burn-in dead band {self.burn_in_dead_band!r} without memory tokens: expected 0"
+            )
+        for shown, value, why in (
+            ("memory noise", self.memory_noise, "the noise is on the state that a burn-in leaves"),
+            ("late facts", self.late_facts, "all facts stand where there is a gradient"),
+            ("burn-in dead band", self.burn_in_dead_band, "it is that of a burn-in"),
+        ):
+            if value and not self.burn_in:
+                raise BadInput(f"{shown} {value!r} without burn-in: expected 0, {why}")
+        if self.closing_questions and self.replay_lost:
+            raise BadInput(
+                f"closing questions {self.closing_questions} with replay lost: expected one of "
+                "them, what is replayed leaves facts out that they ask for"
+            )
+        if self.replay_asks_segment and not self.replay_lost:
+            raise BadInput("replay asks segment without replay lost: expected both or neither")
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
         """Counts the samples in a batch of inputs of ``tokens``."""
