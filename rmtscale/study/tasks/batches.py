@@ -7,6 +7,7 @@ Shape legend: B batch, N tokens, F facts.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +97,27 @@ class Batches:
 
     def batch_and_questions(self, index: int) -> tuple[Batch, Asked]:
         """Batch number ``index`` with all its questions."""
+        return self._written(index)
+
+    def batch_and_facts(self, index: int) -> tuple[Batch, Asked, npt.NDArray[np.int64]]:
+        """Batch number ``index`` with all its questions, and which facts its samples tell.
+
+        Returns:
+            The batch, its questions, and of each of ``fact_positions`` the index into the task's
+            ``all_facts``, (B, F).
+        """
+        facts = np.empty((self.batch_size, self.task.facts_per_story), dtype=np.int64)
+        batch, asked = self._written(index, facts)
+        return batch, asked, facts
+
+    @cached_property
+    def _fact_indices(self) -> dict[str, int]:
+        return {fact: index for index, fact in enumerate(self.task.all_facts())}
+
+    def _written(
+        self, index: int, facts: npt.NDArray[np.int64] | None = None
+    ) -> tuple[Batch, Asked]:
+        """Writes a batch and its questions; where asked for, into ``facts`` which facts it has."""
         rng = np.random.default_rng((self.seed, index))
         ids = np.empty((self.batch_size, self.tokens), dtype=np.int32)
         answers = np.empty(self.batch_size, dtype=np.int64)
@@ -109,6 +131,10 @@ class Batches:
             answering = found.pop(story.answering)
             positions[row] = answering
             positions[row, 1 : len(found) + 1] = found
+            if facts is not None:
+                told = [self._fact_indices[fact] for fact in story.facts]
+                facts[row] = told.pop(story.answering)
+                facts[row, 1 : len(told) + 1] = told
             answers[row] = self._classes[story.answer]
             asked.columns[row, : len(earlier)] = earlier
             asked.answers[row, : len(earlier)] = [self._classes[answer] for answer in story.earlier]

@@ -79,10 +79,11 @@ class Cutter:
         """Cuts a model, on the host so far, and puts what is left on the device.
 
         Raises:
-            BadInput: a block that tensor parallelism cannot cut.
+            BadInput: a block that tensor parallelism cannot cut, or weights that are not the RMT's.
         """
         from torch.distributed.device_mesh import init_device_mesh
 
+        reader.require_cuttable()
         layout, rmt = self.layout, reader.rmt
         if self._mesh is None:
             sizes = (layout.dp, layout.tp)

@@ -123,7 +123,7 @@ class Keeper:
         if not self.share.writes and not self.ema.cut:
             return
         reshard(self.plain)
-        parameters = list(self.plain.parameters())
+        parameters = list(self.plain.rmt.parameters())  # without a training's own head
         trained = Trained(
             step=state.step,
             steps_before=self.objective.steps_before,

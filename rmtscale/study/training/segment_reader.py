@@ -33,6 +33,10 @@ class SegmentReader(nn.Module, ABC):
         """Whether a process has parts of the weights only: nothing is compiled or captured then."""
         self._compiled = torch.compile(self._step, dynamic=False) if compile_step else None
 
+    def require_cuttable(self) -> None:
+        """Raises ``BadInput`` where not all of its weights can be cut: those that are not the
+        RMT's."""
+
     @property
     def segment_tokens(self) -> int:
         """L."""

@@ -35,6 +35,21 @@ def test_a_batch_is_the_samples_of_its_generator(task: Task, noise: Noise) -> No
         assert list(sample.fact_positions) == positions[row].tolist()
 
 
+def test_facts_are_told_by_their_place_among_all(task: Task, noise: Noise) -> None:
+    """The text at each position is that fact, word for word; nothing else changes by a bit."""
+    vocabulary, facts = noise.vocabulary, task.all_facts()
+    batches = Batches(task, vocabulary, noise, 250, 6, 3, 80)
+    batch, asked, indices = batches.batch_and_facts(11)
+    assert indices.shape == batch.fact_positions.shape
+    for row, (places, own) in enumerate(zip(batch.fact_positions, indices, strict=True)):
+        for place, index in zip(places, own, strict=True):
+            written = vocabulary.array(facts[index])
+            assert np.array_equal(batch.ids[row, place : place + len(written)], written)
+    plain, questions = batches.batch_and_questions(11)
+    for one, other in zip((*plain, *questions), (*batch, *asked), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**40), index=st.integers(0, 10**9))
 def test_any_number_at_any_time(seed: int, index: int, noise: Noise) -> None:

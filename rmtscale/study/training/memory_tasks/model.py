@@ -25,6 +25,7 @@ from rmtscale.rmt.families import classify
 from rmtscale.rmt.recurrence import Piece, recur
 from rmtscale.rmt.segmenting import cut
 from rmtscale.rmt.state_by_state import Results
+from rmtscale.study.training.memory_tasks.told import FactHead, Told
 from rmtscale.study.training.segment_reader import SegmentReader, slices
 
 
@@ -36,6 +37,7 @@ class Answerer(SegmentReader):
         class_ids: of a decoder, the token id of each class's word.
         compile_step: compile the step of a full segment.
         whole_vocabulary: the loss of a decoder is over all words, not over the classes alone.
+        fact_head: adds a loss on the memory, to inputs whose facts are given.
 
     Raises:
         BadInput: an encoder's loss over all words.
@@ -48,13 +50,22 @@ class Answerer(SegmentReader):
         *,
         compile_step: bool = False,
         whole_vocabulary: bool = False,
+        fact_head: FactHead | None = None,
     ) -> None:
         super().__init__(rmt, compile_step=compile_step)
         self.decoder = isinstance(rmt, RMTForCausalLM)
         if whole_vocabulary and not self.decoder:
             raise BadInput("whole vocabulary with an encoder: expected a decoder, which has a head")
         self.whole_vocabulary = whole_vocabulary
+        self.fact_head = fact_head
         self.register_buffer("class_ids_C", torch.tensor(class_ids), persistent=False)
+
+    def require_cuttable(self) -> None:
+        if self.fact_head is not None:
+            raise BadInput(
+                f"told weight {self.fact_head.loss_weight} with weights that are cut: expected 0, "
+                "or --shard ddp and --tp 1"
+            )
 
     def _step(self, state_BME: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         rmt: Any = self.rmt
@@ -97,9 +108,10 @@ class Answerer(SegmentReader):
         ids_BN: Tensor,
         state_BME: Tensor | None,
         asked: Asked | None = None,
+        told: Told | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Scores the last segment, (B, T, E), and returns the state after it, and the loss of the
-        questions in all segments."""
+        questions in all segments, with that of the facts that the memory tells."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
@@ -107,6 +119,11 @@ class Answerer(SegmentReader):
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
             new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
             loss = None if asked is None else self._loss_of(asked, read_BTE, piece.start)
+            if told is not None and self.fact_head is not None:
+                end = piece.start + piece.ids_BL.shape[1]
+                sizes = ids_BN.shape[1], self.segment_tokens
+                told_loss = self.fact_head(new_BME, told, end, *sizes)
+                loss = told_loss if loss is None else loss + told_loss
             if not piece.last:
                 return new_BME, loss, None
             return new_BME, loss, read_BTE[:, -1:] if self.decoder else read_BTE
@@ -164,8 +181,12 @@ class Answerer(SegmentReader):
         state_BME: Tensor | None = None,
         columns_BK: Tensor | None = None,
         answers_BK: Tensor | None = None,
+        facts_BF: Tensor | None = None,
+        fact_columns_BF: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy over the classes, or all words, and how many last answers are right.
+
+        A head that tells facts adds its loss, where facts are given.
 
         Args:
             ids_BN: token ids, all rows full.
@@ -174,18 +195,24 @@ class Answerer(SegmentReader):
             columns_BK: of a decoder, the last token of each question, the last one of them the
                 input's own: the mean is over all of them. None is that one alone.
             answers_BK: their right classes; negative is no question.
+            facts_BF: which of the task's facts each fact is, for the head; None is without it.
+            fact_columns_BF: their first columns.
         """
-        asked = None
+        asked = told = None
         if columns_BK is not None and answers_BK is not None:
             asked = Asked(columns_BK, answers_BK)
+        if facts_BF is not None and fact_columns_BF is not None:
+            told = Told(facts_BF, fact_columns_BF)
         score = self._words if self.whole_vocabulary else self.answer
-        logits, _, loss = self._scored(score, ids_BN, state_BME, asked)
+        logits, _, loss = self._scored(score, ids_BN, state_BME, asked, told)
         logits_BC, targets_B = logits, answers_B
         if self.whole_vocabulary:
             ids_C: Any = self.class_ids_C
             logits_BC, targets_B = logits[:, ids_C], ids_C[answers_B]
-        if loss is None:
-            loss = F.cross_entropy(logits, targets_B)
+        if asked is None:
+            answer_loss = F.cross_entropy(logits, targets_B)
+            loss = answer_loss if loss is None else answer_loss + loss
+        assert loss is not None, "every segment has one of the questions"
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
         return loss, correct
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rmtscale.errors import BadInput
+from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.peft_layers import merge_anew
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.batches import Asked
@@ -33,6 +34,7 @@ from rmtscale.study.training.memory_tasks.replay import (
     right_answers,
 )
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+from rmtscale.study.training.memory_tasks.told import FactHead
 from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
@@ -82,6 +84,11 @@ class MemoryObjective(Objective):
                 f"late facts {settings.late_facts} of task {settings.task!r}: expected 0, "
                 "its facts are placed in no order"
             )
+        if settings.told_weight and self.data.task.placement == "ordered":
+            raise BadInput(
+                f"told weight {settings.told_weight} of task {settings.task!r}: expected 0, its "
+                "facts are placed in an order, and a later one may end what an earlier one says"
+            )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self._merged: WeakKeyDictionary[Answerer, Answerer] = WeakKeyDictionary()
@@ -90,12 +97,22 @@ class MemoryObjective(Objective):
             answers,
             compile_step=settings.compile_step,
             whole_vocabulary=settings.whole_vocabulary,
+            fact_head=self._fact_head(rmt) if settings.told_weight else None,
         )
         if settings.init_from is not None:
             self.steps_before = _take_weights(self.learner, settings, self.data)
 
+    def _fact_head(self, rmt: RMTPreTrainedModel) -> FactHead:
+        settings = self.settings
+        numbers = settings.memory_tokens * rmt.embedding_VE.shape[1]
+        facts = len(self.data.task.all_facts())
+        return FactHead(numbers, facts, settings.told_weight, settings.seed)
+
     def ema_copy(self) -> Answerer:
-        return self._copy(self.learner)
+        ema = self._copy(self.learner)
+        # Weights of the two are taken in pairs, in the EMA and in the state of a training.
+        ema.fact_head = copy.deepcopy(self.learner.fact_head)
+        return ema
 
     def _copy(self, answerer: Answerer) -> Answerer:
         # Not a copy of the whole: a compiled step would be that of the model it was made for.
@@ -125,7 +142,13 @@ class MemoryObjective(Objective):
             late_tokens=stage.tokens if drawn.burn_in_segments else 0,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        samples, asked = batches.batch_and_questions(step)
+        told: tuple[npt.NDArray[np.int64], ...] = ()
+        # What is replayed leaves segments out: behind a burn-in nothing is told.
+        if settings.told_weight and not drawn.burn_in_segments:
+            samples, asked, facts = batches.batch_and_facts(step)
+            told = facts, samples.fact_positions
+        else:
+            samples, asked = batches.batch_and_questions(step)
         segments = samples.fact_positions // segment_tokens
         # Only what is read with a gradient is asked for.
         with_gradient = asked.columns >= drawn.tokens - stage.tokens
@@ -135,6 +158,7 @@ class MemoryObjective(Objective):
             inputs.append(segments[:, 0])
             if settings.memory_noise:
                 inputs.append(self._noise(step, len(samples.ids)))
+        inputs += told
         inputs += asked if drawn.asks_more else ()
         tensors = tuple(torch.from_numpy(array) for array in inputs)
         batch = Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
@@ -153,15 +177,19 @@ class MemoryObjective(Objective):
         return len(batch.inputs[0])
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, questions among the facts, and of a burn-in the state after the segments
-        without a gradient, with noise on it where that is asked for.
+        """Ids and answers, questions among the facts, which facts these are where a head is to tell
+        them, and of a burn-in the state after the segments without a gradient, with noise on it
+        where that is asked for.
 
         Those are read as in an evaluation: without dropout, with a dead band if that is asked for,
         and captured where there is CUDA.
         """
         if not batch.constant:
-            ids_BN, answers_B, *asked = batch.to(device)
-            return (ids_BN, answers_B, None, *asked)
+            ids_BN, answers_B, *more_tensors = batch.to(device)
+            if not self.settings.told_weight:
+                return (ids_BN, answers_B, None, *more_tensors)
+            facts_BF, columns_BF, *asked_BK = more_tensors
+            return ids_BN, answers_B, None, *(asked_BK or (None, None)), facts_BF, columns_BF
         ids, answers, read, *more = (tensor.numpy() for tensor in batch.inputs)
         noise = more.pop(0) if self.settings.memory_noise else None
         reads = self._reading(self.learner)

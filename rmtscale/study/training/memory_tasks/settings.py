@@ -76,6 +76,12 @@ class MemoryTaskSettings(LoopSettings):
     """Share of the batches, in every stage, that have such stories only. Of all stories they are a
     quarter, and where both facts stand in one segment that is not the last, nothing else is lost:
     an encoder wrote both places and not which was where."""
+    told_weight: float = 0.0
+    """Weight of a second loss, in batches without a burn-in: after every segment a linear head on
+    all memory tokens tells which of the task's facts have been read until then. An answer teaches
+    what to write only through what reads it; this teaches the writer alone. The loss that is
+    reported has it in it, accuracy is that of the answers. The head is in no checkpoint. Only for
+    tasks whose facts are placed in no order: all of them stay true."""
     threshold: float = 0.985
     """Accuracy on the current stage, over one interval, that ends it."""
     stage_min_steps: int = 100
@@ -122,6 +128,9 @@ class MemoryTaskSettings(LoopSettings):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
         self._require_burn_ins()
+        require_not_negative("told weight", self.told_weight)
+        if self.told_weight and not self.memory_tokens:
+            raise BadInput(f"told weight {self.told_weight!r} without memory tokens: expected 0")
         if self.merge_lora and self.lora_rank is None:
             raise BadInput("merge LoRA without a lora rank: expected both or neither")
         for name in (
