@@ -7,7 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from rmtscale.study.training.layout import SETTINGS
+from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+from rmtscale.study.training.settings_file import read_settings
 
 WORDS = 60
 
@@ -56,3 +59,15 @@ def tiny_settings(background: Path, **more: Any) -> MemoryTaskSettings:
         **more,
     }
     return MemoryTaskSettings(**values)
+
+
+def demand_both_ends(settings: MemoryTaskSettings, folder: Path) -> tuple[Path, Path]:
+    """Trains at one go, and stopped and gone on with the settings that its file has; returns the
+    folders of both."""
+    whole, part = folder / "whole", folder / "part"
+    assert train(settings, whole, device="cpu").finished
+    assert not train(settings, part, device="cpu", max_seconds=0.0).finished
+    stored = read_settings(part / SETTINGS)
+    assert stored == settings
+    assert train(stored, part, device="cpu").finished
+    return whole, part

@@ -30,7 +30,7 @@ from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
 from rmtscale.study.training.settings_file import read_settings
 from tests.command_line import Command
-from tests.tiny_training import tiny_settings, write_background
+from tests.tiny_training import demand_both_ends, tiny_settings, write_background
 
 CPU = torch.device("cpu")
 BAND = 0.25
@@ -321,12 +321,7 @@ def test_a_training_that_stops_goes_on_alike(
     short |= {"stage_min_steps": 1, "stage_max_steps": 1, "log_every": 1, "validate_every": 4}
     short |= {"validation_samples": 6, "validation_segments": (2,), "keep_stages": False}
     settings = stories(background, late_facts=2, burn_in_dead_band=BAND, steps=8, **short)
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    assert train(settings, whole, device="cpu").finished
-    assert not train(settings, part, device="cpu", max_seconds=0.0).finished
-    stored = read_settings(part / SETTINGS)
-    assert stored == settings
-    assert train(stored, part, device="cpu").finished
+    whole, part = demand_both_ends(settings, tmp_path)
     with pytest.raises(BadInput, match="late facts 0: the training in"):
         train(replace(settings, late_facts=0), part, device="cpu")
     one, other = (load_checkpoint(folder / BEST) for folder in (whole, part))

@@ -18,7 +18,7 @@ from rmtscale.rmt.capture import Capture, GraphCapture
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.training.cutting import Cutter, training_layout
 from rmtscale.study.training.gradients import Gradients, can_capture
-from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS
+from rmtscale.study.training.layout import BEST, LAST, METRICS
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
@@ -27,11 +27,10 @@ from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.memory_tasks.told import FactHead
 from rmtscale.study.training.metrics import read_metrics
-from rmtscale.study.training.settings_file import read_settings
 from rmtscale.study.training.share import Share
 from tests.command_line import Command
 from tests.rmt.stand_in_capture import StandInCapture
-from tests.tiny_training import tiny_settings, write_background
+from tests.tiny_training import demand_both_ends, tiny_settings, write_background
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -251,12 +250,7 @@ def test_a_training_that_stops_goes_on_alike_and_leaves_no_head(
     rmtscale: Command, background: Path, tmp_path: Path
 ) -> None:
     settings = reasoning(background, backbone="bert-tiny", merge_lora=False)
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    assert train(settings, whole, device="cpu").finished
-    assert not train(settings, part, device="cpu", max_seconds=0.0).finished
-    stored = read_settings(part / SETTINGS)
-    assert stored == settings
-    assert train(stored, part, device="cpu").finished
+    whole, part = demand_both_ends(settings, tmp_path)
     assert outcomes(part) == outcomes(whole)
     assert outcomes(whole) != outcomes_of_zero(settings, tmp_path)
     with pytest.raises(BadInput, match=r"told weight 0\.0: the training in"):
