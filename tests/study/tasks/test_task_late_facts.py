@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import combinations_with_replacement, pairwise
 from math import factorial
@@ -12,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmtscale.errors import BadInput
+from rmtscale.study.tasks.babi.pool import drawn_stories
 from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise, Padding
 from rmtscale.study.tasks.placement import KINDS, LateFacts, Placement, Room
 from rmtscale.study.tasks.vocabulary import Vocabulary
+from tests.committed import ROOT
 from tests.study.tasks.made_noise import made_documents
 
 ORDERED = Placement("ordered")
@@ -143,3 +146,17 @@ def test_the_text_around_them_is_the_same() -> None:
     bare = Batches(task, vocabulary, Padding(vocabulary), 200, 2, 0, 100, late=LateFacts(3, 100))
     same = Batches(task, vocabulary, Padding(vocabulary), 200, 2, 0, 100)
     assert np.array_equal(bare.batch(0).ids, same.batch(0).ids), "one boundary, which all stand at"
+
+
+@pytest.mark.parametrize(("qa", "percent"), [("qa1", 84), ("qa2", 65), ("qa3", 31)])
+def test_what_the_page_says_of_stories_without_a_fact_behind_a_burn_in(
+    qa: str, percent: int
+) -> None:
+    """A fact misses 3 of 103 segments 100 times in 103, and facts are placed apart."""
+    stories = drawn_stories(qa, state=False).first(6000, "train")
+    told = [asked.told for story in stories for asked in story]
+    without = sum((100 / 103) ** facts for facts in told) / len(told)
+    assert round(100 * without) == percent
+    page = " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
+    said = page.split("With a burn-in of 100 segments and 3 with a gradient, ")[1].split(":")[0]
+    assert re.search(rf"{percent} % of[a-z ]* {qa}\b", said)
