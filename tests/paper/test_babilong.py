@@ -24,6 +24,7 @@ from rmtscale.study.tasks.lengths import LENGTHS
 from rmtscale.study.training.checkpoint import weights_digest
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.curriculum import plan_stages
+from rmtscale.units import format_score
 from tests.command_line import Command
 from tests.committed import babilong_records, babilong_widths
 from tests.synthetic.babilong import babilong, every, rows
@@ -213,16 +214,19 @@ def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> No
     assert seconds == (None if loaded.trained.steps_before else loaded.trained.seconds)
     page = (folder.parent / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if line.startswith(f"| `{folder.name}` |")]
-    found: dict[tuple[str, float], list[float]] = {}
-    for one in own:
-        key = one.point.length, one.point.dead_band
-        found.setdefault(key, []).append(100 * one.accuracy / len(learned))
     width = float(row.split(" | ")[2])
     assert width > 0
-    alone, short, plain, held = (
-        sum(found[key]) for key in (("0k", 0.0), ("4k", 0.0), ("128k", 0.0), ("128k", width))
-    )
-    assert row.endswith(f"| {alone:.1f} % | {short:.1f} % | {plain:.0f} % | {held:.0f} % |")
+
+    def shown_at(length: str, dead_band: float) -> str:
+        """The mean of its tasks, of the readings that stand."""
+        runs = [run for run in runs_of(own) if run.dead_band == dead_band]
+        records = [run.curve[length] for run in runs]
+        assert len(records) == len(learned)
+        digits = 1 if min(one.point.samples for one in records) > 100 else 0
+        return format_score(sum(one.accuracy for one in records) / len(records), digits)
+
+    alone, short, plain = (shown_at(length, 0.0) for length in ("0k", "4k", "128k"))
+    assert row.endswith(f"| {alone} % | {short} % | {plain} % | {shown_at('128k', width)} % |")
 
 
 def test_what_readme_and_study_say_of_the_averages() -> None:

@@ -6,10 +6,14 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rmtscale.report.claims import Claim
+from rmtscale.study.figures.babilong.claims import check_claims
+from rmtscale.study.figures.babilong.drawing import draw
 from rmtscale.study.figures.babilong.published import published
-from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, runs_of, shown
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, Run, runs_of, shown
 from rmtscale.study.figures.babilong.runs_page import runs_page
 from rmtscale.study.figures.babilong.standing import answer, averages_in_words, side_of, standing
 from rmtscale.study.figures.babilong.tables import (
@@ -17,11 +21,14 @@ from rmtscale.study.figures.babilong.tables import (
     cost_table,
     models_table,
     names_of_ours,
+    samples_in_words,
     task_table,
 )
+from rmtscale.study.figures.babilong.where_lost import breakdowns_of, sum_of, where_lost
 from rmtscale.study.records.babilong import BabilongRecord
+from rmtscale.study.records.breakdown import Breakdown, Counted
 from rmtscale.study.tasks.babi.names import QAS
-from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.study.tasks.lengths import LENGTHS, samples_of
 from tests.committed import babilong_records
 from tests.synthetic.babilong import babilong, every, rows
 
@@ -46,7 +53,8 @@ def test_a_task_has_the_best_run_of_each_variant_beside_the_published_ones() -> 
     # A thousand samples tell a tenth of a percent.
     assert cells["4k"][5:7] == ["70.0", "67.1 to 72.8"]
     words = names_of_ours("qa2", runs_of([*plain, *held]))
-    assert re.search(r"Ours: [^.]*seed 1, [^.]*\. Band: .*dead band 0\.25 \(borrowed\)\. ", words)
+    assert re.search(r"^Ours: [^.]*seed 1, [^.]*\. Samples: 1,000 [^.]*\. Band: ", words)
+    assert re.search(r"dead band 0\.25 \(borrowed\)\. Samples: 1,000 [^.]*\. ", words)
     assert words.endswith("[All 4 runs of qa2](runs.md#qa2).")
     assert names_of_ours("qa3", []).startswith("Ours: no run yet. Band: no run yet. [All 0 runs")
     assert cells_of(task_table("qa3", []))["10M"] == ["21", "37", "", "", "11", "", "", "", ""]
@@ -121,6 +129,72 @@ def test_a_few_samples_that_are_timed_take_no_others_place() -> None:
     again = babilong("qa1", "10M", 0.8)
     assert runs_of([*long, again])[0].shares["10M"] == 0.8  # of as many samples the later
     assert_listed([*long, few, again])
+
+
+def test_of_several_readings_the_one_of_most_samples_stands() -> None:
+    """Of the same weights, length and width, in any order: in tables, averages, claims, the picture
+    and where it is lost. What is smaller is listed with all points, and counts nowhere."""
+    few = [noted(one, 1) for one in apart(0.5, dead_band=0.3)]
+    larger = ("128k", "1M")
+    asked: dict[str, Any] = {
+        "dead_band": 0.3,
+        "samples": 400,
+        "evaluated_at": "2024-01-01T00:00:00+00:00",
+    }
+    more = [noted(one, 2) for one in apart(0.99, lengths=larger, **asked)]
+    for records in ([*few, *more], [*more, *few]):
+        runs = runs_of(records)
+        assert len(runs) == len(QAS)
+        best = shown(runs, DEAD_BAND)
+        for run in runs:
+            assert {length: one.point.samples for length, one in run.curve.items()} == {
+                length: 400 if length in larger else samples_of(length) for length in LENGTHS
+            }
+            assert [one.point.samples for one in run.others] == [100, 100]
+            # A story counts once at each length: of these, 400 at two, not 100 more.
+            assert sum_of(breakdowns_of(run)).depth.samples[0] == 9 * 1 + 2 * 2
+        cells = cells_of(task_table("qa2", runs))
+        assert cells["128k"][-2:] == ["99.0", "97.5 to 99.6"]
+        assert cells["64k"][-2:] == ["50", "40.4 to 59.6"]
+        assert cells_of(average_table(runs))["1M"][-1] == "99.0"
+        # As if the smaller ones were not there, but that their peaks of memory were measured too.
+        alone = runs_of([*(one for one in few if one.point.length not in larger), *more])
+        assert claims_but_memory(runs) == claims_but_memory(alone)
+        assert standing(best, "armt") == standing(shown(alone, DEAD_BAND), "armt")
+        assert where_lost(runs) == where_lost(alone)
+        heights = [np.asarray(line.get_ydata()).tolist() for line in draw(runs).axes[0].get_lines()]
+        assert [50.0] * 8 + [99.0, 50.0, 99.0, 50.0] in heights
+        counts = "1,000 from 0k to 32k, 100 at 64k, 400 at 128k, 100 at 512k, 400 at 1M, 100 at 10M"
+        assert samples_in_words([best["qa2"]]) == counts
+        assert f"(borrowed). Samples: {counts}. [1 run of qa2]" in names_of_ours("qa2", runs)
+        assert_listed(records)
+
+
+def claims_but_memory(runs: list[Run]) -> list[Claim]:
+    return [claim for claim in check_claims(runs) if not claim.text.startswith("peak memory")]
+
+
+def noted(record: BabilongRecord, samples: int) -> BabilongRecord:
+    """A record that has counted so many samples, all near the end."""
+    counted = Counted(samples=(samples, *[0] * 9), correct=(samples, *[0] * 9))
+    one = Counted(samples=(samples,), correct=(samples,))
+    return replace(
+        record,
+        breakdown=Breakdown(
+            depth=counted,
+            facts_after=one,
+            segments_after=one,
+            segments_after_facts=one,
+            segments_spanned=one,
+        ),
+    )
+
+
+def test_where_shown_runs_have_unequal_numbers_all_are_said() -> None:
+    runs = runs_of([*rows("qa1", 0.9), *rows("qa2", 0.9, ("64k", "1M"), samples=400)])
+    counts = "1,000 from 0k to 32k, 100 or 400 at 64k, 100 from 128k to 512k, 100 or 400 at 1M"
+    assert samples_in_words(runs) == f"{counts}, 100 at 10M"
+    assert samples_in_words([]) == ""
 
 
 def test_counts_of_points_are_those_of_a_loop() -> None:

@@ -82,7 +82,7 @@ def test_the_page_says_where_it_is_lost() -> None:
     text = where_lost([run, *runs_of(rows("qa2", 0.5))])
     assert (
         "| ours | qa1 |\n|---|---|\n| near | 99 (200) |\n| far | 60 (200) |\n"
-        "| near, facts | 98 (200) |\n| one segment | 99 (200) |\n| several | 97 (200) |\n"
+        "| near, facts | 98 (200) |\n| 1 segment | 99 (200) |\n| several | 97 (200) |\n"
         f"\nLost with:\n\n* qa1: {DRIFT}\n\n"
     ) in text
     assert (

@@ -147,6 +147,44 @@ def test_who_follows_the_rules_is_always_right(noise: Noise, tmp_path: Path) -> 
     assert began[0] != began[1]
 
 
+@pytest.mark.parametrize("length", ["0k", "1k"])
+def test_a_smaller_reading_has_the_first_samples_of_a_larger_one(noise: Noise, length: str) -> None:
+    """So that, of two of the same weights, the smaller one tells nothing that the larger does not:
+    the same questions, in the same text, however many stand side by side."""
+    few = BabilongPoint(
+        stories="qa3",
+        length=length,
+        answers="classes",
+        model="rmt",
+        weights="0" * 16,
+        background="text",
+        samples=5,
+        seed=0,
+        precision="fp32",
+        device="cpu",
+    )
+    many = replace(few, samples=12)
+    stories = pool.load_pool("qa3", "original", "test")
+    numbers, more = (chosen(stories, noise, point)[0] for point in (few, many))
+    assert (len(numbers), len(more)) == (5, 12)
+    assert numbers == more[:5]
+    assert chosen(stories, noise, replace(many, seed=1))[0][:5] != numbers
+
+    def texts(point: BabilongPoint, batch_size: int) -> dict[str, list[int]]:
+        """Tokens of each sample by its facts and question, those that fill a batch left out."""
+        found: dict[str, list[int]] = {}
+        for rows, asked, count in batches(
+            stories, noise, point, batch_size, lambda one: one.question
+        ):
+            read = rows[:, 0 : rows.shape[1]]
+            for ids, one in zip(read[:count], asked[:count], strict=True):
+                found[repr((one.facts, one.question))] = ids.tolist()
+        return found
+
+    small, large = texts(few, 2), texts(many, 7)
+    assert small == {name: large[name] for name in small}
+
+
 def test_questions_are_the_same_at_every_length(noise: Noise) -> None:
     point = BabilongPoint(
         stories="qa1", length="4k", answers="classes", model="rmt", weights="", background="",

@@ -28,6 +28,7 @@ from rmtscale.study.figures.babilong.tables import (
     cost_table,
     models_table,
     names_of_ours,
+    samples_in_words,
     task_table,
 )
 from rmtscale.study.figures.babilong.where_lost import where_lost
@@ -65,7 +66,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         + _each_model(runs, task)
         for task in QAS
     )
-    averages = f"{average_table(runs)}\n\n{_fill(_COLUMNS)}{_each_model(runs)}"
+    averages = f"{average_table(runs)}\n\n{_fill(_COLUMNS)}{_samples(both)}{_each_model(runs)}"
     numbers = (
         f"[Every run and every point]({FILE}). Numbers: [{figure.name}.csv]({figure.name}.csv), "
         "[records.jsonl](records.jsonl)."
@@ -151,6 +152,22 @@ _COSTS = (
     "of one command, and those of several that held as much memory before. Stories alone (0k) "
     "come in batches of other sizes and do not count."
 )
+
+
+def _samples(both: Mapping[str, Mapping[str, Run]]) -> str:
+    """Writes how many samples the points have; nothing where no task has a run."""
+    counts = samples_in_words(run for best in both.values() for run in best.values())
+    if not counts:
+        return ""
+    text = (
+        f"Samples of a point: {counts}; the lines below the table of a task say which. Stories "
+        f"that are longer than a sample are [left out]({FILE}#every-point). With more than 100 "
+        "samples an accuracy has a decimal. Of several readings of the same weights at the same "
+        "length with the same width, the one of most samples stands, in every table, claim and "
+        "picture. The samples of a smaller one are the first of a larger one's of the same seed, "
+        "so that none counts twice."
+    )
+    return f"\n\n{_fill(text)}"
 
 
 def _each_model(runs: Sequence[Run], task: str | None = None) -> str:

@@ -5,7 +5,8 @@ Lengths stand below one another, so that a row is short enough for a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import SHORT, Shares, average, published
@@ -137,14 +138,37 @@ def cost_table(best: Mapping[str, Run]) -> str:
 
 
 def names_of_ours(task: str, runs: Sequence[Run]) -> str:
-    """Says which runs stand in the columns of ours, and how many others there are."""
+    """Says which runs stand in the columns of ours, of how many samples each, and how many others
+    there are."""
     words, own = [], [run for run in runs if run.task == task]
     for variant, heading in OURS.items():
         run = shown(runs, variant).get(task)
-        title = NO_RUN if run is None else run.title
+        title = NO_RUN if run is None else f"{run.title}. Samples: {samples_in_words([run])}"
         words.append(f"{heading.capitalize()}: {title}.")
     every = "1 run" if len(own) == 1 else f"All {len(own)} runs"
     return f"{' '.join(words)} [{every} of {task}](runs.md#{task})."
+
+
+def samples_in_words(runs: Iterable[Run]) -> str:
+    """Says how many samples the points have, shortest length first.
+
+    Args:
+        runs: one or more; where their points of a length have different numbers, all are said.
+
+    Returns:
+        ``1,000 from 0k to 32k, 100 or 400 from 64k to 1M, 100 at 10M``.
+    """
+    counts: dict[str, set[int]] = {}
+    for run in runs:
+        for length, record in run.curve.items():
+            counts.setdefault(length, set()).add(record.point.samples)
+    parts = []
+    read = [length for length in LENGTHS if length in counts]
+    for numbers, group in groupby(read, key=lambda length: sorted(counts[length])):
+        first, *rest = group
+        where = f"from {first} to {rest[-1]}" if rest else f"at {first}"
+        parts.append(f"{' or '.join(map(format_tokens, numbers))} {where}")
+    return ", ".join(parts)
 
 
 def _percent(shares: Shares, length: str) -> str:

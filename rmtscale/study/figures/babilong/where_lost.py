@@ -35,8 +35,8 @@ _EXPLAINED = (
     "brackets, all lengths but 0k together. The deciding fact is the last one that the answer "
     "rests on. Near means that it stands in the last segment or the one before, far that it stands "
     "16 segments or more before the last, both with only noise since; near, facts that other facts "
-    "of the story came since. One segment and several are where the facts stand that the answer "
-    "rests on. If answers are lost where the fact is far, the memory has drifted; if they are lost "
+    "of the story came since. In 1 segment or in several stand the facts that the answer rests on. "
+    "If answers are lost where the fact is far, the memory has drifted; if they are lost "
     "where it is near and other facts came since, the memory had no room. A cause is named where "
     "the 95 % intervals lie apart. "
     "Facts in several segments are more frequent in longer samples, so they are compared length by "
@@ -118,7 +118,7 @@ def _causes(noted: Sequence[tuple[Run, Sequence[Breakdown]]]) -> str:
 
 
 def _by_nearness(noted: Sequence[tuple[Run, Breakdown]]) -> str:
-    names = ("near", "far", "near, facts", "one segment", "several")
+    names = ("near", "far", "near, facts", "1 segment", "several")
     tables: dict[str, dict[str, Sequence[str]]] = {}
     for run, found in noted:
         pairs = (
