@@ -263,12 +263,14 @@ def test_a_pretrained_encoder_beside_a_decoder(
     page = (tmp_path / "out" / "README.md").read_text()
     one, two = page.split("\n## ")[1:]
     assert one.startswith("Decoder from random initialisation, Reasoning, seed 0\n")
-    assert two.startswith("Pretrained encoder, Detect & Memorize, seed 0\n")
-    assert "bert, frozen, with LoRA of rank 4, seed 0, after 7 steps" in " ".join(two.split())
+    # Not the recipe of such encoders, which has fragments and no contrasts.
+    recipe = "seed 0, no fact fragments, contrast first"
+    assert two.startswith(f"Pretrained encoder, Detect & Memorize, {recipe}\n")
+    assert f"bert, frozen, with LoRA of rank 4, {recipe}, after 7 steps" in " ".join(two.split())
     assert ("behind [CLS]" in one, "behind [CLS]" in two) == (False, True)
     assert ("before training" in one, "before training" in two) == (False, True)
     claims = [line.split(" | ")[0][2:] for line in two.splitlines() if "segment " in line[:80]]
-    who = "Pretrained encoder, Detect & Memorize, seed 0: segment"
+    who = f"Pretrained encoder, Detect & Memorize, {recipe}: segment"
     assert claims == [
         f"{who} 1, memory looks at the fact",
         f"{who} 2, memory looks at memory",

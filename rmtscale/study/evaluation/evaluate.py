@@ -283,6 +283,7 @@ def _evaluate_length(
         trained_steps=checkpoint.trained.all_steps,
         trained_seed=checkpoint.settings.seed,
         trained_backbone=trained_backbone(checkpoint),
+        trained_with=checkpoint.trained_with,
         correct=correct,
         accuracy=correct / point.samples,
         low=low,

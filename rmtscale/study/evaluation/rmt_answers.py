@@ -124,4 +124,5 @@ def trained_as(checkpoint: Checkpoint) -> BabilongTraining:
         burn_in_dead_band=settings.burn_in_dead_band,
         lora_rank=settings.lora_rank or 0,
         seconds=None if trained.steps_before else trained.seconds,
+        trained_with=checkpoint.trained_with,
     )

@@ -22,6 +22,7 @@ NOTED_LATER = (
     "burn_in_dead_band",
     "lora_rank",
     "seconds",
+    "trained_with",
 )
 """Fields of a training that older records lack."""
 
@@ -94,6 +95,9 @@ class BabilongTraining:
     seconds: float | None = None
     """Time spent in these steps; None too where the training began with the weights of another,
     whose time is not noted."""
+    trained_with: tuple[dict[str, object], ...] | None = None
+    """Settings away from their defaults that change what is learned, of each training that the
+    weights went through, the last one last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

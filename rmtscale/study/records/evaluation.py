@@ -82,6 +82,9 @@ class EvaluationRecord(EvaluatedLine):
     trained_seed: int
     trained_backbone: TrainedBackbone | None = None
     """None in a record that was written before it was noted."""
+    trained_with: tuple[dict[str, object], ...] | None = None
+    """Settings away from their defaults that change what is learned, of each training that the
+    weights went through, the last one last; None in a record of before they were noted."""
     correct: int
     accuracy: float
     low: float

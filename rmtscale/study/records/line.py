@@ -52,10 +52,10 @@ class EvaluatedLine:
         """Returns what is written.
 
         A dead band of 0 and no sink tokens, the paper's RMT, are left out, and so are LoRA that is
-        not merged, a number of processes of 1, a backbone that was not noted, a probe that was not
-        asked for, whether it was compiled where that was not noted, and the state of a GPU during a
-        step, where nobody looked: such a record is the same line that it was before there were
-        these fields.
+        not merged, a number of processes of 1, backbone and settings that were not noted, a probe
+        that was not asked for, whether it was compiled where that was not noted, and the state of a
+        GPU during a step, where nobody looked: such a record is the same line that it was before
+        there were these fields.
         """
         mapping: dict[str, Any] = to_mapping(self)
         if not mapping["point"]["dead_band"]:
@@ -70,7 +70,7 @@ class EvaluatedLine:
                 del described["sink_tokens"]
         if mapping.get("processes") == 1:
             del mapping["processes"]
-        for name in ("trained_backbone", "probe"):
+        for name in ("trained_backbone", "trained_with", "probe"):
             if mapping.get(name, "") is None:
                 del mapping[name]
         environment = mapping["environment"] or {}

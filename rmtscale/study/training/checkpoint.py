@@ -58,6 +58,9 @@ class Trained:
     trainable_parameters: int = 0
     steps_before: int = 0
     """Steps that a memory task's training began with, of ``init_from`` and those before it."""
+    learned_before: tuple[dict[str, object], ...] = ()
+    """Settings of a memory task's trainings that made these steps, away from their defaults, as far
+    as they change what is learned."""
 
     @property
     def all_steps(self) -> int:

@@ -127,6 +127,7 @@ class Keeper:
         trained = Trained(
             step=state.step,
             steps_before=self.objective.steps_before,
+            learned_before=self.objective.learned_before,
             stage=self._stage(stage).name,
             segments=self._stage(stage).segments,
             ema=ema,

@@ -32,6 +32,8 @@ class Objective(ABC):
     """Digest of tokenizer and text; empty where they follow from settings and vocabulary."""
     steps_before: int = 0
     """Steps of the checkpoint whose task is gone on with; 0 where something new begins."""
+    learned_before: tuple[dict[str, object], ...] = ()
+    """Settings of the trainings that made these steps (``memory_tasks/learned.py``)."""
     measure: ClassVar[str]
     """Measure of a validation: ``accuracy`` or ``loss``."""
 

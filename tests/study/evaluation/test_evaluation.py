@@ -24,6 +24,7 @@ from rmtscale.study.training.checkpoint import source_name
 from rmtscale.study.training.layout import BEST
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import Checkpoint, load_checkpoint
+from rmtscale.study.training.memory_tasks.learned import learned
 from rmtscale.study.training.memory_tasks.reading import Reader
 from tests.tiny_training import tiny_settings, write_background
 
@@ -108,6 +109,7 @@ def test_a_probe_is_of_the_reading_that_the_answers_are_of(
         ], len(read)
 
     once, reads = found("once", probing=True)
+    assert all(one.trained_with == (learned(checkpoint.settings),) for one in once)
     plain, plain_reads = found("twice", probing=False)
     again, more_reads = found("twice", probing=True)
     assert [one.probe for one in plain] == [None, None]

@@ -21,6 +21,7 @@ from rmtscale.study.training.keeping import Keeper, ema_decay_at
 from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.study.training.loop import train
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
+from rmtscale.study.training.memory_tasks.learned import learned
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import read_metrics
 from rmtscale.study.training.train_state import TrainState
@@ -252,7 +253,13 @@ def test_a_training_may_begin_with_a_checkpoint(
     assert (trained.step, trained.steps_before) == (4, before.step)
     assert trained.all_steps == before.step + 4
     train(replace(settings, init_from=str(tmp_path / LAST)), tmp_path / "third", device="cpu")
-    assert load_checkpoint(tmp_path / "third" / LAST).trained.all_steps == before.step + 8
+    third = load_checkpoint(tmp_path / "third" / LAST)
+    assert third.trained.all_steps == before.step + 8
+    # What the weights were trained with is noted of every training, and once of one that goes on.
+    first, second = (learned(load_checkpoint(one / LAST).settings) for one in (whole, tmp_path))
+    assert first != second
+    assert trained.learned_before == (first,)
+    assert third.trained_with == (first, second)
     with pytest.raises(BadInput, match="its model has other sizes"):
         train(replace(settings, memory_tokens=3), tmp_path / "other", device="cpu")
     # As many words, but other ones: the same ids would mean other words.

@@ -15,7 +15,7 @@ from rmtscale.study.figures.babilong.ablation import (
 )
 from rmtscale.study.figures.babilong.recipes import ablated
 from rmtscale.study.figures.babilong.runs import DEAD_BAND as HELD
-from rmtscale.study.figures.babilong.runs import Run
+from rmtscale.study.figures.babilong.runs import Run, changes_of
 from rmtscale.study.figures.babilong.tables import NO_RUN, score_with_interval
 from rmtscale.study.records.babilong import BabilongTraining
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
@@ -29,8 +29,9 @@ EQUAL_WITHIN = 0.05
 def change_of(run: Run) -> str | None:
     """Returns the last change that a run of the ablation has; None of any other run.
 
-    A training is one of the ablation where it has its settings, as far as a record notes them:
-    whatever its recipe was called. Only the last one counts with a dead band.
+    A training is one of the ablation where it has its settings, as far as a record notes them, and
+    nothing else that is off by default: whatever its recipe was called. Only the last one counts
+    with a dead band.
     """
     training = run.training
     if training is None or run.task not in TASKS or training.stories != run.task:
@@ -39,7 +40,7 @@ def change_of(run: Run) -> str | None:
     changes = [
         change for change in ADDED if trained == _settings(ablated(run.task, change, training.seed))
     ]
-    if not changes or run.answers != "classes":
+    if not changes or run.answers != "classes" or changes_of(training):
         return None
     if run.variant == HELD:
         return DEAD_BAND if changes == [LAST_TRAINED] else None

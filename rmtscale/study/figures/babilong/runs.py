@@ -10,6 +10,7 @@ from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
 from rmtscale.study.records.widths import BORROWED, ChosenWidths
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.study.training.memory_tasks.learned import Noted, changes, differences
 from rmtscale.units import format_memory_tokens
 
 PLAIN, DEAD_BAND, SINK = "plain", "dead band", "sink"
@@ -19,9 +20,16 @@ evaluation. Neither ever stands in for the other, and an RMT with sink tokens, w
 all runs, for none of them."""
 ALL_FIVE = "all five"
 """Says that one model learned all five tasks."""
+_FIELDS = ("closing_questions", "late_facts", "burn_in_dead_band", "memory_noise")
 Curve = Mapping[str, BabilongRecord]
 """Records by name of the length, shortest first."""
 _Identity = tuple[object, ...]
+_BESIDE = (
+    *("task_options.stories", "task_options.ask_state", "sink_tokens"),
+    *("bare_tokens", "fact_fragments", "replay_lost", "between_share"),
+)
+"""Settings that a title names in words of its own, that the list of every run has, or that all
+recipes have on. All others that are on stand in the title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,20 @@ class Run:
         return {length: record.accuracy for length, record in self.curve.items()}
 
 
+def trained_with(training: BabilongTraining) -> Sequence[Noted]:
+    """Returns the settings of all trainings of the weights, the last one last: of a record that is
+    older than their note those that it has fields for."""
+    if training.trained_with:
+        return training.trained_with
+    values = {name: getattr(training, name) for name in _FIELDS}
+    return [{name: value for name, value in values.items() if value is not None}]
+
+
+def changes_of(training: BabilongTraining) -> list[str]:
+    """Names what a training had on beside what all recipes have and the list of every run says."""
+    return changes(trained_with(training), {}, _BESIDE)
+
+
 def variant_of(record: BabilongRecord) -> str:
     """Names the variant of the RMT that a record is of; with sink tokens ``SINK``, always."""
     if record.sink_tokens:
@@ -131,6 +153,7 @@ def runs_of(records: Iterable[BabilongRecord], widths: ChosenWidths | None = Non
         point = own[0].point
         how = ways.how(point.weights, point.dead_band) if point.dead_band else ""
         found.append(Run(title_of(own[0], how), curve, others, how))
+    found = _by_settings(found)
     alike = Counter((run.task, run.title) for run in found)
     named = [
         run if alike[run.task, run.title] == 1 else replace(run, title=_told_apart(run))
@@ -150,14 +173,7 @@ def title_of(record: BabilongRecord, width_chosen: str) -> str:
             words.append(f"LoRA {training.lora_rank}")
         if training.ask_state:
             words.append("asked for the state")
-        if training.closing_questions:
-            words.append(f"{training.closing_questions} closing questions")
-        if training.memory_noise:
-            words.append(f"noise {training.memory_noise:g} on the memory")
-        if training.late_facts:
-            words.append(f"up to {training.late_facts} late facts")
-        if training.burn_in_dead_band:
-            words.append(f"burn-ins with a dead band of {training.burn_in_dead_band:g}")
+        words += changes_of(training)
         if training.sink_tokens:
             words.append(format_memory_tokens(training.memory_tokens, training.sink_tokens))
         words.append(f"{training.steps:,} steps")
@@ -260,6 +276,22 @@ def _identity(record: BabilongRecord) -> _Identity:
         *(point.stories, point.model, point.weights, point.answers, point.background),
         point.dead_band,
     )
+
+
+def _by_settings(runs: Sequence[Run]) -> list[Run]:
+    """Names runs of one title by the settings in which their trainings differ, as far as these
+    were noted."""
+    named = list(runs)
+    for alike in Counter((run.task, run.title) for run in runs):
+        own = {
+            str(place): trained_with(run.training)
+            for place, run in enumerate(runs)
+            if (run.task, run.title) == alike and run.training and run.training.trained_with
+        }
+        for place, words in differences(own, {}).items() if len(own) > 1 else ():
+            run = runs[int(place)]
+            named[int(place)] = replace(run, title=", ".join([run.title, *words]))
+    return named
 
 
 def _told_apart(run: Run) -> str:

@@ -8,12 +8,16 @@ task is Reasoning of decoders, and Detect & Memorize of the pretrained encoder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rmtscale.intervals import newcombe_interval
 from rmtscale.report.claims import Claim, Outcome
-from rmtscale.study.figures.dead_band.comparisons import Comparison, Comparisons
+from rmtscale.study.figures.dead_band.comparisons import (
+    Comparison,
+    Comparisons,
+    of_each_recipe,
+)
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Points
 from rmtscale.study.figures.memory_tasks.backbones import (
     NOT_NOTED,
@@ -71,7 +75,10 @@ def check_claims(
             end = pair.plain.get(LONGEST)
             if end is None or end.accuracy < drift.target:
                 claims.append(_above(f"{title}, {run}", pair))
-        claims.append(_on_seeds(title, pairs, drift, kind))
+        claims += [
+            _on_seeds(f"{title}{f', {way}' if way else ''}", own, drift, kind)
+            for way, own in (of_each_recipe(pairs) or {"": []}).items()
+        ]
     claims += [
         _not_below(f"{subject(kind, TITLES[task])}, {run}", pair)
         for task, pairs in ours.items()
@@ -100,9 +107,9 @@ def _above(title: str, pair: Comparison) -> Claim:
     return Claim(text, _NONE, ours, outcome, _TOLERANCE)
 
 
-def _on_seeds(title: str, pairs: Mapping[str, Comparison], drift: Drift, kind: str) -> Claim:
+def _on_seeds(title: str, pairs: Sequence[Comparison], drift: Drift, kind: str) -> Claim:
     text = f"{title}: on {drift.seeds} seeds"
-    ends = [pair.held[LONGEST] for pair in pairs.values() if LONGEST in pair.held]
+    ends = [pair.held[LONGEST] for pair in pairs if LONGEST in pair.held]
     read = len({record.trained_seed for record in ends})
     if read < drift.seeds:
         ours = (

@@ -10,6 +10,7 @@ from rmtscale.study.figures.memory_tasks.axes import Curve
 from rmtscale.study.figures.memory_tasks.backbones import by_kind, run_names
 from rmtscale.study.figures.memory_tasks.claims import curves_by
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
+from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.records.widths import ChosenWidths
 
@@ -27,11 +28,21 @@ class Comparison:
     @property
     def seed(self) -> int:
         """Returns the seed of the training."""
-        return next(iter(self.held.values())).trained_seed
+        return self.record.trained_seed
+
+    @property
+    def record(self) -> EvaluationRecord:
+        """Returns the record of the shortest length, for what all have in common."""
+        return next(iter(self.held.values()))
 
     def shared(self) -> list[int]:
         """Lists the numbers of segments that both were evaluated at."""
         return [count for count in self.held if count in self.plain]
+
+
+def of_each_recipe(pairs: Mapping[str, Comparison]) -> dict[str, list[Comparison]]:
+    """Groups the pairs of a task by recipe, in the words that tell them apart."""
+    return by_recipe(pairs.values(), lambda pair: pair.record)
 
 
 Comparisons = Mapping[str, Mapping[str, Comparison]]

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.report.names import label_line_ends
-from rmtscale.study.figures.dead_band.comparisons import Comparison, Comparisons
+from rmtscale.study.figures.dead_band.comparisons import (
+    Comparison,
+    Comparisons,
+    of_each_recipe,
+)
 from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     accuracy_axis,
@@ -16,6 +20,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     token_axis,
 )
 from rmtscale.study.figures.memory_tasks.backbones import NOT_NOTED, capital
+from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 
 if TYPE_CHECKING:
@@ -104,8 +109,13 @@ def _apart(pairs: Collection[Comparison]) -> list[tuple[float, float, str, str]]
 
 
 def _seeds(group: Sequence[EvaluationRecord]) -> str:
-    numbers = sorted({record.trained_seed for record in group})
-    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    """Names seeds, those of each recipe apart: ``seeds 0, 2``."""
+    names = []
+    for way, own in by_recipe(group, lambda record: record).items():
+        numbers = sorted({record.trained_seed for record in own})
+        seeds = f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+        names.append(f"{seeds}, {way}" if way else seeds)
+    return "; ".join(names)
 
 
 def _headline(kinds: Mapping[str, Comparisons]) -> str:
@@ -120,11 +130,12 @@ def _headline(kinds: Mapping[str, Comparisons]) -> str:
 
 def _shares(ours: Comparisons) -> str:
     said = []
-    for task, pairs in ours.items():
-        shared = set.intersection(*(set(pair.shared()) for pair in pairs.values()))
+    every = [(task, *one) for task, pairs in ours.items() for one in of_each_recipe(pairs).items()]
+    for task, way, pairs in every:
+        shared = set.intersection(*(set(pair.shared()) for pair in pairs))
         if shared:
             longest = max(shared)
-            held = right_share(pair.held[longest] for pair in pairs.values())
-            plain = right_share(pair.plain[longest] for pair in pairs.values())
-            said.append(f"{TITLES[task]} {held} ({plain})")
+            held = right_share(pair.held[longest] for pair in pairs)
+            plain = right_share(pair.plain[longest] for pair in pairs)
+            said.append(f"{TITLES[task]}{f', {way},' if way else ''} {held} ({plain})")
     return ", ".join(said)

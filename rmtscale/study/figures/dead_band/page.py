@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from textwrap import fill
 
 from rmtscale.errors import BadInput
 from rmtscale.study.figures.dead_band.claims import DRIFTS, LONGEST, check_claims
-from rmtscale.study.figures.dead_band.comparisons import Comparisons, compare, records_of
+from rmtscale.study.figures.dead_band.comparisons import (
+    Comparison,
+    Comparisons,
+    compare,
+    of_each_recipe,
+    records_of,
+)
 from rmtscale.study.figures.dead_band.drawing import draw
 from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.figures.memory_tasks.axes import TITLES
@@ -115,15 +121,22 @@ def _how(kinds: Mapping[str, Comparisons]) -> str:
 
 def _verdict(kinds: Mapping[str, Comparisons]) -> str:
     """Says what the dead band does to the task that drifts, a sentence for each kind."""
-    said = [text for kind, ours in kinds.items() if (text := _verdict_of(kind, ours))]
+    said = [
+        text
+        for kind, ours in kinds.items()
+        for way, pairs in of_each_recipe(_drifting(kind, ours)).items()
+        if (text := _verdict_of(kind, way, pairs))
+    ]
     return "".join(f"{fill(f'**{text}**', 100, break_on_hyphens=False)}\n\n" for text in said)
 
 
-def _verdict_of(kind: str, ours: Comparisons) -> str:
-    drift = DRIFTS.get(kind)
-    pairs = ours.get(drift.task, {}) if drift is not None else {}
-    ends = [pair for pair in pairs.values() if LONGEST in pair.shared()]
-    if drift is None or not ends:
+def _drifting(kind: str, ours: Comparisons) -> Mapping[str, Comparison]:
+    return ours.get(DRIFTS[kind].task, {}) if kind in DRIFTS else {}
+
+
+def _verdict_of(kind: str, way: str, pairs: Sequence[Comparison]) -> str:
+    ends = [pair for pair in pairs if LONGEST in pair.shared()]
+    if not ends:
         return ""
     held, plain = (
         min((curve[LONGEST] for curve in way), key=lambda record: record.accuracy)
@@ -131,7 +144,7 @@ def _verdict_of(kind: str, ours: Comparisons) -> str:
     )
     after = f"after {format_tokens(held.point.tokens)} tokens"
     start = capital(after) if kind in (NOT_NOTED, RANDOM_DECODER) else f"With a {kind}, {after}"
-    title = TITLES[drift.task]
+    title = f"{TITLES[DRIFTS[kind].task]}{f' ({way})' if way else ''}"
     if len(ends) == 1:
         return (
             f"{start} {title} is right in {words(held)} with a dead band of "

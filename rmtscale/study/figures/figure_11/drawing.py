@@ -50,7 +50,7 @@ def draw(kinds: Mapping[str, Mapping[str, Mapping[int, Curve]]], trained_segment
 def _panel(axes: Axes, ours: Mapping[str, Mapping[int, Curve]], trained_segments: int) -> None:
     counts: set[int] = set()
     for way, curves in ours.items():
-        colour, line, marker = _LOOKS[way]
+        colour, line, marker = _LOOKS["no curriculum" if way.startswith("no") else "curriculum"]
         for index, curve in enumerate(curves.values()):
             label = way if not index else None
             draw_curve(axes, curve, colour, marker=marker, line=line, label=label, name=way)

@@ -14,12 +14,13 @@ from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve, Points
 from rmtscale.study.figures.memory_tasks.backbones import (
     NOT_NOTED,
     PRETRAINED_ENCODER,
-    run_name,
+    recipe_names,
     subject,
 )
 from rmtscale.study.figures.memory_tasks.claims import curves_by, learned, reaches, words
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
+from rmtscale.study.figures.memory_tasks.ways import trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy
 
@@ -33,20 +34,43 @@ Curves = dict[str, dict[int, Curve]]
 
 
 def by_task(records: Sequence[EvaluationRecord]) -> Curves:
-    """Groups the records of one seed (the first there is) by task and trained segments."""
+    """Groups the records of one seed (the first there is) by task and trained segments.
+
+    Of several recipes of a task the usual one is taken, or the first by name.
+    """
     first = min((record.trained_seed for record in records), default=0)
+    names = recipe_names(records)
+    shown = {
+        task: min(
+            (
+                names[record.point.weights]
+                for record in records
+                if record.trained_seed == first and record.point.task == task
+            ),
+            key=lambda name: (name.count(","), name),
+            default="",
+        )
+        for task in TASKS
+    }
     curves = {
         task: curves_by(
             lambda record: record.trained_segments,
             (
                 record
                 for record in records
-                if record.trained_seed == first and record.point.task == task
+                if record.point.task == task and names[record.point.weights] == shown[task]
             ),
         )
         for task in TASKS
     }
     return {task: own for task, own in curves.items() if own}
+
+
+def of_way(ours: Mapping[str, Mapping[int, Curve]], task: str) -> str:
+    """Returns the recipe of a task's curves, behind a comma, or nothing where it is the usual."""
+    records = [one for curve in ours.get(task, {}).values() for one in curve.values()]
+    way = trained_way(records[0]) if records else ""
+    return f", {way}" if way else ""
 
 
 def paper_curves() -> dict[str, dict[int, Points]]:
@@ -70,7 +94,7 @@ def check_claims(
     """
     claims = []
     for task in TASKS:
-        title, curves = subject(kind, TITLES[task]), ours.get(task, {})
+        title, curves = f"{subject(kind, TITLES[task])}{of_way(ours, task)}", ours.get(task, {})
         if not curves:
             text = f"{title}: trained and evaluated"
             claims.append(Claim(text, "yes", "no stage was finished", "not measurable"))
@@ -100,7 +124,8 @@ def check_encoder(
     claims = []
     for task in TASKS:
         own = [record for record in records if record.point.task == task]
-        runs = curves_by(run_name, own)
+        names = recipe_names(own)
+        runs = sorted(set(names.values()))
         if not runs:
             claims.append(
                 _nowhere_below(subject(PRETRAINED_ENCODER, TITLES[task]), [], paper[task])
@@ -108,7 +133,7 @@ def check_encoder(
         claims += [
             _nowhere_below(
                 f"{subject(PRETRAINED_ENCODER, TITLES[task])}, {run}",
-                [record for record in own if run_name(record) == run],
+                [record for record in own if names[record.point.weights] == run],
                 paper[task],
             )
             for run in runs

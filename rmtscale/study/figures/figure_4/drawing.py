@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.report.figures.panels import MOST_SERIES
+from rmtscale.study.figures.figure_4.claims import of_way
 from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     Curve,
@@ -59,7 +60,8 @@ def draw(
                 _ours(axes, kinds[kind].get(task, {}), half)
             accuracy_axis(axes)
             segment_axis(axes, counts)
-            axes.set_title(_title(task, kind, several=len(kinds) > 1))
+            title = _title(task, kind, several=len(kinds) > 1)
+            axes.set_title(title + ("" if kind is None else of_way(kinds[kind], task)))
             if not axes.lines[1:]:
                 axes.text(0.5, 0.5, "no run yet", ha="center", transform=axes.transAxes)
             spread = f"{half[0]} to {half[-1]}" if len(half) > 1 else str(half[0])

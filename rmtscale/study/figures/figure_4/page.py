@@ -11,6 +11,7 @@ from rmtscale.study.figures.figure_4.claims import (
     by_task,
     check_claims,
     check_encoder,
+    of_way,
     paper_curves,
 )
 from rmtscale.study.figures.figure_4.drawing import draw
@@ -80,7 +81,9 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 def _tables(curves: Curves, *, level: int = 2) -> str:
     return accuracy_tables(
         {
-            TITLES[task]: {f"trained on {trained}": curve for trained, curve in own.items()}
+            f"{TITLES[task]}{of_way(curves, task)}": {
+                f"trained on {trained}": curve for trained, curve in own.items()
+            }
             for task, own in curves.items()
         },
         level=level,

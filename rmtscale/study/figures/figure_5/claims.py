@@ -17,7 +17,6 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     PRETRAINED_ENCODER,
     run_names,
     subject,
-    trained_words,
 )
 from rmtscale.study.figures.memory_tasks.claims import (
     ENCODER_TARGETS,
@@ -27,6 +26,7 @@ from rmtscale.study.figures.memory_tasks.claims import (
 )
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
+from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy, format_bytes, format_percent, format_tokens
 
@@ -129,13 +129,10 @@ def check_encoder(ours: Curves, paper: Mapping[str, Points]) -> list[Claim]:
 
 
 def _of_each_way(task: str, curves: Sequence[Curve], paper: float) -> list[Claim]:
-    """Claims what seeds keep with LoRA and with all weights apart: one cannot lend a seed."""
-    ways: dict[str, list[Curve]] = {}
-    for curve in curves:
-        ways.setdefault(trained_words(next(iter(curve.values()))), []).append(curve)
-    named = len(ways) > 1
+    """Claims what seeds keep with each recipe, LoRA and all weights apart: none lends a seed."""
+    ways = by_recipe(curves, lambda curve: next(iter(curve.values())))
     return [
-        _on_seeds(task, own, paper, f", {way}" if named else "")
+        _on_seeds(task, own, paper, f", {way}" if way else "")
         for way, own in (ways or {"": []}).items()
     ]
 

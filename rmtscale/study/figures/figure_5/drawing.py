@@ -19,7 +19,8 @@ from rmtscale.study.figures.memory_tasks.axes import (
     right_share,
     token_axis,
 )
-from rmtscale.study.figures.memory_tasks.backbones import run_name, trained_way
+from rmtscale.study.figures.memory_tasks.backbones import run_name
+from rmtscale.study.figures.memory_tasks.ways import trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_bytes, format_count
 

@@ -22,7 +22,6 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     by_kind,
     capital,
     described,
-    trained_words,
 )
 from rmtscale.study.figures.memory_tasks.page import Section, accuracy_tables, figure_report
 from rmtscale.study.figures.memory_tasks.plan import (
@@ -32,6 +31,7 @@ from rmtscale.study.figures.memory_tasks.plan import (
     best_checkpoint,
 )
 from rmtscale.study.figures.memory_tasks.runs import collect
+from rmtscale.study.figures.memory_tasks.ways import trained_words
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.training.layout import METRICS, TASK_FILE, TRAINED_PART
 
@@ -108,7 +108,7 @@ def _by_way(kind: str, curves: Curves) -> dict[str, Curves]:
             ways.setdefault(way, {}).setdefault(task, {})[name] = curve
     if len(ways) < 2:
         return {kind: curves}
-    return {f"{kind}, {way}": own for way, own in ways.items()}
+    return {", ".join(filter(None, (kind, way))): own for way, own in ways.items()}
 
 
 def _encoder_hint(figure: Figure) -> str:

@@ -19,6 +19,7 @@ from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.backbones import capital, kind_of
 from rmtscale.study.figures.memory_tasks.plan import Trainings, best_checkpoint, plan
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS
+from rmtscale.study.figures.memory_tasks.ways import way_of
 from rmtscale.study.figures.training_runs import TrainingSetup, require_trained
 from rmtscale.tabular import csv_text
 
@@ -49,6 +50,8 @@ class Shown:
     checkpoint: Checkpoint
     kind: str
     """Kind of its backbone."""
+    way: str
+    """Its recipe, where that is not the usual one."""
     sample: AttentionSample
     told: str
     """The facts, the question, and the answers to it."""
@@ -59,7 +62,8 @@ class Shown:
     def name(self) -> str:
         """Says which model it is, in a few words."""
         settings = self.checkpoint.settings
-        return f"{capital(self.kind)}, {TITLES[settings.task]}, seed {settings.seed}"
+        words = f"{capital(self.kind)}, {TITLES[settings.task]}, seed {settings.seed}"
+        return f"{words}, {self.way}" if self.way else words
 
     def named(self, segment: int) -> Heatmap:
         """Returns the picture of a segment, from 0, under the name of the model."""
@@ -136,9 +140,11 @@ def _read(folder: Path, setup: TrainingSetup, device: torch.device) -> Shown:
     spelled = data.vocabulary.decode(sample.ids.tolist())
     facts = " ... ".join(f'"{fact}"' for fact in sample.words(spelled, "fact"))
     (question,) = sample.words(spelled, "question")
+    backbone = trained_backbone(checkpoint)
     return Shown(
         checkpoint,
-        kind_of(trained_backbone(checkpoint)),
+        kind_of(backbone),
+        way_of(task, backbone, checkpoint.trained_with),
         sample,
         f'{facts} ... "{question}" Right is {sample.answer}, the model says {said}.',
         [_heatmap(reader, attention, sample) for attention in maps],
@@ -190,6 +196,7 @@ def _csv(models: Sequence[Shown]) -> str:
             "backbone": shown.checkpoint.settings.backbone,
             "task": shown.checkpoint.settings.task,
             "seed": shown.checkpoint.settings.seed,
+            **({"recipe": shown.way} if any(one.way for one in models) else {}),
             "segment": look.segment + 1,
             "query": look.query,
             "key": look.key,
@@ -242,7 +249,8 @@ def _section(shown: Shown, claims: list[Claim], *, heading: bool) -> str:
     if len(shown.sample.parts["fact"]) == 1:
         stand = "fact stands in the first"
     text = (
-        f"{TITLES[settings.task]}: {settings.backbone}{lora}, seed {settings.seed}, after "
+        f"{TITLES[settings.task]}: {settings.backbone}{lora}, seed {settings.seed}"
+        f"{f', {shown.way}' if shown.way else ''}, after "
         f"{trained.all_steps:,} steps on up to {trained.segments} segments of "
         f"{settings.segment_size} ({trained.stage}). One sample of four segments, the first of the "
         f"validation samples whose {stand}:"

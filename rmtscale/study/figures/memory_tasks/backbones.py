@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from textwrap import fill
 
 from rmtscale.study.figures.memory_tasks.axes import TITLES
+from rmtscale.study.figures.memory_tasks.ways import ALL_WEIGHTS, apart, trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
 from rmtscale.units import format_tokens
 
@@ -18,10 +20,15 @@ PRETRAINED_ENCODER = "pretrained encoder"
 
 
 def by_kind(records: Iterable[EvaluationRecord]) -> dict[str, list[EvaluationRecord]]:
-    """Groups records by the kind of their backbone, what is not noted first, pretrained last."""
-    groups: dict[str, list[EvaluationRecord]] = {}
-    for record in records:
-        groups.setdefault(kind_of(record.trained_backbone), []).append(record)
+    """Groups records by the kind of their backbone, what is not noted first, pretrained last.
+
+    A record that is older than the note of a training's settings has those of the same weights.
+    """
+    every, groups = list(records), dict[str, list[EvaluationRecord]]()
+    noted = {one.point.weights: one.trained_with for one in every if one.trained_with is not None}
+    for record in every:
+        whole = replace(record, trained_with=noted.get(record.point.weights))
+        groups.setdefault(kind_of(record.trained_backbone), []).append(whole)
     return dict(sorted(groups.items(), key=lambda group: ("pretrained" in group[0], group[0])))
 
 
@@ -45,33 +52,34 @@ def subject(kind: str, title: str) -> str:
 
 
 def run_name(record: EvaluationRecord) -> str:
-    """Names a training by its seed, and of a pretrained backbone by whether all was trained."""
+    """Names a training by its seed, and by its recipe where that is not the usual one."""
     way = trained_way(record)
     return f"seed {record.trained_seed}{f', {way}' if way else ''}"
 
 
-def trained_way(record: EvaluationRecord) -> str:
-    """Returns ``all weights`` of a pretrained backbone that was not frozen; nothing of others."""
-    backbone = record.trained_backbone
-    whole = backbone is not None and backbone.pretrained and backbone.lora_rank is None
-    return "all weights" if whole else ""
-
-
-def trained_words(record: EvaluationRecord) -> str:
-    """Names the way of a pretrained backbone where both are shown: ``all weights`` or ``LoRA``."""
-    return trained_way(record) or "LoRA"
+def recipe_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
+    """Names trainings as ``run_name`` does, by the digest of their weights, and those of one name
+    by the numbers in which their recipes differ."""
+    known = list(records)
+    differ = apart(known)
+    names: dict[str, str] = {}
+    for record in known:
+        weights = record.point.weights
+        names.setdefault(weights, ", ".join(filter(None, (run_name(record), differ[weights]))))
+    return names
 
 
 def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
     """Names trainings by the digest of their weights: no two of one task have the same name.
 
-    Of trainings with one name, those on another backbone than most of the task's say so, and the
-    rest are counted in the order in which they were evaluated: ``seed 1``, ``seed 1, training 2``.
+    Trainings are named by their recipes (``ways.py``). Of those with one name, those on another
+    backbone than most of the task's say so, and the rest, of one recipe, are counted in the order
+    in which they were evaluated: ``seed 1``, ``seed 1, training 2``.
     """
     first: dict[str, EvaluationRecord] = {}
     for record in sorted(records, key=lambda record: (record.evaluated_at, record.point.weights)):
         first.setdefault(record.point.weights, record)
-    names = {weights: run_name(record) for weights, record in first.items()}
+    names = recipe_names(first.values())
     usual = _most_used(record.trained_backbone for record in first.values())
     for weights, name in _shared(names).items():
         backbone = first[weights].trained_backbone
@@ -111,7 +119,8 @@ def described(records: Sequence[EvaluationRecord], more: str = "") -> str:
     for one in records:
         backbone = one.trained_backbone
         if backbone is not None:
-            way = f"{backbone.name}, {_trained(backbone)}"
+            changed = trained_way(one).removeprefix(ALL_WEIGHTS).removeprefix(", ")
+            way = ", ".join(filter(None, (backbone.name, _trained(backbone), changed)))
             ways.setdefault(way, []).append(one)
             of_segment = segments.setdefault(_segment(backbone, one.point.segment_tokens), [])
             of_segment += [] if way in of_segment else [way]

@@ -16,6 +16,7 @@ from rmtscale.study.figures.figure import Figure, FigureReport
 from rmtscale.study.figures.memory_tasks.axes import Curve
 from rmtscale.study.figures.memory_tasks.claims import words
 from rmtscale.study.figures.memory_tasks.plan import Plan
+from rmtscale.study.figures.memory_tasks.ways import trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.tabular import csv_text, markdown_table
 from rmtscale.units import format_tokens
@@ -165,10 +166,12 @@ def _compiled(record: EvaluationRecord) -> int | None:
 
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
     """Writes the main numbers of all records as CSV, the dead band where any has one, backbone,
-    whether it was compiled and whether LoRA was merged where any says so."""
+    a recipe that is not the usual, whether it was compiled and whether LoRA was merged where any
+    says so."""
     held = any(record.point.dead_band for record in records)
     noted = any(record.trained_backbone for record in records)
     merges = any(record.point.merged_lora for record in records)
+    recipes = any(trained_way(record) for record in records if record.trained_with)
     compiles = any(record.point.compile_step is not None for record in records)
     return csv_text(
         {
@@ -178,6 +181,7 @@ def csv_of(records: Sequence[EvaluationRecord]) -> str:
             "curriculum": int(record.trained_curriculum),
             "seed": record.trained_seed,
             **(_backbone_columns(record) if noted else {}),
+            **({"recipe": trained_way(record)} if recipes else {}),
             **({"dead_band": f"{record.point.dead_band:g}"} if held else {}),
             "segments": record.point.segments,
             "tokens": record.point.tokens,

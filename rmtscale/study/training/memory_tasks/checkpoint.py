@@ -32,6 +32,7 @@ from rmtscale.study.training.checkpoint import (
 from rmtscale.study.training.layout import TASK_FILE
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids, restore_data
+from rmtscale.study.training.memory_tasks.learned import learned
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 
@@ -52,6 +53,11 @@ class Checkpoint:
         """Segments with a gradient."""
         return self.trained.segments
 
+    @property
+    def trained_with(self) -> tuple[dict[str, object], ...]:
+        """Settings of all trainings of the weights that change what is learned, its own last."""
+        return (*self.trained.learned_before, learned(self.settings))
+
     def merge_lora(self) -> None:
         """Merges LoRA into the weights: reading is faster, and the same but for rounding.
 
@@ -64,6 +70,15 @@ class Checkpoint:
                 "weights of this one were trained"
             )
         merge(self.answerer.rmt)
+
+
+def learned_before(
+    checkpoint: Checkpoint, settings: MemoryTaskSettings
+) -> tuple[dict[str, object], ...]:
+    """Returns what the trainings before one noted; of one that only goes on, with the settings of
+    the checkpoint, those before that."""
+    before = checkpoint.trained_with
+    return before[:-1] if before[-1] == learned(portable(settings)) else before
 
 
 def export_checkpoint(

@@ -22,7 +22,12 @@ from rmtscale.study.training.checkpoint import Trained
 from rmtscale.study.training.curriculum import Progress, Stage
 from rmtscale.study.training.device import precision_on
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
-from rmtscale.study.training.memory_tasks.checkpoint import export_checkpoint, load_checkpoint
+from rmtscale.study.training.memory_tasks.checkpoint import (
+    Checkpoint,
+    export_checkpoint,
+    learned_before,
+    load_checkpoint,
+)
 from rmtscale.study.training.memory_tasks.curriculum import advance, draw, plan_stages
 from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
@@ -100,7 +105,9 @@ class MemoryObjective(Objective):
             fact_head=self._fact_head(rmt) if settings.told_weight else None,
         )
         if settings.init_from is not None:
-            self.steps_before = _take_weights(self.learner, settings, self.data)
+            begun = _take_weights(self.learner, settings, self.data)
+            self.steps_before = begun.trained.all_steps
+            self.learned_before = learned_before(begun, settings)
 
     def _fact_head(self, rmt: RMTPreTrainedModel) -> FactHead:
         settings = self.settings
@@ -273,8 +280,8 @@ class MemoryObjective(Objective):
         export_checkpoint(folder, ema, self.settings, self.data, trained)
 
 
-def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskData) -> int:
-    """Begins with the weights of a checkpoint; returns the steps that they have seen."""
+def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskData) -> Checkpoint:
+    """Begins with the weights of a checkpoint, and returns it."""
     assert settings.init_from is not None, "asked for"
     checkpoint = load_checkpoint(Path(settings.init_from), settings.task, settings.backbone)
     weights, trained_weights = answerer.rmt.state_dict(), checkpoint.answerer.rmt.state_dict()
@@ -292,4 +299,4 @@ def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskDa
             "--background, of which it is made"
         )
     answerer.rmt.load_state_dict(trained_weights)
-    return checkpoint.trained.all_steps
+    return checkpoint

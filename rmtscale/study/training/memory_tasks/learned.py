@@ -1,0 +1,160 @@
+"""Settings that change what is learned: trainings that differ in one of them are told apart.
+
+Every setting counts unless ``NOT_LEARNED`` says why it does not, so that one that is added later
+counts too. What is off by default (0, none, empty, or a switch) is a change of its own and always
+named where it is on; numbers that every training has, such as the learning rate, are named where
+two trainings differ in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from rmtscale.printable import printable
+from rmtscale.records.mapping import to_mapping
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+
+NOT_LEARNED = {
+    "schema_version": "the form of the file",
+    "task": "records of two tasks never share a curve",
+    "backbone": "a record names it",
+    "seed": "a training is named by it",
+    "steps": "a record has the steps that were made",
+    "init_from": "a path: what the weights learned before is noted in its place",
+    "keep_stages": "which checkpoints are kept",
+    "validate_every": "which weights are kept, not what they learn",
+    "validation_samples": "as above",
+    "validation_segments": "as above",
+    "checkpoint_segments": "the same gradients in less memory",
+    "compile_step": "the same numbers but for rounding",
+    "cuda_graph": "the same numbers",
+    "merge_lora": "the same numbers but for rounding",
+}
+"""Why a setting is no part of what was learned."""
+
+Noted = Mapping[str, object]
+"""Settings away from their defaults, by name; an option of the task under ``task_options.NAME``."""
+_OPTION = "task_options."
+_PHRASES = {
+    "closing_questions": "{} closing questions",
+    "late_facts": "up to {} late facts",
+    "burn_in_dead_band": "burn-ins with a dead band of {}",
+    "memory_noise": "noise {} on the memory",
+}
+_NUMBERS = ("lora_rank",)
+"""Not changes of their own, although off by default: whether all weights were trained is named by
+whoever shows both."""
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+_DEFAULTS: dict[str, Any] = {field.name: _default(field) for field in fields(MemoryTaskSettings)}
+
+
+def learned(settings: MemoryTaskSettings) -> dict[str, object]:
+    """Collects the settings that change what is learned, where they are not the default."""
+    found: dict[str, object] = {}
+    for name, value in to_mapping(settings).items():
+        if name == "task_options":
+            found |= {f"{_OPTION}{option}": chosen for option, chosen in value.items()}
+        elif name not in NOT_LEARNED and _hashable(value) != _hashable(_DEFAULTS.get(name)):
+            found[name] = value
+    return found
+
+
+def changes(trained: Sequence[Noted], usual: Noted, beside: Sequence[str] = ()) -> list[str]:
+    """Names what is on, or off, in a training and not in the usual one.
+
+    Args:
+        trained: settings of all trainings of the weights, the last one last.
+        usual: those of the recipe that needs no name.
+        beside: settings that are named by other means.
+    """
+    words = []
+    for name in _names([*trained, usual]):
+        if name in beside or not _is_change(name):
+            continue
+        if _value(trained[-1], name) != _value(usual, name):
+            words.append(_words(name, trained[-1].get(name, _DEFAULTS.get(name))))
+            continue
+        before = [one for one in trained[:-1] if _value(one, name) != _value(usual, name)]
+        if before:
+            words.append(f"first with {_words(name, before[-1].get(name, _DEFAULTS.get(name)))}")
+    return words
+
+
+def differences(
+    trainings: Mapping[str, Sequence[Noted] | None], usual: Noted
+) -> dict[str, list[str]]:
+    """Names the settings in which trainings differ from one another, of each what is not usual.
+
+    Args:
+        trainings: settings of all trainings of the weights, the last one last, by any key; None
+            where they were not noted, and taken to be usual.
+        usual: settings of the recipe that needs no name.
+    """
+    last = {key: usual if own is None else own[-1] for key, own in trainings.items()}
+    found = {key: [f"{words}" for words in own] for key, own in _apart(last, usual).items()}
+    earlier = {key: tuple(own[:-1]) for key, own in trainings.items() if own is not None}
+    if len({bool(before) for before in earlier.values()}) > 1:
+        for key, before in earlier.items():
+            found[key] += ["after another training"] if before else []
+    most = max((len(before) for before in earlier.values()), default=0)
+    for place in range(1, most + 1):
+        reached = {key: own[-place] for key, own in earlier.items() if len(own) >= place}
+        for key, own_words in _apart(reached, usual).items():
+            found[key] += [f"first with {words}" for words in own_words]
+    return found
+
+
+def _apart(settings: Mapping[str, Noted], usual: Noted) -> dict[str, list[str]]:
+    """Names of each what is not usual in the settings that are not the same in all."""
+    found: dict[str, list[str]] = {key: [] for key in settings}
+    for name in _names([*settings.values(), usual]):
+        if len({_value(one, name) for one in settings.values()}) < 2:
+            continue
+        for key, one in settings.items():
+            if _value(one, name) != _value(usual, name):
+                found[key].append(_words(name, one.get(name, _DEFAULTS.get(name))))
+    return found
+
+
+def _names(settings: Sequence[Noted]) -> list[str]:
+    """Lists the names in their order among the settings; unknown ones, of a later version, last."""
+    there = {name for one in settings for name in one}
+    known = [name for name in _DEFAULTS if name in there]
+    return known + sorted(there.difference(known))
+
+
+def _is_change(name: str) -> bool:
+    default = _DEFAULTS.get(name)
+    return name not in _NUMBERS and (isinstance(default, bool) or not default)
+
+
+def _value(settings: Noted, name: str) -> Hashable:
+    return _hashable(settings.get(name, _DEFAULTS.get(name)))
+
+
+def _hashable(value: object) -> Hashable:
+    """Returns equal values for what is equal in JSON; True is not 1 there."""
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(item) for item in value)
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(key), _hashable(item)) for key, item in value.items()))
+    return (type(value).__name__ if isinstance(value, bool) else "", value)
+
+
+def _words(name: str, value: object) -> str:
+    """Writes a setting: ``told weight 0.3``, ``replay lost``, ``no burn in``."""
+    shown = name.removeprefix(_OPTION).replace("_", " ")
+    if isinstance(value, bool):
+        return shown if value else f"no {shown}"
+    if not value:
+        return f"no {shown}"
+    items = value if isinstance(value, list | tuple) else [value]
+    text = "/".join(f"{x:g}" if isinstance(x, float) else printable(str(x)) for x in items)
+    return _PHRASES[name].format(text) if name in _PHRASES else f"{shown} {text}"
