@@ -292,6 +292,7 @@ def _evaluate(
         low=low,
         high=high,
         unanswered=sum(answer is None for answer in found),
+        right=_in_order(answered, [pool.asked[number] for number in numbers]),
         breakdown=break_down(answered, None if training is None else training.segment_tokens),
         batch_size=batch_size,
         seconds=seconds,
@@ -300,3 +301,12 @@ def _evaluate(
         memory=memory,
         environment=measured_environment(gpu),
     )
+
+
+def _in_order(answered: Sequence[Answered], asked: Sequence[Asked]) -> str:
+    """Writes a 1 for each right answer, in the order of the questions.
+
+    Stories alone are read in another order, those of equal length together.
+    """
+    right = {id(one.asked): one.right for one in answered}
+    return "".join("1" if right[id(one)] else "0" for one in asked)

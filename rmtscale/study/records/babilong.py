@@ -127,6 +127,10 @@ class BabilongRecord(EvaluatedLine):
     """Generated answers without exactly one label."""
     breakdown: Breakdown | None = None
     """Right answers by where their facts stood; None in records of before it was noted."""
+    right: str | None = None
+    """A 1 for each sample with a right answer and a 0 for any other, in the order in which samples
+    are chosen, so that two models are compared sample by sample: those of a smaller reading are the
+    first of a larger one's. None in records of before it was noted."""
     batch_size: int
     """Samples that are read side by side."""
     seconds: float
@@ -142,6 +146,14 @@ class BabilongRecord(EvaluatedLine):
     was noted."""
     environment: Environment
 
+    def __post_init__(self) -> None:
+        if self.right is not None and (
+            set(self.right) - {"0", "1"} or self.right.count("1") != self.correct
+        ):
+            raise ValueError(
+                f"right: expected a 0 or a 1 for each sample, {self.correct} of them 1"
+            )
+
     @property
     def sink_tokens(self) -> int:
         """Memory tokens of the model that keep their initial value."""
@@ -150,7 +162,7 @@ class BabilongRecord(EvaluatedLine):
     def to_mapping(self) -> dict[str, Any]:
         """Returns what is written, without what was not noted."""
         mapping = EvaluatedLine.to_mapping(self)
-        for name in ("breakdown", "evaluation_began_at"):
+        for name in ("breakdown", "right", "evaluation_began_at"):
             if mapping[name] is None:
                 del mapping[name]
         for name in NOTED_LATER:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -145,6 +146,39 @@ def test_who_follows_the_rules_is_always_right(noise: Noise, tmp_path: Path) -> 
     assert [len(times) for times in began] == [1, 1]
     assert None not in began[0] | began[1]
     assert began[0] != began[1]
+
+
+class Moody(Solver):
+    """Answers a story wrongly where its facts and question say so, whoever stands beside it."""
+
+    def answer(
+        self, rows: StreamedRows, asked: Sequence[Asked], labels: Sequence[str]
+    ) -> list[str | None]:
+        del rows, labels
+        return [one.answer if self.knows(one) else None for one in asked]
+
+    @staticmethod
+    def knows(asked: Asked) -> bool:
+        return crc32(repr((asked.facts, asked.question)).encode()) % 3 > 0
+
+
+def test_a_record_says_which_samples_were_right(noise: Noise, tmp_path: Path) -> None:
+    """In one order at every length, so that of two readings the pairs are known."""
+    words = noise.vocabulary
+    assert isinstance(words, Vocabulary)
+    found = {}
+    for samples, batch_size in ((30, 7), (11, 4)):
+        store = BabilongStore(tmp_path / f"{samples}.jsonl")
+        settings = asked(samples=samples, batch_size=batch_size, lengths=("0k", "4k"))
+        for one in evaluate_babilong(Moody(words), noise, "text", settings, store, device="cpu"):
+            assert one.right is not None
+            found[one.point.stories, one.point.length, samples] = one.right
+            stories = pool.load_pool(one.point.stories, "original", "test")
+            known = [Moody.knows(stories.asked[at]) for at in chosen(stories, noise, one.point)[0]]
+            assert [int(digit) for digit in one.right] == known
+            assert 0 < one.correct < samples
+    for (qa, length, samples), right in found.items():
+        assert right == found[qa, length, 30][:samples]
 
 
 @pytest.mark.parametrize("length", ["0k", "1k"])

@@ -73,6 +73,7 @@ def test_a_record_has_it_or_is_the_line_it_was() -> None:
     line = json.loads(record.to_line())
     assert "breakdown" not in line
     assert "evaluation_began_at" not in line
+    assert "right" not in line
     assert not {"ask_state", "closing_questions", "seconds"} & set(line["training"])
     assert BabilongStore.parse_line(record.to_line()) == record
     sample = Answered(MILK, (9, 49, 99), 100, True)
@@ -84,6 +85,16 @@ def test_a_record_has_it_or_is_the_line_it_was() -> None:
     told = replace(noted, training=replace(training, seconds=9.5))
     assert BabilongStore.parse_line(told.to_line()) == told
     assert babilong("qa1", "4k", 0.5, training=None).to_line()
+
+
+def test_which_were_right_agrees_with_how_many() -> None:
+    record = babilong("qa1", "4k", 0.5, samples=4)
+    noted = replace(record, right="0110")
+    assert BabilongStore.parse_line(noted.to_line()) == noted
+    line = json.loads(noted.to_line())
+    for right in ("0111", "0120", "", 110):
+        with pytest.raises((Misfit, BadInput)):
+            BabilongStore.parse_line(json.dumps({**line, "right": right}))
 
 
 @pytest.mark.parametrize(
