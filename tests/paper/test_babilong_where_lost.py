@@ -73,6 +73,27 @@ def test_facts_in_several_segments_are_compared_at_equal_lengths() -> None:
     assert causes_of(spanned((10, 0, 10, 10))) == []  # better, not worse
 
 
+def distant(*by_group: tuple[int, int, int, int]) -> Breakdown:
+    """Samples and right answers after noise only and after facts, group by group of distance."""
+    noise, noise_right, facts, facts_right = zip(*by_group, strict=True)
+    return replace(
+        told((100, 99), (100, 99), (0, 0), (0, 0)),
+        segments_after=Counted(samples=noise, correct=noise_right),
+        segments_after_facts=Counted(samples=facts, correct=facts_right),
+    )
+
+
+def test_later_facts_are_compared_at_equal_distance_and_length() -> None:
+    # Far facts are worse, and have others after them more often: no cause of its own.
+    assert causes_of([distant((90, 81, 10, 9), (10, 5, 90, 45))]) == []
+    assert causes_of([distant((90, 81, 10, 9)), distant((10, 5, 90, 45))]) == []
+    # Lost after later facts where they are far alone: near ones would not tell it.
+    far = [(100, 98, 100, 98), (0, 0, 0, 0), (0, 0, 0, 0), (100, 98, 100, 80)]
+    assert causes_of([distant(*far)]) == [CAPACITY]
+    assert causes_of([distant((100, 98, 100, 98)), distant(*far[1:])]) == [CAPACITY]
+    assert causes_of([distant((100, 98, 0, 0), (0, 0, 100, 60))]) == []  # nothing to compare
+
+
 def test_the_page_says_where_it_is_lost() -> None:
     assert where_lost(runs_of(every(1.0))) == NOT_NOTED
     noted = told((100, 99), (100, 60), (100, 98), (100, 97))

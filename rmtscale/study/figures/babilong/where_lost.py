@@ -1,13 +1,14 @@
 """Where answers are lost: with distance, with later facts, or where several facts are put together.
 
 From what evaluations note of their samples. An answer that is lost after nothing but noise has
-drifted away; one that is lost where later facts stand as near, the memory had no room for.
+drifted away; one that is lost where later facts came since, at equal distance, the memory had no
+room for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import zip_longest
 from textwrap import fill
@@ -36,12 +37,14 @@ _EXPLAINED = (
     "rests on. Near means that it stands in the last segment or the one before, far that it stands "
     "16 segments or more before the last, both with only noise since; near, facts that other facts "
     "of the story came since. In 1 segment or in several stand the facts that the answer rests on. "
-    "If answers are lost where the fact is far, the memory has drifted; if they are lost "
-    "where it is near and other facts came since, the memory had no room. A cause is named where "
-    "the 95 % intervals lie apart. "
-    "Facts in several segments are more frequent in longer samples, so they are compared length by "
-    "length (Cochran, Mantel and Haenszel, 2.5 % to one side). **Never learned** means that even "
-    f"near facts with nothing after them give fewer than {100 * LEARNED:.0f} % right answers."
+    "If answers are lost where the fact is far, the memory has drifted: named where the 95 % "
+    "intervals of near and far lie apart. If more are lost where other facts came since, the "
+    "memory had no room; later facts and distance go together, so these are compared at equal "
+    "length and distance. Facts in several segments are more frequent in longer samples and are "
+    "compared length by length. Both comparisons are those of Cochran, Mantel and Haenszel, 2.5 % "
+    "to one side; lengths share their stories, so that they tell more apart than they should. "
+    "**Never learned** means that even near facts with nothing after them give fewer "
+    f"than {100 * LEARNED:.0f} % right answers."
 )
 
 
@@ -97,9 +100,9 @@ def causes_of(noted: Sequence[Breakdown]) -> list[str]:
     causes = []
     if _lies_below(far, near):
         causes.append(DRIFT)
-    if _lies_below(_near(found.segments_after_facts), near):
+    if _worse(pair for one in noted for pair in _at_equal_distance(one)):
         causes.append(CAPACITY)
-    if _worse_when_spanned(noted):
+    if _worse(map(_spanned, noted)):
         causes.append(TOGETHER)
     if near[0] and wilson_interval(near[1], near[0])[1] < LEARNED:
         causes.append(NEVER)
@@ -227,19 +230,28 @@ def _lies_below(worse: _Pair, better: _Pair) -> bool:
     return wilson_interval(worse[1], worse[0])[1] < wilson_interval(better[1], better[0])[0]
 
 
-def _worse_when_spanned(noted: Iterable[Breakdown]) -> bool:
-    """Tells whether answers from facts in several segments are wrong more often, at equal lengths.
+def _at_equal_distance(found: Breakdown) -> Iterator[tuple[_Pair, _Pair]]:
+    """Yields samples with only noise since the deciding fact and those with facts, by distance."""
+    noise, facts = found.segments_after, found.segments_after_facts
+    yield from zip(
+        zip(noise.samples, noise.correct, strict=True),
+        zip(facts.samples, facts.correct, strict=True),
+        strict=False,  # a group that only one of them has compares nothing
+    )
+
+
+def _worse(strata: Iterable[tuple[_Pair, _Pair]]) -> bool:
+    """Tells whether the second of each two is wrong more often, compared within each stratum.
 
     Source: Mantel and Haenszel 1959, without the correction for continuity.
     """
     surplus = variance = 0.0
-    for found in noted:
-        one, several = _spanned(found)
-        samples, right = one[0] + several[0], one[1] + several[1]
-        if not one[0] or not several[0] or samples < 2:
+    for (first, first_right), (second, second_right) in strata:
+        samples, right = first + second, first_right + second_right
+        if not first or not second or samples < 2:
             continue
-        surplus += one[1] - one[0] * right / samples
-        variance += one[0] * several[0] * right * (samples - right) / (samples**2 * (samples - 1))
+        surplus += first_right - first * right / samples
+        variance += first * second * right * (samples - right) / (samples**2 * (samples - 1))
     return variance > 0 and surplus > _ONE_SIDED * math.sqrt(variance)
 
 
