@@ -77,15 +77,22 @@ def count_designs() -> str:
 def retention_table() -> str:
     """What is right after two million tokens, by task and seed, as Figure 5 has it.
 
-    A seed that was trained more than once counts once, by the worst of its trainings.
+    A seed that was trained more than once counts once, by the worst of its trainings, each in its
+    first state.
     """
+    from rmtscale.study.figures.memory_tasks.trainings import first_states
     from rmtscale.study.figures.published_points import published_rows
+    from rmtscale.study.records.evaluation import EvaluationStore
     from rmtscale.units import format_bytes
 
-    with (ROOT / "reports" / "figure-5" / "figure-5.csv").open(encoding="utf-8") as file:
-        # The pretrained encoder has a table of its own on the figure's page.
-        rows = [row for row in csv.DictReader(file) if row["pretrained"] == "0"]
-    longest = max(int(row["segments"]) for row in rows)
+    store = EvaluationStore(ROOT / "reports" / "figure-5" / "records.jsonl")
+    # The pretrained encoder has a table of its own on the figure's page.
+    records = [
+        one
+        for one in first_states(store.read().latest().values())
+        if one.trained_backbone is not None and not one.trained_backbone.pretrained
+    ]
+    longest = max(one.point.segments for one in records)
     paper = {
         row["task"]: float(row["accuracy_pct"])
         for row in published_rows("figure_5")
@@ -96,17 +103,17 @@ def retention_table() -> str:
         "| task | ours, a seed each | the paper | peak memory at every length |",
         "|---|---|---|---|",
     ]
-    for task in dict.fromkeys(row["task"] for row in rows):
-        own = [row for row in rows if row["task"] == task]
-        ends: dict[str, list[float]] = {}
-        for row in own:
-            if int(row["segments"]) == longest:
-                ends.setdefault(row["seed"], []).append(100 * float(row["accuracy"]))
+    for task in dict.fromkeys(one.point.task for one in records):
+        own = [one for one in records if one.point.task == task]
+        ends: dict[int, list[float]] = {}
+        for one in own:
+            if one.point.segments == longest:
+                ends.setdefault(one.trained_seed, []).append(100 * one.accuracy)
         shares = [min(ends[seed]) for seed in sorted(ends)]
         published = paper[task.replace("-", "&")]
         ours = f"{', '.join(f'{share:.1f}' for share in shares)} %"
         ours = f"**{ours}**" if min(shares) < published else ours
-        (peak,) = {format_bytes(int(row["peak_allocated_bytes"])) for row in own}
+        (peak,) = {format_bytes(one.memory.peak_allocated_bytes or 0) for one in own}
         title = task.replace("-", " & ").title()
         lines.append(f"| {title} | {ours} | {published:.1f} % | {peak} |")
     return "\n".join([*lines, ""])

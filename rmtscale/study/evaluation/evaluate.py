@@ -282,6 +282,7 @@ def _evaluate_length(
         trained_curriculum=checkpoint.settings.curriculum,
         trained_steps=checkpoint.trained.all_steps,
         trained_seed=checkpoint.settings.seed,
+        trained_from=checkpoint.trained.weights_before,
         trained_backbone=trained_backbone(checkpoint),
         trained_with=checkpoint.trained_with,
         correct=correct,

@@ -80,6 +80,9 @@ class EvaluationRecord(EvaluatedLine):
     trained_steps: int
     """Steps that the weights have seen, those of the checkpoint that they began with among them."""
     trained_seed: int
+    trained_from: str = ""
+    """Digest, as of ``point.weights``, of the weights that the training began with; empty where it
+    began with none, and in a record that was written before it was noted."""
     trained_backbone: TrainedBackbone | None = None
     """None in a record that was written before it was noted."""
     trained_with: tuple[dict[str, object], ...] | None = None

@@ -53,9 +53,10 @@ class EvaluatedLine:
 
         A dead band of 0 and no sink tokens, the paper's RMT, are left out, and so are LoRA that is
         not merged, a number of processes of 1, backbone and settings that were not noted, a probe
-        that was not asked for, whether it was compiled where that was not noted, and the state of a
-        GPU during a step, where nobody looked: such a record is the same line that it was before
-        there were these fields.
+        that was not asked for, whether it was compiled where that was not noted, the state of a GPU
+        during a step, where nobody looked, and the weights that a training began with, where there
+        are none or they were not noted: such a record is the same line that it was before there
+        were these fields.
         """
         mapping: dict[str, Any] = to_mapping(self)
         if not mapping["point"]["dead_band"]:
@@ -73,6 +74,8 @@ class EvaluatedLine:
         for name in ("trained_backbone", "trained_with", "probe"):
             if mapping.get(name, "") is None:
                 del mapping[name]
+        if mapping.get("trained_from") == "":
+            del mapping["trained_from"]
         environment = mapping["environment"] or {}
         if environment.get("during", "") is None:
             del environment["during"]

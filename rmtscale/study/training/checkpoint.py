@@ -61,6 +61,9 @@ class Trained:
     learned_before: tuple[dict[str, object], ...] = ()
     """Settings of a memory task's trainings that made these steps, away from their defaults, as far
     as they change what is learned."""
+    weights_before: str = ""
+    """Digest of the weights that a memory task's training began with; empty where it began with
+    none, and in a checkpoint that was written before it was noted."""
 
     @property
     def all_steps(self) -> int:

@@ -128,6 +128,7 @@ class Keeper:
             step=state.step,
             steps_before=self.objective.steps_before,
             learned_before=self.objective.learned_before,
+            weights_before=self.objective.weights_before,
             stage=self._stage(stage).name,
             segments=self._stage(stage).segments,
             ema=ema,

@@ -34,6 +34,8 @@ class Objective(ABC):
     """Steps of the checkpoint whose task is gone on with; 0 where something new begins."""
     learned_before: tuple[dict[str, object], ...] = ()
     """Settings of the trainings that made these steps (``memory_tasks/learned.py``)."""
+    weights_before: str = ""
+    """Digest of the weights of that checkpoint."""
     measure: ClassVar[str]
     """Measure of a validation: ``accuracy`` or ``loss``."""
 

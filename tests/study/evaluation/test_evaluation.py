@@ -139,6 +139,17 @@ def test_records(checkpoint: Checkpoint, background: Path, tmp_path: Path) -> No
     assert one.accuracy == one.correct / 25
     assert (one.low, one.high) == wilson_interval(one.correct, 25)
     assert one.trained_steps == 60
+    assert one.trained_from == ""
+    assert '"trained_from"' not in one.to_line(), "the line that it was before this was noted"
+    trained = replace(checkpoint.trained, weights_before="0123456789abcdef", steps_before=40)
+    (gone_on,) = evaluate(
+        replace(checkpoint, trained=trained),
+        replace(asked(background), segments=(1,)),
+        EvaluationStore(tmp_path / "gone-on.jsonl"),
+        device=CPU,
+    )
+    assert (gone_on.trained_from, gone_on.trained_steps) == ("0123456789abcdef", 100)
+    assert EvaluationStore(tmp_path / "gone-on.jsonl").read().records == (gone_on,)
     backbone = one.trained_backbone
     assert backbone is not None
     settings = checkpoint.settings

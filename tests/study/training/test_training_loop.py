@@ -17,6 +17,7 @@ from torch.optim.optimizer import (
 )
 
 from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.study.training.checkpoint import weights_digest
 from rmtscale.study.training.keeping import Keeper, ema_decay_at
 from rmtscale.study.training.layout import BEST, LAST, METRICS, SETTINGS, STAGES, STATE
 from rmtscale.study.training.loop import train
@@ -252,6 +253,7 @@ def test_a_training_may_begin_with_a_checkpoint(
     before, trained = (load_checkpoint(one / LAST).trained for one in (whole, tmp_path))
     assert (trained.step, trained.steps_before) == (4, before.step)
     assert trained.all_steps == before.step + 4
+    assert (before.weights_before, trained.weights_before) == ("", weights_digest(whole / LAST))
     train(replace(settings, init_from=str(tmp_path / LAST)), tmp_path / "third", device="cpu")
     third = load_checkpoint(tmp_path / "third" / LAST)
     assert third.trained.all_steps == before.step + 8

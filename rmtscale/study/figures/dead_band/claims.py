@@ -8,7 +8,7 @@ task is Reasoning of decoders, and Detect & Memorize of the pretrained encoder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rmtscale.intervals import newcombe_interval
@@ -16,6 +16,8 @@ from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.dead_band.comparisons import (
     Comparison,
     Comparisons,
+    first,
+    latest,
     of_each_recipe,
 )
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Points
@@ -27,6 +29,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
 )
 from rmtscale.study.figures.memory_tasks.claims import ENCODER_TARGETS, words
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS
+from rmtscale.study.figures.memory_tasks.trainings import LATEST
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy, format_tokens
 
@@ -75,10 +78,11 @@ def check_claims(
             end = pair.plain.get(LONGEST)
             if end is None or end.accuracy < drift.target:
                 claims.append(_above(f"{title}, {run}", pair))
-        claims += [
-            _on_seeds(f"{title}{f', {way}' if way else ''}", own, drift, kind)
-            for way, own in (of_each_recipe(pairs) or {"": []}).items()
-        ]
+        for way, own in (of_each_recipe(pairs) or {"": []}).items():
+            whose = f"{title}{f', {way}' if way else ''}"
+            claims.append(_on_seeds(whose, first(own), drift, kind))
+            if states := latest(own):
+                claims.append(_on_seeds(whose, states, drift, kind, LATEST, _went_on(own)))
     claims += [
         _not_below(f"{subject(kind, TITLES[task])}, {run}", pair)
         for task, pairs in ours.items()
@@ -107,8 +111,15 @@ def _above(title: str, pair: Comparison) -> Claim:
     return Claim(text, _NONE, ours, outcome, _TOLERANCE)
 
 
-def _on_seeds(title: str, pairs: Sequence[Comparison], drift: Drift, kind: str) -> Claim:
-    text = f"{title}: on {drift.seeds} seeds"
+def _on_seeds(
+    title: str,
+    pairs: Sequence[Comparison],
+    drift: Drift,
+    kind: str,
+    which: str = "",
+    went_on: str = "",
+) -> Claim:
+    text = f"{title}: on {drift.seeds} seeds{which}"
     ends = [pair.held[LONGEST] for pair in pairs if LONGEST in pair.held]
     read = len({record.trained_seed for record in ends})
     if read < drift.seeds:
@@ -120,7 +131,23 @@ def _on_seeds(title: str, pairs: Sequence[Comparison], drift: Drift, kind: str) 
         return Claim(text, _NONE, ours, "not measurable")
     reached = sum(record.accuracy >= drift.target for record in ends)
     outcome: Outcome = "pass" if reached == len(ends) else "fail"
-    return Claim(text, _NONE, f"{reached} of {len(ends)} reach it", outcome, "exact")
+    return Claim(text, _NONE, f"{reached} of {len(ends)} reach it{went_on}", outcome, "exact")
+
+
+def _went_on(pairs: Collection[Comparison]) -> str:
+    """Says of each seed that was trained on what its states reach, the first one first."""
+    said = []
+    for seed in sorted({pair.seed for pair in pairs if "" not in pair.claimed}):
+        states = sorted(
+            (pair for pair in pairs if pair.seed == seed and LONGEST in pair.held),
+            key=lambda pair: pair.steps,
+        )
+        shares = ", ".join(
+            f"{format_accuracy(pair.held[LONGEST].accuracy)} after {format_tokens(pair.steps)}"
+            for pair in states
+        )
+        said.append(f"; seed {seed}: {shares} steps" if states else "")
+    return "".join(said)
 
 
 def _not_below(title: str, pair: Comparison) -> Claim:

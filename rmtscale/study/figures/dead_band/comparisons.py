@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rmtscale.errors import BadInput, quoted_list
@@ -10,6 +10,7 @@ from rmtscale.study.figures.memory_tasks.axes import Curve
 from rmtscale.study.figures.memory_tasks.backbones import by_kind, run_names
 from rmtscale.study.figures.memory_tasks.claims import curves_by
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
+from rmtscale.study.figures.memory_tasks.trainings import LATEST, states_to_claim
 from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.records.widths import ChosenWidths
@@ -24,6 +25,8 @@ class Comparison:
     """Says how the dead band was chosen."""
     held: Curve
     plain: Curve
+    claimed: frozenset[str]
+    """Keys of ``states_to_claim`` that it counts under."""
 
     @property
     def seed(self) -> int:
@@ -34,6 +37,11 @@ class Comparison:
     def record(self) -> EvaluationRecord:
         """Returns the record of the shortest length, for what all have in common."""
         return next(iter(self.held.values()))
+
+    @property
+    def steps(self) -> int:
+        """Returns the steps that the weights have seen."""
+        return self.record.trained_steps
 
     def shared(self) -> list[int]:
         """Lists the numbers of segments that both were evaluated at."""
@@ -72,6 +80,19 @@ def compare(
     return kept
 
 
+def first(pairs: Iterable[Comparison]) -> list[Comparison]:
+    """Keeps first states, of which claims on seeds are made (``memory_tasks/trainings.py``)."""
+    return [pair for pair in pairs if "" in pair.claimed]
+
+
+def latest(pairs: Iterable[Comparison]) -> list[Comparison]:
+    """Keeps latest states, of which the same claims are made; nothing where no training went on."""
+    every = list(pairs)
+    if all("" in pair.claimed and LATEST in pair.claimed for pair in every):
+        return []
+    return [pair for pair in every if LATEST in pair.claimed]
+
+
 def records_of(ours: Comparisons) -> list[EvaluationRecord]:
     """Lists the records of all curves."""
     return [
@@ -99,12 +120,17 @@ def _of_one_kind(records: Sequence[EvaluationRecord], ways: ChosenWidths) -> Com
         own = [record for record in records if record.point.task == task]
         names = run_names(one for one in own if one.point.dead_band)
         plain = curves_by(_weights, (one for one in own if not one.point.dead_band))
+        claimed = {
+            key: {one.point.weights for one in states}
+            for key, states in states_to_claim(own).items()
+        }
         pairs = {
             name: _pair(
                 [one for one in own if one.point.dead_band and one.point.weights == weights],
                 plain.get(weights, {}),
                 ways,
                 f"{task}, {name}",
+                frozenset(key for key, states in claimed.items() if weights in states),
             )
             for weights, name in sorted(names.items(), key=lambda item: item[1])
         }
@@ -114,7 +140,11 @@ def _of_one_kind(records: Sequence[EvaluationRecord], ways: ChosenWidths) -> Com
 
 
 def _pair(
-    held: Sequence[EvaluationRecord], plain: Curve, ways: ChosenWidths, named: str
+    held: Sequence[EvaluationRecord],
+    plain: Curve,
+    ways: ChosenWidths,
+    named: str,
+    claimed: frozenset[str],
 ) -> Comparison:
     (weights,) = {record.point.weights for record in held}
     bands = sorted({record.point.dead_band for record in held})
@@ -125,6 +155,7 @@ def _pair(
         width_chosen=ways.how(weights, bands[0]),
         held=curves_by(_weights, held)[weights],
         plain=plain,
+        claimed=claimed,
     )
 
 

@@ -10,6 +10,7 @@ from rmtscale.report.names import label_line_ends
 from rmtscale.study.figures.dead_band.comparisons import (
     Comparison,
     Comparisons,
+    first,
     of_each_recipe,
 )
 from rmtscale.study.figures.memory_tasks.axes import (
@@ -59,11 +60,11 @@ def draw(kinds: Mapping[str, Comparisons]) -> Figure:
                 axes.set_ylabel("")
         for axes in row[len(ours) :]:
             axes.remove()
-    first = panels[0, 0]
+    corner = panels[0, 0]
     for way, colour, line, marker in _WAYS:
-        first.plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
+        corner.plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
     figure.legend(
-        *first.get_legend_handles_labels(),
+        *corner.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=2,
         frameon=False,
@@ -88,6 +89,7 @@ def _task_panel(axes: Axes, pairs: Collection[Comparison]) -> None:
 def _apart(pairs: Collection[Comparison]) -> list[tuple[float, float, str, str]]:
     """The ends of lines to be named by their seed: in each way those that end apart."""
     found: list[tuple[float, float, str, str]] = []
+    later = {pair.record.point.weights for pair in pairs if "" not in pair.claimed}
     for (_, colour, _, _), curves in zip(
         _WAYS,
         ([pair.plain for pair in pairs], [pair.held for pair in pairs]),
@@ -102,18 +104,22 @@ def _apart(pairs: Collection[Comparison]) -> list[tuple[float, float, str, str]]
                 groups.append([end])
         if len(groups) > 1:
             found += [
-                (group[0].point.tokens, 100 * group[0].accuracy, _seeds(group), colour)
+                (group[0].point.tokens, 100 * group[0].accuracy, _seeds(group, later), colour)
                 for group in groups
             ]
     return found
 
 
-def _seeds(group: Sequence[EvaluationRecord]) -> str:
-    """Names seeds, those of each recipe apart: ``seeds 0, 2``."""
+def _seeds(group: Sequence[EvaluationRecord], later: Collection[str]) -> str:
+    """Names seeds, those of each recipe apart, and says of a later state that ends apart from its
+    first one that it is one: ``seeds 0, 2 (later)``."""
     names = []
     for way, own in by_recipe(group, lambda record: record).items():
-        numbers = sorted({record.trained_seed for record in own})
-        seeds = f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+        numbers = {one.trained_seed: "" for one in own if one.point.weights not in later}
+        for one in own:
+            numbers.setdefault(one.trained_seed, " (later)")
+        listed = ", ".join(f"{seed}{state}" for seed, state in sorted(numbers.items()))
+        seeds = f"seed{'s' if len(numbers) > 1 else ''} {listed}"
         names.append(f"{seeds}, {way}" if way else seeds)
     return "; ".join(names)
 
@@ -132,10 +138,11 @@ def _shares(ours: Comparisons) -> str:
     said = []
     every = [(task, *one) for task, pairs in ours.items() for one in of_each_recipe(pairs).items()]
     for task, way, pairs in every:
-        shared = set.intersection(*(set(pair.shared()) for pair in pairs))
+        states = first(pairs)
+        shared = set.intersection(*(set(pair.shared()) for pair in states)) if states else set()
         if shared:
             longest = max(shared)
-            held = right_share(pair.held[longest] for pair in pairs)
-            plain = right_share(pair.plain[longest] for pair in pairs)
+            held = right_share(pair.held[longest] for pair in states)
+            plain = right_share(pair.plain[longest] for pair in states)
             said.append(f"{TITLES[task]}{f', {way},' if way else ''} {held} ({plain})")
     return ", ".join(said)

@@ -12,6 +12,8 @@ from rmtscale.study.figures.dead_band.comparisons import (
     Comparison,
     Comparisons,
     compare,
+    first,
+    latest,
     of_each_recipe,
     records_of,
 )
@@ -27,8 +29,9 @@ from rmtscale.study.figures.memory_tasks.backbones import (
 from rmtscale.study.figures.memory_tasks.claims import words
 from rmtscale.study.figures.memory_tasks.page import Section, accuracy_tables, figure_report
 from rmtscale.study.figures.memory_tasks.published import paper_points
+from rmtscale.study.figures.memory_tasks.trainings import trained_on_words
 from rmtscale.study.records.dead_band import without_sink
-from rmtscale.study.records.evaluation import EvaluationStore
+from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.study.records.widths import CHANGES, WIDTHS_FILE, ChosenWidths, WidthStore
 from rmtscale.units import format_tokens
 
@@ -36,8 +39,9 @@ _WHAT = (
     "This is a variant and not the paper's RMT: at inference a number of the memory keeps its old "
     "value unless one segment changes it by at least the dead band. Weights and training are those "
     "of [Figure 5](../figure-5/README.md), whose results stay those of plain RMT; of a seed "
-    "trained more than once, those of the training whose weights are kept."
+    "with several trainings, those of the one whose weights are kept."
 )
+_WHY = "../figure-5/tried/README.md#reasoning-seed-2-trained-on"
 _CHOSEN = "`rmtscale dead-band` in training text alone"
 
 
@@ -56,15 +60,15 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     widths = list(WidthStore(path.with_name(WIDTHS_FILE)).read().latest().values())
     kinds = compare(records, ChosenWidths(widths))
     paper = {task: points for (task,), points in paper_points("figure_5", ("segments",)).items()}
-    first, *others = kinds
+    main, *others = kinds
     report = figure_report(
         figure,
         None,
         records,
-        claims=check_claims(kinds[first], paper, kind=first),
+        claims=check_claims(kinds[main], paper, kind=main),
         drawing=draw(kinds),
         caption="Accuracy against input length, with a dead band and without",
-        tables=_tables(kinds[first]),
+        tables=_tables(kinds[main]),
         more=[
             Section(
                 title=capital(kind),
@@ -77,12 +81,16 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         hint="Try one: `rmtscale evaluate reports/figure-5/checkpoints/reasoning-0 "
         "--segments 1,2,4,8 --dead-band 0.3`. What else was tried, and how the dead bands were "
         "chosen: [tried](tried/README.md).",
-        lead=f"{_verdict(kinds)}{fill(f'{_WHAT} {_how(kinds)}', 100, break_on_hyphens=False)}",
+        lead=f"{verdict(kinds)}{_paragraph(_WHAT, _how(kinds), trained_on_words(records, _WHY))}",
     )
     if not widths:
         return report
     lines = "".join(record.to_line() + "\n" for record in widths)
     return replace(report, files={**report.files, WIDTHS_FILE: lines})
+
+
+def _paragraph(*sentences: str) -> str:
+    return fill(" ".join(filter(None, sentences)), 100, break_on_hyphens=False)
 
 
 def _tables(ours: Comparisons, *, level: int = 2) -> str:
@@ -119,7 +127,7 @@ def _how(kinds: Mapping[str, Comparisons]) -> str:
     )
 
 
-def _verdict(kinds: Mapping[str, Comparisons]) -> str:
+def verdict(kinds: Mapping[str, Comparisons]) -> str:
     """Says what the dead band does to the task that drifts, a sentence for each kind."""
     said = [
         text
@@ -135,13 +143,10 @@ def _drifting(kind: str, ours: Comparisons) -> Mapping[str, Comparison]:
 
 
 def _verdict_of(kind: str, way: str, pairs: Sequence[Comparison]) -> str:
-    ends = [pair for pair in pairs if LONGEST in pair.shared()]
+    ends = [pair for pair in first(pairs) if LONGEST in pair.shared()]
     if not ends:
         return ""
-    held, plain = (
-        min((curve[LONGEST] for curve in way), key=lambda record: record.accuracy)
-        for way in ([pair.held for pair in ends], [pair.plain for pair in ends])
-    )
+    held, plain = _worst(ends)
     after = f"after {format_tokens(held.point.tokens)} tokens"
     start = capital(after) if kind in (NOT_NOTED, RANDOM_DECODER) else f"With a {kind}, {after}"
     title = f"{TITLES[DRIFTS[kind].task]}{f' ({way})' if way else ''}"
@@ -150,7 +155,22 @@ def _verdict_of(kind: str, way: str, pairs: Sequence[Comparison]) -> str:
             f"{start} {title} is right in {words(held)} with a dead band of "
             f"{ends[0].dead_band:g}, and in {words(plain)} without."
         )
-    return (
+    said = (
         f"{start} the worst of {len(ends)} trainings on {title} is right in {words(held)} with a "
         f"dead band, and the worst without one in {words(plain)}."
+    )
+    states = [pair for pair in latest(pairs) if LONGEST in pair.shared()]
+    seeds = sorted({pair.seed for pair in states if "" not in pair.claimed})
+    if not seeds:
+        return said
+    held, plain = _worst(states)
+    which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"{said} With {which} trained on, the worst are {words(held)} and {words(plain)}."
+
+
+def _worst(pairs: Sequence[Comparison]) -> tuple[EvaluationRecord, EvaluationRecord]:
+    """Returns the worst at the longest input with a dead band and the worst without one."""
+    return (
+        min((pair.held[LONGEST] for pair in pairs), key=lambda record: record.accuracy),
+        min((pair.plain[LONGEST] for pair in pairs), key=lambda record: record.accuracy),
     )

@@ -26,6 +26,7 @@ from rmtscale.study.figures.memory_tasks.claims import (
 )
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
+from rmtscale.study.figures.memory_tasks.trainings import later_states, states_to_claim
 from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy, format_bytes, format_percent, format_tokens
@@ -50,6 +51,21 @@ def by_task(records: Sequence[EvaluationRecord]) -> Curves:
             names = run_names(own)
             curves[task] = curves_by(_named(names), own)
     return curves
+
+
+def first_curves(curves: Curves) -> Curves:
+    """Leaves out the curves of later states: a panel is for first ones, a table for all."""
+    later = later_states(
+        record for own in curves.values() for curve in own.values() for record in curve.values()
+    )
+    return {
+        task: {
+            name: curve
+            for name, curve in own.items()
+            if next(iter(curve.values())).point.weights not in later
+        }
+        for task, own in curves.items()
+    }
 
 
 def _named(names: Mapping[str, str]) -> Callable[[EvaluationRecord], str]:
@@ -132,12 +148,19 @@ def _of_each_way(task: str, curves: Sequence[Curve], paper: float) -> list[Claim
     """Claims what seeds keep with each recipe, LoRA and all weights apart: none lends a seed."""
     ways = by_recipe(curves, lambda curve: next(iter(curve.values())))
     return [
-        _on_seeds(task, own, paper, f", {way}" if way else "")
+        _on_seeds(task, states, paper, f", {way}" if way else "", suffix)
         for way, own in (ways or {"": []}).items()
+        for suffix, states in _to_claim(own).items()
     ]
 
 
-def _on_seeds(task: str, curves: Sequence[Curve], paper: float, way: str = "") -> Claim:
+def _to_claim(curves: Sequence[Curve]) -> dict[str, list[EvaluationRecord]]:
+    return states_to_claim(record for curve in curves for record in curve.values())
+
+
+def _on_seeds(
+    task: str, records: Sequence[EvaluationRecord], paper: float, way: str, suffix: str
+) -> Claim:
     """Claims an accuracy at the longest input on each of some seeds.
 
     A seed that was trained more than once counts once, by the worst of its trainings.
@@ -145,11 +168,11 @@ def _on_seeds(task: str, curves: Sequence[Curve], paper: float, way: str = "") -
     target, seeds = ENCODER_TARGETS[task]
     text = (
         f"{subject(PRETRAINED_ENCODER, TITLES[task])}{way}: {format_accuracy(target)} at "
-        f"{format_tokens(LONGEST)} segments on {seeds} seeds"
+        f"{format_tokens(LONGEST)} segments on {seeds} seeds{suffix}"
     )
-    ends = [curve[LONGEST] for curve in curves if LONGEST in curve]
+    ends = [record for record in records if record.point.segments == LONGEST]
     if not ends:
-        why = "not evaluated there" if curves else "no run yet"
+        why = "not evaluated there" if records else "no run yet"
         return Claim(text, format_accuracy(paper), why, "not measurable")
     worst = min(ends, key=lambda record: (record.accuracy, record.low))
     trainings = Counter(record.trained_seed for record in ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rmtscale.readers import read_json
@@ -11,6 +12,7 @@ from rmtscale.study.figures.figure_5.claims import (
     by_task,
     check_claims,
     check_encoder,
+    first_curves,
     paper_curves,
     peaks_of,
 )
@@ -31,8 +33,10 @@ from rmtscale.study.figures.memory_tasks.plan import (
     best_checkpoint,
 )
 from rmtscale.study.figures.memory_tasks.runs import collect
+from rmtscale.study.figures.memory_tasks.trainings import trained_on_words
 from rmtscale.study.figures.memory_tasks.ways import trained_words
 from rmtscale.study.figures.training_runs import TrainingSetup
+from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.training.layout import METRICS, TASK_FILE, TRAINED_PART
 
 _TRIED = (
@@ -43,6 +47,7 @@ _TRY_IT = (
     "Try one: `rmtscale evaluate reports/figure-5/checkpoints/{name} --backbone {backbone}`; where "
     "the weights come from is in [Training](../../docs/training.md#memory-tasks)."
 )
+_WHY = "tried/README.md#reasoning-seed-2-trained-on"
 TRAININGS = Trainings(segments=RETENTION_SEGMENTS)
 
 
@@ -80,7 +85,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
             peaks=peaks_of(own),
         )
         for kind, all_ways in curves.items()
-        for name, own in _by_way(kind, all_ways).items()
+        for name, own in _by_way(kind, first_curves(all_ways)).items()
     ]
     report = figure_report(
         figure,
@@ -93,10 +98,16 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
         more=sections,
         hint="Try one: `rmtscale evaluate reports/figure-5/checkpoints/memorize-0 "
         "--segments 1,2,4,8`.",
+        note=_note(records),
     )
     if planned is None or sources.training is None:
         return report
     return replace(report, files={**report.files, **_checkpoints(planned, sources.training)})
+
+
+def _note(records: Sequence[EvaluationRecord]) -> str:
+    text = trained_on_words(records, _WHY)
+    return f"{text} The picture is of first states." if text else ""
 
 
 def _by_way(kind: str, curves: Curves) -> dict[str, Curves]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from textwrap import fill
 
 from rmtscale.study.figures.memory_tasks.axes import TITLES
+from rmtscale.study.figures.memory_tasks.trainings import as_begun, later_states
 from rmtscale.study.figures.memory_tasks.ways import ALL_WEIGHTS, apart, trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
 from rmtscale.units import format_tokens
@@ -22,13 +23,14 @@ PRETRAINED_ENCODER = "pretrained encoder"
 def by_kind(records: Iterable[EvaluationRecord]) -> dict[str, list[EvaluationRecord]]:
     """Groups records by the kind of their backbone, what is not noted first, pretrained last.
 
-    A record that is older than the note of a training's settings has those of the same weights.
+    A record that is older than the note of a training's settings has those of the same weights, and
+    one of a later state those of the state that it went on from.
     """
     every, groups = list(records), dict[str, list[EvaluationRecord]]()
     noted = {one.point.weights: one.trained_with for one in every if one.trained_with is not None}
-    for record in every:
-        whole = replace(record, trained_with=noted.get(record.point.weights))
-        groups.setdefault(kind_of(record.trained_backbone), []).append(whole)
+    whole = [replace(one, trained_with=noted.get(one.point.weights)) for one in every]
+    for record in as_begun(whole):
+        groups.setdefault(kind_of(record.trained_backbone), []).append(record)
     return dict(sorted(groups.items(), key=lambda group: ("pretrained" in group[0], group[0])))
 
 
@@ -73,11 +75,13 @@ def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
     """Names trainings by the digest of their weights: no two of one task have the same name.
 
     Trainings are named by their recipes (``ways.py``). Of those with one name, those on another
-    backbone than most of the task's say so, and the rest, of one recipe, are counted in the order
-    in which they were evaluated: ``seed 1``, ``seed 1, training 2``.
+    backbone than most of the task's say so, later states have their steps (``seed 2, after 15,950
+    steps``), and the rest, of one recipe, are counted in the order in which they were evaluated:
+    ``seed 1``, ``seed 1, training 2``.
     """
+    every = sorted(records, key=lambda record: (record.evaluated_at, record.point.weights))
     first: dict[str, EvaluationRecord] = {}
-    for record in sorted(records, key=lambda record: (record.evaluated_at, record.point.weights)):
+    for record in every:
         first.setdefault(record.point.weights, record)
     names = recipe_names(first.values())
     usual = _most_used(record.trained_backbone for record in first.values())
@@ -85,6 +89,10 @@ def run_names(records: Iterable[EvaluationRecord]) -> dict[str, str]:
         backbone = first[weights].trained_backbone
         if backbone is not None and backbone.name != usual:
             names[weights] = f"{name}, {backbone.name}"
+    later = later_states(every)
+    for weights, name in _shared(names).items():
+        if weights in later:
+            names[weights] = f"{name}, after {format_tokens(first[weights].trained_steps)} steps"
     trainings: Counter[str] = Counter()
     for weights, name in _shared(names).items():
         trainings[name] += 1

@@ -56,6 +56,7 @@ def figure_report(
     more: Sequence[Section] = (),
     hint: str = "",
     lead: str = "",
+    note: str = "",
 ) -> FigureReport:
     """Puts a figure's folder together.
 
@@ -70,10 +71,12 @@ def figure_report(
         more: sections behind them.
         hint: a sentence on what to do with it.
         lead: paragraphs above everything else; the picture's headline where there are none.
+        note: sentences on its trainings.
     """
     name = figure.name
     lead = lead or fill(f"**{' '.join(drawing.get_suptitle().split())}.**", 100)
-    made = fill(f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records, planned)}", 100)
+    how = f"{how_it_was_made(records, planned)} {note}".strip()
+    made = fill(f"Made by `rmtscale reproduce {name}`. {how}", 100, break_on_hyphens=False)
     numbers = f"{hint} Numbers: [{name}.csv]({name}.csv), [records.jsonl](records.jsonl)."
     body = "\n\n".join([claims_table(claims), tables, *(section.markdown for section in more)])
     page = f"""# {figure.title}
@@ -159,6 +162,14 @@ def _backbone_columns(record: EvaluationRecord) -> dict[str, object]:
     }
 
 
+def _trainings(record: EvaluationRecord) -> dict[str, object]:
+    return {
+        "trained_steps": record.trained_steps,
+        "weights": record.point.weights,
+        "trained_from": record.trained_from or None,
+    }
+
+
 def _compiled(record: EvaluationRecord) -> int | None:
     compiled = record.point.compile_step
     return None if compiled is None else int(compiled)
@@ -167,12 +178,13 @@ def _compiled(record: EvaluationRecord) -> int | None:
 def csv_of(records: Sequence[EvaluationRecord]) -> str:
     """Writes the main numbers of all records as CSV, the dead band where any has one, backbone,
     a recipe that is not the usual, whether it was compiled and whether LoRA was merged where any
-    says so."""
+    says so, and steps, weights and those that they were trained from where any training went on."""
     held = any(record.point.dead_band for record in records)
     noted = any(record.trained_backbone for record in records)
     merges = any(record.point.merged_lora for record in records)
     recipes = any(trained_way(record) for record in records if record.trained_with)
     compiles = any(record.point.compile_step is not None for record in records)
+    links = any(record.trained_from for record in records)
     return csv_text(
         {
             "task": record.point.task,
@@ -180,6 +192,7 @@ def csv_of(records: Sequence[EvaluationRecord]) -> str:
             "trained_stage": record.trained_stage,
             "curriculum": int(record.trained_curriculum),
             "seed": record.trained_seed,
+            **(_trainings(record) if links else {}),
             **(_backbone_columns(record) if noted else {}),
             **({"recipe": trained_way(record)} if recipes else {}),
             **({"dead_band": f"{record.point.dead_band:g}"} if held else {}),

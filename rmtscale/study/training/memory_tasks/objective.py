@@ -18,7 +18,7 @@ from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.peft_layers import merge_anew
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.batches import Asked
-from rmtscale.study.training.checkpoint import Trained
+from rmtscale.study.training.checkpoint import Trained, weights_digest
 from rmtscale.study.training.curriculum import Progress, Stage
 from rmtscale.study.training.device import precision_on
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
@@ -108,6 +108,7 @@ class MemoryObjective(Objective):
             begun = _take_weights(self.learner, settings, self.data)
             self.steps_before = begun.trained.all_steps
             self.learned_before = learned_before(begun, settings)
+            self.weights_before = weights_digest(begun.folder)
 
     def _fact_head(self, rmt: RMTPreTrainedModel) -> FactHead:
         settings = self.settings
