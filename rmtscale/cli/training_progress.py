@@ -72,6 +72,8 @@ def _learned(interval: Interval) -> str:
     loss = f"loss {format_loss(interval.loss)}"
     if interval.repeated_loss is not None:
         loss += f" (of repeated text {format_loss(interval.repeated_loss)})"
+    if interval.told_loss is not None:
+        loss += f" (of what memory tells {format_loss(interval.told_loss)})"
     if interval.accuracy is None:
         return loss
     return f"{loss}, accuracy {format_accuracy(interval.accuracy)}"

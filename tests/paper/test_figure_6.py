@@ -269,7 +269,7 @@ def test_a_pretrained_encoder_beside_a_decoder(
     assert f"bert, frozen, with LoRA of rank 4, {recipe}, after 7 steps" in " ".join(two.split())
     assert ("behind [CLS]" in one, "behind [CLS]" in two) == (False, True)
     assert ("before training" in one, "before training" in two) == (False, True)
-    claims = [line.split(" | ")[0][2:] for line in two.splitlines() if "segment " in line[:80]]
+    claims = [line.split(" | ")[0][2:] for line in two.splitlines() if ": segment " in line]
     who = f"Pretrained encoder, Detect & Memorize, {recipe}: segment"
     assert claims == [
         f"{who} 1, memory looks at the fact",

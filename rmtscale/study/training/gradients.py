@@ -15,7 +15,7 @@ does, so that both drop the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,29 @@ SHAPES = 64
 _ALIGNED_BYTES = 256
 """Each gradient begins at a multiple of this, as a tensor of its own would."""
 
-Found = tuple[Tensor, Tensor | None]
-"""The loss, detached, and the number of right answers where there are answers."""
+
+class Found(NamedTuple):
+    """Holds what a batch gives beside its gradients."""
+
+    loss: Tensor
+    """That of the task, without a gradient."""
+    correct: Tensor | None
+    """Number of right answers, where there are answers."""
+    told_loss: Tensor | None = None
+    """That of a head which tells facts, where there is one, without the weight with which it is in
+    the gradients."""
+
+    def weighted(self, factor: float) -> Found:
+        """Multiplies the losses."""
+        told = None if self.told_loss is None else self.told_loss * factor
+        return Found(self.loss * factor, self.correct, told)
+
+
+def _outcome(outcome: Any) -> tuple[Tensor, Found]:
+    """Takes apart what a model returns: the loss of its gradients, and what is found."""
+    loss, correct, *apart = outcome if isinstance(outcome, tuple) else (outcome, None)
+    own, told = apart or (loss.detach(), None)
+    return loss, Found(own, correct, told)
 
 
 class Gradients:
@@ -71,18 +92,18 @@ class Gradients:
             weight: factor of loss and gradients.
         """
         if self._captures is None:
-            loss, correct = self._run(*inputs)
+            found = self._run(*inputs)
         else:
             work = self._captures.find("gradients", inputs, self._run)
             assert work is not None, "captured at first sight"
-            loss, correct = work.replay(inputs)
+            found = work.replay(inputs)
         if self._share.ranks > 1:
             # Not in the graph, which is captured once for all batches of a shape.
-            loss = loss * weight
+            found = found.weighted(weight)
             for flat in self._flat:
                 flat.mul_(weight / self._share.ranks)
                 self._share.add_up(flat)
-        return loss, correct
+        return found
 
     def _where(self) -> list[int]:
         return [-1 if x.grad is None else x.grad.data_ptr() for x in self._trained]
@@ -90,10 +111,9 @@ class Gradients:
     def _run(self, *inputs: Any) -> Found:
         assert self._where() == self._places, "gradients stay in their buffers"
         torch._foreach_zero_(self._flat)
-        outcome = self.model(*inputs)
-        loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
+        loss, found = _outcome(self.model(*inputs))
         self._backward(loss)
-        return loss.detach(), correct
+        return found
 
 
 class CutGradients:
@@ -114,12 +134,10 @@ class CutGradients:
         """Computes loss and gradients of a batch, as ``Gradients`` does."""
         for parameter in self._trained.weights:
             parameter.grad = None
-        outcome = self.model(*inputs)
-        loss, correct = outcome if isinstance(outcome, tuple) else (outcome, None)
-        loss = loss * weight
-        self._backward(loss)
+        loss, found = _outcome(self.model(*inputs))
+        self._backward(loss * weight)
         self._trained.take_gradients()
-        return loss.detach(), correct
+        return found.weighted(weight)
 
 
 def flat_gradients(model: nn.Module) -> list[Tensor]:

@@ -36,6 +36,7 @@ from rmtscale.study.training.device import (
     peak_allocated_bytes,
     precision_on,
 )
+from rmtscale.study.training.gradients import Found
 from rmtscale.study.training.keeping import Keeper
 from rmtscale.study.training.kinds import make_objective
 from rmtscale.study.training.layout import (
@@ -277,19 +278,22 @@ class _Run:
         """Steps up to the next multiple of ``log_every``."""
         settings, progress, first = self.settings, self.state.progress, self.state.step
         last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
-        sums = torch.zeros(7, device=self.device)
-        tokens, rate, repeating = 0, 0.0, 0
+        sums = torch.zeros(8, device=self.device)
+        tokens, rate, repeating, telling = 0, 0.0, 0, 0
         flops: int | None = 0
         start, waited = perf_counter(), prefetcher.waited_seconds
         for step in range(first, last):
             batch = prefetcher.next()
             rate = learning_rate(settings, self.stages[progress.stage], step)
-            loss, correct = self._step(batch, rate)
+            loss, correct, told_loss = self._step(batch, rate)
             rows, columns = batch.inputs[0].shape
             current = float(batch.draw.stage == progress.stage)
             sums[0] += loss
             sums[5 if batch.repeats else 6] += loss
             repeating += batch.repeats
+            if told_loss is not None:
+                sums[7] += told_loss
+                telling += 1
             if correct is not None:
                 sums[1] += correct
                 sums[2] += current * correct
@@ -299,10 +303,11 @@ class _Run:
             each = self.objective.sample_flops(batch.draw)
             flops = None if flops is None or each is None else flops + each * batch.rows
         sums = self.share.total(sums)
-        loss_sum, right, current_right, current_rows, rows_sum, repeated, ordinary = sums.tolist()
+        loss_sum, right, current_right, current_rows, rows_sum, *more_sums = sums.tolist()
+        repeated, ordinary, told = more_sums
         seconds = perf_counter() - start
         steps = last - first
-        if not math.isfinite(loss_sum):
+        if not math.isfinite(loss_sum + told):
             raise CheckFailed(
                 f"loss is not finite between steps {first} and {last}; the last state is kept, "
                 "expected a lower --learning-rate"
@@ -324,6 +329,7 @@ class _Run:
             loss=loss_sum / (steps * ranks),
             repeated_loss=repeated / (repeating * ranks) if repeating else None,
             ordinary_loss=ordinary / (others * ranks) if repeating and others else None,
+            told_loss=told / (telling * ranks) if telling else None,
             accuracy=right / rows_sum if rows_sum else None,
             current_stage_accuracy=current_stage_accuracy,
             learning_rate=rate,
@@ -337,7 +343,7 @@ class _Run:
             peak_allocated_bytes=peak_allocated_bytes(self.device),
         )
 
-    def _step(self, batch: Batch, rate: float) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _step(self, batch: Batch, rate: float) -> Found:
         """One update; nothing in here waits for the device."""
         # What a pretrained backbone drops out is a function of the step as well; other rows, of
         # another process, drop out other things.

@@ -30,11 +30,14 @@ class Interval:
     stage: int
     stage_name: str
     loss: float
-    """Mean loss of the steps."""
+    """Mean loss of the steps, that of the task."""
     repeated_loss: float | None = None
     """Mean loss of the steps whose text repeats; None where there were none."""
     ordinary_loss: float | None = None
     """Mean loss of the other steps, where some repeat; None otherwise."""
+    told_loss: float | None = None
+    """Mean of the second loss (``told_weight``) over the steps that had one, without its weight and
+    not in ``loss``; None where none had."""
     accuracy: float | None
     """Accuracy over all batches; None where nothing is answered."""
     current_stage_accuracy: float | None
@@ -84,6 +87,7 @@ class Interval:
             self.loss,
             self.repeated_loss,
             self.ordinary_loss,
+            self.told_loss,
             self.accuracy,
             self.current_stage_accuracy,
             self.learning_rate,

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.rmt.capture import Capture, GraphCapture
 from rmtscale.rmt.segmenting import cut
 from rmtscale.study.training.cutting import Cutter, training_layout
@@ -28,6 +28,7 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.memory_tasks.told import FactHead
 from rmtscale.study.training.metrics import read_metrics
 from rmtscale.study.training.share import Share
+from rmtscale.units import format_loss
 from tests.command_line import Command
 from tests.rmt.stand_in_capture import StandInCapture
 from tests.tiny_training import demand_both_ends, tiny_settings, write_background
@@ -110,17 +111,21 @@ def test_the_loss_is_that_of_a_slow_loop(backbone: str, whole_segments: bool) ->
 
     with torch.no_grad():
         plain, right = answerer(ids_BN, answers_B)
-        loss, same = answerer(ids_BN, answers_B, None, None, None, facts_BF, columns_BF)
+        loss, same, own, told = answerer(ids_BN, answers_B, None, None, None, facts_BF, columns_BF)
         expected = told_by_hand(answerer, ids_BN, read)
     assert right == same
     assert abs(expected - math.log(FACTS)) > 1e-3, "the memory says something"
     assert float(loss - plain) == pytest.approx(WEIGHT * expected, rel=1e-10)
+    assert torch.equal(own, plain), "the task's own loss is that without a head"
+    assert float(told) == pytest.approx(expected, rel=1e-10)
     if answerer.decoder:
         asked = torch.tensor([[3, tokens - 1]] * 3), torch.tensor([[1, 0], [-1, 3], [2, 5]])
         with torch.no_grad():
             questions, _ = answerer(ids_BN, answers_B, None, *asked)
-            both, _ = answerer(ids_BN, answers_B, None, *asked, facts_BF, columns_BF)
+            both, _, own, told = answerer(ids_BN, answers_B, None, *asked, facts_BF, columns_BF)
         assert float(both - questions) == pytest.approx(WEIGHT * expected, rel=1e-10)
+        assert float(own) == pytest.approx(float(questions), rel=1e-12)
+        assert float(told) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("backbone", KINDS)
@@ -156,7 +161,7 @@ def test_a_batch_brings_its_facts(background: Path, backbone: str) -> None:
 
         with torch.no_grad():
             expected = WEIGHT * told_by_hand(learner, ids_BN, read)
-            loss, _ = learner(*made.inputs(batch, CPU))
+            loss, *_ = learner(*made.inputs(batch, CPU))
             answer, _ = learner(*before.inputs[:2])
         assert float(loss - answer) == pytest.approx(expected, rel=1e-9)
         seen.add(len(cut(ids_BN.shape[1], learner.segment_tokens)))
@@ -228,7 +233,10 @@ def test_nothing_else_that_is_drawn_changes(background: Path, tmp_path: Path) ->
     settings = reasoning(background, told_weight=0.0)
     for name, weight in (("none", 0.0), ("least", 1e-300)):
         assert train(replace(settings, told_weight=weight), tmp_path / name, device="cpu").finished
-    assert outcomes(tmp_path / "none") == outcomes(tmp_path / "least")
+    none, least = (read_metrics(tmp_path / name / METRICS) for name in ("none", "least"))
+    assert [replace(one, told_loss=None).outcome() for one in least] == outcomes(tmp_path / "none")
+    assert all(one.told_loss is None for one in none)
+    assert any(one.told_loss is not None for one in least)
     ours, theirs = (load_checkpoint(tmp_path / name / LAST).answerer for name in ("none", "least"))
     assert [name for name, _ in ours.named_parameters()] == [
         f"rmt.{name}" for name, _ in ours.rmt.named_parameters()
@@ -244,6 +252,42 @@ def test_nothing_else_that_is_drawn_changes(background: Path, tmp_path: Path) ->
     assert torch.equal(first.weight, second.weight)
     assert not torch.equal(first.weight, third.weight)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_loss_of_the_task_is_reported_apart(
+    rmtscale: Command, background: Path, tmp_path: Path
+) -> None:
+    """Before any step has moved a weight it is the loss of a training without a head, to the bit;
+    the other is that of a head that knows nothing, whatever its weight."""
+    short = {"stage_min_steps": 1, "stage_max_steps": 1, "burn_in_share": 1.0}
+    settings = reasoning(background, steps=16, log_every=1, validate_every=16, **short)
+    for weight in (0.0, 1.0, 50.0):
+        assert train(replace(settings, told_weight=weight), tmp_path / f"{weight:g}", device="cpu")
+    plain, once, much = (read_metrics(tmp_path / name / METRICS) for name in ("0", "1", "50"))
+    assert once[0].loss == much[0].loss == plain[0].loss
+    assert [one.loss for one in much] != [one.loss for one in plain]
+    facts = len(MemoryObjective(settings).data.task.all_facts())
+    assert once[0].told_loss == much[0].told_loss == pytest.approx(math.log(facts), rel=0.03)
+    assert not any(one.told_loss for one in plain)
+    behind = [one for one in once if "burn-in" in one.stage_name]
+    assert any(one.told_loss is None for one in behind), "behind a burn-in nothing is told"
+    assert all(one.told_loss for one in once if one not in behind)
+    given = ["train", "--out", str(tmp_path / "1"), "--steps", "17", "--device", "cpu"]
+    done = rmtscale(*given)
+    assert done.code == 0, done.err
+    last = read_metrics(tmp_path / "1" / METRICS)[-1]
+    told = (
+        "" if last.told_loss is None else f" (of what memory tells {format_loss(last.told_loss)})"
+    )
+    assert f"loss {format_loss(last.loss)}{told}, accuracy" in done.err
+    # A line of before has none, and a loss that is no number ends the training.
+    line = json.loads((tmp_path / "1" / METRICS).read_text().splitlines()[0])
+    del line["told_loss"]
+    old = tmp_path / METRICS
+    old.write_text(json.dumps(line) + "\n")
+    assert read_metrics(old)[0].told_loss is None
+    with pytest.raises(CheckFailed, match="loss is not finite"):
+        train(replace(settings, told_weight=1e39), tmp_path / "much", device="cpu")
 
 
 def test_a_training_that_stops_goes_on_alike_and_leaves_no_head(

@@ -30,7 +30,8 @@ from rmtscale.study.training.segment_reader import SegmentReader, slices
 
 
 class Answerer(SegmentReader):
-    """``(ids, answers, state before them) -> (loss, correct answers)``.
+    """``(ids, answers, state before them) -> (loss, correct answers)``; where facts are given for
+    a head to tell, also the two losses that are in that loss.
 
     Args:
         rmt: decoder or encoder.
@@ -99,7 +100,7 @@ class Answerer(SegmentReader):
             ids_BN: token ids, all rows full.
             state_BME: the state before it; None is the initial one.
         """
-        logits_BC, after_BME, _ = self._scored(self.answer, ids_BN, state_BME)
+        logits_BC, after_BME, *_ = self._scored(self.answer, ids_BN, state_BME)
         return logits_BC, after_BME
 
     def _scored(
@@ -109,12 +110,14 @@ class Answerer(SegmentReader):
         state_BME: Tensor | None,
         asked: Asked | None = None,
         told: Told | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Scores the last segment, (B, T, E), and returns the state after it, and the loss of the
-        questions in all segments, with that of the facts that the memory tells."""
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Scores the last segment, (B, T, E), and returns the state after it, the loss of the
+        questions in all segments with that of the facts that the memory tells, times its weight,
+        and that loss alone, without it and without a gradient."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
+        told_losses: list[Tensor] = []
 
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
             new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
@@ -123,6 +126,8 @@ class Answerer(SegmentReader):
                 end = piece.start + piece.ids_BL.shape[1]
                 sizes = ids_BN.shape[1], self.segment_tokens
                 told_loss = self.fact_head(new_BME, told, end, *sizes)
+                told_losses.append(told_loss.detach())
+                told_loss = self.fact_head.loss_weight * told_loss
                 loss = told_loss if loss is None else loss + told_loss
             if not piece.last:
                 return new_BME, loss, None
@@ -137,7 +142,7 @@ class Answerer(SegmentReader):
 
             loss, logits, after_BME = self.run_by_state(answered, inputs, state_BME)
             assert logits is not None, "the last segment answers"
-            return logits, after_BME, loss
+            return logits, after_BME, loss, None
         after_BME, read_BTE, loss = state_BME, None, None
         for _, new_BME, (own_loss, found) in recur(
             segment, inputs, state_BME, recompute=self.recomputes, keep_rng=self.training
@@ -146,7 +151,8 @@ class Answerer(SegmentReader):
             if own_loss is not None:
                 loss = own_loss if loss is None else loss + own_loss
         assert read_BTE is not None, "at least one segment"
-        return score(read_BTE), after_BME, loss
+        told_loss = torch.stack(told_losses).sum() if told_losses else None
+        return score(read_BTE), after_BME, loss, told_loss
 
     def _loss_of(self, asked: Asked, read_BLE: Tensor, start: int) -> Tensor:
         """Sums the losses of the questions that end in one segment, over the number of all.
@@ -183,10 +189,11 @@ class Answerer(SegmentReader):
         answers_BK: Tensor | None = None,
         facts_BF: Tensor | None = None,
         fact_columns_BF: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Mean cross-entropy over the classes, or all words, and how many last answers are right.
 
-        A head that tells facts adds its loss, where facts are given.
+        A head that tells facts adds its loss times its weight, where facts are given. Then there
+        are two results more, without a gradient: the cross-entropy alone, and the head's loss.
 
         Args:
             ids_BN: token ids, all rows full.
@@ -204,7 +211,7 @@ class Answerer(SegmentReader):
         if facts_BF is not None and fact_columns_BF is not None:
             told = Told(facts_BF, fact_columns_BF)
         score = self._words if self.whole_vocabulary else self.answer
-        logits, _, loss = self._scored(score, ids_BN, state_BME, asked, told)
+        logits, _, loss, told_loss = self._scored(score, ids_BN, state_BME, asked, told)
         logits_BC, targets_B = logits, answers_B
         if self.whole_vocabulary:
             ids_C: Any = self.class_ids_C
@@ -214,7 +221,11 @@ class Answerer(SegmentReader):
             loss = answer_loss if loss is None else answer_loss + loss
         assert loss is not None, "every segment has one of the questions"
         correct = (logits_BC.detach().argmax(1) == answers_B).sum()
-        return loss, correct
+        if told_loss is None or self.fact_head is None:
+            return loss, correct
+        if asked is None:
+            return loss, correct, answer_loss.detach(), told_loss
+        return loss, correct, loss.detach() - self.fact_head.loss_weight * told_loss, told_loss
 
 
 class Asked(NamedTuple):

@@ -79,8 +79,8 @@ class MemoryTaskSettings(LoopSettings):
     told_weight: float = 0.0
     """Weight of a second loss, in batches without a burn-in: after every segment a linear head on
     all memory tokens tells which of the task's facts have been read until then. An answer teaches
-    what to write only through what reads it; this teaches the writer alone. The loss that is
-    reported has it in it, accuracy is that of the answers. The head is in no checkpoint. Only for
+    what to write only through what reads it; this teaches the writer alone. It is
+    reported apart from the loss of the answers. The head is in no checkpoint. Only for
     tasks whose facts are placed in no order: all of them stay true."""
     threshold: float = 0.985
     """Accuracy on the current stage, over one interval, that ends it."""

@@ -39,7 +39,7 @@ class FactHead(nn.Module):
     Args:
         numbers: M E, in a state.
         facts: K.
-        weight: factor of the loss.
+        weight: factor of the loss, for whoever adds it to another.
         seed: of the training; nothing else that is drawn with it changes.
     """
 
@@ -74,4 +74,4 @@ class FactHead(nn.Module):
         loss_B = -(found_BF * read_BF).sum(1) / read_BF.sum(1).clamp(min=1)
         after_B = tokens - told.columns_BF.amin(1)
         segments_B = (after_B + segment_tokens - 1) // segment_tokens
-        return self.loss_weight * (loss_B / segments_B).mean()
+        return (loss_B / segments_B).mean()
