@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,16 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rmtscale.cli import options
-from rmtscale.cli.output import require_format, write_line, write_rows, write_table
+from rmtscale.cli.output import require_format, write_line
 from rmtscale.cli.ranks import is_first, is_first_here
 from rmtscale.cli.train_settings import read_options, read_pair, training_settings
+from rmtscale.cli.training_result import write_result
 from rmtscale.errors import BadInput, MissingDependency, quoted_list
 from rmtscale.study.training.kinds import kind_of, task_names
 from rmtscale.units import (
-    format_accuracy,
-    format_loss,
-    format_seconds,
-    format_tokens,
     parse_size,
     parse_sizes,
 )
@@ -270,7 +266,7 @@ def command(
         tp=tp,
     )
     if is_first():
-        _write_result(settings, out, result, output_format)
+        write_result(settings, out, result, output_format)
 
 
 def require_seconds(name: str, seconds: float) -> None:
@@ -336,65 +332,3 @@ def _task_options(option: list[str] | None, stories: str | None) -> dict[str, ob
 
 def _burn_in(text: str) -> list[int]:
     return [] if text.strip() == "none" else parse_sizes(text, "burn-in")
-
-
-def _write_result(settings: LoopSettings, out: Path, result: Result, output_format: str) -> None:
-    from rmtscale.study.training.layout import BEST, METRICS, TRAINED_PART
-    from rmtscale.study.training.metrics import read_metrics
-
-    intervals = read_metrics(out / METRICS)
-    seconds = sum(interval.seconds for interval in intervals)
-    answered, score = result.measure == "accuracy", result.best_score
-    best = None if score is None else score if answered else -score
-    name = "accuracy" if answered else "loss_nats"
-    last = intervals[-1] if intervals else None
-    row = {
-        "task": settings.task,
-        "steps": result.step,
-        "finished": result.finished,
-        "stage": last.stage_name if last else "",
-        f"training_{name}": None if last is None else last.accuracy if answered else last.loss,
-        f"best_validation_{name}": best,
-        "seconds": seconds,
-        "checkpoint": str(out / BEST),
-    }
-    if output_format != "table":
-        write_rows([row], output_format)
-        return
-    write_table(
-        ["task", "steps", "stage", "best validation", "time"],
-        [
-            [
-                settings.task,
-                format_tokens(result.step),
-                str(row["stage"]),
-                _shown(best, answered=answered),
-                format_seconds(seconds),
-            ]
-        ],
-        text_columns=1,
-    )
-    if result.finished:
-        source = getattr(settings, "text", "python")
-        words = ["rmtscale", "evaluate", str(out / BEST), "--segments", "1,2,4"]
-        words += [] if source == "python" else ["--text", source]
-        if (out / BEST / TRAINED_PART).is_file():  # it stands on weights that it does not have
-            words += ["--backbone", settings.backbone]
-        write_line(f"done; evaluate it with: {shlex.join(words)}")
-    else:
-        write_line(
-            f"stopped at step {format_tokens(result.step)} of {format_tokens(settings.steps)}; "
-            "the same command goes on"
-        )
-        if not (out / BEST).is_dir():
-            first = min(settings.validate_every, settings.steps)
-            write_line(
-                f"nothing to evaluate yet: the first checkpoint is written at step "
-                f"{format_tokens(first)}"
-            )
-
-
-def _shown(best: float | None, *, answered: bool) -> str:
-    if best is None:
-        return "none yet"
-    return format_accuracy(best) if answered else format_loss(best)

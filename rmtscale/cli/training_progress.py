@@ -40,11 +40,16 @@ class _Watcher(ABC):
 
     def __init__(self) -> None:
         self.steps = self.stages = self._done = 0
+        self._known = True
+        """Whether the end is known: a last stage with steps of its own has none until it begins."""
 
     def begin(self, settings: LoopSettings, stages: tuple[Stage, ...], step: int) -> None:
         self.steps, self.stages, self._done = settings.steps, len(stages), step
+        self._known = settings.own_last_steps is None
         if step:
-            self._say(f"going on at step {format_tokens(step)} of {format_tokens(self.steps)}")
+            most = "" if self._known else "at most "
+            steps = format_tokens(self.steps)
+            self._say(f"going on at step {format_tokens(step)} of {most}{steps}")
 
     @abstractmethod
     def _say(self, text: str) -> None:
@@ -52,7 +57,9 @@ class _Watcher(ABC):
 
     def words(self, interval: Interval) -> str:
         """Puts an interval into one line."""
-        left = self.steps - interval.step
+        if interval.end_step is not None:
+            self.steps, self._known = interval.end_step, True
+        left = self.steps - interval.step if self._known else 0
         each = interval.seconds / max(interval.step - self._done, 1)
         self._done = interval.step
         known, used = interval.validation or {}, interval.gpu_utilization
@@ -120,7 +127,9 @@ class Bar(_Watcher):
     def interval(self, interval: Interval) -> None:
         words = self.words(interval)
         short = f"[{interval.stage + 1}/{self.stages}] {interval.stage_name}: {_learned(interval)}"
-        self._progress.update(self._task, completed=interval.step, description=short)
+        self._progress.update(
+            self._task, completed=interval.step, total=self.steps, description=short
+        )
         if interval.validation:
             self._say(f"step {format_tokens(interval.step)} {words}")
 

@@ -59,15 +59,47 @@ class Draw:
         return self.between or self.closing
 
 
-def learning_rate(settings: LoopSettings, stage: Stage, step: int) -> float:
-    """Computes the rate of one step, counted from 0; nothing but these three decide it."""
+def end_step(settings: LoopSettings, stages: tuple[Stage, ...], at: Progress, step: int) -> int:
+    """Computes the step with which a training ends, as far as it is known at another.
+
+    That is ``steps``; where the last stage has steps of its own, their end once it has begun, if
+    that comes sooner.
+
+    Args:
+        settings: of the training.
+        stages: all of them.
+        at: where the training stands.
+        step: steps done there.
+    """
+    own = settings.own_last_steps
+    if own is None or at.stage + 1 < len(stages):
+        return settings.steps
+    return min(settings.steps, step - at.stage_steps + own)
+
+
+def learning_rate(settings: LoopSettings, stage: Stage, step: int, end: int | None = None) -> float:
+    """Computes the rate of one step, counted from 0; nothing but these four decide it.
+
+    It falls to 0 over the last ``final_decay_share`` of all steps, or of those that the last stage
+    has of its own. As these are no more than are left when that stage begins, an end that is known
+    only then changes no rate before it, and there is no jump.
+
+    Args:
+        settings: of the training.
+        stage: of the step.
+        step: steps done.
+        end: of the training, as ``end_step`` has it; None is after ``steps``.
+    """
+    end = settings.steps if end is None else end
+    own = settings.own_last_steps
+    last_steps = settings.steps if own is None else min(own, settings.steps)
     rate = settings.learning_rate
     if settings.curriculum:
         rate *= settings.stage_factor ** (stage.segments - 1)
     if step < settings.warmup_steps:
         rate *= (step + 1) / settings.warmup_steps
-    decay_steps = round(settings.steps * settings.final_decay_share)
-    left = settings.steps - step
+    decay_steps = round(last_steps * settings.final_decay_share)
+    left = end - step
     if left < decay_steps:
         rate *= left / decay_steps
     return rate

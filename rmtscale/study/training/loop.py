@@ -25,7 +25,7 @@ from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.files import make_folder, remove_folder, write_whole
 from rmtscale.locks import sole_writer_in
 from rmtscale.specs.layout import Layout
-from rmtscale.study.training.curriculum import Progress, Stage, learning_rate
+from rmtscale.study.training.curriculum import Progress, Stage, end_step, learning_rate
 from rmtscale.study.training.cutting import training_layout
 from rmtscale.study.training.device import (
     begin_peak,
@@ -89,6 +89,8 @@ class Result:
     """Measure of a validation: ``accuracy`` or ``loss``."""
     best_score: float | None
     """Score of the best validation, higher is better; None where there was none."""
+    last_stage_steps: int | None
+    """Steps that the last stage had; None where it was not reached."""
 
 
 def train(
@@ -203,7 +205,7 @@ class _Run:
         saved = monotonic()
         prefetcher: Prefetcher | None = None
         try:
-            while self.state.step < settings.steps:
+            while not self._finished():
                 if prefetcher is None:
                     prefetcher = self._prefetch()
                 stage = self.state.progress.stage
@@ -212,7 +214,7 @@ class _Run:
                     prefetcher.close()
                     prefetcher = None
                     self.keeper.keep_stage(self.state, stage)
-                finished = self.state.step >= settings.steps
+                finished = self._finished()
                 interval = self._validated(interval, stage, finished)
                 if self.main:
                     MetricsStore(folder / METRICS).append(interval)
@@ -230,12 +232,24 @@ class _Run:
         finally:
             if prefetcher is not None:
                 prefetcher.close()
-        finished = self.state.step >= settings.steps
+        finished = self._finished()
         if any(self.learning.agree(finished and self.main and not (folder / LAST).exists())):
             self._keep_last()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Result(finished, self.state.step, self.objective.measure, self.state.best_score)
+        had = self.state.progress.stage_steps if self._in_last_stage else None
+        return Result(finished, self.state.step, self.objective.measure, self.state.best_score, had)
+
+    @property
+    def _in_last_stage(self) -> bool:
+        return self.state.progress.stage + 1 == len(self.stages)
+
+    @property
+    def end(self) -> int:
+        return end_step(self.settings, self.stages, self.state.progress, self.state.step)
+
+    def _finished(self) -> bool:
+        return self.state.step >= self.end
 
     def _resume(self) -> None:
         found = self.learning.load(self.folder)
@@ -248,7 +262,7 @@ class _Run:
                 )
         if self.main:
             make_folder(self.folder)
-            if self.state.step < self.settings.steps:
+            if not self._finished():
                 remove_folder(self.folder / LAST)  # its end was moved: it is not done any more
             keep_until(self.folder / METRICS, self.state.step)
             write_whole(self.folder / SETTINGS, self.settings.to_json())
@@ -260,7 +274,7 @@ class _Run:
         return Prefetcher(
             lambda step: objective.batch(step, stage).part(self.share, objective.scored),
             self.state.step,
-            self.settings.steps,
+            self.end,
             pin_for=device if device.type == "cuda" else None,
         )
 
@@ -277,14 +291,15 @@ class _Run:
     def _interval(self, prefetcher: Prefetcher) -> Interval:
         """Steps up to the next multiple of ``log_every``."""
         settings, progress, first = self.settings, self.state.progress, self.state.step
-        last = min((first // settings.log_every + 1) * settings.log_every, settings.steps)
+        end = self.end
+        last = min((first // settings.log_every + 1) * settings.log_every, end)
         sums = torch.zeros(8, device=self.device)
         tokens, rate, repeating, telling = 0, 0.0, 0, 0
         flops: int | None = 0
         start, waited = perf_counter(), prefetcher.waited_seconds
         for step in range(first, last):
             batch = prefetcher.next()
-            rate = learning_rate(settings, self.stages[progress.stage], step)
+            rate = learning_rate(settings, self.stages[progress.stage], step, end)
             loss, correct, told_loss = self._step(batch, rate)
             rows, columns = batch.inputs[0].shape
             current = float(batch.draw.stage == progress.stage)
@@ -313,6 +328,7 @@ class _Run:
                 "expected a lower --learning-rate"
             )
         ranks, others = self.share.ranks, steps - repeating
+        own_end = settings.own_last_steps is not None and self._in_last_stage
         current_stage_accuracy = current_right / current_rows if current_rows else None
         self.state = replace(
             self.state,
@@ -340,6 +356,7 @@ class _Run:
             processes=self.share.processes,
             layout=self.learning.layout.name,
             waiting_share=(prefetcher.waited_seconds - waited) / seconds,
+            end_step=end if own_end else None,
             peak_allocated_bytes=peak_allocated_bytes(self.device),
         )
 

@@ -60,6 +60,9 @@ class Interval:
     layout: str | None = None
     """How they shared it, such as ``dp2`` or ``tp2-dp2-zero3-states-wholevocab``; None: an older
     line."""
+    end_step: int | None = None
+    """Step with which the training ends, in a last stage that has steps of its own; None otherwise,
+    and before that stage, when nobody knows."""
     peak_allocated_bytes: int | None = None
     """Peak that torch allocated on the GPU, since the training was started or went on."""
     validation: dict[str, float] | None = None

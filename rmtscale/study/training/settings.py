@@ -120,6 +120,11 @@ class LoopSettings:
             )
         require_one_of("precision", self.precision, PRECISIONS)
 
+    @property
+    def own_last_steps(self) -> int | None:
+        """Steps of the last stage, counted from its beginning; None: all that are left."""
+        return None
+
     def to_json(self) -> str:
         """Written beside the checkpoints, and held against when a training goes on."""
         return json.dumps(to_mapping(self), indent=2) + "\n"

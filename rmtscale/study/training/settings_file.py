@@ -13,7 +13,7 @@ from rmtscale.study.records.old_names import renamed
 from rmtscale.study.training.kinds import kind_of
 from rmtscale.study.training.settings import LoopSettings
 
-MAY_CHANGE = ("steps",)
+MAY_CHANGE = ("steps", "last_stage_steps")
 """Settings that may differ when a training goes on: its end may be moved, nothing else."""
 
 
@@ -52,7 +52,8 @@ def require_same(path: Path, settings: LoopSettings, *, steps_too: bool = False)
     """
     stored = read_settings(path)
     moved = () if steps_too else MAY_CHANGE
-    same = replace(stored, **{name: getattr(settings, name) for name in moved})
+    both = [name for name in moved if hasattr(stored, name) and hasattr(settings, name)]
+    same = replace(stored, **{name: getattr(settings, name) for name in both})
     if same == settings:
         return
     # The task first: settings of two kinds have other fields.

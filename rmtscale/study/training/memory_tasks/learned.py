@@ -22,6 +22,7 @@ NOT_LEARNED = {
     "backbone": "a record names it",
     "seed": "a training is named by it",
     "steps": "a record has the steps that were made",
+    "last_stage_steps": "as above",
     "init_from": "a path: what the weights learned before is noted in its place",
     "keep_stages": "which checkpoints are kept",
     "validate_every": "which weights are kept, not what they learn",

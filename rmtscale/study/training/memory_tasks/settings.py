@@ -91,6 +91,10 @@ class MemoryTaskSettings(LoopSettings):
     current_stage_share: float = 0.7
     """Share of the batches; the others are of an earlier stage, to keep short inputs in mind.
     1 is the paper's fixed length per stage."""
+    last_stage_steps: int | None = None
+    """The last stage lasts this long, counted from its beginning, and then the training ends;
+    ``steps`` is the most of all stages. None: the last stage has what the others left of ``steps``,
+    which is little where they were slow."""
     burn_in: tuple[int, ...] = (16, 64, 256)
     """Stages after the last: up to so many segments run before, without a gradient. Training on 7
     segments teaches to keep a fact for 7; this teaches to keep it."""
@@ -127,6 +131,8 @@ class MemoryTaskSettings(LoopSettings):
         for name in ("start_tokens", "bare_tokens", "burn_in"):
             for value in getattr(self, name):
                 require_positive(name.replace("_", " "), value, MOST_SEGMENTS)
+        if self.last_stage_steps is not None:
+            require_positive("last stage steps", self.last_stage_steps, MOST_TOKEN_ID)
         self._require_burn_ins()
         require_not_negative("told weight", self.told_weight)
         if self.told_weight and not self.memory_tokens:
@@ -170,6 +176,10 @@ class MemoryTaskSettings(LoopSettings):
             )
         if self.replay_asks_segment and not self.replay_lost:
             raise BadInput("replay asks segment without replay lost: expected both or neither")
+
+    @property
+    def own_last_steps(self) -> int | None:
+        return self.last_stage_steps
 
     def batch_size_of(self, tokens: int, segment_tokens: int) -> int:
         """Counts the samples in a batch of inputs of ``tokens``."""
