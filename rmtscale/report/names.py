@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import hypot
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.path import Path
 
+_LINE_INCHES = 0.5
+"""Width of the piece of a line before its name in a legend, and of the room around both."""
+
 
 def names_inches(names: Iterable[str]) -> float:
     """Returns the room to the right of a panel for the longest of some names."""
     return 0.3 + 0.07 * max(map(len, names), default=0)
+
+
+def legend_columns(names: Sequence[str], inches: float, most: int = 5) -> int:
+    """Returns how many columns of a legend under all panels stand in so many inches.
+
+    Args:
+        names: of the lines, which fill column after column.
+        inches: width of the figure.
+        most: columns that are wanted.
+    """
+    for count in range(min(len(names), most), 1, -1):
+        each, longer = divmod(len(names), count)
+        ends = [column * each + min(column, longer) for column in range(count + 1)]
+        columns = [names[begin:end] for begin, end in pairwise(ends)]
+        if sum(_LINE_INCHES + 0.07 * max(map(len, own)) for own in columns) <= inches:
+            return count
+    return 1
 
 
 def label_line_ends(

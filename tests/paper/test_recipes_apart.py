@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rmtscale.records.mapping import to_mapping
+from rmtscale.report.names import legend_columns
 from rmtscale.study.figures.babilong import recipes as babilong
 from rmtscale.study.figures.babilong.ablation_table import change_of
 from rmtscale.study.figures.babilong.runs import runs_of
@@ -20,6 +21,7 @@ from rmtscale.study.figures.dead_band.claims import check_claims as check_dead_b
 from rmtscale.study.figures.dead_band.comparisons import compare
 from rmtscale.study.figures.figure_4 import claims as figure_4
 from rmtscale.study.figures.figure_5 import claims as figure_5
+from rmtscale.study.figures.figure_5.drawing import Column, draw
 from rmtscale.study.figures.figure_11 import claims as figure_11
 from rmtscale.study.figures.memory_tasks import recipes
 from rmtscale.study.figures.memory_tasks.backbones import (
@@ -34,6 +36,7 @@ from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.training.memory_tasks.learned import NOT_LEARNED, learned
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+from tests.legible import problems
 from tests.synthetic.babilong import babilong as babilong_record
 from tests.synthetic.evaluations import ENCODER, curve
 
@@ -54,6 +57,7 @@ _OTHER: dict[str, object] = {
     "sink_tokens": 2,
     "log_every": 5,
     "validate_every": 1000,
+    "last_stage_steps": 100,
 }
 
 
@@ -321,3 +325,34 @@ def test_the_usual_recipe_needs_no_name(task: str) -> None:
     )
     assert trained_way(one) == "all weights"
     assert to_mapping(recipes.all_weights(1))["lora_rank"] is None
+
+
+def test_long_names_are_written_inside_the_picture() -> None:
+    """Titles of panels are broken into lines, and a legend has as many columns as there is room."""
+    usual = recipes.pretrained_encoder("reasoning", 0)
+    told = replace(usual, told_weight=0.3, contrast_share=0.5, memory_noise=0.25)
+    columns = []
+    for settings in (usual, told):
+        records = [one for seed in (0, 1) for one in trained(settings, f"{seed}", seed)]
+        ours = figure_5.by_task(records)
+        paper = {"reasoning": figure_5.paper_curves()["reasoning"]}
+        kind = f"{PRETRAINED_ENCODER}, {trained_way(records[0]) or 'LoRA'}"
+        columns.append(Column(kind=kind, ours=ours, paper=paper, peaks=figure_5.peaks_of(ours)))
+    figure = draw(columns)
+    assert problems(figure) == []
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    broken = [" ".join(title.split()) for title in titles if title.count("\n") > 1]
+    assert any("told weight 0.3" in title for title in broken)
+
+
+def test_a_legend_has_the_columns_that_there_is_room_for() -> None:
+    names = ["a" * 10] * 6
+    assert legend_columns(names, 100) == 5
+    assert legend_columns(names, 100, most=2) == 2
+    assert legend_columns(names[:1], 100) == 1
+    # Three columns of one piece of a line and ten letters each: 3 x (0.5 + 0.7) inches.
+    assert legend_columns(names, 3.61) == 3
+    assert legend_columns(names, 3.59) == 2
+    assert legend_columns(names, 0.1) == 1
+    # Columns are as wide as their own names: the long one stands alone in the first of them.
+    assert legend_columns(["a" * 50, "a", "a"], 4.0 + 2 * 0.57 + 0.01) == 3

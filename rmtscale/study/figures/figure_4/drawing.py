@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
@@ -61,7 +62,8 @@ def draw(
             accuracy_axis(axes)
             segment_axis(axes, counts)
             title = _title(task, kind, several=len(kinds) > 1)
-            axes.set_title(title + ("" if kind is None else of_way(kinds[kind], task)))
+            way = "" if kind is None else of_way(kinds[kind], task).removeprefix(", ")
+            axes.set_title(f"{title}\n{fill(way, 34)}" if way else title)
             if not axes.lines[1:]:
                 axes.text(0.5, 0.5, "no run yet", ha="center", transform=axes.transAxes)
             spread = f"{half[0]} to {half[-1]}" if len(half) > 1 else str(half[0])

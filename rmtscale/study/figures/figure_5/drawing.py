@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.report import style
+from rmtscale.report.names import legend_columns
 from rmtscale.study.figures.memory_tasks.axes import (
     SEED_COLOURS,
     SEED_MARKERS,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _MEMORY = "peak memory, measured"
 _PAPER = "the paper's"
+_TITLE_LETTERS = 9.5
+"""So many letters of a panel's title stand in an inch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +81,14 @@ def draw(columns: Sequence[Column]) -> Figure:
                 label: found.get(label, handle)
                 for handle, label in zip(handles, labels, strict=True)
             }
-        axes.set_title(f"{title}\n{column.kind}" if len(columns) > 1 and column.kind else title)
+        kind = fill(column.kind, round(_TITLE_LETTERS * wide)) if len(columns) > 1 else ""
+        axes.set_title(f"{title}\n{kind}" if kind else title)
     names = sorted(found, key=lambda label: (label == _PAPER, label))
     figure.legend(
         [found[name] for name in names],
         names,
         loc="outside lower center",
-        ncols=min(len(names), 5),
+        ncols=legend_columns(names, wide * across),
         frameon=False,
         fontsize=8.5,
     )
