@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+from rmtscale.records.mapping import from_mapping
 from rmtscale.study.figures.dead_band.claims import check_claims
 from rmtscale.study.figures.dead_band.comparisons import compare
 from rmtscale.study.figures.dead_band.drawing import draw
@@ -21,11 +22,14 @@ from rmtscale.study.figures.figure_5.drawing import draw as draw_figure_5
 from rmtscale.study.figures.memory_tasks.page import csv_of
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import recipes
+from rmtscale.study.figures.memory_tasks.trainings import later_states
+from rmtscale.study.figures.memory_tasks.ways import trained_words
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.study.training.checkpoint import weights_digest
+from rmtscale.study.training.checkpoint import read_meaning, weights_digest
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.learned import learned
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
 from tests.synthetic.evaluations import ENCODER, curve
 
@@ -196,24 +200,48 @@ def test_numbers_say_what_went_on_from_what() -> None:
     assert "trained_from" not in csv_of(states[:2])
 
 
+def linked(name: str) -> list[EvaluationRecord]:
+    """Committed records of a page that say what their training went on from."""
+    read = EvaluationStore(REPORTS / name / "records.jsonl").read().records
+    return [one for one in read if one.trained_from]
+
+
 @pytest.mark.parametrize("name", ["figure-5", "dead-band"])
 def test_committed_records_are_linked_to_the_weights_that_went_on(name: str) -> None:
     """What the run did not note was filled in from the checkpoint that it was given."""
-    read = EvaluationStore(REPORTS / name / "records.jsonl").read().records
-    linked = [one for one in read if one.trained_from]
-    assert {(one.point.weights, one.trained_from) for one in linked} == {
+    later = [one for one in linked(name) if one.point.task == "reasoning"]
+    assert {(one.point.weights, one.trained_from) for one in later} == {
         (weights_digest(LATER), weights_digest(FIRST))
     }
     begun, went_on = (load_checkpoint(folder) for folder in (FIRST, LATER))
     before, after = begun.trained, went_on.trained
     assert went_on.trained_with == (*begun.trained_with, learned(went_on.settings))
-    for one in linked:
+    for one in later:
         assert one.trained_with == went_on.trained_with
     assert (before.steps_before, after.steps_before) == (0, before.step)
     assert after.weights_before == weights_digest(FIRST)
-    assert {one.trained_steps for one in linked} == {after.all_steps}
+    assert {one.trained_steps for one in later} == {after.all_steps}
+    read = EvaluationStore(REPORTS / name / "records.jsonl").read().records
     from_first = [one for one in read if one.point.weights == weights_digest(FIRST)]
     assert {one.trained_steps for one in from_first} == {before.all_steps}
+
+
+@pytest.mark.parametrize(("name", "seeds_there"), [("figure-5", {1, 2}), ("dead-band", {2})])
+def test_adapters_that_went_on_are_a_recipe_of_their_own(name: str, seeds_there: set[int]) -> None:
+    """Their records note what the checkpoints say, and are no later states of the usual recipe."""
+    later = [one for one in linked(name) if one.point.task != "reasoning"]
+    assert {(one.point.task, one.trained_seed) for one in later} == {
+        ("memorize", seed) for seed in seeds_there
+    }
+    for one in later:
+        folder = CHECKPOINTS / f"pretrained-encoder-memorize-{one.trained_seed}"
+        assert one.point.weights == weights_digest(folder)
+        meaning = read_meaning(folder)
+        settings = from_mapping(MemoryTaskSettings, meaning["settings"])
+        assert one.trained_with == (learned(settings),)
+        assert trained_words(one) == "LoRA, fact fragments 0.005, replay lost"
+    every = EvaluationStore(REPORTS / name / "records.jsonl").read().records
+    assert not later_states(every) & {one.point.weights for one in later}
 
 
 def test_what_the_recipe_had_otherwise_where_seed_2_went_on() -> None:

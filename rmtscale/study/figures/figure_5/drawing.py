@@ -34,6 +34,8 @@ _MEMORY = "peak memory, measured"
 _PAPER = "the paper's"
 _TITLE_LETTERS = 9.5
 """So many letters of a panel's title stand in an inch."""
+_MOST_INCHES = 11.1
+"""A page shrinks what is wider, text with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def draw(columns: Sequence[Column]) -> Figure:
 
     panels = _side_by_side(columns) if len(columns) > 1 else _in_two_columns(columns[0])
     rows, across = (1 + max(place[axis] for _, _, place in panels) for axis in (0, 1))
-    wide = 4.6 if across < 3 else 3.7  # A page shrinks what is wide, text with it.
+    wide = min(4.6, _MOST_INCHES / across)
     figure = Figure(figsize=(wide * across, 0.9 + (2.6 + 0.15 * (len(columns) > 1)) * rows))
     cells = figure.add_gridspec(rows, across)
     found: dict[str, Any] = {}
