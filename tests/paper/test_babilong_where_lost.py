@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rmtscale.study.figures.babilong.runs import runs_of
+from rmtscale.study.figures.babilong.runs import DEAD_BAND, runs_of
 from rmtscale.study.figures.babilong.where_lost import (
     CAPACITY,
     DRIFT,
@@ -142,3 +142,41 @@ def test_rows_of_the_committed_page_fit_a_terminal() -> None:
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) > 50
     assert max(map(len, tables)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "facts_after", "points"),
+    [
+        ("qa2", 29_850, [(95, 660), (91, 420), (90, 236), (82, 224), (73, 60)], 6.7),
+        ("qa3", 29_200, [(95, 656), (91, 384), (91, 292), (93, 152), (88, 116)], 4.1),
+    ],
+)
+def test_what_run_6_lost_with_later_facts(
+    task: str, steps: int, facts_after: list[tuple[int, int]], points: float
+) -> None:
+    """The percents and samples of reports/babilong/tried and docs/study.md, and the points that
+    later facts cost at equal distance: Mantel and Haenszel's difference of shares."""
+    (run,) = (
+        run
+        for run in runs_of(babilong_records().latest().values(), babilong_widths())
+        if (run.task, run.variant) == (task, DEAD_BAND)
+        if {(one.training and one.training.steps) for one in run.curve.values()} == {steps}
+        if {one.point.dead_band for one in run.curve.values()} == {0.4}
+    )
+    found = sum_of(
+        breakdown
+        for length in ("64k", "128k", "512k", "1M")
+        if (breakdown := run.curve[length].breakdown)
+    )
+    after = zip(found.facts_after.samples, found.facts_after.correct, strict=True)
+    assert [(round(100 * right / asked), asked) for asked, right in after if asked] == facts_after
+    noise, facts = found.segments_after, found.segments_after_facts
+    lost = weights = 0.0
+    for asked, right, also_asked, also_right in zip(
+        noise.samples, noise.correct, facts.samples, facts.correct, strict=False
+    ):
+        if asked and also_asked:
+            weight = asked * also_asked / (asked + also_asked)
+            lost += weight * (right / asked - also_right / also_asked)
+            weights += weight
+    assert round(100 * lost / weights, 1) == points
