@@ -327,6 +327,41 @@ def test_the_usual_recipe_needs_no_name(task: str) -> None:
     assert to_mapping(recipes.all_weights(1))["lora_rank"] is None
 
 
+START, SHORT, LONG = map(learned, recipes.all_weights_reasoning(1))
+
+
+@pytest.mark.parametrize(
+    ("chain", "way"),
+    [
+        ((START, SHORT, LONG), ""),
+        ((SHORT, START, SHORT, LONG), "first with contrast share 0.5, first with no placement"),
+        ((START, SHORT, {**LONG, "told_weight": 0.1}), "told weight 0.1"),
+        ((START, {**SHORT, "told_weight": 0.5}, LONG), "first with told weight 0.5"),
+        (({**START, "contrast_share": 0.5}, SHORT, LONG), "first with contrast share 0.5"),
+        ((SHORT, LONG), "without 1 earlier training"),
+        ((LONG,), "without 2 earlier trainings"),
+    ],
+)
+def test_a_usual_recipe_of_several_trainings_is_all_of_them(
+    chain: tuple[dict[str, object], ...], way: str
+) -> None:
+    (one,) = curve([1], 1.0, task="reasoning", trained_backbone=WHOLE, trained_with=chain)
+    assert trained_way(one) == (f"all weights, {way}" if way else "all weights")
+
+
+def test_a_list_of_trainings_says_what_a_recipe_of_several_has() -> None:
+    """Where names are short: what taught the memory is no part of the name."""
+    (one,) = curve(
+        [1], 1.0, task="reasoning", trained_backbone=WHOLE, trained_with=(START, SHORT, LONG)
+    )
+    assert trained_way(one) == "all weights"
+    said = " ".join(described([one]).split())
+    assert said.startswith(
+        f"{WHOLE.name}, all weights trained, contrast share 0.5, told weight 0.3, first with "
+        "placement start."
+    )
+
+
 def test_long_names_are_written_inside_the_picture() -> None:
     """Titles of panels are broken into lines, and a legend has as many columns as there is room."""
     usual = recipes.pretrained_encoder("reasoning", 0)

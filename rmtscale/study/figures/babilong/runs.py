@@ -117,7 +117,7 @@ def trained_with(training: BabilongTraining) -> Sequence[Noted]:
 
 def changes_of(training: BabilongTraining) -> list[str]:
     """Names what a training had on beside what all recipes have and the list of every run says."""
-    return changes(trained_with(training), {}, _BESIDE)
+    return changes(trained_with(training), [{}], _BESIDE)
 
 
 def variant_of(record: BabilongRecord) -> str:

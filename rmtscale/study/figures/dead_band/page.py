@@ -128,28 +128,25 @@ def _how(kinds: Mapping[str, Comparisons]) -> str:
 
 
 def verdict(kinds: Mapping[str, Comparisons]) -> str:
-    """Says what the dead band does to the task that drifts, a sentence for each kind."""
+    """Says what the dead band does to the tasks that drift, a sentence for each of a kind."""
     said = [
         text
         for kind, ours in kinds.items()
-        for way, pairs in of_each_recipe(_drifting(kind, ours)).items()
-        if (text := _verdict_of(kind, way, pairs))
+        for drift in DRIFTS.get(kind, ())
+        for way, pairs in of_each_recipe(ours.get(drift.task, {})).items()
+        if (text := _verdict_of(kind, drift.task, way, pairs))
     ]
     return "".join(f"{fill(f'**{text}**', 100, break_on_hyphens=False)}\n\n" for text in said)
 
 
-def _drifting(kind: str, ours: Comparisons) -> Mapping[str, Comparison]:
-    return ours.get(DRIFTS[kind].task, {}) if kind in DRIFTS else {}
-
-
-def _verdict_of(kind: str, way: str, pairs: Sequence[Comparison]) -> str:
+def _verdict_of(kind: str, task: str, way: str, pairs: Sequence[Comparison]) -> str:
     ends = [pair for pair in first(pairs) if LONGEST in pair.shared()]
     if not ends:
         return ""
     held, plain = _worst(ends)
     after = f"after {format_tokens(held.point.tokens)} tokens"
     start = capital(after) if kind in (NOT_NOTED, RANDOM_DECODER) else f"With a {kind}, {after}"
-    title = f"{TITLES[DRIFTS[kind].task]}{f' ({way})' if way else ''}"
+    title = f"{TITLES[task]}{f' ({way})' if way else ''}"
     if len(ends) == 1:
         return (
             f"{start} {title} is right in {words(held)} with a dead band of "

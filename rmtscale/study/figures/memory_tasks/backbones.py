@@ -9,7 +9,7 @@ from textwrap import fill
 
 from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.trainings import as_begun, later_states
-from rmtscale.study.figures.memory_tasks.ways import ALL_WEIGHTS, apart, trained_way
+from rmtscale.study.figures.memory_tasks.ways import apart, changes_in_full, trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
 from rmtscale.units import format_tokens
 
@@ -127,8 +127,8 @@ def described(records: Sequence[EvaluationRecord], more: str = "") -> str:
     for one in records:
         backbone = one.trained_backbone
         if backbone is not None:
-            changed = trained_way(one).removeprefix(ALL_WEIGHTS).removeprefix(", ")
-            way = ", ".join(filter(None, (backbone.name, _trained(backbone), changed)))
+            words = backbone.name, _trained(backbone), changes_in_full(one)
+            way = ", ".join(filter(None, words))
             ways.setdefault(way, []).append(one)
             of_segment = segments.setdefault(_segment(backbone, one.point.segment_tokens), [])
             of_segment += [] if way in of_segment else [way]

@@ -16,7 +16,9 @@ training alone is ``rmtscale train --recipe memorize-0 --background TEXT --out F
 ``--backbone``, whose segments of 512 are 499 tokens of text, 10 of memory and 3 special ones. It is
 frozen and has LoRA, so that a checkpoint is 1.6 MB. Reasoning begins with what
 ``pretrained-encoder-short-reasoning-SEED`` learned on short segments, given by ``--init-from``.
-``pretrained-encoder-all-weights-detect-memorize-SEED`` trains all weights, as the paper does.
+``pretrained-encoder-all-weights-detect-memorize-SEED`` trains all weights, as the paper does. Of
+Reasoning three trainings do, each begun with the last one: ``-all-weights-start-reasoning-SEED``,
+``-all-weights-short-reasoning-SEED`` and ``-all-weights-reasoning-SEED``.
 """
 
 from __future__ import annotations
@@ -115,6 +117,11 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
         for seed in SEEDS
     }
     known |= {f"pretrained-encoder-short-reasoning-{seed}": short_reasoning(seed) for seed in SEEDS}
+    for seed in SEEDS:
+        for part, settings in zip(
+            ("start-", "short-", ""), all_weights_reasoning(seed), strict=True
+        ):
+            known[f"pretrained-encoder-all-weights-{part}reasoning-{seed}"] = settings
     known |= {f"quick-{task}-0": quick(task) for task in TASKS}
     for name, with_curriculum in (("curriculum", True), ("no-curriculum", False)):
         for seed in SEEDS:
@@ -201,6 +208,71 @@ def all_weights(seed: int) -> MemoryTaskSettings:
         validate_every=150,
         validation_segments=(7, 192),
         validation_samples=256,
+    )
+
+
+def all_weights_reasoning(seed: int) -> tuple[MemoryTaskSettings, ...]:
+    """Returns the trainings of Reasoning on a pretrained encoder with all of its weights.
+
+    The first two have segments of 64 tokens of text: facts before the question's segment, so that
+    most stories ask for what the memory alone can tell, then facts anywhere. The last one has the
+    paper's segments. Each begins with the best weights of the one before it. A second loss teaches
+    what to write; without it no training left a plateau on which the memory holds the places and
+    not the directions (reports/figure-5/tried/pretrained-encoder).
+    """
+    common = replace(
+        pretrained_encoder("reasoning", seed),
+        lora_rank=None,
+        learning_rate=1e-4,
+        warmup_steps=100,
+        start_tokens=(),
+        ema_decay=0.995,
+        keep_stages=False,
+    )
+    short = replace(
+        common,
+        segment_size=77,
+        burn_in=(),
+        batch_size=128,
+        final_decay_share=0.0,
+        told_weight=1.0,
+        validate_every=50,
+        validation_samples=512,
+    )
+    return (
+        replace(
+            short,
+            task_options={"placement": "start"},
+            segments=3,
+            steps=800,
+            stage_max_steps=3000,
+            contrast_share=0.75,
+            validation_segments=(3,),
+        ),
+        replace(
+            short,
+            segments=5,
+            steps=475,
+            stage_min_steps=25,
+            stage_max_steps=400,
+            contrast_share=0.5,
+            validation_segments=(5,),
+        ),
+        replace(
+            common,
+            steps=2290,
+            stage_min_steps=30,
+            stage_max_steps=150,
+            burn_in=(64, 256, 1024),
+            burn_in_max_steps=300,
+            burn_in_share=0.75,
+            contrast_share=0.5,
+            told_weight=0.3,
+            log_every=10,
+            validate_every=150,
+            validation_segments=(7, 192),
+            validation_samples=256,
+        ),
     )
 
 

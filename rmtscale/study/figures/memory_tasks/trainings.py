@@ -45,7 +45,7 @@ def _went_on(
 def _goes_on(earlier: EvaluationRecord, later: EvaluationRecord) -> bool:
     if earlier.trained_steps >= later.trained_steps:
         return False
-    return not changes([_last(later)], _last(earlier), _BEGINNING)
+    return not changes([_last(later)], [_last(earlier)], _BEGINNING)
 
 
 def _last(record: EvaluationRecord) -> Noted:

@@ -8,6 +8,7 @@ one task differ in them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from rmtscale.study.figures.memory_tasks import recipes
@@ -27,6 +28,17 @@ def trained_way(record: EvaluationRecord) -> str:
         Words such as ``all weights, told weight 0.3``.
     """
     backbone = record.trained_backbone
+    return way_of(record.point.task, backbone, record.trained_with)
+
+
+def changes_in_full(record: EvaluationRecord) -> str:
+    """Names what a training had on or off, for a list of how all were trained.
+
+    What the usual recipe of all weights in a pretrained encoder adds to that of LoRA is named too.
+    """
+    backbone = record.trained_backbone
+    if backbone is not None and _whole(backbone):
+        backbone = replace(backbone, lora_rank=recipes.pretrained_encoder("memorize", 0).lora_rank)
     return way_of(record.point.task, backbone, record.trained_with)
 
 
@@ -54,7 +66,8 @@ def way_of(
     """
     words = [ALL_WEIGHTS] if _whole(backbone) else []
     if trained_with:
-        words += changes(trained_with, learned(usual(task, backbone)), beside)
+        chain = [learned(one) for one in usual_trainings(task, backbone)]
+        words += changes(trained_with, chain, beside)
     return ", ".join(words)
 
 
@@ -108,13 +121,20 @@ def by_recipe(
 
 def usual(task: str, backbone: TrainedBackbone | None) -> MemoryTaskSettings:
     """Returns the recipe of a task on a kind of backbone whose settings need no name."""
+    return usual_trainings(task, backbone)[-1]
+
+
+def usual_trainings(task: str, backbone: TrainedBackbone | None) -> Sequence[MemoryTaskSettings]:
+    """Returns that recipe with those that it begins with, where these need no name either."""
     if backbone is not None and backbone.pretrained and backbone.kind == "encoder":
         if task == "detect-memorize" and _whole(backbone):
-            return recipes.all_weights(0)
-        return recipes.pretrained_encoder(task, 0)
+            return (recipes.all_weights(0),)
+        if task == "reasoning" and _whole(backbone):
+            return recipes.all_weights_reasoning(0)
+        return (recipes.pretrained_encoder(task, 0),)
     if backbone is not None and backbone.name == recipes.quick(task).backbone:
-        return recipes.quick(task)
-    return recipes.full(task, 0)
+        return (recipes.quick(task),)
+    return (recipes.full(task, 0),)
 
 
 def _whole(backbone: TrainedBackbone | None) -> bool:

@@ -67,24 +67,32 @@ def learned(settings: MemoryTaskSettings) -> dict[str, object]:
     return found
 
 
-def changes(trained: Sequence[Noted], usual: Noted, beside: Sequence[str] = ()) -> list[str]:
+def changes(
+    trained: Sequence[Noted], usual: Sequence[Noted], beside: Sequence[str] = ()
+) -> list[str]:
     """Names what is on, or off, in a training and not in the usual one.
 
     Args:
         trained: settings of all trainings of the weights, the last one last.
-        usual: those of the recipe that needs no name.
+        usual: those of the recipe that needs no name, of all of its trainings. What was trained
+            before as many is held against the first of them.
         beside: settings that are named by other means.
     """
     words = []
-    for name in _names([*trained, usual]):
+    more = len(trained) - len(usual)
+    pairs = list(zip(trained, [usual[0]] * more + list(usual[-len(trained) :]), strict=True))
+    *before, (last, usual_last) = pairs
+    for name in _names([*trained, *usual]):
         if name in beside or not _is_change(name):
             continue
-        if _value(trained[-1], name) != _value(usual, name):
-            words.append(_words(name, trained[-1].get(name, _DEFAULTS.get(name))))
+        if _value(last, name) != _value(usual_last, name):
+            words.append(_words(name, last.get(name, _DEFAULTS.get(name))))
             continue
-        before = [one for one in trained[:-1] if _value(one, name) != _value(usual, name)]
-        if before:
-            words.append(f"first with {_words(name, before[-1].get(name, _DEFAULTS.get(name)))}")
+        other = [one for one, own in before if _value(one, name) != _value(own, name)]
+        if other:
+            words.append(f"first with {_words(name, other[-1].get(name, _DEFAULTS.get(name)))}")
+    if more < 0:
+        words.append(f"without {-more} earlier training{'s' if more < -1 else ''}")
     return words
 
 
