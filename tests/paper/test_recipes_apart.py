@@ -47,6 +47,7 @@ _NEEDED: dict[str, dict[str, Any]] = {
     "replay_asks_segment": {"replay_lost": True},
     "closing_questions": {"replay_lost": False},
     "lora_rank": {"lora_rank": 16},
+    "told_after_burn_in": {"told_weight": 0.3},
 }
 """What else a setting needs to be on, in both trainings."""
 _OTHER: dict[str, object] = {
@@ -229,6 +230,7 @@ def _told(weight: float, **more: Any) -> dict[str, object]:
     [
         ((_told(0.0),), ""),
         ((_told(0.3),), "told weight 0.3"),
+        ((_told(0.3, told_after_burn_in=True),), "told weight 0.3, told after burn in"),
         ((_told(1.0), _told(0.3)), "told weight 0.3"),
         ((_told(1.0), _told(0.0)), "first with told weight 1"),
         (

@@ -36,6 +36,7 @@ from rmtscale.study.training.memory_tasks.replay import (
     bisected_segments,
     cut_out,
     first_segments,
+    kept_columns,
     right_answers,
 )
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
@@ -151,8 +152,7 @@ class MemoryObjective(Objective):
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         told: tuple[npt.NDArray[np.int64], ...] = ()
-        # What is replayed leaves segments out: behind a burn-in nothing is told.
-        if settings.told_weight and not drawn.burn_in_segments:
+        if self._tells(drawn.burn_in_segments):
             samples, asked, facts = batches.batch_and_facts(step)
             told = facts, samples.fact_positions
         else:
@@ -171,6 +171,11 @@ class MemoryObjective(Objective):
         tensors = tuple(torch.from_numpy(array) for array in inputs)
         batch = Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
         return replace(batch, scored=self.scored(batch))
+
+    def _tells(self, burn_in_segments: int) -> bool:
+        """Tells whether a batch with so many segments of burn-in has facts for the head."""
+        settings = self.settings
+        return bool(settings.told_weight) and (settings.told_after_burn_in or not burn_in_segments)
 
     def _noise(self, step: int, rows: int) -> npt.NDArray[np.float32]:
         """Noise on the states of a batch, (B, M, E): a function of seed and step alone."""
@@ -194,12 +199,13 @@ class MemoryObjective(Objective):
         """
         if not batch.constant:
             ids_BN, answers_B, *more_tensors = batch.to(device)
-            if not self.settings.told_weight:
+            if not self._tells(0):
                 return (ids_BN, answers_B, None, *more_tensors)
             facts_BF, columns_BF, *asked_BK = more_tensors
             return ids_BN, answers_B, None, *(asked_BK or (None, None)), facts_BF, columns_BF
         ids, answers, read, *more = (tensor.numpy() for tensor in batch.inputs)
         noise = more.pop(0) if self.settings.memory_noise else None
+        told = (more.pop(0), more.pop(0)) if self._tells(batch.constant) else None
         reads = self._reading(self.learner)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
@@ -224,11 +230,17 @@ class MemoryObjective(Objective):
             state_BME = state_BME + roller.on_device(noise)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
-        if not more:
-            return cut_BN, answers_B, state_BME
-        columns, wanted = more
-        columns_BK = roller.on_device(columns - (ids.shape[1] - cut_BN.shape[1]))
-        return cut_BN, answers_B, state_BME, columns_BK, roller.on_device(wanted)
+        questions_BK: tuple[Tensor, ...] = ()
+        if more:
+            columns, wanted = more
+            columns = columns - (ids.shape[1] - cut_BN.shape[1])
+            questions_BK = roller.on_device(columns), roller.on_device(wanted)
+        if told is None:
+            return cut_BN, answers_B, state_BME, *questions_BK
+        facts, positions = told
+        kept = kept_columns(positions, first, ids.shape[1], left, segment_tokens)
+        told_BF = roller.on_device(facts), roller.on_device(kept)
+        return cut_BN, answers_B, state_BME, *(questions_BK or (None, None)), *told_BF
 
     def _lost_in(
         self,

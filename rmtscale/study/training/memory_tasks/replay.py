@@ -1,7 +1,7 @@
 """Finds where a burn-in loses its answers, so that the gradient can begin there.
 
 Shape legend: B batch, R segments of the burn-in, P some of them, N text columns of the input,
-L segment tokens, M memory, E embedding width, Q tokens of the question.
+L segment tokens, M memory, E embedding width, Q tokens of the question, F facts.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
 After a burn-in the states on the way are asked the question; a sample whose answer is gone begins
@@ -98,6 +98,32 @@ def bisected_segments(
         kept_B = torch.where(wide_B & known_B, middle_B, kept_B)
         lost_B = torch.where(wide_B & ~known_B, middle_B, lost_B)
     return torch.where(is_lost_B, lost_B, count)
+
+
+def kept_columns(
+    columns_BF: npt.NDArray[np.int64],
+    first_B: npt.NDArray[Any],
+    tokens: int,
+    segments: int,
+    segment_tokens: int,
+) -> npt.NDArray[np.int64]:
+    """Finds the columns of facts in what ``cut_out`` leaves of an input, (B, F).
+
+    Args:
+        columns_BF: in the whole input.
+        first_B, segments, segment_tokens: of ``cut_out``.
+        tokens: N, of the whole input.
+
+    Returns:
+        Columns of the cut; -1 of facts that stand before it, and its length of those that it leaves
+        out, between its end and the input's last segment.
+    """
+    length = segments * segment_tokens
+    shifted_BF = columns_BF - first_B[:, None] * segment_tokens
+    left_out_BF = shifted_BF >= length - segment_tokens
+    inside_BF = np.where(left_out_BF, length, np.maximum(shifted_BF, -1))
+    in_last_BF = columns_BF >= tokens - segment_tokens
+    return np.where(in_last_BF, columns_BF - (tokens - length), inside_BF)
 
 
 def cut_out(

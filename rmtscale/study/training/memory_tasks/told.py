@@ -30,7 +30,8 @@ class Told(NamedTuple):
     facts_BF: Tensor
     """Which of the task's facts each is: an index below K."""
     columns_BF: Tensor
-    """First column of each; a fact lies whole in one segment."""
+    """First column of each; a fact lies whole in one segment. Below 0 it was read before the input,
+    and N or more is a fact that is not in it."""
 
 
 class FactHead(nn.Module):
@@ -57,8 +58,9 @@ class FactHead(nn.Module):
         """Computes the part of one segment in the loss of an input.
 
         That is the mean over samples of the mean over those segments after which at least one fact
-        has been read, of the mean over the facts read until then of ``-log softmax``. A mean over
-        samples comes last, so that processes with rows of their own add up to the whole batch.
+        has been read, of the mean over the facts read until then of ``-log softmax``; a sample
+        without any fact counts as 0. A mean over samples comes last, so that processes with rows of
+        their own add up to the whole batch.
 
         Args:
             state_BME: the state that the segment wrote.
@@ -72,6 +74,6 @@ class FactHead(nn.Module):
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         found_BF = logits_BK.log_softmax(1).gather(1, told.facts_BF)
         loss_B = -(found_BF * read_BF).sum(1) / read_BF.sum(1).clamp(min=1)
-        after_B = tokens - told.columns_BF.amin(1)
+        after_B = tokens - told.columns_BF.amin(1).clamp(0, tokens)
         segments_B = (after_B + segment_tokens - 1) // segment_tokens
-        return (loss_B / segments_B).mean()
+        return (loss_B / segments_B.clamp(min=1)).mean()
