@@ -189,3 +189,18 @@ def test_each_kind_of_backbone_has_a_column() -> None:
     assert said.endswith("Detect & Memorize 100 %, Reasoning 50 % after 31.9k")
     alone = [axes.get_title(loc="left") for axes in draw(columns[:1]).axes]
     assert alone == [*TITLES.values(), "peak memory, measured"]
+
+
+def test_the_first_panel_of_a_row_names_its_axis() -> None:
+    """In a block of columns below the others the first column may lack a task."""
+    every = experiment.by_task(decoders())
+    other = {task: own for task, own in every.items() if task != "memorize"}
+    shown = (every, every, every, {"memorize": every["memorize"]}, other)
+    columns = [
+        Column(kind=f"kind {at}", ours=ours, paper={}, peaks={}) for at, ours in enumerate(shown)
+    ]
+    figure = draw(columns)
+    named = {axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()}
+    first = {f"{title}\nkind 0" for title in TITLES.values()}
+    below = {"Memorize\nkind 3", "Detect & Memorize\nkind 4", "Reasoning\nkind 4"}
+    assert named == first | below

@@ -364,12 +364,15 @@ def test_a_list_of_trainings_says_what_a_recipe_of_several_has() -> None:
     )
 
 
-def test_long_names_are_written_inside_the_picture() -> None:
-    """Titles of panels are broken into lines, and a legend has as many columns as there is room."""
+@pytest.mark.parametrize(("count", "across"), [(2, 2), (4, 4), (5, 3), (9, 3)])
+def test_long_names_are_written_inside_the_picture(count: int, across: int) -> None:
+    """Titles of panels are broken into lines, a legend has as many columns as there is room, and
+    recipes that have no room beside one another stand below."""
     usual = recipes.pretrained_encoder("reasoning", 0)
     told = replace(usual, told_weight=0.3, contrast_share=0.5, memory_noise=0.25)
+    more = [replace(told, told_weight=0.1 * at) for at in range(1, count - 1)]
     columns = []
-    for settings in (usual, told):
+    for settings in (usual, told, *more):
         records = [one for seed in (0, 1) for one in trained(settings, f"{seed}", seed)]
         ours = figure_5.by_task(records)
         paper = {"reasoning": figure_5.paper_curves()["reasoning"]}
@@ -380,6 +383,10 @@ def test_long_names_are_written_inside_the_picture() -> None:
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     broken = [" ".join(title.split()) for title in titles if title.count("\n") > 1]
     assert any("told weight 0.3" in title for title in broken)
+    grid = figure.axes[0].get_gridspec()
+    assert grid is not None
+    assert (grid.nrows, grid.ncols) == (2 * -(-count // across), across)
+    assert len(figure.axes) == 2 * count
 
 
 def test_a_legend_has_the_columns_that_there_is_room_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ _TITLE_LETTERS = 9.5
 """So many letters of a panel's title stand in an inch."""
 _MOST_INCHES = 11.1
 """A page shrinks what is wider, text with it."""
+_MOST_ACROSS = 4
+"""In so many columns labels of axes have room beside one another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,8 @@ def draw(columns: Sequence[Column]) -> Figure:
     """Draws a panel for each task, and one of measured memory; each kind of backbone has a column.
 
     Args:
-        columns: one at least. The panels of a single one stand in two columns.
+        columns: one at least. The panels of a single one stand in two columns, and what has no room
+            beside the others below them.
     """
     from matplotlib.figure import Figure
 
@@ -76,7 +80,7 @@ def draw(columns: Sequence[Column]) -> Figure:
         else:
             _task_panel(axes, column.ours[task], column.paper.get(task, {}))
             token_axis(axes, sorted({one for each in columns for one in _lengths(each, task)}))
-            if at:
+            if at > min(place[1] for _, _, place in panels if place[0] == row):
                 axes.set_ylabel("")
             handles, labels = axes.get_legend_handles_labels()
             found |= {
@@ -108,15 +112,26 @@ def _in_two_columns(column: Column) -> list[Panel]:
 
 
 def _side_by_side(columns: Sequence[Column]) -> list[Panel]:
-    """Places what is alike in one row; a task that one kind lacks leaves its place empty."""
-    rows = [task for task in TITLES if any(task in column.ours for column in columns)]
-    rows += [_MEMORY] if any(column.peaks for column in columns) else []
-    return [
-        (column, name, (row, at))
-        for row, name in enumerate(rows)
-        for at, column in enumerate(columns)
-        if (column.peaks if name == _MEMORY else name in column.ours)
-    ]
+    """Places what is alike in one row; a task that one kind lacks leaves its place empty.
+
+    More columns than there is room for stand in blocks of as many, one below the other.
+    """
+    blocks = ceil(len(columns) / _MOST_ACROSS)
+    across = ceil(len(columns) / blocks)
+    panels: list[Panel] = []
+    above = 0
+    for start in range(0, len(columns), across):
+        block = columns[start : start + across]
+        rows = [task for task in TITLES if any(task in column.ours for column in block)]
+        rows += [_MEMORY] if any(column.peaks for column in block) else []
+        panels += [
+            (column, name, (row, at))
+            for row, name in enumerate(rows, above)
+            for at, column in enumerate(block)
+            if (column.peaks if name == _MEMORY else name in column.ours)
+        ]
+        above += len(rows)
+    return panels
 
 
 def _task_panel(axes: Axes, curves: Mapping[str, Curve], points: Points) -> None:
