@@ -64,6 +64,22 @@ def test_below_the_paper_fails() -> None:
     assert found["Memorize: trained on 7, read 10"].outcome == "pass"
 
 
+def test_a_task_without_the_first_seed_shows_its_own_first() -> None:
+    own = {"memorize": (0, 1), "detect-memorize": (1, 2), "reasoning": (2,)}
+    found = [
+        one
+        for task, seeds in own.items()
+        for seed in seeds
+        for one in curve([1], 1.0, task=task, trained_seed=seed, weights=f"{task}-{seed}")
+    ]
+    shown = experiment.by_task(found)
+    assert {task: curves[7][1].trained_seed for task, curves in shown.items()} == {
+        "memorize": 0,
+        "detect-memorize": 1,
+        "reasoning": 2,
+    }
+
+
 def test_chance_is_not_learned() -> None:
     found = claims(records(memorize=0.17))
     assert found["Memorize: learned on 7 segments"].outcome == "fail"

@@ -34,18 +34,21 @@ Curves = dict[str, dict[int, Curve]]
 
 
 def by_task(records: Sequence[EvaluationRecord]) -> Curves:
-    """Groups the records of one seed (the first there is) by task and trained segments.
+    """Groups the records of one seed of each task (the first it has) by task and trained segments.
 
     Of several recipes of a task the usual one is taken, or the first by name.
     """
-    first = min((record.trained_seed for record in records), default=0)
+    first: dict[str, int] = {}
+    for record in records:
+        task, seed = record.point.task, record.trained_seed
+        first[task] = min(first.get(task, seed), seed)
     names = recipe_names(records)
     shown = {
         task: min(
             (
                 names[record.point.weights]
                 for record in records
-                if record.trained_seed == first and record.point.task == task
+                if record.point.task == task and record.trained_seed == first[task]
             ),
             key=lambda name: (name.count(","), name),
             default="",

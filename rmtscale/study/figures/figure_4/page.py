@@ -41,7 +41,7 @@ TRAININGS = Trainings(seeds=SEEDS[:1], checkpoints=stage_checkpoints)
 
 
 def make(figure: Figure, sources: Sources) -> FigureReport:
-    """Makes the figure from records of one seed; at toy size without the paper's curves."""
+    """Makes the figure from records of one seed a task; at toy size without the paper's curves."""
     planned, records = collect(figure, TRAININGS, sources)
     kinds, paper = by_kind(records), paper_curves()
     curves = {kind: by_task(own) for kind, own in kinds.items()}
