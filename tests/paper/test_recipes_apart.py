@@ -338,6 +338,8 @@ START, SHORT, LONG = map(learned, recipes.all_weights_reasoning(1))
         ((START, SHORT, LONG), ""),
         ((SHORT, START, SHORT, LONG), "first with contrast share 0.5, first with no placement"),
         ((START, SHORT, {**LONG, "told_weight": 0.1}), "told weight 0.1"),
+        ((START, SHORT, LONG, {**LONG, "told_after_burn_in": True}), "told after burn in"),
+        ((START, SHORT, LONG, {**LONG, "learning_rate": 1e-5}), ""),
         ((START, {**SHORT, "told_weight": 0.5}, LONG), "first with told weight 0.5"),
         (({**START, "contrast_share": 0.5}, SHORT, LONG), "first with contrast share 0.5"),
         ((SHORT, LONG), "without 1 earlier training"),

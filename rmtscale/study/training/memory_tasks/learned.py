@@ -74,14 +74,17 @@ def changes(
 
     Args:
         trained: settings of all trainings of the weights, the last one last.
-        usual: those of the recipe that needs no name, of all of its trainings. What was trained
-            before as many is held against the first of them.
+        usual: those of the recipe that needs no name, of all of its trainings. What goes on from
+            all of these is held against the last of them, what was trained before as many against
+            the first.
         beside: settings that are named by other means.
     """
     words = []
     more = len(trained) - len(usual)
-    pairs = list(zip(trained, [usual[0]] * more + list(usual[-len(trained) :]), strict=True))
-    *before, (last, usual_last) = pairs
+    goes_on = more > 0 and not any(map(_differ, trained, usual))
+    first, final = [usual[0]] * more, [usual[-1]] * more
+    own_usual = [*usual, *final] if goes_on else [*first, *usual[-len(trained) :]]
+    *before, (last, usual_last) = zip(trained, own_usual, strict=True)
     for name in _names([*trained, *usual]):
         if name in beside or not _is_change(name):
             continue
@@ -94,6 +97,11 @@ def changes(
     if more < 0:
         words.append(f"without {-more} earlier training{'s' if more < -1 else ''}")
     return words
+
+
+def _differ(one: Noted, other: Noted) -> bool:
+    names = filter(_is_change, _names([one, other]))
+    return any(_value(one, name) != _value(other, name) for name in names)
 
 
 def differences(
