@@ -7,19 +7,22 @@ question stands at the end. A fact may be cut where a segment ends: the benchmar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.tasks.babi import grammar
 from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.names import QAS, STATEFUL, parse_stories
 from rmtscale.study.tasks.babi.pool import SOURCES, Pool, load_pool
+from rmtscale.study.tasks.babi.state import ENTRIES, MOVING, places_after
 from rmtscale.study.tasks.sample import Story
-from rmtscale.study.tasks.task import Task, pick
+from rmtscale.study.tasks.task import PLACES, Task, pick
 from rmtscale.study.tasks.vocabulary import TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
 
@@ -91,6 +94,17 @@ class Babilong(Task):
     @cached_property
     def most_between(self) -> int:
         return self.closing + (max(pool.most_between for pool in self.pools) if self.between else 0)
+
+    @property
+    def told_shape(self) -> tuple[int, int] | None:
+        """The place of every person and every object; None with stories of qa4 or qa5."""
+        moving = set(parse_stories(self.stories)) <= set(MOVING)
+        return (len(ENTRIES), len(PLACES)) if moving else None
+
+    def told_after(
+        self, facts: Sequence[str], read_SF: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        return places_after(facts, read_SF.sum(1).tolist())
 
     def asking_between(self) -> Babilong:
         return replace(self, between=True)

@@ -2,12 +2,12 @@
 
 A training run that goes on at step i sees the data it would have seen: nothing is to be stored.
 
-Shape legend: B batch, N tokens, F facts.
+Shape legend: B batch, N tokens, F facts, S segments, T what is told.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,25 +99,21 @@ class Batches:
         """Batch number ``index`` with all its questions."""
         return self._written(index)
 
-    def batch_and_facts(self, index: int) -> tuple[Batch, Asked, npt.NDArray[np.int64]]:
-        """Batch number ``index`` with all its questions, and which facts its samples tell.
+    def batch_and_told(self, index: int) -> tuple[Batch, Asked, npt.NDArray[np.int64]]:
+        """Batch number ``index`` with all its questions, and what is so after each segment.
 
         Returns:
-            The batch, its questions, and of each of ``fact_positions`` the index into the task's
-            ``all_facts``, (B, F).
+            The batch, its questions, and the task's ``told_after`` all facts that have ended where
+            a segment ends, (B, S, T).
         """
-        facts = np.empty((self.batch_size, self.task.facts_per_story), dtype=np.int64)
-        batch, asked = self._written(index, facts)
-        return batch, asked, facts
-
-    @cached_property
-    def _fact_indices(self) -> dict[str, int]:
-        return {fact: index for index, fact in enumerate(self.task.all_facts())}
+        told: list[npt.NDArray[np.int64]] = []
+        batch, asked = self._written(index, told)
+        return batch, asked, np.stack(told)
 
     def _written(
-        self, index: int, facts: npt.NDArray[np.int64] | None = None
+        self, index: int, told: list[npt.NDArray[np.int64]] | None = None
     ) -> tuple[Batch, Asked]:
-        """Writes a batch and its questions; where asked for, into ``facts`` which facts it has."""
+        """Writes a batch and its questions; where asked for, adds what each sample tells."""
         rng = np.random.default_rng((self.seed, index))
         ids = np.empty((self.batch_size, self.tokens), dtype=np.int32)
         answers = np.empty(self.batch_size, dtype=np.int64)
@@ -128,13 +124,11 @@ class Batches:
             story, found, earlier = self.task.write(
                 rng, ids[row], self.noise, self.segment_tokens, self.fact_fragments, self.late
             )
+            if told is not None:
+                told.append(self._told(story.facts, found))
             answering = found.pop(story.answering)
             positions[row] = answering
             positions[row, 1 : len(found) + 1] = found
-            if facts is not None:
-                told = [self._fact_indices[fact] for fact in story.facts]
-                facts[row] = told.pop(story.answering)
-                facts[row, 1 : len(told) + 1] = told
             answers[row] = self._classes[story.answer]
             asked.columns[row, : len(earlier)] = earlier
             asked.answers[row, : len(earlier)] = [self._classes[answer] for answer in story.earlier]
@@ -144,3 +138,10 @@ class Batches:
             np.concatenate([asked.answers, asked.answers], axis=1),
         )
         return Batch(ids, answers, positions), twice
+
+    def _told(self, facts: Sequence[str], positions: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Finds what is so after each segment, (S, T); a fact that a boundary cuts is read where it
+        ends."""
+        ends_F = np.add(positions, [len(self.vocabulary.array(fact)) for fact in facts])
+        bounds_S = np.arange(self.tokens, 0, -self.segment_tokens)[::-1]
+        return self.task.told_after(facts, ends_F <= bounds_S[:, None])

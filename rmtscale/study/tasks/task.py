@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from rmtscale.errors import BadInput
 from rmtscale.study.tasks.fact_fragments import FactFragments, fragments
@@ -86,6 +87,32 @@ class Task(ABC):
     def most_between(self) -> int:
         """Most questions of a story but the last, among its facts or after; by default none."""
         return 0
+
+    @property
+    def told_shape(self) -> tuple[int, int] | None:
+        """How many softmaxes tell what was read, and over how many classes each: one over all facts
+        where they stay true. None where facts are placed in an order, and a later one may end what
+        an earlier one says."""
+        return None if self.placement == "ordered" else (1, len(self.all_facts()))
+
+    def told_after(
+        self, facts: Sequence[str], read_SF: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Finds what is so after some facts of a story, of a task with a ``told_shape``.
+
+        Args:
+            facts: of the story, F of them.
+            read_SF: which of them have been read, S times.
+
+        Returns:
+            (S, T) indices of classes, -1 is nothing: of one softmax T of them, here the facts, and
+            of several one of each.
+        """
+        return np.where(read_SF, [self._fact_indices[fact] for fact in facts], -1)
+
+    @cached_property
+    def _fact_indices(self) -> dict[str, int]:
+        return {fact: index for index, fact in enumerate(self.all_facts())}
 
     def asking_last(self, questions: int) -> Task | None:
         """Returns the task with up to so many questions more before the last, for a training.

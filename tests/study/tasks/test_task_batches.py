@@ -16,7 +16,7 @@ from rmtscale.study.tasks.batches import Batches
 from rmtscale.study.tasks.catalog import make_task
 from rmtscale.study.tasks.noise import Noise
 from rmtscale.study.tasks.task import Task
-from rmtscale.study.tasks.vocabulary import Vocabulary
+from rmtscale.study.tasks.vocabulary import Vocabulary, split_words
 from tests.study.tasks.batch_digest import digest
 from tests.study.tasks.made_noise import made_documents
 
@@ -36,15 +36,20 @@ def test_a_batch_is_the_samples_of_its_generator(task: Task, noise: Noise) -> No
 
 
 def test_facts_are_told_by_their_place_among_all(task: Task, noise: Noise) -> None:
-    """The text at each position is that fact, word for word; nothing else changes by a bit."""
+    """Those whose words stand in the text until a segment ends; nothing else changes by a bit."""
     vocabulary, facts = noise.vocabulary, task.all_facts()
     batches = Batches(task, vocabulary, noise, 250, 6, 3, 80)
-    batch, asked, indices = batches.batch_and_facts(11)
-    assert indices.shape == batch.fact_positions.shape
-    for row, (places, own) in enumerate(zip(batch.fact_positions, indices, strict=True)):
-        for place, index in zip(places, own, strict=True):
-            written = vocabulary.array(facts[index])
-            assert np.array_equal(batch.ids[row, place : place + len(written)], written)
+    batch, asked, told = batches.batch_and_told(11)
+    assert told.shape == (6, 4, task.facts_per_story)
+    for ids, own in zip(batch.ids, told.tolist(), strict=True):
+        for end, found in zip((10, 90, 170, 250), own, strict=True):
+            text = vocabulary.text(ids[:end])
+            read = {
+                index for index, fact in enumerate(facts) if " ".join(split_words(fact)) in text
+            }
+            assert {index for index in found if index >= 0} == read
+    assert (told[:, -1] >= 0).all()
+    assert (told[:, 0] < 0).any() or task.name == "memorize", "that one stands at the start"
     plain, questions = batches.batch_and_questions(11)
     for one, other in zip((*plain, *questions), (*batch, *asked), strict=True):
         assert np.array_equal(np.asarray(one), np.asarray(other))

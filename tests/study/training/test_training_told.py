@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from safetensors import safe_open
 from rmtscale.errors import BadInput, CheckFailed
 from rmtscale.rmt.capture import Capture, GraphCapture
 from rmtscale.rmt.segmenting import cut
+from rmtscale.study.tasks import babilong
 from rmtscale.study.training.cutting import Cutter, training_layout
 from rmtscale.study.training.gradients import Gradients, can_capture
 from rmtscale.study.training.layout import BEST, LAST, METRICS
 from rmtscale.study.training.loop import train
+from rmtscale.study.training.memory_tasks import objective
 from rmtscale.study.training.memory_tasks.backbone import build_rmt
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.model import Answerer
@@ -31,12 +34,21 @@ from rmtscale.study.training.share import Share
 from rmtscale.units import format_loss
 from tests.command_line import Command
 from tests.rmt.stand_in_capture import StandInCapture
+from tests.study.training.told_by_hand import told_by_hand
 from tests.tiny_training import demand_both_ends, tiny_settings, write_background
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 KINDS = ["gpt-neox-tiny", "bert-tiny"]
 FACTS, WEIGHT = 30, 0.7
+SHORT: dict[str, Any] = {
+    "steps": 16,
+    "log_every": 1,
+    "validate_every": 16,
+    "stage_min_steps": 1,
+    "stage_max_steps": 1,
+    "burn_in_share": 1.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,46 +67,21 @@ def answerer_with_head(backbone: str, **more: Any) -> Answerer:
     for parameter in rmt.parameters():  # larger than 0.02, so that differences can be seen
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
-    return Answerer(
-        rmt, range(5, 11), fact_head=FactHead(2 * rmt.embedding_VE.shape[1], FACTS, WEIGHT, 0)
-    )
+    head = FactHead(2 * rmt.embedding_VE.shape[1], (1, FACTS), WEIGHT, 0)
+    return Answerer(rmt, range(5, 11), fact_head=head)
 
 
 def given_facts(tokens: int, segment_tokens: int) -> tuple[torch.Tensor, ...]:
     """Three samples of three facts: one is told twice, one begins the second segment, and not each
     sample has one in the first."""
-    second = cut(tokens, segment_tokens)[1][0]
+    bounds = cut(tokens, segment_tokens)
     torch.manual_seed(1)
     ids_BN = torch.randint(4, 40, (3, tokens), dtype=torch.int32)
-    facts_BF = torch.tensor([[4, 29, 4], [0, 7, 8], [11, 12, 13]])
-    columns_BF = torch.tensor([[0, 8, tokens - 9], [second, 15, tokens - 1], [tokens - 3, 30, 29]])
-    return ids_BN, torch.tensor([0, 3, 5]), facts_BF, columns_BF
-
-
-def told_by_hand(
-    answerer: Answerer, ids_BN: torch.Tensor, read: Callable[[int, int], list[int]]
-) -> float:
-    """One number after another: ``read(row, end)`` lists the facts before a column."""
-    head: Any = answerer.fact_head
-    weight, bias = head.weight.double(), head.bias.double()
-    samples = []
-    for row, ids_N in enumerate(ids_BN.long()):
-        state_1ME, losses = answerer.initial(1), []
-        for begin, end in cut(len(ids_N), answerer.segment_tokens):
-            state_1ME, _ = answerer.step(state_1ME, ids_N[None, begin:end])
-            logits = [
-                math.fsum(
-                    10 * x * w for x, w in zip(state_1ME.flatten().tolist(), own, strict=True)
-                )
-                for own in weight.tolist()
-            ]
-            logits = [logit + float(one) for logit, one in zip(logits, bias, strict=True)]
-            whole = math.log(math.fsum(map(math.exp, logits)))
-            known = read(row, end)
-            if known:
-                losses.append(math.fsum(whole - logits[fact] for fact in known) / len(known))
-        samples.append(math.fsum(losses) / len(losses))
-    return math.fsum(samples) / len(samples)
+    facts_B1F = torch.tensor([[[4, 29, 4]], [[0, 7, 8]], [[11, 12, 13]]])
+    columns = [[0, 8, tokens - 9], [bounds[1][0], 15, tokens - 1], [tokens - 3, 30, 29]]
+    ends_S1 = torch.tensor([[end] for _, end in bounds])
+    told_BSF = facts_B1F.where(torch.tensor(columns)[:, None] < ends_S1, -1)
+    return ids_BN, torch.tensor([0, 3, 5]), told_BSF
 
 
 @pytest.mark.parametrize("backbone", KINDS)
@@ -103,16 +90,20 @@ def test_the_loss_is_that_of_a_slow_loop(backbone: str, whole_segments: bool) ->
     """Four segments, the first one shorter or not; a loss on the answers is added."""
     answerer = answerer_with_head(backbone).double().eval()
     tokens = 4 * answerer.segment_tokens - (0 if whole_segments else 5)
-    ids_BN, answers_B, facts_BF, columns_BF = given_facts(tokens, answerer.segment_tokens)
+    ids_BN, answers_B, told_BSF = given_facts(tokens, answerer.segment_tokens)
+    ends = [end for _, end in cut(tokens, answerer.segment_tokens)]
 
-    def read(row: int, end: int) -> list[int]:
-        pairs = zip(facts_BF[row].tolist(), columns_BF[row].tolist(), strict=True)
-        return [fact for fact, column in pairs if column < end]
+    def known(row: int, end: int) -> list[tuple[int, int]]:
+        return [(0, fact) for fact in told_BSF[row, ends.index(end)].tolist() if fact >= 0]
 
     with torch.no_grad():
         plain, right = answerer(ids_BN, answers_B)
-        loss, same, own, told = answerer(ids_BN, answers_B, None, None, None, facts_BF, columns_BF)
-        expected = told_by_hand(answerer, ids_BN, read)
+        loss, same, own, told = answerer(ids_BN, answers_B, None, None, None, told_BSF)
+        each = [
+            told_by_hand(answerer, ids, partial(known, row))
+            for row, ids in enumerate(ids_BN.tolist())
+        ]
+    expected = math.fsum(each) / 3
     assert right == same
     assert abs(expected - math.log(FACTS)) > 1e-3, "the memory says something"
     assert float(loss - plain) == pytest.approx(WEIGHT * expected, rel=1e-10)
@@ -120,9 +111,10 @@ def test_the_loss_is_that_of_a_slow_loop(backbone: str, whole_segments: bool) ->
     assert float(told) == pytest.approx(expected, rel=1e-10)
     if answerer.decoder:
         asked = torch.tensor([[3, tokens - 1]] * 3), torch.tensor([[1, 0], [-1, 3], [2, 5]])
+        expected = (2 * each[0] + each[1] + 2 * each[2]) / 5  # weighted as the questions are
         with torch.no_grad():
             questions, _ = answerer(ids_BN, answers_B, None, *asked)
-            both, _, own, told = answerer(ids_BN, answers_B, None, *asked, facts_BF, columns_BF)
+            both, _, own, told = answerer(ids_BN, answers_B, None, *asked, told_BSF)
         assert float(both - questions) == pytest.approx(WEIGHT * expected, rel=1e-10)
         assert float(own) == pytest.approx(float(questions), rel=1e-12)
         assert float(told) == pytest.approx(expected, rel=1e-10)
@@ -150,16 +142,16 @@ def test_a_batch_brings_its_facts(background: Path, backbone: str) -> None:
             assert len(batch.inputs) == len(before.inputs) == 3, "a burn-in has nothing told"
             assert len(made.inputs(batch, CPU)) == 3
             continue
-        assert len(batch.inputs) == len(before.inputs) + 2
+        assert len(batch.inputs) == len(before.inputs) + 1
         ids_BN = batch.inputs[0]
-        rows = ids_BN.tolist()
 
-        def read(row: int, end: int, rows: list[list[int]] = rows) -> list[int]:
-            text = spaced(rows[row][:end])
-            return [index for index, own in enumerate(words) if own in text]
+        def known(row: list[int], end: int) -> list[tuple[int, int]]:
+            text = spaced(row[:end])
+            return [(0, index) for index, own in enumerate(words) if own in text]
 
         with torch.no_grad():
-            expected = WEIGHT * told_by_hand(learner, ids_BN, read)
+            each = [told_by_hand(learner, row, partial(known, row)) for row in ids_BN.tolist()]
+            expected = WEIGHT * math.fsum(each) / len(each)
             loss, *_ = learner(*made.inputs(batch, CPU))
             answer, _ = learner(*before.inputs[:2])
         assert float(loss - answer) == pytest.approx(expected, rel=1e-9)
@@ -226,17 +218,27 @@ def outcomes(folder: Path) -> list[tuple[object, ...]]:
     return [one.outcome() for one in read_metrics(folder / METRICS)]
 
 
-def test_nothing_else_that_is_drawn_changes(background: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def weighted(background: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trainings that differ in the weight alone, in folders of its name, to a burn-in."""
+    folder = tmp_path_factory.mktemp("weighted")
+    for weight in (0.0, 1e-300, 1.0, 50.0):
+        settings = reasoning(background, told_weight=weight, **SHORT)
+        assert train(settings, folder / f"{weight:g}", device="cpu").finished
+    return folder
+
+
+def test_nothing_else_that_is_drawn_changes(background: Path, weighted: Path) -> None:
     """Of a weight that rounds to nothing the losses and checkpoints are those of 0, to the bit; and
     with 0 the model has no weight but those of an RMT."""
     settings = reasoning(background, told_weight=0.0)
-    for name, weight in (("none", 0.0), ("least", 1e-300)):
-        assert train(replace(settings, told_weight=weight), tmp_path / name, device="cpu").finished
-    none, least = (read_metrics(tmp_path / name / METRICS) for name in ("none", "least"))
-    assert [replace(one, told_loss=None).outcome() for one in least] == outcomes(tmp_path / "none")
+    none, least = (read_metrics(weighted / name / METRICS) for name in ("0", "1e-300"))
+    assert [replace(one, told_loss=None).outcome() for one in least] == [
+        one.outcome() for one in none
+    ]
     assert all(one.told_loss is None for one in none)
     assert any(one.told_loss is not None for one in least)
-    ours, theirs = (load_checkpoint(tmp_path / name / LAST).answerer for name in ("none", "least"))
+    ours, theirs = (load_checkpoint(weighted / name / LAST).answerer for name in ("0", "1e-300"))
     assert [name for name, _ in ours.named_parameters()] == [
         f"rmt.{name}" for name, _ in ours.rmt.named_parameters()
     ]
@@ -247,22 +249,19 @@ def test_nothing_else_that_is_drawn_changes(background: Path, tmp_path: Path) ->
         name for name, _ in ours.named_parameters()
     }
     before = torch.get_rng_state()
-    first, second, third = (FactHead(8, 5, 1.0, seed) for seed in (3, 3, 4))
+    first, second, third = (FactHead(8, (1, 5), 1.0, seed) for seed in (3, 3, 4))
     assert torch.equal(first.weight, second.weight)
     assert not torch.equal(first.weight, third.weight)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_loss_of_the_task_is_reported_apart(
-    rmtscale: Command, background: Path, tmp_path: Path
+    rmtscale: Command, background: Path, weighted: Path, tmp_path: Path
 ) -> None:
     """Before any step has moved a weight it is the loss of a training without a head, to the bit;
     the other is that of a head that knows nothing, whatever its weight."""
-    short = {"stage_min_steps": 1, "stage_max_steps": 1, "burn_in_share": 1.0}
-    settings = reasoning(background, steps=16, log_every=1, validate_every=16, **short)
-    for weight in (0.0, 1.0, 50.0):
-        assert train(replace(settings, told_weight=weight), tmp_path / f"{weight:g}", device="cpu")
-    plain, once, much = (read_metrics(tmp_path / name / METRICS) for name in ("0", "1", "50"))
+    settings = reasoning(background, **SHORT)
+    plain, once, much = (read_metrics(weighted / name / METRICS) for name in ("0", "1", "50"))
     assert once[0].loss == much[0].loss == plain[0].loss
     assert [one.loss for one in much] != [one.loss for one in plain]
     facts = len(MemoryObjective(settings).data.task.all_facts())
@@ -271,16 +270,16 @@ def test_the_loss_of_the_task_is_reported_apart(
     behind = [one for one in once if "burn-in" in one.stage_name]
     assert any(one.told_loss is None for one in behind), "behind a burn-in nothing is told"
     assert all(one.told_loss for one in once if one not in behind)
-    given = ["train", "--out", str(tmp_path / "1"), "--steps", "17", "--device", "cpu"]
+    given = ["train", "--out", str(weighted / "1"), "--steps", "17", "--device", "cpu"]
     done = rmtscale(*given)
     assert done.code == 0, done.err
-    last = read_metrics(tmp_path / "1" / METRICS)[-1]
+    last = read_metrics(weighted / "1" / METRICS)[-1]
     told = (
         "" if last.told_loss is None else f" (of what memory tells {format_loss(last.told_loss)})"
     )
     assert f"loss {format_loss(last.loss)}{told}, accuracy" in done.err
     # A line of before has none, and a loss that is no number ends the training.
-    line = json.loads((tmp_path / "1" / METRICS).read_text().splitlines()[0])
+    line = json.loads((weighted / "1" / METRICS).read_text().splitlines()[0])
     del line["told_loss"]
     old = tmp_path / METRICS
     old.write_text(json.dumps(line) + "\n")
@@ -360,11 +359,18 @@ def test_settings_that_are_refused(background: Path, values: dict[str, Any], sai
 
 @pytest.mark.parametrize(
     ("task", "options"),
-    [("babilong", {"stories": "qa1"}), ("memorize", {"placement": "ordered"})],
+    [
+        ("babilong", {"stories": "qa4"}),
+        ("babilong", {"stories": "qa2,qa5"}),
+        ("memorize", {"placement": "ordered"}),
+    ],
 )
 def test_facts_that_may_end_are_refused(
-    background: Path, task: str, options: dict[str, Any]
+    background: Path, task: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before any story is drawn and any model made."""
+    for taken, name in ((babilong, "load_pool"), (objective, "build_rmt")):
+        monkeypatch.setattr(taken, name, lambda *_: pytest.fail("takes long"))
     settings = reasoning(background, task=task, task_options=options, segment_size=96)
     with pytest.raises(BadInput, match=f"told weight 0.7 of task '{task}': expected 0, its facts"):
         MemoryObjective(settings)
@@ -379,7 +385,7 @@ def test_weights_that_are_cut_are_refused(background: Path, layout: dict[str, An
 
 def test_the_command_takes_it(rmtscale: Command, background: Path, tmp_path: Path) -> None:
     given = ["train", "--task", "babilong", "--background", str(background), "--device", "cpu"]
-    given += ["--set", "told_weight=1", "--out", str(tmp_path / "run")]
+    given += ["--stories", "qa5", "--set", "told_weight=1", "--out", str(tmp_path / "run")]
     done = rmtscale(*given)
     assert done.code == 2
     assert "told weight 1" in done.err

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from rmtscale.errors import BadInput
-from rmtscale.rmt.segmenting import cut
 from rmtscale.study.training.gradients import Gradients
 from rmtscale.study.training.memory_tasks import objective
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
-from rmtscale.study.training.memory_tasks.replay import cut_out, kept_columns
+from rmtscale.study.training.memory_tasks.replay import told_cut_out
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.share import Share
 from tests.rmt.stand_in_capture import StandInCapture
+from tests.study.training.told_by_hand import told_by_hand
 from tests.tiny_training import tiny_settings, write_background
 
 CPU = torch.device("cpu")
@@ -83,12 +83,9 @@ def spaced(ids: list[int]) -> str:
     return " " + "".join(f"{word} " for word in ids)
 
 
-def told_by_hand(
-    made: MemoryObjective, row_N: list[int], cut_N: list[int], seen: set[str]
-) -> float:
-    """One number after another, for one sample of whose input a part is read with a gradient."""
-    learner: Any = made.learner
-    head, size = learner.fact_head, learner.segment_tokens
+def told_of_row(made: MemoryObjective, row_N: list[int], cut_N: list[int], seen: set[str]) -> float:
+    """The loss of one sample of whose input a part is read with a gradient."""
+    learner, size = made.learner, made.learner.segment_tokens
     middle = len(cut_N) - size
     first = next(
         at
@@ -98,18 +95,11 @@ def told_by_hand(
     state_1ME = learner.initial(1)
     for begin in range(0, first * size, size):
         state_1ME, _ = learner.step(state_1ME, torch.tensor([row_N[begin : begin + size]]))
-    before, losses = facts_in(made, row_N[: first * size]), []
-    for begin, end in cut(len(cut_N), size):
-        state_1ME, _ = learner.step(state_1ME, torch.tensor([cut_N[begin:end]]))
-        state = [10 * float(x) for x in state_1ME.flatten()]
-        logits = [
-            math.fsum(x * w for x, w in zip(state, own, strict=True)) + float(bias)
-            for own, bias in zip(head.weight.tolist(), head.bias, strict=True)
-        ]
-        whole = math.log(math.fsum(map(math.exp, logits)))
-        known = before | facts_in(made, cut_N[:end])
-        if known:
-            losses.append(math.fsum(whole - logits[fact] for fact in known) / len(known))
+    before = facts_in(made, row_N[: first * size])
+
+    def known(end: int) -> list[tuple[int, int]]:
+        return [(0, fact) for fact in before | facts_in(made, cut_N[:end])]
+
     told = before | facts_in(made, cut_N)
     seen |= {"before"} if before else set()
     seen |= {"inside"} if facts_in(made, cut_N[:middle]) else set()
@@ -117,7 +107,7 @@ def told_by_hand(
     seen |= {"left out"} if facts_in(made, row_N) - told else set()
     seen |= {"all before"} if len(before) == 2 else set()
     seen |= {"none"} if not told else set()
-    return math.fsum(losses) / len(losses) if losses else 0.0
+    return told_by_hand(learner, cut_N, known, state_1ME)
 
 
 def told_in(made: MemoryObjective, inputs: tuple[Any, ...]) -> float:
@@ -141,7 +131,7 @@ def test_the_loss_is_that_of_a_slow_loop(changed: MemoryObjective, replays: bool
         rows, cuts = batch.inputs[0].tolist(), inputs[0].tolist()
         with torch.no_grad():
             samples = [
-                told_by_hand(changed, row, own, seen) for row, own in zip(rows, cuts, strict=True)
+                told_of_row(changed, row, own, seen) for row, own in zip(rows, cuts, strict=True)
             ]
         expected = math.fsum(samples) / len(samples)
         assert abs(expected - math.log(len(changed.data.task.all_facts()))) > 1e-3
@@ -155,14 +145,15 @@ def test_a_sample_without_a_fact_to_tell_adds_nothing(
 ) -> None:
     """Each begins with its first segment: those whose facts stand behind that tell of none."""
     changed.settings = replace(changed.settings, replay_lost=True)
-    batch = max(burnt_in(changed, 20), key=lambda one: int(one.inputs[-1].min(1).values.max()))
+    # The batch that has a sample whose facts stand in as late segments as any.
+    batch = min(burnt_in(changed, 20), key=lambda one: int((one.inputs[-1] >= 0).sum((1, 2)).min()))
     first = torch.zeros(ROWS, dtype=torch.long)
     monkeypatch.setattr(objective, "first_segments", lambda *_: first)
     inputs, seen = changed.inputs(batch, CPU), set[str]()
     rows, cuts = batch.inputs[0].tolist(), inputs[0].tolist()
     with torch.no_grad():
         samples = [
-            told_by_hand(changed, row, own, seen) for row, own in zip(rows, cuts, strict=True)
+            told_of_row(changed, row, own, seen) for row, own in zip(rows, cuts, strict=True)
         ]
     assert 0.0 in samples
     assert "none" in seen
@@ -174,21 +165,23 @@ def test_a_sample_without_a_fact_to_tell_adds_nothing(
         assert parameter.grad is None or bool(parameter.grad.isfinite().all()), name
 
 
-def test_columns_move_with_the_text_that_is_kept() -> None:
-    """Every column of every cut, one after the other: it holds what it held, or is not there."""
-    size, segments = 4, 7
-    tokens = segments * size
-    ids_BN = np.arange(tokens)[None]
+@pytest.mark.parametrize("lasts", [True, False])
+def test_what_is_told_is_what_the_kept_text_says(lasts: bool) -> None:
+    """Every cut, one after the other, of facts that stay true, and of a state that ends."""
+    segments = 7
+    random = np.random.default_rng(3)
+    read_T = random.integers(0, segments + 1, 40)  # the segment that tells each, or none
+    told_ST = np.where(read_T <= np.arange(segments)[:, None], np.arange(40), -1)
     for left in (1, 2, 3):
         for first in range(segments - left + 1):
-            own = cut_out(ids_BN, np.array([first]), left, size)[0].tolist()
-            for column in range(tokens):
-                kept = kept_columns(np.array([[column]]), np.array([first]), tokens, left, size)
-                found = int(kept[0, 0])
-                if column in own:
-                    assert found == own.index(column)
-                else:
-                    assert found == (-1 if column < first * size else left * size)
+            kept = [*range(first, first + left - 1), segments - 1]
+            found = told_cut_out(told_ST[None], np.array([first]), left, lasts=lasts)[0].tolist()
+            for own, segment in zip(found, kept, strict=True):
+                lost = segment == segments - 1 and first + left < segments
+                seen = {*range(first), *[at for at in kept if at <= segment]}
+                facts = [at if read_T[at] in seen else -1 for at in range(40)]
+                assert own == ([-1] * 40 if lost and not lasts else facts)
+    assert told_ST.max() == 39, "what is given stays as it is"
 
 
 def test_the_rest_of_a_batch_is_as_without_it(changed: MemoryObjective) -> None:
@@ -205,9 +198,9 @@ def test_the_rest_of_a_batch_is_as_without_it(changed: MemoryObjective) -> None:
         before = changed.batch(3, len(changed.stages) - 1)
         plain = changed.inputs(before, CPU)
         assert bool(batch.constant) == (wanted is on)
-        assert len(batch.inputs) - len(before.inputs) == (2 if batch.constant else 0)
+        assert len(batch.inputs) - len(before.inputs) == (1 if batch.constant else 0)
         assert (batch.draw, batch.scored) == (before.draw, before.scored)
-        assert len(plain) == (3 if batch.constant else 7)
+        assert len(plain) == (3 if batch.constant else 6)
         for one, other in zip(told, plain, strict=False):
             assert one is other is None or torch.equal(one, other)
         changed.learner.eval()

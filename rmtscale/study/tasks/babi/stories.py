@@ -207,20 +207,31 @@ class Told:
             return [self._ask_where(thing)[:2] for thing in self._event if self._located(thing)]
         return [self._ask_before(one, pick)[:2] for one in self._event if self._carried(one)]
 
+    def places(self) -> dict[str, str]:
+        """Returns where everybody and every object is, as far as that was told.
+
+        What somebody holds is where its holder is; what was dropped stays where that was.
+        """
+        found = {name: place for name, (_, place) in self._moved.items()}
+        for thing, (_, held, holder) in self._event.items():
+            place = found.get(holder) if held else self._dropped_in[thing]
+            if place is not None:
+                found[thing] = place
+        return found
+
     def state(self, qa: str) -> list[tuple[str, str]]:
         """Lists questions of the state that an answer of a task is put together from.
 
         Who holds an object, where it is and where everybody is; of qa3 also where everybody was
         before, as an object was wherever its holder took it.
         """
-        places = {name: place for name, (_, place) in self._moved.items()}
-        found = [(grammar.where(name), place) for name, place in places.items()]
+        places = self.places()
+        found = [(grammar.where(name), places[name]) for name in self._moved]
         for thing, (_, held, holder) in self._event.items():
             if held:
                 found.append((grammar.who_got(thing), holder))
-            place = places.get(holder) if held else self._dropped_in[thing]
-            if place is not None:
-                found.append((grammar.where_thing(thing), place))
+            if thing in places:
+                found.append((grammar.where_thing(thing), places[thing]))
         if qa == "qa3":
             found += [
                 (grammar.where_before(name, places[name]), place)

@@ -1,7 +1,7 @@
 """An RMT that answers: the state after the text, read out as one of a few classes.
 
 Shape legend: B batch, N text columns of the input, L segment tokens, M memory, E embedding width,
-K questions, C classes, V words, R rows.
+K questions, C classes, V words, R rows, S segments, T what is told.
 
 A decoder answers at its last text token: the logits of the answers' own words, out of its
 language-model head. Nothing is added to the model, so that a checkpoint is an ordinary RMT, and
@@ -30,15 +30,15 @@ from rmtscale.study.training.segment_reader import SegmentReader, slices
 
 
 class Answerer(SegmentReader):
-    """``(ids, answers, state before them) -> (loss, correct answers)``; where facts are given for
-    a head to tell, also the two losses that are in that loss.
+    """``(ids, answers, state before them) -> (loss, correct answers)``; where it is given what a
+    head has to tell, also the two losses that are in that loss.
 
     Args:
         rmt: decoder or encoder.
         class_ids: of a decoder, the token id of each class's word.
         compile_step: compile the step of a full segment.
         whole_vocabulary: the loss of a decoder is over all words, not over the classes alone.
-        fact_head: adds a loss on the memory, to inputs whose facts are given.
+        fact_head: adds a loss on the memory, to inputs that it is given for what it has to tell.
 
     Raises:
         BadInput: an encoder's loss over all words.
@@ -112,20 +112,19 @@ class Answerer(SegmentReader):
         told: Told | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Scores the last segment, (B, T, E), and returns the state after it, the loss of the
-        questions in all segments with that of the facts that the memory tells, times its weight,
-        and that loss alone, without it and without a gradient."""
+        questions in all segments with that of what the memory tells, times its weight, and that
+        loss alone, without it and without a gradient."""
         if state_BME is None:
             state_BME = self.initial(ids_BN.shape[0])
         bounds = cut(ids_BN.shape[1], self.segment_tokens)
+        firsts = [first for first, _ in bounds]
         told_losses: list[Tensor] = []
 
         def segment(own_BME: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, Tensor | None]:
             new_BME, read_BTE = self.step(own_BME, piece.ids_BL)
             loss = None if asked is None else self._loss_of(asked, read_BTE, piece.start)
             if told is not None and self.fact_head is not None:
-                end = piece.start + piece.ids_BL.shape[1]
-                sizes = ids_BN.shape[1], self.segment_tokens
-                told_loss = self.fact_head(new_BME, told, end, *sizes)
+                told_loss = self.fact_head(new_BME, told, firsts.index(piece.start))
                 told_losses.append(told_loss.detach())
                 told_loss = self.fact_head.loss_weight * told_loss
                 loss = told_loss if loss is None else loss + told_loss
@@ -187,13 +186,12 @@ class Answerer(SegmentReader):
         state_BME: Tensor | None = None,
         columns_BK: Tensor | None = None,
         answers_BK: Tensor | None = None,
-        facts_BF: Tensor | None = None,
-        fact_columns_BF: Tensor | None = None,
+        told_BST: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Mean cross-entropy over the classes, or all words, and how many last answers are right.
 
-        A head that tells facts adds its loss times its weight, where facts are given. Then there
-        are two results more, without a gradient: the cross-entropy alone, and the head's loss.
+        A head adds its loss times its weight, where it is given what it has to tell. Then there are
+        two results more, without a gradient: the cross-entropy alone, and the head's loss.
 
         Args:
             ids_BN: token ids, all rows full.
@@ -202,14 +200,14 @@ class Answerer(SegmentReader):
             columns_BK: of a decoder, the last token of each question, the last one of them the
                 input's own: the mean is over all of them. None is that one alone.
             answers_BK: their right classes; negative is no question.
-            facts_BF: which of the task's facts each fact is, for the head; None is without it.
-            fact_columns_BF: their first columns.
+            told_BST: what the head has to tell after each segment, as ``Told`` has it; None is
+                without it.
         """
-        asked = told = None
+        asked = None
         if columns_BK is not None and answers_BK is not None:
             asked = Asked(columns_BK, answers_BK)
-        if facts_BF is not None and fact_columns_BF is not None:
-            told = Told(facts_BF, fact_columns_BF)
+        questions_B = None if asked is None else (asked.answers_BK >= 0).sum(1)
+        told = None if told_BST is None else Told(told_BST, questions_B)
         score = self._words if self.whole_vocabulary else self.answer
         logits, _, loss, told_loss = self._scored(score, ids_BN, state_BME, asked, told)
         logits_BC, targets_B = logits, answers_B

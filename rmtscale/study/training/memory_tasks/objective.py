@@ -13,11 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 from rmtscale.rmt.base import RMTPreTrainedModel
 from rmtscale.rmt.peft_layers import merge_anew
 from rmtscale.rmt.segmenting import cut
+from rmtscale.study.tasks.babi.state import MOVING
 from rmtscale.study.tasks.batches import Asked
+from rmtscale.study.tasks.task import Task
 from rmtscale.study.training.checkpoint import Trained, weights_digest
 from rmtscale.study.training.curriculum import Progress, Stage
 from rmtscale.study.training.device import precision_on
@@ -36,8 +38,8 @@ from rmtscale.study.training.memory_tasks.replay import (
     bisected_segments,
     cut_out,
     first_segments,
-    kept_columns,
     right_answers,
+    told_cut_out,
 )
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.memory_tasks.told import FactHead
@@ -60,9 +62,11 @@ class MemoryObjective(Objective):
     def __init__(self, settings: MemoryTaskSettings) -> None:
         self.settings: MemoryTaskSettings = settings
         self.data = TaskData(settings)
+        # Refused before anything that takes long.
+        _require_had(settings, self.data.task)
         words = self.data.vocabulary
         edges = words.cls_id, words.sep_id
-        answers = class_ids(self.data)  # refused before anything that takes long
+        answers = class_ids(self.data)
         rmt = build_rmt(settings, len(words), len(self.data.task.classes), edges)
         self.stages = plan_stages(
             settings,
@@ -70,31 +74,6 @@ class MemoryObjective(Objective):
             self.data.shortest_tokens(),
             contrasts=self.data.task.contrasts() is not None,
         )
-        if settings.contrast_share and self.data.task.contrasts() is None:
-            raise BadInput(
-                f"contrast share {settings.contrast_share} of task {settings.task!r}: expected 0, "
-                "it has no contrasts"
-            )
-        if settings.between_share and self.data.task.asking_between() is None:
-            raise BadInput(
-                f"between share {settings.between_share} of task {settings.task!r}: expected 0, "
-                "its stories have one question only"
-            )
-        if settings.closing_questions and self.data.task.asking_last(1) is None:
-            raise BadInput(
-                f"closing questions {settings.closing_questions} of task {settings.task!r}: "
-                "expected 0, its stories have one question only"
-            )
-        if settings.late_facts and self.data.task.placement != "ordered":
-            raise BadInput(
-                f"late facts {settings.late_facts} of task {settings.task!r}: expected 0, "
-                "its facts are placed in no order"
-            )
-        if settings.told_weight and self.data.task.placement == "ordered":
-            raise BadInput(
-                f"told weight {settings.told_weight} of task {settings.task!r}: expected 0, its "
-                "facts are placed in an order, and a later one may end what an earlier one says"
-            )
         self._roller: Roller | None = None
         self._reader: Reader | None = None
         self._merged: WeakKeyDictionary[Answerer, Answerer] = WeakKeyDictionary()
@@ -114,8 +93,9 @@ class MemoryObjective(Objective):
     def _fact_head(self, rmt: RMTPreTrainedModel) -> FactHead:
         settings = self.settings
         numbers = settings.memory_tokens * rmt.embedding_VE.shape[1]
-        facts = len(self.data.task.all_facts())
-        return FactHead(numbers, facts, settings.told_weight, settings.seed)
+        shape = self.data.task.told_shape
+        assert shape is not None, "refused before"
+        return FactHead(numbers, shape, settings.told_weight, settings.seed)
 
     def ema_copy(self) -> Answerer:
         ema = self._copy(self.learner)
@@ -151,10 +131,9 @@ class MemoryObjective(Objective):
             late_tokens=stage.tokens if drawn.burn_in_segments else 0,
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
-        told: tuple[npt.NDArray[np.int64], ...] = ()
+        told: list[npt.NDArray[np.int64]] = []
         if self._tells(drawn.burn_in_segments):
-            samples, asked, facts = batches.batch_and_facts(step)
-            told = facts, samples.fact_positions
+            samples, asked, *told = batches.batch_and_told(step)
         else:
             samples, asked = batches.batch_and_questions(step)
         segments = samples.fact_positions // segment_tokens
@@ -173,7 +152,7 @@ class MemoryObjective(Objective):
         return replace(batch, scored=self.scored(batch))
 
     def _tells(self, burn_in_segments: int) -> bool:
-        """Tells whether a batch with so many segments of burn-in has facts for the head."""
+        """Tells whether a batch with so many segments of burn-in has what the head is to tell."""
         settings = self.settings
         return bool(settings.told_weight) and (settings.told_after_burn_in or not burn_in_segments)
 
@@ -190,9 +169,9 @@ class MemoryObjective(Objective):
         return len(batch.inputs[0])
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Any, ...]:
-        """Ids and answers, questions among the facts, which facts these are where a head is to tell
-        them, and of a burn-in the state after the segments without a gradient, with noise on it
-        where that is asked for.
+        """Ids and answers, questions among the facts, what a head is to tell after each segment,
+        and of a burn-in the state after the segments without a gradient, with noise on it where
+        that is asked for.
 
         Those are read as in an evaluation: without dropout, with a dead band if that is asked for,
         and captured where there is CUDA.
@@ -201,11 +180,11 @@ class MemoryObjective(Objective):
             ids_BN, answers_B, *more_tensors = batch.to(device)
             if not self._tells(0):
                 return (ids_BN, answers_B, None, *more_tensors)
-            facts_BF, columns_BF, *asked_BK = more_tensors
-            return ids_BN, answers_B, None, *(asked_BK or (None, None)), facts_BF, columns_BF
+            told_BST, *asked_BK = more_tensors
+            return ids_BN, answers_B, None, *(asked_BK or (None, None)), told_BST
         ids, answers, read, *more = (tensor.numpy() for tensor in batch.inputs)
         noise = more.pop(0) if self.settings.memory_noise else None
-        told = (more.pop(0), more.pop(0)) if self._tells(batch.constant) else None
+        told = more.pop(0) if self._tells(batch.constant) else None
         reads = self._reading(self.learner)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
@@ -237,10 +216,9 @@ class MemoryObjective(Objective):
             questions_BK = roller.on_device(columns), roller.on_device(wanted)
         if told is None:
             return cut_BN, answers_B, state_BME, *questions_BK
-        facts, positions = told
-        kept = kept_columns(positions, first, ids.shape[1], left, segment_tokens)
-        told_BF = roller.on_device(facts), roller.on_device(kept)
-        return cut_BN, answers_B, state_BME, *(questions_BK or (None, None)), *told_BF
+        lasts = self.data.task.placement != "ordered"
+        told_BST = roller.on_device(told_cut_out(told, first, left, lasts=lasts))
+        return cut_BN, answers_B, state_BME, *(questions_BK or (None, None)), told_BST
 
     def _lost_in(
         self,
@@ -291,6 +269,36 @@ class MemoryObjective(Objective):
 
     def export(self, folder: Path, ema: Any, trained: Trained) -> None:
         export_checkpoint(folder, ema, self.settings, self.data, trained)
+
+
+def _require_had(settings: MemoryTaskSettings, task: Task) -> None:
+    """Raises ``BadInput`` where settings ask of a task what it does not have."""
+    if settings.contrast_share and task.contrasts() is None:
+        raise BadInput(
+            f"contrast share {settings.contrast_share} of task {settings.task!r}: expected 0, "
+            "it has no contrasts"
+        )
+    if settings.between_share and task.asking_between() is None:
+        raise BadInput(
+            f"between share {settings.between_share} of task {settings.task!r}: expected 0, "
+            "its stories have one question only"
+        )
+    if settings.closing_questions and task.asking_last(1) is None:
+        raise BadInput(
+            f"closing questions {settings.closing_questions} of task {settings.task!r}: "
+            "expected 0, its stories have one question only"
+        )
+    if settings.late_facts and task.placement != "ordered":
+        raise BadInput(
+            f"late facts {settings.late_facts} of task {settings.task!r}: expected 0, "
+            "its facts are placed in no order"
+        )
+    if settings.told_weight and task.told_shape is None:
+        raise BadInput(
+            f"told weight {settings.told_weight} of task {settings.task!r}: expected 0, its "
+            "facts are placed in an order, and a later one may end what an earlier one says (of "
+            f"BABILong's {quoted_list(MOVING)} a state is told)"
+        )
 
 
 def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskData) -> Checkpoint:

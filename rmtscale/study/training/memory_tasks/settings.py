@@ -78,15 +78,16 @@ class MemoryTaskSettings(LoopSettings):
     an encoder wrote both places and not which was where."""
     told_weight: float = 0.0
     """Weight of a second loss, in batches without a burn-in: after every segment a linear head on
-    all memory tokens tells which of the task's facts have been read until then. An answer teaches
-    what to write only through what reads it; this teaches the writer alone. It is
-    reported apart from the loss of the answers. The head is in no checkpoint. Only for
-    tasks whose facts are placed in no order: all of them stay true."""
+    all memory tokens tells what has been read until then. An answer teaches what to write only
+    through what reads it; this teaches the writer alone. Of tasks whose facts are placed in no
+    order, and all stay true, it tells which facts; of BABILong's qa1, qa2 and qa3 where every
+    person and every object is. It is reported apart from the loss of the answers. The head is in no
+    checkpoint."""
     told_after_burn_in: bool = False
     """Whether the head also tells in batches with a burn-in, after each segment that is read with a
-    gradient: the facts of the burn-in too, but none that stands in segments which ``replay_lost``
-    leaves out. These batches alone see how a memory drifts, and an answer says of one thing only
-    whether it is there."""
+    gradient: what was read in the burn-in too, but no fact that stands in segments which
+    ``replay_lost`` leaves out, and after these no state. These batches alone see how a memory
+    drifts, and an answer says of one thing only whether it is there."""
     threshold: float = 0.985
     """Accuracy on the current stage, over one interval, that ends it."""
     stage_min_steps: int = 100
