@@ -149,8 +149,9 @@ def test_nothing_else_is_changed_by_a_bit(background: str, few_stories: None) ->
             assert torch.equal(own, others)
 
 
-@pytest.mark.parametrize("replay", ["", "question", "segment"])
-@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize(
+    ("captured", "replay"), [(False, ""), (True, ""), (True, "question"), (False, "segment")]
+)
 def test_a_burn_in_leaves_the_states_of_an_evaluation_with_that_band(
     background: str, few_stories: None, captured: bool, replay: str, rollers: list[Roller]
 ) -> None:
