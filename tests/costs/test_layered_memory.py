@@ -249,7 +249,7 @@ SEGMENTED: list[dict[str, Any]] = [
         for kind in QUICK
         for at, step in enumerate(SEGMENTED)
         for setting in range(2)
-        if THOROUGH or (at + 3 * setting + 2 * QUICK.index(kind)) % 6 == 0
+        if THOROUGH or (at + 3 * setting + 2 * QUICK.index(kind)) % 8 == 0
     ],
 )
 def test_an_rmt_around_known_types(kind: str, step: dict[str, Any], setting: int) -> None:

@@ -340,7 +340,9 @@ def test_a_training_that_stops_goes_on_alike(
     assert read_settings(whole / SETTINGS) == replace(settings, late_facts=0, burn_in_dead_band=0.0)
 
 
-def test_the_command_takes_them(rmtscale: Command, background: str, tmp_path: Path) -> None:
+def test_the_command_takes_them(
+    rmtscale: Command, background: str, few_stories: None, tmp_path: Path
+) -> None:
     given = ["train", "--recipe", "quick-babilong-qa1-0", "--background", background]
     given += ["--out", str(tmp_path / "run"), "--device", "cpu"]
     for values, said in (
