@@ -22,11 +22,14 @@ from rmtscale.study.training.memory_tasks.data import TaskData, class_ids
 from rmtscale.study.training.memory_tasks.model import Answerer
 from rmtscale.study.training.memory_tasks.objective import MemoryObjective
 from rmtscale.study.training.memory_tasks.reading import Reader
+from tests.grids import THOROUGH
 from tests.study.training.test_merged_lora import draw_lora
 from tests.study.training.test_training_pretrained import save_model
 from tests.tiny_training import tiny_settings, write_background
 
 CPU = torch.device("cpu")
+MANY = 20 if THOROUGH else 14
+"""Segments of an input that the slow loop follows."""
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +202,7 @@ def check(found: Probe, slow: Slow) -> None:
 @pytest.mark.parametrize("backbone", ["gpt-neox-tiny", "bert-tiny"])
 @pytest.mark.parametrize(
     ("sinks", "dead_band", "cut_off", "segments"),
-    [(0, 0.0, 0, 14), (1, 0.0, 7, 14), (0, 0.3, 0, 14), (0, 0.0, 0, 2), (0, 0.0, 0, 1)],
+    [(0, 0.0, 0, MANY), (1, 0.0, 7, MANY), (0, 0.3, 0, MANY), (0, 0.0, 0, 2), (0, 0.0, 0, 1)],
 )
 def test_they_are_those_of_inputs_that_end_there(
     background: Path, backbone: str, sinks: int, dead_band: float, cut_off: int, segments: int
@@ -215,7 +218,7 @@ def test_they_are_those_of_inputs_that_end_there(
 def test_any_task(background: Path, task: str) -> None:
     reader = untrained(background, task, segment_size=48)
     options = {"placement": "start"}
-    batches = some(background, reader, 12, task=task, segment_size=48, task_options=options)
+    batches = some(background, reader, MANY, task=task, segment_size=48, task_options=options)
     found = probe(reader, batches, 12)
     assert found.held is not None
     assert found.held.samples + found.held.wrong_samples == 12
@@ -234,7 +237,7 @@ def test_merged_lora(background: Path, tmp_path: Path, kind: str) -> None:
     draw_lora(answerer, 0)
     merge(answerer.rmt)
     reader = Reader(answerer.double(), CPU)
-    batches = some(background, reader, 12, **chosen)
+    batches = some(background, reader, MANY, **chosen)
     check(probe(reader, batches, 6), Slow(answerer, batches, 6))
 
 

@@ -74,7 +74,7 @@ def test_every_fact_stands_in_its_part(
 def test_numbers_and_places_are_as_likely_as_they_should_be() -> None:
     """All outcomes of a small input, each as often as a count of all draws says."""
     lengths, starts, room = [2, 3, 1], [0, 4, 9, 12, 17], Room(31, 10, 3)
-    late, draws = LateFacts(2, 14), 8_000
+    late, draws = LateFacts(2, 14), 20_000
     ends = [*starts, 22]
     wanted: Counter[tuple[int, ...]] = Counter()
     allowed = splits(lengths, room, late)
@@ -148,16 +148,18 @@ def test_the_text_around_them_is_the_same(few_stories: None) -> None:
     assert np.array_equal(bare.batch(0).ids, same.batch(0).ids), "one boundary, which all stand at"
 
 
-@pytest.mark.parametrize(("qa", "percent"), [("qa1", 84), ("qa2", 65), ("qa3", 31)])
+@pytest.mark.parametrize(
+    ("qa", "percent", "stories"), [("qa1", 84, 1000), ("qa2", 65, 1000), ("qa3", 31, 6000)]
+)
 def test_what_the_page_says_of_stories_without_a_fact_behind_a_burn_in(
-    qa: str, percent: int
+    qa: str, percent: int, stories: int
 ) -> None:
-    """A fact misses 3 of 103 segments 100 times in 103, and facts are placed apart. The page has
-    the shares of 6,000 stories; of 1,000 they are within two points of those."""
-    drawn = drawn_stories(qa, state=False).first(1000, "train")
+    """A fact misses 3 of 103 segments 100 times in 103, and facts are placed apart. Stories of qa3
+    differ most in length: of fewer the share is not known to a percent."""
+    drawn = drawn_stories(qa, state=False).first(stories, "train")
     told = [asked.told for story in drawn for asked in story]
     without = sum((100 / 103) ** facts for facts in told) / len(told)
-    assert 100 * without == pytest.approx(percent, abs=2)
+    assert round(100 * without) == percent
     page = " ".join((ROOT / "docs/training.md").read_text(encoding="utf-8").split())
     said = page.split("With a burn-in of 100 segments and 3 with a gradient, ")[1].split(":")[0]
     assert re.search(rf"{percent} % of[a-z ]* {qa}\b", said)

@@ -20,6 +20,7 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.metrics import Interval, read_metrics
 from rmtscale.study.training.settings_file import read_settings
 from tests.command_line import Command
+from tests.grids import THOROUGH
 from tests.tiny_training import demand_both_ends, tiny_settings, write_background
 
 OWN = 12
@@ -50,7 +51,7 @@ def steps_of_last_stage(found: list[Interval]) -> int:
     return found[-1].step - max(one.step for one in found if one.stage < last)
 
 
-@pytest.mark.parametrize("each", [4, 8])
+@pytest.mark.parametrize("each", [4, 8, 16] if THOROUGH else [4, 8])
 def test_the_last_stage_has_its_steps_however_slow_the_others_were(
     background: Path, tmp_path: Path, each: int
 ) -> None:

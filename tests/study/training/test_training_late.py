@@ -30,6 +30,7 @@ from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
 from rmtscale.study.training.settings_file import read_settings
 from tests.command_line import Command
+from tests.grids import THOROUGH
 from tests.tiny_training import demand_both_ends, tiny_settings, write_background
 
 CPU = torch.device("cpu")
@@ -150,7 +151,13 @@ def test_nothing_else_is_changed_by_a_bit(background: str, few_stories: None) ->
 
 
 @pytest.mark.parametrize(
-    ("captured", "replay"), [(False, ""), (True, ""), (True, "question"), (False, "segment")]
+    ("captured", "replay"),
+    [
+        (captured, replay)
+        for captured in (False, True)
+        for replay in ("", "question", "segment")
+        if THOROUGH or not replay or captured == (replay == "question")
+    ],
 )
 def test_a_burn_in_leaves_the_states_of_an_evaluation_with_that_band(
     background: str, few_stories: None, captured: bool, replay: str, rollers: list[Roller]
