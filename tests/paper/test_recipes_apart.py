@@ -353,6 +353,55 @@ def test_a_usual_recipe_of_several_trainings_is_all_of_them(
     assert trained_way(one) == (f"all weights, {way}" if way else "all weights")
 
 
+@pytest.mark.parametrize(
+    ("later", "words"),
+    [
+        ({"b": (LONG,)}, {"b": "with 1 later training"}),
+        (
+            {"b": (LONG,), "c": (LONG, LONG)},
+            {"b": "with 1 later training", "c": "with 2 later trainings"},
+        ),
+        (
+            {"b": ({**LONG, "batch_size": 8},), "c": ({**LONG, "batch_size": 16},)},
+            {
+                "b": "with 1 later training, batch size 8",
+                "c": "with 1 later training, batch size 16",
+            },
+        ),
+        (
+            {"b": (LONG,), "c": ({**LONG, "batch_size": 8}, LONG)},
+            {
+                "b": "with 1 later training",
+                "c": "with 2 later trainings, first with batch size 8",
+            },
+        ),
+    ],
+)
+def test_what_went_on_from_a_recipe_of_several_is_named_by_that(
+    later: dict[str, tuple[dict[str, object], ...]], words: dict[str, str]
+) -> None:
+    """And what it went on from keeps its name, where the weights between were not read."""
+    chains = {"a": (), **later}
+    records = [
+        one
+        for weights, more in chains.items()
+        for one in trained(
+            recipes.all_weights_reasoning(0)[-1],
+            weights,
+            trained_with=(START, SHORT, LONG, *more),
+            trained_from="nowhere",
+        )
+    ]
+    names = {weights: f"seed 0, all weights, {more}" for weights, more in words.items()}
+    assert run_names(records) == {"a": "seed 0, all weights", **names}
+    # A beginning of its own is told apart by that.
+    other = {**LONG, "learning_rate": 1e-5}
+    records += trained(
+        recipes.all_weights_reasoning(0)[-1], "o", trained_with=(START, SHORT, other, LONG)
+    )
+    assert "learning rate 1e-05" in run_names(records)["o"]
+
+
 def test_a_list_of_trainings_says_what_a_recipe_of_several_has() -> None:
     """Where names are short: what taught the memory is no part of the name."""
     (one,) = curve(

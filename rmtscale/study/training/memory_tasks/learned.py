@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
+from itertools import pairwise
 from typing import Any
 
 from rmtscale.printable import printable
@@ -109,11 +110,17 @@ def differences(
 ) -> dict[str, list[str]]:
     """Names the settings in which trainings differ from one another, of each what is not usual.
 
+    They are held against one another from the last training of each on. Where a recipe of several
+    trainings is the beginning of all, and some went on from it, only what came after it is.
+
     Args:
         trainings: settings of all trainings of the weights, the last one last, by any key; None
             where they were not noted, and taken to be usual.
         usual: settings of the recipe that needs no name.
     """
+    gone_on = _gone_on(trainings)
+    if gone_on:
+        return _later(gone_on, usual)
     last = {key: usual if own is None else own[-1] for key, own in trainings.items()}
     found = {key: [f"{words}" for words in own] for key, own in _apart(last, usual).items()}
     earlier = {key: tuple(own[:-1]) for key, own in trainings.items() if own is not None}
@@ -125,6 +132,37 @@ def differences(
         reached = {key: own[-place] for key, own in earlier.items() if len(own) >= place}
         for key, own_words in _apart(reached, usual).items():
             found[key] += [f"first with {words}" for words in own_words]
+    return found
+
+
+def _gone_on(trainings: Mapping[str, Sequence[Noted] | None]) -> dict[str, Sequence[Noted]]:
+    """Returns of each what came after the recipe of several trainings that all begin with; empty
+    where they begin with no such recipe, or none went on from it."""
+    noted = {key: own for key, own in trainings.items() if own is not None}
+    if len(noted) < len(trainings) or len(set(map(len, noted.values()))) < 2:
+        return {}
+    shared = min(map(len, noted.values()))
+    alike = all(
+        _hashable(one) == _hashable(other)
+        for places in zip(*noted.values(), strict=False)
+        for one, other in pairwise(places)
+    )
+    if shared < 2 or not alike:
+        return {}
+    return {key: own[shared:] for key, own in noted.items()}
+
+
+def _later(after: Mapping[str, Sequence[Noted]], usual: Noted) -> dict[str, list[str]]:
+    """Names how many trainings came after a recipe, and in what these are not the same."""
+    found: dict[str, list[str]] = {}
+    for key, own in after.items():
+        plural = "s" if len(own) > 1 else ""
+        found[key] = [f"with {len(own)} later training{plural}"] if own else []
+    for place in range(max(map(len, after.values()))):
+        reached = {key: own[place] for key, own in after.items() if len(own) > place}
+        for key, words in _apart(reached, usual).items():
+            later = "" if place == len(after[key]) - 1 else "first with "
+            found[key] += [f"{later}{each}" for each in words]
     return found
 
 
