@@ -14,11 +14,14 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.dead_band.claims import check_claims
 from rmtscale.study.figures.dead_band.comparisons import compare
 from rmtscale.study.figures.dead_band.drawing import draw
+from rmtscale.study.figures.memory_tasks import recipes
 from rmtscale.study.figures.memory_tasks.backbones import PRETRAINED_ENCODER, RANDOM_DECODER
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.records.widths import WidthRecord
+from rmtscale.study.training.memory_tasks.learned import learned
 from tests.command_line import Command
+from tests.legible import problems
 from tests.synthetic.evaluations import DECODER, ENCODER, curve
 from tests.synthetic.widths import measured, reading
 
@@ -235,6 +238,28 @@ def test_seeds_that_end_apart_are_named() -> None:
     ]  # fmt: skip
 
 
+def test_recipes_have_panels_of_their_own() -> None:
+    """Below that of the first, and the headline says at which length one was read that was not
+    read as far."""
+    usual = [one for seed in (0, 1) for one in encoder_pair(0.99, 0.9 - 0.1 * seed, seed=seed)]
+    told = learned(replace(recipes.pretrained_encoder("detect-memorize", 0), told_weight=0.3))
+    other = [
+        replace(one, trained_with=(told,))
+        for one in encoder_pair(0.95, 0.6, seed=2)
+        if one.point.segments < max(one.point.segments for one in usual)
+    ]
+    figure = draw(compare([*usual, *other, *pair(1, 0.76)]))
+    titles = [" ".join(axes.get_title(loc="left").split()) for axes in figure.axes]
+    assert titles == [
+        "Reasoning, 1 seed",
+        "Detect & Memorize, 2 seeds pretrained encoder, LoRA",
+        "Detect & Memorize, 1 seed pretrained encoder, LoRA, told weight 0.3",
+    ]
+    assert problems(figure) == []
+    shown = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "LoRA, told weight 0.3, 95 % (60 %) after 31.9k" in shown
+
+
 def test_the_page_of_both_kinds(rmtscale: Command, tmp_path: Path) -> None:
     """The decoder's part is the page that it has alone, and the encoder has a section."""
     encoders = [one for seed in (0, 1) for one in encoder_pair(1 - 0.01 * seed, 0.9, seed=seed)]
@@ -321,7 +346,7 @@ def test_figure_5_is_of_the_papers_rmt_alone(rmtscale: Command, tmp_path: Path) 
     committed = (REPORTS / "figure-5" / "records.jsonl").read_text()
     held = (REPORTS / "dead-band" / "records.jsonl").read_text().splitlines()
     banded = [line for line in held if "dead_band" in json.loads(line)["point"]]
-    assert len(banded) == 15 * 4 + 9 + 10  # the last two: Reasoning on the encoder
+    assert len(banded) == 15 * 4 + 9 + 10 + 25  # the last three: Reasoning on the encoder
     (tmp_path / "records.jsonl").write_text(committed + "".join(f"{line}\n" for line in banded))
     given = ["--records", str(tmp_path / "records.jsonl"), "--out", str(tmp_path / "out")]
     assert rmtscale("reproduce", "figure-5", *given).code == 1

@@ -34,13 +34,13 @@ def settings() -> dict[str, dict[str, Any]]:
 
 
 def readings(figure: str) -> dict[tuple[int, bool, int], EvaluationRecord]:
-    """Of both seeds, by seed, whether with a dead band, and segments read."""
+    """Of both seeds, before they went on, by seed, whether with a dead band, and segments read."""
     found = {}
     for one in EvaluationStore(REPORTS / figure / "records.jsonl").read().latest().values():
         backbone = one.trained_backbone
         if backbone is None or not backbone.pretrained or backbone.lora_rank is not None:
             continue
-        if one.point.task == "reasoning":
+        if one.point.task == "reasoning" and len(one.trained_with or ()) == len(PHASES):
             found[one.trained_seed, bool(one.point.dead_band), one.point.segments] = one
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
@@ -21,8 +23,8 @@ from rmtscale.study.figures.memory_tasks.axes import (
     token_axis,
 )
 from rmtscale.study.figures.memory_tasks.backbones import NOT_NOTED, capital
-from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
+from rmtscale.units import format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,31 +38,37 @@ _WAYS = (
 _ALIKE = 4.0
 """Points of accuracy: seeds whose lines end closer than this share a name."""
 _PANEL_INCHES = 2.3
+_PANEL_WIDTH = 3.6
+"""Inches of a panel with its labels and the names of its lines."""
+_TITLE_LETTERS = 34
+"""So many letters of a panel's title stand above it."""
 
 
 @style.styled
 def draw(kinds: Mapping[str, Comparisons]) -> Figure:
-    """A panel for each task: a solid line with the dead band, a broken one without.
+    """A panel for each recipe of a task: a solid line with the dead band, a broken one without.
 
     Args:
-        kinds: by kind of backbone; each has a row of panels.
+        kinds: by kind of backbone; each has rows of panels.
     """
     from matplotlib.figure import Figure
 
-    rows, across = len(kinds), max(len(ours) for ours in kinds.values())
-    figure = Figure(figsize=(3.6 * across, 0.5 + 3.4 * rows))
-    panels = figure.subplots(rows, across, squeeze=False)
-    for row, (kind, ours) in zip(panels, kinds.items(), strict=True):
-        for axes, (task, pairs) in zip(row, ours.items(), strict=False):
-            _task_panel(axes, pairs.values())
-            seeds = len({pair.seed for pair in pairs.values()})
-            title = f"{TITLES[task]}, {f'{seeds} seeds' if seeds > 1 else '1 seed'}"
-            axes.set_title(f"{title}\n{kind}" if rows > 1 and kind != NOT_NOTED else title)
-            if axes is not row[0]:
-                axes.set_ylabel("")
-        for axes in row[len(ours) :]:
-            axes.remove()
-    corner = panels[0, 0]
+    panels = _panels(kinds)
+    rows, across = (1 + max(panel.place[axis] for panel in panels) for axis in (0, 1))
+    figure = Figure(figsize=(_PANEL_WIDTH * across, 0.5 + 3.4 * rows))
+    cells = figure.add_gridspec(rows, across)
+    for panel in panels:
+        row, column = panel.place
+        axes = figure.add_subplot(cells[row, column])
+        _task_panel(axes, panel.pairs)
+        seeds = len({pair.seed for pair in panel.pairs})
+        title = f"{TITLES[panel.task]}, {f'{seeds} seeds' if seeds > 1 else '1 seed'}"
+        kind = panel.kind if len(kinds) > 1 else NOT_NOTED
+        below = fill(", ".join(filter(None, (kind, panel.way))), _TITLE_LETTERS)
+        axes.set_title(f"{title}\n{below}" if below else title)
+        if column > min(one.place[1] for one in panels if one.place[0] == row):
+            axes.set_ylabel("")
+    corner = figure.axes[0]
     for way, colour, line, marker in _WAYS:
         corner.plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
     figure.legend(
@@ -72,6 +80,29 @@ def draw(kinds: Mapping[str, Comparisons]) -> Figure:
     )
     style.headline(figure, _headline(kinds))
     return figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Panel:
+    kind: str
+    task: str
+    way: str
+    pairs: Sequence[Comparison]
+    place: tuple[int, int]
+    """Its row and column."""
+
+
+def _panels(kinds: Mapping[str, Comparisons]) -> list[_Panel]:
+    """Places a panel for each recipe: tasks side by side, further recipes of a task below it."""
+    panels: list[_Panel] = []
+    for kind, ours in kinds.items():
+        above = 1 + max((panel.place[0] for panel in panels), default=-1)
+        panels += [
+            _Panel(kind=kind, task=task, way=way, pairs=own, place=(row, column))
+            for column, (task, pairs) in enumerate(ours.items())
+            for row, (way, own) in enumerate(of_each_recipe(pairs).items(), above)
+        ]
+    return panels
 
 
 def _task_panel(axes: Axes, pairs: Collection[Comparison]) -> None:
@@ -111,17 +142,13 @@ def _apart(pairs: Collection[Comparison]) -> list[tuple[float, float, str, str]]
 
 
 def _seeds(group: Sequence[EvaluationRecord], later: Collection[str]) -> str:
-    """Names seeds, those of each recipe apart, and says of a later state that ends apart from its
-    first one that it is one: ``seeds 0, 2 (later)``."""
-    names = []
-    for way, own in by_recipe(group, lambda record: record).items():
-        numbers = {one.trained_seed: "" for one in own if one.point.weights not in later}
-        for one in own:
-            numbers.setdefault(one.trained_seed, " (later)")
-        listed = ", ".join(f"{seed}{state}" for seed, state in sorted(numbers.items()))
-        seeds = f"seed{'s' if len(numbers) > 1 else ''} {listed}"
-        names.append(f"{seeds}, {way}" if way else seeds)
-    return "; ".join(names)
+    """Names seeds, and says of a later state that ends apart from its first one that it is one:
+    ``seeds 0, 2 (later)``."""
+    numbers = {one.trained_seed: "" for one in group if one.point.weights not in later}
+    for one in group:
+        numbers.setdefault(one.trained_seed, " (later)")
+    listed = ", ".join(f"{seed}{state}" for seed, state in sorted(numbers.items()))
+    return f"seed{'s' if len(numbers) > 1 else ''} {listed}"
 
 
 def _headline(kinds: Mapping[str, Comparisons]) -> str:
@@ -135,14 +162,18 @@ def _headline(kinds: Mapping[str, Comparisons]) -> str:
 
 
 def _shares(ours: Comparisons) -> str:
+    read = []
+    for task, pairs in ours.items():
+        for way, own in of_each_recipe(pairs).items():
+            states = first(own)
+            shared = set.intersection(*(set(pair.shared()) for pair in states)) if states else set()
+            if shared:
+                read.append((f"{TITLES[task]}{f', {way},' if way else ''}", states, max(shared)))
+    longest = max((at for _, _, at in read), default=0)
     said = []
-    every = [(task, *one) for task, pairs in ours.items() for one in of_each_recipe(pairs).items()]
-    for task, way, pairs in every:
-        states = first(pairs)
-        shared = set.intersection(*(set(pair.shared()) for pair in states)) if states else set()
-        if shared:
-            longest = max(shared)
-            held = right_share(pair.held[longest] for pair in states)
-            plain = right_share(pair.plain[longest] for pair in states)
-            said.append(f"{TITLES[task]}{f', {way},' if way else ''} {held} ({plain})")
+    for name, states, at in read:
+        held = right_share(pair.held[at] for pair in states)
+        plain = right_share(pair.plain[at] for pair in states)
+        tokens = format_count(states[0].held[at].point.tokens, digits=3)
+        said.append(f"{name} {held} ({plain}){'' if at == longest else f' after {tokens}'}")
     return ", ".join(said)
