@@ -47,7 +47,6 @@ _NEEDED: dict[str, dict[str, Any]] = {
     "replay_asks_segment": {"replay_lost": True},
     "closing_questions": {"replay_lost": False},
     "lora_rank": {"lora_rank": 16},
-    "told_after_burn_in": {"told_weight": 0.3},
 }
 """What else a setting needs to be on, in both trainings."""
 _OTHER: dict[str, object] = {
@@ -230,7 +229,7 @@ def _told(weight: float, **more: Any) -> dict[str, object]:
     [
         ((_told(0.0),), ""),
         ((_told(0.3),), "told weight 0.3"),
-        ((_told(0.3, told_after_burn_in=True),), "told weight 0.3, told after burn in"),
+        (({**_told(0.3), "of_before": True},), "told weight 0.3, of before"),
         ((_told(1.0), _told(0.3)), "told weight 0.3"),
         ((_told(1.0), _told(0.0)), "first with told weight 1"),
         (
@@ -338,7 +337,8 @@ START, SHORT, LONG = map(learned, recipes.all_weights_reasoning(1))
         ((START, SHORT, LONG), ""),
         ((SHORT, START, SHORT, LONG), "first with contrast share 0.5, first with no placement"),
         ((START, SHORT, {**LONG, "told_weight": 0.1}), "told weight 0.1"),
-        ((START, SHORT, LONG, {**LONG, "told_after_burn_in": True}), "told after burn in"),
+        ((START, SHORT, LONG, {**LONG, "memory_noise": 0.3}), "noise 0.3 on the memory"),
+        ((START, SHORT, LONG, {**LONG, "of_before": True}, LONG), "first with of before"),
         ((START, SHORT, LONG, {**LONG, "learning_rate": 1e-5}), ""),
         ((START, {**SHORT, "told_weight": 0.5}, LONG), "first with told weight 0.5"),
         (({**START, "contrast_share": 0.5}, SHORT, LONG), "first with contrast share 0.5"),

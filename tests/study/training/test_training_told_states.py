@@ -44,7 +44,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryTaskSet
             "between_share": 0.5,
             "closing_questions": 3,
             "told_weight": WEIGHT,
-            "told_after_burn_in": True,
         }
         yield tiny_settings(write_background(tmp_path_factory.mktemp("text")), **more)
         pool.load_pool.cache_clear()
@@ -59,7 +58,7 @@ def model(settings: MemoryTaskSettings) -> MemoryObjective:
 
 @pytest.fixture
 def made(model: MemoryObjective) -> Iterator[MemoryObjective]:
-    """The same model, for other settings of what is told and where the gradient begins."""
+    """The same model, for other settings of what is told."""
     before = model.settings
     yield model
     model.settings = before
@@ -75,13 +74,13 @@ def stated(
 
 
 def test_a_batch_brings_its_states(made: MemoryObjective) -> None:
-    """Also behind a burn-in, whose facts count; what is read and right is that of weight 0, and
-    parts of a batch add up to it."""
+    """But none behind a burn-in; what is read and right is that of weight 0, and parts of a batch
+    add up to it."""
     learner, current, on = made.learner, len(made.stages) - 1, made.settings
     seen = set()
     for step in range(12):
         batch, inputs = made.batch(step, current), made.inputs(made.batch(step, current), CPU)
-        made.settings = replace(on, told_after_burn_in=False)
+        made.settings = replace(on, told_weight=0.0)
         before = made.batch(step, current)
         usual = made.inputs(before, CPU)
         made.settings = on
@@ -90,14 +89,14 @@ def test_a_batch_brings_its_states(made: MemoryObjective) -> None:
             continue
         seen.add(kind)
         assert (batch.draw, batch.scored) == (before.draw, before.scored)
-        assert len(batch.inputs) - len(before.inputs) == (batch.constant > 0)
-        told_BST, segments = inputs[-1], len(cut(inputs[0].shape[1], learner.segment_tokens))
-        if batch.constant:
-            assert len(usual) == (5 if batch.draw.asks_more else 3), "nothing is told without it"
-            assert torch.equal(told_BST, batch.inputs[3][:, -segments:])
-        assert (told_BST[:, -1] >= 0).any(1).all(), "something is known in the end"
+        assert len(batch.inputs) - len(before.inputs) == (batch.constant == 0)
         for one, other in zip(inputs, usual, strict=False):
             assert one is other is None or torch.equal(one, other)
+        if batch.constant:
+            assert len(inputs) == len(usual) == (5 if batch.draw.asks_more else 3)
+            continue
+        told_BST = inputs[-1]
+        assert (told_BST[:, -1] >= 0).any(1).all(), "something is known in the end"
         learner.eval()
         with torch.no_grad():
             loss, right, own, told = learner(*inputs)
@@ -107,7 +106,6 @@ def test_a_batch_brings_its_states(made: MemoryObjective) -> None:
                     learner,
                     ids,
                     partial(stated, learner, len(ids), told_BST[row].tolist()),
-                    None if inputs[2] is None else inputs[2][row : row + 1],
                 )
                 for row, ids in enumerate(inputs[0].tolist())
             ]
@@ -126,39 +124,15 @@ def test_a_batch_brings_its_states(made: MemoryObjective) -> None:
     assert {(False, True), (True, True)} <= seen
 
 
-def test_what_is_replayed_is_told_where_it_is_read(made: MemoryObjective) -> None:
-    """And after a last segment before which some were left out nothing is."""
-    made.settings = replace(made.settings, replay_lost=True, closing_questions=0, burn_in_share=1.0)
-    current, replayed, tokens = len(made.stages) - 1, 0, made.learner.segment_tokens
-    batches = (made.batch(step, current) for step in range(30))
-    for batch in [one for one in batches if one.constant]:
-        ids_BN, *_, told_BST = made.inputs(batch, CPU)
-        whole_BN, _, _, whole_BST, *_ = batch.inputs
-        segments = told_BST.shape[1]
-        for row, ids_N in enumerate(ids_BN):
-            (first,) = (
-                first
-                for first in range(batch.constant + 1)
-                if torch.equal(
-                    whole_BN[row, first * tokens : (first + segments - 1) * tokens],
-                    ids_N[:-tokens],
-                )
-            )
-            assert torch.equal(told_BST[row, :-1], whole_BST[row, first : first + segments - 1])
-            left_out = first < batch.constant
-            assert told_BST[row, -1].tolist() == (
-                [-1] * 7 if left_out else whole_BST[row, -1].tolist()
-            )
-            replayed += left_out
-    assert replayed > 1
-
-
-def test_a_training_tells_behind_burn_ins(settings: MemoryTaskSettings, tmp_path: Path) -> None:
-    """In the first step as a head that knows nothing."""
+def test_a_training_tells_of_what_it_reads_with_a_gradient(
+    settings: MemoryTaskSettings, tmp_path: Path
+) -> None:
+    """In the first step as a head that knows nothing, and behind a burn-in not at all."""
     short = replace(settings, steps=8, log_every=1, stage_min_steps=1, stage_max_steps=1)
-    assert train(replace(short, validate_every=8), tmp_path / "run", device="cpu").finished
+    short = replace(short, validate_every=8, burn_in_share=1.0)
+    assert train(short, tmp_path / "run", device="cpu").finished
     found = read_metrics(tmp_path / "run" / METRICS)
-    told = [one.told_loss for one in found if one.told_loss]
-    assert len(told) == 8
-    assert any("burn-in" in one.stage_name for one in found)
-    assert told[0] == pytest.approx(math.log(PLACES), rel=0.1)
+    behind = [one for one in found if "burn-in" in one.stage_name]
+    assert any(one.told_loss is None for one in behind)
+    assert all(one.told_loss for one in found if one not in behind)
+    assert found[0].told_loss == pytest.approx(math.log(PLACES), rel=0.1)

@@ -39,7 +39,6 @@ from rmtscale.study.training.memory_tasks.replay import (
     cut_out,
     first_segments,
     right_answers,
-    told_cut_out,
 )
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from rmtscale.study.training.memory_tasks.told import FactHead
@@ -132,7 +131,8 @@ class MemoryObjective(Objective):
             batch_size=settings.batch_size_of(drawn.tokens, segment_tokens),
         )
         told: list[npt.NDArray[np.int64]] = []
-        if self._tells(drawn.burn_in_segments):
+        # What is replayed leaves segments out: behind a burn-in nothing is told.
+        if settings.told_weight and not drawn.burn_in_segments:
             samples, asked, *told = batches.batch_and_told(step)
         else:
             samples, asked = batches.batch_and_questions(step)
@@ -150,11 +150,6 @@ class MemoryObjective(Objective):
         tensors = tuple(torch.from_numpy(array) for array in inputs)
         batch = Batch(step, drawn, tensors, drawn.burn_in_segments, len(samples.ids))
         return replace(batch, scored=self.scored(batch))
-
-    def _tells(self, burn_in_segments: int) -> bool:
-        """Tells whether a batch with so many segments of burn-in has what the head is to tell."""
-        settings = self.settings
-        return bool(settings.told_weight) and (settings.told_after_burn_in or not burn_in_segments)
 
     def _noise(self, step: int, rows: int) -> npt.NDArray[np.float32]:
         """Noise on the states of a batch, (B, M, E): a function of seed and step alone."""
@@ -178,13 +173,12 @@ class MemoryObjective(Objective):
         """
         if not batch.constant:
             ids_BN, answers_B, *more_tensors = batch.to(device)
-            if not self._tells(0):
+            if not self.settings.told_weight:
                 return (ids_BN, answers_B, None, *more_tensors)
             told_BST, *asked_BK = more_tensors
             return ids_BN, answers_B, None, *(asked_BK or (None, None)), told_BST
         ids, answers, read, *more = (tensor.numpy() for tensor in batch.inputs)
         noise = more.pop(0) if self.settings.memory_noise else None
-        told = more.pop(0) if self._tells(batch.constant) else None
         reads = self._reading(self.learner)
         if self._roller is None:
             precision = precision_on(device, self.settings.precision)
@@ -209,16 +203,11 @@ class MemoryObjective(Objective):
             state_BME = state_BME + roller.on_device(noise)
         self.learner.train()
         cut_BN = roller.on_device(cut_out(ids, first, left, segment_tokens))
-        questions_BK: tuple[Tensor, ...] = ()
-        if more:
-            columns, wanted = more
-            columns = columns - (ids.shape[1] - cut_BN.shape[1])
-            questions_BK = roller.on_device(columns), roller.on_device(wanted)
-        if told is None:
-            return cut_BN, answers_B, state_BME, *questions_BK
-        lasts = self.data.task.placement != "ordered"
-        told_BST = roller.on_device(told_cut_out(told, first, left, lasts=lasts))
-        return cut_BN, answers_B, state_BME, *(questions_BK or (None, None)), told_BST
+        if not more:
+            return cut_BN, answers_B, state_BME
+        columns, wanted = more
+        columns_BK = roller.on_device(columns - (ids.shape[1] - cut_BN.shape[1]))
+        return cut_BN, answers_B, state_BME, columns_BK, roller.on_device(wanted)
 
     def _lost_in(
         self,

@@ -1,8 +1,7 @@
 """Finds where a burn-in loses its answers, so that the gradient can begin there.
 
 Shape legend: B batch, R segments of the burn-in, P some of them, N text columns of the input,
-L segment tokens, M memory, E embedding width, Q tokens of the question, S segments of the input,
-T what is told.
+L segment tokens, M memory, E embedding width, Q tokens of the question.
 
 What is lost in thousands of segments is lost in one of them, and the last few are rarely that one.
 After a burn-in the states on the way are asked the question; a sample whose answer is gone begins
@@ -110,31 +109,3 @@ def cut_out(
     last = ids_BN[:, ids_BN.shape[1] - segment_tokens :]
     columns = first_B[:, None] * segment_tokens + np.arange(length)
     return np.concatenate([np.take_along_axis(ids_BN, columns, axis=1), last], axis=1)
-
-
-def told_cut_out(
-    told_BST: npt.NDArray[np.int64], first_B: npt.NDArray[Any], segments: int, *, lasts: bool
-) -> npt.NDArray[np.int64]:
-    """Finds what can be told after each of the segments that ``cut_out`` leaves of an input.
-
-    Args:
-        told_BST: what is so after each segment of the whole input; -1 is nothing.
-        first_B, segments: of ``cut_out``.
-        lasts: whether what was read stays so.
-
-    Returns:
-        (B, segments, T). After a last segment before which some are left out it is what was read
-        before them or in that segment, of what lasts. Of all else it is nothing: what is left out
-        may have ended it.
-    """
-    rows_B = np.arange(len(told_BST))
-    found_BST = told_BST[rows_B[:, None], first_B[:, None] + np.arange(segments)]
-    last_BT = told_BST[:, -1]
-    before_B = first_B + segments - 2
-    if lasts:
-        before_BT = np.where(before_B[:, None] < 0, -1, told_BST[rows_B, before_B])
-        known_BT = (before_BT >= 0) | (told_BST[:, -2] < 0)
-    else:
-        known_BT = (before_B == told_BST.shape[1] - 2)[:, None]
-    found_BST[:, -1] = np.where(known_BT, last_BT, -1)
-    return found_BST

@@ -83,11 +83,6 @@ class MemoryTaskSettings(LoopSettings):
     order, and all stay true, it tells which facts; of BABILong's qa1, qa2 and qa3 where every
     person and every object is. It is reported apart from the loss of the answers. The head is in no
     checkpoint."""
-    told_after_burn_in: bool = False
-    """Whether the head also tells in batches with a burn-in, after each segment that is read with a
-    gradient: what was read in the burn-in too, but no fact that stands in segments which
-    ``replay_lost`` leaves out, and after these no state. These batches alone see how a memory
-    drifts, and an answer says of one thing only whether it is there."""
     threshold: float = 0.985
     """Accuracy on the current stage, over one interval, that ends it."""
     stage_min_steps: int = 100
@@ -143,8 +138,6 @@ class MemoryTaskSettings(LoopSettings):
         require_not_negative("told weight", self.told_weight)
         if self.told_weight and not self.memory_tokens:
             raise BadInput(f"told weight {self.told_weight!r} without memory tokens: expected 0")
-        if self.told_after_burn_in and not self.told_weight:
-            raise BadInput("told after burn-in without told weight: expected a told weight above 0")
         if self.merge_lora and self.lora_rank is None:
             raise BadInput("merge LoRA without a lora rank: expected both or neither")
         for name in (
@@ -177,8 +170,6 @@ class MemoryTaskSettings(LoopSettings):
         ):
             if value and not self.burn_in:
                 raise BadInput(f"{shown} {value!r} without burn-in: expected 0, {why}")
-        if self.told_after_burn_in and not self.burn_in:
-            raise BadInput("told after burn-in without burn-in: expected both or neither")
         if self.closing_questions and self.replay_lost:
             raise BadInput(
                 f"closing questions {self.closing_questions} with replay lost: expected one of "
