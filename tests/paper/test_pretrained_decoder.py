@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from matplotlib.collections import LineCollection
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 
 from rmtscale.errors import BadInput
 from rmtscale.study.figures.language.groups import InputSize, input_sizes
@@ -449,7 +449,10 @@ def test_intervals_are_drawn_and_held_by_the_panel() -> None:
 @pytest.mark.usefixtures("unpainted")
 def test_names_of_rows_are_whole_and_apart() -> None:
     small = [one for one in study() if one.point.block_tokens == 192]
-    for records in ([*contexts(256, LORA), *way(256, 10, LORA)], small, [*study(), *variants()]):
+    repeat: dict[str, Any] = {"trained_repeat_share": 0.5, "trained_repeat_until": 0.7}
+    longest = way(256, 10, ALL_WEIGHTS, sink_tokens=1, trained_start_segments=2, **repeat)
+    whole = [*study(), *variants(), *named("r", longest)]
+    for records in ([*contexts(256, LORA), *way(256, 10, LORA)], small, whole):
         figure = draw(ways_of(records), "An answer")
         figure.draw_without_rendering()
         for axes in figure.axes:
@@ -458,6 +461,9 @@ def test_names_of_rows_are_whole_and_apart() -> None:
             assert all(figure.bbox.x0 <= box.x0 < box.x1 <= panel.x0 for box in boxes)
             apart = sorted((box.y0, box.y1) for box in boxes)
             assert all(below[1] <= above[0] for below, above in pairwise(apart))
+            for text in axes.get_children():
+                if isinstance(text, Text) and text.get_text() == axes.get_title("left"):
+                    assert text.get_window_extent().x1 <= figure.bbox.x1
 
 
 @pytest.mark.usefixtures("unpainted")

@@ -65,14 +65,16 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
     }
     said = _said_below(ways)
     room = names_inches([row.name for rows in panels.values() for row in rows])
+    columns = len(sizes) if len(trained) > 1 else 1
     figure, grid = style.new_grid(
         len(panels),
         width=6.2 + room,
         height=1.1 + _ROW_INCHES * max(map(len, panels.values())),
-        margins=style.Margins(left=room, right=0.25),
+        # Beside others a panel is narrower than its heading.
+        margins=style.Margins(left=room, right=0.25 if columns == 1 else 0.9),
         above=0.5,
         below=0.1 + 0.17 * len(said),
-        columns=len(sizes) if len(trained) > 1 else 1,
+        columns=columns,
     )
     for (axes,), ((kind, size), rows) in zip(grid, panels.items(), strict=True):
         colour = style.SEQUENCE_COLOURS[trained.index(kind) % len(style.SEQUENCE_COLOURS)]
