@@ -60,8 +60,9 @@ mypy: $(VENV)/installed
 	$(BIN)/mypy
 
 unit: $(VENV)/installed  ## All tests but the benchmarks
-	# One thread a worker: two workers are what two cores have.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/bench
+	# One thread a worker: two workers are what two cores have. LANGUAGE: click looks for a
+	# translation of each of its words in the file system unless it is told that there is none.
+	OMP_NUM_THREADS=1 LANGUAGE=C $(BIN)/pytest -n 2 --dist worksteal --ignore tests/bench
 
 bench: $(VENV)/installed  ## Speed limits, measured
 	$(BIN)/pytest tests/bench --benchmark-columns=min,median,max,rounds

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.cli.given import as_given
@@ -59,40 +62,61 @@ def training_settings(
         settings = from_mapping(kind, {**to_mapping(start), **given})
     except Misfit as error:
         raise BadInput(str(error).removeprefix(f"{kind.__name__}: ")) from error
-    read_anew = bool({"segments", "burn_in"} & set(given)) and "validation_segments" not in given
-    if read_anew and isinstance(settings, MemoryTaskSettings):
-        return replace(settings, validation_segments=_validated_at(settings))
+    if isinstance(start, MemoryTaskSettings) and "validation_segments" not in given:
+        assert isinstance(settings, MemoryTaskSettings)  # of the kind that it was made of
+        return replace(settings, validation_segments=_validated_at(settings, start))
     return settings
 
 
 def _start(recipe: str | None, task: str | None) -> LoopSettings:
     """Takes a recipe, or the defaults of the kind of task that is asked for."""
     from rmtscale.records.mapping import from_mapping
-    from rmtscale.study.figures.babilong import recipes as babilong
-    from rmtscale.study.figures.language import recipes as language
-    from rmtscale.study.figures.memory_tasks import recipes as memory_tasks
-    from rmtscale.study.figures.pretrained_decoder import recipes as pretrained_decoder
     from rmtscale.study.training.kinds import kind_of
 
     chosen = "memorize" if task is None else task
     kind = kind_of(chosen)
-    if recipe is not None:
-        places = (memory_tasks, babilong, language, pretrained_decoder)
-        known: dict[str, LoopSettings] = {}
-        for place in places:
-            known |= place.recipes()
-        if recipe not in known:
-            near = difflib.get_close_matches(recipe[:80], known, n=3, cutoff=0) or list(known)[:3]
-            raise BadInput(
-                f"recipe {recipe!r}: expected one of {len(known)} recipes such as "
-                f"{quoted_list(near)}"
-            )
-        return known[recipe]
-    return from_mapping(kind.settings, {"task": chosen})
+    if recipe is None:
+        return from_mapping(kind.settings, {"task": chosen})
+    known = _recipes()
+    if recipe not in known:
+        near = difflib.get_close_matches(recipe[:80], known, n=3, cutoff=0) or list(known)[:3]
+        raise BadInput(
+            f"recipe {recipe!r}: expected one of {len(known)} recipes such as {quoted_list(near)}"
+        )
+    return known[recipe]
 
 
-def _validated_at(settings: MemoryTaskSettings) -> tuple[int, ...]:
-    """Lengths of a validation: the longest stage, and with a burn-in also a long one."""
+@cache
+def _recipes() -> Mapping[str, LoopSettings]:
+    """All recipes by their names; made once, nothing of them can be changed."""
+    from rmtscale.study.figures.babilong import recipes as babilong
+    from rmtscale.study.figures.language import recipes as language
+    from rmtscale.study.figures.memory_tasks import recipes as memory_tasks
+    from rmtscale.study.figures.pretrained_decoder import recipes as pretrained_decoder
+
+    known: dict[str, LoopSettings] = {}
+    for place in (memory_tasks, babilong, language, pretrained_decoder):
+        known |= place.recipes()
+    return MappingProxyType(known)
+
+
+def _validated_at(settings: MemoryTaskSettings, start: MemoryTaskSettings) -> tuple[int, ...]:
+    """Lengths of a validation where the command line names none.
+
+    Those that a recipe chose stay, or trainings of it could not be compared; of them the length of
+    the longest stage follows that stage. Else all follow the stages and the burn-in.
+    """
+    if start.validation_segments == _usually_validated_at(start):
+        return _usually_validated_at(settings)
+    followed = (
+        settings.segments if count == start.segments else count
+        for count in start.validation_segments
+    )
+    return tuple(dict.fromkeys(followed))
+
+
+def _usually_validated_at(settings: MemoryTaskSettings) -> tuple[int, ...]:
+    """The longest stage, and with a burn-in also a long one."""
     segments = settings.segments
     return (segments, max(64, segments)) if settings.burn_in else (segments,)
 

@@ -35,6 +35,7 @@ from rmtscale.study.training.device import (
     own_device,
     peak_allocated_bytes,
     precision_on,
+    seed_draws,
 )
 from rmtscale.study.training.gradients import Found
 from rmtscale.study.training.keeping import Keeper
@@ -365,7 +366,7 @@ class _Run:
         # What a pretrained backbone drops out is a function of the step as well; other rows, of
         # another process, drop out other things.
         rank_seed = self.share.rank * 1_000_000_007
-        torch.manual_seed(self.settings.seed * 1_000_003 + batch.step + rank_seed)
+        seed_draws(self.device, self.settings.seed * 1_000_003 + batch.step + rank_seed)
         self.learning.plain.train()
         inputs = self.objective.inputs(batch, self.device)
         found = self.learning.update(inputs, batch.weight, rate)
