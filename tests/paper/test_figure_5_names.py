@@ -150,8 +150,7 @@ def test_lora_and_all_weights_have_a_column_each(monkeypatch: pytest.MonkeyPatch
     said = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
     assert said == (
         "Right answers after 2.06M tokens, pretrained encoder, LoRA: Memorize 50 %, Reasoning 50 % "
-        "after 1.01k. Right answers after 2.06M tokens, pretrained encoder, all weights: Memorize "
-        "100 %"
+        "after 1.01k. Pretrained encoder, all weights: Memorize 100 %"
     )
     styles = {
         str(line.get_label()): line.get_linestyle()
@@ -192,7 +191,7 @@ def test_each_kind_of_backbone_has_a_column() -> None:
 
 
 def test_the_first_panel_of_a_row_names_its_axis() -> None:
-    """In a block of columns below the others the first column may lack a task."""
+    """Below the first block each column has its own rows, of tasks that the others may lack."""
     every = experiment.by_task(decoders())
     other = {task: own for task, own in every.items() if task != "memorize"}
     shown = (every, every, every, {"memorize": every["memorize"]}, other)
@@ -202,5 +201,28 @@ def test_the_first_panel_of_a_row_names_its_axis() -> None:
     figure = draw(columns)
     named = {axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()}
     first = {f"{title}\nkind 0" for title in TITLES.values()}
-    below = {"Memorize\nkind 3", "Detect & Memorize\nkind 4", "Reasoning\nkind 4"}
+    below = {"Memorize\nkind 3", "Reasoning\nkind 4"}
     assert named == first | below
+    rows = {
+        axes.get_title(loc="left"): axes.get_subplotspec().rowspan.start  # type: ignore[union-attr]
+        for axes in figure.axes
+    }
+    assert (
+        rows["Memorize\nkind 3"]
+        == rows["Detect & Memorize\nkind 4"]
+        == 1 + max(rows[title] for title in first)
+    )
+
+
+def test_beside_measured_memory_accuracy_is_named() -> None:
+    """Two panels of a row have one axis where both are of accuracy, and only there."""
+    every = experiment.by_task(decoders())
+    one = {"memorize": every["memorize"]}
+    columns = [
+        Column(kind=f"kind {at}", ours=ours, paper={}, peaks={504: 2**20} if ours is one else {})
+        for at, ours in enumerate((every, every, every, one, every))
+    ]
+    figure = draw(columns)
+    named = {axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()}
+    assert {"Memorize\nkind 3", "Detect & Memorize\nkind 4", "Reasoning\nkind 4"} <= named
+    assert "Memorize\nkind 4" not in named

@@ -22,7 +22,7 @@ from rmtscale.study.figures.memory_tasks.axes import (
     right_share,
     token_axis,
 )
-from rmtscale.study.figures.memory_tasks.backbones import run_name
+from rmtscale.study.figures.memory_tasks.backbones import capital, run_name
 from rmtscale.study.figures.memory_tasks.ways import trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_bytes, format_count
@@ -80,7 +80,9 @@ def draw(columns: Sequence[Column]) -> Figure:
         else:
             _task_panel(axes, column.ours[task], column.paper.get(task, {}))
             token_axis(axes, sorted({one for each in columns for one in _lengths(each, task)}))
-            if at > min(place[1] for _, _, place in panels if place[0] == row):
+            if at > min(
+                place[1] for _, name, place in panels if place[0] == row and name != _MEMORY
+            ):
                 axes.set_ylabel("")
             handles, labels = axes.get_legend_handles_labels()
             found |= {
@@ -114,7 +116,8 @@ def _in_two_columns(column: Column) -> list[Panel]:
 def _side_by_side(columns: Sequence[Column]) -> list[Panel]:
     """Places what is alike in one row; a task that one kind lacks leaves its place empty.
 
-    More columns than there is room for stand in blocks of as many, one below the other.
+    More columns than there is room for stand in blocks of as many, one below the other. Below the
+    first block each column has its own rows: most are of one task, and no two of the same.
     """
     blocks = ceil(len(columns) / _MOST_ACROSS)
     across = ceil(len(columns) / blocks)
@@ -122,16 +125,21 @@ def _side_by_side(columns: Sequence[Column]) -> list[Panel]:
     above = 0
     for start in range(0, len(columns), across):
         block = columns[start : start + across]
-        rows = [task for task in TITLES if any(task in column.ours for column in block)]
-        rows += [_MEMORY] if any(column.peaks for column in block) else []
-        panels += [
-            (column, name, (row, at))
-            for row, name in enumerate(rows, above)
-            for at, column in enumerate(block)
-            if (column.peaks if name == _MEMORY else name in column.ours)
-        ]
-        above += len(rows)
-    return panels
+        alike = _rows(block)
+        for at, column in enumerate(block):
+            own = _rows([column])
+            panels += [
+                (column, name, (above + (row if start else alike.index(name)), at))
+                for row, name in enumerate(own)
+            ]
+        above = 1 + max(place[0] for _, _, place in panels)
+    return sorted(panels, key=lambda panel: panel[2])
+
+
+def _rows(columns: Sequence[Column]) -> list[str]:
+    """Names what is drawn of any of these, in the order of rows: tasks, then memory."""
+    tasks = [task for task in TITLES if any(task in column.ours for column in columns)]
+    return tasks + ([_MEMORY] if any(column.peaks for column in columns) else [])
 
 
 def _task_panel(axes: Axes, curves: Mapping[str, Curve], points: Points) -> None:
@@ -174,7 +182,7 @@ def _ends(curves: Mapping[str, Curve]) -> list[EvaluationRecord]:
 
 def _headline(columns: Sequence[Column]) -> str:
     """Says what is right at the longest input, by kind of backbone and task."""
-    said = []
+    said, before = list[str](), ""
     for column in columns:
         last = {task: _ends(curves) for task, curves in column.ours.items() if any(curves.values())}
         longest = max(ends[0].point.tokens for ends in last.values())
@@ -183,9 +191,12 @@ def _headline(columns: Sequence[Column]) -> str:
             tokens = ends[0].point.tokens
             after = "" if tokens == longest else f" after {format_count(tokens, digits=3)}"
             shares.append(f"{TITLES[task]} {right_share(ends)}{after}")
-        whose = f", {column.kind}" if len(columns) > 1 and column.kind else ""
-        read = f"{format_count(longest, digits=3)} tokens"
-        said.append(f"Right answers after {read}{whose}: {', '.join(shares)}")
+        whose = column.kind if len(columns) > 1 else ""
+        read = f"after {format_count(longest, digits=3)} tokens"
+        words = [*([read] if read != before or not whose else []), *([whose] if whose else [])]
+        of_what = ", ".join(words) if said else f"right answers {', '.join(words)}"
+        said.append(f"{capital(of_what)}: {', '.join(shares)}")
+        before = read
     return ". ".join(said)
 
 
