@@ -45,8 +45,8 @@ def own_device(accelerator: Any) -> torch.device:
 def seed_draws(device: torch.device, seed: int) -> None:
     """Seeds what is drawn on a device and on the CPU.
 
-    Of a CPU alone, no other kind of device is asked: torch writes down its whole stack for each
-    that it has not started, which took more than a millisecond a step.
+    Of a CPU alone, no other kind of device is asked: torch would write down its whole stack for
+    each that it has not started, in every step.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)

@@ -117,7 +117,7 @@ def _side_by_side(columns: Sequence[Column]) -> list[Panel]:
     """Places what is alike in one row; a task that one kind lacks leaves its place empty.
 
     More columns than there is room for stand in blocks of as many, one below the other. Below the
-    first block each column has its own rows: most are of one task, and no two of the same.
+    first block each column has its own rows, so that columns of few tasks leave no gaps.
     """
     blocks = ceil(len(columns) / _MOST_ACROSS)
     across = ceil(len(columns) / blocks)
