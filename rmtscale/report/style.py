@@ -164,6 +164,7 @@ def new_grid(
     below: float = 0.0,
     above: float = 0.3,
     columns: int = 2,
+    panel_width: float = 1.8,
 ) -> tuple[Figure, list[list[Axes]]]:
     """Panels side by side, the last over the whole width where it is alone there.
 
@@ -177,6 +178,7 @@ def new_grid(
         below: inches under all panels, for a legend.
         above: inches over all panels, for the answer.
         columns: at most so many panels in a row.
+        panel_width: the least width of a panel between its margins, inches.
 
     Returns:
         The figure, and for each panel its axes from top to bottom.
@@ -187,7 +189,7 @@ def new_grid(
     lines = math.ceil(panels / columns)
     width = width if columns == 1 else 11.0
     # Long names make the figure wider; they never leave a panel without room.
-    width = max(width, columns * (margins.left + margins.right + 1.8))
+    width = max(width, columns * (margins.left + margins.right + panel_width))
     total = height * lines + below + above
     figure = Figure(figsize=(width, total))
     figure.set_layout_engine("none")

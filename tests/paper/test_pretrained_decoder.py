@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ from rmtscale.study.figures.language.lines import size_name
 from rmtscale.study.figures.language.plan import Plan, plan
 from rmtscale.study.figures.language.recipes import SEEDS
 from rmtscale.study.figures.pretrained_decoder.claims import (
+    answer,
     answer_repeats,
     answer_sinks,
     check_claims,
@@ -222,8 +224,75 @@ def test_losses_are_those_of_the_records() -> None:
             shown = [cell.number for cell in row[1:] if cell.text]
             assert shown == pytest.approx(wanted[row[0].text])
     (alone,) = losses_tables(ways_of(way(256, 10, LORA)))
-    assert [cell.text for cell in alone.rows[0]] == ["no memory", "", "", ""]
-    assert len(alone.rows) == 2
+    assert [row[0].text for row in alone.rows] == ["memory"]
+
+
+def test_means_of_more_seeds_than_others_say_so() -> None:
+    """Only where they differ: most tables say it of none."""
+    second = named("w", way(256, 10, ALL_WEIGHTS, trained_start_segments=2, seeds=[0]))
+    whole = [one for one in study() if one.point.block_tokens == SIZES[256]]
+    several = ways_of([*whole, *second])
+    ten = [one for one in several if one.memory_tokens == 10][:2]
+    (lost,) = losses_tables(ten)
+    assert lost.note == (
+        "Of 2 seeds, others of 1: no memory; memory; no memory, context 280; "
+        "no memory, context 752."
+    )
+    (gained,) = gains_tables(ten)
+    assert gained.columns == ("read", "memory", "from 2")
+    assert gained.note.endswith(" Of 2 seeds, others of 1: memory.")
+    for table in [*losses_tables(ways_of(whole)), *gains_tables(ways_of(whole))]:
+        assert "seeds" not in table.markdown()
+    # A mean over the seeds that both have is of those alone.
+    first = [one for one in contexts(256, ALL_WEIGHTS) if one.model.seed == 0]
+    (gained,) = gains_tables(ways_of([*way(256, 10, ALL_WEIGHTS), *first, *second]))
+    assert "seeds" not in gained.note
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_what_nothing_is_held_against_has_no_table_and_no_panel() -> None:
+    """Memory alone at input 512, whose untouched models were not evaluated."""
+    records = [
+        one
+        for one in study()
+        if (one.point.block_tokens, one.model.changed) != (SIZES[512], UNTOUCHED)
+    ]
+    ways = [one for one in ways_of(records) if one.segment_size == 512]
+    assert MEMORY in {one.trained_weights for one in ways}
+    assert all(table.rows and MEMORY not in table.title for table in gains_tables(ways))
+    assert len(gains_tables(ways)) == 4
+    lost = losses_tables(ways)[-1]
+    assert lost.title.startswith(MEMORY)
+    assert [row[0].text for row in lost.rows] == ["memory"]
+    titles = [axes.get_title("left") for axes in draw(ways_of(records)).axes]
+    assert f"input 256, trained: {MEMORY}" in titles
+    assert f"input 512, trained: {MEMORY}" not in titles
+    assert len(titles) == 5
+
+
+def test_the_answer_holds_both_sizes_and_counts_the_others() -> None:
+    ways = ways_of(_worse(study()))
+    alone = shown_alone(ways)
+    amounts = [
+        (gains(one)[4].mean, min(gap.mean for gap in context_gains(one).values())) for one in alone
+    ]
+    (worse, true), (other, longer) = amounts
+    assert min(worse, other) > 0 > max(true, longer)
+    found = answer(alone, ways)
+    begin = (
+        f"Memory worsens bits per byte by {worse:.4f} at input 256 (true context improves them by "
+        f"{-true:.4f}) and by {other:.4f} at input 512 (true context improves them by "
+        f"{-longer:.4f})"
+    )
+    assert found.startswith(begin)
+    assert found == f"{begin}; none of the 8 other trainings with memory improves them"
+    mixed = [*_worse([one for one in study() if one.model.memory_tokens != 2])]
+    mixed += [one for one in study() if one.model.memory_tokens == 2]
+    assert answer(shown_alone(ways_of(mixed)), ways_of(mixed)).endswith(
+        "; 2 of the 8 other trainings with memory improve them"
+    )
+    assert answer(alone) == begin
+    assert answer(ways_of(way(256, 10, LORA))).endswith("none without it to compare with")
 
 
 def test_gains_are_thousandths_with_half_of_their_intervals() -> None:
@@ -319,6 +388,9 @@ def test_trainings_say_once_what_all_have() -> None:
     steps = {one.model.trained_steps for one in study() if one.model.changed != UNTOUCHED}
     assert f"All took {steps.pop():,} steps, but for those of models that stay" in table.note
     assert "Names begin" not in table.note
+    assert "Of several seeds the first stands here." in table.note
+    alone = [one for one in study() if one.model.seed == SEEDS[0]]
+    assert "seeds" not in trainings_table(ways_of(alone)).note
     longer = [
         replace(one, model=replace(one.model, name=f"a-b-{one.model.name}", trained_steps=7))
         if one.model.changed == LORA
@@ -328,7 +400,7 @@ def test_trainings_say_once_what_all_have() -> None:
     table = trainings_table(ways_of(longer))
     assert table.columns[1] == "steps"
     assert {row[1].number for row in table.rows if "`LoRA" in row[0].text} == {7}
-    assert table.note.startswith("Names begin with `a-b-`. Tokens")
+    assert table.note.startswith("Names begin with `a-b-`. Of several seeds")
 
 
 def test_fixed_lengths_stand_beside_mixed_ones_and_nowhere_else() -> None:
@@ -665,6 +737,12 @@ def test_the_page_from_records(rmtscale: Command, tmp_path: Path) -> None:
     assert "True context: 280 tokens " in page
     assert "## What is trained\n" in page
     assert "**Input 256: Mixing lengths in training changes the loss by" in page
+    words = " ".join(page.split())
+    assert re.search(r"segments; of the lengths in between, by [+-]0\.\d{4} at 2\.\*\*", words)
+    for size in SIZES:
+        assert f"At input {size}, 2, 10 and 32 memory tokens leave 60, 44 and 0 tokens of" in words
+        assert f"### Input {size}, trainings\n" in page
+    assert "in place of the 64 without memory" in words
     assert "`fixed-256-0`" in page
     assert "## A sink in the memory\n\n**A sink token " in page
     assert "## Repeated text in training\n\n**Repeated text in training " in page

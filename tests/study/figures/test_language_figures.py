@@ -37,7 +37,7 @@ from rmtscale.study.figures.language.groups import (
     mean_over_seeds,
 )
 from rmtscale.study.figures.language.lines import bits, limits
-from rmtscale.study.figures.language.page import csv_of
+from rmtscale.study.figures.language.page import csv_of, how_it_was_made
 from rmtscale.study.figures.language.published import Published
 from rmtscale.study.figures.language.tables import losses_table
 from rmtscale.study.records.language import LanguageRecord
@@ -50,6 +50,26 @@ def test_numbers_say_what_was_compiled() -> None:
     assert "compile_step" not in csv_of([plain])
     rows = list(csv.DictReader(io.StringIO(csv_of([plain, compiled]))))
     assert [row["compile_step"] for row in rows] == ["", "1"]
+
+
+def test_what_was_made_says_the_seeds_and_documents_of_all() -> None:
+    """Not those of the first record, nor seeds that some models alone have."""
+    each = [
+        language(1, seed=seed, segment_size=size, name=f"a-{size}-{seed}")
+        for size in (128, 256)
+        for seed in (0, 1)
+    ]
+    assert ", seeds 0, 1. All" in how_it_was_made(each)
+    assert ", seed 0, of some also 1. All" in how_it_was_made(each[:3])
+    assert ", seeds 0, 1. All" in how_it_was_made([each[0], each[3]])
+    assert " of 12 documents of" in how_it_was_made(each)
+    whole = each[2].whole
+    fewer = replace(whole, tokens=(0, *whole.tokens[1:]))
+    apart = replace(each[2], parts={**each[2].parts, "all": fewer})
+    for records in ([each[0], apart], [apart, each[0]]):
+        assert " of 11 and 12 documents of" in how_it_was_made(records)
+    other = language(1, backbone="b", name="b-0")
+    assert "Backbones b and gpt-synthetic, 4,000" in how_it_was_made([each[0], other])
 
 
 @pytest.fixture(scope="module")

@@ -142,12 +142,12 @@ def answer(models: Sequence[Prover]) -> str:
         trained = f"Memory trained on {prover.trained} segments"
         changes = [gap.interval for gap in against(prover, models, ALL)]
         if changes:
-            least, most = (-of(change.mean for change in changes) for of in (max, min))
-            lower_everywhere = all(change.high < 0 for change in changes)
+            raises = all(change.low > 0 for change in changes)
+            least, most = sorted(abs(of(change.mean for change in changes)) for of in (min, max))
             parts.append(
-                f"{trained} lowers the loss of proofs by {format_bits_per_byte(least)} to "
-                f"{format_bits_per_byte(most)} bits per byte"
-                if lower_everywhere
+                f"{trained} {'raises' if raises else 'lowers'} the loss of proofs by "
+                f"{format_bits_per_byte(least)} to {format_bits_per_byte(most)} bits per byte"
+                if raises or all(change.high < 0 for change in changes)
                 else f"{trained} does not lower the loss of proofs at every length"
             )
         lemmas = [gap.interval for gap in less_made_of_lemmas(prover, models)]
@@ -157,7 +157,7 @@ def answer(models: Sequence[Prover]) -> str:
                 words = f"at least {format_bits_per_byte(least)} bits per byte more"
             else:
                 more = f"at most {format_bits_per_byte(most)} bits per byte more"
-                words = more if most > 0 else "no more"
+                words = more if any(lemma.high < 0 for lemma in lemmas) else "no more"
             parts.append(f"to its name a lemma is worth {words} than without memory")
     return "; ".join(parts) or "Loss of proofs by segments read"
 

@@ -43,7 +43,11 @@ def figure_report(
         numbers: its CSV, where that is not the numbers of all records.
     """
     name = figure.name
-    made = fill(f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records)}", 100)
+    made = fill(
+        f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records)}",
+        100,
+        break_on_hyphens=False,  # names of backbones stay whole
+    )
     answer = f"{fill(f'**{headline}.**', 100)}\n\n" if headline else ""
     page = f"""# {figure.title}
 
@@ -77,24 +81,38 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
     machine = first.environment.gpu or first.environment.processor
     backbones = sorted({record.model.backbone for record in records})
     samples = " and ".join(map(format_tokens, sorted({record.point.samples for record in records})))
-    clusters = sum(tokens > 0 for tokens in first.whole.tokens)
+    read = {sum(tokens > 0 for tokens in record.whole.tokens) for record in records}
+    clusters = " and ".join(map(format_tokens, sorted(read)))
     proofs = first.point.task == LEMMA_PROOF
     kind = "source files" if proofs else "documents"
     alike = "a length" if proofs else "an input size"
     if len(backbones) > 1:
         alike += " of one backbone"
-    seeds = sorted({record.model.seed for record in records})
     trained = [one.model.trained_steps for one in records if one.model.changed != UNTOUCHED]
     steps = " and ".join(map(format_tokens, sorted(set(trained))))
     return (
         f"Evaluated on {machine}, {first.point.precision}: {samples} targets of "
-        f"{format_tokens(clusters)} {kind} of {first.point.text} ({first.point.split}), the same "
-        f"for every curve of {alike}. Backbone {', '.join(backbones)}, {steps} training steps "
-        f"each, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. All trainings "
+        f"{clusters} {kind} of {first.point.text} ({first.point.split}), the same "
+        f"for every curve of {alike}. Backbone{'s' if len(backbones) > 1 else ''} "
+        f"{' and '.join(backbones)}, {steps} training steps each, {_seeds(records)}. All trainings "
         "are shown, none was chosen; `rmtscale train --recipe NAME` has their settings. "
         f"Intervals are 95 % over {kind}, of differences on the same tokens; they do not hold what "
         "another seed would change, so every seed is judged by itself."
     )
+
+
+def _seeds(records: Sequence[LanguageRecord]) -> str:
+    """Writes ``seeds 0, 1``, or ``seed 0, of some also 1`` where not every model has each."""
+    by_model: dict[str, set[int]] = {}
+    for record in records:
+        name = record.model.name.removesuffix(f"-{record.model.seed}")
+        by_model.setdefault(name, set()).add(record.model.seed)
+    of_all = set.intersection(*by_model.values())
+    some = set.union(*by_model.values()) - of_all
+    if not of_all:
+        of_all, some = some, of_all
+    also = f", of some also {', '.join(map(str, sorted(some)))}" if some else ""
+    return f"seed{'s' if len(of_all) > 1 else ''} {', '.join(map(str, sorted(of_all)))}{also}"
 
 
 def csv_of(records: Sequence[LanguageRecord]) -> str:

@@ -223,21 +223,46 @@ def context_gains(way: InputSize) -> dict[int, Interval]:
     return found
 
 
-def answer(ways: Sequence[InputSize]) -> str:
-    """Says what memory changes as trained, and what true context would."""
-    parts = []
-    for way in ways:
-        at, true = gains(way).get(way.most_trained or 0), list(context_gains(way).values())
+def answer(alone: Sequence[InputSize], ways: Sequence[InputSize] = ()) -> str:
+    """Says what memory changes as trained, and what true context would.
+
+    Args:
+        alone: one way of each input size.
+        ways: all of them; of the others it says how many gain anything.
+    """
+    parts, before = [], ""
+    for way in alone:
+        at, true = _as_trained(way), list(context_gains(way).values())
         if at is None:
             continue
-        words = f"{_change(at, 'bits per byte')} at {size_name(way, ways)}"
+        words = _change(at, "bits per byte")
+        begin = f"{_verb(at)} bits per byte "
+        # What was said of the size before is not said again.
+        words = f"{words.removeprefix(before) if before else words} at {size_name(way, alone)}"
         if true:
             lowest = min(true, key=lambda one: one.mean)
             words += f" (true context {_change(lowest, 'them')})"
         parts.append(words)
+        before = begin
     if not parts:
         return "A pretrained decoder with memory; none without it to compare with"
-    return f"Memory {', '.join(parts)}"
+    return f"Memory {' and '.join(parts)}{_others(alone, ways)}"
+
+
+def _as_trained(way: InputSize) -> Interval | None:
+    """Computes memory less none, read at the most segments of the training."""
+    return gains(way).get(way.most_trained or 0)
+
+
+def _others(alone: Sequence[InputSize], ways: Sequence[InputSize]) -> str:
+    """Says how many of the other ways and sizes of memory improve the loss as trained."""
+    found = [_as_trained(way) for way in ways if way not in alone]
+    known = [at for at in found if at is not None]
+    if not known:
+        return ""
+    better = sum(at.high < 0 for at in known)
+    of = f"of the {len(known)} other trainings with memory"
+    return f"; {better or 'none'} {of} improve{'s' if better < 2 else ''} them"
 
 
 def _change(interval: Interval, what: str) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 HELPS = "left of 0 memory helps"
 """Second line of a heading: on which side memory helps."""
 _ROW_INCHES = 0.4
+_HEADING_INCHES = 3.0
+"""Width that holds the longest heading of a panel."""
 _SPREAD = 0.62
 """Share of a row that its points take, from the fewest segments at the top to the most."""
 
@@ -57,11 +59,13 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
     """
     sizes = list(dict.fromkeys(way.segment_size for way in ways))
     trained = list(dict.fromkeys(way.trained_weights for way in ways))
+    # What nothing is there to hold against has no row.
+    shown = [way for way in ways if gains(way)] or ways
     panels = {
         (kind, size): _rows(own)
         for kind in trained
         for size in sizes
-        if (own := [w for w in ways if (w.trained_weights, w.segment_size) == (kind, size)])
+        if (own := [w for w in shown if (w.trained_weights, w.segment_size) == (kind, size)])
     }
     said = _said_below(ways)
     room = names_inches([row.name for rows in panels.values() for row in rows])
@@ -70,11 +74,11 @@ def draw(ways: Sequence[InputSize], title: str = "") -> Figure:
         len(panels),
         width=6.2 + room,
         height=1.1 + _ROW_INCHES * max(map(len, panels.values())),
-        # Beside others a panel is narrower than its heading.
-        margins=style.Margins(left=room, right=0.25 if columns == 1 else 0.9),
+        margins=style.Margins(left=room, right=0.25),
         above=0.5,
         below=0.1 + 0.17 * len(said),
         columns=columns,
+        panel_width=_HEADING_INCHES,
     )
     for (axes,), ((kind, size), rows) in zip(grid, panels.items(), strict=True):
         colour = style.SEQUENCE_COLOURS[trained.index(kind) % len(style.SEQUENCE_COLOURS)]
@@ -131,6 +135,7 @@ def _panel(axes: Axes, rows: Sequence[_Row], colour: str) -> None:
         label.set_color(ink(colour if row.way else style.FULL_COLOUR))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("bits per byte less no memory")
+    axes.locator_params(axis="x", nbins=6)  # numbers of four decimals stay apart
 
 
 def _points(axes: Axes, place: int, row: _Row, colour: str) -> None:

@@ -36,10 +36,12 @@ from rmtscale.study.figures.pretrained_decoder.tables import (
     curriculum_table,
     gains_tables,
     losses_tables,
+    mixing_gains,
     repeats_table,
     sinks_table,
     trainings_table,
 )
+from rmtscale.units import format_bits_per_byte, format_tokens
 
 
 def make(figure: Figure, sources: Sources) -> FigureReport:
@@ -48,7 +50,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     ways = ways_of(records)
     alone = shown_alone(ways)
     pairs = curricula(records, alone)
-    headline, where, costs = answer(alone), answer_positions(alone), answer_costs(alone)
+    headline, where, costs = answer(alone, ways), answer_positions(alone), answer_costs(alone)
     return figure_report(
         figure,
         sources,
@@ -79,11 +81,18 @@ def _body(
     losses = "\n\n".join(
         _titled(f"Input {size}, losses", losses_tables(own)) for size, own in alike.items()
     )
+    rooms = [room for own in alike.values() if (room := _room(own))]
+    room = f"{fill(' '.join(rooms), 100)}\n\n" if rooms else ""
     said = what_names_say(ways)
     named = f"\n\n{fill(f'Names of memory: {said}.', 100)}" if said else ""
     trained = [*ways, *(pair["fixed"] for pair in pairs)]
     prices = "\n\n".join(
         f"### Input {one.segment_size}, cost\n\n{cost_table(one).markdown()}" for one in alone
+    )
+    took = "\n\n".join(
+        f"### Input {size}, trainings\n\n"
+        f"{trainings_table([way for way in trained if way.segment_size == size]).markdown()}"
+        for size in alike
     )
     return f"""![Change of the loss by memory, for each way to train it](pretrained-decoder.png)
 
@@ -97,7 +106,7 @@ Thousandths of a bit per byte above those of the same model without memory, whic
 positions and the same weights trained for as many steps, by segments read; means over seeds, ± half
 of 95 % intervals over documents.
 
-{gains}
+{room}{gains}
 
 ## What is trained
 
@@ -128,11 +137,33 @@ batch size.
 
 ## What the trainings took
 
-{trainings_table(trained).markdown()}
+{took}
 
 The predictions from before the trainings, trainings of more steps, which have no like here, and the
 losses of the committed checkpoints on text that is newer than their weights are in
 [tried](tried/README.md)."""
+
+
+def _room(ways: Sequence[InputSize]) -> str:
+    """Says what memory of several sizes leaves of a segment to text before the block."""
+    left = {
+        way.memory_tokens: way.with_memory[0].point.segment_tokens - way.block_tokens
+        for way in ways
+    }
+    if len(left) < 2 or ways[0].own_context is None:
+        return ""
+    sizes, rooms = _listed([*left]), _listed([*left.values()])
+    return (
+        f"At input {ways[0].segment_size}, {sizes} memory tokens leave {rooms} tokens of a "
+        f"segment to text before its block, in place of the {format_tokens(ways[0].own_context)} "
+        "without memory: they stand at both of its ends."
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Writes ``2, 10 and 32``."""
+    *most, last = map(format_tokens, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _titled(title: str, tables: Sequence[Table]) -> str:
@@ -185,7 +216,10 @@ def _curricula(pairs: Sequence[Ways]) -> str:
     if not pairs:
         return ""
     answers = [
-        fill(f"**Input {pair['mixing'].segment_size}: {answer_curriculum(pair)}.**", 100)
+        fill(
+            f"**Input {pair['mixing'].segment_size}: {answer_curriculum(pair)}{_between(pair)}.**",
+            100,
+        )
         for pair in pairs
     ]
     said = "\n\n".join(answers)
@@ -200,4 +234,19 @@ over documents.
 
 {curriculum_table(pairs).markdown()}
 
+Only the end of a sample's last segment is scored in training. What a first segment writes is read
+by a scored one at two segments alone: with fixed lengths later stages change the weights and never
+score that again, with mixed lengths they go on scoring it.
+
 """
+
+
+def _between(pair: Ways) -> str:
+    """Says what mixing changes at the numbers of segments that earlier stages alone had."""
+    most = pair["mixing"].most_trained or 0
+    changes = [
+        f"{format_bits_per_byte(gain.mean, signed=True)} at {format_tokens(count)}"
+        for count, gain in mixing_gains(pair).items()
+        if 1 < count < most
+    ]
+    return f"; of the lengths in between, by {' and '.join(changes)}" if changes else ""

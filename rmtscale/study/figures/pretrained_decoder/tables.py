@@ -43,15 +43,18 @@ def gains_tables(ways: Sequence[InputSize]) -> list[Table]:
     memory, a column for each way to train it."""
     tables = []
     for kind, own in kinds(ways).items():
-        found = [gains(way) for way in own]
-        rows = _by_segments(found)
+        rows = _by_segments([gains(way) for way in own])
+        if not rows:
+            continue  # nothing to hold it against
         # Of one kind, all have the same models without memory.
         true = [
             f"{format_tokens(context)} tokens {_cell(gain).text}"
             for context, gain in context_gains(own[0]).items()
         ]
-        note = f"True context: {', '.join(true)}." if true else ""
-        tables.append(Table("gains", kind, ("read", *short_names(own)), rows, note))
+        names = short_names(own)
+        notes = [f"True context: {', '.join(true)}."] if true else []
+        notes += _more_seeds(names, [len(_seeds(way) & set(way.own)) for way in own])
+        tables.append(Table("gains", kind, ("read", *names), rows, " ".join(notes)))
     return tables
 
 
@@ -89,25 +92,46 @@ def losses_tables(ways: Sequence[InputSize]) -> list[Table]:
     tables = []
     for kind, own in kinds(ways).items():
         counts = sorted({count for way in own for count in (1, 2, way.most_trained or 1)})
-        rows = [_losses("no memory", counts, {1: own[0].own})]
+        read: dict[str, Mapping[int, Mapping[int, LanguageRecord]]] = {}
+        if own[0].own:
+            read["no memory"] = {1: own[0].own}
         for way, name in zip(own, short_names(own), strict=True):
             runs = way.rmt[way.most_trained or 0]
-            read = {
+            read[name] = {
                 count: {seed: curve[count] for seed, curve in runs.items()}
                 for count in shared_counts(runs)
             }
-            rows.append(_losses(name, counts, read))
         for context, records in own[0].larger_contexts.items():
-            name = f"no memory, context {format_tokens(context)}"
-            rows.append(_losses(name, counts, {1: records}))
+            read[f"no memory, context {format_tokens(context)}"] = {1: records}
+        many = [max(map(len, by_count.values()), default=0) for by_count in read.values()]
+        rows = [_losses(name, counts, by_count) for name, by_count in read.items()]
         parameters = format_count(own[0].with_memory[0].model.trainable_parameters, 3)
         columns = (
             "read with",
             *(f"{format_tokens(count)} segment{'s' if count > 1 else ''}" for count in counts),
         )
         title = f"{kind}, {parameters} parameters trained"
-        tables.append(Table("losses", title, columns, tuple(rows)))
+        note = " ".join(_more_seeds([*read], many))
+        tables.append(Table("losses", title, columns, tuple(rows), note))
     return tables
+
+
+def _seeds(way: InputSize) -> set[int]:
+    """Returns the seeds of the longest training with memory."""
+    return set(way.rmt[way.most_trained or 0])
+
+
+def _more_seeds(names: Sequence[str], many: Sequence[int]) -> list[str]:
+    """Says which means are of more seeds than others beside them, a sentence for each number."""
+    fewest = min((count for count in many if count), default=0)
+    found: dict[int, list[str]] = {}
+    for name, count in zip(names, many, strict=True):
+        if count > fewest:
+            found.setdefault(count, []).append(name)
+    return [
+        f"Of {format_tokens(count)} seeds, others of {format_tokens(fewest)}: {'; '.join(each)}."
+        for count, each in sorted(found.items())
+    ]
 
 
 def _losses(
@@ -119,7 +143,7 @@ def _losses(
 def curriculum_table(pairs: Sequence[Ways]) -> Table:
     """Tabulates mixing less fixed by segments read, a column for each input size."""
     mixed = [pair["mixing"] for pair in pairs]
-    rows = _by_segments([_mixing_gains(pair) for pair in pairs])
+    rows = _by_segments([mixing_gains(pair) for pair in pairs])
     columns = ("read", *(size_name(way, mixed) for way in mixed))
     return Table("curricula", "Mixed lengths against fixed ones", columns, rows)
 
@@ -129,11 +153,13 @@ def trainings_table(ways: Sequence[InputSize]) -> Table:
 
     What begins all their names and, where they agree, their steps stand in the note.
     """
-    models, seen = [], set()
+    models, seen, more = [], set(), False
     for way in ways:
+        first = min(record.model.seed for record in way.records)
+        more |= any(record.model.seed != first for record in way.records)
         for record in way.records:
             model = record.model
-            if model.name in seen or model.seed != min(one.model.seed for one in way.records):
+            if model.name in seen or model.seed != first:
                 continue
             seen.add(model.name)
             models.append(model)
@@ -149,6 +175,8 @@ def trainings_table(ways: Sequence[InputSize]) -> Table:
         still = any(one.trained_weights == UNTOUCHED for one in models)
         but = ", but for those of models that stay as they were" if still else ""
         note = f"All took {format_tokens(min(trained))} steps{but}. {note}"
+    if more:
+        note = f"Of several seeds the first stands here. {note}"
     if start:
         note = f"Names begin with `{start}`. {note}"
     rows = tuple(_training_row(model, len(start), steps=apart) for model in models)
@@ -174,7 +202,7 @@ def _training_row(model: LanguageModel, start: int, *, steps: bool) -> tuple[Cel
     )
 
 
-def _mixing_gains(pair: Ways) -> dict[int, Interval]:
+def mixing_gains(pair: Ways) -> dict[int, Interval]:
     """Computes mixing less fixed by segments read, of the longest training."""
     most = pair["mixing"].most_trained or 0
     mixing, fixed = pair["mixing"].rmt[most], pair["fixed"].rmt.get(most, {})
