@@ -280,9 +280,9 @@ def test_the_answer_holds_both_sizes_and_counts_the_others() -> None:
     assert min(worse, other) > 0 > max(true, longer)
     found = answer(alone, ways)
     begin = (
-        f"Memory worsens bits per byte by {worse:.4f} at input 256 (true context improves them by "
-        f"{-true:.4f}) and by {other:.4f} at input 512 (true context improves them by "
-        f"{-longer:.4f})"
+        f"Read at 4 segments, as trained, memory worsens bits per byte by {worse:.4f} at input 256 "
+        f"(true context improves them by {-true:.4f}) and by {other:.4f} at input "
+        f"512 (true context improves them by {-longer:.4f})"
     )
     assert found.startswith(begin)
     assert found == f"{begin}; none of the 8 other trainings with memory improves them"
@@ -292,6 +292,15 @@ def test_the_answer_holds_both_sizes_and_counts_the_others() -> None:
         "; 2 of the 8 other trainings with memory improve them"
     )
     assert answer(alone) == begin
+    other_lengths = [
+        replace(one, model=replace(one.model, trained_segments=8))
+        if one.model.changed == LORA
+        else one
+        for one in _worse(study())
+    ]
+    assert answer(alone, ways_of(other_lengths)).startswith(
+        "Read as trained, memory worsens bits per "
+    )
     assert answer(ways_of(way(256, 10, LORA))).endswith("none without it to compare with")
 
 

@@ -246,7 +246,9 @@ def answer(alone: Sequence[InputSize], ways: Sequence[InputSize] = ()) -> str:
         before = begin
     if not parts:
         return "A pretrained decoder with memory; none without it to compare with"
-    return f"Memory {' and '.join(parts)}{_others(alone, ways)}"
+    most = {way.most_trained or 0 for way in (*alone, *ways)}
+    read = f" at {format_tokens(most.pop())} segments," if len(most) == 1 else ""
+    return f"Read{read} as trained, memory {' and '.join(parts)}{_others(alone, ways)}"
 
 
 def _as_trained(way: InputSize) -> Interval | None:
