@@ -18,7 +18,8 @@ frozen and has LoRA, so that a checkpoint is 1.6 MB. Reasoning begins with what
 ``pretrained-encoder-short-reasoning-SEED`` learned on short segments, given by ``--init-from``.
 ``pretrained-encoder-all-weights-detect-memorize-SEED`` trains all weights, as the paper does. Of
 Reasoning three trainings do, each begun with the last one: ``-all-weights-start-reasoning-SEED``,
-``-all-weights-short-reasoning-SEED`` and ``-all-weights-reasoning-SEED``.
+``-all-weights-short-reasoning-SEED`` and ``-all-weights-reasoning-SEED``. Figure 4 has
+``-all-weights-stages-TASK-SEED``, all weights and every stage from the pretrained weights on.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
             ("start-", "short-", ""), all_weights_reasoning(seed), strict=True
         ):
             known[f"pretrained-encoder-all-weights-{part}reasoning-{seed}"] = settings
+    known |= {
+        f"pretrained-encoder-all-weights-stages-{task}-{seed}": all_weights_stages(task, seed)
+        for seed in SEEDS
+        for task in TASKS
+    }
     known |= {f"quick-{task}-0": quick(task) for task in TASKS}
     for name, with_curriculum in (("curriculum", True), ("no-curriculum", False)):
         for seed in SEEDS:
@@ -273,6 +279,44 @@ def all_weights_reasoning(seed: int) -> tuple[MemoryTaskSettings, ...]:
             validation_segments=(7, 192),
             validation_samples=256,
         ),
+    )
+
+
+def all_weights_stages(task: str, seed: int) -> MemoryTaskSettings:
+    """Returns the training of one task on a pretrained encoder for Figure 4, all weights trained.
+
+    Stages of 300 to 550 steps on 64 tokens, then on 1 to 7 whole segments, each kept: that trained
+    on one segment has read no second one, as in the paper. No burn-in, and a rate that does not
+    fall, so that all stages are alike. A second loss teaches what to write, as for Reasoning above
+    (reports/figure-4/tried).
+    """
+    own = {
+        "memorize": pretrained_encoder("memorize", seed),
+        "detect-memorize": all_weights(seed),
+        "reasoning": all_weights_reasoning(seed)[-1],
+    }
+    return replace(
+        own[task],
+        lora_rank=None,
+        keep_stages=True,
+        learning_rate=1e-4,
+        warmup_steps=100,
+        final_decay_share=0.0,
+        # A stage ends when it is learned, and the last one by its own number: of all together there
+        # are never as many.
+        steps=20_000,
+        start_tokens=(64,),
+        stage_min_steps=300,
+        stage_max_steps=550,
+        last_stage_steps=550,
+        threshold=0.999,
+        burn_in=(),
+        told_weight=1.0,
+        ema_decay=0.995,
+        log_every=10,
+        validate_every=100,
+        validation_segments=(7, 15),
+        validation_samples=256,
     )
 
 
