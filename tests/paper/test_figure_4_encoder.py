@@ -49,9 +49,14 @@ def metrics(task: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def rows(first: str) -> dict[str, list[str]]:
-    """The cells of the table whose second column has this name, by what its rows begin with."""
-    (table,) = (part for part in PAGE.split("\n\n") if part.startswith(f"| | {first}"))
+def rows(second: str) -> dict[str, list[str]]:
+    """The cells of the table whose first column has no name and whose second column this one."""
+    return rows_of(f"| {second}")
+
+
+def rows_of(first: str) -> dict[str, list[str]]:
+    """The cells of the table that begins with this name, by what its rows begin with."""
+    (table,) = (part for part in PAGE.split("\n\n") if part.startswith(f"| {first}"))
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     return {name: cells for name, *cells in lines}
 
@@ -144,6 +149,11 @@ def test_what_was_trained(task: str) -> None:
     peak = max(one["peak_allocated_bytes"] for one in intervals)
     assert f"Each took {peak / 2**30:.1f} GiB." in TEXT
     most = recipes()[f"pretrained-encoder-all-weights-stages-{task}-0"].stage_max_steps
+    rates = {one["stage"]: one["learning_rate"] for one in intervals}
+    assert list(rates.values()) == pytest.approx(
+        [1e-4] + [1e-4 * 0.85**stage for stage in range(7)]
+    )
+    assert f"{rates[7]:.1e} at 7".replace("e-05", "e-5") in TEXT
     by_number = [trained for trained in TRAINED if made[trained] == most]
     assert by_number == ([2, 3, 4, 7] if task == "reasoning" else [7])
 
@@ -156,6 +166,21 @@ def test_the_recipes_are_what_was_run(task: str) -> None:
     assert set(ran) == {f"{each}-0" for each in TASKS}
     name = f"pretrained-encoder-all-weights-stages-{task}-0"
     assert {**json.loads(recipes()[name].to_json()), **GIVEN} == ran[f"{task}-0"]
+
+
+def test_what_became_of_the_predictions() -> None:
+    came = {text: cells[-1] for text, cells in rows_of("prediction").items()}
+    for task in TASKS:
+        points = len(below(ALL, task, surely=True))
+        assert came[f"{TITLES[task]} is nowhere below the paper"] == f"**false**, {points} points"
+    two = ALL["reasoning", 2, 2]
+    assert two.trained_stage == "2 segments"
+    assert two.accuracy < 0.98
+    (said,) = (cell for text, cell in came.items() if text.startswith("and has 98 % of 2 segments"))
+    assert said == f"**false**, {100 * two.accuracy:.1f} %"
+    own = [ALL[task, trained, trained] for task in TASKS[:2] for trained in TRAINED]
+    assert len(own) == 14
+    assert {one.accuracy for one in own} == {1.0}
 
 
 def test_the_other_pages_say_the_same() -> None:

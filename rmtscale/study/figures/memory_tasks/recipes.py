@@ -286,8 +286,8 @@ def all_weights_stages(task: str, seed: int) -> MemoryTaskSettings:
     """Returns the training of one task on a pretrained encoder for Figure 4, all weights trained.
 
     Stages of 300 to 550 steps on 64 tokens, then on 1 to 7 whole segments, each kept: that trained
-    on one segment has read no second one, as in the paper. No burn-in, and a rate that does not
-    fall, so that all stages are alike. A second loss teaches what to write, as for Reasoning above
+    on one segment has read no second one, as in the paper. No burn-in, and no final decay, which
+    the last stage alone would have. A second loss teaches what to write, as for Reasoning above
     (reports/figure-4/tried).
     """
     own = {
