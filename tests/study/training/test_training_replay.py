@@ -157,6 +157,14 @@ def test_asking_in_a_segment_needs_a_replay(objective: Make) -> None:
         objective("reasoning", replay_lost=False, replay_asks_segment=True)
 
 
+def test_a_replay_has_a_segment_before_the_one_that_asks(objective: Make) -> None:
+    """One segment asks and replays nothing: begun before the fact, it could not be answered."""
+    with pytest.raises(BadInput, match="replay lost with 1 segment: expected 2 or more"):
+        objective("memorize", segments=1)
+    for more in ({"segments": 2}, {"replay_lost": False}, {"burn_in": ()}):
+        objective("memorize", **{"segments": 1, **more})
+
+
 def test_the_last_segment_is_always_the_one_that_asks() -> None:
     ids = np.arange(2 * 7 * 10).reshape(2, 70)
     found = cut_out(ids, np.array([1, 4]), segments=3, segment_tokens=10)
@@ -268,7 +276,7 @@ def test_a_burn_in_that_was_stopped_goes_on_to_the_same_losses(
         log_every=4,
         validate_every=24,
         start_tokens=(),
-        segments=1,
+        segments=2,
         stage_min_steps=4,
         stage_max_steps=4,
         validation_samples=8,

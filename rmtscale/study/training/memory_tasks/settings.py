@@ -175,6 +175,11 @@ class MemoryTaskSettings(LoopSettings):
                 f"closing questions {self.closing_questions} with replay lost: expected one of "
                 "them, what is replayed leaves facts out that they ask for"
             )
+        if self.replay_lost and self.burn_in and self.segments < 2:
+            raise BadInput(
+                f"replay lost with {self.segments} segment: expected 2 or more, the segment that "
+                "lost an answer is read again before the last one"
+            )
         if self.replay_asks_segment and not self.replay_lost:
             raise BadInput("replay asks segment without replay lost: expected both or neither")
 
