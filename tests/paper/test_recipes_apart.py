@@ -342,8 +342,8 @@ START, SHORT, LONG = map(learned, recipes.all_weights_reasoning(1))
         ((START, SHORT, LONG, {**LONG, "learning_rate": 1e-5}), ""),
         ((START, {**SHORT, "told_weight": 0.5}, LONG), "first with told weight 0.5"),
         (({**START, "contrast_share": 0.5}, SHORT, LONG), "first with contrast share 0.5"),
-        ((SHORT, LONG), "without 1 earlier training"),
-        ((LONG,), "without 2 earlier trainings"),
+        ((SHORT, LONG), "in 2 trainings"),
+        ((LONG,), "in one training"),
     ],
 )
 def test_a_usual_recipe_of_several_trainings_is_all_of_them(

@@ -96,8 +96,12 @@ def changes(
         if other:
             words.append(f"first with {_words(name, other[-1].get(name, _DEFAULTS.get(name)))}")
     if more < 0:
-        words.append(f"without {-more} earlier training{'s' if more < -1 else ''}")
+        words.append(_in_trainings(len(trained)))
     return words
+
+
+def _in_trainings(count: int) -> str:
+    return "in one training" if count == 1 else f"in {count} trainings"
 
 
 def _differ(one: Noted, other: Noted) -> bool:
