@@ -14,7 +14,7 @@ from rmtscale.report.claims import Claim
 from rmtscale.study.figures.dead_band.claims import check_claims
 from rmtscale.study.figures.dead_band.comparisons import compare
 from rmtscale.study.figures.dead_band.drawing import draw
-from rmtscale.study.figures.memory_tasks import recipes
+from rmtscale.study.figures.memory_tasks import encoder_recipes
 from rmtscale.study.figures.memory_tasks.backbones import PRETRAINED_ENCODER, RANDOM_DECODER
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.records.evaluation import EvaluationRecord
@@ -242,7 +242,9 @@ def test_recipes_have_panels_of_their_own() -> None:
     """Below that of the first, and the headline says at which length one was read that was not
     read as far."""
     usual = [one for seed in (0, 1) for one in encoder_pair(0.99, 0.9 - 0.1 * seed, seed=seed)]
-    told = learned(replace(recipes.pretrained_encoder("detect-memorize", 0), told_weight=0.3))
+    told = learned(
+        replace(encoder_recipes.pretrained_encoder("detect-memorize", 0), told_weight=0.3)
+    )
     other = [
         replace(one, trained_with=(told,))
         for one in encoder_pair(0.95, 0.6, seed=2)

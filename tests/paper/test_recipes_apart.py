@@ -23,7 +23,7 @@ from rmtscale.study.figures.figure_4 import claims as figure_4
 from rmtscale.study.figures.figure_5 import claims as figure_5
 from rmtscale.study.figures.figure_5.drawing import Column, draw
 from rmtscale.study.figures.figure_11 import claims as figure_11
-from rmtscale.study.figures.memory_tasks import recipes
+from rmtscale.study.figures.memory_tasks import encoder_recipes, recipes
 from rmtscale.study.figures.memory_tasks.backbones import (
     PRETRAINED_ENCODER,
     by_kind,
@@ -104,7 +104,7 @@ def test_every_setting_is_named_or_has_a_reason() -> None:
     assert len(LEARNED) > 40
     for name in NOT_LEARNED:
         usual, changed = (
-            pair(name, recipes.pretrained_encoder("reasoning", 0))
+            pair(name, encoder_recipes.pretrained_encoder("reasoning", 0))
             if (name not in ("schema_version", "task", "backbone", "init_from", "merge_lora"))
             else (None, None)
         )
@@ -113,7 +113,7 @@ def test_every_setting_is_named_or_has_a_reason() -> None:
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_two_recipes_have_two_names_on_every_page(name: str) -> None:
-    usual, changed = pair(name, recipes.pretrained_encoder("reasoning", 0))
+    usual, changed = pair(name, encoder_recipes.pretrained_encoder("reasoning", 0))
     assert learned(usual) != learned(changed)
     records = [*trained(usual, "a"), *trained(changed, "b")]
     names = run_names(records)
@@ -140,7 +140,7 @@ def test_two_recipes_have_two_names_on_every_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_no_recipe_stands_in_for_another_in_figures_4_and_11(name: str) -> None:
-    usual, changed = pair(name, recipes.pretrained_encoder("memorize", 0))
+    usual, changed = pair(name, encoder_recipes.pretrained_encoder("memorize", 0))
     paper = figure_4.paper_curves()
     records = [
         one
@@ -177,7 +177,7 @@ def test_the_dead_band_counts_seeds_of_one_recipe(name: str) -> None:
         found = check_dead_band(made, figure_5.paper_curves(), kind=PRETRAINED_ENCODER)
         return [claim.outcome for claim in found if claim.text.endswith("on 3 seeds")]
 
-    usual, changed = pair(name, recipes.pretrained_encoder("detect-memorize", 0))
+    usual, changed = pair(name, encoder_recipes.pretrained_encoder("detect-memorize", 0))
     assert claims(usual) == ["pass"]
     assert claims(changed) == ["not measurable", "not measurable"]
 
@@ -220,7 +220,7 @@ def test_a_change_that_is_noted_is_no_run_of_the_ablation() -> None:
 
 
 def _told(weight: float, **more: Any) -> dict[str, object]:
-    usual = recipes.pretrained_encoder("reasoning", 0)
+    usual = encoder_recipes.pretrained_encoder("reasoning", 0)
     return learned(replace(usual, told_weight=weight, **more))
 
 
@@ -248,7 +248,7 @@ def test_a_way_says_what_was_on_before_too(chain: tuple[dict[str, object], ...],
 
 
 def test_what_weights_were_trained_with_before_tells_them_apart() -> None:
-    usual = recipes.pretrained_encoder("reasoning", 0)
+    usual = encoder_recipes.pretrained_encoder("reasoning", 0)
     once = whole(usual)
     for before in (
         (learned(replace(usual, learning_rate=1.0)),),
@@ -275,7 +275,7 @@ def test_what_weights_were_trained_with_before_tells_them_apart() -> None:
 
 def test_records_of_before_keep_their_names_and_lines() -> None:
     """A training whose settings nobody noted is the usual recipe, and a note does not rename it."""
-    usual = replace(recipes.pretrained_encoder("reasoning", 0), background="prose")
+    usual = replace(encoder_recipes.pretrained_encoder("reasoning", 0), background="prose")
     old = trained(usual, "a", trained_with=None)
     assert "trained_with" not in old[0].to_mapping()
     assert run_names(old) == {"a": "seed 0"}
@@ -291,7 +291,7 @@ def test_records_of_before_keep_their_names_and_lines() -> None:
 
 
 def test_the_page_and_its_numbers_say_the_recipe() -> None:
-    usual = recipes.pretrained_encoder("reasoning", 0)
+    usual = encoder_recipes.pretrained_encoder("reasoning", 0)
     told = trained(replace(usual, told_weight=0.3), "b", 1)
     text = described([*trained(usual, "a"), *told])
     assert "LoRA of rank 16, told weight 0.3: Reasoning, seed 1." in " ".join(text.split())
@@ -309,7 +309,7 @@ def test_what_is_noted_comes_back_and_obeys_no_terminal() -> None:
 @pytest.mark.parametrize("task", recipes.TASKS)
 def test_the_usual_recipe_needs_no_name(task: str) -> None:
     for backbone, make in (
-        (ENCODER, recipes.pretrained_encoder),
+        (ENCODER, encoder_recipes.pretrained_encoder),
         (replace(ENCODER, kind="decoder", pretrained=False, lora_rank=None), recipes.full),
     ):
         build: Callable[[str, int], MemoryTaskSettings] = make
@@ -322,13 +322,13 @@ def test_the_usual_recipe_needs_no_name(task: str) -> None:
         1.0,
         task="detect-memorize",
         trained_backbone=WHOLE,
-        trained_with=whole(recipes.all_weights(1)),
+        trained_with=whole(encoder_recipes.all_weights(1)),
     )
     assert trained_way(one) == "all weights"
-    assert to_mapping(recipes.all_weights(1))["lora_rank"] is None
+    assert to_mapping(encoder_recipes.all_weights(1))["lora_rank"] is None
 
 
-START, SHORT, LONG = map(learned, recipes.all_weights_reasoning(1))
+START, SHORT, LONG = map(learned, encoder_recipes.all_weights_reasoning(1))
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_what_went_on_from_a_recipe_of_several_is_named_by_that(
         one
         for weights, more in chains.items()
         for one in trained(
-            recipes.all_weights_reasoning(0)[-1],
+            encoder_recipes.all_weights_reasoning(0)[-1],
             weights,
             trained_with=(START, SHORT, LONG, *more),
             trained_from="nowhere",
@@ -397,7 +397,7 @@ def test_what_went_on_from_a_recipe_of_several_is_named_by_that(
     # A beginning of its own is told apart by that.
     other = {**LONG, "learning_rate": 1e-5}
     records += trained(
-        recipes.all_weights_reasoning(0)[-1], "o", trained_with=(START, SHORT, other, LONG)
+        encoder_recipes.all_weights_reasoning(0)[-1], "o", trained_with=(START, SHORT, other, LONG)
     )
     assert "learning rate 1e-05" in run_names(records)["o"]
 
@@ -419,7 +419,7 @@ def test_a_list_of_trainings_says_what_a_recipe_of_several_has() -> None:
 def test_long_names_are_written_inside_the_picture(count: int, across: int) -> None:
     """Titles of panels are broken into lines, a legend has as many columns as there is room, and
     recipes that have no room beside one another stand below."""
-    usual = recipes.pretrained_encoder("reasoning", 0)
+    usual = encoder_recipes.pretrained_encoder("reasoning", 0)
     told = replace(usual, told_weight=0.3, contrast_share=0.5, memory_noise=0.25)
     more = [replace(told, told_weight=0.1 * at) for at in range(1, count - 1)]
     columns = []

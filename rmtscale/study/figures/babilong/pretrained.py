@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rmtscale.study.figures.memory_tasks.recipes import GIVEN_BACKBONE
+from rmtscale.study.figures.memory_tasks.encoder_recipes import GIVEN_BACKBONE
 from rmtscale.study.tasks.babi.names import QAS, STATEFUL
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from rmtscale.study.figures.memory_tasks import recipes
+from rmtscale.study.figures.memory_tasks import encoder_recipes, recipes
 from rmtscale.study.records.evaluation import EvaluationRecord, TrainedBackbone
 from rmtscale.study.training.memory_tasks.learned import Noted, changes, differences, learned
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
@@ -38,7 +38,9 @@ def changes_in_full(record: EvaluationRecord) -> str:
     """
     backbone = record.trained_backbone
     if backbone is not None and _whole(backbone):
-        backbone = replace(backbone, lora_rank=recipes.pretrained_encoder("memorize", 0).lora_rank)
+        backbone = replace(
+            backbone, lora_rank=encoder_recipes.pretrained_encoder("memorize", 0).lora_rank
+        )
     return way_of(record.point.task, backbone, record.trained_with)
 
 
@@ -128,10 +130,10 @@ def usual_trainings(task: str, backbone: TrainedBackbone | None) -> Sequence[Mem
     """Returns that recipe with those that it begins with, where these need no name either."""
     if backbone is not None and backbone.pretrained and backbone.kind == "encoder":
         if task == "detect-memorize" and _whole(backbone):
-            return (recipes.all_weights(0),)
+            return (encoder_recipes.all_weights(0),)
         if task == "reasoning" and _whole(backbone):
-            return recipes.all_weights_reasoning(0)
-        return (recipes.pretrained_encoder(task, 0),)
+            return encoder_recipes.all_weights_reasoning(0)
+        return (encoder_recipes.pretrained_encoder(task, 0),)
     if backbone is not None and backbone.name == recipes.quick(task).backbone:
         return (recipes.quick(task),)
     return (recipes.full(task, 0),)
