@@ -150,11 +150,11 @@ def test_what_an_encoder_has_to_keep() -> None:
     held = {0: 0.995, 1: 1.0, 2: 1.0}
     plain = {0: 0.6, 1: 0.9, 2: 0.9975}
     records = [one for seed in held for one in encoder_pair(held[seed], plain[seed], seed=seed)]
-    directions = [one for seed in (0, 1) for one in encoder_pair(0.97, 0.6, "reasoning", seed)]
+    directions = [one for seed in held for one in encoder_pair(0.97, 0.6, "reasoning", seed)]
     found = claims([*records, *directions, *encoder_pair(1, 1, "memorize")])
     title = "Pretrained encoder, Detect & Memorize"
     assert {claim.outcome for claim in found.values()} == {"pass"}
-    assert found["Pretrained encoder, Reasoning: on 2 seeds"].ours == "2 of 2 reach it"
+    assert found["Pretrained encoder, Reasoning: on 3 seeds"].ours == "3 of 3 reach it"
     text = "Pretrained encoder, Reasoning, seed 1: 97.00 % at 4,096 segments"
     assert found[text].paper == "81.90 % without one"
     assert found[f"{title}: on 3 seeds"].ours == "3 of 3 reach it"
@@ -166,11 +166,14 @@ def test_what_an_encoder_has_to_keep() -> None:
     assert fewer[f"{title}, seed 0: 99.50 % at 4,096 segments"].outcome == "fail"
     three = fewer[f"{title}: on 3 seeds"]
     assert (three.outcome, three.ours) == ("not measurable", "read on 1 of 3")
-    two = fewer["Pretrained encoder, Reasoning: on 2 seeds"]
-    assert (two.outcome, two.ours) == ("not measurable", "read on 0 of 2")
-    missed = claims([*directions[:2], *encoder_pair(0.9675, 0.6, "reasoning", 1)])
-    assert missed["Pretrained encoder, Reasoning: on 2 seeds"].ours == "1 of 2 reach it"
-    assert missed["Pretrained encoder, Reasoning: on 2 seeds"].outcome == "fail"
+    none = fewer["Pretrained encoder, Reasoning: on 3 seeds"]
+    assert (none.outcome, none.ours) == ("not measurable", "read on 0 of 3")
+    each = len(directions) // 3
+    two = claims(directions[: 2 * each])["Pretrained encoder, Reasoning: on 3 seeds"]
+    assert (two.outcome, two.ours) == ("not measurable", "read on 2 of 3")
+    missed = claims([*directions[: 2 * each], *encoder_pair(0.9675, 0.6, "reasoning", 2)])
+    assert missed["Pretrained encoder, Reasoning: on 3 seeds"].ours == "2 of 3 reach it"
+    assert missed["Pretrained encoder, Reasoning: on 3 seeds"].outcome == "fail"
     assert fewer[f"{title}, seed 0: above plain at 4,096 segments"].outcome == "not measurable"
 
 
