@@ -101,6 +101,12 @@ def recipes(background: str = "python") -> dict[str, MemoryTaskSettings]:
         for seed in SEEDS
         for task in TASKS
     }
+    known |= {
+        f"pretrained-encoder-all-weights-burn-in-reasoning-{seed}": (
+            encoder_recipes.all_weights_burn_in(seed)
+        )
+        for seed in SEEDS
+    }
     known |= {f"quick-{task}-0": quick(task) for task in TASKS}
     for name, with_curriculum in (("curriculum", True), ("no-curriculum", False)):
         for seed in SEEDS:
