@@ -27,6 +27,9 @@ from rmtscale.limits import (
     MOST_TEXT_BYTES,
 )
 
+_FLOAT = "__float__"
+_NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+"""Numbers that JSON does not have, as Transformers writes them behind the key ``_FLOAT``."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -121,6 +124,49 @@ def parse_json(text: str, named: str) -> Any:
         return load_json(text)
     except ValueError as error:
         raise BadInput(f"{named}: expected JSON, this is not JSON ({error})") from error
+
+
+def read_config(path: Path, named: str) -> Any:
+    """Reads the ``config.json`` of a model.
+
+    Raises:
+        BadInput: as ``read_text``, or as ``parse_config``.
+    """
+    return parse_config(read_text(path, named), named)
+
+
+def parse_config(text: str, named: str) -> Any:
+    """Returns the content of a model's config, in which numbers may be infinite.
+
+    Published files have a limit that there is not, such as Mamba 2's ``time_step_limit``, as
+    ``Infinity``; Transformers 5 writes ``{"__float__": "Infinity"}``. Whoever reads a field refuses
+    what it cannot be, by name.
+
+    Raises:
+        BadInput: no JSON, or nested too deep.
+    """
+    try:
+        return with_floats(load_json(text, finite=False))
+    except ValueError as error:
+        raise BadInput(f"{named}: expected JSON, this is not JSON ({error})") from error
+
+
+def with_floats(value: Any) -> Any:
+    """Returns JSON with the numbers that Transformers has a word for; see ``without_floats``."""
+    if isinstance(value, dict):
+        if len(value) == 1 and isinstance(value.get(_FLOAT), str):
+            return _NOT_FINITE.get(value[_FLOAT], value)
+        return {key: with_floats(item) for key, item in value.items()}
+    return [with_floats(item) for item in value] if isinstance(value, list) else value
+
+
+def without_floats(value: Any) -> Any:
+    """Returns a value in which numbers that JSON does not have are words, as in Transformers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    if isinstance(value, dict):
+        return {key: without_floats(item) for key, item in value.items()}
+    return [without_floats(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def load_json(text: str, *, finite: bool = True) -> Any:

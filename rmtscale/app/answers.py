@@ -14,7 +14,7 @@ from rmtscale.costs.layouts.search import Search
 from rmtscale.costs.segment_choice import AUTO, recommend_segment
 from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.errors import BadInput
-from rmtscale.readers import parse_json
+from rmtscale.readers import parse_config
 from rmtscale.specs import current
 from rmtscale.specs.catalog import PRESETS, unknown_model
 from rmtscale.specs.cluster import Cluster
@@ -93,7 +93,7 @@ def _model(name: str, config: str) -> ModelSpec:
     """A preset, or what a dropped ``config.json`` says; never a path of this machine."""
     if not config:
         return preset(name)
-    fields = parse_json(config, "config.json")
+    fields = parse_config(config, "config.json")
     if not isinstance(fields, dict):
         raise BadInput(f"config.json: a {type(fields).__name__}, expected an object")
     return from_config(fields, "config.json")

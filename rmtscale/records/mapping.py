@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_NUMBER
 from rmtscale.printable import printable
+from rmtscale.readers import with_floats, without_floats
 from rmtscale.specs.huggingface import from_config
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import ModelSpec
@@ -52,7 +53,7 @@ def to_mapping(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, LayeredSpec):
-        return {"name": value.name, LAYERED: json.loads(value.config)}
+        return {"name": value.name, LAYERED: without_floats(json.loads(value.config))}
     if is_dataclass(value):
         return to_mapping(value)
     if isinstance(value, list | tuple):
@@ -101,7 +102,7 @@ def from_mapping(kind: type[T], mapping: object, where: str = "", *, measured: b
 
 def _model_of_config(value: Mapping[str, Any], where: str) -> ModelSpec:
     try:
-        return from_config(value[LAYERED], str(value.get("name")))
+        return from_config(with_floats(value[LAYERED]), str(value.get("name")))
     except ValueError as error:
         raise Misfit(f"{where}: {error}") from error
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.limits import MOST_TOKEN_ID, most_of
-from rmtscale.readers import read_json
+from rmtscale.readers import read_config, read_json
 from rmtscale.rmt.config import OPTIONS, RMTConfig
 from rmtscale.rmt.description import require_describable, share, shared_groups, without_adapters
 from rmtscale.rmt.peft_layers import adapters_of, set_switches, switches_of
@@ -145,7 +145,7 @@ def load(cls: Any, folder: str | os.PathLike[str], *args: Any, **kwargs: Any) ->
         backbone: Any = model.backbone
         generation = path / "generation_config.json"
         if generation.exists() and hasattr(backbone, "generation_config"):
-            read_json(generation, f"{named}: {generation.name}")
+            read_config(generation, f"{named}: {generation.name}")
             backbone.generation_config = type(backbone.generation_config).from_pretrained(path)
     model.to(device)
     model.eval()
@@ -218,7 +218,7 @@ def _device(device_map: Any) -> torch.device:
 
 
 def _config_values(path: Path) -> dict[str, Any]:
-    values = read_json(path / "config.json", f"checkpoint {str(path)!r}: config.json")
+    values = read_config(path / "config.json", f"checkpoint {str(path)!r}: config.json")
     kind = values.get("model_type") if isinstance(values, dict) else None
     if kind != RMTConfig.model_type:
         raise BadInput(

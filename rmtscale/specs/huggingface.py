@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from rmtscale.errors import BadInput, MissingDependency
 from rmtscale.limits import MOST_TOKENIZER_BYTES
 from rmtscale.printable import one_line
-from rmtscale.readers import parse_json, read_json, read_text
+from rmtscale.readers import parse_config, read_config, read_text
 from rmtscale.specs import bert, gpt2, gpt_neo, llama, opt, pythia
 from rmtscale.specs.catalog import find_preset, unknown_model
 from rmtscale.specs.fields import ConfigFields
@@ -95,11 +95,11 @@ def find_config(name: str) -> Mapping[str, Any]:
         if not path.exists():
             raise BadInput(f"model {name!r}: expected a config.json in this folder")
     if path.exists():
-        return _object(read_json(path, f"model {name!r}"), name)
+        return _object(read_config(path, f"model {name!r}"), name)
     if _HUB_NAME.fullmatch(name) and not name.endswith(".json"):
         instead = "a preset or a config.json"
         text = hub_text(name, "config.json", what="model", instead=instead)
-        return _object(parse_json(text, f"model {name!r}"), name)
+        return _object(parse_config(text, f"model {name!r}"), name)
     raise unknown_model(name)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rmtscale.errors import BadInput
-from rmtscale.readers import read_json
+from rmtscale.readers import read_config
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.config import RMTConfig
 from rmtscale.study.evaluation.free_text import answered
@@ -44,7 +44,7 @@ class DecoderAnswers:
     training, compile_step, merged_lora = None, False, False
 
     def __init__(self, folder: Path, device: torch.device, precision: str) -> None:
-        config = read_json(folder / "config.json", f"model {str(folder)!r}: config.json")
+        config = read_config(folder / "config.json", f"model {str(folder)!r}: config.json")
         recurrent = isinstance(config, dict) and config.get("model_type") == RMTConfig.model_type
         self.kind = "rmt" if recurrent else "decoder"
         self.vocabulary = TokenizerVocabulary(str(folder))

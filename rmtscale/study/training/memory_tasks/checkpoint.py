@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rmtscale.errors import BadInput, quoted_list
-from rmtscale.readers import read_json
+from rmtscale.readers import read_config
 from rmtscale.records.mapping import from_mapping, to_mapping
 from rmtscale.rmt import RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.base import RMTPreTrainedModel
@@ -217,7 +217,7 @@ def before_training(checkpoint: Checkpoint, backbone: str) -> Answerer:
 
 def _kind(folder: Path) -> str:
     named = f"checkpoint {str(folder)!r}: config.json"
-    config = read_json(folder / "config.json", named)
+    config = read_config(folder / "config.json", named)
     backbone = config.get("backbone_config") if isinstance(config, dict) else None
     kind = backbone.get("model_type") if isinstance(backbone, dict) else None
     if not isinstance(kind, str):
