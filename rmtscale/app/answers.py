@@ -11,7 +11,8 @@ from rmtscale.costs.breakdown import Term
 from rmtscale.costs.estimate import Estimate
 from rmtscale.costs.layouts.answer import ClusterAnswer, answer_cluster
 from rmtscale.costs.layouts.search import Search
-from rmtscale.costs.segment_choice import AUTO, recommend_segment
+from rmtscale.costs.layouts.segment import recommend_cluster_segment
+from rmtscale.costs.segment_choice import AUTO
 from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.errors import BadInput
 from rmtscale.readers import parse_config
@@ -152,12 +153,14 @@ def _together(asked: Asked) -> dict[str, Any]:
     work = Workload(
         tokens=asked.tokens, mode=mode, precision=asked.precision, cache=mode == "forward"
     )
-    if asked.segment_size is None:
-        recurrence, reason = recommend_segment(asked.model, work, MEMORY_TOKENS, device)
-    else:
-        recurrence, reason = Recurrence(asked.segment_size, MEMORY_TOKENS), ""
     constants = known_constants(device)
     cluster = Cluster.of(device, asked.gpus, GPUS_PER_NODE, "", constants.links)
+    if asked.segment_size is None:
+        recurrence, reason = recommend_cluster_segment(
+            asked.model, work, cluster, MEMORY_TOKENS, "auto", constants
+        )
+    else:
+        recurrence, reason = Recurrence(asked.segment_size, MEMORY_TOKENS), ""
     found = answer_cluster(asked.model, work, cluster, recurrence, "auto", constants)
     return {
         "verdict": found.words,

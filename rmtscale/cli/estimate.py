@@ -13,11 +13,10 @@ from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why
 from rmtscale.costs.advice import advice_words
 from rmtscale.costs.estimate import Estimate, Way, answer, attends, predicts_kernels
 from rmtscale.costs.question import Question
-from rmtscale.costs.segment_choice import AUTO, recommend_segment
+from rmtscale.costs.segment_choice import AUTO
 from rmtscale.costs.time_range import SLOW_SHARE
 from rmtscale.specs.adapter import ATTENTION
 from rmtscale.specs.defaults import default_precision
-from rmtscale.specs.recurrence import Recurrence
 from rmtscale.units import (
     format_bytes,
     format_percent,
@@ -100,21 +99,24 @@ def command(
         mode=mode,
         new_tokens=parse_size(new_tokens, "new tokens"),
         kv_dtype=kv_dtype or None,
-        segment_size=None if segment_size == AUTO else parse_size(segment_size, "segment size"),
+        segment_size=options.chosen_segment_size(segment_size),
         memory_tokens=memory_tokens,
         calibration=options.chosen_calibration(calibration, gpu),
     )
     if gpus:
-        if question.segment_size is None:
-            recurrence, _ = recommend_segment(spec, question.work, memory_tokens, gpu)
-        else:
-            recurrence = Recurrence(question.segment_size, memory_tokens)
         layouts.write_many(
             spec,
             [question.work],
             gpu,
-            recurrence,
-            layouts.Asked(gpus, gpus_per_node, interconnect, layout, question.calibration),
+            layouts.Asked(
+                gpus,
+                gpus_per_node,
+                interconnect,
+                layout,
+                question.segment_size,
+                memory_tokens,
+                question.calibration,
+            ),
             output_format,
             usual=usual,
             terms=True,

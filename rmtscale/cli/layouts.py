@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rmtscale.costs.time.constants import TimeConstants
     from rmtscale.specs.device import DeviceSpec
     from rmtscale.specs.model import ModelSpec
-    from rmtscale.specs.recurrence import Recurrence
     from rmtscale.specs.workload import Workload
 
 Gpus = Annotated[
@@ -65,12 +64,15 @@ def require_many(
 
 
 class Asked(NamedTuple):
-    """The options of a cluster, as they were given."""
+    """The options of a cluster and of the RMT on it, as they were given."""
 
     gpus: int
     gpus_per_node: int
     interconnect: str
     layout: str
+    segment_size: int | None
+    """None: a recommended one, for each workload."""
+    memory_tokens: int
     calibration: TimeConstants | None = None
 
 
@@ -78,7 +80,6 @@ def write_many(
     model: ModelSpec,
     works: Sequence[Workload],
     device: DeviceSpec,
-    recurrence: Recurrence,
     asked: Asked,
     output_format: str,
     *,
@@ -95,25 +96,26 @@ def write_many(
         BadInput: a cluster, a layout or a model that cannot be.
     """
     from rmtscale.costs.layouts.answer import answer_cluster
+    from rmtscale.costs.layouts.segment import recommend_cluster_segment
     from rmtscale.costs.time.constants_file import known_constants
     from rmtscale.specs.cluster import Cluster
+    from rmtscale.specs.recurrence import Recurrence
 
     constants = asked.calibration or known_constants(device)
     cluster = Cluster.of(
         device, asked.gpus, asked.gpus_per_node, asked.interconnect, constants.links
     )
-    found = [
-        answer_cluster(
-            model,
-            _usual_precision(work) if usual else work,
-            cluster,
-            recurrence,
-            asked.layout,
-            constants,
-        )
-        for work in works
-    ]
-    write_answers(found, output_format, constants, terms=terms)
+    found, reasons = [], []
+    for given in works:
+        work = _usual_precision(given) if usual else given
+        where = (cluster, asked.memory_tokens, asked.layout, constants)
+        if asked.segment_size is None:
+            recurrence, reason = recommend_cluster_segment(model, work, *where)
+        else:
+            recurrence, reason = Recurrence(asked.segment_size, asked.memory_tokens), ""
+        found.append(answer_cluster(model, work, cluster, recurrence, asked.layout, constants))
+        reasons.append(reason)
+    write_answers(found, output_format, constants, reasons, terms=terms)
 
 
 def _usual_precision(work: Workload) -> Workload:
@@ -128,12 +130,14 @@ def write_answers(
     found: Sequence[ClusterAnswer],
     output_format: str,
     constants: TimeConstants,
+    reasons: Sequence[str],
     *,
     terms: bool = False,
 ) -> None:
     """Prints the words, then the best layout and the next five of full attention and RMT.
 
     Args:
+        reasons: why the segment of each answer was taken; nothing where it was asked for.
         constants: that arithmetic was predicted with.
         terms: the memory of the best ones by term, and what they send, too.
     """
@@ -146,7 +150,7 @@ def write_answers(
         ]
         write_rows(rows, output_format)
         return
-    for answer in found:
+    for answer, reason in zip(found, reasons, strict=True):
         work = answer.workload
         what = "Training" if work.train else "Reading a prompt"
         write_text(f"{what}: {answer.words}")
@@ -157,6 +161,8 @@ def write_answers(
         )
         for search in (answer.full, answer.rmt):
             _write_search(answer, search)
+        if reason:
+            write_text(f"Segment size: {reason}.")
         if terms:
             _write_terms(answer)
     if any("logits" in reason for one in found for reason in one.full.dropped):
@@ -220,6 +226,8 @@ def _write_terms(answer: ClusterAnswer) -> None:
         if one is not None
     }
     names = list(dict.fromkeys(name for terms in held.values() for name in terms))
+    if not held:
+        return
     rows = [
         [
             str(name).replace("_", " "),

@@ -206,6 +206,18 @@ def chosen_device(name: str, reserve: str) -> DeviceSpec:
     return device.reserving(parse_bytes(reserve, "reserve")) if reserve else device
 
 
+def chosen_segment_size(text: str) -> int | None:
+    """A segment size as it was given; None where one is to be recommended.
+
+    Raises:
+        BadInput: neither a size nor ``auto``.
+    """
+    from rmtscale.costs.segment_choice import AUTO
+    from rmtscale.units import parse_size
+
+    return None if text == AUTO else parse_size(text, "segment size")
+
+
 def chosen_calibration(path: Path | None, device: DeviceSpec) -> TimeConstants | None:
     """Returns what ``--calibration`` names, if anything.
 

@@ -17,7 +17,7 @@ from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
 from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.plan import Plan, make_plan
-from rmtscale.costs.segment_choice import AUTO, possible_segment_sizes, recommend_segment
+from rmtscale.costs.segment_choice import possible_segment_sizes, recommend_segment
 from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.costs.time.constants_file import known_constants
 from rmtscale.costs.weights import require_weights, weight_bytes
@@ -134,18 +134,25 @@ def command(
         )
 
     asked = work("train" if "train" in modes else modes[0])
-    chosen, reason = _segments(segment_size, by_mode.get("train", spec), asked, memory_tokens, gpu)
     if gpus:
         layouts.write_many(
             spec,
             [replace(work(name), tokens=parse_size(tokens)) for name in _spread(modes)],
             gpu,
-            chosen,
-            layouts.Asked(gpus, gpus_per_node, interconnect, layout, calibrated),
+            layouts.Asked(
+                gpus,
+                gpus_per_node,
+                interconnect,
+                layout,
+                options.chosen_segment_size(segment_size),
+                memory_tokens,
+                calibrated,
+            ),
             output_format,
             usual=usual,
         )
         return
+    chosen, reason = _segments(segment_size, by_mode.get("train", spec), asked, memory_tokens, gpu)
     title, design = options.chosen_design(method, spec, chosen)
     no_rmt = why_no_rmt(spec) if design is chosen else ""
     segmented = design is chosen and not no_rmt
@@ -247,9 +254,10 @@ def _segments(
     size: str, spec: ModelSpec, asked: Workload, memory_tokens: int, gpu: DeviceSpec
 ) -> tuple[Recurrence, str]:
     """The RMT that is asked for; or the recommended one, and why."""
-    if size == AUTO:
+    chosen = options.chosen_segment_size(size)
+    if chosen is None:
         return recommend_segment(spec, asked, memory_tokens, gpu)
-    return Recurrence(parse_size(size, "segment size"), memory_tokens), ""
+    return Recurrence(chosen, memory_tokens), ""
 
 
 def _by_mode(

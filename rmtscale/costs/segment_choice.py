@@ -8,6 +8,7 @@ the longest of them is recommended.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from rmtscale.units import format_bytes, format_percent
 SEGMENT_SIZES = (128, 256, 512, 1024, 2048, 4096)
 AUTO = "auto"
 """How a segment size is asked for that is to be recommended."""
-_EQUAL = 0.10
+EQUAL = 0.10
 """Costs within this share of the least are taken for equal."""
 
 
@@ -82,16 +83,22 @@ def recommend_segment(
         return estimate_flops(model, work, design, "matmul").total
 
     fitting = [design for design, peak in zip(designs, peaks, strict=True) if peak <= room]
-    costs = [cost(design) for design in fitting]
-    near = [
-        design
-        for design, amount in zip(fitting, costs, strict=True)
-        if amount <= (1 + _EQUAL) * min(costs)
-    ]
     what = "time by the roofline" if device.timed else "FLOPs"
     return SegmentChoice(
-        near[-1],
+        longest_of_equal(fitting, [cost(design) for design in fitting]),
         f"the longest from {sizes[0]} to {sizes[-1]} that fits into "
         f"{format_bytes(device.usable_memory_bytes)}{margin} and takes at most "
-        f"{format_percent(_EQUAL)} more {what} than the best",
+        f"{format_percent(EQUAL)} more {what} than the best",
     )
+
+
+def longest_of_equal(designs: Sequence[Recurrence], costs: Sequence[float]) -> Recurrence:
+    """The last of the designs, shortest segments first, that costs little more than the cheapest.
+
+    Args:
+        designs: at least one.
+        costs: of each, in whatever unit.
+    """
+    least = min(costs)
+    near = [one for one, cost in zip(designs, costs, strict=True) if cost <= (1 + EQUAL) * least]
+    return near[-1]
