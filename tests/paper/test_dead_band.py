@@ -12,11 +12,12 @@ import pytest
 from rmtscale.errors import BadInput
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.dead_band.claims import check_claims
-from rmtscale.study.figures.dead_band.comparisons import compare
+from rmtscale.study.figures.dead_band.comparisons import compare, groups_of
 from rmtscale.study.figures.dead_band.drawing import draw
 from rmtscale.study.figures.memory_tasks import encoder_recipes
 from rmtscale.study.figures.memory_tasks.backbones import PRETRAINED_ENCODER, RANDOM_DECODER
 from rmtscale.study.figures.memory_tasks.published import paper_points
+from rmtscale.study.figures.memory_tasks.summary import summary_table
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.records.widths import WidthRecord
 from rmtscale.study.training.memory_tasks.learned import learned
@@ -203,28 +204,42 @@ def test_a_note_holds_for_all_records_of_its_weights() -> None:
 
 def test_each_kind_has_a_row_of_panels() -> None:
     kinds = compare([*pair(0.99, 0.76), *pair(1, 1, "memorize"), *encoder_pair(1, 0.9)])
-    drawn = draw(kinds)
+    drawn = draw(groups_of(kinds))
     titles = [axes.get_title(loc="left") for axes in drawn.axes]
     assert titles == [
         "Memorize, 1 seed",
         "Reasoning, 1 seed",
-        "Detect & Memorize, 1 seed\npretrained encoder",
+        "Detect & Memorize, 1 seed\npretrained encoder, LoRA",
     ]
+    places = [axes.get_subplotspec() for axes in drawn.axes]
+    assert [(place.rowspan.start, place.colspan.start) for place in places if place] == [
+        (0, 0), (0, 2), (1, 1),
+    ], "a task has its column, whether a kind was read on it or not"  # fmt: skip
     assert [
         {line.get_gid() for line in axes.lines if line.get_gid()} for axes in drawn.axes
     ] == 3 * [{"plain", "with a dead band"}]
     headline = " ".join(drawn.get_suptitle().split())
-    assert headline.endswith(
-        "Memorize 100 % (100 %), Reasoning 99 % (76 %). Pretrained encoder: "
-        "Detect & Memorize 100 % (90 %)"
+    assert headline == (
+        "Right with a dead band (plain) at 2.04M to 2.06M tokens, worst to best: "
+        "Memorize 100 % (100 %), Detect & Memorize 100 % (90 %), Reasoning 99 % (76 %)"
     )
 
 
 def test_a_headline_compares_equal_lengths() -> None:
     """Plain was not read at the longest: what it has at a shorter one is not held against it."""
     records = [*encoder_pair(1, None)[1:], *encoder_pair(0.5, 0.9)[::2], *pair(1, 0.76)]
-    shown = " ".join(draw(compare(records)).get_suptitle().split())
-    assert "Detect & Memorize 50 % (90 %)" in shown
+    groups = groups_of(compare(records))
+    shown = " ".join(draw(groups).get_suptitle().split())
+    assert "Detect & Memorize 50 % (90 %) after 31.9k" in shown
+    cells = summary_table(groups).replace("\N{NO-BREAK SPACE}", " ").splitlines()[-1]
+    assert "| 100 % (plain not read), 1 seed; 50 % (90) after 31.9k, 1 seed |" in cells
+
+
+def test_of_what_was_not_compared_nothing_is_said() -> None:
+    groups = groups_of(compare(encoder_pair(0.9, None)))
+    assert draw(groups).get_suptitle().endswith("no\nlength was compared yet")
+    cells = summary_table(groups).replace("\N{NO-BREAK SPACE}", " ").splitlines()[-1]
+    assert cells == "| Pretrained encoder, LoRA | 90 % (plain not read), 1 seed |"
 
 
 def test_seeds_that_end_apart_are_named() -> None:
@@ -234,35 +249,48 @@ def test_seeds_that_end_apart_are_named() -> None:
         one for seed, (held, plain) in ends.items() for one in encoder_pair(held, plain, seed=seed)
     ]
     alike = [one for seed in ends for one in encoder_pair(1, 0.98, "memorize", seed=seed)]
-    memorize, detect = draw(compare([*apart, *alike])).axes
+    memorize, detect = draw(groups_of(compare([*apart, *alike]))).axes
     assert {text.get_text() for text in memorize.texts} == {"chance"}
     assert sorted(text.get_text() for text in detect.texts) == [
         "chance", "seed 0", "seed 1", "seed 1", "seed 2", "seeds 0, 2",
     ]  # fmt: skip
 
 
-def test_recipes_have_panels_of_their_own() -> None:
-    """Below that of the first, and the headline says at which length one was read that was not
-    read as far."""
+def test_a_panel_has_the_recipe_that_was_read_with_the_most_seeds() -> None:
+    """And first lines and table have the others, with how far they were read."""
     usual = [one for seed in (0, 1) for one in encoder_pair(0.99, 0.9 - 0.1 * seed, seed=seed)]
     told = learned(
         replace(encoder_recipes.pretrained_encoder("detect-memorize", 0), told_weight=0.3)
     )
-    other = [
-        replace(one, trained_with=(told,))
-        for one in encoder_pair(0.95, 0.6, seed=2)
-        if one.point.segments < max(one.point.segments for one in usual)
-    ]
-    figure = draw(compare([*usual, *other, *pair(1, 0.76)]))
+    other = [replace(one, trained_with=(told,)) for one in encoder_pair(0.95, 0.6, seed=2)]
+    alone = [*pair(0.99, 0.76, "detect-memorize"), *pair(1, 0.76)]
+    groups = groups_of(compare([*usual, *other, *encoder_pair(1, 1, "reasoning"), *alone]))
+    figure = draw(groups)
     titles = [" ".join(axes.get_title(loc="left").split()) for axes in figure.axes]
     assert titles == [
+        "Detect & Memorize, 1 seed",
         "Reasoning, 1 seed",
         "Detect & Memorize, 2 seeds pretrained encoder, LoRA",
-        "Detect & Memorize, 1 seed pretrained encoder, LoRA, told weight 0.3",
+        "Reasoning, 1 seed pretrained encoder, LoRA",
     ]
     assert problems(figure) == []
-    shown = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
-    assert "LoRA, told weight 0.3, 95 % (60 %) after 31.9k" in shown
+    shown = " ".join(figure.get_suptitle().split())
+    assert "Detect & Memorize 95 to 99 % (60 to 90 %)" in shown
+    _, _, *rows = summary_table(groups).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert rows == [
+        "| Backbone not noted | **99 % (76), 1 seed** | **100 % (76), 1 seed** |",
+        "| Pretrained encoder, LoRA | **99 % (80 to 90), 2 seeds** | **100 % (100), 1 seed** |",
+        "| Pretrained encoder, LoRA, told weight 0.3 | 95 % (60), 1 seed |  |",
+    ]
+    # Of three seeds against two of the usual recipe the three are drawn, and the title says so.
+    more = [
+        replace(one, trained_with=(told,), point=replace(one.point, weights=f"t{seed}"))
+        for seed in (0, 1)
+        for one in encoder_pair(0.95, 0.6, seed=seed)
+    ]
+    figure = draw(groups_of(compare([*usual, *other, *more, *alone])))
+    titles = [" ".join(axes.get_title(loc="left").split()) for axes in figure.axes]
+    assert titles[-1] == "Detect & Memorize, 3 seeds pretrained encoder, LoRA, told weight 0.3"
 
 
 def test_the_page_of_both_kinds(rmtscale: Command, tmp_path: Path) -> None:
@@ -278,15 +306,19 @@ def test_the_page_of_both_kinds(rmtscale: Command, tmp_path: Path) -> None:
         pages.append((tmp_path / name / "out" / "README.md").read_text())
     one, both = pages
     first, *sections = both.split("\n## ")
-    assert one.split("\n\n")[1] == both.split("\n\n")[1]  # the verdict
+    rows = both.split("\n\n")[2].replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert rows[2:] == [
+        "| Backbone not noted |  | 99 % (75), 1 seed |",
+        "| Pretrained encoder, LoRA | 99 to 100 % (90), 2 seeds |  |",
+    ]
+    assert rows[2].replace("|  ", "", 1) in one.replace("\N{NO-BREAK SPACE}", " ")
     table = one[one.index("| claim |") : one.index("\n## ")]
     assert table.strip() in first
     assert "ncoder" not in table
-    said = " ".join(both.split("\n\n")[2].split())
+    said = " ".join(both.split("\n\n")[1].split())
     assert said == (
-        "**With a pretrained encoder, after 2,043,904 tokens the worst of 2 trainings on Detect & "
-        "Memorize is right in 99.00 % (97.46 to 99.61) with a dead band, and the worst without one "
-        "in 90.00 % (86.67 to 92.57).**"
+        "**Right with a dead band (plain) at 2.04M to 2.06M tokens, worst to best: Detect & "
+        "Memorize 99 to 100 % (90 %), Reasoning 99 % (75 %).**"
     )
     assert [part.splitlines()[0] for part in sections] == ["Reasoning", "Pretrained encoder"]
     encoder = " ".join(sections[1].split())
@@ -303,8 +335,11 @@ def test_the_page(rmtscale: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     page = (tmp_path / "out" / "README.md").read_text()
     first = page.split("\n\n")[1]
-    assert first.startswith("**After 2,064,384 tokens Reasoning is right in 99.00 % (97.46 to")
-    assert first.endswith("without.**")
+    assert first == (
+        "**Right with a dead band (plain) at 2.06M tokens, worst to best: Reasoning 99 % (75 %).**"
+    )
+    assert "is right" not in page
+    assert "bold here" not in page, "where all is drawn there is nothing to tell apart"
     assert "This is a variant and not the paper's RMT" in page
     with (tmp_path / "out" / "dead-band.csv").open() as opened:
         bands = sorted(row["dead_band"] for row in csv.DictReader(opened))

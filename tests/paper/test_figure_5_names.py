@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from rmtscale.study.figures.figure import Sources
 from rmtscale.study.figures.figure_5 import claims as experiment
 from rmtscale.study.figures.figure_5 import page
-from rmtscale.study.figures.figure_5.drawing import Column, draw
+from rmtscale.study.figures.figure_5.drawing import draw
 from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.backbones import described, run_names
 from rmtscale.study.figures.registry import FIGURES
@@ -123,7 +124,7 @@ def test_a_page_says_which_trainings_are_on_which_backbone() -> None:
 
 
 def test_lora_and_all_weights_have_a_column_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And shares of their own in the headline; two curves of one seed differ in style."""
+    """First lines are of both; two trainings of one seed differ in style."""
     whole = replace(ENCODER, lora_rank=None)
     rounded = replace(whole, name="rounded")
     lengths = [1, 2, 4096]
@@ -137,9 +138,8 @@ def test_lora_and_all_weights_have_a_column_each(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(page, "collect", lambda *_: (None, found))
     drawing = mock.Mock(wraps=draw)
     monkeypatch.setattr(page, "draw", drawing)
-    page.make(FIGURES["figure-5"], Sources(records=Path("any")))
-    (drawn,) = drawing.call_args.args
-    figure = draw(drawn)
+    made = page.make(FIGURES["figure-5"], Sources(records=Path("any")))
+    figure = draw(*drawing.call_args.args)
     assert [axes.get_title(loc="left").split("\n") for axes in figure.axes] == [
         ["Memorize", "pretrained encoder, LoRA"],
         ["Memorize", "pretrained encoder, all weights"],
@@ -147,82 +147,61 @@ def test_lora_and_all_weights_have_a_column_each(monkeypatch: pytest.MonkeyPatch
         ["peak memory, measured", "pretrained encoder, LoRA"],
         ["peak memory, measured", "pretrained encoder, all weights"],
     ]
-    said = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
-    assert said == (
-        "Right answers after 2.06M tokens, pretrained encoder, LoRA: Memorize 50 %, Reasoning 50 % "
-        "after 1.01k. Pretrained encoder, all weights: Memorize 100 %"
+    assert " ".join(figure.get_suptitle().split()) == (
+        "Right answers at 2.06M tokens, worst to best: Memorize 50 to 100 % (paper 90.6 %), "
+        "Reasoning 50 % (paper 100 %) after 1.01k"
     )
-    styles = {
-        str(line.get_label()): line.get_linestyle()
+    text = made.page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "| Pretrained encoder, LoRA | 50 % (1 seed) | 50 % after 1.01k (1 seed) |" in text
+    assert (
+        "| Pretrained encoder, all weights | 100 % (2 seeds); 99.5 % after 1.01k (1 seed) |  |"
+    ) in text
+    assert "| The paper | 90.6 % | 81.9 % |" in text
+    styles = [
+        {
+            str(line.get_label()): line.get_linestyle()
+            for line in axes.lines
+            if str(line.get_label()).startswith("seed")
+        }
         for axes in figure.axes[:2]
-        for line in axes.lines
-        if str(line.get_label()).startswith("seed")
-    }
-    assert styles == {
-        "seed 0": "-",
-        "seed 0, all weights": "-.",
-        "seed 0, all weights, rounded": ":",
-        "seed 1, all weights": "-.",
-    }
-    assert max(drawn[1].peaks) == 4096 * 504, "memory of the training that goes farthest"
+    ]
+    assert styles == [{"seed 0": "-"}, {"seed 0": "-", "seed 0, rounded": ":", "seed 1": "-"}]
+    peaks = figure.axes[4].lines[0].get_xydata()
+    assert peaks is not None
+    assert np.asarray(peaks)[:, 0].max() == 4096 * 504, "memory of the training that goes farthest"
 
 
 def test_each_kind_of_backbone_has_a_column() -> None:
     lengths = [one for one in encoders() if one.point.task != "reasoning"]
     lengths += [one for one in encoders(0.5) if one.point.segments <= 64]
-    columns = [
-        Column(kind=kind, ours=ours, paper={}, peaks=experiment.peaks_of(ours))
-        for kind, ours in (
-            ("decoder", experiment.by_task(decoders())),
-            ("pretrained encoder", experiment.by_task(lengths)),
+    groups = [
+        experiment.group_of(kind, experiment.by_task(records))
+        for kind, records in (
+            ("decoder from random initialisation", decoders(trained_backbone=DECODER)),
+            ("pretrained encoder", lengths),
         )
     ]
-    figure = draw(columns)
+    figure = draw(groups, {})
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         f"{title}\n{kind}"
         for title in (*TITLES.values(), "peak memory, measured")
-        for kind in ("decoder", "pretrained encoder")
+        for kind in ("decoder from random initialisation", "pretrained encoder, LoRA")
     ]
-    said = " ".join(figure.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
-    assert said.startswith("Right answers after 2.06M tokens, decoder: Memorize 100 %, ")
-    assert said.endswith("Detect & Memorize 100 %, Reasoning 50 % after 31.9k")
-    alone = [axes.get_title(loc="left") for axes in draw(columns[:1]).axes]
-    assert alone == [*TITLES.values(), "peak memory, measured"]
+    named = {axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()}
+    assert named == {f"{title}\ndecoder from random initialisation" for title in TITLES.values()}
+    alone = draw(groups[:1], {})
+    assert [axes.get_title(loc="left") for axes in alone.axes] == [
+        *TITLES.values(),
+        "peak memory, measured",
+    ]
+    assert alone.get_suptitle().count("paper") == 0, "at toy size there are no points of it"
 
 
-def test_the_first_panel_of_a_row_names_its_axis() -> None:
-    """Below the first block each column has its own rows, of tasks that the others may lack."""
+def test_where_the_first_column_lacks_a_task_the_next_one_names_the_axis() -> None:
     every = experiment.by_task(decoders())
     other = {task: own for task, own in every.items() if task != "memorize"}
-    shown = (every, every, every, {"memorize": every["memorize"]}, other)
-    columns = [
-        Column(kind=f"kind {at}", ours=ours, paper={}, peaks={}) for at, ours in enumerate(shown)
-    ]
-    figure = draw(columns)
-    named = {axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()}
-    first = {f"{title}\nkind 0" for title in TITLES.values()}
-    below = {"Memorize\nkind 3", "Reasoning\nkind 4"}
-    assert named == first | below
-    rows = {
-        axes.get_title(loc="left"): axes.get_subplotspec().rowspan.start  # type: ignore[union-attr]
-        for axes in figure.axes
-    }
-    assert (
-        rows["Memorize\nkind 3"]
-        == rows["Detect & Memorize\nkind 4"]
-        == 1 + max(rows[title] for title in first)
+    figure = draw(
+        [experiment.group_of(kind, own) for kind, own in (("a", other), ("b", every))], {}
     )
-
-
-def test_beside_measured_memory_accuracy_is_named() -> None:
-    """Two panels of a row have one axis where both are of accuracy, and only there."""
-    every = experiment.by_task(decoders())
-    one = {"memorize": every["memorize"]}
-    columns = [
-        Column(kind=f"kind {at}", ours=ours, paper={}, peaks={504: 2**20} if ours is one else {})
-        for at, ours in enumerate((every, every, every, one, every))
-    ]
-    figure = draw(columns)
     named = {axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()}
-    assert {"Memorize\nkind 3", "Detect & Memorize\nkind 4", "Reasoning\nkind 4"} <= named
-    assert "Memorize\nkind 4" not in named
+    assert named == {"Memorize\nb", "Detect & Memorize\na", "Reasoning\na"}

@@ -33,7 +33,9 @@ def test_from_records(rmtscale: Command, tmp_path: Path) -> None:
     text = (tmp_path / "out" / "README.md").read_text()
     assert "| 4,096 | 2,064,384 | 100.00 % (99.62 to 100.00) |" in text
     lines = text.splitlines()
-    assert lines[2].startswith("**Right answers after 2.06M tokens: Memorize 100 %, Detect & Mem")
+    assert lines[2].startswith(
+        "**Right answers at 2.06M tokens, worst to best: Memorize 100 % (paper"
+    )
     assert max(len(line) for line in lines if not line.startswith("|")) <= 100
 
 

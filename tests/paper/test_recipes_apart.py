@@ -21,7 +21,7 @@ from rmtscale.study.figures.dead_band.claims import check_claims as check_dead_b
 from rmtscale.study.figures.dead_band.comparisons import compare
 from rmtscale.study.figures.figure_4 import claims as figure_4
 from rmtscale.study.figures.figure_5 import claims as figure_5
-from rmtscale.study.figures.figure_5.drawing import Column, draw
+from rmtscale.study.figures.figure_5.drawing import draw
 from rmtscale.study.figures.figure_11 import claims as figure_11
 from rmtscale.study.figures.memory_tasks import encoder_recipes, recipes
 from rmtscale.study.figures.memory_tasks.axes import TITLES
@@ -418,28 +418,21 @@ def test_a_list_of_trainings_says_what_a_recipe_of_several_has() -> None:
     )
 
 
-@pytest.mark.parametrize(("count", "across"), [(2, 2), (4, 4), (5, 3), (9, 3)])
-def test_long_names_are_written_inside_the_picture(count: int, across: int) -> None:
-    """Titles of panels are broken into lines, a legend has as many columns as there is room, and
-    recipes that have no room beside one another stand below."""
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_long_names_are_written_inside_the_picture(count: int) -> None:
+    """Titles of panels are broken into lines, a legend has as many columns as there is room."""
     usual = encoder_recipes.pretrained_encoder("reasoning", 0)
     told = replace(usual, told_weight=0.3, contrast_share=0.5, memory_noise=0.25)
-    more = [replace(told, told_weight=0.1 * at) for at in range(1, count - 1)]
-    columns = []
-    for settings in (usual, told, *more):
-        records = [one for seed in (0, 1) for one in trained(settings, f"{seed}", seed)]
-        ours = figure_5.by_task(records)
-        paper = {"reasoning": figure_5.paper_curves()["reasoning"]}
-        kind = f"{PRETRAINED_ENCODER}, {trained_way(records[0]) or 'LoRA'}"
-        columns.append(Column(kind=kind, ours=ours, paper=paper, peaks=figure_5.peaks_of(ours)))
-    figure = draw(columns)
+    records = [one for seed in (0, 1) for one in trained(told, f"{seed}", seed)]
+    ours = figure_5.by_task(records)
+    kinds = [PRETRAINED_ENCODER, "encoder from random initialisation", "pretrained decoder", "x"]
+    figure = draw(
+        [figure_5.group_of(kind, ours) for kind in kinds[:count]], figure_5.paper_curves()
+    )
     assert problems(figure) == []
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    broken = [" ".join(title.split()) for title in titles if title.count("\n") > 1]
-    assert any("told weight 0.3" in title for title in broken)
-    grid = figure.axes[0].get_gridspec()
-    assert grid is not None
-    assert (grid.nrows, grid.ncols) == (2 * -(-count // across), across)
+    assert titles[0].count("\n") >= 1
+    assert "told weight 0.3" in " ".join(titles[0].split())
     assert len(figure.axes) == 2 * count
 
 

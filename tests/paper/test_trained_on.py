@@ -12,9 +12,8 @@ import pytest
 
 from rmtscale.records.mapping import from_mapping
 from rmtscale.study.figures.dead_band.claims import check_claims
-from rmtscale.study.figures.dead_band.comparisons import compare
+from rmtscale.study.figures.dead_band.comparisons import compare, groups_of
 from rmtscale.study.figures.dead_band.drawing import draw
-from rmtscale.study.figures.dead_band.page import verdict
 from rmtscale.study.figures.figure import REPORTS, Sources
 from rmtscale.study.figures.figure_5 import claims as figure_5
 from rmtscale.study.figures.figure_5 import page
@@ -22,6 +21,8 @@ from rmtscale.study.figures.figure_5.drawing import draw as draw_figure_5
 from rmtscale.study.figures.memory_tasks.page import csv_of
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import recipes
+from rmtscale.study.figures.memory_tasks.shown import first
+from rmtscale.study.figures.memory_tasks.summary import summary_table
 from rmtscale.study.figures.memory_tasks.trainings import later_states
 from rmtscale.study.figures.memory_tasks.ways import trained_words
 from rmtscale.study.figures.registry import FIGURES
@@ -106,7 +107,7 @@ def test_a_later_state_without_a_band_takes_no_ones_place() -> None:
         "Reasoning: on 3 seeds, latest states": ("not measurable", "weights of 2 of 3 are kept"),
     }
     (ours,) = compare(without("w3")).values()
-    assert "trained on" not in verdict({"": ours})
+    assert "trained on" not in summary_table(groups_of({"": ours}))
     found = on_seeds(without("w2"))
     assert found["Reasoning: on 3 seeds"] == ("not measurable", "weights of 2 of 3 are kept")
     assert found["Reasoning: on 3 seeds, latest states"] == (
@@ -123,10 +124,9 @@ def test_every_state_has_its_own_claims() -> None:
     assert found[f"Reasoning, seed 2, after 15,950 steps: {end}"] == "pass"
 
 
-def test_picture_and_verdict_are_of_first_states(rmtscale: Command, tmp_path: Path) -> None:
-    """And say of the later one what it is."""
-    (ours,) = compare(seeds()).values()
-    drawing = draw({"": ours})
+def test_first_lines_are_of_first_states(rmtscale: Command, tmp_path: Path) -> None:
+    """And picture and table say of the later one what it is."""
+    drawing = draw(groups_of(compare(seeds())))
     said = " ".join(drawing.get_suptitle().replace("\N{NO-BREAK SPACE}", " ").split())
     assert said.endswith("Reasoning 91 to 99 % (55 to 75 %)")
     (axes,) = drawing.axes
@@ -138,11 +138,9 @@ def test_picture_and_verdict_are_of_first_states(rmtscale: Command, tmp_path: Pa
     given = ["--records", str(file), "--out", str(tmp_path / "out")]
     assert rmtscale("reproduce", "dead-band", *given).code == 1
     text = " ".join((tmp_path / "out" / "README.md").read_text().split())
-    assert (
-        "the worst of 3 trainings on Reasoning is right in 91.00 % (87.79 to 93.43) with a dead "
-        "band, and the worst without one in 55.00 % (50.10 to 59.80). With seed 2 trained on, the "
-        "worst are 98.00 % (96.10 to 98.98) and 55.00 % (50.10 to 59.80).**"
-    ) in text
+    cell = "91 to 99 % (55 to 75), 3 seeds; 98 to 99 % (55 to 75) with seed 2 trained on"
+    assert f"| {cell} |" in text
+    assert "to the best of all trainings, of each its first state." in text
     assert "Trained on after it had been read: Reasoning, seed 2, from 12,000 to 15,950" in text
 
 
@@ -152,20 +150,26 @@ def test_figure_5_draws_first_states_and_lists_all(
     plain = [one for one in seeds() if not one.point.dead_band]
     curves = figure_5.by_task(plain)
     assert list(curves["reasoning"]) == ["seed 0", "seed 1", "seed 2", "seed 2, after 15,950 steps"]
-    assert list(figure_5.first_curves(curves)["reasoning"]) == ["seed 0", "seed 1", "seed 2"]
+    group = figure_5.group_of("", curves)
+    readings = first(group.readings["reasoning"])
+    assert [one.name for one in readings] == ["seed 0", "seed 1", "seed 2"]
     file = tmp_path / "records.jsonl"
     file.write_text("".join(f"{one.to_line()}\n" for one in plain))
     given = ["--records", str(file), "--out", str(tmp_path / "out")]
     assert rmtscale("reproduce", "figure-5", *given).code == 1
     text = (tmp_path / "out" / "README.md").read_text()
-    assert text.splitlines()[2] == "**Right answers after 2.06M tokens: Reasoning 55 to 75 %.**"
+    assert text.splitlines()[2].endswith(": Reasoning 55 to 75 % (paper 81.9 %).**")
+    plain_text = text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "| 55 to 75 % (3 seeds); 55 to 75 % with seed 2 trained on |" in plain_text
     assert "| seed 2 | seed 2, after 15,950 steps |" in text
     assert "The picture is of first states." in " ".join(text.split())
     drawing = mock.Mock(wraps=draw_figure_5)
     monkeypatch.setattr(page, "draw", drawing)
     page.make(FIGURES["figure-5"], Sources(records=file))
-    ((column,),) = drawing.call_args.args
-    assert list(column.ours["reasoning"]) == ["seed 0", "seed 1", "seed 2"]
+    figure = draw_figure_5(*drawing.call_args.args)
+    assert {line.get_gid() for line in figure.axes[0].lines if line.get_gid()} == {
+        "seed 0", "seed 1", "seed 2", "the paper's",
+    }  # fmt: skip
     path = tmp_path / "alone.jsonl"
     path.write_text("".join(f"{one.to_line()}\n" for one in plain if one.point.weights != "w3"))
     given = ["--records", str(path), "--out", str(tmp_path / "alone")]

@@ -16,8 +16,6 @@ from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.dead_band.comparisons import (
     Comparison,
     Comparisons,
-    first,
-    latest,
     of_each_recipe,
 )
 from rmtscale.study.figures.memory_tasks.axes import TITLES, Points
@@ -29,6 +27,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
 )
 from rmtscale.study.figures.memory_tasks.claims import ENCODER_TARGETS, words
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS
+from rmtscale.study.figures.memory_tasks.shown import first, latest
 from rmtscale.study.figures.memory_tasks.trainings import LATEST
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy, format_tokens

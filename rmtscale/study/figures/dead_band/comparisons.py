@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rmtscale.errors import BadInput, quoted_list
@@ -10,7 +10,8 @@ from rmtscale.study.figures.memory_tasks.axes import Curve
 from rmtscale.study.figures.memory_tasks.backbones import by_kind, run_names
 from rmtscale.study.figures.memory_tasks.claims import curves_by
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
-from rmtscale.study.figures.memory_tasks.trainings import LATEST, states_to_claim
+from rmtscale.study.figures.memory_tasks.shown import Group, Reading
+from rmtscale.study.figures.memory_tasks.trainings import states_to_claim
 from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.records.widths import ChosenWidths
@@ -42,6 +43,16 @@ class Comparison:
     def steps(self) -> int:
         """Returns the steps that the weights have seen."""
         return self.record.trained_steps
+
+    def reading(self, name: str) -> Reading:
+        """Returns it as pages and pictures show it, under the name of its training."""
+        return Reading(
+            name=name,
+            curve=self.held,
+            plain=self.plain,
+            how=f"dead band {self.dead_band:g} ({self.width_chosen})",
+            claimed=self.claimed,
+        )
 
     def shared(self) -> list[int]:
         """Lists the numbers of segments that both were evaluated at."""
@@ -80,17 +91,18 @@ def compare(
     return kept
 
 
-def first(pairs: Iterable[Comparison]) -> list[Comparison]:
-    """Keeps first states, of which claims on seeds are made (``memory_tasks/trainings.py``)."""
-    return [pair for pair in pairs if "" in pair.claimed]
-
-
-def latest(pairs: Iterable[Comparison]) -> list[Comparison]:
-    """Keeps latest states, of which the same claims are made; nothing where no training went on."""
-    every = list(pairs)
-    if all("" in pair.claimed and LATEST in pair.claimed for pair in every):
-        return []
-    return [pair for pair in every if LATEST in pair.claimed]
+def groups_of(kinds: Mapping[str, Comparisons]) -> list[Group]:
+    """Returns what pages and pictures show of each kind of backbone."""
+    return [
+        Group(
+            kind=kind,
+            readings={
+                task: [pair.reading(name) for name, pair in pairs.items()]
+                for task, pairs in ours.items()
+            },
+        )
+        for kind, ours in kinds.items()
+    ]
 
 
 def records_of(ours: Comparisons) -> list[EvaluationRecord]:

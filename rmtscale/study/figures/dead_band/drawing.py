@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.report.names import label_line_ends
-from rmtscale.study.figures.dead_band.comparisons import (
-    Comparison,
-    Comparisons,
-    first,
-    of_each_recipe,
-)
 from rmtscale.study.figures.memory_tasks.axes import (
     TITLES,
     accuracy_axis,
     draw_curve,
-    right_share,
     token_axis,
 )
-from rmtscale.study.figures.memory_tasks.backbones import NOT_NOTED, capital
+from rmtscale.study.figures.memory_tasks.shown import Group, Reading
+from rmtscale.study.figures.memory_tasks.summary import headline, label
 from rmtscale.study.records.evaluation import EvaluationRecord
-from rmtscale.units import format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HEADLINE = "Right with a dead band (plain)"
 _WAYS = (
     ("plain", style.REFERENCE_COLOUR, "--", "o"),
     ("with a dead band", style.RMT_COLOUR, "-", "s"),
@@ -45,29 +38,32 @@ _TITLE_LETTERS = 34
 
 
 @style.styled
-def draw(kinds: Mapping[str, Comparisons]) -> Figure:
-    """A panel for each recipe of a task: a solid line with the dead band, a broken one without.
+def draw(groups: Sequence[Group]) -> Figure:
+    """Draws a row of panels for each kind of backbone, and a column for each task.
 
-    Args:
-        kinds: by kind of backbone; each has rows of panels.
+    A panel has one recipe (``memory_tasks/shown.py``): a solid line with the dead band for each of
+    its trainings, and a broken one without.
     """
     from matplotlib.figure import Figure
 
-    panels = _panels(kinds)
-    rows, across = (1 + max(panel.place[axis] for panel in panels) for axis in (0, 1))
-    figure = Figure(figsize=(_PANEL_WIDTH * across, 0.5 + 3.4 * rows))
-    cells = figure.add_gridspec(rows, across)
-    for panel in panels:
-        row, column = panel.place
-        axes = figure.add_subplot(cells[row, column])
-        _task_panel(axes, panel.pairs)
-        seeds = len({pair.seed for pair in panel.pairs})
-        title = f"{TITLES[panel.task]}, {f'{seeds} seeds' if seeds > 1 else '1 seed'}"
-        kind = panel.kind if len(kinds) > 1 else NOT_NOTED
-        below = fill(", ".join(filter(None, (kind, panel.way))), _TITLE_LETTERS)
-        axes.set_title(f"{title}\n{below}" if below else title)
-        if column > min(one.place[1] for one in panels if one.place[0] == row):
-            axes.set_ylabel("")
+    tasks = [task for task in TITLES if any(group.readings.get(task) for group in groups)]
+    figure = Figure(figsize=(_PANEL_WIDTH * len(tasks), 0.8 + 3.2 * len(groups)))
+    cells = figure.add_gridspec(len(groups), len(tasks))
+    for row, group in enumerate(groups):
+        named = False
+        for column, task in enumerate(tasks):
+            if not group.readings.get(task):
+                continue
+            recipe, readings = group.drawn(task)
+            axes = figure.add_subplot(cells[row, column])
+            _task_panel(axes, readings)
+            seeds = len({one.seed for one in readings})
+            title = f"{TITLES[task]}, {f'{seeds} seeds' if seeds > 1 else '1 seed'}"
+            below = fill(label(group.kind if len(groups) > 1 else "", recipe), _TITLE_LETTERS)
+            axes.set_title(f"{title}\n{below}" if below else title)
+            if named:
+                axes.set_ylabel("")
+            named = True
     corner = figure.axes[0]
     for way, colour, line, marker in _WAYS:
         corner.plot([], [], line, marker=marker, markersize=3.5, color=colour, label=way)
@@ -78,55 +74,31 @@ def draw(kinds: Mapping[str, Comparisons]) -> Figure:
         frameon=False,
         fontsize=8.5,
     )
-    style.headline(figure, _headline(kinds))
+    style.headline(figure, headline(groups, HEADLINE))
     return figure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Panel:
-    kind: str
-    task: str
-    way: str
-    pairs: Sequence[Comparison]
-    place: tuple[int, int]
-    """Its row and column."""
-
-
-def _panels(kinds: Mapping[str, Comparisons]) -> list[_Panel]:
-    """Places a panel for each recipe: tasks side by side, further recipes of a task below it."""
-    panels: list[_Panel] = []
-    for kind, ours in kinds.items():
-        above = 1 + max((panel.place[0] for panel in panels), default=-1)
-        panels += [
-            _Panel(kind=kind, task=task, way=way, pairs=own, place=(row, column))
-            for column, (task, pairs) in enumerate(ours.items())
-            for row, (way, own) in enumerate(of_each_recipe(pairs).items(), above)
-        ]
-    return panels
-
-
-def _task_panel(axes: Axes, pairs: Collection[Comparison]) -> None:
+def _task_panel(axes: Axes, readings: Collection[Reading]) -> None:
     lengths: set[int] = set()
-    for pair in pairs:
-        for (way, colour, line, marker), curve in zip(_WAYS, (pair.plain, pair.held), strict=True):
+    for one in readings:
+        for (way, colour, line, marker), curve in zip(_WAYS, (one.plain, one.curve), strict=True):
             if curve:
                 draw_curve(axes, curve, colour, marker=marker, line=line, by_tokens=True, name=way)
                 lengths |= {record.point.tokens for record in curve.values()}
     token_axis(axes, sorted(lengths))
     accuracy_axis(axes)
-    label_line_ends(axes, _apart(pairs), panel_inches=_PANEL_INCHES)
+    label_line_ends(axes, _apart(readings), panel_inches=_PANEL_INCHES)
 
 
-def _apart(pairs: Collection[Comparison]) -> list[tuple[float, float, str, str]]:
+def _apart(readings: Collection[Reading]) -> list[tuple[float, float, str, str]]:
     """The ends of lines to be named by their seed: in each way those that end apart."""
     found: list[tuple[float, float, str, str]] = []
-    later = {pair.record.point.weights for pair in pairs if "" not in pair.claimed}
+    later = {one.record.point.weights for one in readings if "" not in one.claimed}
+    plain = [one.plain for one in readings if one.plain]
     for (_, colour, _, _), curves in zip(
-        _WAYS,
-        ([pair.plain for pair in pairs], [pair.held for pair in pairs]),
-        strict=True,
+        _WAYS, (plain, [one.curve for one in readings]), strict=True
     ):
-        ends = [curve[max(curve)] for curve in curves if curve]
+        ends = [curve[max(curve)] for curve in curves]
         groups: list[list[EvaluationRecord]] = []
         for end in sorted(ends, key=lambda end: end.accuracy):
             if groups and 100 * (end.accuracy - groups[-1][-1].accuracy) < _ALIKE:
@@ -149,31 +121,3 @@ def _seeds(group: Sequence[EvaluationRecord], later: Collection[str]) -> str:
         numbers.setdefault(one.trained_seed, " (later)")
     listed = ", ".join(f"{seed}{state}" for seed, state in sorted(numbers.items()))
     return f"seed{'s' if len(numbers) > 1 else ''} {listed}"
-
-
-def _headline(kinds: Mapping[str, Comparisons]) -> str:
-    """Says what the dead band changes on the longest input, by kind of backbone and task."""
-    said = {kind: shares for kind, ours in kinds.items() if (shares := _shares(ours))}
-    text = ". ".join(
-        f"{capital(kind)}: {shares}" if len(said) > 1 and kind != NOT_NOTED else shares
-        for kind, shares in said.items()
-    )
-    return f"With a dead band, right at the longest input (without): {text}"
-
-
-def _shares(ours: Comparisons) -> str:
-    read = []
-    for task, pairs in ours.items():
-        for way, own in of_each_recipe(pairs).items():
-            states = first(own)
-            shared = set.intersection(*(set(pair.shared()) for pair in states)) if states else set()
-            if shared:
-                read.append((f"{TITLES[task]}{f', {way},' if way else ''}", states, max(shared)))
-    longest = max((at for _, _, at in read), default=0)
-    said = []
-    for name, states, at in read:
-        held = right_share(pair.held[at] for pair in states)
-        plain = right_share(pair.plain[at] for pair in states)
-        tokens = format_count(states[0].held[at].point.tokens, digits=3)
-        said.append(f"{name} {held} ({plain}){'' if at == longest else f' after {tokens}'}")
-    return ", ".join(said)

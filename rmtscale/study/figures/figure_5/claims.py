@@ -26,7 +26,8 @@ from rmtscale.study.figures.memory_tasks.claims import (
 )
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import TASKS
-from rmtscale.study.figures.memory_tasks.trainings import later_states, states_to_claim
+from rmtscale.study.figures.memory_tasks.shown import Group, Reading
+from rmtscale.study.figures.memory_tasks.trainings import states_to_claim
 from rmtscale.study.figures.memory_tasks.ways import by_recipe
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.units import format_accuracy, format_bytes, format_percent, format_tokens
@@ -53,19 +54,27 @@ def by_task(records: Sequence[EvaluationRecord]) -> Curves:
     return curves
 
 
-def first_curves(curves: Curves) -> Curves:
-    """Leaves out the curves of later states: a panel is for first ones, a table for all."""
-    later = later_states(
-        record for own in curves.values() for curve in own.values() for record in curve.values()
-    )
-    return {
-        task: {
-            name: curve
-            for name, curve in own.items()
-            if next(iter(curve.values())).point.weights not in later
+def group_of(kind: str, curves: Curves) -> Group:
+    """Returns what page and picture show of the curves of one kind of backbone."""
+    readings = {}
+    for task, own in curves.items():
+        claimed = {
+            key: {one.point.weights for one in states}
+            for key, states in _to_claim(list(own.values())).items()
         }
-        for task, own in curves.items()
-    }
+        readings[task] = [
+            Reading(
+                name=name,
+                curve=curve,
+                claimed=frozenset(
+                    key
+                    for key, weights in claimed.items()
+                    if next(iter(curve.values())).point.weights in weights
+                ),
+            )
+            for name, curve in own.items()
+        ]
+    return Group(kind=kind, readings=readings)
 
 
 def _named(names: Mapping[str, str]) -> Callable[[EvaluationRecord], str]:

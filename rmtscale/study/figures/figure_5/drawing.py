@@ -2,96 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.report import style
 from rmtscale.report.names import legend_columns
+from rmtscale.study.figures.figure_5.claims import peaks_of
 from rmtscale.study.figures.memory_tasks.axes import (
     SEED_COLOURS,
     SEED_MARKERS,
     TITLES,
-    Curve,
     Points,
     accuracy_axis,
     draw_curve,
     draw_paper,
-    right_share,
     token_axis,
 )
-from rmtscale.study.figures.memory_tasks.backbones import capital, run_name
-from rmtscale.study.figures.memory_tasks.ways import trained_way
-from rmtscale.study.records.evaluation import EvaluationRecord
-from rmtscale.units import format_bytes, format_count
+from rmtscale.study.figures.memory_tasks.shown import Group, Reading, first
+from rmtscale.study.figures.memory_tasks.summary import headline, label
+from rmtscale.study.figures.memory_tasks.ways import trained_part
+from rmtscale.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HEADLINE = "Right answers"
 _MEMORY = "peak memory, measured"
 _PAPER = "the paper's"
 _TITLE_LETTERS = 9.5
 """So many letters of a panel's title stand in an inch."""
 _MOST_INCHES = 11.1
 """A page shrinks what is wider, text with it."""
-_MOST_ACROSS = 4
-"""In so many columns labels of axes have room beside one another."""
+_LEAST_PANEL_INCHES = 2.7
+"""A panel that is narrower has no room for the labels of its axes."""
+_LINES = ("-", ":", "-.", "--")
+"""Styles of the trainings of one seed, in the order of the page."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """Holds what is drawn of one kind of backbone."""
-
-    kind: str
-    """Its name; empty where that was not noted."""
-    ours: Mapping[str, Mapping[str, Curve]]
-    """Curves by task and training."""
-    paper: Mapping[str, Points]
-    """The paper's points by task; its tokens are 499 a segment."""
-    peaks: Mapping[int, int]
-    """Bytes by tokens, of one run."""
+Panel = tuple[Group, str, tuple[int, int]]
+"""Whose panel, its task or memory, and its row and column."""
 
 
 @style.styled
-def draw(columns: Sequence[Column]) -> Figure:
-    """Draws a panel for each task, and one of measured memory; each kind of backbone has a column.
+def draw(groups: Sequence[Group], paper: Mapping[str, Points]) -> Figure:
+    """Draws a panel for each task, and one of measured memory; each group has a column.
+
+    A panel has the first states of one recipe (``memory_tasks/shown.py``).
 
     Args:
-        columns: one at least. The panels of a single one stand in two columns, and what has no room
-            beside the others below them.
+        groups: one at least: kinds of backbone, LoRA and all weights apart. The panels of a single
+            one stand in two columns.
+        paper: its points by task, for 499 tokens a segment.
     """
     from matplotlib.figure import Figure
 
-    panels = _side_by_side(columns) if len(columns) > 1 else _in_two_columns(columns[0])
+    alone = len(groups) == 1
+    panels = _in_two_columns(groups[0]) if alone else _side_by_side(groups)
     rows, across = (1 + max(place[axis] for _, _, place in panels) for axis in (0, 1))
-    wide = min(4.6, _MOST_INCHES / across)
-    figure = Figure(figsize=(wide * across, 0.9 + (2.6 + 0.15 * (len(columns) > 1)) * rows))
-    cells = figure.add_gridspec(rows, across)
+    wide = max(min(4.6, _MOST_INCHES / across), _LEAST_PANEL_INCHES)
+    tall = [_row_inches(panels, row) for row in range(rows)]
+    figure = Figure(figsize=(wide * across, 0.9 + sum(tall)))
+    cells = figure.add_gridspec(rows, across, height_ratios=tall)
     found: dict[str, Any] = {}
-    for column, task, (row, at) in panels:
-        alone = sum(place[0] == row for _, _, place in panels) == 1 and len(columns) == 1
-        axes = figure.add_subplot(cells[row, :] if alone else cells[row, at])
-        title = TITLES.get(task, _MEMORY)
+    for group, task, (row, at) in panels:
+        own_row = alone and sum(place[0] == row for _, _, place in panels) == 1
+        axes = figure.add_subplot(cells[row, :] if own_row else cells[row, at])
         if task == _MEMORY:
-            _memory_panel(axes, column.peaks)
+            _memory_panel(axes, _peaks(group))
+            title, below = _MEMORY, label(group.kind, _part(group))
         else:
-            _task_panel(axes, column.ours[task], column.paper.get(task, {}))
-            token_axis(axes, sorted({one for each in columns for one in _lengths(each, task)}))
-            if at > min(
-                place[1] for _, name, place in panels if place[0] == row and name != _MEMORY
-            ):
-                axes.set_ylabel("")
+            recipe, readings = group.drawn(task)
+            title, below = TITLES[task], label("" if alone else group.kind, recipe)
+            _task_panel(axes, recipe, first(readings), paper.get(task, {}))
+            token_axis(axes, sorted({one for each in groups for one in _lengths(each, task)}))
             handles, labels = axes.get_legend_handles_labels()
             found |= {
-                label: found.get(label, handle)
-                for handle, label in zip(handles, labels, strict=True)
+                name: found.get(name, handle) for handle, name in zip(handles, labels, strict=True)
             }
-        kind = fill(column.kind, round(_TITLE_LETTERS * wide)) if len(columns) > 1 else ""
-        axes.set_title(f"{title}\n{kind}" if kind else title)
-    names = sorted(found, key=lambda label: (label == _PAPER, label))
+        if any(place[0] == row and place[1] < at for _, name, place in panels if name != _MEMORY):
+            axes.set_ylabel("")
+        if not alone and any(one is group and place[0] > row for one, _, place in panels):
+            axes.set_xlabel("")
+        below = "" if alone and task == _MEMORY else fill(below, round(_TITLE_LETTERS * wide))
+        axes.set_title(f"{title}\n{below}" if below else title)
+    names = sorted(found, key=lambda name: (name == _PAPER, name))
     figure.legend(
         [found[name] for name in names],
         names,
@@ -100,104 +95,74 @@ def draw(columns: Sequence[Column]) -> Figure:
         frameon=False,
         fontsize=8.5,
     )
-    style.headline(figure, _headline(columns))
+    style.headline(figure, headline(groups, HEADLINE, paper))
     return figure
 
 
-Panel = tuple[Column, str, tuple[int, int]]
-"""Whose panel, its task or memory, and its row and column."""
+def _in_two_columns(group: Group) -> list[Panel]:
+    names = _rows([group])
+    return [(group, name, divmod(at, min(len(names), 2))) for at, name in enumerate(names)]
 
 
-def _in_two_columns(column: Column) -> list[Panel]:
-    names = [*column.ours, *([_MEMORY] if column.peaks else [])]
-    return [(column, name, divmod(at, min(len(names), 2))) for at, name in enumerate(names)]
+def _side_by_side(groups: Sequence[Group]) -> list[Panel]:
+    """Places what is alike in one row; a task that one group lacks leaves its place empty."""
+    rows = _rows(groups)
+    return [
+        (group, name, (row, column))
+        for row, name in enumerate(rows)
+        for column, group in enumerate(groups)
+        if name in _rows([group])
+    ]
 
 
-def _side_by_side(columns: Sequence[Column]) -> list[Panel]:
-    """Places what is alike in one row; a task that one kind lacks leaves its place empty.
-
-    More columns than there is room for stand in blocks of as many, one below the other. Below the
-    first block each column has its own rows, so that columns of few tasks leave no gaps.
-    """
-    blocks = ceil(len(columns) / _MOST_ACROSS)
-    across = ceil(len(columns) / blocks)
-    panels: list[Panel] = []
-    above = 0
-    for start in range(0, len(columns), across):
-        block = columns[start : start + across]
-        alike = _rows(block)
-        for at, column in enumerate(block):
-            own = _rows([column])
-            panels += [
-                (column, name, (above + (row if start else alike.index(name)), at))
-                for row, name in enumerate(own)
-            ]
-        above = 1 + max(place[0] for _, _, place in panels)
-    return sorted(panels, key=lambda panel: panel[2])
-
-
-def _rows(columns: Sequence[Column]) -> list[str]:
+def _rows(groups: Sequence[Group]) -> list[str]:
     """Names what is drawn of any of these, in the order of rows: tasks, then memory."""
-    tasks = [task for task in TITLES if any(task in column.ours for column in columns)]
-    return tasks + ([_MEMORY] if any(column.peaks for column in columns) else [])
+    tasks = [task for task in TITLES if any(group.readings.get(task) for group in groups)]
+    return tasks + ([_MEMORY] if any(_peaks(group) for group in groups) else [])
 
 
-def _task_panel(axes: Axes, curves: Mapping[str, Curve], points: Points) -> None:
-    for name, curve in curves.items():
-        first = next(iter(curve.values()))
-        seed = first.trained_seed
+def _row_inches(panels: Sequence[Panel], row: int) -> float:
+    """Returns the height of a row, less where all of it is memory, which is level."""
+    names = {name for _, name, place in panels if place[0] == row}
+    return 1.9 if names == {_MEMORY} else 2.5
+
+
+def _part(group: Group) -> str:
+    """Names what was trained of the backbone: LoRA, all weights, or nothing to tell apart."""
+    return next(trained_part(one.record) for own in group.readings.values() for one in own)
+
+
+def _peaks(group: Group) -> dict[int, int]:
+    """Returns bytes by tokens of one of the trainings that are drawn."""
+    drawn = {task: first(group.drawn(task)[1]) for task in group.readings}
+    return peaks_of({task: {one.name: one.curve for one in own} for task, own in drawn.items()})
+
+
+def _task_panel(axes: Axes, recipe: str, readings: Iterable[Reading], points: Points) -> None:
+    drawn: list[int] = []
+    for one in readings:
         draw_curve(
             axes,
-            curve,
-            SEED_COLOURS[seed % len(SEED_COLOURS)],
-            marker=SEED_MARKERS[seed % len(SEED_MARKERS)],
-            line=_line(name, first),
+            one.curve,
+            SEED_COLOURS[one.seed % len(SEED_COLOURS)],
+            marker=SEED_MARKERS[one.seed % len(SEED_MARKERS)],
+            line=_LINES[drawn.count(one.seed) % len(_LINES)],
             by_tokens=True,
-            label=name,
+            label=one.short_name(recipe),
         )
+        drawn.append(one.seed)
     if points:
         xs = [499 * segments for segments in points]
         draw_paper(axes, points, style.REFERENCE_COLOUR, xs, _PAPER)
     accuracy_axis(axes)
 
 
-def _line(name: str, record: EvaluationRecord) -> str:
-    """Returns the style of a curve: LoRA and all weights differ, and so do two of one seed."""
-    if name != run_name(record):
-        return ":"
-    return "-." if trained_way(record) else "-"
-
-
-def _lengths(column: Column, task: str) -> set[int]:
-    """Tokens of the inputs of a task that were read."""
-    curves = column.ours.get(task, {}).values()
+def _lengths(group: Group, task: str) -> set[int]:
+    """Tokens of the inputs of a task that were read, of what is drawn."""
+    if not group.readings.get(task):
+        return set()
+    curves = (one.curve for one in first(group.drawn(task)[1]))
     return {record.point.tokens for curve in curves for record in curve.values()}
-
-
-def _ends(curves: Mapping[str, Curve]) -> list[EvaluationRecord]:
-    """Returns the records at the longest length that any training of a task was read at."""
-    longest = max(count for curve in curves.values() for count in curve)
-    return [curve[longest] for curve in curves.values() if longest in curve]
-
-
-def _headline(columns: Sequence[Column]) -> str:
-    """Says what is right at the longest input, by kind of backbone and task."""
-    said, before = list[str](), ""
-    for column in columns:
-        last = {task: _ends(curves) for task, curves in column.ours.items() if any(curves.values())}
-        longest = max(ends[0].point.tokens for ends in last.values())
-        shares = []
-        for task, ends in last.items():
-            tokens = ends[0].point.tokens
-            after = "" if tokens == longest else f" after {format_count(tokens, digits=3)}"
-            shares.append(f"{TITLES[task]} {right_share(ends)}{after}")
-        whose = column.kind if len(columns) > 1 else ""
-        read = f"after {format_count(longest, digits=3)} tokens"
-        words = [*([read] if read != before or not whose else []), *([whose] if whose else [])]
-        of_what = ", ".join(words) if said else f"right answers {', '.join(words)}"
-        said.append(f"{capital(of_what)}: {', '.join(shares)}")
-        before = read
-    return ". ".join(said)
 
 
 def _memory_panel(axes: Axes, peaks: Mapping[int, int]) -> None:

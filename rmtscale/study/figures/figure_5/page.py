@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import fill
 
 from rmtscale.readers import read_json
 from rmtscale.study.figures.figure import REPORTS, Figure, FigureReport, Sources
 from rmtscale.study.figures.figure_5.claims import (
-    Curves,
     by_task,
     check_claims,
     check_encoder,
-    first_curves,
+    group_of,
     paper_curves,
-    peaks_of,
 )
-from rmtscale.study.figures.figure_5.drawing import Column, draw
-from rmtscale.study.figures.memory_tasks.axes import TITLES
+from rmtscale.study.figures.figure_5.drawing import HEADLINE, draw
 from rmtscale.study.figures.memory_tasks.backbones import (
     NOT_NOTED,
     PRETRAINED_ENCODER,
@@ -25,7 +23,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     capital,
     described,
 )
-from rmtscale.study.figures.memory_tasks.page import Section, accuracy_tables, figure_report
+from rmtscale.study.figures.memory_tasks.page import Section, figure_report, recipe_tables
 from rmtscale.study.figures.memory_tasks.plan import (
     RETENTION_SEGMENTS,
     Plan,
@@ -33,8 +31,14 @@ from rmtscale.study.figures.memory_tasks.plan import (
     best_checkpoint,
 )
 from rmtscale.study.figures.memory_tasks.runs import collect
+from rmtscale.study.figures.memory_tasks.shown import Group
+from rmtscale.study.figures.memory_tasks.summary import (
+    headline,
+    how_to_read,
+    lead,
+    summary_table,
+)
 from rmtscale.study.figures.memory_tasks.trainings import trained_on_words
-from rmtscale.study.figures.memory_tasks.ways import trained_words
 from rmtscale.study.figures.training_runs import TrainingSetup
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.study.training.layout import METRICS, TASK_FILE, TRAINED_PART
@@ -57,47 +61,47 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
     kinds, paper = by_kind(records), paper_curves()
     curves = {kind: by_task(own) for kind, own in kinds.items()}
     first, *others = [kind for kind in kinds if kind != PRETRAINED_ENCODER] or [NOT_NOTED]
+    groups = {kind: group_of(kind, own) for kind, own in curves.items()}
     sections = [
         Section(
             title=capital(kind) or "A backbone that was not noted",
             text=described(kinds[kind]),
             claims=check_claims(curves[kind], paper, kind=kind),
-            tables=_tables(curves[kind], level=3),
+            tables=recipe_tables(groups[kind], level=3),
         )
         for kind in others
     ]
     if not sources.quick:
-        encoder = curves.get(PRETRAINED_ENCODER, {})
+        encoder = groups.get(PRETRAINED_ENCODER, Group(kind=PRETRAINED_ENCODER, readings={}))
         sections.append(
             Section(
                 title=f"{capital(PRETRAINED_ENCODER)}, the paper's own setting",
                 text=described(kinds.get(PRETRAINED_ENCODER, []), _encoder_hint(figure)),
-                claims=check_encoder(encoder, paper),
-                tables=_tables(encoder, level=3),
+                claims=check_encoder(curves.get(PRETRAINED_ENCODER, {}), paper),
+                tables=recipe_tables(encoder, level=3),
             )
         )
     ours = curves.get(first, {})
-    columns = [
-        Column(
-            kind=name,
-            ours=own,
-            paper={} if sources.quick else {task: paper[task] for task in own},
-            peaks=peaks_of(own),
-        )
-        for kind, all_ways in curves.items()
-        for name, own in _by_way(kind, first_curves(all_ways)).items()
-    ]
+    parts = [part for group in groups.values() for part in group.parts()]
+    known = {} if sources.quick else paper
     report = figure_report(
         figure,
         planned,
         records,
         claims=check_claims(ours, paper, long=not sources.quick, kind=first),
-        drawing=draw(columns),
+        drawing=draw(parts, known),
         caption="Accuracy against input length",
-        tables=_tables(ours),
+        tables=recipe_tables(groups[first]) if first in groups else "",
         more=sections,
         hint="Try one: `rmtscale evaluate reports/figure-5/checkpoints/memorize-0 "
         "--segments 1,2,4,8`.",
+        lead="\n\n".join(
+            (
+                lead(headline(parts, HEADLINE, known)),
+                summary_table(parts, known),
+                fill(how_to_read(parts), 100),
+            )
+        ),
         note=_note(records),
     )
     if planned is None or sources.training is None:
@@ -110,18 +114,6 @@ def _note(records: Sequence[EvaluationRecord]) -> str:
     return f"{text} The picture is of first states." if text else ""
 
 
-def _by_way(kind: str, curves: Curves) -> dict[str, Curves]:
-    """Groups curves of a kind by how they were trained, where that differs: a column for each."""
-    ways: dict[str, Curves] = {}
-    for task, own in curves.items():
-        for name, curve in own.items():
-            way = trained_words(next(iter(curve.values())))
-            ways.setdefault(way, {}).setdefault(task, {})[name] = curve
-    if len(ways) < 2:
-        return {kind: curves}
-    return {", ".join(filter(None, (kind, way))): own for way, own in ways.items()}
-
-
 def _encoder_hint(figure: Figure) -> str:
     """Says where what was tried is, and how a committed checkpoint of an encoder is evaluated."""
     adapters = sorted((REPORTS / figure.name / "checkpoints").glob(f"*/{TRAINED_PART}"))
@@ -130,10 +122,6 @@ def _encoder_hint(figure: Figure) -> str:
     folder = adapters[0].parent
     base = read_json(folder / TASK_FILE, f"checkpoint {str(folder)!r}")["base"]
     return f"{_TRIED} {_TRY_IT.format(name=folder.name, backbone=base['name'])}"
-
-
-def _tables(curves: Curves, *, level: int = 2) -> str:
-    return accuracy_tables({TITLES[task]: own for task, own in curves.items()}, level=level)
 
 
 def _checkpoints(planned: Plan, setup: TrainingSetup) -> dict[str, bytes]:

@@ -30,9 +30,15 @@ Points = Mapping[int, float]
 
 def right_share(records: Iterable[EvaluationRecord]) -> str:
     """Writes the lowest and the highest accuracy, once where they are alike: ``68.5 to 73 %``."""
-    shares = sorted(100 * record.accuracy for record in records)
-    low, high = (f"{share:.1f}".removesuffix(".0") for share in (shares[0], shares[-1]))
-    return f"{low if low == high else f'{low} to {high}'}\N{NO-BREAK SPACE}%"
+    return f"{share_range(record.accuracy for record in records)}\N{NO-BREAK SPACE}%"
+
+
+def share_range(shares: Iterable[float]) -> str:
+    """Writes the lowest and the highest of some shares in percent, without its sign: ``68.5 to
+    73``."""
+    ordered = sorted(100 * share for share in shares)
+    low, high = (f"{share:.1f}".removesuffix(".0") for share in (ordered[0], ordered[-1]))
+    return low if low == high else f"{low} to {high}"
 
 
 def accuracy_axis(axes: Axes) -> None:

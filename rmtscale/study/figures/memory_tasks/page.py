@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -13,9 +13,11 @@ from rmtscale.records.mapping import to_mapping
 from rmtscale.report.claims import Claim, claims_table
 from rmtscale.report.style import picture_files
 from rmtscale.study.figures.figure import Figure, FigureReport
-from rmtscale.study.figures.memory_tasks.axes import Curve
+from rmtscale.study.figures.memory_tasks.axes import TITLES, Curve
+from rmtscale.study.figures.memory_tasks.backbones import capital
 from rmtscale.study.figures.memory_tasks.claims import words
 from rmtscale.study.figures.memory_tasks.plan import Plan
+from rmtscale.study.figures.memory_tasks.shown import Group, Reading, first
 from rmtscale.study.figures.memory_tasks.ways import trained_way
 from rmtscale.study.records.evaluation import EvaluationRecord
 from rmtscale.tabular import csv_text, markdown_table
@@ -23,6 +25,10 @@ from rmtscale.units import format_tokens
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+
+_LENGTH_COLUMNS = 2
+_MOST_COLUMNS = 8
+"""A wider table is cut off by a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +120,56 @@ def accuracy_tables(curves: Mapping[str, Mapping[str, Curve]], *, level: int = 2
     """
     marks = "#" * level
     return "\n\n".join(f"{marks} {title}\n\n{accuracy_table(own)}" for title, own in curves.items())
+
+
+def recipe_tables(group: Group, *, level: int = 2) -> str:
+    """Writes Markdown tables of every reading, one for each task.
+
+    Where that would be too wide there is one for each recipe, and where that is too wide too, later
+    states stand apart.
+
+    Args:
+        group: of one kind of backbone.
+        level: of the headings of tasks.
+    """
+    parts = []
+    for task, own in group.readings.items():
+        title = f"{'#' * level} {TITLES[task]}"
+        if _fits(own):
+            parts.append(f"{title}\n\n{accuracy_table(_columns(own))}")
+            continue
+        named: dict[str, Mapping[str, Curve]] = {}
+        for recipe, some in group.recipes(task).items():
+            name = capital(recipe) or "The usual recipe"
+            states = first(some)
+            if _fits(some) or len(states) in (0, len(some)):
+                named[name] = _columns(some, recipe)
+                continue
+            named[name] = _columns(states, recipe)
+            later = [one for one in some if one not in states]
+            named[f"{name}, trained on"] = _columns(later, recipe)
+        parts += [title, accuracy_tables(named, level=level + 1)]
+    return "\n\n".join(parts)
+
+
+def _fits(readings: Sequence[Reading]) -> bool:
+    return _LENGTH_COLUMNS + len(_columns(readings)) <= _MOST_COLUMNS
+
+
+def _columns(readings: Iterable[Reading], recipe: str = "") -> dict[str, Curve]:
+    """Names the curves of trainings, plain ones beside them where they are compared.
+
+    Args:
+        readings: of one task.
+        recipe: of all of them, where a heading names it.
+    """
+    curves: dict[str, Curve] = {}
+    for one in readings:
+        name = one.short_name(recipe)
+        curves[", ".join(filter(None, (name, one.how)))] = one.curve
+        if one.plain:
+            curves[f"{name}, plain"] = one.plain
+    return curves
 
 
 def accuracy_table(curves: Mapping[str, Curve]) -> str:

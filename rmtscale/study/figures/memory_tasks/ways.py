@@ -19,6 +19,8 @@ from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 Thing = TypeVar("Thing")
 ALL_WEIGHTS = "all weights"
 LORA = "LoRA"
+USUAL = ("", LORA, ALL_WEIGHTS)
+"""Words of the usual recipes: of a backbone from random initialisation, and of a pretrained one."""
 
 
 def trained_way(record: EvaluationRecord) -> str:
@@ -46,10 +48,17 @@ def changes_in_full(record: EvaluationRecord) -> str:
 
 def trained_words(record: EvaluationRecord) -> str:
     """Names the same where several are shown: LoRA in a pretrained backbone is named too."""
-    backbone, way = record.trained_backbone, trained_way(record)
-    if backbone is None or not backbone.pretrained or _whole(backbone):
-        return way
-    return f"{LORA}, {way}" if way else LORA
+    way = trained_way(record)
+    lora = LORA if trained_part(record) == LORA else ""
+    return ", ".join(filter(None, (lora, way)))
+
+
+def trained_part(record: EvaluationRecord) -> str:
+    """Names what of a pretrained backbone was trained, LoRA or all weights; of others nothing."""
+    backbone = record.trained_backbone
+    if backbone is None or not backbone.pretrained:
+        return ""
+    return ALL_WEIGHTS if _whole(backbone) else LORA
 
 
 def way_of(
@@ -109,6 +118,16 @@ def by_recipe(
         Groups by the words that tell them apart; of a single one, by nothing, where it is the usual
         recipe or of LoRA and all weights the only one.
     """
+    groups = by_recipe_in_full(things, record_of)
+    if len(groups) > 1:
+        return groups
+    return {"" if way in USUAL else way: own for way, own in groups.items()}
+
+
+def by_recipe_in_full(
+    things: Iterable[Thing], record_of: Callable[[Thing], EvaluationRecord]
+) -> dict[str, list[Thing]]:
+    """Groups as ``by_recipe`` does, and of a single recipe names LoRA and all weights too."""
     known = list(things)
     differ = apart(map(record_of, known))
     groups: dict[str, list[Thing]] = {}
@@ -116,9 +135,7 @@ def by_recipe(
         record = record_of(thing)
         words = trained_words(record), differ[record.point.weights]
         groups.setdefault(", ".join(filter(None, words)), []).append(thing)
-    if len(groups) > 1:
-        return groups
-    return {"" if way in (ALL_WEIGHTS, LORA) else way: own for way, own in groups.items()}
+    return groups
 
 
 def usual(task: str, backbone: TrainedBackbone | None) -> MemoryTaskSettings:
