@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -18,7 +19,7 @@ from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.backbones import PRETRAINED_ENCODER, by_kind, capital
 from rmtscale.study.figures.memory_tasks.claims import words
 from rmtscale.study.figures.memory_tasks.shown import Group, Reading, most_read
-from rmtscale.study.figures.memory_tasks.summary import summary_table
+from rmtscale.study.figures.memory_tasks.summary import headline, summary_table
 from rmtscale.study.records.evaluation import EvaluationStore
 from rmtscale.study.records.widths import WIDTHS_FILE, ChosenWidths, WidthStore
 from tests.synthetic.evaluations import DECODER, curve
@@ -90,6 +91,17 @@ def test_names_are_short_where_the_recipe_is_named() -> None:
     assert short("seed 0, told weight 1, training 2", "told weight 1") == "seed 0, training 2"
     assert short("seed 0, told weight 1", "") == "seed 0, told weight 1"
     assert short("seed 0", "LoRA") == "seed 0"
+
+
+def test_first_lines_hide_no_worse_training() -> None:
+    """One of which plain was not read counts too, at a length that is compared in others."""
+    held = [read(0, 64, accuracy=0.9), read(1, 64, accuracy=0.5)]
+    with_plain = replace(held[0], plain=read(0, 64, accuracy=0.3).curve)
+    held = [with_plain, replace(held[1], plain={})]
+    said = headline([Group(kind="", readings={"memorize": held})], "Right")
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == (
+        "Right at 32.3k tokens, worst to best: Memorize 50 to 90 % (30 %)"
+    )
 
 
 def committed(name: str) -> list[Group]:
