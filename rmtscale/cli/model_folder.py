@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rmtscale.cli import options
-from rmtscale.cli.output import Row, write_line, write_rows, write_table
+from rmtscale.cli.output import Row, write_line, write_rows, write_table, write_text
 from rmtscale.cli.stored_weights import stored_dtype_bytes, stored_title
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
@@ -47,20 +47,23 @@ def write_folder(folder: Path, truth_path: Path | None, output_format: str) -> N
         write_rows(rows, output_format)
         return
     write_table(
-        ["file", "type", "class", "parameters", "", "FLOPs"],
+        ["file", "class or type", "parameters", "", "FLOPs"],
         [
             [
                 row["file"],
-                row["model_type"] or "",
-                row["class"] or "",
+                row["class"] or row["model_type"] or "",
                 format_count(row["parameters"]) if row["parameters"] else "refused",
                 _said(row["parameters_equal"]),
-                f"{row['flops_equal']} of {row['flops_lengths']}" if row["flops_lengths"] else "",
+                f"{row['flops_equal']}/{row['flops_lengths']}" if row["flops_lengths"] else "",
             ]
             for row in rows
         ],
-        text_columns=3,
+        text_columns=2,
     )
+    for row in rows:
+        if row["refused"]:
+            write_text(f"{row['file']} is refused: {row['refused']}")
+    write_line()
     for line in _summary(rows):
         write_line(line)
 

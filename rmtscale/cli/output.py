@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rmtscale.printable import printable
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 FORMATS = ("table", "json", "csv")
 Row = dict[str, Any]
+_GAP = 3
+"""Characters between two columns of a table."""
+_FOLDED = 12
+"""Characters that a name has beside each other at least, where it is folded."""
 
 
 def require_format(value: str) -> None:
@@ -58,6 +62,9 @@ def write_table(
 ) -> None:
     """Writes a table for people; the first ``text_columns`` are words, the others numbers.
 
+    Nothing is left out where the terminal is narrow: first what is several words takes several
+    lines, then long names are folded, and what is wider even so is wider than the terminal.
+
     ``bars`` are the places of columns of bars, which begin at the left, and ``prose`` of those
     whose words may take several lines.
     """
@@ -65,14 +72,54 @@ def write_table(
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False, markup=False, emoji=False)
+    cells = [list(map(printable, row)) for row in rows]
+    named = [place for place in range(text_columns) if place not in prose]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for index, column in enumerate(columns):
-        words = index < text_columns or index in bars
-        side: Any = "left" if words or index in prose else "right"
-        table.add_column(column, justify=side, no_wrap=words)
-    for row in rows:
-        table.add_row(*map(printable, row))
-    Console(highlight=False, markup=False, emoji=False).print("", table, "", sep="\n")
+    widths = _widths(columns, cells, console.width, named, bars)
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        left = place < text_columns or place in bars or place in prose
+        table.add_column(column, justify="left" if left else "right", width=width, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    console.width = max(console.width, sum(widths) + _GAP * (len(widths) - 1))
+    console.print("", table, "", sep="\n")
+
+
+def _widths(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    most: int,
+    named: Collection[int],
+    bars: Collection[int],
+) -> list[int]:
+    """How wide each column is: as what stands in it where there is room, the widest narrowed first.
+
+    Args:
+        most: how wide the table may be, unless its words and numbers alone are wider.
+        named: places of columns that are folded last.
+        bars: places of columns that are never narrowed.
+    """
+    from rich.cells import cell_len
+
+    texts = [[column, *(row[place] for row in rows)] for place, column in enumerate(columns)]
+    widths = [max(map(cell_len, column)) for column in texts]
+    words = [
+        max((cell_len(part) for text in column for part in text.split()), default=0)
+        for column in texts
+    ]
+    whole = {*named, *bars}
+    least = [widths[place] if place in whole else words[place] for place in range(len(widths))]
+    folded = [
+        min(least[place], _FOLDED) if place in named else least[place]
+        for place in range(len(widths))
+    ]
+    room = most - _GAP * (len(widths) - 1)
+    for ends in (least, folded):
+        while sum(widths) > room and widths != ends:
+            over = [place for place in range(len(widths)) if widths[place] > ends[place]]
+            widths[max(over, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def write_text(text: str) -> None:
