@@ -58,11 +58,8 @@ def test_every_command_and_function_says_the_same(rmtscale: Command, block: int)
     for seed in range(20 * block, 20 * (block + 1)):
         asked = question(seed)
         shared = options(asked, "model", "device", "precision", "batch_size", "segment_size")
-        estimated = rows(
-            rmtscale(
-                "estimate", *shared, *options(asked, "tokens", "mode", "new_tokens"), "-f", "json"
-            )
-        )
+        own = ("tokens", "mode", *(["new_tokens"] if asked["mode"] == "generate" else []))
+        estimated = rows(rmtscale("estimate", *shared, *options(asked, *own), "-f", "json"))
         by_method = {
             (row["method"], row["checkpoints"] or bool(row["prefill_chunk"])): row
             for row in estimated

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import write_note, write_text
 from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_all
@@ -30,7 +31,11 @@ def command(
 
     Example: rmtscale app --port 8080
     """
-    if export is not None:
+    if export is None:
+        refuse_unread("with --export", "models", "devices", "force")
+    else:
+        refuse_unread("without --export", "port")
+
         from rmtscale.app.pages import few_choices, static_page
 
         require_writable([export], force=force)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmtscale.cli import options
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import (
     require_format,
     write_line,
@@ -78,6 +79,8 @@ def command(
     found: Any = None
     if out is not None:
         require_writable([out], force=force)
+    elif not measure or operators is None:
+        refuse_unread("with --out only, nothing is written", "force")
     if measure:
         if operators is not None:
             require_writable([operators], force=force)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rmtscale.cli import options
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
 from rmtscale.costs.comparison import Comparison, compare_methods, select_methods
 from rmtscale.costs.methods.catalog import methods_for
@@ -57,6 +58,8 @@ def command(
     Example: rmtscale compare --model opt-1.3b --methods full,rmt,mamba --tokens 512..2M
     """
     require_format(output_format)
+    if out is None:
+        refuse_unread("with --out only, nothing is written", "force")
     spec = options.chosen_model(model)
     if not methods:
         possible = {method.name for method in methods_for(spec)}

@@ -9,7 +9,13 @@ import typer
 
 from rmtscale.cli import layouts, options
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
-from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why_eager
+from rmtscale.cli.workload import (
+    chosen_adapter,
+    chosen_workload,
+    in_words,
+    refuse_unread_settings,
+    why_eager,
+)
 from rmtscale.costs.advice import advice_words
 from rmtscale.costs.estimate import Estimate, Way, answer, attends, predicts_kernels
 from rmtscale.costs.question import Question
@@ -59,7 +65,7 @@ def command(
     ] = "",
     reserve: options.Reserve = "",
     calibration: options.CalibrationFile = None,
-    gpus: layouts.Gpus = 0,
+    gpus: layouts.Gpus = None,
     gpus_per_node: layouts.GpusPerNode = 8,
     interconnect: layouts.Interconnect = "",
     layout: layouts.LayoutName = "auto",
@@ -72,7 +78,8 @@ def command(
     Example: rmtscale estimate -m opt-30b -d a100 --tokens 64k --mode train --gpus 16
     """
     require_format(output_format)
-    layouts.require_many(gpus, layout, interconnect)
+    layouts.require_many(gpus, gpus_per_node, mode)
+    refuse_unread_settings(mode, adapter, offload_optimizer=offload_optimizer)
     spec, gpu = options.chosen_model(model, weights), options.chosen_device(device, reserve)
     if mode == "train" and not weights:
         spec = options.trained(spec)
@@ -103,7 +110,7 @@ def command(
         memory_tokens=memory_tokens,
         calibration=options.chosen_calibration(calibration, gpu),
     )
-    if gpus:
+    if gpus is not None:
         layouts.write_many(
             spec,
             [question.work],

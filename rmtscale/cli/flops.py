@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from rmtscale.cli import layouts, options
+from rmtscale.cli.given import refuse_all_but
 from rmtscale.cli.output import (
     Row,
     require_format,
@@ -16,7 +18,7 @@ from rmtscale.cli.output import (
     write_table,
     write_text,
 )
-from rmtscale.cli.workload import chosen_adapter
+from rmtscale.cli.workload import chosen_adapter, refuse_unread_settings
 from rmtscale.costs.breakdown import Breakdown
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION, SOURCES
@@ -24,6 +26,7 @@ from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.errors import BadInput
+from rmtscale.limits import MOST_GPUS
 from rmtscale.specs.adapter import ATTENTION
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
@@ -37,6 +40,7 @@ from rmtscale.units import (
     parse_size,
     parse_sizes,
     require_one_of,
+    require_positive,
 )
 
 Estimates = dict[tuple[str, int, str], Breakdown]  # (convention, tokens, method)
@@ -64,7 +68,7 @@ def command(
     checkpoint_segments: options.CheckpointSegments = False,
     checkpoint_layers: options.CheckpointLayers = False,
     bptt_segments: options.BpttSegments = None,
-    gpus: layouts.Gpus = 0,
+    gpus: layouts.Gpus = None,
     breakdown: options.Breakdown = False,
     output_format: options.Format = "table",
 ) -> None:
@@ -73,11 +77,22 @@ def command(
     Example: rmtscale flops --model opt-175b --tokens 512,32k,2M --convention all
     """
     require_format(output_format)
+    refuse_unread_settings(mode, adapter)
+    if gpus is not None:
+        require_positive("gpus", gpus, MOST_GPUS)
     lengths = parse_sizes(tokens) if tokens else doubling_tokens()
     try:
         spec = options.chosen_model(model)
     except BadInput as refused:
-        _write_counted(model, refused, lengths[:1] if not tokens else lengths, output_format)
+        read = {"mode": mode == "forward", "convention": convention == "matmul"}
+        read |= {"batch_size": batch_size == 1}
+        _write_counted(
+            model,
+            refused,
+            lengths[:1] if not tokens else lengths,
+            output_format,
+            [name for name, same in read.items() if same],
+        )
         return
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)
     title, design = options.chosen_design(method, spec, recurrence)
@@ -110,7 +125,7 @@ def command(
     }
     if output_format != "table":
         rows = _rows(spec, recurrence, workload(1), estimates, breakdown)
-        if gpus:
+        if gpus is not None:
             rows = [row | {"gpus": gpus, "flops_per_gpu": -(-row["flops"] // gpus)} for row in rows]
         write_rows(rows, output_format)
         return
@@ -159,12 +174,24 @@ def _break_even(title: str, first: int | None) -> str:
     )
 
 
-def _write_counted(model: str, refused: BadInput, lengths: list[int], output_format: str) -> None:
-    """A type without a row: its real module is counted, forward, at each length."""
+def _write_counted(
+    model: str,
+    refused: BadInput,
+    lengths: list[int],
+    output_format: str,
+    answered: Sequence[str],
+) -> None:
+    """A type without a row: its real module is counted, forward, at each length.
+
+    Args:
+        answered: options that ask for what is counted.
+    """
     from rmtscale.specs.reading import NoRow
 
     if not isinstance(refused, NoRow):
         raise refused
+    of_one = "none of this: the real module is counted in one forward pass of one sequence"
+    refuse_all_but(of_one, "model", "tokens", "output_format", *answered)
     counted = options.counted_model(model, refused)
     rows: list[Row] = [
         {
@@ -251,7 +278,7 @@ def _write_header(
         write_text(f"Convention {name}: {SOURCES[name]}")
 
 
-def _write_alone(estimates: Estimates, gpus: int) -> None:
+def _write_alone(estimates: Estimates, gpus: int | None) -> None:
     """Full attention by convention, where there is nothing to compare it with."""
     conventions = list(dict.fromkeys(name for name, _, _ in estimates))
     lengths = list(dict.fromkeys(tokens for _, tokens, _ in estimates))
@@ -274,7 +301,11 @@ def _write_alone(estimates: Estimates, gpus: int) -> None:
 
 
 def _write_estimates(
-    spec: ModelSpec, recurrence: Recurrence | None, title: str, estimates: Estimates, gpus: int
+    spec: ModelSpec,
+    recurrence: Recurrence | None,
+    title: str,
+    estimates: Estimates,
+    gpus: int | None,
 ) -> None:
     other = next(side for _, _, side in reversed(estimates))
     if other == "full":

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from rmtscale.errors import BadInput
+
 _RUNNING: ContextVar[Any] = ContextVar("running", default=None)
 """The parser's context of the command that runs."""
 
@@ -49,6 +51,34 @@ def as_given(name: str) -> str:
         values = value if isinstance(value, list | tuple) else (value,)
         return " ".join(f"{option} {_shown(each)}" for each in values)
     return ""
+
+
+def refuse_unread(expected: str, *names: str) -> None:
+    """Refuses options that were given although nothing reads them in what is asked.
+
+    An answer that leaves out a part of the question looks like an answer to it.
+
+    Args:
+        expected: what they are read with, such as ``with --mode train``.
+        names: of the options, as for ``as_given``.
+
+    Raises:
+        BadInput: names the first that was given, with its value.
+    """
+    for name in names:
+        if given := as_given(name):
+            raise BadInput(f"{given}: expected {expected}")
+
+
+def refuse_all_but(expected: str, *names: str) -> None:
+    """Refuses every option of the command that runs but those of these names.
+
+    Raises:
+        BadInput: as ``refuse_unread``.
+    """
+    context = _RUNNING.get()
+    parameters = () if context is None else context.command.params
+    refuse_unread(expected, *(one.name for one in parameters if one.name not in names))
 
 
 def _shown(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import write_line, write_rows, write_table, write_text
 from rmtscale.specs.workload import MASTER_OPTIMIZERS
 from rmtscale.units import format_bytes, format_percent, format_seconds_range
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from rmtscale.specs.model import ModelSpec
     from rmtscale.specs.workload import Workload
 
-Gpus = Annotated[
-    int, typer.Option(help="Many GPUs: how many of them.  (default: one)", show_default=False)
-]
+Gpus = Annotated[int | None, typer.Option(help="Many GPUs: how many of them.  (default: one)")]
 GpusPerNode = Annotated[int, typer.Option(help="Many GPUs: of these share a node.")]
 Interconnect = Annotated[
     str, typer.Option(help="Many GPUs: between nodes, such as ib-hdr.  (default: the usual one)")
@@ -39,23 +38,27 @@ _SHARES_SAID = "shares of the data sheet that were measured on an H200"
 _LINKS_SAID = "what others measured"
 
 
-def require_many(
-    gpus: int,
-    layout: str,
-    interconnect: str,
-    method: str = "rmt",
-) -> None:
-    """Refuses options of many GPUs without them, and a method that is not known on them.
+def require_many(gpus: int | None, gpus_per_node: int, mode: str, method: str = "rmt") -> None:
+    """Refuses options of many GPUs without them, and what is not known on them.
 
     Raises:
         BadInput: names the option.
     """
     from rmtscale.errors import BadInput
 
-    if not gpus and (layout != "auto" or interconnect):
-        given = f"layout {layout!r}" if layout != "auto" else f"interconnect {interconnect!r}"
-        raise BadInput(f"{given}: expected with --gpus, the number of them")
-    if gpus and method != "rmt":
+    if gpus is None:
+        alone = ("layout", "interconnect", "gpus_per_node")
+        refuse_unread("with --gpus, the number of them", *alone)
+        return
+    if gpus <= gpus_per_node:
+        refuse_unread(f"with more GPUs than the {gpus_per_node} of a node", "interconnect")
+    if mode == "generate":
+        raise BadInput(
+            f"mode {mode!r}: expected train or prefill with --gpus, whose answer says how long the "
+            "next token takes"
+        )
+    refuse_unread("without --gpus", "kv_dtype", "convention")
+    if method != "rmt":
         state = ", whose answer says what a state in every layer would bring"
         raise BadInput(
             f"method {method!r}: expected rmt with --gpus{state if method == 'armt' else ''}: what "

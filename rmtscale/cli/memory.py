@@ -15,7 +15,12 @@ from rmtscale.cli.output import (
     write_table,
     write_text,
 )
-from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words
+from rmtscale.cli.workload import (
+    chosen_adapter,
+    chosen_workload,
+    in_words,
+    refuse_unread_settings,
+)
 from rmtscale.costs.breakeven import break_even_tokens
 from rmtscale.costs.design import why_no_rmt
 from rmtscale.costs.memory import PeakMemory, estimate_memory
@@ -94,6 +99,7 @@ def command(
     """
     require_format(output_format)
     require_one_of("mode", mode, ("forward", "prefill", "train"))
+    refuse_unread_settings(mode, adapter, offload_optimizer=offload_optimizer)
     spec = options.chosen_model(model, weights)
     if mode == "train" and not weights:
         spec = options.trained(spec)

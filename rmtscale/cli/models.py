@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmtscale.cli import options
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import (
     Row,
     require_format,
@@ -49,11 +50,16 @@ def command(
     Example: rmtscale models llama-3-8b --format json
     """
     require_format(output_format)
+    folder = bool(model) and Path(model).is_dir() and not (Path(model) / "config.json").is_file()
+    if types:
+        refuse_unread("none with --types", "model")
+    if types or not folder:
+        refuse_unread("with a folder of configs", "truth")
     if types:
         _write_types(output_format)
     elif not model:
         _write_presets(output_format)
-    elif Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+    elif folder:
         from rmtscale.cli.model_folder import write_folder
 
         write_folder(Path(model), truth, output_format)

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmtscale.cli import layouts, options
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_text
 from rmtscale.cli.plan_words import LIMITS, TITLES, Plans, write_answers, write_sizes, write_words
-from rmtscale.cli.workload import chosen_adapter, chosen_workload, in_words, why_eager
+from rmtscale.cli.workload import (
+    chosen_adapter,
+    chosen_workload,
+    in_words,
+    refuse_unread_settings,
+    why_eager,
+)
 from rmtscale.costs.advice import advice_words, advise
 from rmtscale.costs.breakeven import LONGEST_TOKENS
 from rmtscale.costs.conventions import CONVENTIONS, DEFAULT_CONVENTION
@@ -83,7 +90,7 @@ def command(
     ] = "",
     calibration: options.CalibrationFile = None,
     reserve: options.Reserve = "",
-    gpus: layouts.Gpus = 0,
+    gpus: layouts.Gpus = None,
     gpus_per_node: layouts.GpusPerNode = 8,
     interconnect: layouts.Interconnect = "",
     layout: layouts.LayoutName = "auto",
@@ -97,7 +104,6 @@ def command(
     Example: rmtscale plan --model opt-175b --device a100-80gb --gpus 256 --tokens 1024k
     """
     require_format(output_format)
-    layouts.require_many(gpus, layout, interconnect, method)
     require_one_of("mode", mode, (*TITLES, "all", "both"))
     plainly = method == "rmt" and not adapter
     convention = convention or (DEFAULT_CONVENTION if plainly else "matmul")
@@ -106,6 +112,7 @@ def command(
     usual, precision = not precision, precision or default_precision(gpu)
     calibrated = options.chosen_calibration(calibration, gpu)
     modes = _modes(spec, mode)
+    _refuse_unread(modes, (gpus, gpus_per_node), method, adapter, offload=offload_optimizer)
     chosen_one = chosen_adapter(adapter, adapter_rank, adapter_targets)
     by_mode = _by_mode(spec, modes, asked=bool(weights), adapter=chosen_one)
     training: dict[str, Any] = {
@@ -134,7 +141,7 @@ def command(
         )
 
     asked = work("train" if "train" in modes else modes[0])
-    if gpus:
+    if gpus is not None:
         layouts.write_many(
             spec,
             [replace(work(name), tokens=parse_size(tokens)) for name in _spread(modes)],
@@ -285,6 +292,26 @@ def _stored(spec: ModelSpec, precision: str) -> str:
 def _spread(modes: Sequence[str]) -> list[str]:
     """The modes to plan on many GPUs: one pass that keeps nothing only where it alone is asked."""
     return [name for name in modes if name != "forward" or len(modes) == 1]
+
+
+def _refuse_unread(
+    modes: Sequence[str],
+    where: tuple[int | None, int],
+    method: str,
+    adapter: str,
+    *,
+    offload: bool,
+) -> None:
+    """Refuses options that were given and that a plan of these modes does not read.
+
+    Args:
+        where: the number of GPUs, None for one alone, and of those that share a node.
+    """
+    layouts.require_many(*where, modes[0], method)
+    if where[0] is None:
+        refuse_unread("with --gpus; a plan is of all lengths, estimate is of one", "tokens")
+    mode = "train" if "train" in modes else modes[0]
+    refuse_unread_settings(mode, adapter, offload_optimizer=offload)
 
 
 def _modes(spec: ModelSpec, mode: str) -> tuple[str, ...]:

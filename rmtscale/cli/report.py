@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import write_line, write_note, write_plain, write_text
 from rmtscale.errors import BadInput
 from rmtscale.files import require_writable, write_whole
@@ -47,6 +48,10 @@ def command(
     require_one_of("format", output_format, FORMATS)
     if output_format == "html" and out is None:
         raise BadInput("no --out: expected a folder for the page, or --format markdown or csv")
+    if output_format != "csv":
+        refuse_unread("with --format csv", "spreadsheet")
+    if out is None:
+        refuse_unread("with --out only, nothing is written", "force")
     name = "report.md" if output_format == "markdown" else "records.csv"
     if output_format != "html" and out is not None:
         require_writable([out / name], force=force)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rmtscale.cli import options
 from rmtscale.cli.output import Row, require_format, write_line, write_rows, write_table, write_text
+from rmtscale.cli.workload import refuse_unread_settings
 from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
 from rmtscale.specs.huggingface import read_model
 from rmtscale.specs.layered import LayeredSpec
@@ -34,6 +35,7 @@ def command(
     Example: rmtscale verify --model opt-350m --tokens 512 --segment-size 128 --mode train
     """
     require_format(output_format)
+    refuse_unread_settings(mode, "")
     reading = read_model(model)
     spec = reading.spec
     recurrence = Recurrence(parse_size(segment_size, "segment size"), memory_tokens)

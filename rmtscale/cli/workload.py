@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from rmtscale.cli.given import refuse_unread
 from rmtscale.costs.captured_steps import why_not_captured
 from rmtscale.specs.adapter import Adapter
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.workload import Workload
 from rmtscale.units import parse_bytes
+
+_TRAINING = (
+    *("optimizer", "accumulate", "adapter", "offload_optimizer", "dropout", "bptt_segments"),
+    *("checkpoint_segments", "checkpoint_layers"),
+)
+"""Options that say how a training is done."""
 
 
 def chosen_adapter(kind: str, rank: int, targets: str) -> Adapter | None:
@@ -44,6 +51,31 @@ def chosen_workload(
         host_memory_bytes=parse_bytes(host_memory, "host memory") if host_memory else None,
         **settings,
     )
+
+
+def refuse_unread_settings(mode: str, adapter: str, *, offload_optimizer: bool = False) -> None:
+    """Refuses settings that were given and that a workload of these does not have.
+
+    Args:
+        mode: ``train``, ``generate``, or one pass that reads.
+        adapter: its kind; empty where all weights are trained.
+        offload_optimizer: whether the host's memory is asked for.
+
+    Raises:
+        BadInput: names the option.
+    """
+    if mode != "train":
+        refuse_unread("with --mode train", *_TRAINING)
+        captured = "segments of a forward pass are captured anyway"
+        refuse_unread(f"with --mode train; {captured}", "capture")
+    else:
+        refuse_unread("with another mode than train, which needs all of them", "logits")
+    if mode != "generate":
+        refuse_unread("with --mode generate", "new_tokens")
+    if not adapter:
+        refuse_unread("with --adapter", "adapter_rank", "adapter_targets")
+    if not offload_optimizer:
+        refuse_unread("with --offload-optimizer", "host_memory")
 
 
 def in_words(work: Workload) -> str:

@@ -77,7 +77,7 @@ def test_what_a_training_takes_is_asked_for_alike(
     refused = rmtscale(*forward, *shared, "--accumulate", "2")
     assert refused.code == 2
     assert refused.err.splitlines()[-1].startswith(
-        "error: accumulate 2 with mode 'forward': expected train"
+        "error: --accumulate 2: expected with --mode train"
     )
 
 

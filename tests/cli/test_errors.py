@@ -43,7 +43,7 @@ CASES = [
     ("generate-cost -m gpt2 -d h200 --context 0", "context '0': expected 1 or more"),
     ("memory -m gpt2 --precision int8", "precision 'int8': expected fp32, tf32, bf16, fp16"),
     ("memory -m gpt2 --attention flash9", "attention 'flash9': expected one of eager, sdpa"),
-    ("memory -m gpt2 --optimizer lamb", "optimizer 'lamb': expected one of adamw"),
+    ("memory -m gpt2 --mode train --optimizer lamb", "optimizer 'lamb': expected one of adamw"),
     (
         "memory -m gpt2 --mode train --precision master-bf16 --optimizer adafactor",
         "optimizer 'adafactor': expected adamw, adamw-fused, lion or sgd with 'master-bf16'",
@@ -56,7 +56,7 @@ CASES = [
         "memory -m gpt2 --mode train --offload-optimizer --host-memory 1GiB",
         "host memory 1.000 GiB: expected 1.854 GiB or more for the offloaded optimizer",
     ),
-    ("memory -m gpt2 --adapter lora", "adapter 'lora' with mode 'forward': expected train"),
+    ("memory -m gpt2 --adapter lora", "--adapter 'lora': expected with --mode train"),
     ("memory -m gpt2 --mode train --adapter prefix", "adapter 'prefix': expected one of lora"),
     (
         "memory -m gpt2 --mode train --adapter lora --adapter-targets q_proj",
@@ -70,9 +70,9 @@ CASES = [
         "memory -m gpt2 --mode train --adapter lora --method mamba",
         "method 'mamba': expected one dtype throughout and no adapter",
     ),
-    ("memory -m gpt2 --bptt-segments 0", "bptt segments 0: expected a whole number"),
+    ("memory -m gpt2 --mode train --bptt-segments 0", "bptt segments 0: expected a whole number"),
     (
-        "memory -m gpt2 --checkpoint-segments --checkpoint-layers",
+        "memory -m gpt2 --mode train --checkpoint-segments --checkpoint-layers",
         "checkpoint layers True: expected one of",
     ),
     ("plan -m gpt2 -d a10080", "device 'a10080'"),

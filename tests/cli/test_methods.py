@@ -54,7 +54,8 @@ def test_plan(rmtscale: Command) -> None:
     assert rows[0]["fewer_flops_tokens"] == 4097
     done = rmtscale(*line.split())
     assert all(len(text) <= 80 for text in done.out.splitlines())
-    assert "sliding-window needs fewer FLOPs (matmul) from" in done.out
+    assert "sliding-window needs fewer FLOPs (matmul)" in done.out
+    assert "1,657,309" in done.out.split("Prefill")[0]
     assert "checkpoint" not in done.out
 
 

@@ -152,7 +152,7 @@ SEEN = {
     "train": "--fixed of task 'memorize': expected one of task",
     "attention": "--option 'placement=depth:1': expected with a memory task only",
     "plan": "accumulate 37 with a layout: expected its micro-batches",
-    "flops": "adapter 'lora' with mode 'forward': expected train",
+    "flops": "--adapter 'lora': expected with --mode train",
 }
 
 

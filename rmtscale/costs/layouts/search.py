@@ -178,6 +178,8 @@ def require_known(model: ModelSpec, workload: Workload, recurrence: Recurrence |
         )
     for name, value, expected in (
         ("weights", model.quantization and model.quantization.title, "plain weights"),
+        ("capture", workload.capture, "segments that run eagerly"),
+        ("compile", workload.compile_step, "segments that run eagerly"),
         ("adapter", workload.adapter and repr(workload.adapter.kind), "all weights trained"),
         ("offload optimizer", workload.offload_optimizer, "the optimizer on the GPUs"),
         ("accumulate", workload.accumulate > 1 and workload.accumulate, "its micro-batches (mb)"),
