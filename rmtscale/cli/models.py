@@ -148,19 +148,38 @@ def _write_model(name: str, output_format: str) -> None:
         "head": row["head"],
     }
     if row.get("groups"):
-        facts["KV cache a token"] = format_bytes(row["kv_cache_bytes_per_token"])
+        cache, behind = (
+            row[f"kv_cache_bytes_per_token{where}"] for where in ("", "_behind_windows")
+        )
+        facts["KV cache a token"] = format_bytes(cache)
+        if behind != cache:
+            facts["KV cache a token"] += f", {format_bytes(behind)} beyond the windows"
         facts["state a sequence"] = format_bytes(row["state_bytes"])
     write_table(["", ""], [[key, value] for key, value in facts.items() if value], text_columns=2)
     if row.get("groups"):
-        write_table(
-            ["layers", "mixer", "feed-forward"],
-            [
-                [str(group["count"]), group["mixer"]["title"], group["feed_forward"]["title"]]
-                for group in row["groups"]
-            ],
-        )
+        _write_layers({"encoder": row["encoder_groups"], "decoder": row["groups"]})
     for note in row["not_counted"]:
         write_text(note)
+
+
+def _write_layers(parts: dict[str, list[dict[str, Any]]]) -> None:
+    """Writes one line for each kind of layer, however the kinds take turns."""
+    counts: dict[tuple[str, ...], int] = {}
+    for part, groups in parts.items():
+        for group in groups:
+            titles = [group[name]["title"] for name in ("mixer", "feed_forward")]
+            if "cross_attention" in group:
+                titles[0] += f", and over the encoder {group['cross_attention']['title']}"
+            kind = (part, *titles)
+            counts[kind] = counts.get(kind, 0) + group["count"]
+    both = all(parts.values())
+    write_table(
+        ["layers", *(["part"] if both else []), "mixer", "feed-forward"],
+        [[str(count), *kind[0 if both else 1 :]] for kind, count in counts.items()],
+        prose=range(1, 3 + both),
+    )
+    if sum(map(len, parts.values())) > len(counts):
+        write_text("Kinds of layers take turns; --format json has their order.")
 
 
 def model_row(reading: Reading) -> Row:
