@@ -37,6 +37,16 @@ class CheckFailed(RmtscaleError):
     exit_code = 1
 
 
+def reason_of(error: BaseException, most: int = 120) -> str:
+    """Returns what another library says is wrong, in one line: the first of it, or its class.
+
+    A first line that ends in a colon says nothing without the next.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return (said or type(error).__name__)[:most]
+
+
 def quoted_list(values: Iterable[object]) -> str:
     """Returns the accepted values of a message: ``a, b or c``, in the order given."""
     words = [str(value) for value in values]

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rmtscale.costs.flops import estimate_flops
 from rmtscale.costs.parameters import count_parameters
 from rmtscale.costs.passes import require_in_table
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 from rmtscale.profiler.real_module import (
     CONVOLUTIONS,
     matmul_flops,
@@ -32,7 +32,6 @@ from rmtscale.profiler.real_module import (
 )
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.build import build_backbone
-from rmtscale.rmt.checks import first_line
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.reading import Reading
 from rmtscale.specs.recurrence import Recurrence
@@ -128,7 +127,7 @@ def _count(
     except Exception as error:
         raise BadInput(
             f"{type(module).__name__}: an RMT around it cannot be run without values, so it is "
-            f"not counted ({first_line(error)})"
+            f"not counted ({reason_of(error)})"
         ) from error
     return matmul_flops(counter)
 

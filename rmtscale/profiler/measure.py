@@ -14,6 +14,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from rmtscale.errors import reason_of
 from rmtscale.profiler.environment import measured_environment
 from rmtscale.profiler.host_loop import drifted, loop_seconds
 from rmtscale.profiler.memory import CudaMeter, MemoryMeter, ResidentMeter, data_bytes
@@ -85,8 +86,7 @@ class _Run:
             self._stages()
         except Exception as problem:  # noqa: BLE001  (any failure of a point is a row)
             outcome = "oom" if _is_out_of_memory(problem) else "crashed"
-            first = (str(problem).strip() or "no message").splitlines()[0]
-            error, stage = f"{type(problem).__name__}: {first}", self.stage
+            error, stage = f"{type(problem).__name__}: {reason_of(problem, 500)}", self.stage
         return Measurement(
             outcome=outcome,
             error=error,

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 from rmtscale.specs.reading import text_part
 
 _NOT_BUILT = ("quantization_config", "auto_map", "torch_dtype", "dtype", "transformers_version")
@@ -83,7 +83,7 @@ def real_config(config: Mapping[str, Any], name: str) -> Any:
     # A config class may raise anything about a file; to the user it is one thing.
     except Exception as error:
         raise BadInput(
-            f"model {name!r}: Transformers refuses its config ({_first_line(error)})"
+            f"model {name!r}: Transformers refuses its config ({reason_of(error, 200)})"
         ) from error
 
 
@@ -167,7 +167,7 @@ def real_module(
         except Exception as error:
             if experts is None:
                 raise BadInput(
-                    f"model {name!r}: {class_name} cannot be built ({_first_line(error)})"
+                    f"model {name!r}: {class_name} cannot be built ({reason_of(error)})"
                 ) from error
     raise AssertionError
 
@@ -222,7 +222,7 @@ def real_flops(module: Any, tokens: int, *, batch: int = 1, train: bool = False)
     except Exception as error:
         raise BadInput(
             f"{type(module).__name__}: cannot be run without values, so it is not counted "
-            f"({_first_line(error)})"
+            f"({reason_of(error)})"
         ) from error
 
 
@@ -278,7 +278,3 @@ def module_inputs(module: Any, batch: int, tokens: int) -> dict[str, Any]:
     if "use_cache" in taken:
         inputs["use_cache"] = False
     return inputs
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

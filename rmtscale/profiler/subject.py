@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 from rmtscale.profiler.adapters import with_adapter
 from rmtscale.profiler.optimizers import make_optimizer
 from rmtscale.profiler.ranks import Ranks
@@ -255,8 +255,7 @@ def _backbone(point: Point) -> nn.Module:
             use_safetensors=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"checkpoint {point.checkpoint!r}: {first}") from error
+        raise BadInput(f"checkpoint {point.checkpoint!r}: {reason_of(error, 300)}") from error
     return model.to(point.device)
 
 

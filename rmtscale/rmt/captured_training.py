@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rmtscale.errors import reason_of
 from rmtscale.rmt.attention_kernel import fastest_attention
 from rmtscale.rmt.capturable import facts, refusal, settings
 from rmtscale.rmt.capture import Capture, Captures, Inputs
@@ -146,9 +147,8 @@ class CapturedTraining:
         try:
             found = self._captures.find(key, step.inputs, work)
         except RuntimeError as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
             again = "; tried again without compiling" if self._compiles else ""
-            self._say(f"{type(error).__name__}: {first}{again}")
+            self._say(f"{type(error).__name__}: {reason_of(error, 300)}{again}")
             if self._compiles:
                 self._compiles = False
                 self._captures.clear()

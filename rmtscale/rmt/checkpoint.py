@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.errors import BadInput, MissingDependency, reason_of
 from rmtscale.limits import MOST_TOKEN_ID, most_of
 from rmtscale.readers import read_config, read_json
 from rmtscale.rmt.config import OPTIONS, RMTConfig
@@ -167,10 +167,9 @@ def _one_message(named: str) -> Iterator[None]:
     except (BadInput, MissingDependency):
         raise
     except Exception as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise BadInput(
             f"{named}: expected a config.json that a model can be built from "
-            f"({type(error).__name__}: {why})"
+            f"({type(error).__name__}: {reason_of(error, 200)})"
         ) from error
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 from rmtscale.rmt.body import Body, hidden_of, named, with_body
 from rmtscale.rmt.validation import has_values, shape_text
 
@@ -171,7 +171,7 @@ def check_body(backbone: Any, body: Body, *, causal: bool) -> int | None:
                 logits = type(backbone).forward(copy, **given).logits
         # A forward may raise anything; to the user it is one thing.
         except Exception as error:
-            raise BadInput(f"{name}: does not run on ids alone ({first_line(error)})") from error
+            raise BadInput(f"{name}: does not run on ids alone ({reason_of(error)})") from error
         rows = (3, PROBE_TOKENS) if causal else (3,)
         if tuple(logits.shape[:-1]) != rows:
             kind = "next-token logits" if causal else "one row of class logits for each sample"
@@ -188,9 +188,7 @@ def check_body(backbone: Any, body: Body, *, causal: bool) -> int | None:
             with tables:
                 hidden_BTE = body.hidden(backbone, embeds_BTE.clone())
         except Exception as error:
-            raise BadInput(
-                f"{name}: does not run on inputs_embeds ({first_line(error)})"
-            ) from error
+            raise BadInput(f"{name}: does not run on inputs_embeds ({reason_of(error)})") from error
         if hidden_BTE.shape != embeds_BTE.shape:
             raise BadInput(
                 f"{name}: width in is not width out: embeddings {shape_text(embeds_BTE)}, hidden "
@@ -208,7 +206,7 @@ def check_body(backbone: Any, body: Body, *, causal: bool) -> int | None:
                 again = body.logits(backbone, seen[0])
         except Exception as error:
             raise BadInput(
-                f"{name}: no logits of hidden states alone ({first_line(error)})"
+                f"{name}: no logits of hidden states alone ({reason_of(error)})"
             ) from error
         if again.shape != logits.shape or not apart(again, logits) <= rounding:
             raise BadInput(f"{name}: logits are not made of the last hidden states alone")
@@ -250,11 +248,6 @@ def _check_gradient(name: str, hidden_BTE: Tensor, embeds_BTE: Tensor) -> None:
             (hidden_BTE.float() * weights_BTE.view_as(hidden_BTE)).sum(), embeds_BTE
         )
     except RuntimeError as error:
-        raise BadInput(f"{name}: no gradient reaches its input ({first_line(error)})") from error
+        raise BadInput(f"{name}: no gradient reaches its input ({reason_of(error)})") from error
     if not bool(grad_BTE.isfinite().all()) or not bool((grad_BTE != 0).any(-1).all()):
         raise BadInput(f"{name}: a gradient does not reach every input")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its class, at most 120 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

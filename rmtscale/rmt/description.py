@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 from rmtscale.rmt.peft_layers import Adapters, adapters_of, put_back
 from rmtscale.rmt.sharding import part_of
 
@@ -89,7 +89,7 @@ def require_describable(auto: Any, backbone: Any) -> None:
     except (ValueError, KeyError) as error:
         raise BadInput(
             f"backbone {type(backbone).__name__}: cannot be built again from its config by "
-            f"{auto.__name__} ({str(error).splitlines()[0][:80]})"
+            f"{auto.__name__} ({reason_of(error)})"
         ) from error
     for name in sorted(live.keys() | built.keys()):
         if live.get(name) != built.get(name):

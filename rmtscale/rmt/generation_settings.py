@@ -21,7 +21,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 
 DEFAULT_NEW_TOKENS = 20
 """The default of Transformers, when neither ``max_new_tokens`` nor ``max_length`` is set."""
@@ -122,7 +122,7 @@ def settings(base: GenerationConfig | None, given: dict[str, Any]) -> Generation
     except BadInput:
         raise
     except (ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f"generation settings: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"generation settings: {reason_of(error, 300)}") from error
     unknown = {name: x for name, x in unknown.items() if x is not None and x is not False}
     if unknown:
         name = min(unknown)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.errors import BadInput, MissingDependency, reason_of
 from rmtscale.limits import MOST_TOKENIZER_BYTES
 from rmtscale.printable import one_line
 from rmtscale.readers import parse_config, read_config, read_text
@@ -211,7 +211,6 @@ def hub_text(name: str, file: str, *, what: str, instead: str) -> str:
     # The client raises a dozen kinds (network, HTTP, permission, validation); to the user they
     # are one: that name gave no file.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(
-            f"{what} {name!r}: expected {instead}; the hub gave no {file} ({reason[:120]})"
+            f"{what} {name!r}: expected {instead}; the hub gave no {file} ({reason_of(error)})"
         ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, reason_of
 from rmtscale.readers import read_config
 from rmtscale.rmt import RMTForCausalLM
 from rmtscale.rmt.config import RMTConfig
@@ -104,7 +104,7 @@ def _load(folder: Path, *, recurrent: bool) -> Any:
     except (OSError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(
-            f"model {str(folder)!r}: {first[:160]}; expected a folder with a decoder in safetensors"
+            f"model {str(folder)!r}: {reason_of(error, 160)}; expected a folder with a decoder in "
+            "safetensors"
         ) from error

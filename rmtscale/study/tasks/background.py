@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rmtscale.errors import BadInput, MissingDependency
+from rmtscale.errors import BadInput, MissingDependency, reason_of
 from rmtscale.limits import MOST_RECORDS_BYTES, MOST_TEXT_FILES
 from rmtscale.readers import parse_json, read_lines, read_text
 from rmtscale.study.tasks.documentation import python_documents
@@ -136,10 +136,9 @@ def _hub_documents(source: str, split: str) -> list[str]:
     # The library raises a dozen kinds (network, HTTP, no such name, column or split); to the
     # user they are one: that name gave no text.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(
             f"text {source!r}: expected a data set with a split 'train' and a column 'text' "
-            f"({reason[:120]})"
+            f"({reason_of(error)})"
         ) from error
     documents = [document for document in documents if document.strip()]
     return documents if given else split_documents(documents, split, source)

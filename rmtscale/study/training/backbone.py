@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmtscale.errors import BadInput, quoted_list
+from rmtscale.errors import BadInput, quoted_list, reason_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -181,9 +181,8 @@ def pretrained(name: str, classes: int) -> tuple[nn.Module, bool]:
     except (OSError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(
-            f"backbone {name!r}: {first}; expected {quoted_list(SIZES)}, a folder with safetensors "
-            "or a name on the hub"
+            f"backbone {name!r}: {reason_of(error, 300)}; expected {quoted_list(SIZES)}, a folder "
+            "with safetensors or a name on the hub"
         ) from error
     return model, encoder

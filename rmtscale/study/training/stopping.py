@@ -15,7 +15,7 @@ from types import FrameType
 
 import torch
 
-from rmtscale.errors import CheckFailed
+from rmtscale.errors import CheckFailed, reason_of
 from rmtscale.processes import ENDING, handled
 
 
@@ -62,8 +62,7 @@ def lost_processes() -> Iterator[None]:
         lost = isinstance(error, torch.distributed.DistError)
         if not several or not (lost or any(word in str(error) for word in _LOST)):
             raise
-        first = str(error).strip().splitlines()[0][:200]
         raise CheckFailed(
-            f"another process of this command has gone ({first}); what is written is kept, the "
-            "same command goes on from there"
+            f"another process of this command has gone ({reason_of(error, 200)}); what is "
+            "written is kept, the same command goes on from there"
         ) from error
