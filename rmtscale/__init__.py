@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         estimate_method,
         estimate_time,
         make_plan,
+        quantize,
+        weight_bytes,
     )
     from rmtscale.costs.breakdown import Breakdown, Term
     from rmtscale.costs.comparison import Comparison
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from rmtscale.costs.methods.method import Method
     from rmtscale.costs.plan import Plan
     from rmtscale.costs.roofline import TimeEstimate
-    from rmtscale.costs.weights import weight_bytes
     from rmtscale.errors import BadInput, CheckFailed, MissingDependency, RmtscaleError
     from rmtscale.records.store import RecordStore
     from rmtscale.specs.catalog import PRESETS
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from rmtscale.specs.devices import DEVICES, find_device
     from rmtscale.specs.huggingface import from_config, resolve_model
     from rmtscale.specs.model import ModelSpec
-    from rmtscale.specs.quantization.reading import quantize
     from rmtscale.specs.recurrence import Recurrence
     from rmtscale.specs.workload import Workload
 
@@ -102,6 +102,8 @@ HOMES = {
         "estimate_method",
         "estimate_time",
         "make_plan",
+        "quantize",
+        "weight_bytes",
     ),
     "costs.comparison": ("Comparison",),
     "costs.conventions": ("CONVENTIONS",),
@@ -113,7 +115,6 @@ HOMES = {
     "costs.methods.method": ("Method",),
     "costs.plan": ("Plan",),
     "costs.roofline": ("TimeEstimate",),
-    "costs.weights": ("weight_bytes",),
     "errors": ("BadInput", "CheckFailed", "MissingDependency", "RmtscaleError"),
     "records.store": ("RecordStore",),
     "specs.catalog": ("PRESETS",),
@@ -121,7 +122,6 @@ HOMES = {
     "specs.devices": ("DEVICES", "find_device"),
     "specs.huggingface": ("from_config", "resolve_model"),
     "specs.model": ("ModelSpec",),
-    "specs.quantization.reading": ("quantize",),
     "specs.recurrence": ("Recurrence",),
     "specs.workload": ("Workload",),
 }

@@ -4,21 +4,23 @@
 >>> api.estimate_flops("gpt2", tokens="16k").total == api.estimate_flops("gpt2", 16_000).total
 True
 
-A model may be a name, a config file or a ``ModelSpec``; a device a name (``auto`` is the GPU at
-hand) or a ``DeviceSpec``; a workload its tokens (``16_000``, ``"16k"``) or a ``Workload``, with any
-of its fields as arguments beside it; a recurrence a segment size, the name of a method, or a
-``Recurrence`` or ``Method``. Without a precision it is bf16, or fp16 on a device that has no bf16;
-a ``Workload`` or ``Generation`` made before knows no device, and says bf16.
+A model may be a name, a config file (text or a path) or a ``ModelSpec``; a device a name (``auto``
+is the GPU at hand) or a ``DeviceSpec``; a workload its tokens (``16_000``, ``"16k"``) or a
+``Workload``, with any of its fields as arguments beside it; a recurrence a segment size, the name
+of a method, or a ``Recurrence`` or ``Method``. Without a precision it is bf16, or fp16 on a device
+that has no bf16; a ``Workload`` or ``Generation`` made before knows no device, and says bf16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from rmtscale.costs import comparison as comparisons
 from rmtscale.costs import flops, generation, memory, method_estimates, parameters, plan, roofline
+from rmtscale.costs import weights as stored_weights
 from rmtscale.costs.breakdown import Breakdown
 from rmtscale.costs.comparison import Comparison, select_methods
 from rmtscale.costs.conventions import DEFAULT_CONVENTION
@@ -41,17 +43,19 @@ from rmtscale.specs.defaults import default_precision
 from rmtscale.specs.device import DeviceSpec
 from rmtscale.specs.huggingface import resolve_model
 from rmtscale.specs.model import ModelSpec
-from rmtscale.specs.quantization.reading import quantize
+from rmtscale.specs.quantization import reading
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
-from rmtscale.units import parse_bytes, parse_size
+from rmtscale.units import parse_bytes, parse_size, require_positive
 
+Thing = TypeVar("Thing")
 Size: TypeAlias = int | str
 """A number of tokens: ``16_000`` or ``"16k"``."""
-AnyModel: TypeAlias = ModelSpec | str
+AnyModel: TypeAlias = ModelSpec | str | os.PathLike[str]
 AnyDevice: TypeAlias = DeviceSpec | str
 AnyWorkload: TypeAlias = Workload | int | str | None
 AnyDesign: TypeAlias = Design | int | str
+AnyMethods: TypeAlias = Sequence[Method | str] | str
 
 
 def estimate(
@@ -178,6 +182,8 @@ def estimate_generation(
         given = usual | _known(Generation, settings)
         work = Generation(context_tokens=_size(generation_, "context"), **given)
     design = Recurrence(recurrence) if isinstance(recurrence, int) else recurrence
+    if design is not None:
+        _one_of(design, "recurrence", "a segment size, a Recurrence or None", Recurrence)
     return generation.estimate_generation(spec, work, gpu, design)
 
 
@@ -218,33 +224,94 @@ def estimate_method(
         BadInput: a value that is not known or cannot be.
     """
     lengths = _size(tokens, "tokens") if isinstance(tokens, str) else tokens
-    return method_estimates.estimate_method(_model(model), lengths, method, dtype)
+    chosen = method if isinstance(method, str) else _method(method)
+    return method_estimates.estimate_method(_model(model), lengths, chosen, dtype)
 
 
 def compare_methods(
     model: AnyModel,
-    methods: Sequence[Method] | str,
+    methods: AnyMethods,
     tokens: Sequence[Size] | Size,
     dtype: str = "bf16",
 ) -> Comparison:
     """Every method at every length, and where any two of them change places.
 
+    Args:
+        methods: names, as a list or in one text (``"full,rmt"``, ``"all"``), or methods.
+
     Raises:
         BadInput: a value that is not known or cannot be.
     """
     spec = _model(model)
-    chosen = select_methods(methods, spec, Recurrence()) if isinstance(methods, str) else methods
-    lengths = [tokens] if isinstance(tokens, int | str) else tokens
+    expected = "names such as 'full,rmt', or a list of names or methods"
+    listed = _one_of(methods, "methods", expected, Sequence)
+    chosen = dict.fromkeys(
+        one
+        for each in ([listed] if isinstance(listed, str) else listed)
+        for one in (
+            select_methods(each, spec, Recurrence()) if isinstance(each, str) else [_method(each)]
+        )
+    )
+    lengths = _one_of(tokens, "tokens", "a length or a list of lengths", int, Iterable)
+    lengths = [lengths] if isinstance(lengths, int | str) else lengths
     sizes = [_size(length, "tokens") for length in lengths]
-    return comparisons.compare_methods(spec, chosen, sizes, dtype)
+    return comparisons.compare_methods(spec, list(chosen), sizes, dtype)
+
+
+def quantize(model: AnyModel, weights: str) -> ModelSpec:
+    """The model with all linear layers but its head stored as ``weights`` says, for inference.
+
+    Args:
+        model: one whose weights are plain.
+        weights: ``int8``, ``fp8``, ``nf4``, ``nf4-double``, or ``int4`` with or without a group
+            size: ``int4:64``.
+
+    Raises:
+        BadInput: another name, a group that does not divide a width, a model that is stored in
+            fewer bits already or whose linear layers are not known.
+    """
+    named = _one_of(weights, "weights", "a name such as 'int8' or 'int4:64'", str)
+    return reading.quantize(_model(model), named)
+
+
+def weight_bytes(model: AnyModel, dtype_bytes: int) -> int:
+    """Bytes of all weights; a tied head counts once.
+
+    Args:
+        dtype_bytes: of each weight that is not quantised.
+
+    Raises:
+        BadInput: no such model, or no whole number of bytes.
+    """
+    require_positive("dtype bytes", dtype_bytes)
+    return stored_weights.weight_bytes(_model(model), dtype_bytes)
 
 
 def _model(model: AnyModel) -> ModelSpec:
-    return resolve_model(model) if isinstance(model, str) else model
+    if isinstance(model, str | os.PathLike):
+        return resolve_model(os.fspath(model))
+    return _one_of(model, "model", "a name, a config file or a ModelSpec", ModelSpec)
 
 
 def _device(device: AnyDevice) -> DeviceSpec:
-    return resolve_device(device) if isinstance(device, str) else device
+    if isinstance(device, str):
+        return resolve_device(device)
+    return _one_of(device, "device", "a name or a DeviceSpec", DeviceSpec)
+
+
+def _method(method: Method) -> Method:
+    return _one_of(method, "method", "a name or a Method", Method)
+
+
+def _one_of(value: Thing, name: str, expected: str, *kinds: type) -> Thing:
+    """The value, where it is of one of the kinds.
+
+    Raises:
+        BadInput: it is of none.
+    """
+    if not isinstance(value, kinds):
+        raise BadInput(f"{name} of type {type(value).__name__}: expected {expected}")
+    return value
 
 
 def _size(size: Size, name: str) -> int:
@@ -291,4 +358,5 @@ def _design(design: AnyDesign, model: ModelSpec) -> Design:
         return Recurrence(design)
     if isinstance(design, str):
         return with_segments(find_method(design, model), Recurrence())
-    return design
+    expected = "a segment size, the name of a method, a Recurrence, a Method or None"
+    return None if design is None else _one_of(design, "recurrence", expected, Recurrence, Method)

@@ -95,7 +95,9 @@ def _exact(tokens: Any) -> Count:
     import numpy as np
 
     lengths = np.asarray(tokens)
-    if not np.issubdtype(lengths.dtype, np.integer) and lengths.dtype != object:
+    # Numbers beyond 64 bits are objects to numpy.
+    whole = lengths.dtype == object and all(type(one) is int for one in lengths.flat)
+    if not np.issubdtype(lengths.dtype, np.integer) and not whole:
         raise BadInput(f"tokens of type {lengths.dtype}: expected whole numbers")
     if lengths.size and lengths.min() < 1:
         raise BadInput(f"tokens {lengths.min()}: expected whole numbers of 1 or more")
