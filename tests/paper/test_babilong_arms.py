@@ -17,6 +17,7 @@ from rmtscale.study.tasks.babi import grammar
 from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.pool import load_pool
 from tests.committed import babilong_records, babilong_widths
+from tests.study.tasks.story_solver import rare_by_hand
 
 CONTROL, LATE, BOTH = "b1b6209d700cefb7", "c4f8231bbd114792", "4166ac7726bab725"
 QA3_OLD, QA3_LATE, QA3_BOTH = "fe523a1d1ea31d83", "35ce9b4bcd56b798", "fb4fe709ff23c3ba"
@@ -26,6 +27,7 @@ QA1_BEGUN, QA1_TOLD = "e5ffaeb3bba8ecec", "b0ef44ee30b6bb23"
 QA2_BEGUN, QA2_CONTROL = "33e12954389f8113", "7434d7785242a66f"
 QA2_LIGHT, QA2_TOLD, QA2_FINAL = "38e9e6c59f1082d4", "6c7406010f7c086e", "a5ef26bb3e3d00ca"
 QA3_BEGUN, QA3_CONTROL, QA3_TOLD = "bbf0e18602f8e576", "764a7d9853aa3b32", "38bc86661e8c2e57"
+QA3_FINAL = "da3e80fe81b53527"
 
 
 def answers() -> dict[tuple[str, int, float], str]:
@@ -116,11 +118,48 @@ def test_arms_on_the_same_test_stories(
     assert_apart(apart, points, low, high)
 
 
-def kinds_of_questions() -> list[str]:
-    """What became of the object that each of the first 400 test questions of qa2 asks for."""
-    pool = load_pool("qa2", "original", "test")
-    order = np.random.default_rng((20_240_614, 0)).permutation(len(pool.asked))[:400]
-    return [_became_of(pool.asked[number]) for number in order]
+def first_questions(qa: str, count: int) -> list[Asked]:
+    """The first test questions of a task, as ``evaluate`` reads them at every length."""
+    if not os.environ.get("RMTSCALE_DATA"):
+        pytest.skip("RMTSCALE_DATA names no folder with the original bAbI files")
+    pool = load_pool(qa, "original", "test")
+    order = np.random.default_rng((20_240_614, 0)).permutation(len(pool.asked))[:count]
+    return [pool.asked[number] for number in order]
+
+
+@pytest.mark.parametrize(
+    ("qa", "weights", "usual", "rare"),
+    [
+        ("qa2", QA2_FINAL, [846, 845, 334, 324, 64], [146, 140, 52, 46, 9]),
+        ("qa3", QA3_FINAL, [805, 803, 313, 316, 87], [190, 140, 53, 55, 5]),
+    ],
+)
+def test_most_of_what_is_lost_is_asked_seldom(
+    qa: str, weights: str, usual: list[int], rare: list[int]
+) -> None:
+    """Right answers at 2k, 32k, 128k, 1M and 10M, with a dead band of 0.5."""
+    read = {
+        one.point.length: one.right or ""
+        for one in babilong_records().latest().values()
+        if (one.point.weights, one.point.dead_band) == (weights, 0.5)
+    }
+    asked = [one.question in rare_by_hand(qa, one.facts) for one in first_questions(qa, 1000)]
+    found = [
+        [
+            sum(
+                right == "1"
+                for right, seldom in zip(read[length], asked, strict=False)
+                if seldom == kind
+            )
+            for length in ("2k", "32k", "128k", "1M", "10M")
+        ]
+        for kind in (False, True)
+    ]
+    assert found == [usual, rare]
+    counts = [[sum(asked[:count]), count] for count in (1000, 400, 100)]
+    assert counts == (
+        [[148, 1000], [61, 400], [17, 100]] if qa == "qa2" else [[194, 1000], [79, 400], [13, 100]]
+    )
 
 
 def _became_of(asked: Asked) -> str:
@@ -141,9 +180,7 @@ def _became_of(asked: Asked) -> str:
 
 
 def test_what_arms_of_run_7_are_wrong_about() -> None:
-    if not os.environ.get("RMTSCALE_DATA"):
-        pytest.skip("RMTSCALE_DATA names no folder with the original bAbI files")
-    kinds = kinds_of_questions()
+    kinds = [_became_of(one) for one in first_questions("qa2", 400)]
     counted = [kinds.count(kind) for kind in ("held", "dropper there", "dropper left")]
     assert counted == [134, 205, 61]
 

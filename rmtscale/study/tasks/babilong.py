@@ -21,7 +21,7 @@ from rmtscale.study.tasks.babi.asked import Asked
 from rmtscale.study.tasks.babi.names import QAS, STATEFUL, parse_stories
 from rmtscale.study.tasks.babi.pool import SOURCES, Pool, load_pool
 from rmtscale.study.tasks.babi.state import ENTRIES, MOVING, places_after
-from rmtscale.study.tasks.sample import Story
+from rmtscale.study.tasks.sample import Closing, Story
 from rmtscale.study.tasks.task import PLACES, Task, pick
 from rmtscale.study.tasks.vocabulary import TextCoder, split_words
 from rmtscale.units import require_one_of, require_positive
@@ -53,6 +53,10 @@ class Babilong(Task):
     """Ask up to so many other things that have an answer, one after the other before the last
     question. After a burn-in there are few facts to ask among, and one answer says of one thing
     only whether the memory has kept it."""
+    rare_share: float = 0.0
+    """Share of the stories, as far as such fit, that have come to something rare: of qa2 an object
+    that was left behind, of qa3 one that was carried on more than once (``Told.rare``). What is
+    rare comes first among the questions of ``closing``."""
     ask_state: bool = False
     """Makes half of these questions, in stories of qa2 and qa3, about the state that an answer is
     put together from: where a person is, who got an object, where it is before it was carried on;
@@ -72,12 +76,18 @@ class Babilong(Task):
                 raise BadInput(f"{name} {value!r}: expected true or false")
         if type(self.closing) is not int or not 0 <= self.closing <= MOST_CLOSING:
             raise BadInput(f"closing {self.closing!r}: expected 0 to {MOST_CLOSING} questions")
+        if type(self.rare_share) not in (int, float) or not 0 <= self.rare_share <= 1:
+            raise BadInput(f"rare_share {self.rare_share!r}: expected 0 to 1")
         names = parse_stories(self.stories)
-        if self.ask_state and (self.source != "generated" or not set(names) & set(STATEFUL)):
-            raise BadInput(
-                f"ask_state {self.ask_state!r} of {self.source} stories of {self.stories}: "
-                f"expected false, or generated ones with one of {quoted_list(STATEFUL)}"
-            )
+        for name, wanted, off in (
+            ("ask_state", self.ask_state, "false"),
+            ("rare_share", self.rare_share, "0"),
+        ):
+            if wanted and (self.source != "generated" or not set(names) & set(STATEFUL)):
+                raise BadInput(
+                    f"{name} {wanted!r} of {self.source} stories of {self.stories}: "
+                    f"expected {off}, or generated ones with one of {quoted_list(STATEFUL)}"
+                )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -112,6 +122,9 @@ class Babilong(Task):
     def asking_last(self, questions: int) -> Babilong:
         return replace(self, closing=questions)
 
+    def preferring_rare(self, share: float) -> Babilong:
+        return replace(self, rare_share=share)
+
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
         """Questions of each task, of the split."""
@@ -145,11 +158,16 @@ class Babilong(Task):
     def story_within(self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder) -> Story:
         pool = self.pools[pick(rng, len(self.pools))]
         left = tokens - self._closing_tokens(vocabulary)
-        return self._asking(rng, pool.draw(rng, left, vocabulary, self.between))
+        rare = bool(self.rare_share) and rng.random() < self.rare_share
+        return self._asking(rng, pool.draw(rng, left, vocabulary, self.between, rare))
 
     def _asking(self, rng: np.random.Generator, asked: Asked) -> Story:
-        others = list(asked.closing) if self.closing else []
-        drawn = [others.pop(pick(rng, len(others))) for _ in range(min(self.closing, len(others)))]
+        rare = [one for one in asked.rare if self.rare_share and one.question != asked.question]
+        others = [one for one in asked.closing if one not in rare]
+        drawn: list[Closing] = []
+        for _ in range(min(self.closing, len(rare) + len(others))):
+            left = rare or others
+            drawn.append(left.pop(pick(rng, len(left))))
         return asked.as_story(self.between, drawn)
 
     def _closing_tokens(self, vocabulary: TextCoder) -> int:

@@ -123,6 +123,18 @@ class Task(ABC):
         del questions
         return None
 
+    def preferring_rare(self, share: float) -> Task | None:
+        """Returns the task with a share of stories in which something rare can be asked.
+
+        Returns:
+            The task; None where nothing is.
+
+        Raises:
+            BadInput: nothing is rare in the stories that it draws.
+        """
+        del share
+        return None
+
     def asking_between(self) -> Task | None:
         """Returns the task with questions among its facts, for a training.
 

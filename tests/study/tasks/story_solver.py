@@ -103,3 +103,34 @@ def last_gifts(text: str) -> set[str]:
         world.tell(sentence.strip())
     last = {thing: (one, other) for one, thing, other in world.gifts}
     return {thing for thing, pair in last.items() if pair == (giver, receiver)}
+
+
+def rare_by_hand(qa: str, facts: tuple[str, ...]) -> set[str]:
+    """Lists what is seldom asked at the end of some facts, following one object after the other.
+
+    Of qa2 where an object lies if whoever dropped it is elsewhere, of qa3 where it was before a
+    place that is not its last.
+    """
+    at: dict[str, str] = {}
+    found: set[str] = set()
+    for thing in THINGS.split("|"):
+        at.clear()
+        holder = dropper = place = ""
+        carried: list[str] = []
+        for fact in facts:
+            words = fact.removesuffix(".").split()
+            if thing in words:
+                if words[1] in ("dropped", "discarded", "left", "put"):
+                    holder, dropper, place = "", words[0], at.get(words[0], "")
+                else:
+                    holder, dropper, carried = words[0], "", []
+            elif words[-2] == "the" and words[-1] not in THINGS.split("|"):
+                at[words[0]] = words[-1]
+                if words[0] == holder:
+                    carried.append(words[-1])
+        if qa == "qa2" and dropper and place and at[dropper] != place:
+            found.add(f"Where is the {thing}?")
+        if qa == "qa3" and carried:
+            asked = {one for one in carried[1:-1] if one != carried[-1]}
+            found |= {f"Where was the {thing} before the {one}?" for one in asked}
+    return found

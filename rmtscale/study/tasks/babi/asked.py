@@ -27,6 +27,9 @@ class Asked:
     """Indices of all facts that the answer rests on, where the original files name them."""
     closing: tuple[Closing, ...] = ()
     """All other questions that have an answer after these facts, in no order."""
+    rare: tuple[Closing, ...] = ()
+    """Questions that stories of the task seldom come to, and that have an answer after these facts;
+    its own may be one, and some may be in ``closing``."""
 
     @property
     def facts(self) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Pool:
 
     def __init__(self, asked: Sequence[Asked]) -> None:
         self.asked = tuple(asked)
-        self._sorted: dict[tuple[TextCoder, bool], tuple[Lengths, Lengths]] = {}
+        self._sorted: dict[tuple[TextCoder, bool, bool], tuple[Lengths, Lengths]] = {}
         self._longest: dict[TextCoder, int] = {}
 
     @cached_property
@@ -80,30 +80,52 @@ class Pool:
     def longest_closing(self, vocabulary: TextCoder) -> int:
         """Counts the tokens of the longest question that may come before the last, if any."""
         if vocabulary not in self._longest:
-            texts = {one.question for own in self.asked for one in own.closing}
+            texts = {one.question for own in self.asked for one in (*own.closing, *own.rare)}
             lengths = (len(vocabulary.array(text)) for text in texts)
             self._longest[vocabulary] = max(lengths, default=0)
         return self._longest[vocabulary]
 
     def least_tokens(self, vocabulary: TextCoder, between: bool = False) -> int:
         """Counts the tokens that a fiftieth of the stories fit into."""
-        ordered, _ = self._by_length(vocabulary, between)
+        ordered, _ = self._by_length(vocabulary, between, rare=False)
         return int(ordered[int(_LEAST_SHARE * len(ordered))])
 
     def draw(
-        self, rng: np.random.Generator, tokens: int, vocabulary: TextCoder, between: bool = False
+        self,
+        rng: np.random.Generator,
+        tokens: int,
+        vocabulary: TextCoder,
+        between: bool = False,
+        rare: bool = False,
     ) -> Asked:
-        """Draws one of the questions whose stories fit, each as likely."""
-        ordered, places = self._by_length(vocabulary, between)
+        """Draws one of the questions whose stories fit, each as likely.
+
+        Args:
+            rng: source of chance.
+            tokens: room for the story, its question, and the questions in it.
+            vocabulary: counts their tokens.
+            between: whether there are questions in it.
+            rare: only where something rare can be asked, as long as that fits.
+        """
+        ordered, places = self._by_length(vocabulary, between, rare)
         count = int(np.searchsorted(ordered, tokens, side="right"))
+        if rare and not count:
+            return self.draw(rng, tokens, vocabulary, between)
         return self.asked[int(places[int(rng.random() * count)])]
 
-    def _by_length(self, vocabulary: TextCoder, between: bool) -> tuple[Lengths, Lengths]:
-        key = vocabulary, between
+    def _by_length(
+        self, vocabulary: TextCoder, between: bool, rare: bool
+    ) -> tuple[Lengths, Lengths]:
+        key = vocabulary, between, rare
         if key not in self._sorted:
-            lengths = self.lengths(*key)
-            places = np.argsort(lengths, kind="stable")
-            self._sorted[key] = lengths[places], places
+            if rare:
+                ordered, places = self._by_length(vocabulary, between, rare=False)
+                kept = np.array([bool(self.asked[place].rare) for place in places], dtype=np.bool_)
+                self._sorted[key] = ordered[kept], places[kept]
+            else:
+                lengths = self.lengths(vocabulary, between)
+                places = np.argsort(lengths, kind="stable")
+                self._sorted[key] = lengths[places], places
         return self._sorted[key]
 
 

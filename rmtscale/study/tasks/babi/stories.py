@@ -64,7 +64,7 @@ class Drawer:
             return [self._relations()]
         world = World(self._pick, grammar.persons(self.qa), _KINDS[self.qa])
         told, facts = Told(), []
-        asked: list[tuple[int, Found, tuple[Closing, ...]]] = []
+        asked: list[tuple[int, Found, tuple[Closing, ...], tuple[Closing, ...]]] = []
         between: list[Between] = []
         while len(asked) < QUESTIONS:
             act = world.act()
@@ -78,11 +78,12 @@ class Drawer:
             if len(facts) % 2 == 0:
                 found = told.ask(self.qa, self._pick)
                 if found is not None:
-                    asked.append((len(facts), found, self._closing(told, found)))
+                    closing, rare = self._closing(told, found), told.rare(self.qa)
+                    asked.append((len(facts), found, closing, _others(rare)))
         story = tuple(facts)
         return [
-            Asked(story, count, *found, tuple(between), closing=closing)
-            for count, found, closing in asked
+            Asked(story, count, *found, tuple(between), closing=closing, rare=rare)
+            for count, found, closing, rare in asked
         ]
 
     def _closing(self, told: Told, found: Found) -> tuple[Closing, ...]:
@@ -144,7 +145,7 @@ class Drawer:
         return Asked(facts, 2, question, answer, index, tuple(between), closing=closing)
 
 
-def _others(known: list[tuple[str, str]], question: str) -> tuple[Closing, ...]:
+def _others(known: list[tuple[str, str]], question: str | None = None) -> tuple[Closing, ...]:
     """Lists each question that has an answer once, but for one of them."""
     answers = {other: answer for other, answer in known if other != question}
     return tuple(Closing(*one) for one in answers.items())
@@ -206,6 +207,28 @@ class Told:
         if qa == "qa2":
             return [self._ask_where(thing)[:2] for thing in self._event if self._located(thing)]
         return [self._ask_before(one, pick)[:2] for one in self._event if self._carried(one)]
+
+    def rare(self, qa: str) -> list[tuple[str, str]]:
+        """Lists the questions of a task that stories seldom come to, of tasks in ``STATEFUL``.
+
+        Of qa2 where an object lies that was left behind: whoever dropped it is elsewhere. Of qa3
+        where an object was before a place that is not the last one it was carried to.
+        """
+        if qa == "qa2":
+            places = self.places()
+            return [
+                self._ask_where(thing)[:2]
+                for thing, (_, held, dropper) in self._event.items()
+                if not held and thing in places and places[thing] != places[dropper]
+            ]
+        if qa == "qa3":
+            return [
+                self._before(thing, place)[:2]
+                for thing, path in self._path.items()
+                for _, place in path[1:-1]
+                if place != path[-1][1]
+            ]
+        return []
 
     def places(self) -> dict[str, str]:
         """Returns where everybody and every object is, as far as that was told.
@@ -279,7 +302,10 @@ class Told:
 
     def _ask_before(self, thing: str, pick: Pick) -> Found:
         path = self._path[thing]
-        _, place = path[1 + pick(len(path) - 1)]
+        return self._before(thing, path[1 + pick(len(path) - 1)][1])
+
+    def _before(self, thing: str, place: str) -> Found:
+        path = self._path[thing]
         last = max(at for at in range(1, len(path)) if path[at][1] == place)
         index, held, _ = self._event[thing]
         completed = path[last][0] if held else index

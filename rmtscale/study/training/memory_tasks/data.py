@@ -78,6 +78,8 @@ class TaskData:
             task = self.task.asking_between()
         elif closing:
             task = self.task.asking_last(self.settings.closing_questions)
+        if task is not None and self.settings.rare_share and split == "train":
+            task = task.preferring_rare(self.settings.rare_share)
         assert task is not None, "only what a task has is asked of it"
         return replace(task, split=split)
 

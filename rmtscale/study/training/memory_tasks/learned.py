@@ -41,6 +41,7 @@ Noted = Mapping[str, object]
 _OPTION = "task_options."
 _PHRASES = {
     "closing_questions": "{} closing questions",
+    "rare_share": "rare questions in {} of the stories",
     "late_facts": "up to {} late facts",
     "burn_in_dead_band": "burn-ins with a dead band of {}",
     "memory_noise": "noise {} on the memory",

@@ -277,6 +277,11 @@ def _require_had(settings: MemoryTaskSettings, task: Task) -> None:
             f"closing questions {settings.closing_questions} of task {settings.task!r}: "
             "expected 0, its stories have one question only"
         )
+    if settings.rare_share and task.preferring_rare(settings.rare_share) is None:
+        raise BadInput(
+            f"rare share {settings.rare_share} of task {settings.task!r}: expected 0, nothing is "
+            "rare in its stories"
+        )
     if settings.late_facts and task.placement != "ordered":
         raise BadInput(
             f"late facts {settings.late_facts} of task {settings.task!r}: expected 0, "

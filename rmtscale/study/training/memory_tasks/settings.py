@@ -55,6 +55,11 @@ class MemoryTaskSettings(LoopSettings):
     question, each answer with its own loss, in ``between_share`` of these batches. One answer says
     of one thing only whether the memory has kept it, and after a burn-in few facts are left to ask
     among."""
+    rare_share: float = 0.0
+    """BABILong's qa2 and qa3: share of the training stories, as far as such fit, that have come to
+    something rare: to an object that was left behind, or carried on more than once. Most of what is
+    lost with a dead band is lost there (reports/babilong/tried). What is rare comes first among the
+    closing questions, and validations have no such share."""
     late_facts: int = 0
     """BABILong, in batches with a burn-in: the last of a story's facts, 0 to so many of them, each
     number as likely, stand in the segments with a gradient, the others in the burn-in. Where all
@@ -147,6 +152,7 @@ class MemoryTaskSettings(LoopSettings):
             "fact_fragments",
             "contrast_share",
             "between_share",
+            "rare_share",
         ):
             require_share(name, getattr(self, name))
 
