@@ -70,7 +70,7 @@ def from_config(fields: ConfigFields) -> ModelSpec:
         final_norm=False,
         embedding_norm=True,
         head="classification",
-        labels=len(labels) if isinstance(labels, dict) and labels else 2,
+        labels=len(labels) if labels else 2,
         hidden_dropout=fields.rate("hidden_dropout_prob", 0.1),
         attention_dropout=fields.rate("attention_probs_dropout_prob", 0.1),
     )

@@ -60,6 +60,13 @@ class ConfigFields:
         return width // heads
 
 
+def wrong_field(name: str, key: str, value: object, expected: str) -> BadInput:
+    """Returns the refusal of a field, its value cut to what a line holds."""
+    text = repr(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return BadInput(f"model {name!r}: {key} is {text}, expected {expected}")
+
+
 def require_sane(name: str, key: str, value: int) -> None:
     """Raises ``BadInput`` for a size above what its name may have (``rmtscale.limits``)."""
     if value > most_of(key):

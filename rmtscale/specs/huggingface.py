@@ -22,6 +22,7 @@ from rmtscale.specs import bert, gpt2, gpt_neo, llama, opt, pythia
 from rmtscale.specs.catalog import find_preset, unknown_model
 from rmtscale.specs.fields import ConfigFields
 from rmtscale.specs.model import ModelSpec, of_kind
+from rmtscale.specs.structure import require_structure
 
 if TYPE_CHECKING:
     from rmtscale.specs.layered import LayeredSpec
@@ -126,8 +127,9 @@ def read_mapping(config: Mapping[str, Any], name: str, built: str | None = None)
     """
     from rmtscale.specs.reading import with_quantization
 
-    # It stands in tables, pictures and pages.
-    return with_quantization(_read_shape(config, one_line(name), built))
+    name = one_line(name)  # it stands in tables, pictures and pages
+    require_structure(config, name)
+    return with_quantization(_read_shape(config, name, built))
 
 
 def _read_shape(config: Mapping[str, Any], name: str, built: str | None) -> Reading:

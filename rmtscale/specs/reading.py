@@ -15,8 +15,7 @@ from rmtscale.specs.rows.catalog import NESTED, ROWS, find_row
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.heads import class_of, headed
 from rmtscale.specs.rows.row import read_row
-
-_NESTS = ("text_config", "llm_config", "language_config")
+from rmtscale.specs.structure import TEXT_PARTS
 
 
 class NoRow(BadInput):
@@ -52,17 +51,17 @@ def quantization_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The ``quantization_config`` of a model, or that of its language model."""
     for place in (config, text_part(config)):
         for key in ("quantization_config", "compression_config"):
-            found = place.get(key)
-            if isinstance(found, Mapping) and found:
+            found: Mapping[str, Any] | None = place.get(key)
+            if found:
                 return found
     return None
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config of the language model: ``text_config`` where there is one."""
-    for key in _NESTS:
-        inner = config.get(key)
-        if isinstance(inner, Mapping) and inner:
+    for key in TEXT_PARTS:
+        inner: Mapping[str, Any] | None = config.get(key)
+        if inner:
             return inner
     kind = config.get("model_type")
     if isinstance(kind, str) and kind in NESTED:
@@ -87,7 +86,7 @@ def read(config: Mapping[str, Any], name: str, built: str | None = None) -> Read
     if found is None:
         raise NoRow(_unknown(config, text, name))
     kind, row = found
-    nested = any(text is config.get(key) for key in _NESTS)
+    nested = any(text is config.get(key) for key in TEXT_PARTS)
     if nested and built is None:
         # The whole model's class ends as its language model does.
         text = {**text, "architectures": [_inner_class(config, row.prefix)]}
@@ -138,7 +137,7 @@ def _notes(
 
 def _inner_class(config: Mapping[str, Any], prefix: str) -> str:
     given = config.get("architectures")
-    name = given[0] if isinstance(given, list) and given and isinstance(given[0], str) else ""
+    name = given[0] if given else ""
     return f"{prefix}Model" if name.endswith("Model") else f"{prefix}ForCausalLM"
 
 

@@ -82,6 +82,11 @@ def _tiny(kind: str) -> Callable[[Path], bytes]:
     return lambda _: (_TINY / f"{kind}.json").read_bytes()
 
 
+def _quantized(stored: dict[str, Any]) -> Callable[[Path], bytes]:
+    whole = json.loads((_TINY / "llama.json").read_bytes())
+    return lambda _: json_of({**whole, "quantization_config": stored})
+
+
 def _interval() -> dict[str, Any]:
     return {
         "schema_version": 1, "step": 4, "stage": 0, "stage_name": "16 tokens", "loss": 1.8,
@@ -105,10 +110,29 @@ device = "cpu"
 CONFIGS = sorted(path.stem for path in _TINY.glob("*.json"))
 FEW = ("gpt2", "gpt_neo", "llama", "t5", "mixtral", "deepseek_v3")
 """Types that a normal run feeds."""
+_WEIGHTS = {"num_bits": 8, "type": "int", "strategy": "group", "group_size": 32}
+_GROUPS = {"a": {"targets": ["Linear"], "weights": _WEIGHTS, "input_activations": _WEIGHTS}}
+_METHOD_FIELDS: dict[str, dict[str, Any]] = {
+    "fp8": {"weight_block_size": [32, 32], "modules_to_not_convert": ["lm_head"]},
+    "awq": {"bits": 4, "group_size": 32, "version": "gemm"},
+    "gptq": {"bits": 4, "group_size": 32, "modules_in_block_to_quantize": [["mlp.up_proj"]]},
+    "bitsandbytes": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    "torchao": {"quant_type": {"default": {"_type": "Int8WeightOnlyConfig"}}},
+    "compressed-tensors": {"format": "pack-quantized", "config_groups": _GROUPS}
+    | {"sparsity_config": {"format": "dense"}, "ignore": ["lm_head"]},
+    "modelopt": {"quantization": {"quantized_layers": {"lm_head": {"quant_algo": "FP8"}}}}
+    | {"producer": {"name": "modelopt"}},
+}
+QUANTIZED = {name: {"quant_method": name, **found} for name, found in _METHOD_FIELDS.items()}
+"""A ``quantization_config`` of each method."""
 READERS: dict[str, Reader] = {
     **{
         f"config {kind}": Reader("config.json", _tiny(kind), _model)
         for kind in (CONFIGS if EVERYTHING else FEW)
+    },
+    **{
+        f"config with {name}": Reader("config.json", _quantized(found), _model)
+        for name, found in QUANTIZED.items()
     },
     "records": Reader(
         "records.jsonl",

@@ -156,6 +156,7 @@ def test_the_other_name_of_a_field_is_taken() -> None:
         ("albert", {"num_hidden_groups": 2}, "num_hidden_groups and inner_group_num, expected 1"),
         ("bert", {"is_decoder": True, "architectures": ["BertForMaskedLM"]}, "not supported"),
         ("mamba2", {"num_heads": 3}, "num_heads 3 by head_dim 16, expected"),
+        ("llama4_text", {"no_rope_layers": [1]}, "no_rope_layers is [1], expected a list of"),
         ("nemotron_h", {"layers_block_type": ["x"]}, "layers_block_type is 'x'"),
     ],
 )

@@ -156,7 +156,8 @@ def _torchao(config: Config) -> Scheme:
     """Layouts of torchao 0.18 that are the same on every device."""
     kind = config.get("quant_type")
     if isinstance(kind, Mapping):
-        kind = (kind.get("default") or {}).get("_type")
+        default = kind.get("default")
+        kind = default.get("_type") if isinstance(default, Mapping) else default
     layouts = {
         "int8_weight_only": _TORCHAO_INT8,
         "int8_dynamic_activation_int8_weight": _TORCHAO_INT8,
@@ -184,9 +185,17 @@ def _compressed(config: Config) -> Scheme:
             _compressed_layout(group, group.get("format") or whole),
             compressed_list(_names(group, "targets")),
         )
-        for group in (config.get("config_groups") or {}).values()
+        for group in _group_mappings(config.get("config_groups") or {})
     ]
     return _grouped(groups, _names(config, "ignore"), compressed_list)
+
+
+def _group_mappings(groups: Config) -> list[Config]:
+    """The groups, each written out; the name of a scheme may stand for one (``W4A16``)."""
+    for name, group in groups.items():
+        if not isinstance(group, Mapping):
+            raise NotCounted(f"config_groups names a scheme, {name!r}")
+    return list(groups.values())
 
 
 def _grouped(
@@ -214,7 +223,7 @@ def _compressed_layout(group: Config, packing: object) -> Format | None:
         return None
     bits, kind = _number(weights, "num_bits", None), weights.get("type", "int")
     strategy = weights.get("strategy")
-    size = weights.get("group_size") or 0
+    size = _number(weights, "group_size", 0)
     if packing == "nvfp4-pack-quantized":
         return formats.nvfp4(1 + bool(inputs))
     if packing == "mxfp4-pack-quantized":
@@ -262,7 +271,7 @@ def _words(kind: str, bits: int, strategy: str, size: int) -> str:
 
 def _modelopt(config: Config) -> Scheme:
     """NVIDIA's modelopt, in the form of vLLM (``config_groups``) and in its own."""
-    config = config.get("quantization") if "quantization" in config else config  # type: ignore[assignment]
+    config = config.get("quantization") or config
     kept = _names(config, "ignore", "exclude_modules")
     groups = config.get("config_groups")
     if groups:
@@ -272,7 +281,7 @@ def _modelopt(config: Config) -> Scheme:
                     _modelopt_layout(group),
                     wildcard_list(_targets(group)) if _targets(group) else every,
                 )
-                for group in groups.values()
+                for group in _group_mappings(groups)
             ],
             kept,
             wildcard_list,

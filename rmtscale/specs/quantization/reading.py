@@ -34,12 +34,14 @@ def read_quantization(
             raise NotCounted("its layout is not known")
         scheme = METHODS[name](config)
         quantization = _quantization(name, model, scheme.chosen, _numbered(scheme))
+        return quantization, _unmapped(name, scheme, model)
     except NotCounted as reason:
-        return None, (f"quantization {name}: {reason}; weights are taken in the dtype asked for",)
+        note = str(reason)
     except NoNames:
         note = f"the linear layers of a {model.kind} are not named"
-        return None, (f"quantization {name}: {note}; weights are taken in the dtype asked for",)
-    return quantization, _unmapped(name, scheme, model)
+    except re.error as error:
+        note = f"an expression in a list of names cannot be read ({error})"
+    return None, (f"quantization {name}: {note}; weights are taken in the dtype asked for",)
 
 
 def quantize(model: ModelSpec, weights: str) -> ModelSpec:

@@ -114,7 +114,7 @@ def _opt_positions(fields: Fields, spec: LayeredSpec) -> LayeredSpec:
 def _mpt_options(fields: Fields) -> bool:
     """MPT: no bias is the only kind that Transformers builds."""
     options = fields.get("attn_config")
-    if isinstance(options, dict) and options.get("qk_ln"):
+    if options and options.get("qk_ln"):
         raise BadInput(
             f"model {fields.name!r}: qk_ln is true, norms of query and key are not built"
         )

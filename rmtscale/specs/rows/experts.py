@@ -42,7 +42,7 @@ def dense_first(fields: Fields, index: int) -> bool:
     """Dense at the start, or where ``mlp_layer_types`` says so."""
     names = fields.get("mlp_layer_types")
     first = fields.count("first_k_dense_replace")
-    if isinstance(names, list):
+    if names is not None:
         if not index < len(names):
             raise BadInput(
                 f"model {fields.name!r}: mlp_layer_types names {len(names)} layers, expected more"
@@ -78,8 +78,6 @@ def _shared_indexers(fields: Fields, count: int) -> list[bool]:
     if kinds is None:
         pattern = fields.get("index_topk_pattern")
         if pattern is not None:
-            if not isinstance(pattern, str | list):
-                raise fields.wrong("index_topk_pattern", pattern, "a letter for each layer")
             kinds = ["full" if item in ("F", "full") else "shared" for item in pattern]
         else:
             frequency = max(fields.count("index_topk_freq"), 1)
@@ -126,7 +124,7 @@ def _llama4_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
 
 def _llama4_window(fields: Fields, index: int, layers: int) -> int:
     every = fields.size("no_rope_layer_interval")
-    given = fields.get("no_rope_layers")
+    given = fields.flags("no_rope_layers", layers) if fields.get("no_rope_layers") else None
     rotary = given[index] if given else (index + 1) % every
     if fields.words("layer_types", layers) is None:
         return fields.count("attention_chunk_size") if rotary else 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rmtscale.errors import BadInput
-from rmtscale.specs.fields import require_sane
+from rmtscale.specs.fields import require_sane, wrong_field
 
 IGNORED = frozenset(
     """
@@ -127,8 +127,6 @@ class Fields:
         value = self.get(key)
         if value is None:
             return None
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(key, value, "a list of names")
         if len(value) != count:
             raise BadInput(
                 f"model {self.name!r}: {key} names {len(value)} layers, expected {count}"
@@ -140,7 +138,7 @@ class Fields:
         value = self.get(key)
         if value is None:
             return None
-        if not isinstance(value, list | tuple) or len(value) != count:
+        if len(value) != count:
             raise self.wrong(key, value, f"a list of {count} switches")
         return [bool(item) for item in value]
 
@@ -149,8 +147,6 @@ class Fields:
         value = self.get(key)
         if value is None:
             return frozenset()
-        if not isinstance(value, list | tuple) or not all(isinstance(item, int) for item in value):
-            raise self.wrong(key, value, "a list of layer numbers")
         return frozenset(value)
 
     def refuse(self, key: str, usual: object, why: str) -> None:
@@ -160,9 +156,7 @@ class Fields:
             raise BadInput(f"model {self.name!r}: {key} is {value!r}, {why}")
 
     def wrong(self, key: str, value: object, expected: str) -> BadInput:
-        text = repr(value)
-        text = text if len(text) <= 60 else f"{text[:57]}..."
-        return BadInput(f"model {self.name!r}: {key} is {text}, expected {expected}")
+        return wrong_field(self.name, key, value, expected)
 
     def divided(self, key: str, by: str) -> int:
         """One size by another that divides it."""

@@ -30,7 +30,7 @@ def labels_of(fields: Fields) -> int:
     names = fields.get("id2label")
     if fields.has("num_labels"):
         return fields.size("num_labels", 2)
-    return len(names) if isinstance(names, dict) and names else fields.size("num_labels", 2)
+    return len(names) if names else fields.size("num_labels", 2)
 
 
 def class_of(row: Row, fields: Fields, built: str | None = None) -> str:
@@ -45,8 +45,6 @@ def class_of(row: Row, fields: Fields, built: str | None = None) -> str:
     given = [built] if built else fields.get("architectures")
     if not given:
         return row.default_class
-    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
-        raise fields.wrong("architectures", given, "a list of one class's name")
     name: str = given[0]
     for prefix in (row.prefix, *row.other_prefixes):
         if name.startswith(prefix) and name[len(prefix) :] in known_heads(row):

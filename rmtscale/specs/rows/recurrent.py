@@ -117,7 +117,7 @@ def _griffin_layers(fields: Fields, row: Row, count: int) -> list[Layer]:
     """Recurrent blocks and local attention by turns (RecurrentGemma)."""
     width = fields.size("hidden_size")
     kinds = fields.get("block_types")
-    if not isinstance(kinds, list | tuple) or not kinds:
+    if not kinds:
         raise fields.wrong("block_types", kinds, "a list of recurrent and attention")
     inner = fields.size("lru_width", width)
     recurrent = LinearRecurrence(
@@ -172,12 +172,10 @@ _NEMOTRON_OLD = {"mamba": "linear_attention", "attention": "full_attention"}
 def _nemotron_kinds(fields: Fields) -> list[str]:
     given = fields.get("layer_types", fields.get("layers_block_type"))
     pattern = fields.get("hybrid_override_pattern")
-    if given is None and isinstance(pattern, str):
+    if given is None and pattern is not None:
         given = [_NEMOTRON.get(letter, letter) for letter in pattern]
     if given is None:
         given = ["linear_attention", "moe", "full_attention", "mlp"]
-    if not isinstance(given, list | tuple):
-        raise fields.wrong("layer_types", given, "a list of names")
     kinds = [_NEMOTRON_OLD.get(str(kind), str(kind)) for kind in given]
     for kind in kinds:
         if kind not in _NEMOTRON.values():

@@ -246,6 +246,7 @@ NOT_COUNTED = [
     ({"quant_method": "fp8", "weight_block_size": 3}, "weight_block_size 3"),
     ({"quant_method": "fp8", "expert_dtype": "fp4"}, "expert_dtype 'fp4'"),
     ({"quant_method": "compressed-tensors"}, "no config_groups"),
+    ({"quant_method": "fp8", "ignored_layers": ["mlp.["]}, "expression in a list of names"),
     ({"quant_algo": "W4A8_AWQ"}, "quant_algo 'W4A8_AWQ'"),
     ({"quant_method": "awq", "bits": 4, "group_size": 50}, "expected multiples of 50 and 8"),
 ]
