@@ -1,14 +1,15 @@
-"""A command's parser: no option of nothing, and help in panels where there are many options."""
+"""The parser: which command, no option of nothing, and help in panels where there are many."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from typing import Any, get_type_hints
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from rmtscale.cli.given import running
-from rmtscale.errors import BadInput
+from rmtscale.errors import BadInput, quoted_list
 
 _MANY = 12
 """Options from which on a command's help is in panels."""
@@ -30,6 +31,26 @@ PANELS = {
 }
 """Panels, and the parameters in each; what is in none stays under "Options"."""
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.split()}
+
+
+class Commands(TyperGroup):
+    """All commands; it says itself which one a mistyped name is near to.
+
+    Both of the libraries below may add a hint to their message, or neither, by their versions.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command that the line names.
+
+        Raises:
+            BadInput: there is none of that name.
+        """
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0][:80], self.commands)
+            hint = f"did you mean {quoted_list(near)}? " if near else ""
+            expected = ", ".join(self.commands)
+            raise BadInput(f"command {args[0]!r}: {hint}expected one of {expected}")
+        return super().resolve_command(ctx, args)
 
 
 class PanelCommand(TyperCommand):

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from rmtscale.cli.help_pages import PanelCommand
+from rmtscale.cli.help_pages import Commands, PanelCommand
 from rmtscale.cli.interrupts import INTERRUPTED, Interrupts, interrupts
 from rmtscale.cli.options import OLD_OPTIONS
 from rmtscale.cli.output import write_note
@@ -59,6 +59,7 @@ def build_app(only: str | None = None) -> typer.Typer:
     """The application with every command, or with the one called ``only``."""
     app = typer.Typer(
         name="rmtscale",
+        cls=Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={

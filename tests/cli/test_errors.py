@@ -28,7 +28,7 @@ CASES = [
     ("flops -m gpt2 --batch-size 0", "batch size 0: expected a whole number of 1 or more"),
     ("flops -m gpt2 --format yaml", "format 'yaml': expected one of table, json, csv"),
     ("flops -m gpt2 --no-such-option", "No such option"),
-    ("flop", "No such command 'flop'"),
+    ("flop", "command 'flop': did you mean flops? expected one of estimate, flops"),
     ("flops -m gpt2 --method mambo", "method 'mambo': did you mean mamba? expected one of full"),
     ("flops -m bert-base-cased --method mamba", "is an encoder, expected a decoder such as gpt2"),
     ("memory -m gpt2 --method longt5", "gpt2 is a decoder, expected an encoder such as bert"),
