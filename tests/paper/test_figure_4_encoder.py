@@ -12,6 +12,7 @@ from rmtscale.study.figures.figure_4.claims import paper_curves
 from rmtscale.study.figures.memory_tasks.axes import TITLES
 from rmtscale.study.figures.memory_tasks.recipes import TASKS, recipes
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
+from tests.committed import settings_that_ran
 
 FIGURE = REPORTS / "figure-4"
 FOLDER = FIGURE / "tried" / "encoder"
@@ -161,8 +162,7 @@ def test_what_was_trained(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_recipes_are_what_was_run(task: str) -> None:
     """In every setting; backbone and noise are given, and named by their last folders."""
-    lines = (FOLDER / "settings.jsonl").read_text(encoding="utf-8").splitlines()
-    ran = {one.pop("training"): one for one in map(json.loads, lines)}
+    ran = settings_that_ran(FOLDER)
     assert set(ran) == {f"{each}-0" for each in TASKS}
     name = f"pretrained-encoder-all-weights-stages-{task}-0"
     assert {**json.loads(recipes()[name].to_json()), **GIVEN} == ran[f"{task}-0"]

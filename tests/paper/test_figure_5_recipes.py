@@ -9,26 +9,20 @@ import pytest
 from rmtscale.study.figures.figure import REPORTS
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, recipes
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
-from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+from tests.committed import settings_that_ran
 
 
 def test_the_recipe_with_all_weights_is_what_was_run() -> None:
-    """But for the folders, and the steps, which time cut short on each seed otherwise.
-
-    A setting that is younger than the run was what is its default now.
-    """
-    defaults = json.loads(MemoryTaskSettings().to_json())
+    """But for the folders, and the steps, which time cut short on each seed otherwise."""
     tried = REPORTS / "figure-5" / "tried" / "pretrained-encoder" / "all-weights"
-    ran = [json.loads(line) for line in (tried / "settings.jsonl").read_text().splitlines()]
-    assert [one["seed"] for one in ran] == list(SEEDS)
-    for one in ran:
-        name = f"pretrained-encoder-all-weights-{one.pop('training')}"
-        settings = recipes()[name]
+    ran = settings_that_ran(tried)
+    assert [one["seed"] for one in ran.values()] == list(SEEDS)
+    for training, one in ran.items():
+        settings = recipes()[f"pretrained-encoder-all-weights-{training}"]
         recipe = json.loads(settings.to_json())
-        assert min(each["steps"] for each in ran) <= settings.steps <= 1350
+        assert min(each["steps"] for each in ran.values()) <= settings.steps <= 1350
         assert settings.lora_rank is None
-        assert set(one) <= set(recipe)
-        differ = {key for key in recipe if recipe[key] != one.get(key, defaults[key])}
+        differ = {key for key in recipe if recipe[key] != one[key]}
         assert differ == {"steps", "backbone", "background"}
 
 

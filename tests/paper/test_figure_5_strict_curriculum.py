@@ -11,6 +11,7 @@ from rmtscale.study.figures.figure import REPORTS
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS, recipes
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.study.records.widths import WidthStore
+from tests.committed import settings_that_ran
 
 FOLDER = REPORTS / "figure-5" / "tried" / "pretrained-encoder" / "strict-curriculum"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -139,8 +140,7 @@ def test_burn_ins_were_needed() -> None:
 
 def test_the_recipes_are_what_was_run() -> None:
     """In every setting but backbone, noise and weights, which are given, and steps."""
-    lines = (FOLDER / "settings.jsonl").read_text(encoding="utf-8").splitlines()
-    ran = {one.pop("training"): one for one in map(json.loads, lines)}
+    ran = settings_that_ran(FOLDER)
     assert {f"{name}-training.jsonl" for name in ran} == {
         path.name for path in FOLDER.glob("*-training.jsonl")
     }

@@ -12,7 +12,7 @@ from rmtscale.study.figures.figure import REPORTS
 from rmtscale.study.figures.memory_tasks.recipes import recipes
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
 from rmtscale.study.records.widths import WIDTHS_FILE, WidthStore
-from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
+from tests.committed import settings_that_ran
 
 TRIED = REPORTS / "figure-5" / "tried" / "pretrained-encoder"
 FOLDER = TRIED / "all-weights-reasoning"
@@ -26,11 +26,6 @@ PHASES = {"start": "start-reasoning", "short": "short-reasoning", "long": "reaso
 def metrics(training: str) -> list[dict[str, Any]]:
     path = FOLDER / f"{training}-training.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def settings() -> dict[str, dict[str, Any]]:
-    lines = (FOLDER / "settings.jsonl").read_text(encoding="utf-8").splitlines()
-    return {one.pop("training"): one for one in map(json.loads, lines)}
 
 
 def readings(figure: str) -> dict[tuple[int, bool, int], EvaluationRecord]:
@@ -183,14 +178,12 @@ def test_how_the_plateau_was_left() -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_the_recipes_are_what_was_run(phase: str) -> None:
     """But for the folders, and the steps, which a rule or time cut short on each seed otherwise."""
-    defaults = json.loads(MemoryTaskSettings().to_json())
-    ran = settings()
+    ran = settings_that_ran(FOLDER)
     for seed in (0, 1):
         one = ran[f"{phase}-{seed}"]
         made = recipes()[f"pretrained-encoder-all-weights-{PHASES[phase]}-{seed}"]
         recipe = json.loads(made.to_json())
-        assert set(one) <= set(recipe)
-        differ = {key for key in recipe if recipe[key] != one.get(key, defaults[key])}
+        differ = {key for key in recipe if recipe[key] != one[key]}
         assert differ - {"steps", "init_from"} == {"backbone", "background"}
         before = {"start": None, "short": f"start-{seed}/best", "long": f"short-{seed}/best"}
         assert one["init_from"] == before[phase]
