@@ -389,7 +389,7 @@ def test_figure_5_is_of_the_papers_rmt_alone(rmtscale: Command, tmp_path: Path) 
     committed = (REPORTS / "figure-5" / "records.jsonl").read_text()
     held = (REPORTS / "dead-band" / "records.jsonl").read_text().splitlines()
     banded = [line for line in held if "dead_band" in json.loads(line)["point"]]
-    assert len(banded) == 15 * 4 + 9 + 10 + 25 + 29  # but the first: Reasoning on the encoder
+    assert len(banded) == 15 * 4 + 9 + 10 + 25 + 30  # but the first: Reasoning on the encoder
     (tmp_path / "records.jsonl").write_text(committed + "".join(f"{line}\n" for line in banded))
     given = ["--records", str(tmp_path / "records.jsonl"), "--out", str(tmp_path / "out")]
     assert rmtscale("reproduce", "figure-5", *given).code == 1

@@ -202,7 +202,7 @@ def all_weights_burn_in(seed: int) -> MemoryTaskSettings:
     """Returns the training that gives Reasoning burn-ins behind all the stages of Figure 4.
 
     It goes through the stages again in ten steps each, then reads up to 64 and 256 segments without
-    a gradient first. With a dead band three seeds hold 1024 segments, and drift without
+    a gradient first. With a dead band three seeds hold 4096 segments, and drift without
     (reports/figure-5/tried/pretrained-encoder/strict-curriculum).
     """
     return replace(
