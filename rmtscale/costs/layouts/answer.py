@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rmtscale.costs.layouts.search import Candidate, Search, search_layouts, shortfall
+from rmtscale.costs.layouts.enough import shortfall
+from rmtscale.costs.layouts.search import Candidate, Search, search_layouts
 from rmtscale.costs.layouts.seconds import StepTime
 from rmtscale.costs.time.constants import TimeConstants
 from rmtscale.specs.cluster import Cluster
@@ -33,7 +34,8 @@ class ClusterAnswer:
         """Says in a few sentences where recurrence saves GPU-seconds and where it takes longer."""
         full, rmt = self.full.best, self.rmt.best
         both = (self.full, self.rmt)
-        lines = [f"{shortfall(one, self.cluster)}." for one in both if not one.best]
+        given = (self.model, self.workload, self.cluster)
+        lines = [f"{shortfall(one, *given)}." for one in both if not one.best]
         if full is None or rmt is None:
             lines += [self._alone(one) for one in both if one.best]
             return " ".join(lines)

@@ -25,7 +25,6 @@ from rmtscale.specs.layout import AUTO, CONTEXTS, Layout, parse_layout
 from rmtscale.specs.model import ModelSpec
 from rmtscale.specs.recurrence import Recurrence
 from rmtscale.specs.workload import Workload
-from rmtscale.units import format_bytes
 
 SHOWN = 6
 """The best layout and the next five."""
@@ -240,15 +239,13 @@ def _variants(
     """The ways to use one set of degrees."""
     rows = workload.batch_size // plain.dp
     zeros = (0,) if plain.shards == 1 or not workload.train else (1, 3)
-    contexts = _CONTEXTS if plain.cp > 1 else (plain.context,)
     states = (False, True) if recurrence is not None and workload.train else (False,)
     virtual = (1, 2) if plain.pp > 1 and recurrence is None and workload.train else (1,)
-    experts = experts_of(model)
-    expert = _common(plain.dp, experts.experts) if experts is not None else 1
+    expert = _expert_ranks(model, plain)
     cuts = (False,) if plain.tp == 1 else (True,) if recurrence is None else (True, False)
     micro_batches = [one for one in MICRO_BATCHES if rows % one == 0]
     for zero, context, state_by_state, stages, cut, micro_batch in product(
-        zeros, contexts, states, virtual, cuts, micro_batches
+        zeros, _contexts_of(plain), states, virtual, cuts, micro_batches
     ):
         yield replace(
             plain,
@@ -265,15 +262,29 @@ def _variants(
 def _least(
     model: ModelSpec, workload: Workload, plain: Layout, recurrence: Recurrence | None
 ) -> Iterator[Layout]:
-    """The way to use one set of degrees that needs the least memory."""
-    del model
-    yield replace(
-        plain,
-        sequence_parallel=plain.tp > 1
-        and (recurrence is None or recurrence.segment_size % plain.tp == 0),
-        zero=3 if workload.train and plain.shards > 1 else 0,
-        state_by_state=recurrence is not None and workload.train,
-    )
+    """The ways to use one set of degrees of which one needs the least memory."""
+    zeros = (3,) if experts_of(model) is None else (3, 1)  # ZeRO-3 gathers all experts of a layer
+    zeros = zeros if workload.train and plain.shards > 1 else (0,)
+    for context, zero in product(_contexts_of(plain), zeros):
+        yield replace(
+            plain,
+            sequence_parallel=plain.tp > 1
+            and (recurrence is None or recurrence.segment_size % plain.tp == 0),
+            ep=_expert_ranks(model, plain),
+            zero=zero,
+            context=context,
+            state_by_state=recurrence is not None and workload.train,
+        )
+
+
+def _contexts_of(plain: Layout) -> tuple[str, ...]:
+    return _CONTEXTS if plain.cp > 1 else (plain.context,)
+
+
+def _expert_ranks(model: ModelSpec, plain: Layout) -> int:
+    """Ranks that share the experts: as many as divide both them and the data ranks."""
+    experts = experts_of(model)
+    return 1 if experts is None else _common(plain.dp, experts.experts)
 
 
 def _common(one: int, other: int) -> int:
@@ -284,14 +295,3 @@ def _common(one: int, other: int) -> int:
 
 def _divisors(number: int) -> list[int]:
     return [one for one in range(1, number + 1) if number % one == 0]
-
-
-def shortfall(search: Search, cluster: Cluster) -> str:
-    """Says that nothing fits, and how much the nearest needs."""
-    room = format_bytes(cluster.device.usable_memory_bytes)
-    if not search.tried:
-        return f"{search.title}: no layout of these GPUs divides the model and the batch"
-    return (
-        f"{search.title}: no layout fits; the least that one GPU needs is "
-        f"{format_bytes(search.least_bytes)} of {room}"
-    )
