@@ -25,6 +25,9 @@ MOST_WIDTH = 2**31 - 1
 """Largest of any other size in a config: widths, heads, vocabulary, positions."""
 MOST_TOKEN_ID = 2**24
 """Largest id of a tokenizer that is loaded; the largest released ones have 2**18 tokens."""
+MOST_ROWS = 2**26
+"""Largest size in the config of a checkpoint: Transformers' Qwen4-exp has tables of n-grams with
+2 * 10**7 rows."""
 MOST_RANK = 2**14
 """Largest rank of LoRA, and width of an adapter."""
 MOST_POINTS = 10_000

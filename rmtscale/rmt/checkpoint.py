@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from rmtscale.errors import BadInput, MissingDependency, reason_of
-from rmtscale.limits import MOST_TOKEN_ID, most_of
+from rmtscale.limits import MOST_ROWS, most_of
 from rmtscale.readers import read_config, read_json
 from rmtscale.rmt.config import OPTIONS, RMTConfig
 from rmtscale.rmt.description import require_describable, share, shared_groups, without_adapters
@@ -232,8 +232,8 @@ def _require_sizes(values: Any, named: str) -> None:
     for key, value in values.items():
         if isinstance(value, dict):
             _require_sizes(value, named)
-        elif isinstance(value, int) and _SIZE.search(key) and value > most_of(key, MOST_TOKEN_ID):
-            most = most_of(key, MOST_TOKEN_ID)
+        elif isinstance(value, int) and _SIZE.search(key) and value > most_of(key, MOST_ROWS):
+            most = most_of(key, MOST_ROWS)
             raise BadInput(f"{named}: {key} is {value}, expected {most:,} or less")
 
 

@@ -193,8 +193,9 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
         return super().__getattribute__(name)
 
     def __getattr__(self, name: str) -> Any:
-        # What is neither here nor in the base class: sizes, special tokens, rotary settings.
-        inner = None if name.startswith("__") else vars(self).get("backbone_config")
+        # What is neither here nor in the base class: sizes, special tokens, rotary settings. What
+        # the backbone's configuration keeps for itself is none of an RMT's.
+        inner = None if name.startswith("_") else vars(self).get("backbone_config")
         if inner is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return getattr(inner, name)
@@ -206,6 +207,19 @@ class RMTConfig(PreTrainedConfig):  # type: ignore[misc]
             setattr(inner, name, value)
         else:
             super().__setattr__(name, value)
+
+    # Transformers checks a configuration by asking for attributes. Here it would find those of the
+    # backbone and hold them against the fields of an RMT: the backbone's own class checks them.
+    def validate(self) -> None:
+        """Has the configuration of the backbone validated, as its own class does."""
+        if isinstance(self.backbone_config, PreTrainedConfig):
+            self.backbone_config.validate()
+
+    def _get_generation_parameters(self) -> dict[str, Any]:
+        inner = self.backbone_config
+        if isinstance(inner, PreTrainedConfig):
+            return dict(inner._get_generation_parameters())
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what ``config.json`` holds; what the backbone says is in its own part only."""

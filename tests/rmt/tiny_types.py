@@ -81,7 +81,7 @@ ODD["dots1"] = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_exper
 ODD["electra"] |= {"embedding_size": 64}
 ODD["gemma3n_text"] = {"num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0, 0.0]}
 ODD["gemma4_assistant"] = {"text_config": {"hidden_size_per_layer_input": 0}}
-ODD["granitemoehybrid"] = {"layer_types": ["mamba", "attention"]}
+ODD["granitemoehybrid"] = {"layer_types": ["mamba", "attention", "mamba"]}
 ODD["hunyuan_v1_dense"] = ODD["hunyuan_v1_moe"] = {"head_dim": 8}
 ODD["lfm2_moe"] = {"layer_types": ["conv", "full_attention"]}
 ODD["moshi"] = {"audio_vocab_size": VOCABULARY}
