@@ -43,6 +43,7 @@ _WRITTEN_BY_TRANSFORMERS = frozenset(
     {
         "_name_or_path",
         "_attn_implementation_autoset",
+        "_commit_hash",
         "architectures",
         "attn_implementation",
         "auto_map",

@@ -30,9 +30,11 @@ ODD = {
     "gemma2": "nothing of this",
 }
 """What Transformers would find through the configuration of an RMT, and hold against it."""
+KNOWN = [kind for kind in ODD if kind in CAUSAL]
+"""Those that the installed Transformers has."""
 
 
-@pytest.mark.parametrize("kind", EQUAL if THOROUGH else ODD)
+@pytest.mark.parametrize("kind", EQUAL if THOROUGH else KNOWN)
 def test_it_comes_back(kind: str, tmp_path: Path) -> None:
     assert kind in EQUAL
     model = RMTForCausalLM(tiny_model(kind, dtype=torch.float32), RMTConfig(10, 2)).eval()
@@ -53,7 +55,7 @@ def test_it_comes_back(kind: str, tmp_path: Path) -> None:
 
 
 def test_what_a_backbone_says_is_saved_in_its_own_part_only(tmp_path: Path) -> None:
-    for kind in ODD:
+    for kind in KNOWN:
         model = RMTForCausalLM(tiny_model(kind), RMTConfig(10, 2))
         model.save_pretrained(tmp_path / kind)
         read = RMTConfig.from_pretrained(tmp_path / kind)
