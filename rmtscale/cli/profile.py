@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rmtscale.cli import options, profile_workers
+from rmtscale.cli.given import refuse_unread
 from rmtscale.cli.output import (
     require_format,
     write_line,
@@ -18,27 +18,23 @@ from rmtscale.cli.output import (
     write_table,
     write_text,
 )
+from rmtscale.cli.profile_checks import require_device, require_libraries, require_own_records
 from rmtscale.cli.progress import watching
 from rmtscale.cli.ranks import processes_here
-from rmtscale.errors import BadInput, CheckFailed, MissingDependency
-from rmtscale.processes import PYTHON, ask
+from rmtscale.errors import BadInput, CheckFailed
+from rmtscale.profiler.concerns import Unread
 from rmtscale.profiler.definition import make_sweep, read_definition
 from rmtscale.profiler.prediction import Machine, fits, predict, this_machine
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.shared_sweep import run_shared
 from rmtscale.profiler.sweep import ORDERS, Sweep, run_sweep
 from rmtscale.records.claims import folder_of
-from rmtscale.records.environment import host_environment
 from rmtscale.records.mapping import to_mapping
-from rmtscale.records.nvml import NoGpu, open_gpu
 from rmtscale.records.record import Record
 from rmtscale.records.store import RecordStore
 from rmtscale.report.measured import SeriesTable, measured_tables, noise, predicted_tables
 from rmtscale.specs.devices import find_device
 from rmtscale.units import format_bytes, format_tokens, parse_sizes
-
-_NEEDED = ("torch", "transformers", "psutil")
-_LOADING_SECONDS = 120.0
 
 
 def command(
@@ -216,12 +212,18 @@ def command(
         "order": order,
         "seed": seed,
     }
-    todo = make_sweep(
-        _definition(sweep, preset, model or checkpoint),
-        {key: value for key, value in given.items() if value is not None},
-        None if predict_for is None else find_device(predict_for),
-        processes_here(),
-    )
+    try:
+        todo = make_sweep(
+            _definition(sweep, preset, model or checkpoint),
+            {key: value for key, value in given.items() if value is not None},
+            None if predict_for is None else find_device(predict_for),
+            processes_here(),
+        )
+    except Unread as error:
+        refuse_unread(error.expected, error.key)
+        raise
+    if force:
+        refuse_unread("without --force, which begins anew", "retry")
     if part is not None:
         todo = profile_workers.part_of(todo, part)
     where = profile_workers.chosen(on, slurm, shared=shared, force=force, part=part)
@@ -233,11 +235,11 @@ def command(
         return
     if out is None:
         raise BadInput("no --out: expected a file for the records, or --dry-run")
-    _require_libraries()
+    require_libraries()
     if where is None or where.kind == "local":
-        _require_device(todo.points[0].device)
+        require_device(todo.points[0].device)
     store = RecordStore(out, anew=force)
-    _require_own_records(store, todo.points[0].device)
+    require_own_records(store, todo.points[0].device)
     try:
         with watching() as observer:
             if where is not None:
@@ -273,51 +275,6 @@ def _definition(sweep: Path | None, preset: str | None, model: str | None) -> di
     if model is None:
         raise BadInput("nothing to measure: expected --model, --preset or a sweep file")
     return {"grid": [{}]}
-
-
-def _require_libraries() -> None:
-    for name in _NEEDED:
-        if importlib.util.find_spec(name) is None:
-            raise MissingDependency(f"profile needs {name}: pip install 'rmtscale[measure]'")
-
-
-def _require_device(device: str) -> None:
-    """A GPU that is not there would be a file full of crashes."""
-    if device == "cpu":
-        return
-    try:
-        open_gpu()
-    except NoGpu as error:
-        code = (
-            "import sys; from rmtscale.processes import follow_parent; follow_parent(); "
-            "import torch; sys.exit(not torch.cuda.is_available())"
-        )
-        if ask([PYTHON, "-c", code], _LOADING_SECONDS) is None:
-            raise BadInput(f"device 'cuda': {error}; expected --device cpu here") from error
-
-
-def _require_own_records(store: RecordStore, device: str) -> None:
-    """Refuses a file of other records or of another machine: two would be taken for one."""
-    reading = store.read()
-    if reading.damaged_lines and not reading.records:
-        raise BadInput(
-            f"output {str(store.path)!r}: is there and holds no records, expected --force to "
-            "overwrite"
-        )
-    here = host_environment().processor
-    if device == "cuda":
-        try:
-            here = open_gpu().name
-        except NoGpu:  # a GPU the driver's library does not know: nothing to compare
-            return
-    for record in reading.records:
-        there = record.measured.environment
-        name = there.gpu if device == "cuda" else there.processor
-        if record.point.device == device and name not in (None, here):
-            raise BadInput(
-                f"output {str(store.path)!r}: holds records of {name}, expected another file for "
-                f"{here}"
-            )
 
 
 def _write_plan(sweep: Sweep, machine: Machine, output_format: str) -> None:

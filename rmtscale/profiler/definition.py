@@ -28,10 +28,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rmtscale.costs.captured_steps import EAGER_KINDS, captures_segments
 from rmtscale.costs.layouts.possible import why_impossible
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.limits import MOST_POINTS
+from rmtscale.profiler.concerns import NONE, Combination, concerns, require_read
 from rmtscale.profiler.presets import PRESETS
 from rmtscale.profiler.sweep import ORDERS, Sweep
 from rmtscale.readers import read_toml
@@ -49,7 +49,7 @@ from rmtscale.specs.workload import OPTIMIZERS, Workload
 from rmtscale.units import parse_bytes, parse_size, require_one_of
 
 Grid = dict[str, Any]
-NO_LIMIT = NO_ADAPTER = NO_LAYOUT = "none"
+NO_LIMIT = NO_ADAPTER = NO_LAYOUT = NONE
 SHARDS = {"ddp": 0, "fsdp2": 3}
 """Ways to share weights among data ranks, and what of them ZeRO cuts."""
 ALL_SEGMENTS = "all"
@@ -124,6 +124,7 @@ def make_sweep(
         processes: that share a point which is to be shared (``shard``, ``tp``, ``cp``).
 
     Raises:
+        Unread: a value from the command line that no point reads.
         BadInput: a key or a value that is not known, or a point that cannot be.
     """
     _require_keys("sweep", definition, _TOP_LEVEL)
@@ -135,12 +136,15 @@ def make_sweep(
     grids = definition.get("grid")
     if not isinstance(grids, list) or not grids:
         raise BadInput("sweep without a grid: expected [[grid]] or a preset")
-    on_top = _table("set", definition) | {k: v for k, v in replaced.items() if k in _KEYS}
+    asked = {k: v for k, v in replaced.items() if k in _KEYS}
+    on_top = _table("set", definition) | asked
+    read: set[str] = set()
     # The order of a dictionary: each point once, in the order of the definition.
     usual = {"precision": default_precision(device)}
     points = dict.fromkeys(
-        point for grid in grids for point in _points(grid, usual, on_top, processes)
+        point for grid in grids for point in _points(grid, usual, on_top, processes, read)
     )
+    require_read(asked, read)
     protocol = _table("protocol", definition)
     protocol |= {k: v for k, v in replaced.items() if k not in _KEYS and k not in _TOP_LEVEL}
     order = replaced.get("order", definition.get("order", ORDERS[0]))
@@ -151,7 +155,10 @@ def make_sweep(
     ).with_pair()
 
 
-def _points(grid: object, usual: Grid, on_top: Grid, processes: int) -> Iterator[Point]:
+def _points(
+    grid: object, usual: Grid, on_top: Grid, processes: int, read: set[str]
+) -> Iterator[Point]:
+    """Yields the points of a grid, and adds the keys that concern one to ``read``."""
     if not isinstance(grid, dict):
         raise BadInput("grid: expected a table")
     given = {Point.old_names.get(key, key): grid[key] for key in grid}
@@ -171,47 +178,47 @@ def _points(grid: object, usual: Grid, on_top: Grid, processes: int) -> Iterator
     if count > MOST_POINTS:
         raise BadInput(f"sweep of {count} points: expected {MOST_POINTS:,} or less")
     for combination in product(*lists.values()):
-        yield _point(dict(zip(lists, combination, strict=True)), processes)
+        value = dict(zip(lists, combination, strict=True))
+        # What is built and measured has plain weights, whatever the config says.
+        model = replace(resolve_model(value["model"]), quantization=None)
+        one = Combination(value, model, processes)
+        point = _point(one)
+        read |= {key for key in lists if concerns(key, one)}
+        yield point
 
 
-def _point(value: Grid, processes: int) -> Point:
+def _point(one: Combination) -> Point:
     """Keeps of one combination what concerns the point."""
-    # What is built and measured has plain weights, whatever the config says.
-    model = replace(resolve_model(value["model"]), quantization=None)
-    rmt, train = value["method"] == "rmt", value["mode"] == "train"
+    value, model = one.value, one.model
     require_one_of("optimizer", value["optimizer"], OPTIMIZERS)
-    inferred = rmt and not train and model.decoder
-    cuda = value["device"] == "cuda"
-    logits: Any = None
-    if not train and model.decoder:
-        logits = "last" if rmt else value["logits"]
-    captured = value["capture"] and rmt and train and cuda and model.kind not in EAGER_KINDS
-    graph = value["cuda_graph"] and inferred and cuda
-    graph = graph and captures_segments(model, compiled=value["compile_step"])
-    layout = _layout(value, model, processes)
+
+    def kept(key: str, otherwise: Any = None) -> Any:
+        return value[key] if concerns(key, one) else otherwise
+
+    layout = _layout(value, model, one.processes)
     return Point(
         model=model,
         method=value["method"],
         tokens=value["tokens"],
-        segment_size=value["segment_size"] if rmt else None,
-        memory_tokens=value["memory_tokens"] if rmt else None,
+        segment_size=kept("segment_size"),
+        memory_tokens=kept("memory_tokens"),
         batch_size=value["batch_size"],
         mode=value["mode"],
         precision=value["precision"],
         attention=value["attention"],
-        optimizer=value["optimizer"] if train else None,
-        accumulate=value["accumulate"] if train else 1,
-        adapter=_adapter(value) if train else None,
-        offload_optimizer=value["offload_optimizer"] and train,
-        host_memory_bytes=value["host_memory"] if train and value["offload_optimizer"] else None,
-        dropout=value["dropout"] and train,
-        bptt_segments=value["bptt_segments"] if rmt and train else None,
-        checkpoint_segments=value["checkpoint_segments"] and rmt and train,
-        checkpoint_layers=value["checkpoint_layers"] and train and layout is None,
-        logits=logits,
-        cuda_graph=graph,
-        capture=captured,
-        compile_step=value["compile_step"] and (inferred or captured),
+        optimizer=kept("optimizer"),
+        accumulate=kept("accumulate", 1),
+        adapter=_adapter(value) if concerns("adapter", one) else None,
+        offload_optimizer=kept("offload_optimizer", False),
+        host_memory_bytes=kept("host_memory"),
+        dropout=kept("dropout", False),
+        bptt_segments=kept("bptt_segments"),
+        checkpoint_segments=kept("checkpoint_segments", False),
+        checkpoint_layers=kept("checkpoint_layers", False) and layout is None,
+        logits=kept("logits", "last" if one.inferred else None),
+        cuda_graph=kept("cuda_graph", False),
+        capture=kept("capture", False),
+        compile_step=kept("compile_step", False),
         checkpoint=value["checkpoint"] or None,
         layout=layout,
         device=value["device"],
@@ -219,7 +226,7 @@ def _point(value: Grid, processes: int) -> Point:
     )
 
 
-def _layout(value: Grid, model: ModelSpec, processes: int) -> Layout | None:
+def _layout(value: Mapping[str, Any], model: ModelSpec, processes: int) -> Layout | None:
     """The layout of a point over so many processes; None where it is not shared."""
     shard, tp, cp, states = (value[key] for key in ("shard", "tp", "cp", "state_by_state"))
     require_one_of("shard", shard, (NO_LAYOUT, *SHARDS))
@@ -271,7 +278,7 @@ def _layout(value: Grid, model: ModelSpec, processes: int) -> Layout | None:
     return found
 
 
-def _adapter(value: Grid) -> Adapter | None:
+def _adapter(value: Mapping[str, Any]) -> Adapter | None:
     if value["adapter"] == NO_ADAPTER:
         return None
     return Adapter(value["adapter"], value["adapter_rank"], value["adapter_targets"])

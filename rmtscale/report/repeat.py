@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from rmtscale.costs.captured_steps import captures_segments
 from rmtscale.report.series import Group, Series
 
 
@@ -58,6 +59,8 @@ def _arguments(series: Series, out: str) -> list[str]:
         "--no-cuda-graph": point.method == "rmt"
         and point.mode == "forward"
         and point.device == "cuda"
+        and point.model.decoder
+        and captures_segments(point.model, compiled=point.compile_step)
         and not point.cuda_graph,
         "--capture": point.capture,
         "--compile": point.compile_step,

@@ -21,6 +21,7 @@ from rmtscale.report.gallery import EXHIBITS, Picture, draw_all
 from rmtscale.report.page import render_page
 from rmtscale.report.text import csv_report, markdown_report
 from rmtscale.specs.adapter import Adapter
+from rmtscale.specs.catalog import PRESETS
 from tests.command_line import Command
 from tests.conftest import Here
 from tests.grids import THOROUGH
@@ -156,6 +157,15 @@ def test_the_commands_measure_the_same_points(rmtscale: Command) -> None:
         record(point(tokens=500, adapter=Adapter("parallel"))),
         record(point(tokens=500, offload_optimizer=True, host_memory_bytes=32 * 2**30)),
     ]
+    # Segments that cannot be captured, where nothing reads whether they are to be, and some
+    # that can.
+    for model, attention, logits in (
+        ("bert-base-cased", "sdpa", None),
+        ("gpt-neo-125m", "eager", "last"),
+        ("gpt2", "sdpa", "last"),
+    ):
+        given = {"model": PRESETS[model], "attention": attention, "logits": logits}
+        odd.append(record(point(method="rmt", mode="forward", tokens=300, **given)))
     records = [*figure_10([1000, 2000]), *inference([4000, 16000]), *odd]
     document = make_document([Source("made.jsonl", Reading(tuple(records)))])
     again = set()
