@@ -100,7 +100,7 @@ def test_first_lines_hide_no_worse_training() -> None:
     held = [with_plain, replace(held[1], plain={})]
     said = headline([Group(kind="", readings={"memorize": held})], "Right")
     assert said.replace("\N{NO-BREAK SPACE}", " ") == (
-        "Right at 32.3k tokens, worst to best: Memorize 50 to 90 % (30 %)"
+        "Right at 32.3k tokens, worst to best: Memorize 50 to 90 % (30 %, 1 of 2)"
     )
 
 

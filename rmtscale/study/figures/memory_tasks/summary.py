@@ -20,7 +20,7 @@ def headline(groups: Sequence[Group], what: str, paper: Mapping[str, Points] | N
 
     Recipes that are not drawn count too. Of a training that went on its first state counts, of
     which the claims on seeds are made. The longest input is one that plain was read at too, so that
-    equal lengths are compared.
+    equal lengths are compared; of how many it was is said where it was not of all.
 
     Args:
         groups: all that the page shows.
@@ -42,7 +42,7 @@ def headline(groups: Sequence[Group], what: str, paper: Mapping[str, Points] | N
         if paper and at in paper.get(task, {}):
             beside = f"paper {share_range([paper[task][at]])}"
         text = f"{TITLES[task]} {right_share(one.curve[at] for one in own)}"
-        text += f" ({beside}\N{NO-BREAK SPACE}%)" if beside else ""
+        text += f" ({beside}\N{NO-BREAK SPACE}%{_of_how_many(own, at)})" if beside else ""
         said.append(text if at == top else f"{text} after {_tokens(own, at)}")
     farthest = [one for at, own in ends.values() if at == top for one in own]
     return f"{what} at {_tokens(farthest, top)} tokens, worst to best: {', '.join(said)}"
@@ -93,12 +93,14 @@ def how_to_read(groups: Sequence[Group]) -> str:
     of_all = "The first lines go from the worst to the best of all trainings"
     if len(first(every)) < len(every):
         of_all += ", of each its first state"
+    apart = any(one.plain is not None and max(one.curve) not in one.plain for one in every)
+    counted = " Where plain was not read of all, they say of how many." if apart else ""
     if draws_all(groups):
-        return f"{of_all}."
+        return f"{of_all}.{counted}"
     return (
-        f"{of_all}, drawn or not. A panel of the picture has one recipe, the one that was read "
-        "with the most seeds at the longest input (bold here); the others stand in this table, in "
-        "the claims and in the tables below."
+        f"{of_all}, drawn or not.{counted} A panel of the picture has one recipe, the one that "
+        "was read with the most seeds at the longest input (bold here); the others stand in this "
+        "table, in the claims and in the tables below."
     )
 
 
@@ -150,6 +152,12 @@ def _ends(readings: Sequence[Reading], top: int) -> list[tuple[str, str]]:
 def _plain(readings: Sequence[Reading], at: int) -> str:
     plain = [one.plain[at].accuracy for one in readings if one.plain and at in one.plain]
     return share_range(plain) if plain else ""
+
+
+def _of_how_many(readings: Sequence[Reading], at: int) -> str:
+    """Says how many trainings were read plain at a length where others were not."""
+    plain = sum(one.plain is not None and at in one.plain for one in readings)
+    return f", {plain} of {len(readings)}" if 0 < plain < len(readings) else ""
 
 
 def _trainings(readings: Sequence[Reading]) -> str:
