@@ -132,9 +132,11 @@ def _write_model(name: str, output_format: str) -> None:
     from rmtscale.specs.reading import NoRow
 
     try:
-        row = model_row(read_model(name))
+        reading = read_model(name)
+        row, notes = model_row(reading), reading.notes
     except NoRow as refused:
         row = options.counted_model(name, refused).row()
+        notes = tuple(row["not_counted"])
     if output_format != "table":
         write_rows([row], output_format)
         return
@@ -158,7 +160,7 @@ def _write_model(name: str, output_format: str) -> None:
     write_table(["", ""], [[key, value] for key, value in facts.items() if value], text_columns=2)
     if row.get("groups"):
         _write_layers({"encoder": row["encoder_groups"], "decoder": row["groups"]})
-    for note in row["not_counted"]:
+    for note in notes:
         write_text(note)
 
 
@@ -222,6 +224,7 @@ def model_row(reading: Reading) -> Row:
         * _CACHE_BYTES,
         "state_bytes": cached * recurrent_state_numbers(spec) * _CACHE_BYTES,
         "not_counted": list(reading.not_counted),
+        "assumed": dict(reading.assumed),
     }
 
 

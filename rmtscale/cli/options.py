@@ -173,7 +173,7 @@ def chosen_model(name: str, weights: str = "") -> ModelSpec:
     if spec is None:
         reading = read_model(name)
         spec = reading.spec
-        notes = [f"{reading.class_name}, head: {reading.head}", *reading.not_counted]
+        notes = [f"{reading.class_name}, head: {reading.head}", *reading.notes]
         if spec.quantization is not None:
             notes.append(f"weights {spec.quantization.title}")
         for note in notes:

@@ -107,7 +107,7 @@ def command(
             ],
             text_columns=2,
         )
-        for note in reading.not_counted:
+        for note in reading.notes:
             write_text(note)
         if refused:
             write_text(f"Full attention alone is counted, no RMT is: {refused}.")

@@ -79,7 +79,8 @@ def read_model(name: str) -> Reading:
         reading = read_mapping(found.config, current)
         source = "released config"
         spec = replace(reading.spec, hub_name=found.hub_name, source=source)
-        return replace(reading, spec=spec)
+        # Their configs are kept without what the class says too, and held against released sizes.
+        return replace(reading, spec=spec, assumed={})
     return read_mapping(find_config(name), name)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rmtscale.errors import BadInput
 from rmtscale.specs.layered import LayeredSpec
 from rmtscale.specs.model import KINDS, ModelSpec
+from rmtscale.specs.rows.assumed import assumed_sizes
 from rmtscale.specs.rows.catalog import NESTED, ROWS, find_row
 from rmtscale.specs.rows.fields import Fields
 from rmtscale.specs.rows.heads import class_of, headed
@@ -33,6 +34,16 @@ class Reading:
     """The class of Transformers that is counted: ``Qwen2ForCausalLM``."""
     not_counted: tuple[str, ...] = ()
     """Notes on what the config has and the numbers do not, one line each."""
+    assumed: Mapping[str, int] = field(default_factory=dict)
+    """Sizes that the config does not say, by field: the defaults of its class, which are taken."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Says in lines what is not counted, and what is assumed."""
+        if not self.assumed:
+            return self.not_counted
+        sizes = ", ".join(f"{key} {value}" for key, value in self.assumed.items())
+        return (*self.not_counted, f"not in the config, so its class's default is taken: {sizes}")
 
     @property
     def head(self) -> str:
@@ -101,7 +112,8 @@ def read(config: Mapping[str, Any], name: str, built: str | None = None) -> Read
         if text.get(key, value) != value:
             told = json.dumps(value)
             notes += (f"{key} {json.dumps(text[key])}: the class takes {told} whatever it says",)
-    return Reading(spec, config, name_of_class, notes)
+    assumed = assumed_sizes(row, fields)
+    return Reading(spec, config, name_of_class, notes, assumed)
 
 
 def with_quantization(reading: Reading) -> Reading:
