@@ -103,6 +103,39 @@ def test_defaults_are_the_class_s(kind: str) -> None:
     assert len(ours) - len(known) <= 3  # a few have a name of their own, or are worked out
 
 
+@pytest.mark.parametrize("kind", ROWS)
+def test_what_follows_from_a_size_follows_as_in_the_class(kind: str) -> None:
+    """A config that says its width and one other size, beside all that its class makes of that:
+    where heads of keys and values are not said, most classes take as many as of queries."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    row, made, compared = ROWS[kind], CONFIG_MAPPING[kind], 0
+    base = made().to_dict()
+    width = row.field_of("width")
+    for axis in ("width", "layers", "heads", "inner", "vocabulary"):
+        name = row.field_of(axis)
+        if type(base.get(name)) is not int:
+            continue
+        try:
+            whole = made(**{name: 2 * base[name]}).to_dict()
+        except (ValueError, StrictDataclassError):  # refused there: sizes that go together
+            continue
+        if "per_layer_config" in whole:  # which is not read, and said so
+            continue
+        little = {"model_type": kind, width: base[width], name: 2 * base[name]}
+        assert _spec_or_refusal(little) == _spec_or_refusal(whole)
+        compared += 1
+    assert compared or kind == "gemma4_text"
+
+
+def _spec_or_refusal(config: dict[str, Any]) -> object:
+    try:
+        return read_mapping(config, "mine").spec
+    except BadInput as refused:
+        return str(refused)
+
+
 # A class whose input a tensor without values cannot be: it looks for the end of the text.
 _UNCOUNTED = frozenset(f"{prefix}ForSequenceClassification" for prefix in ("T5", "MT5", "Bart"))
 SOME_HEADS = ("bert", "roberta", "llama", "gpt2", "t5", "modernbert", "electra", "distilbert")

@@ -15,14 +15,18 @@ from rmtscale.specs.rows.row import Row
 def sizes(
     vocabulary: int, width: int, inner: int, layers: int, heads: int, kv_heads: int | None = None
 ) -> dict[str, int | bool | None]:
-    """A class's defaults of the usual sizes; its head has weights of its own."""
+    """A class's defaults of the usual sizes; its head has weights of its own.
+
+    Most classes take as many heads of keys and values as there are of queries where a config says
+    nothing (None), and some a number of their own, however many heads there are.
+    """
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": inner,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": heads if kv_heads is None else kv_heads,
+        "num_key_value_heads": kv_heads,
         "tie_word_embeddings": False,
     }
 
@@ -151,7 +155,7 @@ ROWS = {
     "qwen2": Row(
         prefix="Qwen2",
         written_like="llama",
-        defaults=sizes(151936, 4096, 22016, 32, 32) | {"max_window_layers": 28},
+        defaults=sizes(151936, 4096, 22016, 32, 32, 32) | {"max_window_layers": 28},
         qkv_bias=True,
         window=windows.late_layers,
     ),
@@ -172,7 +176,7 @@ ROWS = {
     "qwen3": Row(
         prefix="Qwen3",
         written_like="llama",
-        defaults=sizes(151936, 4096, 22016, 32, 32)
+        defaults=sizes(151936, 4096, 22016, 32, 32, 32)
         | {"head_dim": 128, "attention_bias": False, "max_window_layers": 28},
         qkv_bias="attention_bias",
         output_bias="attention_bias",
@@ -182,14 +186,15 @@ ROWS = {
     "qwen3_vl_text": Row(
         prefix="Qwen3VL",
         written_like="llama",
-        defaults=sizes(151936, 4096, 22016, 32, 32) | {"head_dim": 128, "attention_bias": False},
+        defaults=sizes(151936, 4096, 22016, 32, 32, 32)
+        | {"head_dim": 128, "attention_bias": False},
         qkv_bias="attention_bias",
         output_bias="attention_bias",
         qk_norm="head",
     ),
     "gemma": Row(
         prefix="Gemma",
-        defaults=sizes(256000, 3072, 24576, 28, 16)
+        defaults=sizes(256000, 3072, 24576, 28, 16, 16)
         | {"head_dim": 256, "attention_bias": False, "tie_word_embeddings": True},
         qkv_bias="attention_bias",
         output_bias="attention_bias",
@@ -294,7 +299,7 @@ ROWS = {
     ),
     "stablelm": Row(
         prefix="StableLm",
-        defaults=sizes(50304, 2560, 6912, 32, 32)
+        defaults=sizes(50304, 2560, 6912, 32, 32, 32)
         | {"use_qkv_bias": False, "qk_layernorm": False, "use_parallel_residual": False},
         norm_parts=2,
         norms=lambda fields: 1 if fields.flag("use_parallel_residual") else 2,
@@ -356,14 +361,13 @@ ROWS = {
     ),
     "exaone4": Row(
         prefix="Exaone4",
-        defaults=sizes(102400, 4096, 16384, 32, 32) | {"sliding_window": 4096},
+        defaults=sizes(102400, 4096, 16384, 32, 32, 32) | {"sliding_window": 4096},
         qk_norm="head",
         window=windows.all_but_every(4),
     ),
     "nemotron": Row(
         prefix="Nemotron",
-        defaults=sizes(256000, 6144, 24576, 32, 48)
-        | {"num_key_value_heads": None, "attention_bias": False, "mlp_bias": False},
+        defaults=sizes(256000, 6144, 24576, 32, 48) | {"attention_bias": False, "mlp_bias": False},
         gated=False,
         norm_parts=2,
         qkv_bias="attention_bias",

@@ -241,7 +241,7 @@ _MLA = {
     "attention_bias": False,
 }
 _V3 = (
-    sizes(129280, 7168, 18432, 61, 128)
+    sizes(129280, 7168, 18432, 61, 128, 128)
     | _MLA
     | {
         "moe_intermediate_size": 2048,
@@ -288,7 +288,7 @@ ROWS = {
     ),
     "qwen2_moe": Row(
         prefix="Qwen2Moe",
-        defaults=sizes(151936, 2048, 5632, 24, 16)
+        defaults=sizes(151936, 2048, 5632, 24, 16, 16)
         | {"decoder_sparse_step": 1, "moe_intermediate_size": 1408, "num_experts": 60}
         | {"shared_expert_intermediate_size": 5632, "num_experts_per_tok": 4, "qkv_bias": True}
         | {"max_window_layers": 28},
@@ -316,7 +316,7 @@ ROWS = {
     ),
     "qwen3_vl_moe_text": Row(
         prefix="Qwen3VLMoe",
-        defaults=sizes(151936, 2048, 5632, 24, 16)
+        defaults=sizes(151936, 2048, 5632, 24, 16, 16)
         | {"attention_bias": False, "decoder_sparse_step": 1, "moe_intermediate_size": 1408}
         | {"num_experts_per_tok": 4, "num_experts": 60, "tie_word_embeddings": True},
         synonyms=_NAMED,
@@ -430,7 +430,7 @@ ROWS = {
     ),
     "glm_moe_dsa": Row(
         prefix="GlmMoeDsa",
-        defaults=sizes(154880, 6144, 12288, 78, 64)
+        defaults=sizes(154880, 6144, 12288, 78, 64, 64)
         | _MLA
         | {"q_lora_rank": 2048, "v_head_dim": 256, "qk_nope_head_dim": 192}
         | {"moe_intermediate_size": 2048, "n_shared_experts": 1, "n_routed_experts": 256}
@@ -447,7 +447,7 @@ ROWS = {
     ),
     "minicpm3": Row(
         prefix="MiniCPM3",
-        defaults=sizes(73448, 2560, 6400, 62, 40)
+        defaults=sizes(73448, 2560, 6400, 62, 40, 40)
         | _MLA
         | {"kv_lora_rank": 256, "q_lora_rank": 768, "qk_nope_head_dim": 64, "mlp_bias": False}
         | {"qk_rope_head_dim": 32, "v_head_dim": None, "tie_word_embeddings": True},

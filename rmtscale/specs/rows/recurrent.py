@@ -390,7 +390,7 @@ ROWS = {
     "recurrent_gemma": Row(
         prefix="RecurrentGemma",
         defaults=sizes(256000, 2560, 7680, 26, 10)
-        | {"num_key_value_heads": None, "lru_width": None, "attention_window_size": 2048}
+        | {"lru_width": None, "attention_window_size": 2048}
         | {"conv1d_width": 4, "block_types": ["recurrent", "recurrent", "attention"]}
         | {"attention_bias": False, "tie_word_embeddings": True},
         qkv_bias="attention_bias",
@@ -437,7 +437,7 @@ ROWS = {
     "granitemoehybrid": Row(
         prefix="GraniteMoeHybrid",
         defaults=sizes(32000, 4096, 11008, 32, 32)
-        | {"num_key_value_heads": None, "attention_bias": False, "num_local_experts": 8}
+        | {"attention_bias": False, "num_local_experts": 8}
         | {"num_experts_per_tok": 2, "shared_intermediate_size": 1024, "mamba_n_heads": 128}
         | {"mamba_n_groups": 1, "mamba_d_state": 256, "mamba_d_conv": 4, "mamba_expand": 2}
         | {"mamba_chunk_size": 256, "mamba_conv_bias": True, "mamba_proj_bias": False},
