@@ -38,11 +38,11 @@ def headline(groups: Sequence[Group], what: str, paper: Mapping[str, Points] | N
     top = max(at for at, _ in ends.values())
     said = []
     for task, (at, own) in ends.items():
-        beside = _plain(own, at)
+        beside, of_how_many = _plain(own, at), _of_how_many(own, at)
         if paper and at in paper.get(task, {}):
-            beside = f"paper {share_range([paper[task][at]])}"
+            beside, of_how_many = f"paper {share_range([paper[task][at]])}", ""
         text = f"{TITLES[task]} {right_share(one.curve[at] for one in own)}"
-        text += f" ({beside}\N{NO-BREAK SPACE}%{_of_how_many(own, at)})" if beside else ""
+        text += f" ({beside}\N{NO-BREAK SPACE}%{of_how_many})" if beside else ""
         said.append(text if at == top else f"{text} after {_tokens(own, at)}")
     farthest = [one for at, own in ends.values() if at == top for one in own]
     return f"{what} at {_tokens(farthest, top)} tokens, worst to best: {', '.join(said)}"

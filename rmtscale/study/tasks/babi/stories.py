@@ -146,7 +146,7 @@ class Drawer:
 
 
 def _others(known: list[tuple[str, str]], question: str | None = None) -> tuple[Closing, ...]:
-    """Lists each question that has an answer once, but for one of them."""
+    """Lists each question that has an answer once, but for ``question``."""
     answers = {other: answer for other, answer in known if other != question}
     return tuple(Closing(*one) for one in answers.items())
 
