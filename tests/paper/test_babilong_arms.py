@@ -226,3 +226,19 @@ def test_the_later_qa1_read_plain_is_nowhere_below_the_published_rmt() -> None:
     theirs = published()["rmt"]["qa1"]
     assert [name for name in theirs if name not in run.curve] == ["10M"]
     assert "behind" not in {side_of(one, theirs[name]) for name, one in run.curve.items()}
+
+
+@pytest.mark.parametrize(("qa", "own", "closing"), [("qa2", 16, 0.1), ("qa3", 22, 0.2)])
+def test_how_often_trainings_come_to_it(qa: str, own: int, closing: float) -> None:
+    """Of all training stories: percent of the questions, and of up to 12 closing ones."""
+    asked = load_pool(qa, "generated", "train", True).asked
+    assert len(asked) == pytest.approx(30_000, rel=1e-3)
+    rare = [{question for question, _ in one.rare} for one in asked]
+    share = statistics.mean(one.question in seldom for one, seldom in zip(asked, rare, strict=True))
+    assert round(100 * share) == own
+    drawn = statistics.mean(
+        sum(question in seldom for question, _ in one.closing) * min(1, 12 / len(one.closing))
+        for one, seldom in zip(asked, rare, strict=True)
+        if one.closing
+    )
+    assert round(drawn, 1) == closing
