@@ -146,10 +146,10 @@ def write_answers(
     """
     if output_format != "table":
         rows = [
-            _row(answer, search, rank, one)
+            row
             for answer in found
             for search in (answer.full, answer.rmt)
-            for rank, one in enumerate(_shown(search), 1)
+            for row in _rows(answer, search)
         ]
         write_rows(rows, output_format)
         return
@@ -275,11 +275,27 @@ def _cells(answer: ClusterAnswer, search: Search, one: Candidate, *, gpus: bool)
     ]
 
 
-def _row(answer: ClusterAnswer, search: Search, rank: int, one: Candidate) -> dict[str, Any]:
+def _rows(answer: ClusterAnswer, search: Search) -> list[dict[str, Any]]:
+    """A row for each layout that is shown; where none fits one, with what would be enough."""
+    from rmtscale.costs.layouts.enough import enough_gpus
+
+    if search.found:
+        return [_row(answer, search, rank, one) for rank, one in enumerate(_shown(search), 1)]
+    asked = (answer.model, answer.workload, answer.cluster)
+    row = _row(answer, search, None, None)
+    return [row | {"enough_gpus": enough_gpus(*asked, search.recurrence)}]
+
+
+def _row(
+    answer: ClusterAnswer, search: Search, rank: int | None, one: Candidate | None
+) -> dict[str, Any]:
     from rmtscale.costs.layouts.collectives import count_collectives
 
     work, recurrence = answer.workload, search.recurrence
-    sent = count_collectives(answer.model, work, one.layout, recurrence)
+    sent = None
+    if one is not None:
+        parts = count_collectives(answer.model, work, one.layout, recurrence)
+        sent = sum(part.bytes for part in parts)
     return {
         "model": answer.model.name,
         "method": "full" if recurrence is None else "rmt",
@@ -288,16 +304,20 @@ def _row(answer: ClusterAnswer, search: Search, rank: int, one: Candidate) -> di
         "tokens": work.tokens,
         "batch_size": work.batch_size,
         "device": answer.cluster.device.name,
+        "usable_memory_bytes": answer.cluster.device.usable_memory_bytes,
         "gpus": answer.cluster.gpus,
-        "gpus_used": one.time.gpus,
+        "fits": one is not None,
+        "gpus_used": one and one.time.gpus,
         "rank": rank,
-        "layout": one.layout.name,
-        "seconds": one.time.seconds,
-        "seconds_at_least": one.time.range.least_seconds,
-        "seconds_at_most": one.time.range.most_seconds,
-        "gpu_seconds_per_token": one.time.gpu_seconds_per_token,
-        "busy_share": one.time.busy,
-        "peak_bytes_per_gpu": one.memory.total,
-        "sent_bytes_per_gpu": sum(part.bytes for part in sent),
-        "frameworks": "/".join(one.frameworks),
+        "layout": one and one.layout.name,
+        "seconds": one and one.time.seconds,
+        "seconds_at_least": one and one.time.range.least_seconds,
+        "seconds_at_most": one and one.time.range.most_seconds,
+        "gpu_seconds_per_token": one and one.time.gpu_seconds_per_token,
+        "busy_share": one and one.time.busy,
+        "peak_bytes_per_gpu": one and one.memory.total,
+        "sent_bytes_per_gpu": sent,
+        "frameworks": one and "/".join(one.frameworks),
+        "least_bytes_per_gpu": search.least_bytes if search.tried else None,
+        "enough_gpus": None,
     }

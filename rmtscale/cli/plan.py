@@ -220,7 +220,9 @@ def _write_advice(
     calibrated: TimeConstants | None,
 ) -> None:
     """Says what saves most time in training, at one length that fits."""
-    work = replace(work, tokens=min(_REFERENCE_TOKENS, plan.full_longest_tokens or 1))
+    if plan.full_longest_tokens is None:  # not one token fits: there is nothing to save
+        return
+    work = replace(work, tokens=min(_REFERENCE_TOKENS, plan.full_longest_tokens))
     for title, design in {"Full attention": None, **segments}.items():
         found = advise(spec, work, gpu, design, calibrated)
         if found:

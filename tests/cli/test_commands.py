@@ -116,6 +116,14 @@ def test_plan_says_where_full_attention_wins(rmtscale: Command) -> None:
         assert (row["longest_tokens"] is None) == (row["mode"] != "train")
 
 
+def test_plan_names_no_saving_of_what_does_not_fit(rmtscale: Command) -> None:
+    line = ("plan", "--mode", "train", "--segment-size", "512", "-d", "rtx-4090", "-m")
+    assert "fused AdamW saves" in rmtscale(*line, "llama-3.2-1b").out
+    none = rmtscale(*line, "llama-3-70b").out
+    assert "not one token of llama-3-70b fits" in " ".join(none.split())
+    assert "saves" not in none
+
+
 def test_plan_recommends_a_segment_size(rmtscale: Command) -> None:
     line = ["plan", "-m", "llama-3-8b", "-d", "h100", "--dtype", "bf16", "--mode", "prefill"]
     done = rmtscale(*line, "--segment-size", "auto")

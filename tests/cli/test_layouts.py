@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from rmtscale.units import format_bytes
 from tests.command_line import Command
 
 OPT = ("plan", "-m", "opt-175b", "-d", "a100", "--mode", "train", "--tokens", "1024k")
@@ -41,6 +42,33 @@ def test_rows_of_both_ways(rmtscale: Command) -> None:
         assert all(
             row["seconds_at_least"] < row["seconds"] < row["seconds_at_most"] for row in found
         )
+
+
+@pytest.mark.parametrize("command", ["plan", "estimate"])
+def test_rows_say_what_would_be_enough_where_no_layout_fits(
+    command: str, rmtscale: Command
+) -> None:
+    """JSON and CSV have a row for each way, with the numbers that the table says in words."""
+    line = f"{command} -m llama-3-70b -d rtx-4090 --tokens 64k --mode train --segment-size 512"
+    asked = (*line.split(), "--gpus", "2")
+    words = " ".join(rmtscale(*asked).out.split())
+    rows = json.loads(rmtscale(*asked, "-f", "json").out)["rows"]
+    assert [(row["method"], row["fits"], row["layout"]) for row in rows] == [
+        ("full", False, None),
+        ("rmt", False, None),
+    ]
+    for row, title in zip(rows, ("full attention", "RMT 512"), strict=True):
+        least = format_bytes(row["least_bytes_per_gpu"])
+        room = format_bytes(row["usable_memory_bytes"])
+        assert row["least_bytes_per_gpu"] > row["usable_memory_bytes"]
+        assert (
+            f"{title}: no layout fits; the least that one GPU needs is {least} of {room}; by "
+            f"doublings, {row['enough_gpus']} GPUs are the fewest on which one fits"
+        ) in words
+    (_, *lines) = rmtscale(*asked, "-f", "csv").out.splitlines()
+    assert [one.rsplit(",", 1)[1] for one in lines] == [str(row["enough_gpus"]) for row in rows]
+    enough = rmtscale(*asked[:-1], str(rows[0]["enough_gpus"]), "-f", "json").out
+    assert all(row["fits"] for row in json.loads(enough)["rows"])
 
 
 def test_a_named_layout_with_its_terms(rmtscale: Command) -> None:
