@@ -12,12 +12,14 @@ import pytest
 from rmtscale.report.claims import Claim
 from rmtscale.study.figures.babilong.claims import check_claims
 from rmtscale.study.figures.babilong.drawing import draw
+from rmtscale.study.figures.babilong.full_attention import full_attention_seconds
 from rmtscale.study.figures.babilong.published import published
 from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, Run, runs_of, shown
 from rmtscale.study.figures.babilong.runs_page import runs_page
 from rmtscale.study.figures.babilong.standing import answer, averages_in_words, side_of, standing
 from rmtscale.study.figures.babilong.tables import (
     average_table,
+    beside_full_attention,
     cost_table,
     models_table,
     names_of_ours,
@@ -324,3 +326,28 @@ def test_what_one_sample_alone_takes(length: str) -> None:
     assert cells[length][heads.index("one alone")] == "17.0 s"
     assert cells[length][heads.index("side by side")] == "100"
     assert cells["8k"][heads.index("one alone")] == ""
+
+
+def test_one_sample_alone_beside_full_attention() -> None:
+    base = [*rows("qa2", 0.9), *rows("qa1", 0.9)]
+    assert beside_full_attention(shown(runs_of(base))) == ""
+
+    def alone(length: str, share: float) -> BabilongRecord:
+        """A sample that takes a share of what full attention takes at least."""
+        full = full_attention_seconds(shown(runs_of(base))["qa1"].curve[length])
+        assert full is not None
+        return babilong(
+            "qa1", length, 1.0, samples=2, batch_size=1, seconds_per_sample=share * full
+        )
+
+    read = [alone("4k", 50.0), alone("128k", 1.25), alone("1M", 0.5), alone("10M", 0.02)]
+    assert beside_full_attention(shown(runs_of([*base, *read]))) == (
+        "One sample alone: full attention may be faster at 4k, 128k; the RMT is faster at 1M, 10M, "
+        "at 10M by a factor of 50 at least."
+    )
+    assert beside_full_attention(shown(runs_of([*base, *read[:2]]))) == (
+        "One sample alone: full attention may be faster at 4k, 128k."
+    )
+    assert beside_full_attention(shown(runs_of([*base, read[3]]))) == (
+        "One sample alone: the RMT is faster at 10M, at 10M by a factor of 50 at least."
+    )

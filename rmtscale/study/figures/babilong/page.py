@@ -25,6 +25,7 @@ from rmtscale.study.figures.babilong.runs_page import FILE, runs_page
 from rmtscale.study.figures.babilong.standing import answer, averages_in_words
 from rmtscale.study.figures.babilong.tables import (
     average_table,
+    beside_full_attention,
     cost_table,
     models_table,
     names_of_ours,
@@ -103,7 +104,7 @@ def make(figure: Figure, sources: Sources) -> FigureReport:
 
 {cost_table(best)}
 
-{_fill(_COSTS)}
+{_fill(f"{beside_full_attention(best)} {_COSTS}".strip())}
 
 {numbers}
 """

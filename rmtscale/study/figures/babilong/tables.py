@@ -108,13 +108,8 @@ def score_with_interval(record: BabilongRecord) -> str:
 def cost_table(best: Mapping[str, Run]) -> str:
     """Writes what a sample of each length takes, of the first task that has one."""
     rows = []
-    for length in LENGTHS:
-        records = [run.curve[length] for run in best.values() if length in run.curve]
-        if not records:
-            continue
-        record = records[0]
-        alone = [one for run in best.values() if (one := run.alone(length)) is not None]
-        full = full_attention_seconds(record)
+    for length, record in _first(best).items():
+        alone, full = _alone(best, length), full_attention_seconds(record)
         peak = record.memory.peak_bytes
         rows.append(
             [
@@ -126,7 +121,7 @@ def cost_table(best: Mapping[str, Run]) -> str:
                 "" if peak is None else format_bytes(peak),
                 format_tokens(record.batch_size),
                 format_seconds(record.seconds_per_sample),
-                format_seconds(alone[0].seconds_per_sample) if alone else "",
+                "" if alone is None else format_seconds(alone),
                 "" if full is None else format_seconds(full),
             ]
         )
@@ -135,6 +130,42 @@ def cost_table(best: Mapping[str, Run]) -> str:
         *("one alone", "full attention, at least"),
     )
     return markdown_table(columns, rows)
+
+
+def beside_full_attention(best: Mapping[str, Run]) -> str:
+    """Says at which lengths one sample alone is certainly faster than full attention, and at which
+    it may not be; nothing where none was read alone."""
+    shares = {
+        length: full / alone
+        for length, record in _first(best).items()
+        if (alone := _alone(best, length)) is not None
+        if (full := full_attention_seconds(record)) is not None
+    }
+    behind = [length for length, share in shares.items() if share <= 1]
+    ahead = [length for length, share in shares.items() if share > 1]
+    words = [f"full attention may be faster at {', '.join(behind)}"] if behind else []
+    if ahead:
+        words.append(
+            f"the RMT is faster at {', '.join(ahead)}, at {ahead[-1]} by a factor of "
+            f"{shares[ahead[-1]]:.2g} at least"
+        )
+    return f"One sample alone: {'; '.join(words)}." if words else ""
+
+
+def _first(best: Mapping[str, Run]) -> dict[str, BabilongRecord]:
+    """Returns a record of each length that was read, of the first task that has it."""
+    found: dict[str, BabilongRecord] = {}
+    for length in LENGTHS:
+        for run in best.values():
+            if length in run.curve:
+                found.setdefault(length, run.curve[length])
+    return found
+
+
+def _alone(best: Mapping[str, Run], length: str) -> float | None:
+    """Returns the seconds of a sample that was read alone, of the first task that has one."""
+    found = (one for run in best.values() if (one := run.alone(length)) is not None)
+    return next((one.seconds_per_sample for one in found), None)
 
 
 def names_of_ours(task: str, runs: Sequence[Run]) -> str:
