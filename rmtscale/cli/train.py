@@ -117,7 +117,8 @@ def command(
         ),
     ] = None,
     init_from: Annotated[
-        str | None, typer.Option(help="Checkpoint to begin with; language: its backbone.")
+        str | None,
+        typer.Option(help="Checkpoint to begin with, of as many memory tokens or fewer."),
     ] = None,
     burn_in: Annotated[
         str | None,

@@ -37,6 +37,22 @@ class Memory(nn.Module):
         if self.initial_ME is not None:
             self.initial_ME.normal_(std=std)
 
+    @torch.no_grad()
+    def begin_with(self, trained: Memory) -> None:
+        """Takes the rows of a trained memory that has as many or fewer; others stay as they are.
+
+        Trained rows come first: sinks stay sinks, and in a decoder what is written for them does
+        not see what is written for the new ones. These keep what was drawn for them, which reads
+        like a word that means nothing. Copies of trained rows would count them twice in attention,
+        and of what was tried they moved the answers most (docs/training.md).
+
+        Args:
+            trained: of the same width.
+        """
+        if trained.initial_ME is not None:
+            assert self.initial_ME is not None, "it has as many rows or more"
+            self.initial_ME[: trained.memory_tokens] = trained.initial_ME
+
     @never_compiled
     def forward(self, like: Tensor, batch: int) -> Tensor:
         """The initial state, (B, M, E), on the device and in the dtype of ``like``."""

@@ -22,10 +22,13 @@ from rmtscale.study.figures.babilong.runs import (
     runs_of,
     shown,
 )
+from rmtscale.study.figures.babilong.runs_page import runs_page
 from rmtscale.study.figures.babilong.tables import average_table
 from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.records.widths import ChosenWidths
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.study.training.memory_tasks.learned import learned
+from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
 from tests.command_line import Command
 from tests.synthetic.babilong import babilong, every, rows
 from tests.synthetic.widths import reading
@@ -74,6 +77,33 @@ def test_sinks_are_listed_and_stand_in_for_nothing() -> None:
     assert {text for text in alone if alone[text] != beside[text]} == {
         "peak memory of the GPU constant in the length, measured"  # of every run
     }
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((8, 8), None),
+        ((8, 16), "16 memory tokens (8 before)"),
+        ((8, 8, 16, 16), "16 memory tokens (8 before)"),
+        ((4, 8), "8 memory tokens (4 before)"),
+        ((16,), "16 memory tokens"),
+        ((), None),
+    ],
+)
+def test_a_memory_that_has_grown_stands_in_the_title(
+    counts: tuple[int, ...], words: str | None
+) -> None:
+    """Also where the steps tell two runs apart; a note leaves out what is the default."""
+    usual = MemoryTaskSettings(task="babilong")
+    noted = tuple(learned(replace(usual, memory_tokens=count)) for count in counts)
+    last = counts[-1] if counts else 16
+    (record,) = rows("qa1", 0.9, ("0k",), memory_tokens=last)
+    assert record.training is not None
+    training = replace(record.training, trained_with=noted or None)
+    (run,) = runs_of([replace(record, training=training)])
+    named = [part for part in run.title.split(", ") if "memory tokens" in part]
+    assert named == ([] if words is None else [words])
+    assert f"{last} memory tokens" in runs_page("x", [run])
 
 
 OTHER_POINTS: list[dict[str, object]] = [

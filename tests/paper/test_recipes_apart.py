@@ -240,6 +240,8 @@ def _told(weight: float, **more: Any) -> dict[str, object]:
             "told weight 1, first with placement start",
         ),
         ((_told(0.0, replay_lost=False),), "no replay lost"),
+        ((_told(0.0), _told(0.0, memory_tokens=20)), "20 memory tokens"),
+        ((_told(0.0, memory_tokens=5), _told(0.0)), "first with 5 memory tokens"),
         (({**_told(0.0), "of_a_later_version": 2},), "of a later version 2"),
     ],
 )

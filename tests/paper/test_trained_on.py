@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -93,6 +94,22 @@ def test_seeds_are_claimed_by_first_and_by_latest_states(
     }
     alone = on_seeds(seeds(held, later=None))
     assert alone == {"Reasoning: on 3 seeds": (first[0], f"{first[1]} reach it")}
+
+
+def test_a_memory_that_has_grown_is_no_later_state() -> None:
+    """It counts under a recipe of its own: another size of the model's state is another model."""
+    usual = recipes()["reasoning-0"]
+
+    def with_memory(count: int) -> list[EvaluationRecord]:
+        noted = learned(usual), learned(replace(usual, memory_tokens=count))
+        return [
+            replace(one, trained_with=noted) if one.point.weights == "w3" else one
+            for one in seeds()
+        ]
+
+    same, grown = on_seeds(with_memory(usual.memory_tokens)), on_seeds(with_memory(16))
+    assert "Reasoning: on 3 seeds, latest states" in same
+    assert sorted(grown) == ["Reasoning, 16 memory tokens: on 3 seeds", "Reasoning: on 3 seeds"]
 
 
 def test_a_later_state_without_a_band_takes_no_ones_place() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
-from rmtscale.rmt import RMTConfig, RMTForCausalLM
+from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
 from rmtscale.rmt.memory import (
     Memory,
     decoder_layout,
@@ -16,7 +17,7 @@ from rmtscale.rmt.memory import (
     last_text,
     place_BT,
 )
-from tests.rmt.tiny_models import backbone
+from tests.rmt.tiny_models import DECODERS, ENCODERS, backbone, tokens
 
 
 def named(*values: float) -> torch.Tensor:
@@ -86,3 +87,55 @@ def test_memory_is_as_wide_as_the_embedding_and_as_large() -> None:
     memory = RMTForCausalLM(big, RMTConfig(16, 7)).memory.initial_ME
     assert memory is not None
     assert 0.5 < memory.std() / big.transformer.wte.weight.std() < 2
+
+
+def rmt_of(kind: str, memory: int) -> Any:
+    """The same backbone with so many memory tokens, as they were drawn."""
+    if kind in ENCODERS:
+        config = RMTConfig(12, memory, cls_token_id=1, sep_token_id=2)
+        return RMTForSequenceClassification(backbone(kind, labels=3), config).eval()
+    return RMTForCausalLM(backbone(kind), RMTConfig(12, memory)).eval()
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, *ENCODERS])
+@torch.no_grad()
+def test_more_memory_begins_with_the_trained_rows(kind: str) -> None:
+    """They are first, bit for bit; the others stay as drawn, and all are read and written."""
+    trained, grown = rmt_of(kind, 2), rmt_of(kind, 4)
+    trained.memory.initial_ME += 1
+    drawn_ME = grown.memory.initial_ME.clone()
+    grown.memory.begin_with(trained.memory)
+    assert torch.equal(grown.memory.initial_ME[:2], trained.memory.initial_ME)
+    assert torch.equal(grown.memory.initial_ME[2:], drawn_ME[2:])
+    assert len(drawn_ME[2:].unique()) == drawn_ME[2:].numel()
+    assert torch.equal(grown.initial_state(3)[:, :2], trained.initial_state(3))
+    ids_BN, moved = tokens(3, 17), []
+    for row in range(4):
+        state_BME = grown.initial_state(3).clone()
+        state_BME[:, row] *= -1
+        one, other = (grown(ids_BN, memory=state) for state in (state_BME, grown.initial_state(3)))
+        moved.append(float((one.memory - other.memory).abs().min()))
+    assert min(moved) > 0
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+@torch.no_grad()
+def test_what_is_written_for_trained_rows_does_not_see_new_ones_written(kind: str) -> None:
+    """New rows stand behind them, and a decoder looks back alone."""
+    grown = rmt_of(kind, 4)
+    state_BMD = grown.initial_state(1)
+    laid_BTD = decoder_layout(state_BMD, grown.embed(tokens(1, 4)), None)
+    changed_BTD = laid_BTD.clone()
+    changed_BTD[:, -2:] *= -1
+    one, other = (grown.body.hidden(grown.backbone, laid) for laid in (laid_BTD, changed_BTD))
+    assert torch.equal(one[:, :-2], other[:, :-2])
+    assert (one[:, -2:] - other[:, -2:]).abs().min() > 0
+
+
+def test_a_memory_without_rows_changes_none() -> None:
+    drawn = Memory(3, 4)
+    drawn.reset(1.0)
+    assert drawn.initial_ME is not None
+    before_ME = drawn.initial_ME.clone()
+    drawn.begin_with(Memory(0, 4))
+    assert torch.equal(drawn.initial_ME, before_ME)

@@ -72,7 +72,7 @@ class LoopSettings:
     validation_segments: tuple[int, ...] = (7, 64)
     """Lengths of a validation in the last stages; before, the stage's own length."""
     init_from: str | None = None
-    """A checkpoint to begin with, of the same vocabulary."""
+    """A checkpoint to begin with, of the same vocabulary and as many memory tokens or fewer."""
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

@@ -262,8 +262,8 @@ def test_a_training_may_begin_with_a_checkpoint(
     assert first != second
     assert trained.learned_before == (first,)
     assert third.trained_with == (first, second)
-    with pytest.raises(BadInput, match="its model has other sizes"):
-        train(replace(settings, memory_tokens=3), tmp_path / "other", device="cpu")
+    with pytest.raises(BadInput, match="its backbone has other sizes, expected those of gpt2-tiny"):
+        train(replace(settings, backbone="gpt2-tiny"), tmp_path / "other", device="cpu")
     # As many words, but other ones: the same ids would mean other words.
     words = tmp_path / "words"
     words.mkdir()

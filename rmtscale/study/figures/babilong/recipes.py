@@ -25,13 +25,15 @@ SEEDS = (0, 1, 2)
 FAMILIES = (*QAS, "all")
 """``all`` is one model of the five tasks."""
 
+MEMORY_TOKENS = 8
+"""Four persons, three objects and where each was: two vectors of 192 numbers for each of them would
+do, and a decoder that holds them twice has 496 tokens of text."""
+
 _FULL = MemoryTaskSettings(
     task="babilong",
     task_options={"stories": "qa1"},
     segment_size=512,
-    # Four persons, three objects and where each was: two vectors of 192 numbers for each of them
-    # would do, and a decoder that holds them twice has 496 tokens of text.
-    memory_tokens=8,
+    memory_tokens=MEMORY_TOKENS,
     segments=3,
     bare_tokens=(64, 146),
     start_tokens=(96, 192, 320),

@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rmtscale.study.figures.babilong.recipes import MEMORY_TOKENS
 from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
 from rmtscale.study.records.widths import BORROWED, ChosenWidths
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
-from rmtscale.study.training.memory_tasks.learned import Noted, changes, differences
-from rmtscale.units import format_memory_tokens
+from rmtscale.study.training.memory_tasks.learned import (
+    Noted,
+    changes,
+    differences,
+    memory_tokens_before,
+)
+from rmtscale.units import format_memory_tokens, format_tokens
 
 PLAIN, DEAD_BAND, SINK = "plain", "dead band", "sink"
 VARIANTS = {PLAIN: "RMT, ours", DEAD_BAND: "RMT, ours, with a dead band"}
@@ -25,7 +31,7 @@ Curve = Mapping[str, BabilongRecord]
 """Records by name of the length, shortest first."""
 _Identity = tuple[object, ...]
 _BESIDE = (
-    *("task_options.stories", "task_options.ask_state", "sink_tokens"),
+    *("task_options.stories", "task_options.ask_state", "memory_tokens", "sink_tokens"),
     *("bare_tokens", "fact_fragments", "replay_lost", "between_share"),
 )
 """Settings that a title names in words of its own, that the list of every run has, or that all
@@ -120,6 +126,20 @@ def changes_of(training: BabilongTraining) -> list[str]:
     return changes(trained_with(training), [{}], _BESIDE)
 
 
+def _memory(training: BabilongTraining) -> list[str]:
+    """Names the memory where it has sinks, or is or was of another size than in the recipes.
+
+    Records without a note of their trainings keep their names: backbones tell those apart.
+    """
+    noted = training.trained_with or ()
+    before = memory_tokens_before(noted)
+    words = format_memory_tokens(training.memory_tokens, training.sink_tokens)
+    if before:
+        words += f" ({', '.join(map(format_tokens, before))} before)"
+    named = before or (noted and training.memory_tokens != MEMORY_TOKENS)
+    return [words] if named or training.sink_tokens else []
+
+
 def variant_of(record: BabilongRecord) -> str:
     """Names the variant of the RMT that a record is of; with sink tokens ``SINK``, always."""
     if record.sink_tokens:
@@ -174,8 +194,7 @@ def title_of(record: BabilongRecord, width_chosen: str) -> str:
         if training.ask_state:
             words.append("asked for the state")
         words += changes_of(training)
-        if training.sink_tokens:
-            words.append(format_memory_tokens(training.memory_tokens, training.sink_tokens))
+        words += _memory(training)
         words.append(f"{training.steps:,} steps")
     if point.dead_band:
         words.append(f"dead band {point.dead_band:g} ({width_chosen})")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmtscale.errors import BadInput
 from rmtscale.study.training.backbone import SIZES, from_config, pretrained, small_config
+from rmtscale.study.training.beginning import take_backbone, take_memory
 from rmtscale.study.training.language.settings import LanguageSettings
 from rmtscale.study.training.lora import round_to_half, with_lora
 
@@ -30,11 +31,11 @@ def build_text_rmt(
         settings: of the training.
         tokenizer: whose ids it reads.
         trained: the RMT of another training, whose backbone it begins with, and whose memory where
-            there is one of that length.
+            the settings have one.
 
     Raises:
         BadInput: no such backbone, an encoder, fewer token ids than the tokenizer has, a segment
-            that does not fit, or a trained backbone of another shape.
+            that does not fit, or a trained backbone of another shape or with more memory.
     """
     import torch
 
@@ -51,14 +52,15 @@ def build_text_rmt(
         torch.manual_seed(settings.seed)
         backbone = _backbone(settings, tokenizer)
         if trained is not None:
-            _take_backbone(backbone, trained, settings)
+            take_backbone(backbone, trained, settings)
         if settings.adapted:
             round_to_half(backbone)
         if settings.lora_rank is not None:
             backbone = with_lora(backbone, settings.lora_rank)
         rmt = RMTForCausalLM(backbone, config)
-    if trained is not None:
-        _take_memory(rmt, trained)
+    # Without memory it is the backbone alone that is asked for.
+    if trained is not None and settings.memory_tokens:
+        take_memory(rmt, trained, settings)
     if settings.adapted:
         rmt.freeze_backbone()
     return rmt
@@ -93,27 +95,3 @@ def _backbone(settings: LanguageSettings, tokenizer: TextTokenizer) -> nn.Module
             "gpt-neox-text"
         )
     return backbone
-
-
-def _take_backbone(
-    backbone: nn.Module, trained: RMTForCausalLM, settings: LanguageSettings
-) -> None:
-    """Puts the weights of another training's backbone in."""
-    weights, trained_weights = backbone.state_dict(), trained.backbone.state_dict()
-    if {name: x.shape for name, x in weights.items()} != {
-        name: x.shape for name, x in trained_weights.items()
-    }:
-        raise BadInput(
-            f"init from {settings.init_from!r}: its backbone has other sizes, expected those of "
-            f"{settings.backbone}"
-        )
-    backbone.load_state_dict(trained_weights)
-
-
-def _take_memory(rmt: RMTForCausalLM, trained: RMTForCausalLM) -> None:
-    """The trained memory too, where there was one of that length; else it begins anew."""
-    memory, trained_memory = rmt.memory.state_dict(), trained.memory.state_dict()
-    if {name: x.shape for name, x in memory.items()} == {
-        name: x.shape for name, x in trained_memory.items()
-    }:
-        rmt.memory.load_state_dict(trained_memory)

@@ -2,8 +2,8 @@
 
 Every setting counts unless ``NOT_LEARNED`` says why it does not, so that one that is added later
 counts too. What is off by default (0, none, empty, or a switch) is a change of its own and always
-named where it is on; numbers that every training has, such as the learning rate, are named where
-two trainings differ in them.
+named where it is on, and so is another number of memory tokens; other numbers that every training
+has, such as the learning rate, are named where two trainings differ in them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ Noted = Mapping[str, object]
 """Settings away from their defaults, by name; an option of the task under ``task_options.NAME``."""
 _OPTION = "task_options."
 _PHRASES = {
+    "memory_tokens": "{} memory tokens",
     "closing_questions": "{} closing questions",
     "rare_share": "rare questions in {} of the stories",
     "late_facts": "up to {} late facts",
@@ -49,6 +50,10 @@ _PHRASES = {
 _NUMBERS = ("lora_rank",)
 """Not changes of their own, although off by default: whether all weights were trained is named by
 whoever shows both."""
+
+_SIZES = ("memory_tokens",)
+"""Changes of their own, although every training has them: a training with more memory tokens than
+it began with is another model, and no later state of the same one."""
 
 
 def _default(field: Field[Any]) -> Any:
@@ -99,6 +104,18 @@ def changes(
     if more < 0:
         words.append(_in_trainings(len(trained)))
     return words
+
+
+def memory_tokens_before(trained: Sequence[Noted]) -> list[int]:
+    """Lists the numbers of memory tokens that weights had before their last one, each once.
+
+    Args:
+        trained: settings of all trainings of the weights, the last one last; none where they were
+            not noted.
+    """
+    default = _DEFAULTS["memory_tokens"]
+    counts = [int(str(one.get("memory_tokens", default))) for one in trained]
+    return list(dict.fromkeys(count for count in counts if count != counts[-1]))
 
 
 def _in_trainings(count: int) -> str:
@@ -192,7 +209,8 @@ def _names(settings: Sequence[Noted]) -> list[str]:
 
 def _is_change(name: str) -> bool:
     default = _DEFAULTS.get(name)
-    return name not in _NUMBERS and (isinstance(default, bool) or not default)
+    off = isinstance(default, bool) or not default
+    return name in _SIZES or (off and name not in _NUMBERS)
 
 
 def _value(settings: Noted, name: str) -> Hashable:

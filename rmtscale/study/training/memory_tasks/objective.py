@@ -20,6 +20,7 @@ from rmtscale.rmt.segmenting import cut
 from rmtscale.study.tasks.babi.state import MOVING
 from rmtscale.study.tasks.batches import Asked
 from rmtscale.study.tasks.task import Task
+from rmtscale.study.training.beginning import take_backbone, take_memory
 from rmtscale.study.training.checkpoint import Trained, weights_digest
 from rmtscale.study.training.curriculum import Progress, Stage
 from rmtscale.study.training.device import precision_on
@@ -46,7 +47,6 @@ from rmtscale.study.training.objective import Objective
 from rmtscale.study.training.prefetch import Batch
 from rmtscale.study.training.rolling import Roller
 from rmtscale.study.training.share import ALL, Share
-from rmtscale.units import format_memory_tokens
 
 _NOISE = 20_240_413
 """Keeps the noise on the memory apart from all else that is drawn with the same seed and step."""
@@ -299,19 +299,12 @@ def _take_weights(answerer: Answerer, settings: MemoryTaskSettings, data: TaskDa
     """Begins with the weights of a checkpoint, and returns it."""
     assert settings.init_from is not None, "asked for"
     checkpoint = load_checkpoint(Path(settings.init_from), settings.task, settings.backbone)
-    weights, trained_weights = answerer.rmt.state_dict(), checkpoint.answerer.rmt.state_dict()
-    if {name: x.shape for name, x in weights.items()} != {
-        name: x.shape for name, x in trained_weights.items()
-    }:
-        raise BadInput(
-            f"init from {settings.init_from!r}: its model has other sizes, expected those of "
-            f"{settings.backbone} with "
-            f"{format_memory_tokens(settings.memory_tokens, settings.sink_tokens)}"
-        )
+    trained = checkpoint.answerer.rmt
+    take_backbone(answerer.rmt.backbone, trained, settings)
+    take_memory(answerer.rmt, trained, settings)
     if not checkpoint.data.vocabulary.makes_the_ids_of(data.vocabulary):
         raise BadInput(
             f"init from {settings.init_from!r}: its vocabulary is another, expected the same "
             "--background, of which it is made"
         )
-    answerer.rmt.load_state_dict(trained_weights)
     return checkpoint
