@@ -98,11 +98,12 @@ def all_weights(seed: int) -> MemoryTaskSettings:
 def all_weights_reasoning(seed: int) -> tuple[MemoryTaskSettings, ...]:
     """Returns the trainings of Reasoning on a pretrained encoder with all of its weights.
 
-    The first two have segments of 64 tokens of text: facts before the question's segment, so that
-    most stories ask for what the memory alone can tell, then facts anywhere. The last one has the
-    paper's segments. Each begins with the best weights of the one before it. A second loss teaches
-    what to write; without it no training left a plateau on which the memory holds the places and
-    not the directions (reports/figure-5/tried/pretrained-encoder).
+    The first two have segments of 64 tokens of text: facts at the start, which from two segments on
+    is before the question's, so that most stories ask for what the memory alone can tell, then
+    facts anywhere. The last one has the paper's segments. Each begins with the best weights of the
+    one before it. A second loss teaches what to write; without it no training left a plateau on
+    which the memory holds the places and not the directions
+    (reports/figure-5/tried/pretrained-encoder).
     """
     common = replace(
         pretrained_encoder("reasoning", seed),
