@@ -45,7 +45,7 @@ ACCEPTED = (
 
 
 class RMTForCausalLM(RMTPreTrainedModel):
-    """A recurrent memory around any causal language model of Transformers.
+    """A recurrent memory around a causal language model of Transformers.
 
     Example::
 

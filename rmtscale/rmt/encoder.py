@@ -80,7 +80,7 @@ class _Answer:
 
 
 class RMTForSequenceClassification(RMTPreTrainedModel):
-    """A recurrent memory around any encoder of Transformers with a classification head.
+    """A recurrent memory around an encoder of Transformers with a classification head.
 
     The text is given without special tokens; ``[CLS]`` and ``[SEP]`` are put in for every segment.
 
