@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rmtscale.errors import BadInput
-from rmtscale.study.figures.figure import Sources
+from rmtscale.study.figures.figure import REPORTS, Sources
 from rmtscale.study.figures.language import runs as language_runs
 from rmtscale.study.figures.language.recipes import recipes
 from rmtscale.study.figures.language.training_tables import training_tables
@@ -106,3 +106,12 @@ def test_reproduce_writes_them_where_it_trained(
     assert NAME in (trainings / "settings.jsonl").read_text()
     with pytest.raises(BadInput, match="force"):
         figure.make(tmp_path / "out", sources)
+
+
+@pytest.mark.parametrize("name", ["figure-7", "figure-9", "table-1", "pretrained-decoder"])
+def test_a_page_names_the_settings_that_were_run(name: str) -> None:
+    """A recipe may have others: those of the pretrained decoder have more steps than were run."""
+    assert (REPORTS / name / "trainings" / "settings.jsonl").is_file()
+    text = " ".join((REPORTS / name / "README.md").read_text(encoding="utf-8").split())
+    assert "their settings are in `trainings/settings.jsonl` beside the records" in text
+    assert "has their settings" not in text

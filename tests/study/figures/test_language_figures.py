@@ -62,6 +62,9 @@ def test_what_was_made_says_the_seeds_and_documents_of_all() -> None:
     assert ", seeds 0, 1. All" in how_it_was_made(each)
     assert ", seed 0, of some also 1. All" in how_it_was_made(each[:3])
     assert ", seeds 0, 1. All" in how_it_was_made([each[0], each[3]])
+    assert "`rmtscale train --recipe NAME` has their settings" in how_it_was_made(each)
+    run = "their settings are in `trainings/settings.jsonl` beside the records"
+    assert run in how_it_was_made(each, noted=True)
     assert " of 12 documents of" in how_it_was_made(each)
     whole = each[2].whole
     fewer = replace(whole, tokens=(0, *whole.tokens[1:]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rmtscale.report.claims import Claim, claims_table
 from rmtscale.report.style import picture_files
 from rmtscale.study.figures.figure import Figure, FigureReport, Sources
-from rmtscale.study.figures.language.training_tables import training_tables
+from rmtscale.study.figures.language.training_tables import SETTINGS_TABLE, training_tables
 from rmtscale.study.records.language import UNTOUCHED, LanguageModel, LanguageRecord
 from rmtscale.study.training.language.settings import LEMMA_PROOF
 from rmtscale.tabular import csv_text
@@ -17,6 +17,13 @@ from rmtscale.units import format_tokens
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+
+
+_SETTINGS_OF_RECIPE = "`rmtscale train --recipe NAME` has their settings"
+_SETTINGS_RUN = (
+    f"their settings are in `trainings/{SETTINGS_TABLE}` beside the records, and `rmtscale train "
+    "--recipe NAME` has those of the recipe"
+)
 
 
 def figure_report(
@@ -43,8 +50,15 @@ def figure_report(
         numbers: its CSV, where that is not the numbers of all records.
     """
     name = figure.name
+    tables: dict[str, str] = {}
+    if sources.records is None and sources.training is not None:
+        trained = {record.model.name for record in records}
+        tables = training_tables(sources.training.folder, trained)
+    noted = SETTINGS_TABLE in tables
+    if sources.records is not None:
+        noted = (sources.records.parent / "trainings" / SETTINGS_TABLE).is_file()
     made = fill(
-        f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records)}",
+        f"Made by `rmtscale reproduce {name}`. {how_it_was_made(records, noted=noted)}",
         100,
         break_on_hyphens=False,  # names of backbones stay whole
     )
@@ -68,15 +82,17 @@ Numbers: [{name}.csv]({name}.csv), [records.jsonl](records.jsonl).
         files |= picture_files(picture, drawing)
     files[f"{name}.csv"] = csv_of(records) if numbers is None else numbers
     files["records.jsonl"] = "".join(record.to_line() + "\n" for record in records)
-    if sources.records is None and sources.training is not None:
-        trained = {record.model.name for record in records}
-        for file, text in training_tables(sources.training.folder, trained).items():
-            files[f"trainings/{file}"] = text
+    files |= {f"trainings/{file}": text for file, text in tables.items()}
     return FigureReport(claims=claims, page=page, files=files)
 
 
-def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
-    """Writes sentences on machine, text, samples and training, from the records themselves."""
+def how_it_was_made(records: Sequence[LanguageRecord], *, noted: bool = False) -> str:
+    """Writes sentences on machine, text, samples and training, from the records themselves.
+
+    Args:
+        records: of the page.
+        noted: the settings that were run lie beside the records; a recipe may have others since.
+    """
     first = records[0]
     machine = first.environment.gpu or first.environment.processor
     backbones = sorted({record.model.backbone for record in records})
@@ -95,7 +111,7 @@ def how_it_was_made(records: Sequence[LanguageRecord]) -> str:
         f"{clusters} {kind} of {first.point.text} ({first.point.split}), the same "
         f"for every curve of {alike}. Backbone{'s' if len(backbones) > 1 else ''} "
         f"{' and '.join(backbones)}, {steps} training steps each, {_seeds(records)}. All trainings "
-        "are shown, none was chosen; `rmtscale train --recipe NAME` has their settings. "
+        f"are shown, none was chosen; {_SETTINGS_RUN if noted else _SETTINGS_OF_RECIPE}. "
         f"Intervals are 95 % over {kind}, of differences on the same tokens; they do not hold what "
         "another seed would change, so every seed is judged by itself."
     )

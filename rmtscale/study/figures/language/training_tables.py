@@ -12,6 +12,8 @@ from rmtscale.study.training.layout import METRICS, SETTINGS
 from rmtscale.study.training.metrics import Interval, read_metrics
 from rmtscale.tabular import csv_text
 
+SETTINGS_TABLE = "settings.jsonl"
+"""File of what was set, a line for each training."""
 EVERY = 4
 """Intervals that are in the table, beside those that were validated: the course, not the noise."""
 
@@ -52,7 +54,7 @@ def training_tables(runs: Path, names: Iterable[str]) -> dict[str, str]:
     repeats = any(interval.repeated_loss is not None for _, interval in shown)
     rows = [{"training": name} | _row(interval, repeats=repeats) for name, interval in shown]
     lines = [json.dumps({"training": name} | settings[name]) + "\n" for name in sorted(settings)]
-    return {"settings.jsonl": "".join(lines), "intervals.csv": csv_text(rows)}
+    return {SETTINGS_TABLE: "".join(lines), "intervals.csv": csv_text(rows)}
 
 
 def _row(interval: Interval, *, repeats: bool) -> dict[str, object]:
