@@ -42,9 +42,8 @@ class Memory(nn.Module):
         """Takes the rows of a trained memory that has as many or fewer; others stay as they are.
 
         Trained rows come first: sinks stay sinks, and in a decoder what is written for them does
-        not see what is written for the new ones. These keep what was drawn for them, which reads
-        like a word that means nothing. Copies of trained rows would count them twice in attention,
-        and of what was tried they moved the answers most (docs/training.md).
+        not see what is written for the new ones. These keep what was drawn for them, so that no
+        two are alike; docs/training.md has what was measured of this and of other ways.
 
         Args:
             trained: of the same width.
