@@ -263,8 +263,8 @@ def test_a_pretrained_encoder_beside_a_decoder(
     page = (tmp_path / "out" / "README.md").read_text()
     one, two = page.split("\n## ")[1:]
     assert one.startswith("Decoder from random initialisation, Reasoning, seed 0\n")
-    # Not the recipe of such encoders, which has fragments and no contrasts.
-    recipe = "seed 0, no fact fragments, contrast first"
+    # Not the recipe of such encoders, which has 10 memory tokens, fragments and no contrasts.
+    recipe = "seed 0, 2 memory tokens, no fact fragments, contrast first"
     assert two.startswith(f"Pretrained encoder, Detect & Memorize, {recipe}\n")
     assert f"bert, frozen, with LoRA of rank 4, {recipe}, after 7 steps" in " ".join(two.split())
     assert ("behind [CLS]" in one, "behind [CLS]" in two) == (False, True)
