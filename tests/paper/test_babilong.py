@@ -220,13 +220,15 @@ def test_committed_checkpoints_are_those_that_were_evaluated(folder: Path) -> No
     def shown_at(length: str, dead_band: float) -> str:
         """The mean of its tasks, of the readings that stand."""
         runs = [run for run in runs_of(own) if run.dead_band == dead_band]
-        records = [run.curve[length] for run in runs]
+        records = [run.curve[length] for run in runs if length in run.curve]
+        if not records:
+            return "not read"
         assert len(records) == len(learned)
         digits = 1 if min(one.point.samples for one in records) > 100 else 0
-        return format_score(sum(one.accuracy for one in records) / len(records), digits)
+        return f"{format_score(sum(one.accuracy for one in records) / len(records), digits)} %"
 
     alone, short, plain = (shown_at(length, 0.0) for length in ("0k", "4k", "128k"))
-    assert row.endswith(f"| {alone} % | {short} % | {plain} % | {shown_at('128k', width)} % |")
+    assert row.endswith(f"| {alone} | {short} | {plain} | {shown_at('128k', width)} |")
 
 
 def test_what_readme_and_study_say_of_the_averages() -> None:

@@ -34,13 +34,16 @@ def places_since(asked: Asked) -> int:
     return since
 
 
-def test_how_far_back_qa3_knows_a_path() -> None:
-    """The first line of the table: right of each count of places since, three or more together."""
+@pytest.mark.parametrize(
+    ("name", "line"), [("qa3", "| the committed qa3 "), ("qa3-16", "| the committed `qa3-16` ")]
+)
+def test_how_far_back_qa3_knows_a_path(name: str, line: str) -> None:
+    """A line of the table: right of each count of places since, three or more together."""
     torch = pytest.importorskip("torch")
     prose = Path(os.environ.get("RMTSCALE_DATA", "")) / "prose"
     if not os.environ.get("RMTSCALE_DATA") or not prose.is_dir():
         pytest.skip("RMTSCALE_DATA names no folder with prose")
-    checkpoint = load_checkpoint(REPORTS / "babilong/checkpoints/qa3", "babilong", None)
+    checkpoint = load_checkpoint(REPORTS / "babilong/checkpoints" / name, "babilong", None)
     checkpoint.answerer.rmt.config.dead_band = 0.5
     reader = Reader(checkpoint.answerer, torch.device("cpu"))
     noise = data_of(checkpoint, str(prose)).noise("validation")
@@ -76,8 +79,9 @@ def test_how_far_back_qa3_knows_a_path() -> None:
             counts = found[min(places_since(one), 3)]
             counts[0] += checkpoint.data.task.classes[index] == one.answer
             counts[1] += 1
-    (line,) = (line for line in PAGE.splitlines() if line.startswith("| the committed qa3"))
-    told = [tuple(map(int, cell.split(" of "))) for cell in line.strip("| ").split(" | ")[1:]]
+    (row_of_page,) = (row for row in PAGE.splitlines() if row.startswith(line))
+    cells = row_of_page.strip("| ").split(" | ")[1:]
+    told = [tuple(map(int, cell.split(" of "))) for cell in cells]
     assert [of for _, of in told] == [of for _, of in found.values()]
     for (right, _), (page, _) in zip(found.values(), told, strict=True):
         assert abs(right - page) <= 2  # another machine rounds otherwise

@@ -133,6 +133,18 @@ def test_a_few_samples_that_are_timed_take_no_others_place() -> None:
     assert_listed([*long, few, again])
 
 
+def test_a_length_of_few_samples_stays_off_a_curve_that_has_others() -> None:
+    long, few = rows("qa1", 0.9, ("512k", "1M")), babilong("qa1", "10M", 1.0, samples=99)
+    (run,) = runs_of([*long, few])
+    assert run.shares == {"512k": 0.9, "1M": 0.9}
+    assert run.others == (few,)
+    assert_listed([*long, few])
+    enough = babilong("qa1", "10M", 0.2, samples=100)
+    assert "10M" in runs_of([*long, enough])[0].shares
+    # Nothing but few is drawn as it is.
+    assert runs_of([few])[0].shares == {"10M": 1.0}
+
+
 def test_of_several_readings_the_one_of_most_samples_stands() -> None:
     """Of the same weights, length and width, in any order: in tables, averages, claims, the picture
     and where it is lost. What is smaller is listed with all points, and counts nowhere."""

@@ -10,7 +10,7 @@ from rmtscale.study.figures.babilong.recipes import MEMORY_TOKENS
 from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
 from rmtscale.study.records.widths import BORROWED, ChosenWidths
 from rmtscale.study.tasks.babi.names import QAS
-from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.study.tasks.lengths import FEW_SAMPLES, LENGTHS
 from rmtscale.study.training.memory_tasks.learned import (
     Noted,
     changes,
@@ -50,7 +50,7 @@ class Run:
     """Names backbone, what it was trained on, seed and dead band."""
     curve: Curve
     others: tuple[BabilongRecord, ...] = ()
-    """Records of lengths that the curve has from another record: of fewer samples, or older."""
+    """Records that the curve leaves out: of fewer samples, or older than another of the length."""
     width_chosen: str = ""
     """Says how the width of its dead band was chosen; of a plain run nothing."""
 
@@ -151,7 +151,8 @@ def runs_of(records: Iterable[BabilongRecord], widths: ChosenWidths | None = Non
     """Groups records by task, model and variant.
 
     Of several of one length the curve has that of most samples, and of these the last: a few that
-    were read to time them take no other's place.
+    were read to time them take no other's place. A length that was read with fewer samples than the
+    benchmark has at any stays off a curve that has others with enough.
 
     Args:
         records: of evaluations.
@@ -168,8 +169,10 @@ def runs_of(records: Iterable[BabilongRecord], widths: ChosenWidths | None = Non
             known = chosen.get(record.point.length)
             if known is None or record.point.samples >= known.point.samples:
                 chosen[record.point.length] = record
-        curve = {length: chosen[length] for length in LENGTHS if length in chosen}
-        others = tuple(one for one in own if one is not chosen[one.point.length])
+        read = {length: chosen[length] for length in LENGTHS if length in chosen}
+        enough = {name: one for name, one in read.items() if one.point.samples >= FEW_SAMPLES}
+        curve = enough or read
+        others = tuple(one for one in own if one is not curve.get(one.point.length))
         point = own[0].point
         how = ways.how(point.weights, point.dead_band) if point.dead_band else ""
         found.append(Run(title_of(own[0], how), curve, others, how))
