@@ -17,7 +17,8 @@ from rmtscale.units import (
     format_compiled,
     format_count,
     format_dead_band,
-    format_interval,
+    format_score,
+    format_score_interval,
     format_seconds,
     format_tokens,
 )
@@ -169,8 +170,8 @@ def write_records(records: list[BabilongRecord], output_format: str) -> None:
             [
                 record.point.stories,
                 record.point.length,
-                format_accuracy(record.accuracy),
-                format_interval(record.low, record.high),
+                format_score(record.accuracy),
+                format_score_interval(record.low, record.high),
                 format_tokens(record.point.samples),
                 format_count(record.tokens_per_second, 3),
                 format_seconds(record.seconds_per_sample),
@@ -179,8 +180,8 @@ def write_records(records: list[BabilongRecord], output_format: str) -> None:
         )
     band = format_dead_band(records[0].point.dead_band)
     compiled = format_compiled(any(record.point.compile_step for record in records))
-    write_text(f"BABILong, original test stories{band}{compiled}")
-    columns = ["task", "length", "accuracy", "95 %", "samples", "tokens/s", "a sample", "peak"]
+    write_text(f"BABILong, original test stories, right in percent{band}{compiled}")
+    columns = ["task", "length", "right", "95 %", "samples", "tokens/s", "each", "peak"]
     write_table(columns, rows, text_columns=2)
 
 
