@@ -278,6 +278,31 @@ def test_what_weights_were_trained_with_before_tells_them_apart() -> None:
     }
 
 
+def test_a_training_more_is_named_by_how_many_there_were() -> None:
+    """Not by all that was other in them; trainings of as many are told apart by that."""
+    usual = encoder_recipes.pretrained_encoder("memorize", 0)
+    begun, on = learned(usual), learned(replace(usual, replay_lost=True))
+    again = learned(replace(usual, learning_rate=3e-4, start_tokens=(), burn_in=(64, 256)))
+    slower = learned(replace(usual, learning_rate=1e-4, start_tokens=(), burn_in=(64, 256)))
+    chains = {"a": (begun, on), "b": (begun, again, on)}
+    records = [one for key, own in chains.items() for one in trained(usual, key, trained_with=own)]
+    assert run_names(records) == {
+        "a": "seed 0, replay lost",
+        "b": "seed 0, replay lost, in 3 trainings",
+    }
+    records += trained(usual, "c", trained_with=(begun, slower, on))
+    names = run_names(records)
+    assert names["a"] == "seed 0, replay lost"
+    assert names["b"].startswith("seed 0, replay lost, in 3 trainings, first with learning rate 0.")
+    assert len(set(names.values())) == 3
+    # One that nobody noted is one training.
+    both = [
+        *trained(usual, "d", trained_with=None),
+        *trained(usual, "e", trained_with=(again, begun)),
+    ]
+    assert run_names(both) == {"d": "seed 0", "e": "seed 0, in 2 trainings"}
+
+
 def test_records_of_before_keep_their_names_and_lines() -> None:
     """A training whose settings nobody noted is the usual recipe, and a note does not rename it."""
     usual = replace(encoder_recipes.pretrained_encoder("reasoning", 0), background="prose")

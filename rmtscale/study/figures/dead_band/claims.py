@@ -25,7 +25,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
     RANDOM_DECODER,
     subject,
 )
-from rmtscale.study.figures.memory_tasks.claims import ENCODER_TARGETS, words
+from rmtscale.study.figures.memory_tasks.claims import ENCODER_TARGETS, at_all_lengths, words
 from rmtscale.study.figures.memory_tasks.recipes import SEEDS
 from rmtscale.study.figures.memory_tasks.shown import first, latest
 from rmtscale.study.figures.memory_tasks.trainings import LATEST
@@ -159,7 +159,7 @@ def _not_below(title: str, pair: Comparison) -> Claim:
         return Claim(text, _NONE, "no length was evaluated with and without", "not measurable")
     below = [count for count in shared if _difference(pair.held[count], pair.plain[count])[1] < 0]
     if not below:
-        ours = f"at all {len(shared)} lengths"
+        ours = at_all_lengths(len(shared))
         return Claim(text, _NONE, ours, "pass", _TOLERANCE)
     worst = max(below, key=lambda count: pair.plain[count].accuracy - pair.held[count].accuracy)
     where = "most at" if len(below) > 1 else "at"

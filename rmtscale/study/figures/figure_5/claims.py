@@ -20,6 +20,7 @@ from rmtscale.study.figures.memory_tasks.backbones import (
 )
 from rmtscale.study.figures.memory_tasks.claims import (
     ENCODER_TARGETS,
+    at_all_lengths,
     curves_by,
     learned,
     words,
@@ -206,7 +207,7 @@ def _everywhere(title: str, curve: Curve, paper: Points) -> Claim:
         return Claim(text, "its curve", "no length of it was evaluated", "not measurable")
     below = [count for count in shared if curve[count].high < paper[count]]
     if not below:
-        return Claim(text, "its curve", f"at all {len(shared)} lengths", "pass", "95 % interval")
+        return Claim(text, "its curve", at_all_lengths(len(shared)), "pass", "95 % interval")
     worst = min(below, key=lambda count: curve[count].accuracy - paper[count])
     where = "most at" if len(below) > 1 else "at"
     ours = (

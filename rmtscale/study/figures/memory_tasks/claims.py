@@ -49,3 +49,8 @@ def learned(text: str, record: EvaluationRecord | None) -> Claim:
 def words(record: EvaluationRecord) -> str:
     """Writes an accuracy with its interval: ``99.90 % (99.43 to 99.98)``."""
     return f"{format_accuracy(record.accuracy)} ({format_interval(record.low, record.high)})"
+
+
+def at_all_lengths(count: int) -> str:
+    """Writes that something holds at so many lengths: ``at all 12 lengths``."""
+    return f"at all {count} lengths" if count > 1 else "at the one length read"

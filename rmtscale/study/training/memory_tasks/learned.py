@@ -132,8 +132,9 @@ def differences(
 ) -> dict[str, list[str]]:
     """Names the settings in which trainings differ from one another, of each what is not usual.
 
-    They are held against one another from the last training of each on. Where a recipe of several
-    trainings is the beginning of all, and some went on from it, only what came after it is.
+    Where some weights had more trainings than others that is named, and those of as many trainings
+    are held against one another, from the last one on. Where a recipe of several trainings is the
+    beginning of all, and some went on from it, only what came after it is.
 
     Args:
         trainings: settings of all trainings of the weights, the last one last, by any key; None
@@ -143,18 +144,19 @@ def differences(
     gone_on = _gone_on(trainings)
     if gone_on:
         return _later(gone_on, usual)
-    last = {key: usual if own is None else own[-1] for key, own in trainings.items()}
-    found = {key: [f"{words}" for words in own] for key, own in _apart(last, usual).items()}
-    earlier = {key: tuple(own[:-1]) for key, own in trainings.items() if own is not None}
-    if len({bool(before) for before in earlier.values()}) > 1:
-        for key, before in earlier.items():
-            found[key] += ["after another training"] if before else []
-    most = max((len(before) for before in earlier.values()), default=0)
-    for place in range(1, most + 1):
-        reached = {key: own[-place] for key, own in earlier.items() if len(own) >= place}
-        for key, own_words in _apart(reached, usual).items():
-            found[key] += [f"first with {words}" for words in own_words]
-    return found
+    chains = {key: [usual] if own is None else list(own) for key, own in trainings.items()}
+    fewest = min(map(len, chains.values()), default=0)
+    found: dict[str, list[str]] = {}
+    for count in sorted(set(map(len, chains.values()))):
+        alike = {key: own for key, own in chains.items() if len(own) == count}
+        more = [_in_trainings(count)] if count > fewest else []
+        found |= {key: list(more) for key in alike}
+        for place in reversed(range(count)):
+            first = "" if place == count - 1 else "first with "
+            reached = {key: own[place] for key, own in alike.items()}
+            for key, words in _apart(reached, usual).items():
+                found[key] += [f"{first}{each}" for each in words]
+    return {key: found[key] for key in trainings}
 
 
 def _gone_on(trainings: Mapping[str, Sequence[Noted] | None]) -> dict[str, Sequence[Noted]]:
