@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", params=KINDS)
 def made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Checkpoint, str]:
+) -> Iterator[tuple[Checkpoint, str]]:
     """A checkpoint, and the noise that it was trained with."""
     background = write_background(tmp_path_factory.mktemp("text"))
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +57,8 @@ def made(
         settings = tiny_settings(background, steps=8, burn_in=(), **KINDS[request.param])
         folder = tmp_path_factory.mktemp("run")
         train(settings, folder, device="cpu")
-    return load_checkpoint(folder / LAST), str(background)
+        yield load_checkpoint(folder / LAST), str(background)
+        pool.load_pool.cache_clear()
 
 
 @pytest.fixture

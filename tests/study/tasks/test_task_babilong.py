@@ -321,6 +321,7 @@ def test_both_splits_are_of_the_same_stories_in_their_order(
         for split in order:
             found = pool.load_pool(qa, "generated", split).asked
             assert [(*one.facts, one.question, one.answer) for one in found] == wanted[split]
+    pool.load_pool.cache_clear()
 
 
 def test_a_held_out_story_is_left_out() -> None:
