@@ -272,9 +272,10 @@ class RMTPreTrainedModel(Gathers, PreTrainedModel, ABC):  # type: ignore[misc]
         beside the loss has no graph. ``parameter.grad`` is kept up to the next call of ``forward``
         with labels, and accumulates beyond it, but another reference to it does not outlive that
         call. What cannot be captured runs eagerly, and a warning says why, once: a CPU, fp16,
-        backbones run by their own forward, hooks, dropout under checkpoints, logits of every
-        token, weights that are sharded or cut. DDP around the model is no such thing: nothing of
-        it is captured, and it reduces the gradients as they are handed out.
+        backbones run by their own forward, GPT-Neo, hooks, dropout under checkpoints or state by
+        state, one checkpoint per layer, logits of every token, weights that are sharded or cut.
+        DDP around the model is no such thing: nothing of it is captured, and it reduces the
+        gradients as they are handed out.
 
         Args:
             enabled: False forgets what was captured.

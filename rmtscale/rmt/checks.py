@@ -1,11 +1,12 @@
-"""Six checks of a backbone that is run by its own forward, made when it is wrapped.
+"""Seven checks of a backbone that is run by its own forward, made when it is wrapped.
 
 Shape legend: B = 3 rows, T probe tokens, E embedding width, V vocabulary, C classes.
 
 "Runs without an error" is not "runs right". On a few real token embeddings: they give what the ids
-give; what is computed at a position depends on what it should and on nothing else; a gradient
-reaches every input; what comes out can go in again; and the hidden states are all that the logits
-are made of. Costs two forward passes and one back to the embeddings, of 3 x 8 tokens.
+give; what is computed at a position depends on what it should and on nothing else, in an encoder
+not on what the mask hides; a gradient reaches every input; what comes out can go in again; and the
+hidden states are all that the logits are made of. Costs two forward passes and one back to the
+embeddings, of 3 x 8 tokens, and of an encoder a pass of 3 x 12 more.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from rmtscale.rmt import RMTConfig, RMTForCausalLM, RMTForSequenceClassification
-from tests.costs.oracle_memory import LiveBytes
+from tests.costs.oracle_memory import LiveBytes, as_on_the_gpu
 from tests.rmt.tiny_models import backbone, padded, tokens
 
 
@@ -179,3 +180,38 @@ def test_memory_grows_by_no_more_than_a_state_for_each_segment() -> None:
     checkpointed, plain = peak_bytes(12, checkpoint_segments=True), peak_bytes(12)
     assert many[0] - 12 * random < checkpointed[0] < plain[0]
     assert many[1] - 12 * random < 0.2 * checkpointed[1]
+
+
+def shrunk_peak(segments: int, **more: Any) -> int:
+    """The example of docs/rmt.md on ``meta``: most bytes of a step above what it begins with."""
+    live = LiveBytes()
+    config = GPT2Config(
+        n_layer=4, n_embd=64, n_head=2, vocab_size=4000, bos_token_id=0, eos_token_id=0,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    with as_on_the_gpu(), live, torch.device("meta"):
+        inner = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        model: Any = RMTForCausalLM(inner, RMTConfig(128, 2, keep_logits="none", **more)).train()
+        for parameter in model.parameters():
+            live.track(parameter)
+        ids = torch.zeros(1, 124 * segments, dtype=torch.long)
+        held = live.live
+        live.backward(model(ids, labels=ids).loss)
+    return live.peak - held
+
+
+def test_the_peaks_that_the_page_states() -> None:
+    """They cross where the input has two segments more than the vocabulary has words."""
+    page = (Path(__file__).parents[2] / "docs" / "rmt.md").read_text(encoding="utf-8")
+    own, checked = (
+        [shrunk_peak(count, **{way: True}) for count in (2, 32)]
+        for way in ("state_by_state", "checkpoint_segments")
+    )
+    words = (
+        "peaks at {1:.2f} MB for 32 segments of 128 tokens (124 of them text) and at {0:.2f} MB "
+        "for two, with checkpoints at {3:.2f} and {2:.2f} MB."
+    ).format(*(peak / 1e6 for peak in (*own, *checked)))
+    assert words in " ".join(page.split())
+    grows = [(many - few) / 30 for few, many in (own, checked)]
+    crossing = 2 + (own[0] - checked[0]) / (grows[1] - grows[0])
+    assert 124 * crossing == pytest.approx(4000 + 2 * 124, rel=0.01)
