@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from fractions import Fraction
 
 from rmtscale.errors import BadInput
 from rmtscale.limits import MOST_COUNT, MOST_TOKENS
@@ -19,6 +20,8 @@ _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _SIZE = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)([kKMGT]?)(i?)")
 _BYTES = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([KMGT])(i?)B")
 _POWER = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+Share = float | Fraction
+"""A part of a whole: exact where it is a mean of counts, and nothing may be lost in adding them."""
 
 
 def _scaled(value: float, base: int, prefixes: tuple[str, ...], digits: int) -> tuple[str, str]:
@@ -85,30 +88,44 @@ def format_ratio(ratio: float) -> str:
     return f"x{ratio:,.2f}" if ratio >= 1 else f"x{ratio:.3f}"
 
 
-def format_percent(share: float, *, signed: bool = False, digits: int | None = None) -> str:
+def _percent(share: Share, digits: int, *, signed: bool = False) -> str:
+    """Writes a share in percent, rounded half up as people do by hand: 0.9755 is ``97.6``.
+
+    The float nearest to 0.9755 is a little less than it, so that rounding what is stored would give
+    97.5, and 96.6 for 0.9655. What it stands for is rounded: its first 12 decimals.
+    """
+    if not math.isfinite(share):
+        return f"{float(share):{'+' if signed else ''}}"
+    exact = share if isinstance(share, Fraction) else Fraction(repr(round(float(share), 12)))
+    whole = math.floor(abs(exact) * 100 * 10**digits + Fraction(1, 2))
+    before, after = divmod(whole, 10**digits)
+    sign = "-" if exact < 0 else "+" if signed else ""
+    return f"{sign}{before}.{after:0{digits}d}" if digits else f"{sign}{before}"
+
+
+def format_percent(share: Share, *, signed: bool = False, digits: int | None = None) -> str:
     """Formats a share: ``45 %``, one digit below 10; with its sign where it is an error."""
-    percent = 100 * share
     if digits is None:
-        digits = 1 if abs(percent) < 9.95 else 0
-    return f"{percent:{'+' if signed else ''}.{digits}f} %"
+        digits = 0 if len(_percent(share, 1).lstrip("-")) > len("9.9") else 1
+    return f"{_percent(share, digits, signed=signed)} %"
 
 
-def format_accuracy(share: float) -> str:
+def format_accuracy(share: Share) -> str:
     """Formats a share of right answers, as papers print it: ``90.56 %``."""
-    return f"{100 * share:.2f} %"
+    return f"{_percent(share, 2)} %"
 
 
-def format_interval(low: float, high: float) -> str:
+def format_interval(low: Share, high: Share) -> str:
     """Formats an interval of shares: ``88.59 to 92.22``, in percent."""
-    return f"{100 * low:.2f} to {100 * high:.2f}"
+    return f"{_percent(low, 2)} to {_percent(high, 2)}"
 
 
-def format_score(share: float, digits: int = 1) -> str:
+def format_score(share: Share, digits: int = 1) -> str:
     """Formats a share of right answers where a heading names its unit: ``90.6``, in percent."""
-    return f"{100 * share:.{digits}f}"
+    return _percent(share, digits)
 
 
-def format_score_interval(low: float, high: float) -> str:
+def format_score_interval(low: Share, high: Share) -> str:
     """Formats the interval of such a share: ``88.6 to 92.2``, in percent."""
     return f"{format_score(low)} to {format_score(high)}"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +101,44 @@ def test_percent() -> None:
     assert units.format_percent(-0.0996, signed=True) == "-10 %"
     assert units.format_percent(0.031, signed=True) == "+3.1 %"
     assert units.format_percent(-0.00031, signed=True, digits=2) == "-0.03 %"
+
+
+def by_hand(share: Fraction, digits: int) -> str:
+    """The decimal in between goes up, as people round."""
+    percent = (100 * Decimal(share.numerator)) / Decimal(share.denominator)
+    return str(percent.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+
+
+@pytest.mark.parametrize("samples", [8, 80, 100, 400, 800, 1000, 2000])
+def test_every_share_of_right_answers_is_rounded_half_up(samples: int) -> None:
+    ties = 0
+    for right in range(samples + 1):
+        share, float_share = Fraction(right, samples), right / samples
+        for digits in (0, 1, 2):
+            wanted = by_hand(share, digits)
+            ties += wanted != f"{100 * float_share:.{digits}f}"
+            assert units.format_score(share, digits) == wanted
+            assert units.format_score(float_share, digits) == wanted
+            assert units.format_percent(-float_share, digits=digits, signed=True) == (
+                f"{'-' if right else '+'}{wanted} %"
+            )
+        assert units.format_accuracy(float_share) == f"{by_hand(share, 2)} %"
+        low, high = by_hand(share, 1), by_hand(share, 2)
+        assert units.format_score_interval(float_share, share) == f"{low} to {low}"
+        assert units.format_interval(share, float_share) == f"{high} to {high}"
+    assert (ties > 0) == (samples != 100), "else no share is one that the float's digits get wrong"
+
+
+def test_means_of_shares_are_rounded_half_up_whichever_way_they_were_added() -> None:
+    rights = ((100, 98, 100, 90, 99.75), (99, 97, 98, 91, 97.75))
+    for percents, wanted in zip(rights, ("97.6", "96.6"), strict=True):
+        exact = sum((Fraction(one) / 100 for one in percents), Fraction()) / 5
+        for added in (sum(one / 100 for one in percents) / 5, sum(percents) / 500):
+            assert units.format_score(added) == units.format_score(exact) == wanted
+    assert units.format_percent(0.0995) == "10 %"
+    assert units.format_percent(0.09949) == "9.9 %"
+    assert units.format_percent(float("nan")) == "nan %"
+    assert units.format_percent(float("-inf"), signed=True) == "-inf %"
 
 
 def test_rate() -> None:

@@ -239,10 +239,10 @@ def test_what_readme_and_study_say_of_the_averages() -> None:
     theirs = {name: average(published()[name]) for name in ("rmt", "armt")}
 
     def ours(length: str, variant: str = PLAIN) -> str:
-        return f"{100 * (mean_accuracy(best[variant], length) or 0):.1f}"
+        return format_score(mean_accuracy(best[variant], length) or 0)
 
     def published_at(length: str, system: str = "rmt") -> str:
-        return f"{100 * theirs[system][length]:.1f}"
+        return format_score(theirs[system][length])
 
     readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
     assert f"has {ours('128k')} % at 128k and {ours('10M')} % at 10M tokens" in readme
@@ -253,7 +253,7 @@ def test_what_readme_and_study_say_of_the_averages() -> None:
     for at in ("128k", "1M", "10M"):
         assert f"{ours(at)} % and {published_at(at)} % at {at}" in study
     held = [
-        f"{100 * (mean_accuracy(best[DEAD_BAND], at) or 0):.2f}" for at in ("128k", "1M", "10M")
+        format_score(mean_accuracy(best[DEAD_BAND], at) or 0, 2) for at in ("128k", "1M", "10M")
     ]
     armt = [published_at(at, "armt") for at in ("128k", "1M", "10M")]
     assert "the mean is {} % at 128k, {} at 1M and {} at 10M".format(*held) in study
@@ -273,4 +273,4 @@ def test_what_readme_and_study_say_of_the_averages() -> None:
     ]
     worse = mean_accuracy({**best[DEAD_BAND], "qa1": later}, "10M")
     assert worse is not None
-    assert f"in place of the better one the mean is {100 * worse:.1f} % at 10M" in study
+    assert f"in place of the better one the mean is {format_score(worse)} % at 10M" in study

@@ -21,6 +21,7 @@ from rmtscale.study.figures.figure import REPORTS
 from rmtscale.study.records.babilong import BabilongRecord
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.units import format_score
 from tests.committed import babilong_records, babilong_widths
 from tests.paper.test_babilong_arms import (
     answers,
@@ -143,7 +144,7 @@ def test_one_model_of_all_five_tasks() -> None:
     best = drawn()
 
     def percent(record: BabilongRecord) -> str:
-        return f"{100 * record.accuracy + 1e-9:.{int(record.point.samples > 100)}f}"
+        return format_score(record.accuracy, int(record.point.samples > 100))
 
     for task in QAS:
         own, plain = curve(task, ALL, 0.6), curve(task, ALL)
@@ -154,9 +155,9 @@ def test_one_model_of_all_five_tasks() -> None:
         assert f"| {task} | {' | '.join(cells)} |" in PAGE
     means = mean_accuracies(shown(runs(), DEAD_BAND, "gpt-neox-small, all five"))
     assert list(means) == [at for at in LENGTHS if at != "10M"]
-    cells = [f"{100 * means[at]:.1f}" for at in ("0k", "4k", "32k", *LONG)]
+    cells = [format_score(means[at]) for at in ("0k", "4k", "32k", *LONG)]
     plain_mean = shown(runs(), PLAIN, "gpt-neox-small, all five")
-    cells.append(f"{100 * (mean_accuracy(plain_mean, '128k') or 0):.1f}")
+    cells.append(format_score(mean_accuracy(plain_mean, "128k") or 0.0))
     assert f"| mean | {' | '.join(cells)} | 99.7 | 97.65 | 96.85 |" in PAGE
     assert 100 * (means["0k"] - means["1M"]) == pytest.approx(5.2, abs=0.051)
     few = [one for one in babilong_records().latest().values() if one.point.weights == ALL]
@@ -188,19 +189,19 @@ def test_smollm2() -> None:
     for task in QAS:
         read = best[task].curve
         cells = [
-            f"{100 * read[at].accuracy:.{int(read[at].point.samples > 100)}f}" if at in read else ""
+            format_score(read[at].accuracy, int(read[at].point.samples > 100)) if at in read else ""
             for at in ("1k", "4k", "32k", "128k")
         ]
         row = f"| {task} | {' | '.join(cells)} |".replace("|  |", "| |")
         assert row in PAGE
     means = mean_accuracies(best)
-    assert {at: f"{100 * mean:.1f}" for at, mean in means.items()} == {
+    assert {at: format_score(mean) for at, mean in means.items()} == {
         "1k": "95.7",
         "4k": "85.2",
         "32k": "57.8",
     }
     theirs, small = average(published()["rmt"]), curve("qa3", ALL)
-    assert {at: f"{100 * theirs[at]:.0f}" for at in ("1k", "4k", "32k", "128k")} == {
+    assert {at: format_score(theirs[at], 0) for at in ("1k", "4k", "32k", "128k")} == {
         "1k": "98",
         "4k": "92",
         "32k": "78",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from rmtscale.records.environment import Environment
@@ -153,6 +154,12 @@ class BabilongRecord(EvaluatedLine):
             raise ValueError(
                 f"right: expected a 0 or a 1 for each sample, {self.correct} of them 1"
             )
+
+    @property
+    def exact_accuracy(self) -> Fraction:
+        """Share of right answers among the samples that were read, which are fewer than were asked
+        for where that many stories do not fit."""
+        return Fraction(self.accuracy).limit_denominator(self.point.samples)
 
     @property
     def sink_tokens(self) -> int:

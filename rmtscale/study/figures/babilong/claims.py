@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from rmtscale.report.claims import Claim, Outcome
 from rmtscale.study.figures.babilong.published import SHORT, average, published
@@ -26,7 +27,7 @@ from rmtscale.units import (
     format_seconds,
 )
 
-TARGETS = {"128k": 0.97, "1M": 0.94, "10M": 0.85}
+TARGETS = {"128k": Fraction(97, 100), "1M": Fraction(94, 100), "10M": Fraction(85, 100)}
 """Averages over the five tasks."""
 MOST_SECONDS = 10.0
 """Longest time of a sample of ten million tokens."""
@@ -79,7 +80,7 @@ def _everywhere(best: Mapping[str, Run], system: str, suffix: str) -> Claim:
     return Claim(text, "its table", str(found), outcome, _TOLERANCE)
 
 
-def _target(length: str, target: float, best: Mapping[str, Run], suffix: str) -> Claim:
+def _target(length: str, target: Fraction, best: Mapping[str, Run], suffix: str) -> Claim:
     text = f"average of qa1 to qa5 at {length}{suffix}: at least {format_accuracy(target)}"
     theirs = " and ".join(
         f"{format_accuracy(average(published()[name])[length])} ({title})"

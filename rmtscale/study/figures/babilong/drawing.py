@@ -21,6 +21,7 @@ from rmtscale.study.figures.babilong.runs import (
 from rmtscale.study.figures.babilong.standing import answer
 from rmtscale.study.tasks.babi.names import QAS
 from rmtscale.study.tasks.lengths import LENGTHS
+from rmtscale.units import Share
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -112,16 +113,16 @@ def _draw_averages(axes: Axes, runs: Sequence[Run], best: Mapping[str, Mapping[s
     _axes(axes, "average")
 
 
-def _line(axes: Axes, shares: Mapping[str, float], name: str) -> None:
+def _line(axes: Axes, shares: Mapping[str, Share], name: str) -> None:
     _thin_line(axes, shares, _LOOKS[name], SYSTEMS[name], 0.9, 3)
 
 
 def _thin_line(
-    axes: Axes, shares: Mapping[str, float], look: Look, label: str, width: float, size: float
+    axes: Axes, shares: Mapping[str, Share], look: Look, label: str, width: float, size: float
 ) -> None:
     axes.plot(
         [_PLACES[length] for length in shares],
-        [100 * share for share in shares.values()],
+        [float(100 * share) for share in shares.values()],
         look.line,
         color=look.colour,
         marker=look.marker,
@@ -146,14 +147,14 @@ def _ours(axes: Axes, run: Run) -> None:
     _bold(axes, xs, [100 * record.accuracy for record in records], run.variant)
 
 
-def _thin(axes: Axes, shares: Mapping[str, float], model: _Model) -> None:
+def _thin(axes: Axes, shares: Mapping[str, Share], model: _Model) -> None:
     if shares:
         look = _OURS[model.variant]._replace(marker=model.marker)
         _thin_line(axes, shares, look, f"{VARIANTS[model.variant]}: {model.name}", 0.8, 3.5)
 
 
 def _average(axes: Axes, best: Mapping[str, Run], variant: str) -> None:
-    known = {_PLACES[length]: 100 * mean for length, mean in mean_accuracies(best).items()}
+    known = {_PLACES[length]: float(100 * mean) for length, mean in mean_accuracies(best).items()}
     _bold(axes, list(known), list(known.values()), variant)
     if not known and variant == PLAIN:
         text = "ours: not all five tasks have a run yet"

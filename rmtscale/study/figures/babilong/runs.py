@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from rmtscale.study.figures.babilong.recipes import MEMORY_TOKENS
 from rmtscale.study.records.babilong import BabilongRecord, BabilongTraining
@@ -275,14 +276,14 @@ def missing(best: Mapping[str, Run], length: str) -> list[str]:
     return [task for task in QAS if task not in best or length not in best[task].curve]
 
 
-def mean_accuracy(best: Mapping[str, Run], length: str) -> float | None:
-    """Averages over the five tasks; None unless each of them has a run at the length."""
+def mean_accuracy(best: Mapping[str, Run], length: str) -> Fraction | None:
+    """Averages exactly over the five tasks; None unless each of them has a run at the length."""
     if missing(best, length):
         return None
-    return sum(best[task].curve[length].accuracy for task in QAS) / len(QAS)
+    return sum((best[task].curve[length].exact_accuracy for task in QAS), Fraction()) / len(QAS)
 
 
-def mean_accuracies(best: Mapping[str, Run]) -> dict[str, float]:
+def mean_accuracies(best: Mapping[str, Run]) -> dict[str, Fraction]:
     """Averages over the five tasks at each length at which all of them have a run."""
     means = {length: mean_accuracy(best, length) for length in LENGTHS}
     return {length: mean for length, mean in means.items() if mean is not None}

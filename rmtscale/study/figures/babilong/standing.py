@@ -10,12 +10,12 @@ from typing import Literal
 from rmtscale.study.figures.babilong.published import ROUNDED, SHORT, average, published
 from rmtscale.study.figures.babilong.runs import DEAD_BAND, PLAIN, Run, mean_accuracies
 from rmtscale.study.records.babilong import BabilongRecord
-from rmtscale.units import format_score
+from rmtscale.units import Share, format_score
 
 Side = Literal["ahead", "level", "behind"]
 
 
-def side_of(record: BabilongRecord, theirs: float) -> Side:
+def side_of(record: BabilongRecord, theirs: Share) -> Side:
     """Tells on which side of a published accuracy the 95 % interval lies; around it is level.
 
     What was published is anything that rounds to it, on both sides alike.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import reduce
 from itertools import zip_longest
 from textwrap import fill
@@ -18,6 +19,7 @@ from rmtscale.study.figures.babilong.runs import DEAD_BAND, VARIANTS, Run, shown
 from rmtscale.study.figures.babilong.tables import OURS
 from rmtscale.study.records.breakdown import FACTS_AFTER, TENTHS, Breakdown, Counted
 from rmtscale.tabular import markdown_table
+from rmtscale.units import format_score
 
 NEAR_GROUPS = 2
 """Groups 0 and 1 of the segments since the deciding fact: it stood in the last segment or in the
@@ -44,7 +46,7 @@ _EXPLAINED = (
     "compared length by length. Both comparisons are those of Cochran, Mantel and Haenszel, 2.5 % "
     "to one side; lengths share their stories, so that they tell more apart than they should. "
     "**Never learned** means that even near facts with nothing after them give fewer "
-    f"than {100 * LEARNED:.0f} % right answers."
+    f"than {format_score(LEARNED, 0)} % right answers."
 )
 
 
@@ -204,7 +206,7 @@ def _cells(counted: Counted) -> list[str]:
 
 
 def _cell(samples: int, correct: int) -> str:
-    return f"{100 * correct / samples:.0f} ({samples:,})" if samples else ""
+    return f"{format_score(Fraction(correct, samples), 0)} ({samples:,})" if samples else ""
 
 
 def _near(counted: Counted) -> _Pair:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rmtscale.report import style
 from rmtscale.study.records.evaluation import EvaluationRecord
-from rmtscale.units import format_count
+from rmtscale.units import format_count, format_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,8 @@ def right_share(records: Iterable[EvaluationRecord]) -> str:
 def share_range(shares: Iterable[float]) -> str:
     """Writes the lowest and the highest of some shares in percent, without its sign: ``68.5 to
     73``."""
-    ordered = sorted(100 * share for share in shares)
-    low, high = (f"{share:.1f}".removesuffix(".0") for share in (ordered[0], ordered[-1]))
+    ordered = sorted(shares)
+    low, high = (format_score(share).removesuffix(".0") for share in (ordered[0], ordered[-1]))
     return low if low == high else f"{low} to {high}"
 
 
