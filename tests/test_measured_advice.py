@@ -108,6 +108,18 @@ def test_what_is_advised_pays() -> None:
     assert other.saved_seconds > other.predicted.most_seconds, "it saved more than was said"
 
 
+def test_padding_where_the_device_sets_the_pace() -> None:
+    (one,) = (
+        one for one in pairs() if 0.11 < one.without_seconds < 0.114 and one.pays and one.held
+    )
+    whole = one.predicted.step_seconds
+    told = [one.without_seconds, whole, one.without_seconds - one.saved_seconds,
+            whole - one.predicted.saved_seconds]  # fmt: skip
+    before, predicted, after, padded = (f"{1e3 * seconds:.1f}" for seconds in told)
+    assert f"takes {before} ms, predicted {predicted} with the slow kernels" in ACCURACY
+    assert f"of 50,304 words {after}, predicted {padded}." in ACCURACY
+
+
 def test_every_pair_of_the_sweep_is_told() -> None:
     told = [one for one in pairs() if one.file == "advice.jsonl"]
     assert len(told) == 7

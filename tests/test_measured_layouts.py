@@ -229,6 +229,27 @@ def test_two_gpus_train_nearly_twice_as_fast() -> None:
     assert f"{double / one:.2f} times as many with 64 each" in CLUSTER
 
 
+def test_what_eager_and_cut_trainings_take() -> None:
+    """Milliseconds of a step run eagerly; tokens and losses of FSDP2 beside the replay on one."""
+    eager = [
+        1e3 * mean(one["seconds"] / 10 for one in intervals(name))
+        for name in ("two-gpus", "one-gpu")
+    ]
+    assert f"two took {eager[0]:.0f} ms a step and one {eager[1]:.0f}" in CLUSTER
+    replayed, cut = intervals("one-gpu-captured"), intervals("fsdp2-then-one")
+    shared = [one for one in cut if one["processes"] == 2]
+    speeds = [mean(one["tokens_per_second"] for one in run) / 1e6 for run in (shared, replayed)]
+    assert f"state by state, reads {speeds[0]:.2f} million tokens a second" in CLUSTER
+    assert f"where the replay on one reads {speeds[1]:.1f} million" in CLUSTER
+    alone, tp = intervals("one-gpu-beside-tp"), intervals("two-gpus-tp")
+    # Until step 30 the learning rate of the training that goes on is that of the other.
+    off = [
+        100 * max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(one, two, strict=True))
+        for one, two in ((replayed[:2], cut[:2]), (alone, tp))
+    ]
+    assert f"Losses were within {off[0]:.3f} and {off[1]:.3f} % of one's" in CLUSTER
+
+
 def test_losses_do_not_depend_on_how_many_gpus_there_are() -> None:
     one, two = (intervals(f"{name}-captured") for name in ("one-gpu", "two-gpus"))
     assert max(abs(a["loss"] / b["loss"] - 1) for a, b in zip(one, two, strict=True)) < 7e-5

@@ -98,6 +98,27 @@ def test_the_printed_interval_holds_nine_of_ten(names: tuple[str, ...]) -> None:
         assert percent(row[name]) in ACCURACY
 
 
+def test_the_table_of_steps() -> None:
+    for opening, names, bound in (
+        ("models of the last sweep, bound by the device", NEVER_CALIBRATED, "device"),
+        ("all committed records, bound by the device", (), "device"),
+        ("models of the last sweep, all points", NEVER_CALIBRATED, None),
+        ("all committed records, all points", (), None),
+    ):
+        row = Errors([one for one in tried(*names) if bound in (None, one.bound)]).row()
+        errors = (percent(row[f"{name}_error"]) for name in ("median", "p90", "worst"))
+        assert f"| {opening} | {row['points']} | {' | '.join(errors)} |" in ACCURACY
+    worst = max(tried(), key=lambda one: abs(one.error)).record.point
+    assert (worst.built_model.name, worst.segment_size, worst.tokens) == ("gpt2", 1000, 4000)
+
+
+def test_what_constants_were_found_from() -> None:
+    text = (FOLDER / "operators.jsonl").read_text(encoding="utf-8")
+    toys = ["host" in json.loads(line) for line in text.splitlines()]
+    words = f"from {len(toys) - sum(toys)} single operators and {sum(toys)} toys on an H200"
+    assert words in ACCURACY
+
+
 def test_what_bounds_a_step_is_known() -> None:
     """Records that say what bounded them agree with the prediction, where that is clear."""
     said = [one for one in tried(*NEVER_CALIBRATED) if one.record.measured.bound is not None]
@@ -209,3 +230,12 @@ def test_crossovers_lie_in_their_intervals() -> None:
     assert all("bf16, sdpa, CUDA graph" in one.setting for one in met if not one.held)
     assert max(one.off for one in met) < 5
     assert f"{held} of {len(met)} settings" in ACCURACY
+    wide: dict[bool, list[float]] = {False: [], True: []}
+    for one in met:
+        least, most = one.predicted
+        assert least is not None
+        assert most is not None
+        wide["CUDA graph" in one.setting].append(most / least)
+    eager, captured = (f"{min(each):.1f} to {max(each):.1f}" for each in wide.values())
+    words = f"a factor of {eager}, where RMT runs eagerly, and {captured} where it is captured"
+    assert words in ACCURACY
