@@ -48,6 +48,18 @@ def _how_long_tokens_are(sizes: Sequence[InputSize]) -> str:
     return fill(text, 100)
 
 
+def _compared_with(sizes: Sequence[InputSize]) -> str:
+    """Says which models without memory the headline and the claims are about."""
+    own = dict.fromkeys(f"context {one.own_context}" for one in sizes if one.own_context)
+    text = (
+        'The headline and what is said to be "without memory" compare two segments read with a '
+        "model that sees as many true tokens as memory takes positions"
+    )
+    text += f" ({' and '.join(own)})" if own else ""
+    text += '; "without memory and context" is the model that sees the block alone.'
+    return fill(text, 100)
+
+
 def _body(sizes: Sequence[InputSize], costs: str) -> str:
     tables = "\n\n".join(
         f"### {size_name(size, sizes).capitalize()}\n\n{cost_table(size).markdown()}"
@@ -59,6 +71,8 @@ Thick lines are means over bins of equal width on the log axis, thin ones the po
 both are means over seeds. "Context" is how many true tokens a model without memory sees before the
 block. FLOPs are those of a forward pass (`matmul`), all segments that were read among them, over
 the tokens scored.
+
+{_compared_with(sizes)}
 
 {_how_long_tokens_are(sizes)}
 
