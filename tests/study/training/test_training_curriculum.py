@@ -53,7 +53,7 @@ def test_reasoning_begins_with_contrasts() -> None:
 
 def test_bare_stories_come_first() -> None:
     settings = MemoryTaskSettings(
-        task="babilong", segments=1, burn_in=(), bare_tokens=(40, 12, 90), start_tokens=(24,)
+        task="babilong", segments=1, burn_in=(), bare_tokens=(40, 12), start_tokens=(24,)
     )
     stages = plan_stages(settings, 44, 16)
     assert [stage.name for stage in stages] == [
@@ -64,6 +64,19 @@ def test_bare_stories_come_first() -> None:
     ]
     assert [stage.bare for stage in stages] == [True, True, False, False]
     assert [stage.whole for stage in stages] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("tokens", [44, 45, 90])
+def test_bare_stories_longer_than_a_segment_are_refused(tokens: int) -> None:
+    settings = MemoryTaskSettings(task="babilong", bare_tokens=(12, tokens), start_tokens=(24,))
+    if tokens == 44:
+        assert plan_stages(settings, 44, 10)[1].name == "44 tokens, no noise"
+        return
+    message = f"bare tokens {tokens} in segments of 44 tokens of text: expected 44 or fewer"
+    with pytest.raises(BadInput, match=message):
+        plan_stages(settings, 44, 10)
+    # Without a curriculum there is no such stage.
+    assert not plan_stages(replace(settings, curriculum=False), 44, 10)[0].bare
 
 
 def test_a_share_of_the_batches_asks_among_the_facts_but_for_burn_ins() -> None:

@@ -36,7 +36,7 @@ def plan_stages(
         contrasts: whether the task has stories that are hardest to tell apart.
 
     Raises:
-        BadInput: facts and question do not fit in a segment.
+        BadInput: facts and question, or a stage of stories alone, do not fit in a segment.
     """
     if shortest_tokens > segment_tokens:
         raise BadInput(
@@ -46,6 +46,12 @@ def plan_stages(
         )
     stages = []
     if settings.curriculum:
+        for tokens in settings.bare_tokens:
+            if tokens > segment_tokens:
+                raise BadInput(
+                    f"bare tokens {tokens} in segments of {segment_tokens} tokens of text: "
+                    f"expected {segment_tokens} or fewer"
+                )
         short = sorted({max(tokens, shortest_tokens) for tokens in settings.start_tokens})
         short = [tokens for tokens in short if tokens < segment_tokens]
         if contrasts and settings.contrast_first:
@@ -54,7 +60,6 @@ def plan_stages(
         stages = [
             Stage(f"{tokens} tokens, no noise", tokens, 1, bare=True)
             for tokens in sorted({max(tokens, shortest_tokens) for tokens in settings.bare_tokens})
-            if tokens <= segment_tokens
         ] + stages
         stages += [Stage(f"{tokens} tokens", tokens, 1) for tokens in short]
         counts = range(1, settings.segments + 1)

@@ -43,9 +43,11 @@ class MemoryTaskSettings(LoopSettings):
 
     start_tokens: tuple[int, ...] = (26, 40, 64, 128, 256)
     """Text tokens of the stages inside one segment: nothing is learned from a full segment of
-    noise that is not learned faster from almost none."""
+    noise that is not learned faster from almost none. What is as long as a segment, or longer, is
+    the stage of one segment, which follows."""
     bare_tokens: tuple[int, ...] = ()
-    """Text tokens of the stages before these, without any noise: stories alone, behind padding."""
+    """Text tokens of the stages before these, without any noise: stories alone, behind padding. At
+    most what a segment holds."""
     between_share: float = 0.0
     """BABILong: share of the batches without a burn-in that ask among the facts too, each answer
     with its own loss: of two persons, both asked for, a toy learned the places in 750 steps, and
