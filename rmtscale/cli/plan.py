@@ -239,7 +239,7 @@ def _rows(
         {"model": by_mode[name].name}
         | (head | {"mode": name} | settings)
         | {"weight_bytes": weight_bytes(by_mode[name], width)}
-        | _open_ended(asdict(plan))
+        | _limits(asdict(plan), name, alone=head["method"] == "full")
         for plans in by_size
         for name, plan in plans.items()
     ]
@@ -326,10 +326,18 @@ def _modes(spec: ModelSpec, mode: str) -> tuple[str, ...]:
     return tuple(TITLES) if keeps else ("forward", "train")
 
 
-def _open_ended(row: dict[str, Any]) -> dict[str, Any]:
-    """A row in which a search that ended before the length did is null and marked so."""
+def _limits(row: dict[str, Any], mode: str, *, alone: bool) -> dict[str, Any]:
+    """A row that says why a longest input is null: its search ended before the length did, not one
+    token fits, or nothing was to be known (``fits`` is null too)."""
     ended = {f"{name}_search_ended": row[name] == LONGEST_TOKENS for name in LIMITS}
-    return row | {name: None for name in LIMITS if row[name] == LONGEST_TOKENS} | ended
+    checkpoints = mode == "train" and (alone or row["segment_size"] is not None)
+    fits = {
+        name.replace("longest_tokens", "fits"): row[name] is not None
+        if (checkpoints or "checkpointed" not in name) and (name.startswith("full") or not alone)
+        else None
+        for name in LIMITS
+    }
+    return row | {name: None for name in LIMITS if row[name] == LONGEST_TOKENS} | ended | fits
 
 
 def _time_by(gpu: DeviceSpec, calibrated: TimeConstants | None) -> str:

@@ -114,6 +114,38 @@ def test_plan_says_where_full_attention_wins(rmtscale: Command) -> None:
     for row in rows:
         assert row["longest_tokens_search_ended"] == (row["mode"] != "train")
         assert (row["longest_tokens"] is None) == (row["mode"] != "train")
+        assert row["fits"]
+        assert row["full_checkpointed_fits"] == (True if row["mode"] == "train" else None)
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "full", "checkpointed", "rmt"),
+    [
+        ("llama-3-70b", (), False, False, False),
+        ("llama-3.2-1b", (), True, True, True),
+        ("llama-3.2-1b", ("--method", "mamba"), True, None, True),
+        ("t5-small", (), True, True, None),
+    ],
+)
+def test_rows_of_a_plan_say_whether_anything_fits(
+    rmtscale: Command,
+    model: str,
+    more: tuple[str, ...],
+    full: bool,
+    checkpointed: bool | None,
+    rmt: bool | None,
+) -> None:
+    """As the table says it in words: "does not fit", or nothing where nothing was asked."""
+    line = ("plan", "--mode", "train", "-d", "rtx-4090", "-m", model, *more)
+    rows = json.loads(rmtscale(*line, "--format", "json").out)["rows"]
+    for row in rows:
+        assert row["full_fits"] == (row["full_longest_tokens"] is not None) == full
+        assert row["full_checkpointed_fits"] == checkpointed
+        assert row["fits"] == rmt
+        if more or rmt is None:
+            assert row["checkpointed_fits"] is None
+    shown = rmtscale(*line).out
+    assert ("does not fit" in shown) == (not full)
 
 
 def test_plan_names_no_saving_of_what_does_not_fit(rmtscale: Command) -> None:
