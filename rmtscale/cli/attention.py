@@ -15,6 +15,7 @@ from rmtscale.cli.evaluate_options import (
     TaskOptions,
     Text,
     refuse_foreign,
+    refuse_unread_backbone,
     task_of,
 )
 from rmtscale.cli.output import require_format, write_line, write_rows, write_table, write_text
@@ -92,6 +93,7 @@ def command(
         "cache": cache,
     }
     refuse_foreign([name for name, value in given.items() if value is not None], kind, task)
+    refuse_unread_backbone(checkpoint)
     if force and out is None:
         raise BadInput("--force: expected with --out only, nothing is written")
     if out is not None:

@@ -9,6 +9,7 @@ import typer
 
 from rmtscale.cli import options
 from rmtscale.cli.dead_band_options import Asked
+from rmtscale.cli.evaluate_options import refuse_unread_backbone
 from rmtscale.cli.given import as_given
 from rmtscale.cli.output import require_format
 from rmtscale.cli.train import require_libraries
@@ -123,6 +124,7 @@ def command(
     counts = None if segments is None else parse_sizes(segments, "segments", MOST_SEGMENTS)
     if samples is not None:
         require_positive("samples", samples, MOST_SAMPLES)
+    refuse_unread_backbone(checkpoint)
     require_libraries("dead-band")
     asked = Asked(
         checkpoint=checkpoint,

@@ -18,6 +18,7 @@ from rmtscale.cli.evaluate_options import (
     Text,
     by_lengths,
     refuse_foreign,
+    refuse_unread_backbone,
     task_of,
 )
 from rmtscale.cli.given import as_given
@@ -195,6 +196,8 @@ def command(
     }
     options_given = {name: value for name, value in given.items() if value is not None}
     refuse_foreign(options_given, kind, task_found)
+    if model is None:
+        refuse_unread_backbone(folder)
     asked = Asked(
         checkpoint=folder,
         task=task,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rmtscale.cli.given import as_given
+from rmtscale.cli.given import as_given, refuse_unread
 from rmtscale.errors import BadInput, quoted_list
 from rmtscale.study.training.kinds import KINDS, task_names
+from rmtscale.study.training.layout import TRAINED_PART
 
 if TYPE_CHECKING:
     from rmtscale.study.training.settings import LoopSettings
@@ -104,6 +105,20 @@ OF_CHECKPOINT = ("backbone", "compile", "merge-lora")
 """Those that may where a checkpoint is read, not with ``--model``."""
 NOT_OF_MODEL = (*OF_CHECKPOINT, "task", "dead-band")
 """Options that a decoder of another package has no use for."""
+
+
+def refuse_unread_backbone(checkpoint: Path) -> None:
+    """Refuses a backbone beside a checkpoint that stands on none.
+
+    Raises:
+        BadInput: the checkpoint has all its weights, and a backbone was given.
+    """
+    if any(checkpoint.glob("model*.safetensors")) and not (checkpoint / TRAINED_PART).exists():
+        refuse_unread(
+            "with a checkpoint of its trained part only, "
+            f"checkpoint {str(checkpoint)!r} has all its weights",
+            "backbone",
+        )
 
 
 def by_lengths(given: Mapping[str, object], segments: str | None, model: Path | None) -> bool:
