@@ -225,7 +225,12 @@ def test_seconds_and_steps() -> None:
     assert steps == [6250, 4500, 4450, 1825, 700]
     peaks = [one["peak_allocated_bytes"] for one in metrics("run-9-smollm2-all")]
     assert max(peaks) / 2**30 == pytest.approx(24.2, abs=0.05)
-    assert str(metrics("run-9-smollm2-all")[-1]["stage_name"]) == "3 segments, burn-in 64"
+    stages = {
+        name: list(dict.fromkeys(str(one["stage_name"]) for one in metrics(f"run-9-{name}")))
+        for name in ("smollm2-all", "smollm2-lora-all")
+    }
+    assert (len(stages["smollm2-all"]), stages["smollm2-all"][-1]) == (7, "3 segments, burn-in 64")
+    assert stages["smollm2-lora-all"] == stages["smollm2-all"][:4]
 
 
 def averages(best: dict[str, Run]) -> list[float]:
@@ -264,3 +269,30 @@ def test_qa1_of_run_7_with_a_band() -> None:
     assert (read["16k"].correct, read["10M"].correct) == (993, 86)
     theirs = published()["rmt"]["qa1"]
     assert "behind" not in {side_of(read[at], theirs[at]) for at in LENGTHS}
+
+
+def test_what_study_and_training_say() -> None:
+    docs = REPORTS.parent / "docs"
+    study, training = (
+        " ".join((docs / f"{name}.md").read_text(encoding="utf-8").split())
+        for name in ("study", "training")
+    )
+    banded = shown(runs(), DEAD_BAND, "gpt-neox-small, all five")
+    mean = format_score(mean_accuracy(banded, "128k") or 0.0)
+    both = [banded[task].curve["128k"] for task in ("qa1", "qa2")]
+    assert [(one.correct, one.point.samples) for one in both] == [(100, 100), (100, 100)]
+    seconds = round(seconds_of("run-9-all-on"))
+    assert f"trained on from qa3 for {seconds} s, is better than a model for each" in study
+    assert f"(100 % of 100 at 128k) and has not learned qa4 and qa5 through: {mean} %" in study
+    means = mean_accuracies(shown(runs(), PLAIN, "smollm2, all five"))
+    read = {at: format_score(means[at]) for at in means}
+    seconds = round(seconds_of("run-9-smollm2-all"))
+    assert f"{read['4k']} % at 4k and {read['32k']} at 32k after {seconds} s" in study
+    assert f"had {read['1k']} % in the mean at 1k and {read['32k']} at 32k" in training
+    theirs = published()["rmt"]["qa1"]
+    for width, right in ((0.0, 78), (0.3, 86)):
+        own = curve("qa1", QA1_OF_RUN_7, width)
+        assert own["10M"].correct == right
+        assert "behind" not in {side_of(own[at], theirs[at]) for at in LENGTHS}
+    assert "behind the RMT nowhere, plain or with the band" in study
+    assert "as its mean is lower (78 and 86 % at 10M)" in study
